@@ -1,0 +1,56 @@
+//! Typed 4-byte ids: a position in a column, and which column.
+//!
+//! A `SlotId` cannot index an account column, and is half the size of a pointer.
+
+/// A 4-byte position that indexes one family of columns.
+pub trait Id: Copy + Eq + Ord + core::fmt::Debug {
+    /// The id of row `index`.
+    ///
+    /// # Panics
+    /// When `index` does not fit 32 bits: a universe that large is refused long before it is numbered.
+    fn new(index: usize) -> Self;
+    /// The row that this id names.
+    fn index(self) -> usize;
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(pub u32);
+
+        impl Id for $name {
+            #[inline(always)]
+            fn new(index: usize) -> Self {
+                debug_assert!(u32::try_from(index).is_ok());
+                Self(index as u32)
+            }
+            #[inline(always)]
+            fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// An account's position in the block's universe: with a block access list, its rank by address.
+    AccountId,
+    /// A storage slot's position: by account, then by key; changed and read slots together.
+    SlotId,
+    /// A code's position in the code arena.
+    CodeId,
+    /// A transaction's position in its block, from 0.
+    TxIndex,
+    /// EIP-7928's block access index: 0 before the transactions, `1..=n` the transactions, `n + 1` after them.
+    BlockAccessIndex,
+}
+
+impl TxIndex {
+    /// The block access index of this transaction (EIP-7928: counted from 1).
+    #[inline]
+    pub const fn access_index(self) -> BlockAccessIndex {
+        BlockAccessIndex(self.0 + 1)
+    }
+}

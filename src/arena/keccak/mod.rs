@@ -1,0 +1,1 @@
+//! Keccak-256, one message or many at a time.

@@ -1,0 +1,14 @@
+//! Memory and ids; no protocol rules.
+//!
+//! In: nothing. Out: the typed ids, columns, stores and hashes that every other room is built from.
+//! Not here: anything that knows a fork, an opcode or a trie.
+
+mod column;
+mod id;
+pub mod keccak;
+mod offsets;
+pub mod store;
+
+pub use column::Column;
+pub use id::{AccountId, BlockAccessIndex, CodeId, Id, SlotId, TxIndex};
+pub use offsets::Offsets;

@@ -1,0 +1,70 @@
+//! `Offsets<P>`: ragged lists as one row range per parent.
+//!
+//! Rows of parent `p` are `starts[p]..starts[p + 1]`; no nested vectors (arrow-rs, `OffsetBuffer`).
+
+use super::Id;
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Row ranges of parents numbered by `P`; monotone by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offsets<P> {
+    starts: Vec<u32>,
+    parent: PhantomData<fn(P) -> P>,
+}
+
+impl<P> Default for Offsets<P> {
+    fn default() -> Self {
+        Self { starts: vec![0], parent: PhantomData }
+    }
+}
+
+impl<P: Id> Offsets<P> {
+    /// No parents yet, room for `parents` of them.
+    pub fn with_capacity(parents: usize) -> Self {
+        let mut starts = Vec::with_capacity(parents + 1);
+        starts.push(0);
+        Self { starts, parent: PhantomData }
+    }
+
+    /// Closes the next parent's range at `row_end` (one past its last row).
+    ///
+    /// # Panics
+    /// When `row_end` lies before the previous parent's end: the builder is at fault.
+    #[inline]
+    pub fn close(&mut self, row_end: usize) {
+        let end = row_end as u32;
+        assert!(self.starts.last().is_some_and(|last| *last <= end), "offsets must not decrease");
+        self.starts.push(end);
+    }
+
+    /// Rows of `parent`.
+    #[inline(always)]
+    pub fn range(&self, parent: P) -> Range<usize> {
+        let i = parent.index();
+        self.starts[i] as usize..self.starts[i + 1] as usize
+    }
+
+    /// Number of parents.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Whether there is no parent.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Total number of rows.
+    #[inline]
+    pub fn rows(&self) -> usize {
+        self.starts[self.starts.len() - 1] as usize
+    }
+
+    /// Forgets all parents and keeps the memory.
+    pub fn clear(&mut self) {
+        self.starts.truncate(1);
+    }
+}

@@ -1,0 +1,132 @@
+//! A store over maps in memory: a genesis or a `pre` allocation.
+
+use super::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use ahash::RandomState;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use hashbrown::HashMap;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// One account with its whole storage.
+#[derive(Clone, Debug)]
+pub struct MemoryAccount {
+    /// Transactions sent, or contracts created.
+    pub nonce: u64,
+    /// Wei.
+    pub balance: U256,
+    /// keccak256 of the code.
+    pub code_hash: B256,
+    /// Non-zero slots.
+    pub storage: Map<U256, U256>,
+}
+
+/// The whole state in hash maps. Tries are built from it (see the `trie` module), not kept in it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    accounts: Map<Address, MemoryAccount>,
+    codes: Map<B256, Bytes>,
+    block_hashes: Map<u64, B256>,
+}
+
+impl MemoryStore {
+    /// Adds or replaces an account; zero slots are dropped. The code is found by its hash: see [`Self::insert_code`].
+    pub fn insert_account(
+        &mut self,
+        address: Address,
+        nonce: u64,
+        balance: U256,
+        code_hash: B256,
+        storage: impl IntoIterator<Item = (U256, U256)>,
+    ) {
+        let storage = storage.into_iter().filter(|(_, value)| !value.is_zero()).collect();
+        self.accounts.insert(address, MemoryAccount { nonce, balance, code_hash, storage });
+    }
+
+    /// Removes an account with its storage.
+    pub fn remove_account(&mut self, address: &Address) {
+        self.accounts.remove(address);
+    }
+
+    /// Adds a code and returns its hash.
+    pub fn insert_code(&mut self, code: Bytes) -> B256 {
+        if code.is_empty() {
+            return KECCAK_EMPTY;
+        }
+        let hash = keccak256(&code);
+        self.codes.insert(hash, code);
+        hash
+    }
+
+    /// Sets the hash that BLOCKHASH gives for `number`.
+    pub fn insert_block_hash(&mut self, number: u64, hash: B256) {
+        self.block_hashes.insert(number, hash);
+    }
+
+    /// All accounts, in no set order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Address, &MemoryAccount)> {
+        self.accounts.iter()
+    }
+
+    /// One account, writable.
+    pub fn account_mut(&mut self, address: &Address) -> Option<&mut MemoryAccount> {
+        self.accounts.get_mut(address)
+    }
+
+    /// Number of accounts.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether the state is empty.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        for (address, out) in addresses.iter().zip(out) {
+            *out = self.accounts.get(address).map_or_else(ParentAccount::default, |account| ParentAccount {
+                exists: true,
+                nonce: account.nonce,
+                balance: account.balance,
+                code_hash: account.code_hash,
+                has_storage: !account.storage.is_empty(),
+            });
+        }
+        Ok(())
+    }
+
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        // Questions come grouped by account: one look-up of the account serves its whole group.
+        let mut last: Option<(Address, Option<&MemoryAccount>)> = None;
+        for (query, out) in slots.iter().zip(out) {
+            let account = match last {
+                Some((address, account)) if address == query.address => account,
+                _ => self.accounts.get(&query.address),
+            };
+            last = Some((query.address, account));
+            *out = account.and_then(|account| account.storage.get(&query.key).copied()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (hash, out) in hashes.iter().zip(out) {
+            *out = self.codes.get(hash).cloned().ok_or(StoreError::MissingCode(*hash))?;
+        }
+        Ok(())
+    }
+
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        for (number, out) in numbers.iter().zip(out) {
+            *out = *self.block_hashes.get(number).ok_or(StoreError::MissingBlockHash(*number))?;
+        }
+        Ok(())
+    }
+
+    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
+        // The tries of a memory store are built whole; nobody asks it for a node.
+        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
+    }
+}

@@ -1,0 +1,15 @@
+//! Balustrade: a data-oriented executor of Ethereum blocks.
+//!
+//! ```text
+//! BAL bytes ─► scan ─► decode ─► BalColumns ─┬─► reduce ─► PostState ─► trie ──► candidate root ─┐
+//! parent reads (one batch) ────► PreState ───┤                                                   ├─► BlockOutcome
+//! transactions ─► senders ───────────────────┴─► execute ─► produced columns ─► verify ─► Verified┘
+//! ```
+//!
+//! Imports follow the data: `arena ← bal ← {exec, trie} ← lib.rs`. `exec` and `trie` never see each other;
+//! they run side by side and meet once, here.
+
+pub mod arena;
+pub mod bal;
+pub mod exec;
+pub mod trie;
