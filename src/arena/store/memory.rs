@@ -111,9 +111,9 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         for (hash, out) in hashes.iter().zip(out) {
-            *out = self.codes.get(hash).cloned().ok_or(StoreError::MissingCode(*hash))?;
+            *out = self.codes.get(hash).cloned();
         }
         Ok(())
     }
