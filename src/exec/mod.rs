@@ -3,4 +3,13 @@
 //! In: decoded block, pre-state columns. Out: receipts, produced changes, gas in both dimensions.
 //! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
 
+pub mod call;
+pub mod evm;
 pub mod fork;
+pub mod gas;
+pub mod halt;
+pub mod host;
+pub mod interpreter;
+pub mod precompile;
+pub mod state;
+pub mod universe;
