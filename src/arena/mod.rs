@@ -6,6 +6,7 @@
 mod column;
 mod id;
 pub mod keccak;
+pub mod node;
 mod offsets;
 pub mod store;
 
