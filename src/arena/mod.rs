@@ -7,6 +7,7 @@ pub mod code;
 mod column;
 mod id;
 pub mod keccak;
+pub mod node;
 mod offsets;
 pub mod store;
 

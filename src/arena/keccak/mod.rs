@@ -1,1 +1,101 @@
 //! Keccak-256, one message or many at a time.
+//!
+//! In: messages. Out: digests. One message goes through the assembly that `alloy-primitives` links; many go through
+//! a kernel that permutes eight (AVX-512) or four (AVX2) independent states at once, one per 64-bit lane, which is
+//! about nine times (three times) as fast per message. Eight lanes cost what one message costs alone, so a partly
+//! filled batch never loses where eight lanes exist.
+//!
+//! ```
+//! use balustrade::arena::keccak::{self, Batch, Width};
+//! use alloy_primitives::B256;
+//!
+//! let messages: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; 40]).collect();
+//! let mut digests = vec![B256::ZERO; messages.len()];
+//! let mut batch = Batch::new(Width::detect());
+//! for (row, message) in messages.iter().enumerate() {
+//!     batch.push(message, row, &mut digests);
+//! }
+//! batch.finish(&mut digests);
+//! assert_eq!(digests[7], keccak::keccak256(&messages[7]));
+//! ```
+//!
+//! Relies on: run-time detection only; no build flag widens anything.
+//! Not here: what is hashed (trie nodes, keys, codes) and any thread.
+
+mod batch;
+mod kernel;
+mod padded;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x4;
+#[cfg(target_arch = "x86_64")]
+mod x8;
+
+pub use batch::{Batch, hash_addresses, hash_slots, hash_words, keccak256_many};
+pub use padded::{Lanes, PaddedBlocks};
+
+use alloy_primitives::B256;
+
+/// Bytes that one permutation absorbs: the rate of Keccak-256.
+pub const RATE: usize = 136;
+
+/// The most messages that any kernel permutes at once.
+pub const LANES_MAX: usize = 8;
+
+/// How many messages are permuted at once, and with which instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Width {
+    /// One message at a time, scalar assembly.
+    One,
+    /// Four lanes of AVX2.
+    Four,
+    /// Eight lanes of AVX-512.
+    Eight,
+}
+
+impl Width {
+    /// The widest kernel of this machine.
+    pub fn detect() -> Self {
+        [Self::Eight, Self::Four].into_iter().find(|width| width.is_supported()).unwrap_or(Self::One)
+    }
+
+    /// Whether this machine has the instructions.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::One => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Four => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Eight => is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// Every width that this machine supports, narrowest first.
+    pub fn supported() -> impl Iterator<Item = Self> {
+        [Self::One, Self::Four, Self::Eight].into_iter().filter(|width| width.is_supported())
+    }
+
+    /// Number of messages of one kernel call.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+            Self::Eight => 8,
+        }
+    }
+}
+
+/// Keccak-256 of one message.
+#[inline]
+pub fn keccak256(message: impl AsRef<[u8]>) -> B256 {
+    alloy_primitives::keccak256(message)
+}
+
+/// Number of permutations that a message of `len_bytes` costs (the padding takes at least one byte).
+#[inline]
+pub const fn block_count(len_bytes: usize) -> usize {
+    len_bytes / RATE + 1
+}

@@ -1,0 +1,142 @@
+//! Batches: messages collected by block count until a kernel call is full.
+//!
+//! In: messages in any order, each with the row of its digest. Out: digests in their rows of the caller's column.
+//! Not here: messages of more than four blocks (contract codes), which are hashed one by one.
+
+use super::padded::{Lanes, PaddedBlocks};
+use super::{LANES_MAX, RATE, Width, block_count, keccak256};
+use alloy_primitives::{Address, B256, U256};
+
+/// Messages of more blocks than this are hashed one by one: only keys and nodes come in numbers.
+const BLOCKS_MAX: usize = 4;
+
+/// A queue of one block count: messages copied and padded, with the rows of their digests.
+#[derive(Clone, Debug, Default)]
+struct Queue<const BYTES: usize> {
+    messages: [PaddedBlocks<BYTES>; LANES_MAX],
+    rows: [usize; LANES_MAX],
+    used: usize,
+}
+
+impl<const BYTES: usize> Queue<BYTES> {
+    #[inline]
+    fn push(&mut self, width: Width, message: &[u8], row: usize, out: &mut [B256]) {
+        self.messages[self.used].set(message);
+        self.rows[self.used] = row;
+        self.used += 1;
+        if self.used == LANES_MAX {
+            self.flush(width, out);
+        }
+    }
+
+    fn flush(&mut self, width: Width, out: &mut [B256]) {
+        let mut lanes = Lanes::default();
+        for message in &self.messages[..self.used] {
+            lanes.push(message.blocks(), message.message().len());
+        }
+        let digests = lanes.hash(width);
+        for (row, digest) in self.rows[..self.used].iter().zip(digests) {
+            out[*row] = digest;
+        }
+        self.used = 0;
+    }
+}
+
+/// Collects messages and hashes them as many at a time as the machine can. Allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    width: Width,
+    one: Queue<RATE>,
+    two: Queue<{ 2 * RATE }>,
+    three: Queue<{ 3 * RATE }>,
+    four: Queue<{ BLOCKS_MAX * RATE }>,
+}
+
+impl Batch {
+    /// An empty batch that will use `width`.
+    pub fn new(width: Width) -> Self {
+        Self { width, one: Queue::default(), two: Queue::default(), three: Queue::default(), four: Queue::default() }
+    }
+
+    /// Adds a message; its digest lands in `out[row]` now or at the latest in [`Self::finish`]. The message is copied.
+    ///
+    /// # Panics
+    /// When `row`, or the row of an earlier message of this batch, lies beyond `out`.
+    #[inline]
+    pub fn push(&mut self, message: &[u8], row: usize, out: &mut [B256]) {
+        match block_count(message.len()) {
+            1 => self.one.push(self.width, message, row, out),
+            2 => self.two.push(self.width, message, row, out),
+            3 => self.three.push(self.width, message, row, out),
+            4 => self.four.push(self.width, message, row, out),
+            _ => out[row] = keccak256(message),
+        }
+    }
+
+    /// Hashes what still waits. The batch is then empty and can be used again.
+    ///
+    /// # Panics
+    /// When the row of a waiting message lies beyond `out`.
+    pub fn finish(&mut self, out: &mut [B256]) {
+        self.one.flush(self.width, out);
+        self.two.flush(self.width, out);
+        self.three.flush(self.width, out);
+        self.four.flush(self.width, out);
+    }
+}
+
+/// Keccak-256 of every message, on the widest kernel.
+///
+/// # Panics
+/// When the two slices differ in length.
+pub fn keccak256_many(messages: &[&[u8]], out: &mut [B256]) {
+    assert_eq!(messages.len(), out.len(), "one digest per message");
+    let mut batch = Batch::new(Width::detect());
+    for (row, message) in messages.iter().enumerate() {
+        batch.push(message, row, out);
+    }
+    batch.finish(out);
+}
+
+/// Hashes messages of `N` bytes, `N` below the rate: the padding of the lanes is written once.
+#[inline]
+fn hash_fixed<const N: usize>(width: Width, count: usize, message: impl Fn(usize) -> [u8; N], out: &mut [B256]) {
+    assert_eq!(count, out.len(), "one digest per message");
+    let mut lanes: [PaddedBlocks<RATE>; LANES_MAX] = Default::default();
+    for lane in &mut lanes {
+        lane.pad(N);
+    }
+    for (chunk, out) in out.chunks_mut(LANES_MAX).enumerate() {
+        let mut padded = Lanes::default();
+        for (i, lane) in lanes[..out.len()].iter_mut().enumerate() {
+            lane.bytes_mut()[..N].copy_from_slice(&message(chunk * LANES_MAX + i));
+            padded.push(lane.blocks(), N);
+        }
+        let digests = padded.hash(width);
+        out.copy_from_slice(&digests[..out.len()]);
+    }
+}
+
+/// Hashed account keys: keccak256 of each address.
+///
+/// # Panics
+/// When the two slices differ in length.
+pub fn hash_addresses(width: Width, addresses: &[Address], out: &mut [B256]) {
+    hash_fixed(width, addresses.len(), |row| addresses[row].into_array(), out);
+}
+
+/// Hashed storage keys: keccak256 of each key as 32 bytes, most significant first.
+///
+/// # Panics
+/// When the two slices differ in length.
+pub fn hash_slots(width: Width, keys: &[U256], out: &mut [B256]) {
+    hash_fixed(width, keys.len(), |row| keys[row].to_be_bytes::<32>(), out);
+}
+
+/// Keccak-256 of 32-byte words.
+///
+/// # Panics
+/// When the two slices differ in length.
+pub fn hash_words(width: Width, words: &[B256], out: &mut [B256]) {
+    hash_fixed(width, words.len(), |row| words[row].0, out);
+}
