@@ -11,5 +11,7 @@ pub mod halt;
 pub mod host;
 pub mod interpreter;
 pub mod precompile;
+pub mod senders;
 pub mod state;
 pub mod universe;
+pub mod wire;

@@ -1,0 +1,46 @@
+//! Senders: the addresses that signed a block's transactions and authorizations.
+//!
+//! In: signatures, already taken apart (message hash, r, s, y parity). Out: one address per signature, or `None`.
+//! Spec: SEC 1 section 4.1.6 (recovery), yellow paper appendix F, EIP-2 (low s), EIP-155 and EIP-7702 (callers).
+//! Relies on: libsecp256k1 on hardware without wide multipliers.
+//! Not here: legacy v and EIP-155 (the caller turns v into a parity before it comes here), the pool that runs batches.
+
+mod libsecp;
+
+pub use libsecp::{ecrecover_point, recover_scalar};
+
+use alloy_primitives::{Address, B256, U256};
+
+/// Half of the group order, rounded down: the largest s of a transaction from Homestead on (EIP-2).
+pub const HALF_ORDER: U256 =
+    U256::from_limbs([0xdfe9_2f46_681b_20a0, 0x5d57_6e73_57a4_501d, 0xffff_ffff_ffff_ffff, 0x7fff_ffff_ffff_ffff]);
+
+/// One signature to recover.
+///
+/// Valid when r and s lie in 1..n-1 (s at most n/2 if `low_s`), r itself is the x coordinate of a curve point, and the
+/// recovered key is not the point at infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Hash of the signed message.
+    pub hash: B256,
+    /// x coordinate of the nonce point.
+    pub r: U256,
+    /// Second half of the signature.
+    pub s: U256,
+    /// Whether the y coordinate of the nonce point is odd.
+    pub y_parity: bool,
+    /// Whether s above n/2 is refused: true for transactions from Homestead on and for EIP-7702 authorizations, false
+    /// for Frontier transactions and for the ECRECOVER precompile in every fork.
+    pub low_s: bool,
+}
+
+/// Recovers the signers of `signatures` into `out`, `None` for each invalid one. The slices are paired item by item; if
+/// one is longer, its surplus is left alone.
+pub fn recover_batch(signatures: &[Signature], out: &mut [Option<Address>]) {
+    for (signature, out) in signatures.iter().zip(out) {
+        *out = recover_scalar(signature);
+    }
+}
+
+#[cfg(test)]
+mod tests;
