@@ -4,3 +4,4 @@
 //! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
 
 pub mod fork;
+pub mod wire;
