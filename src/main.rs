@@ -1,2 +1,4 @@
-//! x
+//! The `balustrade` command.
+
+mod cli;
 fn main() {}
