@@ -206,9 +206,8 @@ impl Base for OverlayBase<'_> {
         }
     }
 
-    fn commit_slot(&mut self, id: SlotId, value: U256) {
-        if let Some((_, slot)) = self.overlay.slot_slot(id) {
-            *slot = value;
-        }
+    fn commit_slot(&mut self, id: SlotId, account: AccountId, value: U256) {
+        let wipes = self.overlay.wipes.get(account).copied().unwrap_or_default();
+        *self.overlay.slot_slot(id) = Some((wipes, value));
     }
 }

@@ -54,7 +54,7 @@ pub trait Base {
     /// storage is gone (SELFDESTRUCT before Cancun). A base with a block access list knows the values already.
     fn commit_account(&mut self, _id: AccountId, _account: BaseAccount, _wiped: bool) {}
     /// Takes a slot's value at the end of a task.
-    fn commit_slot(&mut self, _id: SlotId, _value: U256) {}
+    fn commit_slot(&mut self, _id: SlotId, _account: AccountId, _value: U256) {}
 }
 
 /// Names: shared and closed (block access list), or owned and growing.
@@ -801,7 +801,8 @@ impl<'b> TxState<'b> {
         }
         for index in 0..self.touched_slots.len() {
             let id = self.touched_slots[index];
-            self.base.commit_slot(id, self.slots[id].value);
+            let account = self.names.get().owners()[id];
+            self.base.commit_slot(id, account, self.slots[id].value);
         }
     }
 

@@ -11,7 +11,7 @@ use super::fork::{TX_MAX_TOTAL_GAS_LIMIT, TX_RECIPIENT_COST, TX_VALUE_COST};
 use super::gas::{TxGas, words};
 use super::halt::{Fault, Halt};
 use super::host::charge;
-use super::interpreter::LoopKind;
+use super::interpreter::{LoopKind, run_frames};
 use super::state::flag;
 use super::wire::{Authorization, Transaction, Transactions, tx_type};
 use crate::arena::code::{DELEGATION_PREFIX, EMPTY_CODE};
@@ -488,7 +488,7 @@ impl<'b> Evm<'b> {
             }
         };
         let end = match entered {
-            Entered::Frame => loop_kind.run_frames(self),
+            Entered::Frame => run_frames(loop_kind, self),
             Entered::Done(end) => end,
         };
         if end.status == Status::Halt(Halt::Fault) {
@@ -693,7 +693,7 @@ impl<'b> Evm<'b> {
             charged_new_account: false,
         };
         let end = match self.enter_call(&request)? {
-            Entered::Frame => loop_kind.run_frames(self),
+            Entered::Frame => run_frames(loop_kind, self),
             Entered::Done(end) => end,
         };
         match end.status {
