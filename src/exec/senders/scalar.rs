@@ -46,43 +46,38 @@ fn mul_wide(a: &Words, b: &Words) -> [u64; 8] {
 
 /// `a * b` modulo the order. Inputs are any 256-bit numbers; the result is below n.
 ///
-/// 2^256 = c mod n with c of 129 bits, so the upper part is folded three times: 512 to 386 to 260 to 257 bits.
+/// 2^256 = c mod n with c of 129 bits, so the upper part is folded three times: 512 to 386 to 259 to 257 bits. The two
+/// lower words of c are below 2^63, so that a column of two products, two words and a carry fits 128 bits.
 #[inline]
 pub(super) fn mul(a: &Words, b: &Words) -> Words {
-    let t = mul_wide(a, b);
-    // low + high * c: high is 4 words, the sum is below 2^386.
-    let mut u = [t[0], t[1], t[2], t[3], 0, 0, 0];
-    for i in 0..4 {
-        let mut carry = 0;
-        for j in 0..3 {
-            (u[i + j], carry) = mac(u[i + j], t[4 + i], ORDER_COMPLEMENT[j], carry);
-        }
-        let mut k = i + 3;
-        while carry != 0 && k < 7 {
-            let (sum, over) = u[k].overflowing_add(carry);
-            u[k] = sum;
-            carry = u64::from(over);
-            k += 1;
-        }
-    }
-    // Second fold: high is below 2^130, the sum below 2^260.
-    let mut v = [u[0], u[1], u[2], u[3], 0, 0];
-    for i in 0..3 {
-        let mut carry = 0;
-        for j in 0..3 {
-            (v[i + j], carry) = mac(v[i + j], u[4 + i], ORDER_COMPLEMENT[j], carry);
-        }
-        let mut k = i + 3;
-        while carry != 0 && k < 6 {
-            let (sum, over) = v[k].overflowing_add(carry);
-            v[k] = sum;
-            carry = u64::from(over);
-            k += 1;
-        }
-    }
-    // Third fold: high is below 2^4; then at most one more 2^256, and at most one subtraction.
-    let mut low = [v[0], v[1], v[2], v[3]];
-    let over = add_multiple_of_complement(&mut low, v[4]);
+    let [c0, c1, _] = ORDER_COMPLEMENT.map(u128::from);
+    let [l0, l1, l2, l3, h0, h1, h2, h3] = mul_wide(a, b).map(u128::from);
+    let t = l0 + h0 * c0;
+    let m0 = t as u64;
+    let t = (t >> 64) + l1 + h1 * c0 + h0 * c1;
+    let m1 = t as u64;
+    let t = (t >> 64) + l2 + h2 * c0 + h1 * c1 + h0;
+    let m2 = t as u64;
+    let t = (t >> 64) + l3 + h3 * c0 + h2 * c1 + h1;
+    let m3 = t as u64;
+    let t = (t >> 64) + h3 * c1 + h2;
+    let h0 = u128::from(t as u64);
+    let t = (t >> 64) + h3;
+    let h1 = u128::from(t as u64);
+    let h2 = t >> 64;
+
+    let t = u128::from(m0) + h0 * c0;
+    let p0 = t as u64;
+    let t = (t >> 64) + u128::from(m1) + h1 * c0 + h0 * c1;
+    let p1 = t as u64;
+    let t = (t >> 64) + u128::from(m2) + h2 * c0 + h1 * c1 + h0;
+    let p2 = t as u64;
+    let t = (t >> 64) + u128::from(m3) + h2 * c1 + h1;
+    let p3 = t as u64;
+    let over = (t >> 64) + h2;
+
+    let mut low = [p0, p1, p2, p3];
+    let over = add_multiple_of_complement(&mut low, over as u64);
     add_multiple_of_complement(&mut low, over);
     reduce_once(low)
 }

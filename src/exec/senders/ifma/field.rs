@@ -307,15 +307,27 @@ pub(super) fn sqr_groups<const K: usize>(a: &Groups<K>) -> Groups<K> {
     out
 }
 
+/// `a *= b` in K groups: without the copy that a result of its own would cost.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn mul_assign<const K: usize>(a: &mut Groups<K>, b: &Groups<K>) {
+    for k in 0..K {
+        a[k] = mul(&a[k], &b[k]);
+    }
+}
+
 /// `a^(2^n) * b` in K groups.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn sqr_times_then_mul<const K: usize>(a: &Groups<K>, n: usize, b: &Groups<K>) -> Groups<K> {
     let mut t = *a;
     for _ in 0..n {
-        t = sqr_groups(&t);
+        for k in 0..K {
+            t[k] = sqr(&t[k]);
+        }
     }
-    mul_groups(&t, b)
+    mul_assign(&mut t, b);
+    t
 }
 
 /// a^(2^n - 1) for n = 2, 22, 223: the blocks of ones in the exponents below.

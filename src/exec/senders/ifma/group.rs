@@ -13,8 +13,8 @@
 use core::arch::x86_64::*;
 
 use super::field::{
-    Fe, Groups, add, canonical, carry, constant, from_words, mul, mul_groups, shift, splat, sqr, sqr_groups, sub,
-    tighten, to_words, transpose,
+    Fe, Groups, add, canonical, carry, constant, from_words, mul, mul_assign, mul_groups, shift, splat, sqr,
+    sqr_groups, sub, tighten, to_words, transpose,
 };
 use super::to_array;
 
@@ -56,7 +56,7 @@ pub(super) fn double<const K: usize>(p: &mut Jacobian<K>) {
         x_plus_b[k] = carry(&add(&p.x[k], &b[k]));
         e[k] = carry(&add(&a[k], &shift::<1>(&a[k])));
     }
-    p.z = mul_groups(&two_y, &p.z);
+    mul_assign(&mut p.z, &two_y);
     let c = sqr_groups(&b);
     let g = sqr_groups(&x_plus_b);
     let f = sqr_groups(&e);
@@ -77,13 +77,17 @@ pub(super) fn double<const K: usize>(p: &mut Jacobian<K>) {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn add_mixed<const K: usize>(p: &mut Jacobian<K>, q: &Addend<K>, scale: Option<&Groups<K>>) {
+    let scaled;
     let z = match scale {
-        Some(s) => mul_groups(&p.z, s),
-        None => p.z,
+        Some(s) => {
+            scaled = mul_groups(&p.z, s);
+            &scaled
+        }
+        None => &p.z,
     };
-    let zz = sqr_groups(&z);
+    let zz = sqr_groups(z);
     let u = mul_groups(&q.x, &zz);
-    let zzz = mul_groups(&zz, &z);
+    let zzz = mul_groups(&zz, z);
     let mut h = u;
     for k in 0..K {
         h[k] = carry(&sub::<2>(&u[k], &p.x[k]));
@@ -98,7 +102,7 @@ pub(super) fn add_mixed<const K: usize>(p: &mut Jacobian<K>, q: &Addend<K>, scal
         }
         r[k] = carry(&sub::<2>(&t, &p.y[k]));
     }
-    p.z = mul_groups(&p.z, &h);
+    mul_assign(&mut p.z, &h);
     let hhh = mul_groups(&h, &hh);
     let v = mul_groups(&p.x, &hh);
     let rr = sqr_groups(&r);

@@ -4,6 +4,8 @@
 //! Relies on: the caller having asked [`available`].
 //! Not here: arithmetic modulo the group order (`scalar.rs`), which is a small part and stays scalar.
 #![allow(unsafe_code)]
+// One index runs over the limbs, lanes or groups of several arrays at once.
+#![allow(clippy::needless_range_loop)]
 
 mod field;
 mod generator;
