@@ -5,6 +5,7 @@
 //! Relies on: the library through `engine` alone. Not here: protocol rules.
 
 mod blocktest;
+mod devnet;
 mod engine;
 mod input;
 mod pipeline;
