@@ -239,6 +239,8 @@ pub struct Recording {
     pub wiped: Vec<Address>,
     /// Accounts that the parent state had and the block removed, changed rows or not (EIP-161).
     pub removed: Vec<Address>,
+    /// Accounts that do not exist after the block, whether or not they did before.
+    pub absent: Vec<Address>,
     /// Accounts that exist although they are empty (before EIP-161).
     pub empty: Vec<Address>,
     /// Reads that reached the store: accounts, slots.
@@ -284,6 +286,7 @@ fn recording(list: RecordedList, names: &Universe, overlay: &Overlay) -> Recordi
         list,
         wiped: Vec::new(),
         removed: Vec::new(),
+        absent: Vec::new(),
         empty: Vec::new(),
         store_reads: (overlay.account_reads, overlay.slot_reads),
     };

@@ -10,7 +10,7 @@ use super::tx::TxInvalid;
 use super::wire::WireError;
 use crate::arena::store::StoreError;
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::bal::BalError;
+use crate::bal::{BalError, Divergence};
 use alloy_primitives::{Address, B256, U256};
 use core::fmt;
 
@@ -219,6 +219,9 @@ pub enum InvalidBlock {
     /// The list and the execution disagree.
     #[error("block access list: {0}")]
     Mismatch(Mismatch),
+    /// The given list and the recorded one differ; `a` is the given one.
+    #[error("block access list: {0}")]
+    Divergence(Divergence),
     /// A request contract has no code.
     #[error("the request contract {0} has no code")]
     SystemContractEmpty(Address),
@@ -277,7 +280,7 @@ impl InvalidBlock {
                 vec!["BlockException.INVALID_BAL_HASH", "BlockException.INVALID_BLOCK_ACCESS_LIST"]
             }
             Self::Tx { fault, .. } => vec![fault.eest_class()],
-            Self::Mismatch(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
+            Self::Mismatch(_) | Self::Divergence(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
             Self::SystemContractEmpty(_) => vec!["BlockException.SYSTEM_CONTRACT_EMPTY"],
             Self::SystemCallFailed(_) => vec!["BlockException.SYSTEM_CONTRACT_CALL_FAILED"],
             Self::DepositLog(_) => vec!["BlockException.INVALID_DEPOSIT_EVENT_LAYOUT"],

@@ -5,12 +5,14 @@
 //! the list has at this index; so there is no claimed row without a change. Spec: EIP-7928.
 //! Not here: accesses without a change (bit sets, checked once per block).
 
-use super::error::{Mismatch, MismatchField};
+use super::error::{InvalidBlock, Mismatch, MismatchField};
 use super::state::TxState;
+use super::wire::Header;
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
 use crate::bal::BalColumns;
-use alloy_primitives::U256;
+use alloy_primitives::{B256, Bloom, U256};
+use sha2::{Digest, Sha256};
 
 /// The claims of a list, prepared for verification.
 #[derive(Clone, Copy, Debug)]
@@ -106,4 +108,59 @@ pub fn task_mismatches(
         }
     }
     found
+}
+
+/// Proof that a block's commitments were checked. Only [`commitments`] makes one.
+#[derive(Debug)]
+pub struct Verified(());
+
+/// What execution produced, for comparison with the header. What is absent cannot be checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Produced<'a> {
+    /// Block gas.
+    pub gas_used: u64,
+    /// Root of the receipt trie.
+    pub receipts_root: Option<B256>,
+    /// Union of the receipts' blooms.
+    pub logs_bloom: &'a Bloom,
+    /// Requests, type byte first.
+    pub requests: &'a [Vec<u8>],
+    /// State root.
+    pub state_root: Option<B256>,
+}
+
+/// Compares what was produced with the header's commitments, in the order of the header checks of the execution specs.
+pub fn commitments(header: &Header, produced: &Produced<'_>) -> Result<Verified, InvalidBlock> {
+    if header.gas_used != produced.gas_used {
+        return Err(InvalidBlock::GasUsed { claimed: header.gas_used, produced: produced.gas_used });
+    }
+    if let Some(root) = produced.receipts_root
+        && root != header.receipts_root
+    {
+        return Err(InvalidBlock::ReceiptsRoot { claimed: header.receipts_root, produced: root });
+    }
+    if *produced.logs_bloom != header.logs_bloom {
+        return Err(InvalidBlock::LogsBloom);
+    }
+    if let Some(claimed) = header.requests_hash {
+        let hash = requests_hash(produced.requests);
+        if hash != claimed {
+            return Err(InvalidBlock::RequestsHash { claimed, produced: hash });
+        }
+    }
+    if let Some(root) = produced.state_root
+        && root != header.state_root
+    {
+        return Err(InvalidBlock::StateRoot { claimed: header.state_root, produced: root });
+    }
+    Ok(Verified(()))
+}
+
+/// EIP-7685: sha256 over the sha256 of each request.
+pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
+    let mut outer = Sha256::new();
+    for request in requests {
+        outer.update(Sha256::digest(request));
+    }
+    B256::from_slice(&outer.finalize())
 }
