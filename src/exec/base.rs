@@ -24,12 +24,26 @@ pub struct PreState {
     pub code_rows: Vec<CodeId>,
 }
 
+/// A sender that the list does not name, as the parent state has it. A valid block has none; they are read with the
+/// rest, so that even the wording of an error asks no store during execution.
+#[derive(Clone, Copy, Debug)]
+pub struct UnlistedSender {
+    /// The sender.
+    pub address: Address,
+    /// Its account.
+    pub parent: ParentAccount,
+    /// The arena's id of its code.
+    pub code: CodeId,
+}
+
 /// Parent state plus list: what every task of a block with a list starts from.
 pub struct ListBase<'b> {
     /// The list.
     pub bal: &'b BalColumns,
     /// The parent state.
     pub pre: &'b PreState,
+    /// Senders that the list does not name, by address.
+    pub unlisted_senders: &'b [UnlistedSender],
     /// For codes that nobody expected to be read, and for block hashes.
     pub store: &'b dyn StateStore,
     index: BlockAccessIndex,
@@ -37,8 +51,13 @@ pub struct ListBase<'b> {
 
 impl<'b> ListBase<'b> {
     /// A base that stands before the transactions.
-    pub fn new(bal: &'b BalColumns, pre: &'b PreState, store: &'b dyn StateStore) -> Self {
-        Self { bal, pre, store, index: BlockAccessIndex(0) }
+    pub fn new(
+        bal: &'b BalColumns,
+        pre: &'b PreState,
+        unlisted_senders: &'b [UnlistedSender],
+        store: &'b dyn StateStore,
+    ) -> Self {
+        Self { bal, pre, unlisted_senders, store, index: BlockAccessIndex(0) }
     }
 }
 
@@ -65,6 +84,19 @@ impl Base for ListBase<'_> {
         let is_empty =
             account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
         Ok(BaseAccount { exists: if changed { !is_empty } else { parent.exists }, ..account })
+    }
+
+    fn unlisted_sender(&self, address: &Address) -> Option<BaseAccount> {
+        let senders = self.unlisted_senders;
+        let UnlistedSender { parent, code, .. } =
+            &senders[senders.binary_search_by_key(address, |sender| sender.address).ok()?];
+        Some(BaseAccount {
+            exists: parent.exists,
+            has_storage: parent.has_storage,
+            nonce: parent.nonce,
+            balance: parent.balance,
+            code: *code,
+        })
     }
 
     fn slot(&mut self, id: SlotId, _account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {

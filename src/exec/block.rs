@@ -5,7 +5,7 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, PreState};
+use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
 use super::fork::{ChainRules, Fork};
@@ -383,6 +383,8 @@ pub struct ListState<'b> {
     pub names: &'b Universe,
     /// The parent state of all of them.
     pub pre: &'b PreState,
+    /// Senders that it does not name, by address.
+    pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
     pub rows_at: &'b [u32],
 }
@@ -445,7 +447,7 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
-    let base = Box::new(ListBase::new(list.bal, list.pre, store));
+    let base = Box::new(ListBase::new(list.bal, list.pre, list.unlisted_senders, store));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut share = WorkerShare {

@@ -15,7 +15,7 @@ use super::interpreter::{LoopKind, run_frames};
 use super::state::flag;
 use super::wire::{Authorization, Transaction, Transactions, tx_type};
 use crate::arena::code::{DELEGATION_PREFIX, EMPTY_CODE};
-use crate::arena::{AccountId, TxIndex};
+use crate::arena::{AccountId, CodeId, TxIndex};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use core::ops::Range;
 
@@ -209,7 +209,7 @@ pub fn intrinsic_gas(rules: &ForkRules, input: &TxInput<'_>) -> (u64, u64) {
     let floor = if amsterdam {
         base + 64 * data.len() as u64 + 1_280 * addresses + 2_048 * keys
     } else if rules.tx_floor_per_token > 0 {
-        base + rules.tx_floor_per_token * (zero + 4 * nonzero)
+        rules.tx_base + rules.tx_floor_per_token * (zero + 4 * nonzero)
     } else {
         0
     };
@@ -346,7 +346,10 @@ impl<'b> Evm<'b> {
         let sender = input.sender.ok_or(TxInvalid::InvalidSignature)?;
         let price = U256::from(effective_gas_price(tx, self.block.base_fee));
 
-        let sender_id = self.state.account_id(&sender).map_err(|halt| self.fault(halt))?;
+        let sender_id = match self.state.account_id(&sender) {
+            Ok(id) => id,
+            Err(halt) => return Err(self.unlisted_sender(input, &sender, halt)),
+        };
         self.buy_gas(input, sender_id, price)?;
         self.tx = TxEnv {
             origin: sender,
@@ -397,6 +400,18 @@ impl<'b> Evm<'b> {
         Ok(TxOutcome { success, gas_paid, gas_execution, gas_state, logs: 0..0, created: end.created })
     }
 
+    /// A sender that the list does not name: if the transaction is invalid, it has no place in the list, and that is
+    /// the fault; else the list is. Nothing below this index changed the account, or the list would have to name it.
+    #[cold]
+    fn unlisted_sender(&mut self, input: &TxInput<'b>, sender: &Address, halt: Halt) -> TxError {
+        let fault = self.fault(halt);
+        let Some(account) = self.state.base.unlisted_sender(sender) else { return fault };
+        match self.check_sender(input, account.nonce, account.balance, account.code) {
+            Err(invalid @ TxError::Invalid(_)) => invalid,
+            Err(TxError::Fault(_)) | Ok(()) => fault,
+        }
+    }
+
     /// Credits a balance and touches the account.
     fn pay(&mut self, account: AccountId, amount: U256) -> Result<(), Halt> {
         let balance = self.state.load(account)?.balance;
@@ -404,22 +419,18 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Checks the sender and takes the gas money; the nonce is bumped.
-    fn buy_gas(&mut self, input: &TxInput<'b>, sender: AccountId, price: U256) -> Result<(), TxError> {
+    /// What of a transaction's validity its sender's account decides.
+    fn check_sender(&mut self, input: &TxInput<'b>, nonce: u64, balance: U256, code: CodeId) -> Result<(), TxError> {
         let tx = input.row();
-        let row = match self.state.load(sender) {
-            Ok(row) => *row,
-            Err(halt) => return Err(self.fault(halt)),
-        };
-        if tx.nonce < row.nonce {
-            return Err(TxInvalid::NonceTooLow { tx: tx.nonce, state: row.nonce }.into());
+        if tx.nonce < nonce {
+            return Err(TxInvalid::NonceTooLow { tx: tx.nonce, state: nonce }.into());
         }
-        if tx.nonce > row.nonce {
-            return Err(TxInvalid::NonceTooHigh { tx: tx.nonce, state: row.nonce }.into());
+        if tx.nonce > nonce {
+            return Err(TxInvalid::NonceTooHigh { tx: tx.nonce, state: nonce }.into());
         }
         // EIP-3607 holds for all of history: no contract ever signed. EIP-7702 lets a delegated account sign.
-        if row.code != EMPTY_CODE {
-            let delegated = match self.state.code(row.code) {
+        if code != EMPTY_CODE {
+            let delegated = match self.state.code(code) {
                 Ok(code) => code.delegation().is_some() && self.since(Fork::Prague),
                 Err(halt) => return Err(self.fault(halt)),
             };
@@ -432,9 +443,22 @@ impl<'b> Evm<'b> {
         // 64 bits of gas times 128 bits of price: no product overflows, but the sum with the value may.
         let most = limit * U256::from(tx.max_fee_per_gas) + blob_gas * U256::from(tx.max_fee_per_blob_gas);
         match most.checked_add(tx.value) {
-            Some(most) if most <= row.balance => {}
+            Some(most) if most <= balance => {}
             _ => return Err(TxInvalid::InsufficientFunds.into()),
         }
+        Ok(())
+    }
+
+    /// Checks the sender and takes the gas money; the nonce is bumped.
+    fn buy_gas(&mut self, input: &TxInput<'b>, sender: AccountId, price: U256) -> Result<(), TxError> {
+        let tx = input.row();
+        let row = match self.state.load(sender) {
+            Ok(row) => *row,
+            Err(halt) => return Err(self.fault(halt)),
+        };
+        self.check_sender(input, row.nonce, row.balance, row.code)?;
+        let blob_gas = U256::from(input.transactions.blob_hashes(input.index).len() as u64 * GAS_PER_BLOB);
+        let limit = U256::from(tx.gas_limit);
         let cost = limit * price + blob_gas * self.block.blob_base_fee;
         self.state.set_balance(sender, row.balance - cost);
         self.state.set_nonce(sender, row.nonce + 1);

@@ -7,16 +7,16 @@ use super::changes::intern_code_rows;
 use super::outcome::{Candidate, seal};
 use super::recover::recover;
 use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, Limits};
-use crate::exec::base::PreState;
+use crate::exec::base::{PreState, UnlistedSender};
 use crate::exec::block::{BlockContext, ListState, WorkerScratch, run_with_list};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::exec::universe::Universe;
 use crate::trie::{StateTries, TrieError};
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use rayon::prelude::*;
 use std::sync::{Mutex, OnceLock};
 
@@ -85,9 +85,11 @@ pub(super) fn execute(
             let start = job.clock.now();
             let signers = recover(rules, block);
             job.clock.record(Stage::Recover, start);
+            let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context =
                 BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
-            let list = ListState { bal: columns, names, pre: &pre, rows_at: &rows_at };
+            let list =
+                ListState { bal: columns, names, pre: &pre, unlisted_senders: &unlisted_senders, rows_at: &rows_at };
             run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
         })
     });
@@ -151,6 +153,27 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns, code_rows: Vec<CodeId>) -> Re
         slots: Column::from(slots),
         code_rows,
     })
+}
+
+/// Reads the senders that the list does not name; none for a valid block.
+fn read_unlisted_senders(
+    job: &Job<'_>,
+    names: &Universe,
+    senders: &[Option<Address>],
+) -> Result<Vec<UnlistedSender>, StoreError> {
+    let mut unlisted: Vec<Address> =
+        senders.iter().flatten().filter(|sender| names.account(sender).is_none()).copied().collect();
+    unlisted.sort_unstable();
+    unlisted.dedup();
+    let mut accounts = vec![ParentAccount::default(); unlisted.len()];
+    if !unlisted.is_empty() {
+        job.store.accounts(&unlisted, &mut accounts)?;
+    }
+    Ok(unlisted
+        .into_iter()
+        .zip(accounts)
+        .map(|(address, parent)| UnlistedSender { address, parent, code: job.codes.intern(parent.code_hash) })
+        .collect())
 }
 
 /// Runs `read` over the whole of `out`, on all threads where it is long.
