@@ -6,7 +6,7 @@
 //! Not here: hashing.
 
 use super::TrieError;
-use super::descent::{CHILD_CHANGED, CHILD_GONE, DEAD, Descent, ROOT, Shards, TOOK_OVER};
+use super::descent::{CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
 use super::node::{Extension, Kind, Ref, set_nibble};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
@@ -102,6 +102,7 @@ impl Descent {
             }
             _ => {
                 self.visits[v].node = shard.reshape(visit.node, left);
+                self.visits[v].state |= RESHAPED;
                 self.attach(shard, v);
             }
         }

@@ -10,7 +10,7 @@
 //! Not here: hashing, fields of accounts.
 
 use super::TrieError;
-use super::node::{Extension, Kind, Ref};
+use super::node::{Extension, Kind, Ref, item_at, rank};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -57,6 +57,9 @@ const MADE: u8 = 4;
 /// The visit holds what its only child held; visits of that child are void.
 pub(super) const TOOK_OVER: u8 = 8;
 
+/// The branch lost children on the way up: they are not where their visits say.
+pub(super) const RESHAPED: u8 = 16;
+
 /// A place in a trie: the node there, and the keys below.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visit {
@@ -73,6 +76,8 @@ pub(super) struct Visit {
     /// Which child of its parent.
     pub(super) nibble: u8,
     pub(super) state: u8,
+    /// Where the parent's message has it, if the parent is a branch not [`RESHAPED`] since.
+    pub(super) at: u16,
 }
 
 /// Marks a visit's parent as a row of `roots`.
@@ -193,6 +198,7 @@ impl Descent {
                 depth: depth as u8,
                 nibble: 0,
                 state: 0,
+                at: 0,
             });
         }
     }
@@ -407,7 +413,7 @@ impl Descent {
     /// Lists a visit for every child of a new branch, with the keys below it; `old` says what moves there.
     fn children(&mut self, shard: &mut Shard, b: usize, old: impl Fn(u8) -> Ref) {
         let visit = self.visits[b];
-        let nibbles = shard.branch(visit.node).nibbles();
+        let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).head.mask);
         let mut lo = visit.lo;
         for n in nibbles {
             let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
@@ -422,6 +428,7 @@ impl Descent {
                 depth: visit.depth + 1,
                 nibble: n,
                 state: 0,
+                at: item_at(visit.node.kind(), mask, n) as u16,
             });
             lo = hi;
         }
@@ -440,24 +447,24 @@ impl Descent {
     fn branch(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
         let depth = visit.depth as usize;
-        shard.touch(visit.node);
-        let mut mask = shard.branch(visit.node).head.mask;
-        let mut added = false;
+        let (kind, mut mask) = (visit.node.kind(), shard.touch(visit.node));
+        let had = mask;
         let mut lo = visit.lo;
         let listed = self.visits.len();
         while lo < visit.hi {
             let n = self.nibble_of(self.recs[lo as usize], depth);
             let end = if lo + 1 == visit.hi { visit.hi } else { self.group_end(lo + 1, visit.hi, depth, n) };
             let mut hi = end;
-            let node = shard.branch(visit.node).child(n);
-            if node == Ref::NONE {
+            let mut node = Ref::NONE;
+            if had >> n & 1 == 1 {
+                node = shard.branch(visit.node).refs[rank(had, n)];
+            } else {
                 hi = self.retain(lo, hi, |_, rec| rec.live());
                 if lo == hi {
                     lo = end;
                     continue;
                 }
                 mask |= 1 << n;
-                added = true;
             }
             self.push(Visit {
                 node,
@@ -469,12 +476,16 @@ impl Descent {
                 depth: visit.depth + 1,
                 nibble: n,
                 state: 0,
+                at: item_at(kind, mask, n) as u16,
             });
             lo = end;
         }
-        if added {
+        if mask != had {
             let node = shard.reshape(visit.node, mask);
             self.place(shard, v, node);
+            for child in &mut self.visits[listed..] {
+                child.at = item_at(node.kind(), mask, child.nibble) as u16;
+            }
         } else if listed == self.visits.len() {
             self.visits[v].state |= CLEAN;
         }

@@ -4,7 +4,7 @@
 //! of roots into `roots`. Leaves of all tries go first, in one sweep; then branches level by level, where they lie.
 //! Relies on: children are listed at greater depths than their parents.
 
-use super::descent::{CLEAN, DEAD, Descent, ROOT, Shards, TOOK_OVER, Visit};
+use super::descent::{CLEAN, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
 use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, message_len, pack_branch};
 use super::shard::{Shard, branch_blocks};
 use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, keccak256};
@@ -72,8 +72,18 @@ impl Descent {
         let shard = &mut *shards[visit.shard as usize];
         if above.kind() == Kind::Extension {
             shard.extension_mut(above).item = *item;
-        } else {
+        } else if self.visits[visit.parent as usize].state & RESHAPED != 0 {
             shard.set_item(above, visit.nibble, item);
+        } else {
+            shard.set_item_at(above, visit.nibble, visit.at as usize, item);
+        }
+    }
+
+    /// Hints that the visit's hash will be handed to the node above soon.
+    #[inline(always)]
+    fn prefetch_above(&self, shards: &[&mut Shard], visit: &Visit) {
+        if visit.parent & ROOT == 0 {
+            shards[visit.shard as usize].prefetch_item(self.visits[visit.parent as usize].node, visit.at as usize);
         }
     }
 
@@ -86,6 +96,7 @@ impl Descent {
                 if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
                     let visit = &self.visits[*ahead as usize];
                     shards[visit.shard as usize].prefetch_message(visit.node);
+                    self.prefetch_above(shards, visit);
                 }
                 let v = self.levels[depth][i];
                 let visit = self.visits[v as usize];
@@ -144,6 +155,12 @@ impl Descent {
             used: 0,
         };
         for v in 0..self.visits.len() {
+            if let Some(visit) = self.visits.get(v + 2 * AHEAD)
+                && visit.node.kind().is_leaf()
+            {
+                shards[visit.shard as usize].prefetch(visit.node);
+                self.prefetch_above(shards, visit);
+            }
             let visit = self.visits[v];
             if !visit.node.kind().is_leaf() || self.is_void(&visit) {
                 continue;

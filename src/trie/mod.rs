@@ -53,6 +53,7 @@ mod shard;
 mod tests;
 mod top;
 mod update;
+pub mod workload;
 
 pub use hash::HashCount;
 pub use ordered::ordered_root;

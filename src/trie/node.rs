@@ -199,7 +199,7 @@ pub(super) fn item_at(kind: Kind, mask: u16, nibble: u8) -> usize {
 
 /// Bytes of the list header: payloads of up to seven children stay below 256 bytes.
 #[inline(always)]
-fn header_len(kind: Kind) -> usize {
+pub(super) fn header_len(kind: Kind) -> usize {
     if matches!(kind, Kind::Branch1 | Kind::Branch2) { 2 } else { 3 }
 }
 
@@ -210,17 +210,22 @@ pub(super) fn message_len(mask: u16) -> usize {
     header_len(branch_kind(children as u32)) + 17 + 32 * children
 }
 
-/// Writes everything but the hashes of a branch's message, padding included.
-pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
+/// Writes the list header of a branch without embedded children; returns its length.
+pub(super) fn put_header(mask: u16, message: &mut [u8]) -> usize {
     let children = mask.count_ones() as usize;
     let payload = 17 + 32 * children;
-    let mut at = if header_len(branch_kind(children as u32)) == 2 {
+    if header_len(branch_kind(children as u32)) == 2 {
         message[..2].copy_from_slice(&[0xf8, payload as u8]);
         2
     } else {
         message[..3].copy_from_slice(&[0xf9, (payload >> 8) as u8, payload as u8]);
         3
-    };
+    }
+}
+
+/// Writes everything but the hashes of a branch's message, padding included.
+pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
+    let mut at = put_header(mask, message);
     for nibble in 0..16 {
         if mask >> nibble & 1 == 1 {
             message[at] = 0xa0;

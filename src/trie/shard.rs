@@ -8,7 +8,7 @@
 
 use super::node::{
     Account, Branch, Branch1, Branch2, Branch3, Branch4, Contract, Extension, Head, Item, Kind, LEAF_BYTES, Plain, Ref,
-    Slot, Span, branch_kind, encode_account, encode_slot, item_at, write_frame,
+    Slot, Span, branch_kind, encode_account, encode_slot, header_len, item_at, put_header, write_frame,
 };
 use super::pool::Pool;
 use super::prefetch::prefetch;
@@ -38,9 +38,7 @@ impl BranchView<'_> {
     #[inline(always)]
     pub(super) fn item(&self, nibble: u8) -> Item {
         let at = item_at(self.kind, self.head.mask, nibble);
-        let mut item = [0; 33];
-        item.copy_from_slice(&self.message[at..at + 33]);
-        Item(item)
+        Item(*self.message[at..].first_chunk().expect("33 bytes for every child"))
     }
 
     /// Present children by nibble.
@@ -266,14 +264,7 @@ impl Shard {
 
     /// A new branch with the children of `mask`: no references, no hashes yet.
     pub(super) fn new_branch(&mut self, mask: u16) -> Ref {
-        let kind = branch_kind(mask.count_ones());
-        let row = match kind {
-            Kind::Branch1 => self.branch1.alloc(),
-            Kind::Branch2 => self.branch2.alloc(),
-            Kind::Branch3 => self.branch3.alloc(),
-            _ => self.branch4.alloc(),
-        };
-        let node = self.made(kind, row);
+        let node = self.alloc_branch(branch_kind(mask.count_ones()));
         let (epoch, age) = (self.epoch, self.age);
         let branch = self.branch_mut(node);
         *branch.head = Head { mask, embedded: 0, born: epoch, touched: age };
@@ -284,35 +275,77 @@ impl Shard {
 
     /// A branch with the children of `mask`, those that `old` has too taken over from it; lets go of `old`.
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
-        let node = self.new_branch(mask);
-        let was = *self.branch(old).head;
-        for nibble in (0..16u8).filter(|nibble| mask & was.mask & (1 << nibble) != 0) {
-            let view = self.branch(old);
-            let (child, item) = (view.child(nibble), view.item(nibble));
-            self.put_item(node, nibble, was.embedded >> nibble & 1 == 1, &item);
-            let branch = self.branch_mut(node);
-            branch.refs[super::node::rank(mask, nibble)] = child;
+        let kind = branch_kind(mask.count_ones());
+        let node = self.alloc_branch(kind);
+        let (epoch, age) = (self.epoch, self.age);
+        let mut frame = [0; 4 * RATE];
+        let mut refs = [Ref::NONE; 16];
+        let was = self.branch(old);
+        let (mut from, mut to) = (header_len(was.kind), put_header(mask, &mut frame));
+        let (mut ref_from, mut ref_to) = (0, 0);
+        for nibble in 0..16 {
+            let (had, has) = (was.head.mask >> nibble & 1 == 1, mask >> nibble & 1 == 1);
+            if has {
+                let item: &mut [u8; 33] = frame[to..].first_chunk_mut().expect("room for sixteen children");
+                if had {
+                    *item = *was.message[from..].first_chunk().expect("33 bytes for every child");
+                    refs[ref_to] = was.refs[ref_from];
+                } else {
+                    item[0] = 0xa0;
+                }
+                ref_to += 1;
+                to += 33;
+            } else {
+                frame[to] = 0x80;
+                to += 1;
+            }
+            ref_from += usize::from(had);
+            from += if had { 33 } else { 1 };
         }
+        let embedded = was.head.embedded & mask;
+        frame[to] = 0x80;
+        frame[to + 1] = 0x01;
+        frame[branch_blocks(kind) * RATE - 1] |= 0x80;
+        let branch = self.branch_mut(node);
+        *branch.head = Head { mask, embedded, born: epoch, touched: age };
+        branch.refs.copy_from_slice(&refs[..branch.refs.len()]);
+        branch.message.copy_from_slice(&frame[..branch.message.len()]);
         self.free(old);
         node
+    }
+
+    fn alloc_branch(&mut self, kind: Kind) -> Ref {
+        let row = match kind {
+            Kind::Branch1 => self.branch1.alloc(),
+            Kind::Branch2 => self.branch2.alloc(),
+            Kind::Branch3 => self.branch3.alloc(),
+            _ => self.branch4.alloc(),
+        };
+        self.made(kind, row)
     }
 
     fn put_item(&mut self, node: Ref, nibble: u8, embedded: bool, item: &Item) {
         let kind = node.kind();
         let branch = self.branch_mut(node);
         let at = item_at(kind, branch.head.mask, nibble);
-        branch.message[at..at + 33].copy_from_slice(&item.0);
+        *branch.message[at..].first_chunk_mut().expect("33 bytes for every child") = item.0;
         branch.head.embedded = branch.head.embedded & !(1 << nibble) | u16::from(embedded) << nibble;
     }
 
     /// Writes what the parent's message says of a present child.
     #[inline]
     pub(super) fn set_item(&mut self, node: Ref, nibble: u8, item: &Item) {
+        let at = item_at(node.kind(), self.branch(node).head.mask, nibble);
+        self.set_item_at(node, nibble, at, item);
+    }
+
+    /// Writes what the parent's message says of a present child, whose 33 bytes start at `at`.
+    #[inline(always)]
+    pub(super) fn set_item_at(&mut self, node: Ref, nibble: u8, at: usize, item: &Item) {
         let epoch = self.epoch;
-        let kind = node.kind();
         let branch = self.branch_mut(node);
-        let at = item_at(kind, branch.head.mask, nibble);
-        let place: &mut [u8; 33] = (&mut branch.message[at..at + 33]).try_into().expect("33 bytes");
+        debug_assert_eq!(at, item_at(node.kind(), branch.head.mask, nibble));
+        let place: &mut [u8; 33] = branch.message[at..].first_chunk_mut().expect("33 bytes for every child");
         let bit = 1u16 << nibble;
         let old = (branch.head.born != epoch).then(|| (branch.head.embedded & bit != 0, Item(*place)));
         *place = item.0;
@@ -323,6 +356,20 @@ impl Shard {
         }
         if let Some((embedded, old)) = old {
             self.journal.items.push((node, nibble, embedded, old));
+        }
+    }
+
+    /// Hints that [`Self::set_item_at`] will write there soon.
+    #[inline(always)]
+    pub(super) fn prefetch_item(&self, node: Ref, at: usize) {
+        let row = node.row();
+        let (head, bytes) = (size_of::<Head>(), 33);
+        match node.kind() {
+            Kind::Branch1 => prefetch(self.branch1.get(row), head + 12 + at, bytes),
+            Kind::Branch2 => prefetch(self.branch2.get(row), head + 28 + at, bytes),
+            Kind::Branch3 => prefetch(self.branch3.get(row), head + 48 + at, bytes),
+            Kind::Branch4 => prefetch(self.branch4.get(row), head + 64 + at, bytes),
+            _ => {}
         }
     }
 
@@ -338,14 +385,15 @@ impl Shard {
         }
     }
 
-    /// Notes that a key below the branch is being visited.
+    /// Notes that a key below the branch is being visited; returns its children's mask.
     #[inline(always)]
-    pub(super) fn touch(&mut self, node: Ref) {
+    pub(super) fn touch(&mut self, node: Ref) -> u16 {
         let age = self.age;
         let head = self.branch_mut(node).head;
         if head.touched != age {
             head.touched = age;
         }
+        head.mask
     }
 
     /// A new extension.
