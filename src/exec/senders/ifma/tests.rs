@@ -170,11 +170,11 @@ in_lanes!(words_limbs_and_rows_convert_both_ways, {
     let mut numbers = Numbers(13);
     for _ in 0..100 {
         let x: [U256; 8] = core::array::from_fn(|_| numbers.word());
-        let a = from_words(words(x).map(|w| from_array(w)));
+        let a = from_words(words(x).map(from_array));
         assert_eq!(limbs(&a), x.map(limbs_of));
-        assert_eq!(to_words(&a).map(|w| to_array(w)), words(x));
+        assert_eq!(to_words(&a).map(to_array), words(x));
         let square: [[u64; 8]; 8] = core::array::from_fn(|_| core::array::from_fn(|_| numbers.next()));
-        let transposed = transpose(square.map(from_array)).map(|row| to_array(row));
+        let transposed = transpose(square.map(from_array)).map(to_array);
         assert_eq!(transposed, core::array::from_fn(|j| core::array::from_fn(|i| square[i][j])));
         let (x, y) = coordinates(rows(&a, &a));
         assert_eq!((limbs(&x), limbs(&y)), (limbs(&a), limbs(&a)));
@@ -208,7 +208,7 @@ fn jacobian(numbers: &mut Numbers, points: [(U256, U256); 8]) -> Jacobian<1> {
 /// The affine points of Jacobian ones; none where Z is zero. Checks that all coordinates are tight.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn affine(p: &Jacobian<1>) -> [Point; 8] {
-    [&p.x[0], &p.y[0], &p.z[0]].map(assert_tight);
+    [&p.x[0], &p.y[0], &p.z[0]].into_iter().for_each(assert_tight);
     let (x, y, z) = (values(&p.x[0]), values(&p.y[0]), values(&p.z[0]));
     core::array::from_fn(|l| {
         let inverse = twin::invert(z[l]);

@@ -28,10 +28,6 @@ pub(in crate::exec::senders) fn invert(a: U256) -> U256 {
     a.inv_mod(P).unwrap_or_default()
 }
 
-pub(in crate::exec::senders) fn negate(a: Point) -> Point {
-    a.map(|(x, y)| (x, sub(U256::ZERO, y)))
-}
-
 pub(in crate::exec::senders) fn add(a: Point, b: Point) -> Point {
     let (Some((x1, y1)), Some((x2, y2))) = (a, b) else { return a.or(b) };
     let slope = if x1 != x2 {
