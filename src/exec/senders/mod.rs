@@ -5,11 +5,13 @@
 //! Relies on: AVX-512 IFMA where the machine has it (eight signatures in lanes), libsecp256k1 elsewhere and for one alone.
 //! Not here: legacy v and EIP-155 (the caller turns v into a parity before it comes here), the pool that runs batches.
 
+mod cache;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod libsecp;
 mod scalar;
 
+pub use cache::SenderCache;
 pub use libsecp::{ecrecover_point, recover_scalar};
 
 use alloy_primitives::{Address, B256, U256};

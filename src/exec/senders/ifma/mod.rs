@@ -11,12 +11,19 @@ mod field;
 mod generator;
 mod group;
 mod recover;
+#[cfg(test)]
+mod tests;
 
 use core::arch::x86_64::__m512i;
 
 use alloy_primitives::Address;
 
 use super::Signature;
+
+/// Window and length in bits of the halves of u2 (of the nonce point) and of u1 (of the generator).
+#[cfg(test)]
+pub(super) const WIDTHS: ((u32, u32), (u32, u32)) =
+    ((group::NONCE_WINDOW, recover::NONCE_BITS), (generator::WINDOW, recover::GENERATOR_BITS));
 
 /// Whether this machine has the instructions.
 pub(super) fn available() -> bool {

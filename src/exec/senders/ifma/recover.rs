@@ -34,21 +34,21 @@ pub(super) const CHUNK: usize = 128;
 const GROUPS: usize = CHUNK / 8;
 
 /// Bits of the recoded halves: the least multiples of the windows with room for 129 bits and a sign.
-const NONCE_BITS: u32 = 130;
-const GENERATOR_BITS: u32 = 130_u32.div_ceil(WINDOW) * WINDOW;
+pub(super) const NONCE_BITS: u32 = 130;
+pub(super) const GENERATOR_BITS: u32 = 130_u32.div_ceil(WINDOW) * WINDOW;
 const NONCE_TOP: u32 = NONCE_BITS - NONCE_WINDOW;
 const _: () = assert!(NONCE_BITS.is_multiple_of(NONCE_WINDOW) && GENERATOR_BITS - WINDOW < NONCE_TOP);
 
 /// Recoded halves of eight u1 (of G, of lambda G) and eight u2 (of R, of lambda R): three words each.
 #[derive(Clone, Copy)]
-struct Multipliers {
+pub(super) struct Multipliers {
     generator: [[[u64; 8]; 3]; 2],
     nonce: [[[u64; 8]; 3]; 2],
 }
 
 /// Eight signatures on their way.
 #[derive(Clone, Copy)]
-struct Group {
+pub(super) struct Group {
     multipliers: Multipliers,
     /// Words of r, one signature a lane.
     r: [[u64; 8]; 4],
@@ -61,13 +61,21 @@ struct Group {
     valid: __mmask8,
 }
 
+impl Group {
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn empty() -> Self {
+        let no_halves = [[[0; 8]; 3]; 2];
+        let multipliers = Multipliers { generator: no_halves, nonce: no_halves };
+        let one = constant([1, 0, 0, 0, 0]);
+        Self { multipliers, r: [[0; 8]; 4], x: one, y: one, odd: 0, valid: 0 }
+    }
+}
+
 /// Recovers at most [`CHUNK`] signatures, paired with `out`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>]) {
     let one = constant([1, 0, 0, 0, 0]);
-    let no_halves = [[[0; 8]; 3]; 2];
-    let multipliers = Multipliers { generator: no_halves, nonce: no_halves };
-    let mut groups = [Group { multipliers, r: [[0; 8]; 4], x: one, y: one, odd: 0, valid: 0 }; GROUPS];
+    let mut groups = [Group::empty(); GROUPS];
     let groups = &mut groups[..signatures.len().min(CHUNK).div_ceil(8)];
     prepare(signatures, groups);
 
@@ -95,7 +103,7 @@ pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>
 }
 
 /// Ranges, 1/r, both multipliers and their digits: modulo the group order.
-fn prepare(signatures: &[Signature], groups: &mut [Group]) {
+pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
     let mut inverses = [[1, 0, 0, 0]; CHUNK];
     let mut scratch = [[0; 4]; CHUNK];
     let order = U256::from_limbs(ORDER);
@@ -138,7 +146,7 @@ fn recode(k: &Words, bits: u32, lane: usize, out: &mut [[[u64; 8]; 3]; 2]) {
 /// Window of `W` bits at bit `position` of the three-word numbers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn window<const W: u32>(words: &[[u64; 8]; 3], position: u32) -> __m512i {
+pub(super) fn window<const W: u32>(words: &[[u64; 8]; 3], position: u32) -> __m512i {
     let (i, bit) = ((position / 64) as usize % 3, position % 64);
     let low = _mm512_srl_epi64(from_array(words[i]), _mm_cvtsi32_si128(bit.cast_signed()));
     // A shift by 64 or more gives zero.
@@ -149,7 +157,7 @@ fn window<const W: u32>(words: &[[u64; 8]; 3], position: u32) -> __m512i {
 
 /// The nonce points of K groups; lanes whose r is no x coordinate become invalid.
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn decompress<const K: usize>(groups: &mut [Group; K]) {
+pub(super) fn decompress<const K: usize>(groups: &mut [Group; K]) {
     let mut square = [groups[0].x; K];
     for k in 0..K {
         groups[k].x = from_words(groups[k].r.map(from_array));
@@ -175,7 +183,7 @@ fn negative(a: &Fe) -> Fe {
 /// u1 G + u2 R for K groups.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn multiply<const K: usize>(groups: &[Group; K], tables: &mut [NonceTable; K]) -> Jacobian<K> {
+pub(super) fn multiply<const K: usize>(groups: &[Group; K], tables: &mut [NonceTable; K]) -> Jacobian<K> {
     let one = constant([1, 0, 0, 0, 0]);
     let x = groups.map(|group| group.x);
     let y = groups.map(|group| group.y);
