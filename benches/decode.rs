@@ -71,7 +71,8 @@ fn compare() {
 
 fn bench(criterion: &mut Criterion) {
     let is_test = std::env::args().any(|arg| arg == "--test");
-    if !is_test {
+    let is_profile = std::env::args().any(|arg| arg == "--profile-time");
+    if !is_test && !is_profile {
         compare();
     }
     for (name, len_bytes, count) in SIZES.iter().take(if is_test { 1 } else { SIZES.len() }) {
