@@ -26,13 +26,12 @@ impl Cursor<'_> {
     /// Enters a list that lies before `limit`; returns its end.
     #[inline(always)]
     pub(super) fn list(&mut self, limit: usize) -> Result<usize, Fault> {
-        let at = self.pos;
-        if let Some([head, next]) = self.bytes.get(at..).and_then(<[u8]>::first_chunk).copied() {
+        if let Some([head, next]) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk).copied() {
             // Entries of one slot fall on either side of 56 bytes: no branch between the two forms.
-            let is_long = head == 0xf8;
-            let start = at + 1 + usize::from(is_long);
-            let end = start + usize::from(if is_long { next } else { head.wrapping_sub(0xc0) });
-            if (head >= 0xc0) & (head <= 0xf8) & (!is_long | (next >= 56)) & (end <= limit) {
+            let form = LIST_FORMS[usize::from(head)];
+            let start = self.pos + usize::from(form.head_len);
+            let end = start + usize::from(form.len | (next & form.len_mask));
+            if (u16::from(next) >= form.next_min) & (end <= limit) {
                 self.pos = start;
                 return Ok(end);
             }
@@ -126,17 +125,13 @@ impl Cursor<'_> {
     /// None where it is broken, or near either end of the input: then [`Self::word`] reads it again, or says why not.
     #[inline(always)]
     pub(super) fn peek_word(&self, limit: usize) -> Option<(U256, usize)> {
-        let at = self.pos;
-        let [head, first] = *self.bytes.get(at..)?.first_chunk()?;
-        // A byte below 0x80 is its own one-byte value: same load, no header.
-        let has_head = head >= 0x80;
-        let len = usize::from(if has_head { head - 0x80 } else { 1 });
-        let end = at + usize::from(has_head) + len;
-        let lead = if has_head { first } else { head | 0x80 * u8::from(head != 0) };
-        if (end > limit) | (len > 32) | (lead < LEAD_MIN[len & 63]) {
+        let [head, next] = *self.bytes.get(self.pos..)?.first_chunk()?;
+        let form = INTEGER_FORMS[usize::from(head)];
+        let end = self.pos + usize::from(form.room);
+        if (u16::from(next) < form.next_min) | (end > limit) {
             return None;
         }
-        Some((load_word(self.bytes, end, len)?, end))
+        Some((load_word(self.bytes, end, usize::from(form.len))?, end))
     }
 
     /// Reads an integer of at most 256 bits.
@@ -176,27 +171,20 @@ impl Cursor<'_> {
     #[inline(always)]
     pub(super) fn change(&self, limit: usize) -> Option<Change> {
         let head = u64::from_le_bytes(*self.bytes.get(self.pos..)?.first_chunk()?);
-        let byte = |at: usize| (head >> (8 * (at & 7))) as u8;
-        let payload = usize::from(byte(0).wrapping_sub(0xc0));
+        let payload = usize::from((head as u8).wrapping_sub(0xc0));
         let end = self.pos + 1 + payload;
 
-        let index_head = byte(1);
-        let index_len = usize::from(index_head.saturating_sub(0x80));
+        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
         let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
-        let single = if index_head < 0x80 { index_head } else { 0 };
-        let index = (index_bytes >> (32 - 8 * index_len.min(4))) as u32 | u32::from(single);
+        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
 
-        // A value that fills one byte is itself, or the empty string; a longer one has a header.
-        let room = payload.wrapping_sub(1 + index_len);
-        let (value_head, first) = (byte(2 + index_len), byte(3 + index_len));
-        let is_single = room == 1;
-        let len = room.wrapping_sub(usize::from(!is_single | (value_head == 0x80)));
-        let is_short = is_single & (value_head.wrapping_sub(1) < 0x80);
-        let is_long = !is_single & (usize::from(value_head) == 0x80 + len) & (first >= LEAD_MIN[len & 63]);
-        let is_index = (index_head != 0) & (index_len <= 4) & (index >= INDEX_MIN[index_len & 7]);
-        (is_index & (is_short | is_long) & (len <= 32) & (end <= limit)).then_some(Change {
+        let rest = head >> (16 + 8 * index_form.len);
+        let form = INTEGER_FORMS[usize::from(rest as u8)];
+        let is_value =
+            (payload == 1 + usize::from(index_form.len + form.room)) & ((rest >> 8) as u8 as u16 >= form.next_min);
+        ((index >= index_form.min) & is_value & (end <= limit)).then_some(Change {
             index: BlockAccessIndex(index),
-            len,
+            len: usize::from(form.len),
             end,
         })
     }
@@ -209,15 +197,84 @@ pub(super) struct Change {
     pub(super) end: usize,
 }
 
-/// Per length in bytes, the least first byte of a minimal integer with a header; no length above 32 has any.
-const LEAD_MIN: [u8; 64] = {
-    let mut least = [1; 64];
-    (least[0], least[1]) = (0, 0x80);
-    least
+/// What the first byte of an item says; for a byte that begins no such item, `next_min` is out of reach.
+#[derive(Clone, Copy)]
+struct ListForm {
+    /// Bytes before the content.
+    head_len: u8,
+    /// Length of the content, unless it stands in the next byte.
+    len: u8,
+    /// 0xff where the next byte is the length.
+    len_mask: u8,
+    /// Least next byte of a canonical list.
+    next_min: u16,
+}
+
+/// Lists of up to 255 bytes by their first byte.
+const LIST_FORMS: [ListForm; 256] = {
+    let mut forms = [ListForm { head_len: 1, len: 0, len_mask: 0, next_min: 256 }; 256];
+    let mut head = 0xc0;
+    while head < 0xf8 {
+        forms[head] = ListForm { head_len: 1, len: (head - 0xc0) as u8, len_mask: 0, next_min: 0 };
+        head += 1;
+    }
+    forms[0xf8] = ListForm { head_len: 2, len: 0, len_mask: 0xff, next_min: 56 };
+    forms
 };
 
-/// Per length in bytes, the least index written so; a byte below 0x80 stands for itself.
-const INDEX_MIN: [u32; 8] = [0, 0x80, 1 << 8, 1 << 16, 1 << 24, u32::MAX, u32::MAX, u32::MAX];
+/// As [`ListForm`].
+#[derive(Clone, Copy)]
+struct IntegerForm {
+    /// Bytes of the whole item.
+    room: u8,
+    /// Bytes of the integer, which end the item.
+    len: u8,
+    /// Least next byte of a minimal integer.
+    next_min: u16,
+}
+
+/// Integers of up to 256 bits by their first byte.
+const INTEGER_FORMS: [IntegerForm; 256] = {
+    let mut forms = [IntegerForm { room: 1, len: 0, next_min: 256 }; 256];
+    let mut head = 1;
+    while head <= 0xa0 {
+        forms[head] = match head {
+            0..0x80 => IntegerForm { room: 1, len: 1, next_min: 0 },
+            0x80 => IntegerForm { room: 1, len: 0, next_min: 0 },
+            0x81 => IntegerForm { room: 2, len: 1, next_min: 0x80 },
+            _ => IntegerForm { room: (head - 0x7f) as u8, len: (head - 0x80) as u8, next_min: 1 },
+        };
+        head += 1;
+    }
+    forms
+};
+
+/// As [`ListForm`], for indices.
+#[derive(Clone, Copy)]
+struct IndexForm {
+    /// Least value of a minimal integer of this form.
+    min: u32,
+    /// Bytes after the first.
+    len: u8,
+    /// The value, where the first byte is all of it.
+    single: u8,
+}
+
+/// Indices by their first byte; one that begins no index reads as zero, below its least value.
+const INDEX_FORMS: [IndexForm; 256] = {
+    let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
+    let mut head = 1;
+    while head < 0x80 {
+        forms[head].single = head as u8;
+        head += 1;
+    }
+    forms[0x80].min = 0;
+    forms[0x81] = IndexForm { min: 0x80, len: 1, single: 0 };
+    forms[0x82] = IndexForm { min: 1 << 8, len: 2, single: 0 };
+    forms[0x83] = IndexForm { min: 1 << 16, len: 3, single: 0 };
+    forms[0x84] = IndexForm { min: 1 << 24, len: 4, single: 0 };
+    forms
+};
 
 /// Per length in bytes, the limbs' bits that belong to the value.
 const MASKS: [[u64; 4]; 64] = {

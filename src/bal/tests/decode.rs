@@ -218,19 +218,3 @@ fn large_lists_agree_with_alloy() {
         assert_eq!(encode(&columns), sample.bytes);
     }
 }
-#[test]
-fn zz_stats() {
-    let s = sample::list(1, 5_000_000);
-    let c = &s.columns;
-    eprintln!(
-        "{} bytes, {} accounts, {} slots, {} reads, st {} bal {} nonce {} codes {}",
-        s.bytes.len(),
-        c.account_count(),
-        c.slot_count(),
-        c.read_count(),
-        c.storage().len(),
-        c.balances().len(),
-        c.nonces().len(),
-        c.codes().len()
-    );
-}
