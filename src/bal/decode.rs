@@ -10,6 +10,9 @@
 //! 64 bytes per item plus 12 per input byte where the limits bound the items. Codes are never copied: the columns
 //! keep the input alive.
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 use super::rlp::{Cursor, Fault, is_less, load_uint64, load_word};
 use super::{BalColumns, BalError, BalField, BalRule, Changes, CodeRange, Limits};
 use crate::arena::{AccountId, BlockAccessIndex, Id};
@@ -33,11 +36,22 @@ pub fn decode(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
 pub fn decode_into(columns: &mut BalColumns, bytes: &Bytes, limits: &Limits) -> Result<(), BalError> {
     columns.clear();
     columns.blob = bytes.clone();
+    #[cfg(target_arch = "x86_64")]
+    if wide::try_decode(columns, bytes, limits).is_some() {
+        return Ok(());
+    }
+    decode_portable(columns, bytes, limits)
+}
+
+/// The decoder for any machine, which also words the error wherever the wide one gave up.
+fn decode_portable(columns: &mut BalColumns, bytes: &Bytes, limits: &Limits) -> Result<(), BalError> {
+    columns.clear();
+    columns.blob = bytes.clone();
     let mut decoder = Decoder {
         cursor: Cursor { bytes, pos: 0 },
         limits: *limits,
         index_max: limits.index_max(),
-        item_max: limits.item_count_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
+        item_max: limits.item_max(),
         columns,
         field: BalField::Account,
         in_account: false,

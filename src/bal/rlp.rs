@@ -199,19 +199,19 @@ pub(super) struct Change {
 
 /// What the first byte of an item says; for a byte that begins no such item, `next_min` is out of reach.
 #[derive(Clone, Copy)]
-struct ListForm {
+pub(super) struct ListForm {
     /// Bytes before the content.
-    head_len: u8,
+    pub(super) head_len: u8,
     /// Length of the content, unless it stands in the next byte.
-    len: u8,
+    pub(super) len: u8,
     /// 0xff where the next byte is the length.
-    len_mask: u8,
+    pub(super) len_mask: u8,
     /// Least next byte of a canonical list.
-    next_min: u16,
+    pub(super) next_min: u16,
 }
 
 /// Lists of up to 255 bytes by their first byte.
-const LIST_FORMS: [ListForm; 256] = {
+pub(super) static LIST_FORMS: [ListForm; 256] = {
     let mut forms = [ListForm { head_len: 1, len: 0, len_mask: 0, next_min: 256 }; 256];
     let mut head = 0xc0;
     while head < 0xf8 {
@@ -224,17 +224,17 @@ const LIST_FORMS: [ListForm; 256] = {
 
 /// As [`ListForm`].
 #[derive(Clone, Copy)]
-struct IntegerForm {
+pub(super) struct IntegerForm {
     /// Bytes of the whole item.
-    room: u8,
+    pub(super) room: u8,
     /// Bytes of the integer, which end the item.
-    len: u8,
+    pub(super) len: u8,
     /// Least next byte of a minimal integer.
-    next_min: u16,
+    pub(super) next_min: u16,
 }
 
 /// Integers of up to 256 bits by their first byte.
-const INTEGER_FORMS: [IntegerForm; 256] = {
+pub(super) static INTEGER_FORMS: [IntegerForm; 256] = {
     let mut forms = [IntegerForm { room: 1, len: 0, next_min: 256 }; 256];
     let mut head = 1;
     while head <= 0xa0 {
@@ -251,17 +251,17 @@ const INTEGER_FORMS: [IntegerForm; 256] = {
 
 /// As [`ListForm`], for indices.
 #[derive(Clone, Copy)]
-struct IndexForm {
+pub(super) struct IndexForm {
     /// Least value of a minimal integer of this form.
-    min: u32,
+    pub(super) min: u32,
     /// Bytes after the first.
-    len: u8,
+    pub(super) len: u8,
     /// The value, where the first byte is all of it.
-    single: u8,
+    pub(super) single: u8,
 }
 
 /// Indices by their first byte; one that begins no index reads as zero, below its least value.
-const INDEX_FORMS: [IndexForm; 256] = {
+pub(super) static INDEX_FORMS: [IndexForm; 256] = {
     let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
     let mut head = 1;
     while head < 0x80 {
