@@ -13,8 +13,9 @@
 //! Unsafe doors, and what they rest on:
 //! - calling `Wide::list` needs the CPU features, which [`try_decode`] asks for;
 //! - masked loads read only bytes of the item, whose end is checked against the input before;
-//! - writes stay below the capacity that `reserve` made, because an account of `n` bytes holds at most `n / 3` changes
-//!   of three bytes and `256 + n / 3` slots (strictly ascending minimal keys: 128 of one byte, 128 of two).
+//! - writes stay below the capacity reserved, because a list of `n` bytes holds at most `n / 3` changes of three bytes,
+//!   and at most `256 + n / 3` slots (strictly ascending minimal keys: 128 of one byte, 128 of two), and because the
+//!   item limit is checked before a slot is written.
 #![allow(unsafe_code)]
 
 use super::{changes, code};
@@ -26,7 +27,7 @@ use core::arch::x86_64::*;
 use core::hint::select_unpredictable;
 
 /// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
-pub(super) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
+pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
     let is_available = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
@@ -133,11 +134,12 @@ impl Wide<'_> {
         (is_ascending && addresses.len() + self.columns.slot_keys.len() <= self.item_max).then_some(())
     }
 
-    /// Makes room for the slots that a list of so many bytes can hold.
+    /// Makes room for the slots that a list of so many bytes can hold, within the limits.
     fn reserve_slots(&mut self, len_bytes: usize) {
-        let slots = 256 + len_bytes / 3;
-        self.columns.slot_keys.as_mut_vec().reserve(slots);
-        self.row_ends.reserve(slots);
+        let slot_max = self.item_max - self.columns.addresses.len();
+        let keys = self.columns.slot_keys.as_mut_vec();
+        let slots = (256 + len_bytes / 3).min(slot_max - keys.len());
+        keys.reserve(slots);
     }
 
     /// Reads the changed slots of an account from `pos` to `end`.
