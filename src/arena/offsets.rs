@@ -38,6 +38,17 @@ impl<P: Id> Offsets<P> {
         self.starts.push(end);
     }
 
+    /// Closes the next parents' ranges, each at its row end.
+    ///
+    /// # Panics
+    /// When an end lies before the one before it: the builder is at fault.
+    pub fn extend_ends(&mut self, row_ends: &[u32]) {
+        let first = self.starts.last().zip(row_ends.first());
+        assert!(first.is_none_or(|(last, first)| last <= first), "offsets must not decrease");
+        assert!(row_ends.is_sorted(), "offsets must not decrease");
+        self.starts.extend_from_slice(row_ends);
+    }
+
     /// Rows of `parent`.
     #[inline(always)]
     pub fn range(&self, parent: P) -> Range<usize> {

@@ -43,4 +43,9 @@ impl Limits {
     pub(super) fn index_max(&self) -> u32 {
         u32::try_from(self.tx_count.saturating_add(1)).unwrap_or(u32::MAX)
     }
+
+    /// Most addresses and slots.
+    pub(super) fn item_max(&self) -> usize {
+        self.item_count_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
+    }
 }

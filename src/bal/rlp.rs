@@ -26,28 +26,36 @@ impl Cursor<'_> {
     /// Enters a list that lies before `limit`; returns its end.
     #[inline(always)]
     pub(super) fn list(&mut self, limit: usize) -> Result<usize, Fault> {
-        let at = self.pos;
-        if at < limit {
-            let head = self.bytes[at];
-            let end = at + 1 + usize::from(head.wrapping_sub(0xc0));
-            if (0xc0..0xf8).contains(&head) && end <= limit {
-                self.pos = at + 1;
+        if let Some([head, next]) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk).copied() {
+            // Entries of one slot fall on either side of 56 bytes: no branch between the two forms.
+            let form = LIST_FORMS[usize::from(head)];
+            let start = self.pos + usize::from(form.head_len);
+            let end = start + usize::from(form.len | (next & form.len_mask));
+            if (u16::from(next) >= form.next_min) & (end <= limit) {
+                self.pos = start;
                 return Ok(end);
             }
         }
-        self.list_long(limit)
+        self.list_any(limit)
     }
 
-    /// Lists of 56 bytes and more, and everything that is no list.
+    /// Lists of any length, and everything that is no list.
     #[inline(never)]
-    fn list_long(&mut self, limit: usize) -> Result<usize, Fault> {
+    fn list_any(&mut self, limit: usize) -> Result<usize, Fault> {
         let at = self.pos;
         if at >= limit {
             return Err(Fault { rule: BalRule::Truncated, at });
         }
         match self.bytes[at] {
             0..0xc0 => Err(Fault { rule: BalRule::ExpectedList, at }),
-            0xc0..0xf8 => Err(Fault { rule: BalRule::Truncated, at }),
+            head @ 0xc0..0xf8 => {
+                let (start, len) = (at + 1, usize::from(head - 0xc0));
+                if limit - start < len {
+                    return Err(Fault { rule: BalRule::Truncated, at });
+                }
+                self.pos = start;
+                Ok(start + len)
+            }
             head => {
                 let len = self.long_length(at, usize::from(head - 0xf7), limit)?;
                 Ok(self.pos + len)
@@ -112,90 +120,165 @@ impl Cursor<'_> {
         Address::try_from(bytes).map_err(|_| Fault { rule: BalRule::AddressLength, at })
     }
 
-    /// Reads an integer of at most 256 bits.
+    /// Looks at an integer of at most 256 bits, without moving; returns it with its end.
+    ///
+    /// None where it is broken, or near either end of the input: then [`Self::word`] reads it again, or says why not.
     #[inline(always)]
+    pub(super) fn peek_word(&self, limit: usize) -> Option<(U256, usize)> {
+        let [head, next] = *self.bytes.get(self.pos..)?.first_chunk()?;
+        let form = INTEGER_FORMS[usize::from(head)];
+        let end = self.pos + usize::from(form.room);
+        if (u16::from(next) < form.next_min) | (end > limit) {
+            return None;
+        }
+        Some((load_word(self.bytes, end, usize::from(form.len))?, end))
+    }
+
+    /// Reads an integer of at most 256 bits.
+    #[inline(never)]
     pub(super) fn word(&mut self, limit: usize) -> Result<U256, Fault> {
         let at = self.pos;
-        if at < limit {
-            let head = self.bytes[at];
-            // A byte below 0x80 is its own one-byte value: same load, no header.
-            let is_string = head >= 0x80;
-            let (start, len) = if is_string { (at + 1, usize::from(head.wrapping_sub(0x80))) } else { (at, 1) };
-            let end = start + len;
-            if len <= 32 && end <= limit {
-                let canonical = match len {
-                    0 => true,
-                    1 => is_string == (self.bytes[start] >= 0x80) && head != 0,
-                    _ => self.bytes[start] != 0,
-                };
-                if canonical {
-                    self.pos = end;
-                    return Ok(load_be(self.bytes, end, len));
-                }
-            }
+        let range = self.string(limit)?;
+        let bytes = &self.bytes[range];
+        if bytes.len() > 32 {
+            return Err(Fault { rule: BalRule::IntegerTooWide { bits: 256 }, at });
         }
-        Err(self.integer_fault(limit, 256))
+        if bytes.first() == Some(&0) {
+            return Err(Fault { rule: BalRule::LeadingZero, at });
+        }
+        Ok(U256::from_be_slice(bytes))
     }
 
     /// Reads an integer of at most 64 bits.
-    #[inline(always)]
     pub(super) fn uint64(&mut self, limit: usize) -> Result<u64, Fault> {
         let at = self.pos;
         let word = self.word(limit)?;
-        if self.pos - at > 9 {
-            return Err(Fault { rule: BalRule::IntegerTooWide { bits: 64 }, at });
-        }
-        Ok(word.as_limbs()[0])
+        u64::try_from(word).map_err(|_| Fault { rule: BalRule::IntegerTooWide { bits: 64 }, at })
     }
 
     /// Reads a block access index.
-    #[inline(always)]
     pub(super) fn index(&mut self, limit: usize) -> Result<BlockAccessIndex, Fault> {
-        let at = self.pos;
-        // Indices below 128 are one byte: zero is 0x80.
-        if at < limit && matches!(self.bytes[at], 1..=0x80) {
-            self.pos = at + 1;
-            return Ok(BlockAccessIndex(u32::from(self.bytes[at] & 0x7f)));
-        }
-        // 128 to 255 in two bytes, to 65,535 in three: the usual ones of a full block.
-        if limit - at >= 3 {
-            let (head, high, low) = (self.bytes[at], self.bytes[at + 1], self.bytes[at + 2]);
-            if head == 0x81 && high >= 0x80 {
-                self.pos = at + 2;
-                return Ok(BlockAccessIndex(u32::from(high)));
-            }
-            if head == 0x82 && high != 0 {
-                self.pos = at + 3;
-                return Ok(BlockAccessIndex(u32::from(high) << 8 | u32::from(low)));
-            }
-        }
-        self.index_wide(limit)
-    }
-
-    #[inline(never)]
-    fn index_wide(&mut self, limit: usize) -> Result<BlockAccessIndex, Fault> {
         let at = self.pos;
         let word = self.word(limit)?;
         u32::try_from(word).map(BlockAccessIndex).map_err(|_| Fault { rule: BalRule::IntegerTooWide { bits: 32 }, at })
     }
 
-    /// Names what is wrong with the integer at the cursor.
-    #[cold]
-    #[inline(never)]
-    fn integer_fault(&mut self, limit: usize, bits: u16) -> Fault {
-        let at = self.pos;
-        let rule = match self.string(limit) {
-            Err(fault) => fault.rule,
-            Ok(range) if range.len() > 32 => BalRule::IntegerTooWide { bits },
-            Ok(_) => BalRule::LeadingZero,
-        };
-        Fault { rule, at }
+    /// Looks at the change `[index, integer]` that lies before `limit`, without moving.
+    ///
+    /// None where anything is unusual (broken, or within eight bytes of the input's end): then the item is read again
+    /// in small steps, which name what is wrong. All of header, index and value header lie in eight bytes, and
+    /// lengths of either integer are as good as random, so nothing here branches on them.
+    #[inline(always)]
+    pub(super) fn change(&self, limit: usize) -> Option<Change> {
+        let head = u64::from_le_bytes(*self.bytes.get(self.pos..)?.first_chunk()?);
+        let payload = usize::from((head as u8).wrapping_sub(0xc0));
+        let end = self.pos + 1 + payload;
+
+        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
+        let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
+        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
+
+        let rest = head >> (16 + 8 * index_form.len);
+        let form = INTEGER_FORMS[usize::from(rest as u8)];
+        let is_value =
+            (payload == 1 + usize::from(index_form.len + form.room)) & ((rest >> 8) as u8 as u16 >= form.next_min);
+        ((index >= index_form.min) & is_value & (end <= limit)).then_some(Change {
+            index: BlockAccessIndex(index),
+            len: usize::from(form.len),
+            end,
+        })
     }
 }
 
+/// A well-formed change: its value is the `len` bytes that end before `end`.
+pub(super) struct Change {
+    pub(super) index: BlockAccessIndex,
+    pub(super) len: usize,
+    pub(super) end: usize,
+}
+
+/// What the first byte of an item says; for a byte that begins no such item, `next_min` is out of reach.
+#[derive(Clone, Copy)]
+pub(super) struct ListForm {
+    /// Bytes before the content.
+    pub(super) head_len: u8,
+    /// Length of the content, unless it stands in the next byte.
+    pub(super) len: u8,
+    /// 0xff where the next byte is the length.
+    pub(super) len_mask: u8,
+    /// Least next byte of a canonical list.
+    pub(super) next_min: u16,
+}
+
+/// Lists of up to 255 bytes by their first byte.
+pub(super) static LIST_FORMS: [ListForm; 256] = {
+    let mut forms = [ListForm { head_len: 1, len: 0, len_mask: 0, next_min: 256 }; 256];
+    let mut head = 0xc0;
+    while head < 0xf8 {
+        forms[head] = ListForm { head_len: 1, len: (head - 0xc0) as u8, len_mask: 0, next_min: 0 };
+        head += 1;
+    }
+    forms[0xf8] = ListForm { head_len: 2, len: 0, len_mask: 0xff, next_min: 56 };
+    forms
+};
+
+/// As [`ListForm`].
+#[derive(Clone, Copy)]
+pub(super) struct IntegerForm {
+    /// Bytes of the whole item.
+    pub(super) room: u8,
+    /// Bytes of the integer, which end the item.
+    pub(super) len: u8,
+    /// Least next byte of a minimal integer.
+    pub(super) next_min: u16,
+}
+
+/// Integers of up to 256 bits by their first byte.
+pub(super) static INTEGER_FORMS: [IntegerForm; 256] = {
+    let mut forms = [IntegerForm { room: 1, len: 0, next_min: 256 }; 256];
+    let mut head = 1;
+    while head <= 0xa0 {
+        forms[head] = match head {
+            0..0x80 => IntegerForm { room: 1, len: 1, next_min: 0 },
+            0x80 => IntegerForm { room: 1, len: 0, next_min: 0 },
+            0x81 => IntegerForm { room: 2, len: 1, next_min: 0x80 },
+            _ => IntegerForm { room: (head - 0x7f) as u8, len: (head - 0x80) as u8, next_min: 1 },
+        };
+        head += 1;
+    }
+    forms
+};
+
+/// As [`ListForm`], for indices.
+#[derive(Clone, Copy)]
+pub(super) struct IndexForm {
+    /// Least value of a minimal integer of this form.
+    pub(super) min: u32,
+    /// Bytes after the first.
+    pub(super) len: u8,
+    /// The value, where the first byte is all of it.
+    pub(super) single: u8,
+}
+
+/// Indices by their first byte; one that begins no index reads as zero, below its least value.
+pub(super) static INDEX_FORMS: [IndexForm; 256] = {
+    let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
+    let mut head = 1;
+    while head < 0x80 {
+        forms[head].single = head as u8;
+        head += 1;
+    }
+    forms[0x80].min = 0;
+    forms[0x81] = IndexForm { min: 0x80, len: 1, single: 0 };
+    forms[0x82] = IndexForm { min: 1 << 8, len: 2, single: 0 };
+    forms[0x83] = IndexForm { min: 1 << 16, len: 3, single: 0 };
+    forms[0x84] = IndexForm { min: 1 << 24, len: 4, single: 0 };
+    forms
+};
+
 /// Per length in bytes, the limbs' bits that belong to the value.
-const MASKS: [[u64; 4]; 33] = {
-    let mut masks = [[0u64; 4]; 33];
+const MASKS: [[u64; 4]; 64] = {
+    let mut masks = [[0u64; 4]; 64];
     let mut len = 0usize;
     while len <= 32 {
         let mut limb = 0;
@@ -209,18 +292,32 @@ const MASKS: [[u64; 4]; 33] = {
     masks
 };
 
-/// The big-endian integer of `len` (at most 32) bytes that ends before `end`.
+/// The big-endian integer of `len` (at most 32) bytes that ends before `end`; none near the input's start.
+///
+/// One 32-byte window that ends with the item, whatever its length; what precedes the item is masked away.
 #[inline(always)]
-fn load_be(bytes: &[u8], end: usize, len: usize) -> U256 {
-    // One 32-byte window that ends with the item, whatever its length; what precedes the item is masked away.
-    let Some(window) = bytes[..end].last_chunk::<32>() else {
-        return U256::from_be_slice(&bytes[end - len..end]);
+pub(super) fn load_word(bytes: &[u8], end: usize, len: usize) -> Option<U256> {
+    let window: &[u8; 32] = bytes.get(..end)?.last_chunk()?;
+    let (limbs, _) = window.as_chunks::<8>();
+    let mask = &MASKS[len & 63];
+    let limb = |i: usize| u64::from_be_bytes(limbs[3 - i]) & mask[i];
+    Some(U256::from_limbs([limb(0), limb(1), limb(2), limb(3)]))
+}
+
+/// The big-endian integer of `len` bytes that ends before `end`; none near the input's start, or above 8 bytes.
+#[inline(always)]
+pub(super) fn load_uint64(bytes: &[u8], end: usize, len: usize) -> Option<u64> {
+    let window: &[u8; 8] = bytes.get(..end)?.last_chunk()?;
+    (len <= 8).then(|| u64::from_be_bytes(*window) & MASKS[len & 63][0])
+}
+
+/// Whether `a < b`, without a branch: which limb decides is as good as random.
+#[inline(always)]
+pub(super) fn is_less(a: &U256, b: &U256) -> bool {
+    let halves = |word: &U256| {
+        let [l0, l1, l2, l3] = *word.as_limbs();
+        (u128::from(l3) << 64 | u128::from(l2), u128::from(l1) << 64 | u128::from(l0))
     };
-    let limb = |i: usize| {
-        let at = 24 - 8 * i;
-        let mut be = [0u8; 8];
-        be.copy_from_slice(&window[at..at + 8]);
-        u64::from_be_bytes(be) & MASKS[len][i]
-    };
-    U256::from_limbs([limb(0), limb(1), limb(2), limb(3)])
+    let ((a_high, a_low), (b_high, b_low)) = (halves(a), halves(b));
+    (a_high < b_high) | ((a_high == b_high) & (a_low < b_low))
 }

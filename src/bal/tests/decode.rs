@@ -2,7 +2,8 @@
 
 use super::model::{self, TX_COUNT, limits, list, rlp};
 use crate::arena::BlockAccessIndex;
-use crate::bal::{BalColumns, Limits, bal_hash, decode, decode_into, encode, sample};
+use crate::bal::decode::decode_portable;
+use crate::bal::{BalColumns, BalError, Limits, bal_hash, decode, decode_into, encode, sample};
 use alloy_eip7928::AccountChanges;
 use alloy_primitives::{Bytes, U256};
 use proptest::collection::vec;
@@ -13,6 +14,25 @@ use proptest::sample::Index;
 fn alloy_accepts(bytes: &[u8], tx_count: usize) -> bool {
     alloy_rlp::decode_exact::<Vec<AccountChanges>>(bytes)
         .is_ok_and(|list| alloy_eip7928::validate_block_access_list(&list, tx_count).is_ok())
+}
+
+/// What the portable decoder says, after the wide one, where the machine has it, was seen to agree.
+fn verdict(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
+    let mut portable = BalColumns::default();
+    let verdict = decode_portable(&mut portable, bytes, limits).map(|()| portable);
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+        let mut columns = BalColumns::default();
+        columns.blob = bytes.clone();
+        let is_valid = crate::bal::decode::wide::try_decode(&mut columns, bytes, limits).is_some();
+        assert_eq!(is_valid, verdict.is_ok(), "{:?}", verdict.err());
+        if let Ok(portable) = &verdict {
+            assert_eq!(&columns, portable);
+            assert_eq!(columns.slot_accounts(), portable.slot_accounts());
+        }
+    }
+    assert_eq!(decode(bytes, limits), verdict);
+    verdict
 }
 
 /// A damage done to a list's bytes.
@@ -160,7 +180,7 @@ proptest! {
     #[test]
     fn columns_say_what_the_list_says(list in list()) {
         let bytes = rlp(&list);
-        let columns = decode(&bytes, &limits()).unwrap();
+        let columns = verdict(&bytes, &limits()).unwrap();
         assert_same(&columns, &list);
         prop_assert_eq!(columns.rows_per_index(TX_COUNT), naive_rows_per_index(&list));
         prop_assert_eq!(encode(&columns), bytes.clone());
@@ -173,7 +193,7 @@ proptest! {
         for damage in &damages {
             apply(&mut bytes, damage);
         }
-        let verdict = decode(&bytes.clone().into(), &limits());
+        let verdict = verdict(&bytes.clone().into(), &limits());
         prop_assert_eq!(verdict.is_ok(), alloy_accepts(&bytes, TX_COUNT), "{:?}", verdict.err());
         if let Ok(columns) = verdict {
             prop_assert_eq!(encode(&columns).to_vec(), bytes);
@@ -184,14 +204,21 @@ proptest! {
     fn verdicts_on_disorder_are_alloys(mut list in list(), kind in 0..11u8, account: Index, place: Index) {
         disorder(&mut list, kind, account, place);
         let bytes = rlp(&list);
-        let verdict = decode(&bytes, &limits());
+        let verdict = verdict(&bytes, &limits());
         prop_assert_eq!(verdict.is_ok(), alloy_accepts(&bytes, TX_COUNT), "{:?}", verdict.err());
     }
 
     #[test]
     fn random_bytes_never_panic(bytes in vec(prop_oneof![any::<u8>(), 0xc0..=0xffu8, 0x80..=0x82u8], 0..200)) {
-        let verdict = decode(&bytes.clone().into(), &Limits::amsterdam(3, 30_000_000));
+        let verdict = verdict(&bytes.clone().into(), &Limits::amsterdam(3, 30_000_000));
         prop_assert!(verdict.is_err() || alloy_accepts(&bytes, 3));
+    }
+
+    #[test]
+    fn item_limits_are_exact(list in list(), less in 0..3u64) {
+        let items = alloy_eip7928::total_bal_items(&list);
+        let limits = Limits { item_count_max: Some(items.saturating_sub(less)), ..limits() };
+        prop_assert_eq!(verdict(&rlp(&list), &limits).is_ok(), less == 0 || items == 0);
     }
 
     #[test]
@@ -212,9 +239,58 @@ fn large_lists_agree_with_alloy() {
         let list = alloy_rlp::decode_exact::<Vec<AccountChanges>>(&sample.bytes).unwrap();
         assert!(alloy_accepts(&sample.bytes, sample::TX_COUNT));
         let limits = Limits { tx_count: sample::TX_COUNT, ..Limits::format_only() };
-        let columns = decode(&sample.bytes, &limits).unwrap();
+        let columns = verdict(&sample.bytes, &limits).unwrap();
         assert_eq!(columns, sample.columns);
         assert_same(&columns, &list);
         assert_eq!(encode(&columns), sample.bytes);
+    }
+}
+
+/// The list that takes most memory per byte: accounts with the 128 reads of one byte each.
+fn many_short_reads(accounts: u32) -> Bytes {
+    let reads: Vec<U256> = (0..128).map(U256::from).collect();
+    let account = |i: u32| {
+        AccountChanges::new(alloy_primitives::Address::left_padding_from(&i.to_be_bytes()))
+            .extend_storage_reads(reads.iter().copied())
+    };
+    rlp(&(0..accounts).map(account).collect::<Vec<_>>())
+}
+
+/// One slot with a change of three bytes at each index below 128, and wider ones after.
+fn many_short_changes(tx_count: u32) -> Bytes {
+    let change = |i| alloy_eip7928::StorageChange::new(model::index(i), U256::ZERO);
+    let slot = alloy_eip7928::SlotChanges::new(U256::ZERO, (0..tx_count).map(change).collect());
+    rlp(&[AccountChanges::new(alloy_primitives::Address::ZERO).with_storage_change(slot)])
+}
+
+/// Bytes of memory that the columns own, used or reserved.
+fn capacity_bytes(columns: &mut BalColumns) -> usize {
+    let (id, word) = (size_of::<u32>(), size_of::<U256>());
+    let accounts = columns.addresses.as_mut_vec().capacity() * (20 + 4 * id);
+    let slots =
+        columns.slot_keys.as_mut_vec().capacity() * word + columns.slot_accounts.as_mut_vec().capacity() * 2 * id;
+    let BalColumns { storage, balances, nonces, codes, .. } = columns;
+    let words = storage.values.capacity() + balances.values.capacity();
+    let rows = [&storage.indices, &balances.indices, &nonces.indices, &codes.indices].map(Vec::capacity);
+    accounts
+        + slots
+        + words * word
+        + (nonces.values.capacity() + codes.values.capacity()) * 8
+        + rows.iter().sum::<usize>() * id
+}
+
+#[test]
+fn memory_is_bounded_by_the_input() {
+    for bytes in [many_short_reads(1), many_short_reads(5_000), many_short_changes(100), many_short_changes(100_000)] {
+        let mut columns = BalColumns::default();
+        decode_into(&mut columns, &bytes, &Limits::format_only()).unwrap();
+        let capacity = capacity_bytes(&mut columns);
+        assert!(capacity < 128 * bytes.len() + (64 << 10), "{capacity} bytes for {}", bytes.len());
+        // 60 Mgas: 30,000 items, refused before the columns hold more.
+        let limits = Limits::amsterdam(200_000, 60_000_000);
+        let mut columns = BalColumns::default();
+        let _verdict = decode_into(&mut columns, &bytes, &limits);
+        let capacity = capacity_bytes(&mut columns);
+        assert!(capacity < 200 * 30_000 + 48 * bytes.len(), "{capacity} bytes for {}", bytes.len());
     }
 }
