@@ -119,7 +119,7 @@ impl BlockJson<'_> {
         let list = self.block_access_list.or(self.decoded.and_then(|decoded| decoded.block_access_list));
         let bal = match (self.block_access_list_rlp, list) {
             (Some(rlp), _) => Some(rlp),
-            (None, Some(json)) => Some(bal_json::encode(json.get())?),
+            (None, Some(json)) => Some(bal_json::encode(json.get().as_bytes())?),
             (None, None) => None,
         };
         let gas_dimensions = self.gas_dimensions.map(|gas| (gas.execution, gas.state));

@@ -15,6 +15,7 @@ pub use block_test::{BlockTest, FixtureBlock};
 pub use bundle::{Bundle, BundleState};
 pub use source::{Document, each_document, total_bytes};
 
+use alloy_primitives::Bytes;
 use block_test::BlockTestJson;
 use bundle::BundleJson;
 use regex::Regex;
@@ -92,6 +93,15 @@ impl Content {
         deserializer.end().map_err(json_error)?;
         Ok(Self::Tests(tests))
     }
+}
+
+/// The RLP of a list that stands alone in its JSON form.
+///
+/// # Errors
+/// [`InputError::Json`].
+pub fn list_from_json(document: &Document) -> Result<Bytes, InputError> {
+    let json_error = |error| InputError::Json { name: document.name.clone(), error };
+    bal_json::encode(&document.bytes).map_err(json_error)
 }
 
 /// The first key of a JSON object.
