@@ -6,8 +6,8 @@
 //! Source: Yellow Paper, appendices B (RLP), C (hex prefix) and D (trie).
 //! Not here: who fetches nodes, and the nodes that the `trie` room keeps in memory.
 
-use super::store::StoreError;
-use alloy_primitives::{B256, U256};
+use super::store::{EMPTY_ROOT, StoreError};
+use alloy_primitives::{B256, Bytes, U256};
 
 /// Nibbles of a hashed key.
 pub const KEY_NIBBLES: usize = 64;
@@ -305,6 +305,80 @@ pub fn step<'a>(mut bytes: &'a [u8], key: &B256, mut depth: usize) -> Result<Ste
             Child::Empty => return Ok(Step::Absent),
             Child::Hash(hash) => return Ok(Step::Below { hash, depth }),
             Child::Embedded(inner) => bytes = inner,
+        }
+    }
+}
+
+/// How far a walk along one key has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// At the node of that hash, `depth` nibbles below the root.
+    Below {
+        /// keccak256 of the node.
+        hash: B256,
+        /// Nibbles from the root to it.
+        depth: usize,
+    },
+    /// The key is not in the trie.
+    Absent,
+    /// The value of the key's leaf.
+    Value(Bytes),
+}
+
+/// A walk along one hashed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// The hashed key.
+    pub key: B256,
+    /// Where the walk stands.
+    pub at: At,
+}
+
+impl Walk {
+    /// A walk that starts at the root node of a trie.
+    pub fn from_root(root: &B256, key: B256) -> Self {
+        let at = if *root == EMPTY_ROOT { At::Absent } else { At::Below { hash: *root, depth: 0 } };
+        Self { key, at }
+    }
+}
+
+/// Takes all walks to their ends, one level of all of them per call of `fetch` (which answers in order, with nodes
+/// that hash to what was asked for). Walks in key order share fetches.
+///
+/// # Errors
+/// Those of `fetch`, and [`StoreError::Corrupt`] for nodes that do not decode.
+pub fn walk_all(
+    walks: &mut [Walk],
+    mut fetch: impl FnMut(&[B256], &mut [Bytes]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut asked: Vec<B256> = Vec::new();
+    let mut nodes: Vec<Bytes> = Vec::new();
+    loop {
+        asked.clear();
+        for walk in walks.iter() {
+            if let At::Below { hash, .. } = &walk.at
+                && asked.last() != Some(hash)
+            {
+                asked.push(*hash);
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        nodes.clear();
+        nodes.resize(asked.len(), Bytes::new());
+        fetch(&asked, &mut nodes)?;
+        let mut node = 0;
+        for walk in walks.iter_mut() {
+            let At::Below { hash, depth } = walk.at else { continue };
+            while asked[node] != hash {
+                node += 1;
+            }
+            walk.at = match step(&nodes[node], &walk.key, depth)? {
+                Step::Absent => At::Absent,
+                Step::Below { hash, depth } => At::Below { hash: *hash, depth },
+                Step::Value(value) => At::Value(Bytes(nodes[node].0.slice_ref(value))),
+            };
         }
     }
 }

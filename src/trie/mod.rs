@@ -39,9 +39,31 @@
 //! Relies on: `arena::keccak`, `arena::node` (strict decoding), `arena::store`.
 //! Not here: which accounts a block touches or deletes (EIP-161 and friends are the caller's).
 
+mod collapse;
+mod descent;
+mod hash;
+mod node;
+mod ordered;
+mod pool;
+mod prefetch;
+mod read;
+mod resolve;
+mod shard;
+#[cfg(test)]
+mod tests;
+mod top;
+mod update;
+pub mod workload;
+
+pub use hash::HashCount;
+pub use ordered::ordered_root;
+
 use crate::arena::keccak::Width;
-use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{MemoryStore, StateStore, StoreError};
 use alloy_primitives::{Address, B256, U256};
+use shard::{Mark, Shard};
+use top::{SHARDS, Top};
+use update::{Scratch, Tries};
 
 /// Root of a trie without any key: keccak256(0x80).
 pub use crate::arena::store::EMPTY_ROOT;
@@ -103,27 +125,90 @@ pub enum TrieError {
 
 /// The account trie and every storage trie, as far as they are in memory.
 #[derive(Debug)]
-pub struct StateTries {}
+pub struct StateTries {
+    shards: Vec<Shard>,
+    top: Top,
+    /// The top as of the last commit.
+    committed: Top,
+    scratch: Scratch,
+    count: HashCount,
+    width: Width,
+}
+
+impl Default for StateTries {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
 
 impl StateTries {
     /// The empty state.
     pub fn empty() -> Self {
-        unimplemented!()
-    }
-
-    /// A whole state, given as the update that makes it out of nothing.
-    pub fn from_flat(_state: &StateUpdate<'_>) -> Result<Self, TrieError> {
-        unimplemented!()
+        Self::from_root(EMPTY_ROOT)
     }
 
     /// A state of which only the root is known; nodes come from the store as they are needed.
-    pub fn from_root(_root: B256) -> Self {
-        unimplemented!()
+    pub fn from_root(root: B256) -> Self {
+        let top = Top::from_root(root);
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            committed: top.clone(),
+            top,
+            scratch: Scratch::default(),
+            count: HashCount::default(),
+            width: Width::detect(),
+        }
+    }
+
+    /// A whole state, given as the update that makes it out of nothing; committed.
+    ///
+    /// # Errors
+    /// [`TrieError::Malformed`] and [`TrieError::Duplicate`].
+    pub fn from_flat(state: &StateUpdate<'_>) -> Result<Self, TrieError> {
+        let mut tries = Self::empty();
+        tries.update(state, &MemoryStore::default())?;
+        tries.commit();
+        Ok(tries)
+    }
+
+    /// The tries of a store in memory; committed.
+    ///
+    /// # Errors
+    /// [`TrieError::Malformed`] where the state has more than 2^30 slots.
+    pub fn from_memory(store: &MemoryStore) -> Result<Self, TrieError> {
+        let rows = store.len();
+        let (mut addresses, mut nonces) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let (mut balances, mut code_hashes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let (mut slot_starts, mut slot_keys, mut slot_values) = (vec![0], Vec::new(), Vec::new());
+        for (address, account) in store.iter() {
+            addresses.push(*address);
+            nonces.push(Some(account.nonce));
+            balances.push(Some(account.balance));
+            code_hashes.push(Some(account.code_hash));
+            for (key, value) in &account.storage {
+                slot_keys.push(*key);
+                slot_values.push(*value);
+            }
+            let end = u32::try_from(slot_keys.len()).map_err(|_| TrieError::Malformed("more than 2^30 rows"))?;
+            slot_starts.push(end);
+        }
+        Self::from_flat(&StateUpdate {
+            addresses: &addresses,
+            fates: &vec![Fate::Kept; rows],
+            nonces: &nonces,
+            balances: &balances,
+            code_hashes: &code_hashes,
+            slot_starts: &slot_starts,
+            slot_keys: &slot_keys,
+            slot_values: &slot_values,
+            hashed_addresses: None,
+            hashed_slots: None,
+        })
     }
 
     /// The state root, uncommitted updates included.
     pub fn root(&self) -> B256 {
-        unimplemented!()
+        self.top.root
     }
 
     /// Applies `update` and returns the new state root, computed on the threads of the current rayon pool.
@@ -133,42 +218,30 @@ impl StateTries {
     ///
     /// # Errors
     /// [`TrieError`]; the tries are then as before the call.
-    pub fn update(&mut self, _update: &StateUpdate<'_>, _store: &dyn StateStore) -> Result<B256, TrieError> {
-        unimplemented!()
+    pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
+        let Self { shards, top, scratch, count, width, .. } = self;
+        Tries { shards, top, scratch, count, width: *width }.update(update, store)
     }
 
     /// Makes all updates since the last commit permanent and recycles the memory of what they replaced.
     pub fn commit(&mut self) {
-        unimplemented!()
+        self.shards.iter_mut().for_each(Shard::commit);
+        self.committed = self.top.clone();
     }
 
     /// Undoes all updates since the last commit.
     pub fn rollback(&mut self) {
-        unimplemented!()
+        self.shards.iter_mut().for_each(|shard| shard.rollback(&Mark::default()));
+        self.top = self.committed.clone();
     }
 
-    /// Accounts by address, uncommitted updates included; nodes not in memory are read from the store, not kept.
-    pub fn accounts(
-        &self,
-        _store: &dyn StateStore,
-        _addresses: &[Address],
-        _out: &mut [ParentAccount],
-    ) -> Result<(), StoreError> {
-        unimplemented!()
-    }
-
-    /// Slot values by address and key, uncommitted updates included.
-    pub fn slots(&self, _store: &dyn StateStore, _slots: &[SlotQuery], _out: &mut [U256]) -> Result<(), StoreError> {
-        unimplemented!()
+    /// What the last update hashed.
+    pub fn hash_count(&self) -> HashCount {
+        self.count
     }
 
     /// Forces a hashing width (tests, benches); the default is the machine's widest.
-    pub fn set_width(&mut self, _width: Width) {
-        unimplemented!()
+    pub fn set_width(&mut self, width: Width) {
+        self.width = width;
     }
-}
-
-/// Root of the trie from rlp(index) to `items[index]`: transactions, receipts, withdrawals.
-pub fn ordered_root(_items: &[&[u8]]) -> B256 {
-    unimplemented!()
 }

@@ -99,8 +99,16 @@ pub fn keccak256_many(messages: &[&[u8]], out: &mut [B256]) {
 }
 
 /// Hashes messages of `N` bytes, `N` below the rate: the padding of the lanes is written once.
+///
+/// # Panics
+/// When `out` has not one row per message, or `N` is not below the rate.
 #[inline]
-fn hash_fixed<const N: usize>(width: Width, count: usize, message: impl Fn(usize) -> [u8; N], out: &mut [B256]) {
+pub(crate) fn hash_fixed<const N: usize>(
+    width: Width,
+    count: usize,
+    message: impl Fn(usize) -> [u8; N],
+    out: &mut [B256],
+) {
     assert_eq!(count, out.len(), "one digest per message");
     let mut lanes: [PaddedBlocks<RATE>; LANES_MAX] = Default::default();
     for lane in &mut lanes {

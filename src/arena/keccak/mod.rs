@@ -32,6 +32,7 @@ mod x4;
 #[cfg(target_arch = "x86_64")]
 mod x8;
 
+pub(crate) use batch::hash_fixed;
 pub use batch::{Batch, hash_addresses, hash_slots, hash_words, keccak256_many};
 pub use padded::{Lanes, PaddedBlocks};
 

@@ -1,6 +1,13 @@
 //! A store over an execution witness: trie nodes by hash, codes, ancestor headers.
+//!
+//! In: the bytes as a witness carries them, in any order. Out: accounts and slots, found by walking the nodes from
+//! the parent state root. Nodes and codes are keyed by hashes computed here, so nothing has to be believed: what a
+//! lying witness holds is either unreachable or missing.
+//! Not here: which nodes a block needs (`trie` produces and checks witnesses).
 
-use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use super::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::keccak::{Batch, Width, hash_addresses, hash_slots};
+use crate::arena::node::{At, LeafAccount, Walk, decode_account, decode_slot, walk_all};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use hashbrown::HashMap;
@@ -14,4 +21,132 @@ pub struct WitnessStore {
     nodes: Map<B256, Bytes>,
     codes: Map<B256, Bytes>,
     block_hashes: Map<u64, B256>,
+}
+
+/// Keys `bytes` by their keccak, hashed in batches.
+fn by_hash(bytes: Vec<Bytes>) -> Map<B256, Bytes> {
+    let mut hashes = vec![B256::ZERO; bytes.len()];
+    let mut batch = Batch::new(Width::detect());
+    for (row, message) in bytes.iter().enumerate() {
+        batch.push(message, row, &mut hashes);
+    }
+    batch.finish(&mut hashes);
+    hashes.into_iter().zip(bytes).collect()
+}
+
+impl WitnessStore {
+    /// A store of the parent state with root `state_root`, over trie nodes (state trie and storage tries alike) and
+    /// codes in any order.
+    pub fn new(
+        state_root: B256,
+        nodes: impl IntoIterator<Item = Bytes>,
+        codes: impl IntoIterator<Item = Bytes>,
+    ) -> Self {
+        Self {
+            state_root,
+            nodes: by_hash(nodes.into_iter().collect()),
+            codes: by_hash(codes.into_iter().collect()),
+            block_hashes: Map::default(),
+        }
+    }
+
+    /// Sets the hash that BLOCKHASH gives for `number`.
+    pub fn insert_block_hash(&mut self, number: u64, hash: B256) {
+        self.block_hashes.insert(number, hash);
+    }
+
+    /// Root of the parent state.
+    pub fn state_root(&self) -> B256 {
+        self.state_root
+    }
+
+    /// Number of different trie nodes.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn fetch(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (hash, out) in hashes.iter().zip(out) {
+            *out = self.nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves of the accounts with these hashed addresses, in order.
+    fn leaves(&self, keys: impl Iterator<Item = B256>) -> Result<Vec<Option<LeafAccount>>, StoreError> {
+        let mut walks: Vec<Walk> = keys.map(|key| Walk::from_root(&self.state_root, key)).collect();
+        walk_all(&mut walks, |hashes, out| self.fetch(hashes, out))?;
+        let leaf = |walk: &Walk| match &walk.at {
+            At::Value(value) => decode_account(value).map(Some),
+            At::Absent | At::Below { .. } => Ok(None),
+        };
+        walks.iter().map(leaf).collect()
+    }
+}
+
+impl StateStore for WitnessStore {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        let mut keys = vec![B256::ZERO; addresses.len()];
+        hash_addresses(Width::detect(), addresses, &mut keys);
+        for (leaf, out) in self.leaves(keys.into_iter())?.into_iter().zip(out) {
+            *out = leaf.map_or_else(ParentAccount::default, |leaf| ParentAccount {
+                exists: true,
+                nonce: leaf.nonce,
+                balance: leaf.balance,
+                code_hash: leaf.code_hash,
+                has_storage: leaf.storage_root != EMPTY_ROOT,
+            });
+        }
+        Ok(())
+    }
+
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        // Questions come grouped by account: each group asks for its storage root once.
+        let mut owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
+        owners.dedup();
+        let mut keys = vec![B256::ZERO; owners.len()];
+        hash_addresses(Width::detect(), &owners, &mut keys);
+        let leaves = self.leaves(keys.into_iter())?;
+
+        let slot_keys: Vec<U256> = slots.iter().map(|slot| slot.key).collect();
+        let mut keys = vec![B256::ZERO; slots.len()];
+        hash_slots(Width::detect(), &slot_keys, &mut keys);
+        let mut owner = 0;
+        let mut walks: Vec<Walk> = Vec::with_capacity(slots.len());
+        for (slot, key) in slots.iter().zip(keys) {
+            owner += usize::from(owners[owner] != slot.address);
+            let root = leaves[owner].map_or(EMPTY_ROOT, |leaf| leaf.storage_root);
+            walks.push(Walk::from_root(&root, key));
+        }
+        walk_all(&mut walks, |hashes, out| self.fetch(hashes, out))?;
+        for (walk, out) in walks.iter().zip(out) {
+            *out = match &walk.at {
+                At::Value(value) => decode_slot(value)?,
+                At::Absent | At::Below { .. } => U256::ZERO,
+            };
+        }
+        Ok(())
+    }
+
+    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (hash, out) in hashes.iter().zip(out) {
+            *out = match self.codes.get(hash) {
+                Some(code) => code.clone(),
+                None if *hash == KECCAK_EMPTY => Bytes::new(),
+                None => return Err(StoreError::MissingCode(*hash)),
+            };
+        }
+        Ok(())
+    }
+
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        for (number, out) in numbers.iter().zip(out) {
+            *out = *self.block_hashes.get(number).ok_or(StoreError::MissingBlockHash(*number))?;
+        }
+        Ok(())
+    }
+
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.fetch(hashes, out)
+    }
 }

@@ -1,0 +1,158 @@
+//! Bottom up after deletions: branches lose children, and one that keeps a single child gives way to it.
+//!
+//! In: visits whose `removed` names lost children. Out: a trie in its one canonical shape, everything that needs a
+//! new hash still on the work list. The surviving child of a collapsing branch must be looked at, since it merges
+//! with the path above; where it is a stub, all of a level are asked for together.
+//! Not here: hashing.
+
+use super::TrieError;
+use super::descent::{CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
+use super::node::{Extension, Kind, Ref, set_nibble};
+use super::shard::Shard;
+use crate::arena::keccak::Width;
+use crate::arena::node::nibble;
+use crate::arena::store::StateStore;
+use alloy_primitives::B256;
+
+/// The last child of a collapsing branch, not in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Survivor {
+    pub(super) visit: usize,
+    pub(super) nibble: u8,
+    pub(super) hash: B256,
+}
+
+impl Descent {
+    /// Settles all deletions.
+    ///
+    /// # Errors
+    /// [`TrieError::Store`] where a surviving child cannot be had.
+    pub(super) fn collapse(
+        &mut self,
+        shards: Shards<'_, '_>,
+        store: &dyn StateStore,
+        width: Width,
+    ) -> Result<(), TrieError> {
+        if !self.removals {
+            return Ok(());
+        }
+        let mut survivors: Vec<Survivor> = Vec::new();
+        for depth in (0..self.levels.len()).rev() {
+            survivors.clear();
+            for i in 0..self.levels[depth].len() {
+                let v = self.levels[depth][i] as usize;
+                let visit = self.visits[v];
+                if visit.removed == 0 || visit.state & DEAD != 0 {
+                    continue;
+                }
+                let shard = &mut *shards[visit.shard as usize];
+                if visit.node.kind() == Kind::Extension {
+                    self.settle_extension(shard, v);
+                } else if let Some(survivor) = self.settle_branch(shard, v) {
+                    survivors.push(survivor);
+                }
+            }
+            if !survivors.is_empty() {
+                self.resolve_survivors(shards, &survivors, store, width)?;
+                for survivor in &survivors {
+                    let shard = self.visits[survivor.visit].shard as usize;
+                    self.give_way(&mut *shards[shard], survivor.visit, survivor.nibble);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_extension(&mut self, shard: &mut Shard, v: usize) {
+        let visit = self.visits[v];
+        if visit.removed & CHILD_GONE != 0 {
+            shard.free(visit.node);
+            self.remove(v);
+        } else if visit.removed & CHILD_CHANGED != 0 {
+            let Extension { key, start, end, child, .. } = *shard.extension(visit.node);
+            if child.kind() == Kind::Extension {
+                let below = shard.extension_mut(child);
+                for i in start..end {
+                    set_nibble(&mut below.key, i as usize, nibble(&key, i as usize));
+                }
+                below.start = start;
+            }
+            self.take_over(shard, v, child);
+        }
+    }
+
+    /// Takes lost children out of a branch. Returns the only one left where it must be resolved first.
+    fn settle_branch(&mut self, shard: &mut Shard, v: usize) -> Option<Survivor> {
+        let visit = self.visits[v];
+        let branch = shard.branch(visit.node);
+        let left = branch.head.mask & !visit.removed;
+        match left.count_ones() {
+            0 => {
+                shard.free(visit.node);
+                self.remove(v);
+            }
+            1 => {
+                let n = left.trailing_zeros() as u8;
+                if branch.child(n) == Ref::STUB {
+                    let item = branch.item(n);
+                    let hash = item.as_hash().copied().unwrap_or_default();
+                    return Some(Survivor { visit: v, nibble: n, hash });
+                }
+                self.give_way(shard, v, n);
+            }
+            _ => {
+                self.visits[v].node = shard.reshape(visit.node, left);
+                self.visits[v].state |= RESHAPED;
+                self.attach(shard, v);
+            }
+        }
+        None
+    }
+
+    /// A branch with the single child `n` gives its place to the child.
+    fn give_way(&mut self, shard: &mut Shard, v: usize, n: u8) {
+        let visit = self.visits[v];
+        let depth = visit.depth;
+        let (child, item) = (shard.branch(visit.node).child(n), shard.branch(visit.node).item(n));
+        if child.kind().is_branch() {
+            let mut key = [0; 32];
+            set_nibble(&mut key, depth as usize, n);
+            let extension = Extension { key, start: depth, end: depth + 1, child, item };
+            shard.free(visit.node);
+            self.visits[v].node = shard.new_extension(extension);
+            self.attach(shard, v);
+            self.notify_extension(v);
+            return;
+        }
+        if child.kind() == Kind::Extension {
+            let below = shard.extension_mut(child);
+            set_nibble(&mut below.key, depth as usize, n);
+            below.start = depth;
+        }
+        self.take_over(shard, v, child);
+    }
+
+    /// The visit's node gives its place to its only child, a leaf or an extension (or, below an extension, a branch
+    /// that stays where it is).
+    fn take_over(&mut self, shard: &mut Shard, v: usize, child: Ref) {
+        if child.kind().is_branch() {
+            return;
+        }
+        shard.free(self.visits[v].node);
+        self.visits[v].node = child;
+        self.visits[v].state |= TOOK_OVER;
+        self.attach(shard, v);
+        self.notify_extension(v);
+    }
+
+    /// An extension above must merge with what is no branch any more.
+    fn notify_extension(&mut self, v: usize) {
+        let parent = self.visits[v].parent;
+        if parent & ROOT == 0 {
+            let above = &mut self.visits[parent as usize];
+            if above.node.kind() == Kind::Extension {
+                above.removed |= CHILD_CHANGED;
+            }
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Top down: all keys of all tries of a worker find their places, level by level.
+//!
+//! In: sorted keys per trie. Out: one [`Visit`] per node on their paths, listed by depth, with all inserted keys in
+//! place; what a deletion leaves behind is only noted (`removed`), for `collapse.rs`.
+//!
+//! A visit is a node (or the empty place where one will be) and the range of keys below it. Children are visited
+//! after all nodes above them, so the misses of a level overlap: each step asks for the node a dozen visits ahead.
+//! A branch that gains children is written anew before any of them is visited, so a visit's place in its parent
+//! never moves on the way down.
+//! Not here: hashing, fields of accounts.
+
+use super::TrieError;
+use super::node::{Extension, Kind, Ref, item_at, rank};
+use super::shard::Shard;
+use crate::arena::keccak::Width;
+use crate::arena::node::{KEY_NIBBLES, nibble};
+use crate::arena::store::StateStore;
+use alloy_primitives::{B256, U256};
+
+/// Visits between asking for a node and using it.
+const AHEAD: usize = 12;
+
+/// A sorted key: its first 64 bits, its place in the key column, and the row it came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rec {
+    pub(super) prefix: u64,
+    pub(super) key: u32,
+    /// Twice the row, plus one where the key has a value afterwards.
+    row_live: u32,
+}
+
+impl Rec {
+    #[inline(always)]
+    pub(super) fn new(hash: &B256, key: usize, row: usize, live: bool) -> Self {
+        let prefix = u64::from_be_bytes(*hash.first_chunk().expect("a hash has 32 bytes"));
+        Self { prefix, key: key as u32, row_live: (row as u32) << 1 | u32::from(live) }
+    }
+
+    #[inline(always)]
+    pub(super) fn row(self) -> usize {
+        (self.row_live >> 1) as usize
+    }
+
+    /// Whether the key has a value afterwards (it is deleted otherwise).
+    #[inline(always)]
+    pub(super) fn live(self) -> bool {
+        self.row_live & 1 == 1
+    }
+}
+
+/// Nothing changed below; not hashed.
+pub(super) const CLEAN: u8 = 1;
+/// The node is gone.
+pub(super) const DEAD: u8 = 2;
+/// The node was made on the way down, its children are listed.
+const MADE: u8 = 4;
+/// The visit holds what its only child held; visits of that child are void.
+pub(super) const TOOK_OVER: u8 = 8;
+
+/// The branch lost children on the way up: they are not where their visits say.
+pub(super) const RESHAPED: u8 = 16;
+
+/// A place in a trie: the node there, and the keys below.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visit {
+    pub(super) node: Ref,
+    /// Keys `recs[lo..hi]`.
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    /// The visit above; with [`ROOT`] set, the root.
+    pub(super) parent: u32,
+    /// Children of a branch that are gone, by nibble; for an extension [`CHILD_GONE`] or [`CHILD_CHANGED`].
+    pub(super) removed: u16,
+    pub(super) shard: u8,
+    pub(super) depth: u8,
+    /// Which child of its parent.
+    pub(super) nibble: u8,
+    pub(super) state: u8,
+    /// Where the parent's message has it, if the parent is a branch not [`RESHAPED`] since.
+    pub(super) at: u16,
+}
+
+/// Marks a visit's parent as a row of `roots`.
+pub(super) const ROOT: u32 = 1 << 31;
+/// An extension's child is gone.
+pub(super) const CHILD_GONE: u16 = 1;
+/// An extension's child is no branch any more.
+pub(super) const CHILD_CHANGED: u16 = 2;
+
+/// The top of one descent: a storage trie's root, or a node below a root that is spread over the shards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Root {
+    pub(super) node: Ref,
+    /// Hash of the node; for [`Ref::STUB`] what to ask the store for.
+    pub(super) hash: B256,
+    /// Whose it is: a row that only the caller understands.
+    pub(super) owner: u32,
+}
+
+/// The shards that one worker owns for the time of an update.
+pub(super) type Shards<'a, 'b> = &'a mut [&'b mut Shard];
+
+/// Where leaves get their content.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// Storage: values by row.
+    Slots(&'a [U256]),
+    /// Accounts: leaves are made empty and filled later.
+    Accounts,
+}
+
+/// Work lists of one pass over many tries; kept from update to update for their memory.
+#[derive(Debug)]
+pub(super) struct Descent {
+    /// Hashed keys.
+    pub(super) keys: Vec<B256>,
+    /// Their order within each trie.
+    pub(super) recs: Vec<Rec>,
+    pub(super) roots: Vec<Root>,
+    pub(super) visits: Vec<Visit>,
+    /// Visits by depth.
+    pub(super) levels: Vec<Vec<u32>>,
+    /// The visit of each key's leaf, for accounts.
+    pub(super) leaf_of: Vec<u32>,
+    /// Whether the leaves are accounts.
+    pub(super) accounts: bool,
+    /// Whether anything was removed.
+    pub(super) removals: bool,
+    /// Visits of nodes that are not in memory yet.
+    stubs: usize,
+    /// Wide storage tries of deleted accounts.
+    pub(super) dropped_wide: Vec<u32>,
+}
+
+impl Descent {
+    pub(super) fn new(accounts: bool) -> Self {
+        Self {
+            keys: Vec::new(),
+            recs: Vec::new(),
+            roots: Vec::new(),
+            visits: Vec::new(),
+            levels: vec![Vec::new(); KEY_NIBBLES + 1],
+            leaf_of: Vec::new(),
+            accounts,
+            removals: false,
+            stubs: 0,
+            dropped_wide: Vec::new(),
+        }
+    }
+
+    /// Forgets the last update and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.recs.clear();
+        self.roots.clear();
+        self.visits.clear();
+        self.levels.iter_mut().for_each(Vec::clear);
+        self.leaf_of.clear();
+        self.removals = false;
+        self.stubs = 0;
+        self.dropped_wide.clear();
+    }
+
+    /// Sorts `recs[lo..]`, the keys of one trie.
+    ///
+    /// # Errors
+    /// [`TrieError::Duplicate`].
+    pub(super) fn sort(&mut self, lo: usize) -> Result<(), TrieError> {
+        let keys = &self.keys;
+        let recs = &mut self.recs[lo..];
+        recs.sort_unstable_by(|a, b| {
+            a.prefix.cmp(&b.prefix).then_with(|| keys[a.key as usize].cmp(&keys[b.key as usize]))
+        });
+        for pair in recs.windows(2) {
+            if pair[0].prefix == pair[1].prefix && keys[pair[0].key as usize] == keys[pair[1].key as usize] {
+                return Err(TrieError::Duplicate(keys[pair[0].key as usize]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the trie of keys `recs[lo..]` below `root`, which lies `depth` nibbles below its trie's top.
+    pub(super) fn add_root(&mut self, root: Root, shard: usize, depth: usize, lo: usize) {
+        let (lo, mut hi) = (lo as u32, self.recs.len() as u32);
+        if root.node == Ref::NONE {
+            hi = self.retain(lo, hi, |_, rec| rec.live());
+        }
+        let parent = ROOT | self.roots.len() as u32;
+        self.roots.push(root);
+        if lo < hi {
+            self.push(Visit {
+                node: root.node,
+                lo,
+                hi,
+                parent,
+                removed: 0,
+                shard: shard as u8,
+                depth: depth as u8,
+                nibble: 0,
+                state: 0,
+                at: 0,
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, visit: Visit) -> usize {
+        if visit.node == Ref::STUB {
+            self.stubs += 1;
+        }
+        let index = self.visits.len();
+        self.levels[visit.depth as usize].push(index as u32);
+        self.visits.push(visit);
+        index
+    }
+
+    #[inline(always)]
+    pub(super) fn key_of(&self, rec: Rec) -> &B256 {
+        &self.keys[rec.key as usize]
+    }
+
+    #[inline(always)]
+    fn nibble_of(&self, rec: Rec, depth: usize) -> u8 {
+        if depth < 16 { (rec.prefix >> (60 - 4 * depth)) as u8 & 0xf } else { nibble(self.key_of(rec), depth) }
+    }
+
+    /// Moves the keys to keep to the front of `recs[lo..hi]`, order unchanged; returns their end.
+    fn retain(&mut self, lo: u32, hi: u32, keep: impl Fn(&Self, Rec) -> bool) -> u32 {
+        let mut end = lo;
+        for i in lo..hi {
+            let rec = self.recs[i as usize];
+            if keep(self, rec) {
+                self.recs[end as usize] = rec;
+                end += 1;
+            }
+        }
+        end
+    }
+
+    /// Takes all keys to their leaves.
+    ///
+    /// # Errors
+    /// [`TrieError::Store`] where a node on the way cannot be had.
+    pub(super) fn descend(
+        &mut self,
+        shards: Shards<'_, '_>,
+        source: Source<'_>,
+        store: &dyn StateStore,
+        width: Width,
+    ) -> Result<(), TrieError> {
+        for depth in 0..=KEY_NIBBLES {
+            if self.stubs > 0 {
+                let stubs = self.levels[depth].iter().copied();
+                let stubs: Vec<u32> = stubs.filter(|v| self.visits[*v as usize].node == Ref::STUB).collect();
+                self.stubs -= stubs.len();
+                self.resolve(shards, &stubs, store, width)?;
+            }
+            // Steps list visits of this level only for broken-up nodes, which need no step of their own.
+            let mut i = 0;
+            while i < self.levels[depth].len() {
+                if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
+                    let visit = &self.visits[*ahead as usize];
+                    shards[visit.shard as usize].prefetch(visit.node);
+                }
+                let v = self.levels[depth][i] as usize;
+                i += 1;
+                let visit = self.visits[v];
+                if visit.state & MADE != 0 {
+                    continue;
+                }
+                let shard = &mut *shards[visit.shard as usize];
+                match visit.node.kind() {
+                    Kind::None => self.create(shard, source, v),
+                    Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => self.branch(shard, v),
+                    Kind::Extension => self.extension(shard, v),
+                    Kind::Slot | Kind::Plain | Kind::Contract => self.leaf(shard, source, v),
+                    Kind::Wide | Kind::Stub => unreachable!("resolved above"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the visit's node into the node above.
+    pub(super) fn attach(&mut self, shard: &mut Shard, v: usize) {
+        let visit = self.visits[v];
+        if visit.parent & ROOT != 0 {
+            self.roots[(visit.parent & !ROOT) as usize].node = visit.node;
+            return;
+        }
+        let above = self.visits[visit.parent as usize].node;
+        if above.kind() == Kind::Extension {
+            shard.extension_mut(above).child = visit.node;
+        } else {
+            shard.set_ref(above, visit.nibble, visit.node);
+        }
+    }
+
+    /// Takes the visit's node out of the trie: the node above learns it has lost a child.
+    pub(super) fn remove(&mut self, v: usize) {
+        let visit = &mut self.visits[v];
+        visit.state |= DEAD;
+        let (parent, nibble) = (visit.parent, visit.nibble);
+        self.removals = true;
+        if parent & ROOT != 0 {
+            self.roots[(parent & !ROOT) as usize].node = Ref::NONE;
+            return;
+        }
+        let above = &mut self.visits[parent as usize];
+        above.removed |= if above.node.kind() == Kind::Extension { CHILD_GONE } else { 1 << nibble };
+    }
+
+    fn place(&mut self, shard: &mut Shard, v: usize, node: Ref) {
+        self.visits[v].node = node;
+        self.attach(shard, v);
+    }
+
+    /// An empty place with live keys: a leaf, or a new branch over them.
+    fn create(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
+        let Visit { lo, hi, .. } = self.visits[v];
+        if hi - lo > 1 {
+            return self.split(shard, v, Ref::NONE);
+        }
+        let rec = self.recs[lo as usize];
+        let key = &self.keys[rec.key as usize];
+        let node = match source {
+            Source::Slots(values) => shard.new_slot(key, &values[rec.row()]),
+            Source::Accounts => {
+                self.leaf_of[rec.key as usize] = v as u32;
+                shard.new_account(key, &Default::default())
+            }
+        };
+        self.place(shard, v, node);
+    }
+
+    fn leaf(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
+        let Visit { node, lo, mut hi, .. } = self.visits[v];
+        if lo == hi {
+            return; // moved by a split above: only its message changed
+        }
+        let leaf_key = B256::from(*shard.leaf_key(node));
+        if hi - lo > 1 {
+            hi = self.retain(lo, hi, |this, rec| rec.live() || *this.key_of(rec) == leaf_key);
+            self.visits[v].hi = hi;
+            if lo == hi {
+                self.visits[v].state |= CLEAN;
+                return;
+            }
+        }
+        let same = (lo..hi).find(|i| *self.key_of(self.recs[*i as usize]) == leaf_key);
+        match same.map(|i| (i, self.recs[i as usize])) {
+            Some((_, rec)) if rec.live() && hi - lo == 1 => match source {
+                Source::Slots(values) => shard.set_slot(node, &values[rec.row()]),
+                Source::Accounts => self.leaf_of[rec.key as usize] = v as u32,
+            },
+            Some((i, rec)) if !rec.live() => {
+                shard.free_below(node, &mut self.dropped_wide);
+                if hi - lo == 1 {
+                    return self.remove(v);
+                }
+                self.recs.copy_within(i as usize + 1..hi as usize, i as usize);
+                self.visits[v].hi = hi - 1;
+                self.visits[v].node = Ref::NONE;
+                self.create(shard, source, v);
+            }
+            None if hi - lo == 1 && !self.recs[lo as usize].live() => self.visits[v].state |= CLEAN,
+            _ => self.split(shard, v, node),
+        }
+    }
+
+    /// A branch over at least two different keys: those of the visit, and that of `leaf` if there is one.
+    fn split(&mut self, shard: &mut Shard, v: usize, leaf: Ref) {
+        let Visit { lo, hi, depth, .. } = self.visits[v];
+        let first = *self.key_of(self.recs[lo as usize]);
+        let last = *self.key_of(self.recs[hi as usize - 1]);
+        let leaf_key = (leaf != Ref::NONE).then(|| *shard.leaf_key(leaf));
+        let start = depth as usize;
+        let end = shared(&first, &last, start).min(leaf_key.map_or(KEY_NIBBLES, |key| shared(&first, &key, start)));
+        let leaf_nibble = leaf_key.map(|key| nibble(&key, end));
+        let mut mask = leaf_nibble.map_or(0, |n| 1u16 << n);
+        for rec in &self.recs[lo as usize..hi as usize] {
+            mask |= 1 << self.nibble_of(*rec, end);
+        }
+        let branch = shard.new_branch(mask);
+        let b = self.place_branch(shard, v, branch, &first, end);
+        self.children(shard, b, |n| if leaf_nibble == Some(n) { leaf } else { Ref::NONE });
+    }
+
+    /// Puts a new branch at nibble `end` of a visit's path, below an extension where that is not the visit's own
+    /// depth. Returns the branch's visit.
+    fn place_branch(&mut self, shard: &mut Shard, v: usize, branch: Ref, key: &[u8; 32], end: usize) -> usize {
+        let visit = self.visits[v];
+        let start = visit.depth;
+        self.visits[v].state |= MADE;
+        if start as usize == end {
+            self.place(shard, v, branch);
+            return v;
+        }
+        let extension = Extension { key: *key, start, end: end as u8, child: branch, ..Extension::default() };
+        let extension = shard.new_extension(extension);
+        self.place(shard, v, extension);
+        self.push(Visit {
+            node: branch,
+            parent: v as u32,
+            depth: end as u8,
+            nibble: 0,
+            state: MADE,
+            removed: 0,
+            ..visit
+        })
+    }
+
+    /// Lists a visit for every child of a new branch, with the keys below it; `old` says what moves there.
+    fn children(&mut self, shard: &mut Shard, b: usize, old: impl Fn(u8) -> Ref) {
+        let visit = self.visits[b];
+        let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).head.mask);
+        let mut lo = visit.lo;
+        for n in nibbles {
+            let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
+            shard.set_ref(visit.node, n, old(n));
+            self.push(Visit {
+                node: old(n),
+                lo,
+                hi,
+                parent: b as u32,
+                removed: 0,
+                shard: visit.shard,
+                depth: visit.depth + 1,
+                nibble: n,
+                state: 0,
+                at: item_at(visit.node.kind(), mask, n) as u16,
+            });
+            lo = hi;
+        }
+    }
+
+    /// End of the keys from `lo` on that have nibble `n` at `depth`.
+    #[inline(always)]
+    fn group_end(&self, lo: u32, hi: u32, depth: usize, n: u8) -> u32 {
+        let mut end = lo;
+        while end < hi && self.nibble_of(self.recs[end as usize], depth) == n {
+            end += 1;
+        }
+        end
+    }
+
+    fn branch(&mut self, shard: &mut Shard, v: usize) {
+        let visit = self.visits[v];
+        let depth = visit.depth as usize;
+        let (kind, mut mask) = (visit.node.kind(), shard.touch(visit.node));
+        let had = mask;
+        let mut lo = visit.lo;
+        let listed = self.visits.len();
+        while lo < visit.hi {
+            let n = self.nibble_of(self.recs[lo as usize], depth);
+            let end = if lo + 1 == visit.hi { visit.hi } else { self.group_end(lo + 1, visit.hi, depth, n) };
+            let mut hi = end;
+            let mut node = Ref::NONE;
+            if had >> n & 1 == 1 {
+                node = shard.branch(visit.node).refs[rank(had, n)];
+            } else {
+                hi = self.retain(lo, hi, |_, rec| rec.live());
+                if lo == hi {
+                    lo = end;
+                    continue;
+                }
+                mask |= 1 << n;
+            }
+            self.push(Visit {
+                node,
+                lo,
+                hi,
+                parent: v as u32,
+                removed: 0,
+                shard: visit.shard,
+                depth: visit.depth + 1,
+                nibble: n,
+                state: 0,
+                at: item_at(kind, mask, n) as u16,
+            });
+            lo = end;
+        }
+        if mask != had {
+            let node = shard.reshape(visit.node, mask);
+            self.place(shard, v, node);
+            for child in &mut self.visits[listed..] {
+                child.at = item_at(node.kind(), mask, child.nibble) as u16;
+            }
+        } else if listed == self.visits.len() {
+            self.visits[v].state |= CLEAN;
+        }
+    }
+
+    fn extension(&mut self, shard: &mut Shard, v: usize) {
+        let visit = self.visits[v];
+        let Extension { key, start, end, child, item } = *shard.extension(visit.node);
+        let (from, to) = (start as usize, end as usize);
+        let on_path = |this: &Self, rec: Rec| shared(this.key_of(rec), &key, from) >= to;
+        let hi = self.retain(visit.lo, visit.hi, |this, rec| rec.live() || on_path(this, rec));
+        self.visits[v].hi = hi;
+        if visit.lo == hi {
+            // A part of a broken-up extension has no keys and a new message; one met on the way has no changes.
+            if visit.lo < visit.hi {
+                self.visits[v].state |= CLEAN;
+            }
+            return;
+        }
+        let first = *self.key_of(self.recs[visit.lo as usize]);
+        let last = *self.key_of(self.recs[hi as usize - 1]);
+        let fork = shared(&first, &key, from).min(shared(&last, &key, from));
+        let below = Visit { node: child, lo: visit.lo, hi, parent: v as u32, removed: 0, nibble: 0, ..visit };
+        if fork >= to {
+            self.push(Visit { depth: end, ..below });
+            return;
+        }
+        // Some keys leave the path at nibble `fork`: a branch there, the rest of the path below it.
+        let along = nibble(&key, fork);
+        let mut mask = 1u16 << along;
+        for rec in &self.recs[visit.lo as usize..hi as usize] {
+            mask |= 1 << self.nibble_of(*rec, fork);
+        }
+        let branch = shard.new_branch(mask);
+        let rest = if fork + 1 < to {
+            shard.new_extension(Extension { key, start: fork as u8 + 1, end, child, item })
+        } else {
+            child
+        };
+        shard.free(visit.node);
+        let b = self.place_branch(shard, v, branch, &key, fork);
+        if rest == child {
+            // The old child moves up unchanged: its hash stands, and only its own keys make it a visit.
+            shard.set_item(branch, along, &item);
+        }
+        let listed = self.visits.len();
+        self.children(shard, b, |n| if n == along { rest } else { Ref::NONE });
+        if rest == child {
+            for c in listed..self.visits.len() {
+                let visit = &mut self.visits[c];
+                if visit.nibble == along && visit.lo == visit.hi {
+                    self.stubs -= usize::from(visit.node == Ref::STUB);
+                    visit.node = Ref::NONE;
+                    visit.state |= CLEAN | MADE;
+                }
+            }
+        }
+    }
+}
+
+/// Where two keys that agree up to nibble `from` part: the first nibble that differs, 64 if none does.
+fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
+    (from..KEY_NIBBLES).find(|i| nibble(a, *i) != nibble(b, *i)).unwrap_or(KEY_NIBBLES)
+}

@@ -1,0 +1,524 @@
+//! Nodes in memory: what one branch, extension or leaf holds, and how it is encoded.
+//!
+//! ```text
+//! Branch   | mask, embedded, born, touched | refs of present children | padded RLP message |   192/320/512/640 bytes
+//! Slot     | hashed key 32 | value 32 |                                                        one cache line
+//! Plain    | hashed key 32 | nonce 8 | balance 24 |                                            one cache line
+//! Contract | hashed key 32 | balance 32 | storage root 32 | code hash 32 | nonce | storage |   three cache lines
+//! ```
+//!
+//! A branch comes in four sizes, by the number of Keccak blocks of its message: at most 3, 7, 12 or 16 children.
+//! In the message every present child takes 33 bytes, `0xa0` and its hash; a child whose RLP is shorter than 32
+//! bytes is *embedded*: its RLP lies at the start of the 33 bytes, `embedded` has its bit, and the message is packed
+//! anew when it is hashed. Leaves hold whole keys and extensions hold their nibbles at their natural position in a
+//! key, so a node that moves up or down needs no rewriting.
+//! Source: Yellow Paper, appendix D. Not here: where nodes live (`shard.rs`).
+
+use super::EMPTY_ROOT;
+use crate::arena::keccak::RATE;
+use crate::arena::node::{KEY_NIBBLES, nibble};
+use crate::arena::store::KECCAK_EMPTY;
+use alloy_primitives::{B256, U256};
+
+/// What a reference leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// No node: the key range below is empty.
+    None = 0,
+    /// Branches, by blocks of their message.
+    Branch1,
+    Branch2,
+    Branch3,
+    Branch4,
+    Extension,
+    Slot,
+    Plain,
+    Contract,
+    /// A storage trie spread over all shards (index into the table of wide tries).
+    Wide,
+    /// A node of which only the hash is known; the hash lies in the parent.
+    Stub,
+}
+
+const KINDS: [Kind; 16] = [
+    Kind::None,
+    Kind::Branch1,
+    Kind::Branch2,
+    Kind::Branch3,
+    Kind::Branch4,
+    Kind::Extension,
+    Kind::Slot,
+    Kind::Plain,
+    Kind::Contract,
+    Kind::Wide,
+    Kind::Stub,
+    Kind::None,
+    Kind::None,
+    Kind::None,
+    Kind::None,
+    Kind::None,
+];
+
+impl Kind {
+    #[inline(always)]
+    pub(super) fn is_branch(self) -> bool {
+        matches!(self, Self::Branch1 | Self::Branch2 | Self::Branch3 | Self::Branch4)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_leaf(self) -> bool {
+        matches!(self, Self::Slot | Self::Plain | Self::Contract)
+    }
+}
+
+/// Kind and row of a node: four bits and 28.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Ref(u32);
+
+const ROW_BITS: u32 = 28;
+
+impl Ref {
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const STUB: Self = Self((Kind::Stub as u32) << ROW_BITS);
+
+    #[inline(always)]
+    pub(super) fn new(kind: Kind, row: u32) -> Self {
+        assert!(row < 1 << ROW_BITS, "more than 2^28 nodes of one kind in a shard");
+        Self((kind as u32) << ROW_BITS | row)
+    }
+
+    #[inline(always)]
+    pub(super) fn kind(self) -> Kind {
+        KINDS[(self.0 >> ROW_BITS) as usize]
+    }
+
+    #[inline(always)]
+    pub(super) fn row(self) -> u32 {
+        self.0 & ((1 << ROW_BITS) - 1)
+    }
+}
+
+/// A child as its parent's message holds it: `0xa0` and a hash, or the RLP of an embedded node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item(pub(super) [u8; 33]);
+
+impl Default for Item {
+    fn default() -> Self {
+        Self::hash(&B256::ZERO)
+    }
+}
+
+impl Item {
+    #[inline(always)]
+    pub(super) fn hash(hash: &B256) -> Self {
+        let mut item = [0xa0; 33];
+        item[1..].copy_from_slice(hash.as_slice());
+        Self(item)
+    }
+
+    /// `rlp` is a whole list of fewer than 32 bytes.
+    pub(super) fn embedded(rlp: &[u8]) -> Self {
+        let mut item = [0; 33];
+        item[..rlp.len()].copy_from_slice(rlp);
+        Self(item)
+    }
+
+    /// The hash, where the child is not embedded.
+    #[inline(always)]
+    pub(super) fn as_hash(&self) -> Option<&B256> {
+        if self.0[0] == 0xa0 { self.0[1..].try_into().ok() } else { None }
+    }
+
+    /// The bytes that stand for the child in its parent's RLP.
+    pub(super) fn as_rlp(&self) -> &[u8] {
+        if self.0[0] == 0xa0 { &self.0 } else { &self.0[..1 + (self.0[0] - 0xc0) as usize] }
+    }
+}
+
+/// The fixed part of a branch.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Head {
+    /// Present children by nibble.
+    pub(super) mask: u16,
+    /// Children whose RLP lies in the message itself.
+    pub(super) embedded: u16,
+    /// Epoch in which the node was made: its changes in that epoch need no journal.
+    pub(super) born: u32,
+    /// Commit in which a key below was last visited.
+    pub(super) touched: u32,
+}
+
+/// A branch with room for `REFS` children and a message of `BYTES` bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Branch<const REFS: usize, const BYTES: usize> {
+    pub(super) head: Head,
+    pub(super) refs: [Ref; REFS],
+    pub(super) message: [u8; BYTES],
+}
+
+impl<const REFS: usize, const BYTES: usize> Default for Branch<REFS, BYTES> {
+    fn default() -> Self {
+        Self { head: Head::default(), refs: [Ref::NONE; REFS], message: [0; BYTES] }
+    }
+}
+
+pub(super) type Branch1 = Branch<3, RATE>;
+pub(super) type Branch2 = Branch<7, { 2 * RATE }>;
+pub(super) type Branch3 = Branch<12, { 3 * RATE }>;
+pub(super) type Branch4 = Branch<16, { 4 * RATE }>;
+
+/// The branch kind for a number of children.
+#[inline(always)]
+pub(super) fn branch_kind(children: u32) -> Kind {
+    match children {
+        0..=3 => Kind::Branch1,
+        4..=7 => Kind::Branch2,
+        8..=12 => Kind::Branch3,
+        _ => Kind::Branch4,
+    }
+}
+
+/// Number of present children below `nibble`.
+#[inline(always)]
+pub(super) fn rank(mask: u16, nibble: u8) -> usize {
+    if mask == u16::MAX {
+        return nibble as usize;
+    }
+    (mask & ((1u32 << nibble) - 1) as u16).count_ones() as usize
+}
+
+/// Where the 33 bytes of child `nibble` start in the message of a branch with that many children.
+#[inline(always)]
+pub(super) fn item_at(kind: Kind, mask: u16, nibble: u8) -> usize {
+    header_len(kind) + nibble as usize + 32 * rank(mask, nibble)
+}
+
+/// Bytes of the list header: payloads of up to seven children stay below 256 bytes.
+#[inline(always)]
+pub(super) fn header_len(kind: Kind) -> usize {
+    if matches!(kind, Kind::Branch1 | Kind::Branch2) { 2 } else { 3 }
+}
+
+/// Length of the message of a branch without embedded children.
+#[inline(always)]
+pub(super) fn message_len(mask: u16) -> usize {
+    let children = mask.count_ones() as usize;
+    header_len(branch_kind(children as u32)) + 17 + 32 * children
+}
+
+/// Writes the list header of a branch without embedded children; returns its length.
+pub(super) fn put_header(mask: u16, message: &mut [u8]) -> usize {
+    let children = mask.count_ones() as usize;
+    let payload = 17 + 32 * children;
+    if header_len(branch_kind(children as u32)) == 2 {
+        message[..2].copy_from_slice(&[0xf8, payload as u8]);
+        2
+    } else {
+        message[..3].copy_from_slice(&[0xf9, (payload >> 8) as u8, payload as u8]);
+        3
+    }
+}
+
+/// Writes everything but the hashes of a branch's message, padding included.
+pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
+    let mut at = put_header(mask, message);
+    for nibble in 0..16 {
+        if mask >> nibble & 1 == 1 {
+            message[at] = 0xa0;
+            at += 33;
+        } else {
+            message[at] = 0x80;
+            at += 1;
+        }
+    }
+    message[at] = 0x80;
+    message[at + 1..].fill(0);
+    message[at + 1] = 0x01;
+    if let Some(last) = message.last_mut() {
+        *last |= 0x80;
+    }
+}
+
+/// Packs the RLP of a branch with embedded children into `out`; returns its length.
+pub(super) fn pack_branch(kind: Kind, head: &Head, message: &[u8], out: &mut [u8; 4 * RATE]) -> usize {
+    let mut at = 3;
+    for nibble in 0..16u8 {
+        if head.mask >> nibble & 1 == 0 {
+            out[at] = 0x80;
+            at += 1;
+            continue;
+        }
+        let start = item_at(kind, head.mask, nibble);
+        let len = match message[start] {
+            0xa0 => 33,
+            list => 1 + (list - 0xc0) as usize,
+        };
+        out[at..at + len].copy_from_slice(&message[start..start + len]);
+        at += len;
+    }
+    out[at] = 0x80;
+    at += 1;
+    close_list(out, at)
+}
+
+/// Puts the header of a list in front of a payload that lies in `out[3..end]`, moves both to the front, and returns
+/// their length.
+fn close_list(out: &mut [u8], end: usize) -> usize {
+    let payload = end - 3;
+    let start = match payload {
+        0..56 => {
+            out[2] = 0xc0 + payload as u8;
+            2
+        }
+        56..256 => {
+            out[1] = 0xf8;
+            out[2] = payload as u8;
+            1
+        }
+        _ => {
+            out[0] = 0xf9;
+            out[1] = (payload >> 8) as u8;
+            out[2] = payload as u8;
+            0
+        }
+    };
+    out.copy_within(start..end, 0);
+    end - start
+}
+
+/// A path shared by all keys below: nibbles `start..end` of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extension {
+    /// Only the nibbles `start..end` mean anything.
+    pub(super) key: [u8; 32],
+    pub(super) start: u8,
+    pub(super) end: u8,
+    /// The branch below.
+    pub(super) child: Ref,
+    pub(super) item: Item,
+}
+
+impl Extension {
+    /// RLP at the front of `out`; returns its length. `start` overrides the first nibble.
+    pub(super) fn encode(&self, start: usize, out: &mut [u8; RATE]) -> usize {
+        let end = self.end as usize;
+        let len = end - start;
+        let mut compact = [0u8; 33];
+        let bytes = 1 + len / 2;
+        let odd = len % 2;
+        if odd == 1 {
+            compact[0] = 0x10 | nibble(&self.key, start);
+        }
+        for (i, byte) in compact[1..bytes].iter_mut().enumerate() {
+            let at = start + odd + 2 * i;
+            *byte = nibble(&self.key, at) << 4 | nibble(&self.key, at + 1);
+        }
+        let mut at = 3;
+        if bytes > 1 {
+            out[at] = 0x80 + bytes as u8;
+            at += 1;
+        }
+        out[at..at + bytes].copy_from_slice(&compact[..bytes]);
+        at += bytes;
+        let item = self.item.as_rlp();
+        out[at..at + item.len()].copy_from_slice(item);
+        close_list(out, at + item.len())
+    }
+}
+
+/// Sets nibble `i` of a packed key.
+pub(super) fn set_nibble(key: &mut [u8; 32], i: usize, nibble: u8) {
+    let byte = &mut key[i / 2];
+    *byte = if i.is_multiple_of(2) { *byte & 0x0f | nibble << 4 } else { *byte & 0xf0 | nibble };
+}
+
+/// A storage slot: hashed key, then value, most significant byte first; never zero.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Slot(pub(super) [u8; 64]);
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+/// An account without code and storage, with a balance below 2^192 wei: most accounts, in one line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Plain {
+    pub(super) key: [u8; 32],
+    pub(super) nonce: u64,
+    /// Least significant limb first.
+    pub(super) balance: [u64; 3],
+}
+
+/// Any other account.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Contract {
+    pub(super) key: [u8; 32],
+    pub(super) balance: U256,
+    pub(super) storage_root: B256,
+    pub(super) code_hash: B256,
+    pub(super) nonce: u64,
+    /// Root node of the storage trie.
+    pub(super) storage: Ref,
+}
+
+/// An account's fields, whatever its leaf looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) nonce: u64,
+    pub(super) balance: U256,
+    pub(super) storage_root: B256,
+    pub(super) code_hash: B256,
+    pub(super) storage: Ref,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { nonce: 0, balance: U256::ZERO, storage_root: EMPTY_ROOT, code_hash: KECCAK_EMPTY, storage: Ref::NONE }
+    }
+}
+
+impl Account {
+    /// The leaf kind that holds it.
+    #[inline]
+    pub(super) fn kind(&self) -> Kind {
+        let plain = self.storage == Ref::NONE && self.balance.as_limbs()[3] == 0 && self.code_hash == KECCAK_EMPTY;
+        if plain { Kind::Plain } else { Kind::Contract }
+    }
+}
+
+/// Room for the largest leaf (148 bytes) and for whole-word writes past its end.
+pub(super) const LEAF_BYTES: usize = 2 * RATE;
+
+/// Bytes that a leaf message may start at: a list header takes one or two bytes, written backwards.
+const BODY_AT: usize = 2;
+
+/// Where an encoded leaf lies in its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+/// Writes the compact rest of `key` from nibble `depth` on at `out[at..]`; returns where it ends.
+/// Writes up to 33 bytes past that end.
+#[inline(always)]
+fn leaf_path(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
+    let mut wide = [0u8; 64];
+    wide[..32].copy_from_slice(key);
+    let bytes = (KEY_NIBBLES - depth) / 2 + 1;
+    let first = if depth % 2 == 1 { 0x30 | wide[depth / 2] & 0xf } else { 0x20 };
+    let from = depth.div_ceil(2);
+    let at = if bytes > 1 {
+        out[at] = 0x80 + bytes as u8;
+        at + 1
+    } else {
+        at
+    };
+    out[at] = first;
+    out[at + 1..at + 33].copy_from_slice(&wide[from..from + 32]);
+    at + bytes
+}
+
+/// Writes the RLP of a number given most significant byte first; returns where it ends. Writes 33 bytes.
+#[inline(always)]
+fn number(value: &[u8; 32], out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
+    let len = 32 - leading_zero_bytes(value);
+    let mut wide = [0u8; 64];
+    wide[..32].copy_from_slice(value);
+    if len == 1 && value[31] < 0x80 {
+        out[at] = value[31];
+        return at + 1;
+    }
+    out[at] = 0x80 + len as u8;
+    out[at + 1..at + 33].copy_from_slice(&wide[32 - len..64 - len]);
+    at + 1 + len
+}
+
+#[inline(always)]
+fn leading_zero_bytes(value: &[u8; 32]) -> usize {
+    for (i, word) in value.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_be_bytes(*word);
+        if word != 0 {
+            return i * 8 + word.leading_zeros() as usize / 8;
+        }
+    }
+    32
+}
+
+/// Writes the RLP of a nonce; returns where it ends. Writes nine bytes.
+#[inline(always)]
+fn nonce(value: u64, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
+    if value < 0x80 {
+        out[at] = if value == 0 { 0x80 } else { value as u8 };
+        return at + 1;
+    }
+    let len = 8 - value.leading_zeros() as usize / 8;
+    out[at] = 0x80 + len as u8;
+    out[at + 1..at + 9].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+    at + 1 + len
+}
+
+/// Puts the header before a leaf whose body lies in `out[BODY_AT..end]`, and the padding after it.
+#[inline(always)]
+fn close_leaf(out: &mut [u8; LEAF_BYTES], end: usize) -> Span {
+    let payload = end - BODY_AT;
+    let start = if payload < 56 {
+        out[1] = 0xc0 + payload as u8;
+        1
+    } else {
+        out[0] = 0xf8;
+        out[1] = payload as u8;
+        0
+    };
+    let len = end - start;
+    let blocks = len / RATE + 1;
+    out[end] = 0x01;
+    out[start + blocks * RATE - 1] |= 0x80;
+    Span { start, len }
+}
+
+/// Encodes and pads a storage leaf that lies `depth` nibbles below its root.
+#[inline]
+pub(super) fn encode_slot(slot: &Slot, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
+    let (Some(key), Some(value)) = (slot.0.first_chunk::<32>(), slot.0.last_chunk::<32>()) else {
+        unreachable!("a slot has 64 bytes")
+    };
+    out.fill(0);
+    let at = leaf_path(key, depth, out, BODY_AT);
+    // The path's excess is at most 31 bytes of zeros: keys were widened with zeros.
+    let end = number(value, out, at + 1);
+    let len = end - at - 1;
+    if len == 1 && out[at + 1] < 0x80 {
+        out[at] = out[at + 1];
+        out[at + 1] = 0;
+        return close_leaf(out, at + 1);
+    }
+    out[at] = 0x80 + len as u8;
+    close_leaf(out, end)
+}
+
+/// Encodes and pads an account leaf that lies `depth` nibbles below the state root.
+#[inline]
+pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
+    out.fill(0);
+    let at = leaf_path(key, depth, out, BODY_AT);
+    let body = nonce(account.nonce, out, at + 4);
+    let body = number(&account.balance.to_be_bytes::<32>(), out, body);
+    out[body] = 0xa0;
+    out[body + 1..body + 33].copy_from_slice(account.storage_root.as_slice());
+    out[body + 33] = 0xa0;
+    out[body + 34..body + 66].copy_from_slice(account.code_hash.as_slice());
+    let end = body + 66;
+    // Two hashes alone make 66 bytes: both lengths take one byte of their own.
+    out[at..at + 4].copy_from_slice(&[0xb8, (end - at - 2) as u8, 0xf8, (end - at - 4) as u8]);
+    close_leaf(out, end)
+}

@@ -1,0 +1,216 @@
+//! Stubs to nodes: asks the store for a batch of nodes, checks them, and takes them into memory.
+//!
+//! In: hashes. Out: nodes in a shard. A node that does not hash to its name, does not decode, or does not fit its
+//! place is the store's fault ([`StoreError::Corrupt`]).
+//! Resolving is journaled like any change: a rollback forgets the nodes again.
+
+use super::TrieError;
+use super::collapse::Survivor;
+use super::descent::{Descent, ROOT, Shards};
+use super::node::{Account, Extension, Item, Kind, Ref, set_nibble};
+use super::shard::Shard;
+use crate::arena::keccak::{Batch, Width};
+use crate::arena::node::{Child, KEY_NIBBLES, Node, Path, decode, decode_account, decode_slot, nibble};
+use crate::arena::store::{EMPTY_ROOT, StateStore, StoreError};
+use alloy_primitives::{B256, Bytes};
+
+/// The nodes of `hashes`, every one checked against its hash.
+///
+/// # Errors
+/// The store's own, or [`StoreError::Corrupt`].
+pub(super) fn fetch(hashes: &[B256], store: &dyn StateStore, width: Width) -> Result<Vec<Bytes>, StoreError> {
+    let mut nodes = vec![Bytes::new(); hashes.len()];
+    if hashes.is_empty() {
+        return Ok(nodes);
+    }
+    store.trie_nodes(hashes, &mut nodes)?;
+    let mut digests = vec![B256::ZERO; hashes.len()];
+    let mut batch = Batch::new(width);
+    for (row, node) in nodes.iter().enumerate() {
+        batch.push(node, row, &mut digests);
+    }
+    batch.finish(&mut digests);
+    match digests.iter().zip(hashes).find(|(digest, hash)| digest != hash) {
+        Some((digest, hash)) => Err(StoreError::Corrupt(format!("trie node {hash} hashes to {digest}"))),
+        None => Ok(nodes),
+    }
+}
+
+fn misplaced() -> StoreError {
+    StoreError::Corrupt("trie node: does not fit its place in the trie".into())
+}
+
+/// Copies `path` into `key` from nibble `at` on.
+fn lay(key: &mut [u8; 32], path: &Path, at: usize) {
+    for i in 0..path.len() {
+        set_nibble(key, at + i, path.nibble(i));
+    }
+}
+
+impl Shard {
+    /// Takes the node `rlp` into memory: `depth` nibbles below its root, along `key` (of which only the nibbles above
+    /// `depth` are looked at). `accounts` says which kind of leaf the trie has.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub(super) fn import(
+        &mut self,
+        rlp: &[u8],
+        key: &[u8; 32],
+        depth: usize,
+        accounts: bool,
+    ) -> Result<Ref, StoreError> {
+        let mut key = *key;
+        match decode(rlp)? {
+            Node::Leaf { path, value } => {
+                if depth + path.len() != KEY_NIBBLES {
+                    return Err(misplaced());
+                }
+                lay(&mut key, &path, depth);
+                if !accounts {
+                    return Ok(self.new_slot(&B256::from(key), &decode_slot(value)?));
+                }
+                let leaf = decode_account(value)?;
+                let storage = if leaf.storage_root == EMPTY_ROOT { Ref::NONE } else { Ref::STUB };
+                let account = Account {
+                    nonce: leaf.nonce,
+                    balance: leaf.balance,
+                    storage_root: leaf.storage_root,
+                    code_hash: leaf.code_hash,
+                    storage,
+                };
+                Ok(self.new_account(&key, &account))
+            }
+            Node::Extension { path, child } => {
+                let end = depth + path.len();
+                if end >= KEY_NIBBLES {
+                    return Err(misplaced());
+                }
+                lay(&mut key, &path, depth);
+                let (child, item) = self.import_child(child, &key, end, accounts)?;
+                if child != Ref::STUB && !child.kind().is_branch() {
+                    return Err(misplaced());
+                }
+                Ok(self.new_extension(Extension { key, start: depth as u8, end: end as u8, child, item }))
+            }
+            Node::Branch(children) => {
+                if depth >= KEY_NIBBLES {
+                    return Err(misplaced());
+                }
+                let present = (0..16u8).filter(|n| children[*n as usize] != Child::Empty);
+                let branch = self.new_branch(present.clone().fold(0, |mask, n| mask | 1 << n));
+                for n in present {
+                    set_nibble(&mut key, depth, n);
+                    let (child, item) = self.import_child(children[n as usize], &key, depth + 1, accounts)?;
+                    self.set_ref(branch, n, child);
+                    self.set_item(branch, n, &item);
+                }
+                Ok(branch)
+            }
+        }
+    }
+
+    fn import_child(
+        &mut self,
+        child: Child<'_>,
+        key: &[u8; 32],
+        depth: usize,
+        accounts: bool,
+    ) -> Result<(Ref, Item), StoreError> {
+        match child {
+            Child::Empty => Ok((Ref::NONE, Item::default())),
+            Child::Hash(hash) => Ok((Ref::STUB, Item::hash(hash))),
+            Child::Embedded(rlp) => Ok((self.import(rlp, key, depth, accounts)?, Item::embedded(rlp))),
+        }
+    }
+}
+
+impl Descent {
+    /// Takes the nodes of the visits `stubs` into memory.
+    ///
+    /// # Errors
+    /// [`TrieError::Store`].
+    pub(super) fn resolve(
+        &mut self,
+        shards: Shards<'_, '_>,
+        stubs: &[u32],
+        store: &dyn StateStore,
+        width: Width,
+    ) -> Result<(), TrieError> {
+        if stubs.is_empty() {
+            return Ok(());
+        }
+        let hash_of = |v: &u32| {
+            let visit = self.visits[*v as usize];
+            if visit.parent & ROOT != 0 {
+                return Ok(self.roots[(visit.parent & !ROOT) as usize].hash);
+            }
+            let above = self.visits[visit.parent as usize].node;
+            let shard = &shards[visit.shard as usize];
+            let item = match above.kind() {
+                Kind::Extension => shard.extension(above).item,
+                _ => shard.branch(above).item(visit.nibble),
+            };
+            item.as_hash().copied().ok_or_else(misplaced)
+        };
+        let hashes: Vec<B256> = stubs.iter().map(hash_of).collect::<Result<_, _>>()?;
+        let nodes = fetch(&hashes, store, width)?;
+        for (v, rlp) in stubs.iter().zip(&nodes) {
+            let visit = self.visits[*v as usize];
+            let shard = &mut *shards[visit.shard as usize];
+            let key = *self.key_of(self.recs[visit.lo as usize]);
+            let node = shard.import(rlp, &key, visit.depth as usize, self.accounts)?;
+            let below_extension =
+                visit.parent & ROOT == 0 && self.visits[visit.parent as usize].node.kind() == Kind::Extension;
+            if below_extension && !node.kind().is_branch() {
+                return Err(misplaced().into());
+            }
+            self.visits[*v as usize].node = node;
+            self.attach(shard, *v as usize);
+        }
+        Ok(())
+    }
+
+    /// Takes the only children that deletions left into memory.
+    ///
+    /// # Errors
+    /// [`TrieError::Store`].
+    pub(super) fn resolve_survivors(
+        &mut self,
+        shards: Shards<'_, '_>,
+        survivors: &[Survivor],
+        store: &dyn StateStore,
+        width: Width,
+    ) -> Result<(), TrieError> {
+        let hashes: Vec<B256> = survivors.iter().map(|survivor| survivor.hash).collect();
+        let nodes = fetch(&hashes, store, width)?;
+        for (survivor, rlp) in survivors.iter().zip(&nodes) {
+            let visit = self.visits[survivor.visit];
+            let shard = &mut *shards[visit.shard as usize];
+            let mut key = self.key_of(self.recs[visit.lo as usize]).0;
+            set_nibble(&mut key, visit.depth as usize, survivor.nibble);
+            let node = shard.import(rlp, &key, visit.depth as usize + 1, self.accounts)?;
+            shard.set_ref(visit.node, survivor.nibble, node);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a node one nibble below a root that is spread over the shards into memory.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn resolve_below_top(
+    shard: &mut Shard,
+    hash: &B256,
+    first: u8,
+    accounts: bool,
+    store: &dyn StateStore,
+    width: Width,
+) -> Result<Ref, StoreError> {
+    let nodes = fetch(core::slice::from_ref(hash), store, width)?;
+    let mut key = [0; 32];
+    set_nibble(&mut key, 0, first);
+    debug_assert_eq!(nibble(&key, 0), first);
+    shard.import(&nodes[0], &key, 1, accounts)
+}

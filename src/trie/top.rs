@@ -1,0 +1,152 @@
+//! The top of a trie that is spread over the shards: sixteen subtries by the first nibble, and the root over them.
+//!
+//! In: nodes one nibble below the root, one per shard, with their hashes. Out: the root hash. The account trie is
+//! always spread; a storage trie is when many of its slots change at once, so that all workers share it.
+//! Relies on: a node one nibble below the root is never embedded (its path alone takes 32 bytes).
+
+use super::EMPTY_ROOT;
+use super::hash::{HashCount, encode, root_hash};
+use super::node::{Extension, Item, Kind, Ref, item_at, message_len, set_nibble, write_frame};
+use super::resolve::{fetch, resolve_below_top};
+use super::shard::Shard;
+use crate::arena::keccak::{RATE, Width, keccak256};
+use crate::arena::node::{Child, Node, decode};
+use crate::arena::store::{StateStore, StoreError};
+use alloy_primitives::B256;
+
+/// Shards, and children of a spread root.
+pub(super) const SHARDS: usize = 16;
+
+/// The root of a spread trie.
+#[derive(Clone, Debug)]
+pub(super) struct Top {
+    /// Nodes by first nibble, each in the shard of that number.
+    pub(super) nodes: [Ref; SHARDS],
+    /// Their hashes, as nodes one nibble below the root.
+    pub(super) hashes: [B256; SHARDS],
+    pub(super) root: B256,
+    /// Only the root hash is known.
+    pub(super) stub: bool,
+}
+
+impl Top {
+    /// A trie of which the root hash is known.
+    pub(super) fn from_root(root: B256) -> Self {
+        Self { nodes: [Ref::NONE; SHARDS], hashes: [B256::ZERO; SHARDS], root, stub: root != EMPTY_ROOT }
+    }
+
+    /// Fetches the root node and deals its children to the shards.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed.
+    pub(super) fn resolve(
+        &mut self,
+        shards: &mut [Shard],
+        accounts: bool,
+        store: &dyn StateStore,
+        width: Width,
+    ) -> Result<(), StoreError> {
+        if !self.stub {
+            return Ok(());
+        }
+        let corrupt = || StoreError::Corrupt("trie node: no root of a trie with 32-byte keys".into());
+        let rlp = fetch(&[self.root], store, width)?.pop().unwrap_or_default();
+        let (mut nodes, mut hashes) = ([Ref::NONE; SHARDS], [B256::ZERO; SHARDS]);
+        match decode(&rlp)? {
+            Node::Branch(children) => {
+                for (n, child) in children.iter().enumerate() {
+                    match child {
+                        Child::Empty => {}
+                        Child::Hash(hash) => (nodes[n], hashes[n]) = (Ref::STUB, **hash),
+                        Child::Embedded(_) => return Err(corrupt()),
+                    }
+                }
+            }
+            Node::Extension { path, child } if path.len() == 1 => {
+                let n = path.nibble(0) as usize;
+                let Child::Hash(hash) = child else { return Err(corrupt()) };
+                (nodes[n], hashes[n]) = (Ref::STUB, *hash);
+            }
+            Node::Extension { path, .. } | Node::Leaf { path, .. } => {
+                let n = path.nibble(0) as usize;
+                let shard = &mut shards[n];
+                let mut node = shard.import(&rlp, &[0; 32], 0, accounts)?;
+                if node.kind() == Kind::Extension {
+                    shard.extension_mut(node).start = 1;
+                }
+                if node.kind().is_branch() {
+                    node = Ref::NONE;
+                }
+                nodes[n] = node;
+                hashes[n] = root_hash(shard, node, 1, &mut HashCount::default());
+            }
+        }
+        (self.nodes, self.hashes, self.stub) = (nodes, hashes, false);
+        Ok(())
+    }
+
+    /// The root hash over the subtries as they stand.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a single subtrie is left that is not in memory: the root merges with its top node.
+    pub(super) fn close(
+        &mut self,
+        shards: &mut [Shard],
+        accounts: bool,
+        store: &dyn StateStore,
+        width: Width,
+        count: &mut HashCount,
+    ) -> Result<B256, StoreError> {
+        let present = (0..SHARDS).filter(|n| self.nodes[*n] != Ref::NONE);
+        let mask = present.clone().fold(0u16, |mask, n| mask | 1 << n);
+        self.root = match mask.count_ones() {
+            0 => EMPTY_ROOT,
+            1 => {
+                let n = mask.trailing_zeros() as usize;
+                if self.nodes[n] == Ref::STUB {
+                    self.nodes[n] =
+                        resolve_below_top(&mut shards[n], &self.hashes[n], n as u8, accounts, store, width)?;
+                }
+                let mut rlp = Vec::with_capacity(4 * RATE);
+                self.encode_only(&shards[n], n as u8, &mut rlp);
+                count.add(1, rlp.len() / RATE + 1);
+                keccak256(&rlp)
+            }
+            children => {
+                let mut message = [0; 4 * RATE];
+                let kind = super::node::branch_kind(children);
+                write_frame(mask, &mut message[..super::shard::branch_blocks(kind) * RATE]);
+                for n in present {
+                    let at = item_at(kind, mask, n as u8);
+                    message[at..at + 33].copy_from_slice(&Item::hash(&self.hashes[n]).0);
+                }
+                let len = message_len(mask);
+                count.add(1, len / RATE + 1);
+                keccak256(&message[..len])
+            }
+        };
+        Ok(self.root)
+    }
+
+    /// The RLP of the root over a single subtrie, whose top node is in memory.
+    fn encode_only(&self, shard: &Shard, n: u8, out: &mut Vec<u8>) {
+        let node = self.nodes[n as usize];
+        let mut bytes = [0; RATE];
+        match node.kind() {
+            Kind::Extension => {
+                let mut extension = *shard.extension(node);
+                set_nibble(&mut extension.key, 0, n);
+                let len = extension.encode(0, &mut bytes);
+                out.extend_from_slice(&bytes[..len]);
+            }
+            kind if kind.is_branch() => {
+                let mut extension =
+                    Extension { end: 1, item: Item::hash(&self.hashes[n as usize]), ..Extension::default() };
+                set_nibble(&mut extension.key, 0, n);
+                let len = extension.encode(0, &mut bytes);
+                out.extend_from_slice(&bytes[..len]);
+            }
+            _ => encode(shard, node, 0, out),
+        }
+    }
+}
