@@ -4,9 +4,10 @@
 //! A test passes when each block is accepted or refused as the fixture says, for a reason that it names, and the head
 //! ends at its last hash. Not here: protocol rules.
 
-use super::engine::{Chain, Engine, Executed, Failure, Mode, modes};
+use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{BlockTest, Content, Document, FixtureBlock, InputError};
 use super::{ExecArgs, Status, pipeline, report};
+use balustrade::Mode;
 use clap::Args;
 use regex::Regex;
 use serde_json::json;
@@ -116,7 +117,7 @@ fn run_modes(engine: &mut Option<Engine>, args: &ExecArgs, test: &BlockTest) -> 
             Err(error) => return Outcome::Failed(TestFailure::new("host", error.to_string())),
         },
     };
-    let mut first: Option<Vec<Executed>> = None;
+    let mut first: Option<Vec<Accepted>> = None;
     for mode in modes(args.mode) {
         let executed = match run_chain(engine, test, *mode) {
             Ok(executed) => executed,
@@ -133,7 +134,7 @@ fn run_modes(engine: &mut Option<Engine>, args: &ExecArgs, test: &BlockTest) -> 
 }
 
 /// Runs the test's blocks in one mode and returns what was proved about the valid ones.
-fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<Vec<Executed>, TestFailure> {
+fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<Vec<Accepted>, TestFailure> {
     let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
     let mut executed = Vec::new();
     for (number, block) in test.blocks.iter().enumerate() {
@@ -148,8 +149,8 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
                 }
             }
             (Ok(done), None) => {
-                if let Some(expected) = block.gas_dimensions.filter(|expected| *expected != done.gas_dimensions) {
-                    let found = done.gas_dimensions;
+                if let Some(expected) = block.gas_dimensions.filter(|expected| *expected != dimensions(&done)) {
+                    let found = dimensions(&done);
                     return Err(at("gas dimensions", format!("expected {expected:?}, found {found:?}")));
                 }
                 executed.push(done);
@@ -163,6 +164,11 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
     Ok(executed)
 }
 
+/// Block gas, execution and state.
+fn dimensions(block: &Accepted) -> (u64, u64) {
+    (block.outcome.gas.execution, block.outcome.gas.state)
+}
+
 /// Runs one block and moves the head if it is valid.
 fn run_block(
     engine: &mut Engine,
@@ -170,7 +176,7 @@ fn run_block(
     test: &BlockTest,
     block: &FixtureBlock,
     mode: Option<Mode>,
-) -> Result<Executed, Failure> {
+) -> Result<Accepted, Failure> {
     let rules = chain.rules_of(test, block).ok_or_else(|| Failure::Host("the fork is not supported".into()))?;
     engine.execute_or_record(chain, &rules, &block.rlp, block.bal.as_ref(), mode, true)
 }

@@ -4,75 +4,45 @@
 //! Not here: what a test or a user expects.
 
 use super::ModeArg;
-use super::input::{BlockTest, Bundle, FixtureBlock};
+use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{MemoryStore, WitnessStore};
-use balustrade::exec::fork::ChainRules;
+use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
+use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
+use balustrade::trie::StateTries;
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 
-/// How one block is executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In parallel from its list.
-    Bal,
-    /// One transaction after another, recording the list.
-    Sequential,
+/// A block that the executor accepted, and how it ran.
+#[derive(Debug)]
+pub struct Accepted {
+    /// How its tasks ran.
+    pub mode: Mode,
+    /// What was proved.
+    pub outcome: BlockOutcome,
 }
 
-impl Mode {
-    /// As `--mode` writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bal => "bal",
-            Self::Sequential => "sequential",
-        }
+impl Accepted {
+    /// In what two executions of one block differ, if they do.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (one, two) = (&self.outcome, &other.outcome);
+        let what = if !one.receipts.iter().eq(two.receipts.iter()) {
+            "receipts"
+        } else if one.bal != two.bal {
+            "the block access list"
+        } else if one.gas != two.gas {
+            "gas"
+        } else if one.requests != two.requests {
+            "requests"
+        } else if one.state_root != two.state_root {
+            "the state root"
+        } else {
+            return None;
+        };
+        Some(format!("{} and {} differ in {what}", self.mode.name(), other.mode.name()))
     }
 }
 
-/// What the executor proved about a block.
-#[derive(Clone, Debug)]
-pub struct Executed {
-    /// How it ran.
-    pub mode: Mode,
-    /// Block hash.
-    pub hash: B256,
-    /// Height.
-    pub number: u64,
-    /// Transactions.
-    pub transactions: usize,
-    /// The header's gas used.
-    pub gas_used: u64,
-    /// Block gas, execution and state.
-    pub gas_dimensions: (u64, u64),
-    /// Receipts in their EIP-2718 encoding.
-    pub receipts: Vec<Bytes>,
-    /// RLP of the list: given, or recorded.
-    pub bal: Bytes,
-    /// State root after the block; `None` where no trie is at hand.
-    pub state_root: Option<B256>,
-    /// Checks that could not be made, each with its reason.
-    pub unchecked: Vec<&'static str>,
-    /// When each stage ran, on the clock that starts with the raw bytes.
-    pub stages: Vec<Stage>,
-    /// Nanoseconds from the raw bytes to the last check.
-    pub elapsed_ns: u64,
-}
-
-/// One stage's run on the block's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Stage {
-    /// decode, read, recover, execute, verify or root.
-    pub stage: &'static str,
-    /// Which thread, for stages that run on several.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worker: Option<u32>,
-    /// Nanoseconds.
-    pub start_ns: u64,
-    /// Nanoseconds.
-    pub end_ns: u64,
-}
-
-/// Why there is no [`Executed`].
+/// Why a block was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The block or its list is invalid.
@@ -88,42 +58,77 @@ pub enum Failure {
     Host(String),
 }
 
-impl Executed {
-    /// In what two executions of one block differ, if they do.
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        let differs = |what: &str| Some(format!("{} and {} differ in {what}", self.mode.name(), other.mode.name()));
-        if self.receipts != other.receipts {
-            return differs("receipts");
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Invalid(invalid) => {
+                Self::Invalid { what: invalid.to_string(), classes: invalid.eest_classes() }
+            }
+            error => Self::Host(error.to_string()),
         }
-        if self.bal != other.bal {
-            return differs("the block access list");
-        }
-        if self.gas_dimensions != other.gas_dimensions {
-            return differs("block gas");
-        }
-        if self.state_root != other.state_root { differs("the state root") } else { None }
     }
 }
 
 /// The state at the head of a chain, and what a block needs of its ancestors.
 #[derive(Debug)]
 pub struct Chain {
+    state: ParentState,
+    tries: Option<StateTries>,
     head: Option<Header>,
     head_hash: B256,
+    ommers_omitted: bool,
+}
+
+#[derive(Debug)]
+enum ParentState {
+    Memory(MemoryStore),
+    Witness(WitnessStore),
 }
 
 impl Chain {
-    /// At the genesis of a test. Its header must hold the root of the pre-state.
+    /// At the genesis of a chain: `header` must hold the root of `state`.
+    ///
+    /// # Errors
+    /// [`Failure::Host`] where it holds another one.
+    pub fn at_genesis(mut state: MemoryStore, header: Header) -> Result<Self, Failure> {
+        let tries = tries_of(&state, Some(header.state_root))?;
+        let head_hash = header.hash();
+        state.insert_block_hash(header.number, head_hash);
+        let state = ParentState::Memory(state);
+        Ok(Self { state, tries: Some(tries), head: Some(header), head_hash, ommers_omitted: false })
+    }
+
+    /// At the genesis of a test.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the genesis does not decode or holds another root than that of the pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { head_hash: genesis.header_hash, head: Some(genesis.header) })
+        Self::at_genesis(test.pre.clone(), genesis.header)
     }
 
     /// At the parent of a bundle's block.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the parent's header does not decode, or the pre-state has another root than the file says.
     pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
-        let parent = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
-        let parent = parent.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
-        Ok(Self { head_hash: parent.as_ref().map_or(B256::ZERO, Header::hash), head: parent })
+        let head = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
+        let head = head.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
+        let (state, tries) = match &bundle.state {
+            BundleState::Witness { root, nodes, codes } => {
+                let mut store = WitnessStore::new(*root, nodes.iter().cloned(), codes.iter().cloned());
+                for (number, hash) in &bundle.block_hashes {
+                    store.insert_block_hash(*number, *hash);
+                }
+                (ParentState::Witness(store), Some(StateTries::from_root(*root)))
+            }
+            BundleState::Complete { store, root } => {
+                (ParentState::Memory(store.clone()), Some(tries_of(store, *root)?))
+            }
+            BundleState::Partial(store) => (ParentState::Memory(store.clone()), None),
+        };
+        let head_hash = head.as_ref().map_or(B256::ZERO, Header::hash);
+        Ok(Self { state, tries, head, head_hash, ommers_omitted: bundle.ommers_omitted > 0 })
     }
 
     /// Hash of the last block kept, or of the genesis.
@@ -142,16 +147,48 @@ impl Chain {
         };
         Some(network.rules(number, timestamp))
     }
+
+    /// Makes an accepted block the head. A witness store covers one block: it has no state after it.
+    fn advance(&mut self, block: &Bytes, outcome: &BlockOutcome) {
+        if let Some(tries) = &mut self.tries {
+            tries.commit();
+        }
+        if let ParentState::Memory(store) = &mut self.state {
+            outcome.changes.apply_to(store);
+            store.insert_block_hash(outcome.number, outcome.hash);
+        }
+        self.head = Header::of_block(block).ok();
+        self.head_hash = outcome.hash;
+    }
 }
 
-/// An executor with its threads, arenas and analysed codes, kept across blocks.
+/// Tries of a whole state, whose root must be the given one.
+fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failure> {
+    let tries = StateTries::from_memory(store).map_err(|error| Failure::Host(error.to_string()))?;
+    match root {
+        Some(root) if root != tries.root() => {
+            Err(Failure::Host(format!("the pre-state has the root {}, the file says {root}", tries.root())))
+        }
+        _ => Ok(tries),
+    }
+}
+
+/// The executor with its threads, arenas and analysed codes, kept across blocks.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    executor: Executor,
+}
 
 impl Engine {
     /// An engine with this many threads for a block; one per processor where not given.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the system refuses the threads.
     pub fn new(threads: Option<u16>) -> Result<Self, Failure> {
-        Ok(Self {})
+        let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
+        let threads = threads.map_or_else(available, usize::from);
+        let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
+        Ok(Self { executor })
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
@@ -168,16 +205,15 @@ impl Engine {
         bal: Option<&Bytes>,
         mode: Option<Mode>,
         keep: bool,
-    ) -> Result<Executed, Failure> {
+    ) -> Result<Accepted, Failure> {
         let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
-        if mode == Mode::Bal && bal.is_none() {
+        if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
             let recorded = self.execute(chain, rules, block, None, Mode::Sequential, false)?;
-            return self.execute(chain, rules, block, Some(&recorded.bal), mode, keep);
+            return self.execute(chain, rules, block, Some(&recorded.outcome.bal), mode, keep);
         }
         self.execute(chain, rules, block, bal, mode, keep)
     }
 
-    /// Executes once. A list given to sequential mode must be the one that it records.
     fn execute(
         &mut self,
         chain: &mut Chain,
@@ -186,8 +222,25 @@ impl Engine {
         bal: Option<&Bytes>,
         mode: Mode,
         keep: bool,
-    ) -> Result<Executed, Failure> {
-        Err(Failure::Host("none".into()))
+    ) -> Result<Accepted, Failure> {
+        let input = BlockInput {
+            rules,
+            block: block.clone(),
+            bal: bal.cloned(),
+            parent: chain.head.as_ref(),
+            ommers_omitted: chain.ommers_omitted,
+        };
+        let store: &dyn StateStore = match &chain.state {
+            ParentState::Memory(store) => store,
+            ParentState::Witness(store) => store,
+        };
+        let outcome = self.executor.execute(&input, store, chain.tries.as_mut(), Options::new(mode))?;
+        if keep {
+            chain.advance(block, &outcome);
+        } else if let Some(tries) = &mut chain.tries {
+            tries.rollback();
+        }
+        Ok(Accepted { mode, outcome })
     }
 }
 

@@ -4,6 +4,7 @@
 //! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error.
 //! Relies on: the library through `engine` alone. Not here: protocol rules.
 
+mod bal;
 mod blocktest;
 mod devnet;
 mod engine;
@@ -30,6 +31,9 @@ enum Command {
     /// Run EEST block tests: files, folders, .tar.gz and .tar.zst archives; file names from standard input where none
     /// is given
     Blocktest(blocktest::BlocktestArgs),
+    /// Look at block access lists
+    #[command(subcommand)]
+    Bal(bal::BalCommand),
 }
 
 /// Options that all executing commands share.
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
     let status = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
+        Command::Bal(command) => bal::main(&command),
     };
     status.into()
 }

@@ -3,15 +3,20 @@
 //! In: results. Out: text on standard output; progress on standard error, on a terminal only.
 //! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
 
-use super::engine::{Executed, Stage};
+use super::engine::Accepted;
+use alloy_primitives::B256;
+use balustrade::exec::admission::BlockGas;
+use balustrade::executor::{Span, Stage, Unchecked};
+use balustrade::{BlockOutcome, Mode};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 /// The stages of a block in the order of the table.
-const STAGES: [&str; 6] = ["decode", "read", "recover", "execute", "verify", "root"];
+const STAGES: [Stage; 6] = [Stage::Decode, Stage::Read, Stage::Recover, Stage::Execute, Stage::Verify, Stage::Root];
 
 /// A bar over `total` bytes of input; hidden where standard error is no terminal.
 pub fn progress_bytes(total: u64) -> ProgressBar {
@@ -56,36 +61,73 @@ pub fn ggas_per_s(gas: u64, ns: u64) -> f64 {
 /// One executed block of `run`.
 #[derive(Clone, Debug)]
 pub struct BlockRow {
-    /// Bundle, or test and position.
-    pub name: String,
-    /// The fork's name.
-    pub fork: String,
-    /// The run of median length among the repeats.
-    pub executed: Executed,
+    name: String,
+    fork: String,
+    mode: Mode,
+    number: u64,
+    hash: B256,
+    transactions: usize,
+    gas_used: u64,
+    gas: BlockGas,
+    state_root: Option<B256>,
+    unchecked: Vec<Unchecked>,
+    timeline: Vec<Span>,
+    elapsed_ns: u64,
     /// Length of every repeat in nanoseconds, as they came.
-    pub repeats_ns: Vec<u64>,
+    repeats_ns: Vec<u64>,
 }
 
 impl BlockRow {
+    /// The row of an accepted block: the run of median length among the repeats.
+    pub fn new(name: String, fork: String, accepted: &Accepted, repeats_ns: Vec<u64>) -> Self {
+        let outcome = &accepted.outcome;
+        Self {
+            name,
+            fork,
+            mode: accepted.mode,
+            number: outcome.number,
+            hash: outcome.hash,
+            transactions: outcome.transactions.len(),
+            gas_used: outcome.gas_used,
+            gas: outcome.gas,
+            state_root: outcome.state_root,
+            unchecked: outcome.unchecked.clone(),
+            timeline: outcome.timeline.clone(),
+            elapsed_ns: outcome.elapsed_ns,
+            repeats_ns,
+        }
+    }
+
     /// The JSON line.
     pub fn json(&self) -> Value {
-        let block = &self.executed;
+        let stages = self.timeline.iter().map(|span| {
+            let mut stage = json!({
+                "stage": span.stage.name(), "start_ns": span.start_ns, "end_ns": span.end_ns,
+            });
+            if let Some(worker) = span.worker {
+                stage["worker"] = json!(worker);
+            }
+            stage
+        });
+        let unchecked =
+            self.unchecked.iter().map(|unchecked| json!({"check": unchecked.check.name(), "reason": unchecked.reason}));
         let mut line = json!({
             "block": self.name,
             "fork": self.fork,
-            "number": block.number,
-            "hash": block.hash,
-            "mode": block.mode.name(),
+            "number": self.number,
+            "hash": self.hash,
+            "mode": self.mode.name(),
             "valid": true,
-            "transactions": block.transactions,
-            "gas": block.gas_used,
-            "execution_gas": block.gas_dimensions.0,
-            "state_gas": block.gas_dimensions.1,
-            "state_root": block.state_root,
-            "seconds": block.elapsed_ns as f64 / 1e9,
-            "ggas_per_s": ggas_per_s(block.gas_used, block.elapsed_ns),
-            "stages": block.stages,
-            "unchecked": block.unchecked,
+            "transactions": self.transactions,
+            "gas": self.gas_used,
+            "execution_gas": self.gas.execution,
+            "state_gas": self.gas.state,
+            "paid_gas": self.gas.paid,
+            "state_root": self.state_root,
+            "seconds": self.elapsed_ns as f64 / 1e9,
+            "ggas_per_s": ggas_per_s(self.gas_used, self.elapsed_ns),
+            "stages": stages.collect::<Vec<_>>(),
+            "unchecked": unchecked.collect::<Vec<_>>(),
         });
         if self.repeats_ns.len() > 1 {
             line["repeats_ns"] = json!(self.repeats_ns);
@@ -94,10 +136,10 @@ impl BlockRow {
     }
 }
 
-/// Nanoseconds that a stage took in all its workers together, without counting an instant twice.
-pub fn busy_ns(stages: &[Stage], name: &str) -> u64 {
+/// Nanoseconds in which a stage was at work on any thread: no instant counts twice.
+pub fn busy_ns(timeline: &[Span], stage: Stage) -> u64 {
     let mut runs: Vec<(u64, u64)> =
-        stages.iter().filter(|stage| stage.stage == name).map(|stage| (stage.start_ns, stage.end_ns)).collect();
+        timeline.iter().filter(|span| span.stage == stage).map(|span| (span.start_ns, span.end_ns)).collect();
     runs.sort_unstable();
     let mut busy = 0;
     let mut until = 0;
@@ -108,36 +150,38 @@ pub fn busy_ns(stages: &[Stage], name: &str) -> u64 {
     busy
 }
 
+/// What could not be checked, once per check and reason, with the number of blocks.
+pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for unchecked in rows.iter().flat_map(|row| &row.unchecked) {
+        *counts.entry((unchecked.check.name(), unchecked.reason)).or_default() += 1;
+    }
+    let line = |((check, reason), count)| format!("unchecked in {count} blocks: {check} ({reason})");
+    counts.into_iter().map(line).collect()
+}
+
 /// The table of `run`: a row per block, shares of the block's time per stage. Stages overlap, so shares may add up to
 /// more than the whole.
 pub fn block_table(rows: &[BlockRow]) -> Table {
     let mut table = table();
-    let mut header = vec!["block", "fork", "mode", "txs", "Mgas", "ms"];
-    header.extend(STAGES.map(|stage| match stage {
-        "decode" => "decode %",
-        "read" => "read %",
-        "recover" => "recover %",
-        "execute" => "execute %",
-        "verify" => "verify %",
-        _ => "root %",
-    }));
-    header.push("Ggas/s");
+    let mut header = ["block", "fork", "mode", "txs", "Mgas", "ms"].map(str::to_owned).to_vec();
+    header.extend(STAGES.map(|stage| format!("{} %", stage.name())));
+    header.push("Ggas/s".to_owned());
     table.set_header(header);
     for row in rows {
-        let block = &row.executed;
         let mut cells = vec![
             row.name.clone(),
             row.fork.clone(),
-            block.mode.name().to_owned(),
-            block.transactions.to_string(),
-            format!("{:.2}", block.gas_used as f64 / 1e6),
-            format!("{:.3}", block.elapsed_ns as f64 / 1e6),
+            row.mode.name().to_owned(),
+            row.transactions.to_string(),
+            format!("{:.2}", row.gas_used as f64 / 1e6),
+            format!("{:.3}", row.elapsed_ns as f64 / 1e6),
         ];
         cells.extend(STAGES.map(|stage| {
-            let share = 100.0 * busy_ns(&block.stages, stage) as f64 / block.elapsed_ns.max(1) as f64;
+            let share = 100.0 * busy_ns(&row.timeline, stage) as f64 / row.elapsed_ns.max(1) as f64;
             format!("{share:.0}")
         }));
-        cells.push(format!("{:.2}", ggas_per_s(block.gas_used, block.elapsed_ns)));
+        cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
         table.add_row(cells);
     }
     right_align(&mut table, 3);
@@ -177,7 +221,7 @@ pub struct RunSummary {
 
 impl RunSummary {
     /// Counts a verified block.
-    pub fn add(&mut self, block: &Executed) {
+    pub fn add(&mut self, block: &BlockOutcome) {
         self.blocks += 1;
         self.gas += block.gas_used;
         self.ns += block.elapsed_ns;
@@ -230,10 +274,11 @@ mod tests {
 
     #[test]
     fn overlapping_workers_count_once() {
-        let run = |stage, start_ns, end_ns| Stage { stage, worker: Some(0), start_ns, end_ns };
-        let stages = [run("execute", 5, 10), run("execute", 0, 8), run("root", 0, 90), run("execute", 20, 21)];
-        assert_eq!(busy_ns(&stages, "execute"), 11);
-        assert_eq!(busy_ns(&stages, "read"), 0);
+        let run = |stage, start_ns, end_ns| Span { stage, worker: Some(0), start_ns, end_ns };
+        let (execute, root) = (Stage::Execute, Stage::Root);
+        let timeline = [run(execute, 5, 10), run(execute, 0, 8), run(root, 0, 90), run(execute, 20, 21)];
+        assert_eq!(busy_ns(&timeline, execute), 11);
+        assert_eq!(busy_ns(&timeline, Stage::Read), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
 //! Not here: protocol rules.
 
-use super::engine::{Chain, Engine, Executed, Failure, modes};
+use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
 use super::{ExecArgs, Status};
@@ -118,30 +118,30 @@ impl Run<'_> {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
         };
         let modes = modes(self.args.exec.mode);
-        let mut first: Option<Executed> = None;
+        let mut first: Option<Accepted> = None;
         for (last, mode) in modes.iter().enumerate().map(|(i, mode)| (i + 1 == modes.len(), mode)) {
             let mut runs = Vec::with_capacity(self.args.repeat as usize);
             for repeat in 1..=self.args.repeat {
                 let keep = last && repeat == self.args.repeat;
                 match self.engine.execute_or_record(chain, &rules, step.block, step.bal, *mode, keep) {
-                    Ok(executed) => runs.push(executed),
+                    Ok(accepted) => runs.push(accepted),
                     Err(failure) => return self.refused(step, &failure),
                 }
             }
-            let repeats_ns: Vec<u64> = runs.iter().map(|run| run.elapsed_ns).collect();
-            runs.sort_by_key(|run| run.elapsed_ns);
-            let executed = runs.swap_remove(runs.len() / 2);
-            if let Some(what) = first.as_ref().and_then(|first| first.difference(&executed)) {
+            let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
+            runs.sort_by_key(|run| run.outcome.elapsed_ns);
+            let accepted = runs.swap_remove(runs.len() / 2);
+            if let Some(what) = first.as_ref().and_then(|first| first.difference(&accepted)) {
                 return self.refused(step, &Failure::Invalid { what, classes: Vec::new() });
             }
-            self.summary.add(&executed);
-            let row = BlockRow { name: step.name.clone(), fork: step.fork.to_owned(), executed, repeats_ns };
+            self.summary.add(&accepted.outcome);
+            let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
             if self.args.exec.json {
                 report::json_line(&row.json());
             } else {
-                self.rows.push(row.clone());
+                self.rows.push(row);
             }
-            first.get_or_insert(row.executed);
+            first.get_or_insert(accepted);
         }
     }
 
@@ -179,6 +179,7 @@ impl Run<'_> {
         } else {
             if !self.rows.is_empty() {
                 report::line(&report::block_table(&self.rows).to_string());
+                report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             report::line(&self.summary.text());
         }

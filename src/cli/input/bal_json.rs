@@ -42,8 +42,8 @@ struct Change<V> {
 }
 
 /// Encodes the JSON list.
-pub fn encode(json: &str) -> serde_json::Result<Bytes> {
-    let accounts: Vec<Account> = serde_json::from_str(json)?;
+pub fn encode(json: &[u8]) -> serde_json::Result<Bytes> {
+    let accounts: Vec<Account> = serde_json::from_slice(json)?;
     let mut out = Vec::new();
     list(&mut out, &accounts, |account, out| {
         let mut payload = Vec::new();
@@ -99,8 +99,8 @@ mod tests {
             "storageReads": ["0x01"]}]"#;
         let rlp =
             hex!("ed ec 940000000000000000000000000000000000000001 c6c580c3c20180 c101 c5c480820100 c3c20102 c3c20100");
-        let encoded = super::encode(json).expect("valid");
+        let encoded = super::encode(json.as_bytes()).expect("valid");
         assert_eq!(hex::encode(&encoded), hex::encode(rlp));
-        assert!(super::encode("[{}]").is_err());
+        assert!(super::encode(b"[{}]").is_err());
     }
 }

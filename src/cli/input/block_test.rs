@@ -3,6 +3,7 @@
 //! In: the JSON value of one test. Out: [`BlockTest`]. What the executor derives itself (decoded transactions,
 //! receipts, the post-state) is skipped unread.
 
+use super::TestFormat;
 use super::bal_json;
 use super::json::{self, Alloc, Entries};
 use super::network::{BlobScheduleJson, Network};
@@ -59,13 +60,26 @@ pub struct BlockTestJson<'a> {
     config: ConfigJson,
 }
 
+/// The `config` section, in block tests and state tests alike.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ConfigJson {
+pub struct ConfigJson {
     #[serde(rename = "chainid", alias = "chainId", default)]
     chain_id: Option<json::Quantity>,
     #[serde(default)]
     blob_schedule: Entries<String, BlobScheduleJson>,
+}
+
+impl ConfigJson {
+    /// EIP-155; 1 where the section does not say.
+    pub fn chain_id(&self) -> u64 {
+        self.chain_id.map_or(1, |id| id.0.saturating_to())
+    }
+
+    /// Blob parameters by fork name.
+    pub fn blob_schedules(&self) -> &[(String, BlobScheduleJson)] {
+        &self.blob_schedule.0
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,20 +110,21 @@ struct GasDimensionsJson {
     state: u64,
 }
 
-impl BlockTestJson<'_> {
+impl TestFormat for BlockTest {
+    type Json<'a> = BlockTestJson<'a>;
+
     /// Resolves the network, fills the store, encodes access lists that the fixture has as JSON only.
-    pub fn into_test(self, name: String) -> serde_json::Result<BlockTest> {
-        let chain_id = self.config.chain_id.map_or(1, |id| id.0.saturating_to());
-        let network = Network::from_name(&self.network, chain_id, &self.config.blob_schedule.0);
-        let blocks = self.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
-        Ok(BlockTest {
+    fn from_json(json: BlockTestJson<'_>, name: String) -> serde_json::Result<Self> {
+        let network = Network::from_name(&json.network, json.config.chain_id(), json.config.blob_schedules());
+        let blocks = json.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
+        Ok(Self {
             name,
-            network_name: self.network,
+            network_name: json.network,
             network,
-            pre: self.pre.into_store(Vec::new()),
-            genesis: self.genesis,
+            pre: json.pre.into_store(Vec::new()),
+            genesis: json.genesis,
             blocks,
-            last_block_hash: self.last_block_hash,
+            last_block_hash: json.last_block_hash,
         })
     }
 }
@@ -119,7 +134,7 @@ impl BlockJson<'_> {
         let list = self.block_access_list.or(self.decoded.and_then(|decoded| decoded.block_access_list));
         let bal = match (self.block_access_list_rlp, list) {
             (Some(rlp), _) => Some(rlp),
-            (None, Some(json)) => Some(bal_json::encode(json.get())?),
+            (None, Some(json)) => Some(bal_json::encode(json.get().as_bytes())?),
             (None, None) => None,
         };
         let gas_dimensions = self.gas_dimensions.map(|gas| (gas.execution, gas.state));

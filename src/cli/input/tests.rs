@@ -104,6 +104,27 @@ fn older_suites_decode() {
 }
 
 #[test]
+fn state_tests_give_blocks_of_one_transaction() {
+    let Some(path) = shared("fixtures/eest-state.tar.zst") else { return };
+    let mut cases = [0; 2];
+    let flow = each_document(&path, &mut |_| (), &mut |document| {
+        let tests: Vec<StateTest> = parse_tests(&document, None).unwrap_or_else(|error| panic!("{error}"));
+        for test in &tests {
+            for case in &test.cases {
+                let rules = case.rules.unwrap_or_else(|| panic!("{} is unknown", case.fork_name));
+                let transaction = case.transaction.as_ref().expect("the suite has signed transactions");
+                let block = Block::decode(test.block(&rules, transaction));
+                assert!(block.is_ok() || case.expect_exception.is_some(), "{}: {block:?}", test.name);
+                cases[usize::from(block.is_err())] += 1;
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(flow.is_ok());
+    eprintln!("state tests: cases that decode, and that do not: {cases:?}");
+}
+
+#[test]
 fn bundles_of_all_three_kinds() {
     let mut kinds = [0; 3];
     for (folder, kind) in [("bundles/trie", 0), ("bundles/prestate", 1), ("blocks", 2)] {

@@ -8,6 +8,7 @@ use super::header::Header;
 use super::rlp::{Cursor, Span};
 use super::transaction::Transactions;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_rlp::Encodable;
 
 /// One EIP-4895 withdrawal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,28 @@ impl Block {
     pub fn withdrawals_encoded(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.withdrawals.as_deref().unwrap_or_default().iter().map(|row| &self.raw[row.encoded.range()])
     }
+}
+
+/// The RLP of a block without ommers, from its header and its transactions in their EIP-2718 encoding. It has an empty
+/// list of withdrawals where the header has a root for them.
+pub fn assemble<T: AsRef<[u8]>>(header: &Header, transactions: &[T]) -> Vec<u8> {
+    let mut items = Vec::new();
+    for transaction in transactions {
+        match transaction.as_ref() {
+            legacy @ [0xc0..=0xff, ..] => items.extend_from_slice(legacy),
+            typed => typed.encode(&mut items),
+        }
+    }
+    let mut payload = Vec::with_capacity(items.len() + 1_000);
+    header.encode(&mut payload);
+    alloy_rlp::Header { list: true, payload_length: items.len() }.encode(&mut payload);
+    payload.extend_from_slice(&items);
+    let lists = if header.withdrawals_root.is_some() { 2 } else { 1 };
+    payload.resize(payload.len() + lists, alloy_rlp::EMPTY_LIST_CODE);
+    let mut out = Vec::with_capacity(payload.len() + 5);
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend_from_slice(&payload);
+    out
 }
 
 fn read_withdrawals(outer: &mut Cursor<'_>) -> Result<Vec<Withdrawal>, WireError> {

@@ -305,6 +305,25 @@ fn receipts_before_byzantium_hold_a_root() {
 }
 
 #[test]
+fn assembled_blocks_decode_to_their_parts() {
+    let bytes = Bytes::from(sample());
+    let block = Block::decode(bytes).expect("valid");
+    let transactions: Vec<&[u8]> =
+        (0..block.transactions.len()).map(|tx| block.transactions.encoded(TxIndex::new(tx))).collect();
+    let mut header = block.header.clone();
+    for root in [None, Some(B256::ZERO)] {
+        header.base_fee = Some(1);
+        header.withdrawals_root = root;
+        header.blob_gas_used = None;
+        let again = Block::decode(assemble(&header, &transactions).into()).expect("decodes");
+        assert_eq!(again.withdrawals.is_some(), root.is_some());
+        assert_eq!(again.header.withdrawals_root, root);
+        let encoded = (0..transactions.len()).map(|tx| again.transactions.encoded(TxIndex::new(tx)));
+        assert!(encoded.eq(transactions.iter().copied()));
+    }
+}
+
+#[test]
 fn errors_name_field_and_offset() {
     let error = |bytes: &[u8]| Block::decode(Bytes::copy_from_slice(bytes)).expect_err("malformed");
     assert_eq!(error(&[]).kind, WireErrorKind::Truncated);
