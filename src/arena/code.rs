@@ -35,8 +35,8 @@ pub struct Code {
     runs: core::sync::atomic::AtomicU32,
 }
 
-/// How many dispatch loops may keep their own form of a code beside it.
-pub const DECODED_SLOTS: usize = 2;
+/// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
+pub const DECODED_SLOTS: usize = 3;
 
 impl Code {
     /// Analyses `bytes`. The hash is the caller's word.

@@ -11,6 +11,7 @@ pub mod halt;
 pub mod host;
 pub mod interpreter;
 pub mod precompile;
+pub mod reference;
 pub mod senders;
 pub mod state;
 pub mod universe;
