@@ -41,7 +41,7 @@ pub fn address_to_word(address: &Address) -> U256 {
     U256::from_be_slice(address.as_slice())
 }
 
-impl Evm<'_> {
+impl<'b> Evm<'b> {
     /// Pays for access to an account and loads it. `flat` is the price before Berlin, `extra` what the instruction
     /// charges beside the access; both must be there before the account counts as accessed.
     pub fn access_account(
@@ -96,7 +96,7 @@ impl Evm<'_> {
     }
 
     /// The code that EXTCODECOPY copies from. `copy` is what copying and memory cost.
-    pub fn ext_code(&mut self, left: &mut u64, address: &Address, copy: u64) -> Result<&Code, Halt> {
+    pub fn ext_code(&mut self, left: &mut u64, address: &Address, copy: u64) -> Result<&'b Code, Halt> {
         let extra = copy + self.code_access_extra();
         let id = self.access_account(left, address, self.rules.extcode, extra)?;
         let code = self.state.row(id).code;

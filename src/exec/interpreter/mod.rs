@@ -7,17 +7,75 @@
 //!
 //! [`Frame::pc`]: super::evm::Frame::pc
 
+pub mod match_loop;
+pub mod observe;
+pub mod opcode;
+pub mod ops;
+pub mod trace;
+
 use super::evm::{Evm, Exit, FrameEnd};
+use observe::{Observer, Unobserved};
+
+/// Which dispatch loop runs frames. All of them share bodies, host and state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoopKind {
+    /// The plain `match` loop.
+    #[default]
+    Match,
+}
+
+impl LoopKind {
+    /// All loops.
+    pub const ALL: [Self; 1] = [Self::Match];
+
+    /// The name that `--loop` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+        }
+    }
+
+    /// The loop of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Runs the top frame and all frames that it enters; returns how the top frame ended.
+pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
+    match kind {
+        LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+    }
+}
+
+/// [`run_frames`], watched.
+pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
+    match kind {
+        LoopKind::Match => drive_observed(evm, observer, match_loop::run),
+    }
+}
 
 /// Runs the top frame and all frames that it enters, with `run` as the loop; returns how the top frame ended.
 pub fn drive<'b>(evm: &mut Evm<'b>, run: fn(&mut Evm<'b>) -> Exit) -> FrameEnd {
+    drive_observed(evm, &mut Unobserved, |evm, _| run(evm))
+}
+
+/// [`drive`] with an observer, which learns of frames here and of instructions in the loop.
+pub fn drive_observed<'b, O: Observer>(
+    evm: &mut Evm<'b>,
+    observer: &mut O,
+    mut run: impl FnMut(&mut Evm<'b>, &mut O) -> Exit,
+) -> FrameEnd {
     let floor = evm.frames.len();
+    observer.enter(evm);
     loop {
-        let exit = run(evm);
+        let exit = run(evm, observer);
         if exit == Exit::Enter {
+            observer.enter(evm);
             continue;
         }
         let end = evm.finish_frame(exit);
+        observer.leave(evm, &end);
         if evm.frames.len() < floor {
             return end;
         }

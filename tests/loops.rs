@@ -1,0 +1,167 @@
+//! All dispatch loops agree.
+
+mod machine;
+
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use balustrade::arena::code::CodeArena;
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::exec::call::{CallKind, CallRequest, Entered};
+use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch, FrameEnd, Input, Status, TxEnv};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::gas::TxGas;
+use balustrade::exec::interpreter::trace::Eip3155;
+use balustrade::exec::interpreter::{LoopKind, run_frames, run_frames_observed};
+use balustrade::exec::state::{StateScratch, TxState};
+use machine::StoreBase;
+
+const SENDER: Address = Address::repeat_byte(0x11);
+const TARGET: Address = Address::repeat_byte(0x22);
+
+/// Everything that a call leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    end: FrameEnd,
+    gas: TxGas,
+    output: Bytes,
+    logs: Vec<(Address, Vec<B256>, Bytes)>,
+    accounts: Vec<(Address, u64, U256, B256, u8)>,
+    slots: Vec<(Address, U256, U256, u8)>,
+    fault: Option<String>,
+}
+
+struct Call<'a> {
+    fork: Fork,
+    store: &'a MemoryStore,
+    codes: &'a CodeArena,
+    input: &'a [u8],
+    gas: u64,
+    reservoir: i64,
+    value: U256,
+}
+
+impl Call<'_> {
+    fn run(&self, drive: impl FnOnce(&mut Evm<'_>) -> FrameEnd) -> Outcome {
+        let chain = ChainRules::mainnet(self.fork);
+        let hashes = [B256::repeat_byte(1), B256::repeat_byte(2)];
+        let block = BlockEnv {
+            chain_id: 1,
+            number: 300,
+            timestamp: 1_700_000_000,
+            coinbase: Address::repeat_byte(0xcb),
+            gas_limit: 30_000_000,
+            base_fee: 7,
+            difficulty: U256::from(0x0dd1),
+            blob_base_fee: U256::from(3),
+            slot_number: 77,
+        };
+        let base = Box::new(StoreBase { store: self.store, codes: self.codes });
+        let state = TxState::new(StateScratch::default(), None, base, self.codes, self.fork);
+        let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+        evm.tx = TxEnv { origin: SENDER, gas_price: U256::from(9), blob_hashes: &hashes, input: self.input };
+        evm.gas = TxGas { reservoir: self.reservoir, ..TxGas::default() };
+        let to = evm.state.account_id(&TARGET).expect("names grow");
+        let code = evm.state.load(to).expect("loads").code;
+        let request = CallRequest {
+            kind: CallKind::Call,
+            gas: self.gas,
+            to,
+            code,
+            value: self.value,
+            input: Input::Tx,
+            output: (0, 0),
+            charged_new_account: false,
+        };
+        let end = match evm.enter_call(&request).expect("enters") {
+            Entered::Frame => drive(&mut evm),
+            Entered::Done(end) => end,
+        };
+        outcome(&evm, end)
+    }
+}
+
+fn outcome(evm: &Evm<'_>, end: FrameEnd) -> Outcome {
+    let state = &evm.state;
+    let logs = (0..state.logs.len())
+        .map(|index| {
+            let (address, topics, data) = state.logs.get(index);
+            (*address, topics.to_vec(), Bytes::copy_from_slice(data))
+        })
+        .collect();
+    let accounts = state
+        .touched_accounts()
+        .iter()
+        .map(|id| {
+            let row = state.row(*id);
+            (state.address(*id), row.nonce, row.balance, state.codes.hash(row.code), row.flags)
+        })
+        .collect();
+    let names = state.names.get();
+    let slots = state
+        .touched_slots()
+        .iter()
+        .map(|id| {
+            let row = state.slot_row(*id);
+            (names.addresses()[names.owners()[*id]], names.keys()[*id], row.value, row.flags)
+        })
+        .collect();
+    let output = Bytes::copy_from_slice(&evm.return_data);
+    Outcome { end, gas: evm.gas, output, logs, accounts, slots, fault: state.fault.as_ref().map(ToString::to_string) }
+}
+
+fn store_with(code: Bytes) -> MemoryStore {
+    let mut store = MemoryStore::default();
+    let hash = store.insert_code(code);
+    store.insert_account(TARGET, 1, U256::from(1000), hash, []);
+    store.insert_account(SENDER, 0, U256::from(10).pow(U256::from(20)), KECCAK_EMPTY, []);
+    store
+}
+
+/// Runs `code` in every loop; all must agree.
+fn run_code(fork: Fork, code: &[u8], input: &[u8], gas: u64) -> Outcome {
+    let store = store_with(Bytes::copy_from_slice(code));
+    let codes = CodeArena::default();
+    let call = Call { fork, store: &store, codes: &codes, input, gas, reservoir: 0, value: U256::ZERO };
+    let expected = call.run(|evm| run_frames(LoopKind::Match, evm));
+    for kind in LoopKind::ALL {
+        assert_eq!(call.run(|evm| run_frames(kind, evm)), expected, "{}", kind.name());
+    }
+    expected
+}
+
+fn trace(call: &Call<'_>, kind: LoopKind) -> String {
+    let mut tracer = Eip3155::new(Vec::new());
+    call.run(|evm| run_frames_observed(kind, evm, &mut tracer));
+    String::from_utf8(tracer.into_inner()).expect("JSON is text")
+}
+
+#[test]
+fn adds_and_returns() {
+    // PUSH1 2 PUSH1 3 ADD PUSH0 MSTORE PUSH1 32 PUSH0 RETURN
+    let outcome = run_code(Fork::Cancun, &hex!("60026003015f5260205ff3"), &[], 100);
+    assert_eq!(outcome.end.status, Status::Success);
+    assert_eq!(outcome.output, U256::from(5).to_be_bytes_vec());
+    assert_eq!(outcome.end.left, 100 - 3 * 5 - 2 * 2 - 3);
+}
+
+#[test]
+fn traces_each_instruction() {
+    let store = store_with(Bytes::from_static(&hex!("6002600301")));
+    let codes = CodeArena::default();
+    let call = Call {
+        fork: Fork::Cancun,
+        store: &store,
+        codes: &codes,
+        input: &[],
+        gas: 100,
+        reservoir: 0,
+        value: U256::ZERO,
+    };
+    let lines = trace(&call, LoopKind::Match);
+    let line = lines.lines().nth(2).expect("three instructions and STOP");
+    assert_eq!(
+        line,
+        "{\"pc\":4,\"op\":1,\"gas\":\"0x5e\",\"memSize\":0,\"depth\":1,\"refund\":0,\"stack\":[\"0x2\",\"0x3\"],\
+         \"returnData\":\"0x\",\"gasCost\":\"0x3\",\"opName\":\"ADD\"}"
+    );
+    assert_eq!(lines.lines().count(), 4);
+}
