@@ -1,13 +1,12 @@
 //! Our dispatch loops against the reference loop.
 
-#[path = "loops/world.rs"]
-mod world;
+mod differential;
 
 use alloy_primitives::{Address, Bytes, U256, bytes};
 use balustrade::exec::fork::Fork;
 use balustrade::exec::reference::run_frames;
+use differential::world::{Account, Entry, Outcome, Scenario, execute};
 use std::collections::BTreeMap;
-use world::{Account, Entry, Outcome, Scenario, execute};
 
 const TARGET: Address = Address::repeat_byte(0xaa);
 
@@ -64,4 +63,14 @@ fn calldata_memory_and_return_data_pass_between_frames() {
     let mut expected = [0; 64];
     (expected[0], expected[1], expected[32]) = (1, 2, 1);
     assert_eq!(outcome.output, expected);
+}
+
+#[test]
+fn random_programs_run_alike_on_every_loop() {
+    for seed in 0..4_000 {
+        if let Err(divergence) = differential::check(&differential::random_bytes(seed, 3_000)) {
+            let divergence = differential::shrink(divergence);
+            panic!("seed {seed}: {:#?}\n{}", divergence.scenario, divergence.what);
+        }
+    }
 }

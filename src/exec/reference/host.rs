@@ -26,11 +26,13 @@ const ANALYSIS_SLOT: usize = crate::arena::code::DECODED_SLOTS - 1;
 
 /// Our machine as revm's instructions see it. The frame on top of [`Evm::frames`] is the running one.
 #[derive(Debug)]
-pub struct ReferenceHost<'a, 'b> {
+pub(super) struct ReferenceHost<'a, 'b> {
     /// The machine.
-    pub evm: &'a mut Evm<'b>,
+    pub(super) evm: &'a mut Evm<'b>,
     /// revm's prices of the fork.
-    pub gas_params: GasParams,
+    pub(super) gas_params: GasParams,
+    /// Who inherits, if the SELFDESTRUCT that is running can be paid for.
+    pub(super) heir: Option<(AccountId, Address)>,
 }
 
 /// A halt of our state is never the contract's doing: the reason stands in `TxState::fault`.
@@ -183,7 +185,7 @@ impl Host for ReferenceHost<'_, '_> {
             target_exists: self.is_alive(heir),
             previously_destroyed: row.has(flag::DESTROYED),
         };
-        self.evm.bequeath(heir, &beneficiary);
+        self.heir = Some((heir, beneficiary));
         Ok(StateLoad::new(result, is_cold))
     }
 

@@ -17,11 +17,13 @@ use super::call::{CallKind, CallRequest, Entered};
 use super::evm::{DEPTH_LIMIT, Evm, Exit, FrameEnd, FrameKind, Input, Status};
 use super::fork::Fork;
 use super::halt::Halt;
+use super::interpreter::observe::{Observer, StepView, Unobserved};
 use alloy_primitives::{Bytes, U256};
 use core::cell::RefCell;
 use core::ops::Range;
 use revm_context_interface::CreateScheme;
 use revm_interpreter::interpreter::{EthInterpreter, ExtBytecode};
+use revm_interpreter::interpreter_types::{Jumps, LoopControl};
 use revm_interpreter::{
     CallInput, CallInputs, CallScheme, CreateInputs, FrameInput, Gas, GasTable, InputsImpl, InstructionResult,
     Interpreter, InterpreterAction, InterpreterResult, SharedMemory,
@@ -31,11 +33,17 @@ use std::rc::Rc;
 
 /// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
 pub fn run_frames(evm: &mut Evm<'_>) -> FrameEnd {
-    ReferenceLoop::new(evm).run()
+    run_frames_observed(evm, &mut Unobserved)
+}
+
+/// [`run_frames`], watched. A halt's `step_end` has no gas left, whatever revm had charged by then.
+pub fn run_frames_observed<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
+    ReferenceLoop::new(evm, observer).run()
 }
 
 /// revm's interpreters for the frames above `floor`.
-struct ReferenceLoop<'a, 'b> {
+struct ReferenceLoop<'a, 'b, O> {
+    observer: &'a mut O,
     host: ReferenceHost<'a, 'b>,
     instructions: Instructions<'a, 'b>,
     gas_table: GasTable,
@@ -52,11 +60,12 @@ struct ReferenceLoop<'a, 'b> {
     tx_input: Bytes,
 }
 
-impl<'a, 'b> ReferenceLoop<'a, 'b> {
-    fn new(evm: &'a mut Evm<'b>) -> Self {
+impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
+    fn new(evm: &'a mut Evm<'b>, observer: &'a mut O) -> Self {
         let fork = evm.rules.fork;
         let buffer = Rc::new(RefCell::new(Vec::new()));
         Self {
+            observer,
             instructions: instructions(fork),
             gas_table: gas_table(fork),
             spec: spec_id(fork),
@@ -65,37 +74,54 @@ impl<'a, 'b> ReferenceLoop<'a, 'b> {
             root: SharedMemory::new_with_buffer(Rc::clone(&buffer)),
             buffer,
             tx_input: Bytes::copy_from_slice(evm.tx.input),
-            host: ReferenceHost { evm, gas_params: gas_params(fork) },
+            host: ReferenceHost { evm, gas_params: gas_params(fork), heir: None },
         }
     }
 
     fn run(mut self) -> FrameEnd {
         self.begin_frame();
         loop {
-            let ended = match self.run_top() {
+            let exit = match self.run_top() {
                 InterpreterAction::NewFrame(input) => match self.enter(input) {
                     Ok(Entered::Frame) => {
+                        self.step_end(self.depth() - 1, None);
                         self.begin_frame();
                         continue;
                     }
                     Ok(Entered::Done(end)) => {
                         self.resume(&end);
+                        self.step_end(self.depth(), None);
                         continue;
                     }
                     Err(halt) => Exit::Halt(halt),
                 },
                 InterpreterAction::Return(result) => self.exit(&result),
             };
-            let mut end = self.host.evm.finish_frame(ended);
+            self.step_end(self.depth(), if let Exit::Halt(halt) = exit { Some(halt) } else { None });
+            let mut end = self.finish_frame(exit);
             // What stopped a frame from outside the EVM stops its callers too.
             while end.status == Status::Halt(Halt::Fault) && self.host.evm.frames.len() > self.floor {
-                end = self.host.evm.finish_frame(Exit::Halt(Halt::Fault));
+                end = self.finish_frame(Exit::Halt(Halt::Fault));
             }
             if self.host.evm.frames.len() <= self.floor {
                 return end;
             }
             self.end_child_memory();
             self.resume(&end);
+        }
+    }
+
+    fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
+        let end = self.host.evm.finish_frame(exit);
+        self.observer.leave(self.host.evm, &end);
+        end
+    }
+
+    /// The frame at `depth` has run an instruction.
+    fn step_end(&mut self, depth: usize, halt: Option<Halt>) {
+        if O::ON {
+            let gas_left = if halt.is_some() { 0 } else { self.host.evm.frames[self.floor + depth].gas.left };
+            self.observer.step_end(self.host.evm, gas_left, halt);
         }
     }
 
@@ -144,6 +170,7 @@ impl<'a, 'b> ReferenceLoop<'a, 'b> {
         self.pool[depth].clear(memory, bytecode, inputs, is_static, self.spec, 0, 0);
         self.swap_memory();
         self.gas_in();
+        self.observer.enter(self.host.evm);
     }
 
     /// Cuts the memory of an ended frame off.
@@ -180,19 +207,70 @@ impl<'a, 'b> ReferenceLoop<'a, 'b> {
         evm.gas.refund = gas.refunded();
     }
 
-    /// Runs the top frame's interpreter until it ends or asks for another frame.
+    /// Runs the top frame's interpreter until it ends or asks for another frame. The last instruction's `step_end` is
+    /// still to come.
     fn run_top(&mut self) -> InterpreterAction {
         let depth = self.depth();
+        if O::ON {
+            return self.watch_top();
+        }
         self.swap_memory();
-        let interpreter = &mut self.pool[depth];
-        let action = interpreter.run_plain(&self.instructions, &self.gas_table, &mut self.host);
-        let memory_len = interpreter.memory.len();
+        let action = self.pool[depth].run_plain(&self.instructions, &self.gas_table, &mut self.host);
         self.swap_memory();
-        self.host.evm.frame().memory_len = memory_len;
-        if action.instruction_result().is_none_or(InstructionResult::is_ok_or_revert) {
+        self.store_top(&action);
+        action
+    }
+
+    /// [`Self::run_top`] step by step, with everything that an observer may read in its place before each event.
+    fn watch_top(&mut self) -> InterpreterAction {
+        let depth = self.depth();
+        loop {
+            let interpreter = &self.pool[depth];
+            let view = StepView {
+                pc: interpreter.bytecode.pc(),
+                opcode: interpreter.bytecode.opcode(),
+                gas_left: interpreter.gas.remaining(),
+                stack: interpreter.stack.data(),
+                memory_len: self.host.evm.frames[self.floor + depth].memory_len,
+                depth: self.floor + depth + 1,
+            };
+            self.observer.step(self.host.evm, &view);
+            self.swap_memory();
+            let result = self.pool[depth].step(&self.instructions, &self.gas_table, &mut self.host);
+            self.swap_memory();
+            if let Err(reason) = result {
+                let interpreter = &mut self.pool[depth];
+                if interpreter.bytecode.action().is_none() {
+                    interpreter.halt(reason);
+                }
+                let action = interpreter.take_next_action();
+                self.store_top(&action);
+                return action;
+            }
+            self.host.evm.frame().memory_len = self.memory_len(depth);
+            self.gas_out();
+            // A creation that failed its checks has cleared it.
+            if self.pool[depth].return_data.0.is_empty() {
+                self.host.evm.return_data.clear();
+            }
+            self.step_end(depth, None);
+        }
+    }
+
+    /// Bytes of a frame's memory, as revm counted and paid for them.
+    fn memory_len(&self, depth: usize) -> usize {
+        self.pool[depth].gas.memory().words_num * 32
+    }
+
+    /// Brings our frame up to where revm's interpreter stopped.
+    fn store_top(&mut self, action: &InterpreterAction) {
+        let halted = action.instruction_result().is_some_and(|result| !result.is_ok_or_revert());
+        // An expansion that could not be paid for was counted, too.
+        if !halted {
+            let depth = self.depth();
+            self.host.evm.frame().memory_len = self.memory_len(depth);
             self.gas_out();
         }
-        action
     }
 
     /// How the top frame ended, in our words. Its output is put behind its memory, where `finish_frame` looks for it.
@@ -212,7 +290,14 @@ impl<'a, 'b> ReferenceLoop<'a, 'b> {
                     Exit::Revert { offset, len }
                 }
             }
-            Result::Stop | Result::SelfDestruct => Exit::Stop,
+            Result::Stop => Exit::Stop,
+            Result::SelfDestruct => {
+                // revm pays after it looked; the touch of RIPEMD-160 must not outlive what was never paid.
+                if let Some((heir, beneficiary)) = self.host.heir.take() {
+                    self.host.evm.bequeath(heir, &beneficiary);
+                }
+                Exit::Stop
+            }
             halt => Exit::Halt(halt_of(halt)),
         }
     }

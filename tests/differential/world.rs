@@ -12,7 +12,9 @@ use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::gas::TxGas;
 use balustrade::exec::halt::{Fault, Halt};
 use balustrade::exec::state::{Base, BaseAccount, StateScratch, TxState, flag};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The sender of every transaction.
 pub const ORIGIN: Address = address!("00000000000000000000000000000000000e0e0e");
@@ -79,6 +81,10 @@ pub struct Outcome {
     pub fault: Option<Fault>,
 }
 
+thread_local! {
+    static SCRATCH: Cell<Option<(EvmScratch, StateScratch)>> = const { Cell::new(None) };
+}
+
 struct Parent<'s>(&'s Scenario, &'s CodeArena);
 
 impl Base for Parent<'_> {
@@ -136,20 +142,33 @@ pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEn
     let chain = ChainRules::mainnet(scenario.fork);
     let block = block();
     let base = Box::new(Parent(scenario, &codes));
-    let state = TxState::new(StateScratch::default(), None, base, &codes, scenario.fork);
-    let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+    // What earlier runs left in memory must not matter; and a fresh stack column is 34 MB.
+    let (evm_scratch, state_scratch) = SCRATCH.take().unwrap_or_default();
+    let state = TxState::new(state_scratch, None, base, &codes, scenario.fork);
+    let mut evm = Evm::new(evm_scratch, &chain, &block, state);
     evm.tx = TxEnv { origin: ORIGIN, gas_price: U256::from(11), blob_hashes: &BLOB_HASHES, input: &scenario.input };
     if scenario.fork >= Fork::Amsterdam {
         evm.gas.reservoir = scenario.reservoir as i64;
     }
+    let (mut panicked, nothing) =
+        (false, FrameEnd { status: Status::Revert, left: 0, spilled: 0, refill_new_account: false, created: None });
     let end = match begin(&mut evm, scenario) {
         Ok(Entered::Done(end)) => end,
-        Ok(Entered::Frame) => run(&mut evm),
+        Ok(Entered::Frame) => catch_unwind(AssertUnwindSafe(|| run(&mut evm))).unwrap_or_else(|_| {
+            panicked = true;
+            nothing
+        }),
         Err(halt) => {
             FrameEnd { status: Status::Halt(halt), left: 0, spilled: 0, refill_new_account: false, created: None }
         }
     };
-    outcome(&evm, &end)
+    let mut outcome = outcome(&evm, &end);
+    if panicked {
+        outcome.status = "panic";
+    }
+    evm.frames.clear();
+    SCRATCH.set(Some(evm.into_scratch()));
+    outcome
 }
 
 fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
@@ -229,6 +248,10 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let owner = names.owners()[*id];
         let name = (state.address(owner), names.keys()[*id]);
         let row = state.slot_row(*id);
+        // Before Berlin nothing depends on what was merely accessed, and loops may pay before or after they look.
+        if evm.rules.fork < Fork::Berlin && row.original == row.value {
+            continue;
+        }
         slots.insert(name, (row.flags & (flag::WARM | flag::LOADED), row.original, row.value));
         transient.insert(name, state.transient(owner, &name.1));
     }
