@@ -7,7 +7,7 @@
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
 use super::CodeId;
-use super::store::KECCAK_EMPTY;
+use super::store::{KECCAK_EMPTY, StoreError};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use core::any::Any;
@@ -210,6 +210,22 @@ impl CodeArena {
                 Box::new(Code::new(entry.hash, bytes))
             });
         }
+    }
+
+    /// Like [`Self::provide`], for bytes that a store gave: their hash is checked first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where they hash to something else.
+    pub fn provide_checked(&self, id: CodeId, bytes: Bytes) -> Result<(), StoreError> {
+        if self.get(id).is_some() {
+            return Ok(());
+        }
+        let (expected, actual) = (self.hash(id), keccak256(&bytes));
+        if expected != actual {
+            return Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
+        }
+        self.provide(id, bytes);
+        Ok(())
     }
 
     /// The code, if its bytes are known.

@@ -22,6 +22,7 @@ mod post_state;
 mod record;
 mod reduce;
 mod rlp;
+pub mod sample;
 mod show;
 
 #[cfg(test)]

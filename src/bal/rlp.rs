@@ -196,11 +196,11 @@ impl Cursor<'_> {
 /// Per length in bytes, the limbs' bits that belong to the value.
 const MASKS: [[u64; 4]; 33] = {
     let mut masks = [[0u64; 4]; 33];
-    let mut len = 0;
+    let mut len = 0usize;
     while len <= 32 {
         let mut limb = 0;
         while limb < 4 {
-            let bytes = if len > 8 * limb { len - 8 * limb } else { 0 };
+            let bytes = len.saturating_sub(8 * limb);
             masks[len][limb] = if bytes >= 8 { u64::MAX } else { (1u64 << (8 * bytes)) - 1 };
             limb += 1;
         }

@@ -186,17 +186,18 @@ impl<'b> Evm<'b> {
         if self.frames.len() > DEPTH_LIMIT {
             return Ok(Entered::Done(refused));
         }
-        let caller = self.frames.last();
-        let (own, own_address, own_caller, own_value, own_static) = match caller {
-            Some(frame) => (frame.target, frame.address, frame.caller, frame.value, frame.is_static),
-            // The first frame of a transaction: its caller is the sender.
-            None => {
-                let origin = self.state.account_id(&self.tx.origin.clone())?;
-                (origin, self.tx.origin, self.tx.origin, U256::ZERO, false)
-            }
-        };
         let to_address = self.state.address(request.to);
         let transfers = !request.value.is_zero();
+        // The first frame of a transaction has no frame below: its caller is the sender, which only a transfer looks at
+        // (the caller of a system call is not even an account of the block).
+        let (own, own_address, own_caller, own_value, own_static) = match self.frames.last() {
+            Some(frame) => (frame.target, frame.address, frame.caller, frame.value, frame.is_static),
+            None => {
+                let origin = self.tx.origin;
+                let own = if transfers { self.state.account_id(&origin)? } else { request.to };
+                (own, origin, origin, U256::ZERO, false)
+            }
+        };
         if matches!(request.kind, CallKind::Call | CallKind::CallCode)
             && transfers
             && self.state.load(own)?.balance < request.value

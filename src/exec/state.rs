@@ -12,7 +12,7 @@ use super::precompile;
 use super::universe::Universe;
 use crate::arena::code::{Code, CodeArena, EMPTY_CODE};
 use crate::arena::store::StoreError;
-use crate::arena::{AccountId, CodeId, Column, SlotId};
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, SlotId};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
 use hashbrown::HashMap;
@@ -40,6 +40,8 @@ impl Default for BaseAccount {
 
 /// Where a task's values come from. Called once per account and slot and task, at the first touch.
 pub trait Base {
+    /// Tells at which block access index the coming questions stand.
+    fn begin_task(&mut self, _index: BlockAccessIndex) {}
     /// The account as of the start of the task.
     fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault>;
     /// The slot as of the start of the task.
@@ -48,6 +50,11 @@ pub trait Base {
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault>;
     /// Hash of an ancestor block (BLOCKHASH).
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault>;
+    /// Takes an account's value at the end of a task, where later tasks of the same worker build on it. `wiped`: its
+    /// storage is gone (SELFDESTRUCT before Cancun). A base with a block access list knows the values already.
+    fn commit_account(&mut self, _id: AccountId, _account: BaseAccount, _wiped: bool) {}
+    /// Takes a slot's value at the end of a task.
+    fn commit_slot(&mut self, _id: SlotId, _account: AccountId, _value: U256) {}
 }
 
 /// Names: shared and closed (block access list), or owned and growing.
@@ -357,6 +364,11 @@ impl<'b> TxState<'b> {
             self.accounts.push(AccountRow { precompile, ..AccountRow::BLANK });
         }
         self.slots.resize(universe.slot_count(), SlotRow::BLANK);
+    }
+
+    /// Sets the block access index of the coming task.
+    pub fn set_index(&mut self, index: BlockAccessIndex) {
+        self.base.begin_task(index);
     }
 
     /// Starts a task: nothing is loaded, warm, touched or journaled. Logs of earlier tasks stay.
@@ -771,6 +783,27 @@ impl<'b> TxState<'b> {
             }
         }
         self.logs.truncate(to.logs as usize, to.log_bytes as usize);
+    }
+
+    /// Hands the settled values of everything touched to the base.
+    pub fn commit(&mut self) {
+        for index in 0..self.touched_accounts.len() {
+            let id = self.touched_accounts[index];
+            let row = &self.accounts[id];
+            let account = BaseAccount {
+                exists: row.has(flag::EXISTS),
+                has_storage: row.has(flag::HAS_STORAGE) && !row.has(flag::DESTROYED),
+                nonce: row.nonce,
+                balance: row.balance,
+                code: row.code,
+            };
+            self.base.commit_account(id, account, row.has(flag::DESTROYED));
+        }
+        for index in 0..self.touched_slots.len() {
+            let id = self.touched_slots[index];
+            let account = self.names.get().owners()[id];
+            self.base.commit_slot(id, account, self.slots[id].value);
+        }
     }
 
     /// Settles the end of a transaction: self-destructs and EIP-161 removals take effect on the rows.

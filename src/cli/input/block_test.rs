@@ -8,7 +8,6 @@ use super::json::{self, Alloc, Entries};
 use super::network::{BlobScheduleJson, Network};
 use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::fork::ChainRules;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -42,13 +41,6 @@ pub struct FixtureBlock {
     pub expect_exception: Option<String>,
     /// Expected block gas, execution and state (fixtures of this project's suite).
     pub gas_dimensions: Option<(u64, u64)>,
-}
-
-impl BlockTest {
-    /// The rules of the block with this number and timestamp.
-    pub fn rules(&self, number: u64, timestamp: u64) -> Option<ChainRules> {
-        self.network.as_ref().map(|network| network.rules(number, timestamp))
-    }
 }
 
 /// The fields of a test's JSON that matter here.

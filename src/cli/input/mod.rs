@@ -48,6 +48,12 @@ pub enum InputError {
         /// What is wrong.
         what: String,
     },
+    /// A block bundle where tests are asked for.
+    #[error("{name} is a block bundle, not a file of block tests; execute it with `balustrade run`")]
+    NotTests {
+        /// The document.
+        name: String,
+    },
     /// Nothing to execute was found.
     #[error("no JSON document in {path}")]
     Empty {

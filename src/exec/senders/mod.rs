@@ -2,10 +2,13 @@
 //!
 //! In: signatures, already taken apart (message hash, r, s, y parity). Out: one address per signature, or `None`.
 //! Spec: SEC 1 section 4.1.6 (recovery), yellow paper appendix F, EIP-2 (low s), EIP-155 and EIP-7702 (callers).
-//! Relies on: libsecp256k1 on hardware without wide multipliers.
+//! Relies on: AVX-512 IFMA where the machine has it (eight signatures in lanes), libsecp256k1 elsewhere and for one alone.
 //! Not here: legacy v and EIP-155 (the caller turns v into a parity before it comes here), the pool that runs batches.
 
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod libsecp;
+mod scalar;
 
 pub use libsecp::{ecrecover_point, recover_scalar};
 
@@ -37,6 +40,11 @@ pub struct Signature {
 /// Recovers the signers of `signatures` into `out`, `None` for each invalid one. The slices are paired item by item; if
 /// one is longer, its surplus is left alone.
 pub fn recover_batch(signatures: &[Signature], out: &mut [Option<Address>]) {
+    // Eight lanes cost as much as one and a quarter of libsecp256k1's recoveries, however many of them are used.
+    #[cfg(target_arch = "x86_64")]
+    if signatures.len() > 1 && ifma::recover(signatures, out) {
+        return;
+    }
     for (signature, out) in signatures.iter().zip(out) {
         *out = recover_scalar(signature);
     }

@@ -68,6 +68,12 @@ impl Header {
         Ok(header)
     }
 
+    /// Decodes the header that stands first in the RLP of a block, without looking at the rest.
+    pub fn of_block(block: &[u8]) -> Result<Self, WireError> {
+        let mut outer = Cursor::new(block, Field::Block)?;
+        Self::read(&mut outer.list(Field::Block)?)
+    }
+
     pub(super) fn read(outer: &mut Cursor<'_>) -> Result<Self, WireError> {
         let mut at = outer.list(Field::BlockHeader)?;
         let mut header = Self {
