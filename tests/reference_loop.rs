@@ -67,7 +67,7 @@ fn calldata_memory_and_return_data_pass_between_frames() {
 
 #[test]
 fn random_programs_run_alike_on_every_loop() {
-    for seed in 0..4_000 {
+    for seed in 0..1_500 {
         if let Err(divergence) = differential::check(&differential::random_bytes(seed, 3_000)) {
             let divergence = differential::shrink(divergence);
             panic!("seed {seed}: {:#?}\n{}", divergence.scenario, divergence.what);
