@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     while start.elapsed() < limit {
         let seed = seed.wrapping_add(scenarios);
         // Short inputs give small programs, long ones all that they want.
-        let len = 200 << (seed % 5);
+        let len = 500 << (seed % 4);
         match differential::check(&differential::random_bytes(seed, len)) {
             Ok(run) => cases += run,
             Err(divergence) => {

@@ -6,6 +6,7 @@
 use super::world::{Account, COINBASE, Entry, ORIGIN, Scenario};
 use alloy_primitives::{Address, Bytes, U256};
 use balustrade::exec::fork::Fork;
+use balustrade::exec::interpreter::opcode::TABLE;
 use std::collections::BTreeMap;
 
 /// Choices, read from bytes; zeros where they end.
@@ -89,6 +90,9 @@ mod op {
     pub const STATICCALL: u8 = 0xfa;
     pub const REVERT: u8 = 0xfd;
     pub const SELFDESTRUCT: u8 = 0xff;
+    pub const DUPN: u8 = 0xe6;
+    pub const SWAPN: u8 = 0xe7;
+    pub const EXCHANGE: u8 = 0xe8;
 }
 
 /// Names that programs may use.
@@ -108,6 +112,8 @@ struct Program<'n, 's, 'b> {
     blobs: Vec<(usize, Vec<u8>)>,
     /// Nesting of init code.
     depth: usize,
+    /// The fragment under way holds an opcode that the fork lacks.
+    undefined: bool,
 }
 
 /// Storage keys and transient keys come from a small set, so that they meet again.
@@ -115,7 +121,21 @@ const KEYS: [u64; 6] = [0, 1, 2, 3, 0xff, u64::MAX];
 
 impl Program<'_, '_, '_> {
     fn op(&mut self, opcode: u8) {
+        self.undefined |= !TABLE[usize::from(opcode)].defined(self.names.fork);
         self.code.push(opcode);
+    }
+
+    /// A fragment; one that the fork lacks an opcode for is mostly taken back.
+    fn fragment(&mut self) {
+        let start = self.code.len();
+        let outer = core::mem::take(&mut self.undefined);
+        self.any_fragment();
+        if self.undefined && !self.source.chance(8) {
+            self.code.truncate(start);
+            self.forward.retain(|at| *at < start);
+            self.blobs.retain(|(at, _)| *at < start);
+        }
+        self.undefined = outer;
     }
 
     fn push(&mut self, word: U256) {
@@ -176,11 +196,11 @@ impl Program<'_, '_, '_> {
 
     fn push_offset(&mut self) {
         let offset = match self.source.byte() {
-            0..=220 => U256::from(self.source.below(192)),
-            221..=245 => U256::from(self.source.below(5_000)),
-            246..=249 => U256::from(u32::MAX) + U256::from(self.source.below(3)),
-            250..=252 => U256::from(u64::MAX) - U256::from(self.source.below(3)),
-            253 => U256::from(1u64 << 62),
+            0..=225 => U256::from(self.source.below(192)),
+            226..=251 => U256::from(self.source.below(5_000)),
+            252 => U256::from(u32::MAX) + U256::from(self.source.below(3)),
+            253 => U256::from(u64::MAX) - U256::from(self.source.below(3)),
+            254 => U256::from(1u64 << 62),
             _ => U256::MAX,
         };
         self.push(offset);
@@ -189,11 +209,11 @@ impl Program<'_, '_, '_> {
     fn push_len(&mut self) {
         let len = match self.source.byte() {
             0..=60 => U256::ZERO,
-            61..=220 => U256::from(self.source.below(100)),
-            221..=247 => U256::from(self.source.below(1_500)),
-            248..=250 => U256::from(self.source.pick(&[24_576u64, 24_577, 49_152, 49_153, 65_536, 65_537, 131_073])),
-            251..=252 => U256::from(u32::MAX),
-            253 => U256::from(u64::MAX),
+            61..=225 => U256::from(self.source.below(100)),
+            226..=250 => U256::from(self.source.below(1_500)),
+            251..=252 => U256::from(self.source.pick(&[24_576u64, 24_577, 49_152, 49_153, 65_536, 65_537, 131_073])),
+            253 => U256::from(u32::MAX),
+            254 => U256::from(u64::MAX),
             _ => U256::MAX,
         };
         self.push(len);
@@ -233,7 +253,7 @@ impl Program<'_, '_, '_> {
         }
     }
 
-    fn fragment(&mut self) {
+    fn any_fragment(&mut self) {
         match self.source.byte() {
             0..=19 => {
                 // Two words, one opcode: arithmetic, comparison, bits, shifts.
@@ -278,31 +298,37 @@ impl Program<'_, '_, '_> {
             }
             209..=222 => self.jump(),
             223..=232 => {
-                // Stack shuffling, deep and shallow, whether or not the words are there.
+                // Stack shuffling, whether or not all the words are there.
                 let depth = self.source.below(18) as u8;
                 (0..depth).for_each(|index| self.number(u64::from(index)));
-                let opcode = match self.source.below(4) {
-                    0 => op::DUP1 + self.source.below(16) as u8,
-                    1 => op::SWAP1 + self.source.below(16) as u8,
-                    2 => op::POP,
+                let reach = if self.source.chance(230) { depth.clamp(1, 16) } else { 16 };
+                let index = self.source.below(usize::from(reach)) as u8;
+                match self.source.below(4) {
+                    0 => self.op(op::DUP1 + index),
+                    1 => self.op(op::SWAP1 + index),
+                    2 => self.op(op::POP),
                     _ => {
-                        let opcode = self.source.pick(&[0xe6, 0xe7, 0xe8]);
+                        // EIP-8024 on up to 40 words; immediates that name more, or nothing, too.
+                        (0..22).for_each(|_| self.op(op::DUP1));
+                        let opcode = self.source.pick(&[op::DUPN, op::SWAPN, op::EXCHANGE]);
                         self.op(opcode);
-                        self.source.byte()
+                        let near = self.source.below(24) as u8;
+                        let immediate =
+                            if self.source.chance(200) { near.wrapping_add(128) } else { self.source.byte() };
+                        self.code.push(immediate);
                     }
-                };
-                self.op(opcode);
+                }
             }
             233..=247 => {
                 self.op(op::GAS);
                 self.consume();
             }
-            248..=251 => self.ending(),
+            248..=252 => self.ending(),
             _ => {
                 let len = self.source.below(4);
                 for _ in 0..len {
                     let byte = self.source.byte();
-                    self.op(byte);
+                    self.code.push(byte);
                 }
             }
         }
@@ -383,7 +409,7 @@ impl Program<'_, '_, '_> {
     }
 
     fn return_data(&mut self) {
-        if self.source.chance(180) {
+        if self.source.chance(240) {
             self.op(op::RETURNDATASIZE);
             self.number(0);
         } else {
@@ -539,9 +565,17 @@ impl Program<'_, '_, '_> {
                 self.number(start as u64);
                 self.op(op::JUMPI);
             }
-            _ => {
+            _ if self.source.chance(60) => {
                 self.push_offset();
                 self.op(op::JUMP);
+            }
+            _ => {
+                self.op(op::PUSH2);
+                self.forward.push(self.code.len());
+                self.code.extend_from_slice(&[0, 0]);
+                self.op(op::JUMP);
+                self.code.push(0xfe);
+                self.land();
             }
         }
     }
@@ -563,7 +597,8 @@ impl Program<'_, '_, '_> {
                 self.push_address();
                 self.op(op::SELFDESTRUCT);
             }
-            _ => self.op(0xfe),
+            _ if self.source.chance(100) => self.op(0xfe),
+            _ => self.op(0x00),
         }
     }
 
@@ -595,7 +630,7 @@ impl Program<'_, '_, '_> {
 
 impl<'n, 's, 'b> Program<'n, 's, 'b> {
     fn new(source: &'s mut Source<'b>, names: &'n Names, depth: usize) -> Self {
-        Self { source, names, code: Vec::new(), forward: Vec::new(), blobs: Vec::new(), depth }
+        Self { source, names, code: Vec::new(), forward: Vec::new(), blobs: Vec::new(), depth, undefined: false }
     }
 }
 
@@ -644,6 +679,17 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
         176..=240 => Fork::Amsterdam,
         _ => Fork::Osaka,
     };
+    // What decides most comes first, for inputs that end early.
+    let gas = match source.byte() {
+        0..=10 => source.u16() as u64 / 16,
+        11..=50 => source.u16() as u64,
+        51..=220 => 100_000 + 10 * source.u16() as u64,
+        221..=252 => 1_000_000 + 30 * source.u16() as u64,
+        _ => 16_000_000,
+    };
+    let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
+    let value = U256::from(source.pick(&[0u64, 0, 0, 1, 10]));
+    let entry = source.byte();
     let contracts = 1 + source.below(5) as u8;
     let mut addresses: Vec<Address> = (0..contracts).flat_map(|index| [contract(index); 4]).collect();
     addresses.extend([ORIGIN, COINBASE, Address::ZERO, Address::repeat_byte(0xee), Address::repeat_byte(0xdd)]);
@@ -651,7 +697,7 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
         .extend([1u8, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 0x11, 0x12].map(|low| Address::left_padding_from(&[low])));
     addresses.push(Address::left_padding_from(&[1, 0]));
     let mut accounts = BTreeMap::new();
-    let fund = U256::from(source.pick(&[0u64, 10, u64::MAX]));
+    let fund = U256::from(source.pick(&[0u64, 10, 5_000, u64::MAX, u64::MAX]));
     accounts.insert(ORIGIN, Account { nonce: 1, balance: fund, ..Account::default() });
     accounts.insert(Address::repeat_byte(0xdd), Account { balance: balance(source), ..Account::default() });
     if source.chance(60) {
@@ -695,20 +741,12 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
         let code = program(source, &names, 0, 14).into();
         accounts.insert(contract(index), Account { nonce, balance, code, storage });
     }
-    let entry = match source.byte() {
-        0..=9 => Entry::StaticCall(contract(0)),
-        10..=30 => Entry::Create(program(source, &names, 1, 14).into()),
-        31..=36 => Entry::Call(names.addresses[source.below(names.addresses.len())]),
+    let entry = match entry {
+        240..=249 => Entry::StaticCall(contract(0)),
+        210..=239 => Entry::Create(program(source, &names, 1, 14).into()),
+        250.. => Entry::Call(names.addresses[source.below(names.addresses.len())]),
         _ => Entry::Call(contract(0)),
     };
-    let gas = match source.byte() {
-        0..=40 => source.u16() as u64 / 16,
-        41..=100 => source.u16() as u64,
-        101..=220 => 100_000 + 10 * source.u16() as u64,
-        221..=252 => 1_000_000 + 30 * source.u16() as u64,
-        _ => 16_000_000,
-    };
-    let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
     let mut access_list = Vec::new();
     for _ in 0..source.below(3) {
         let address = names.addresses[source.below(names.addresses.len())];
@@ -717,6 +755,5 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     }
     let faulty = source.chance(4).then(|| names.addresses[source.below(names.addresses.len())]);
     let input: Vec<u8> = (0..source.below(70)).map(|_| source.byte()).collect();
-    let value = U256::from(source.pick(&[0u64, 0, 1, 10]));
     Scenario { fork, accounts, entry, value, input: input.into(), gas, reservoir, access_list, faulty }
 }
