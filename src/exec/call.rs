@@ -255,6 +255,10 @@ impl<'b> Evm<'b> {
             frame.stack_base = caller.stack_base + super::evm::STACK_LIMIT;
             frame.memory_base = caller.memory_base + caller.memory_len;
         }
+        let stack_end = frame.stack_base + super::evm::STACK_LIMIT;
+        if self.stack.len() < stack_end {
+            self.stack.resize(stack_end, U256::ZERO);
+        }
         self.frames.push(frame);
     }
 

@@ -221,26 +221,18 @@ pub struct Evm<'b> {
     pub frames: Vec<Frame<'b>>,
     /// Memory of all frames, end to end.
     pub memory: Vec<u8>,
-    /// Stacks of all frames, end to end.
-    pub stack: Box<[U256]>,
+    /// Stacks of all frames, each with room for a full one; grows with the depth reached.
+    pub stack: Vec<U256>,
     /// Output of the last ended inner frame.
     pub return_data: Vec<u8>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EvmScratch {
     memory: Vec<u8>,
-    stack: Box<[U256]>,
+    stack: Vec<U256>,
     return_data: Vec<u8>,
-}
-
-impl Default for EvmScratch {
-    fn default() -> Self {
-        // Zeroed by the operating system page by page, when first written: 34 MB of address space, not of memory.
-        let stack = vec![U256::ZERO; STACK_LIMIT * (DEPTH_LIMIT + 2)].into_boxed_slice();
-        Self { memory: Vec::new(), stack, return_data: Vec::new() }
-    }
 }
 
 /// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.

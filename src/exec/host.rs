@@ -58,8 +58,7 @@ impl<'b> Evm<'b> {
             return Ok(id);
         }
         // A name that nobody has seen yet is cold; it must not enter the universe before it is paid for.
-        let known = self.state.names.get().account(address);
-        let warm = known.is_some_and(|id| self.state.is_warm(id));
+        let (known, warm) = self.state.peek_account(address);
         let access = if warm { self.rules.warm_access } else { self.rules.balance };
         charge(left, access + extra)?;
         let id = match known {
@@ -307,8 +306,8 @@ impl<'b> Evm<'b> {
             return Err(Halt::StaticViolation);
         }
         let rules = self.rules;
-        let known = self.state.names.get().account(beneficiary);
-        let cold = self.since(Fork::Berlin) && !known.is_some_and(|id| self.state.is_warm(id));
+        let (known, warm) = self.state.peek_account(beneficiary);
+        let cold = self.since(Fork::Berlin) && !warm;
         charge(left, rules.selfdestruct + if cold { rules.balance } else { 0 })?;
         let heir = match known {
             Some(id) => id,

@@ -513,6 +513,15 @@ impl<'b> TxState<'b> {
         self.stamp(id).has(flag::WARM)
     }
 
+    /// The id of an address if it has one, and whether the account is in the accessed set. Adds no name.
+    #[inline]
+    pub fn peek_account(&mut self, address: &Address) -> (Option<AccountId>, bool) {
+        match self.names.get().account(address) {
+            Some(id) => (Some(id), self.is_warm(id)),
+            None => (None, precompile::number(self.fork, address) != 0),
+        }
+    }
+
     /// Puts the account into the accessed set; returns whether it was cold. Loads nothing.
     #[inline]
     pub fn warm(&mut self, id: AccountId) -> bool {
