@@ -59,9 +59,9 @@ impl ReferenceHost<'_, '_> {
     /// Loads an account that revm's instruction pays for, and says whether it was cold.
     fn access_account(&mut self, address: &Address, skip_cold_load: bool) -> Result<(AccountId, bool), LoadError> {
         let state = &mut self.evm.state;
-        // A name that nobody has seen yet is cold; it must not enter the universe before it is paid for.
-        let known = state.names.get().account(address);
-        let cold = self.evm.rules.fork >= Fork::Berlin && !known.is_some_and(|id| state.is_warm(id));
+        // A cold name must not enter the universe before it is paid for.
+        let (known, warm) = state.peek_account(address);
+        let cold = self.evm.rules.fork >= Fork::Berlin && !warm;
         if cold && skip_cold_load {
             return Err(LoadError::ColdLoadSkipped);
         }
