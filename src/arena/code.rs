@@ -14,8 +14,9 @@ use core::any::Any;
 use hashbrown::HashMap;
 use std::sync::{OnceLock, RwLock};
 
-/// Zero bytes (STOP) behind every code: a PUSH32 in the last byte reads 32 of them, a two-byte opcode one.
-pub const CODE_PADDING: usize = 33;
+/// Zero bytes (STOP) behind every code: a PUSH32 in the last byte takes 32 of them, then comes the STOP that ends the
+/// run, and its own successor, which a loop may read as an immediate before it knows the opcode.
+pub const CODE_PADDING: usize = 34;
 
 /// Prefix of an EIP-7702 delegation designator; 20 bytes of address follow.
 pub const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
@@ -35,8 +36,8 @@ pub struct Code {
     runs: core::sync::atomic::AtomicU32,
 }
 
-/// How many dispatch loops may keep their own form of a code beside it.
-pub const DECODED_SLOTS: usize = 2;
+/// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
+pub const DECODED_SLOTS: usize = 3;
 
 impl Code {
     /// Analyses `bytes`. The hash is the caller's word.

@@ -366,6 +366,7 @@ impl<'b> Evm<'b> {
         gas: u64,
         charged_new_account: bool,
     ) -> Result<Entered, Halt> {
+        self.return_data.clear();
         let row = *self.state.load(destination)?;
         // EIP-684, and EIP-7610 for storage without code or nonce.
         if row.nonce != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {

@@ -333,14 +333,20 @@ impl<'b> Evm<'b> {
                 charge(left, rules.new_account)?;
             }
         }
-        let own_row = *self.state.row(own);
-        if !self.since(Fork::London) && !own_row.has(flag::DESTROYED) {
+        if !self.since(Fork::London) && !self.state.row(own).has(flag::DESTROYED) {
             self.gas.refund += 24_000;
         }
-        let from = self.frame().address;
+        self.bequeath(heir, beneficiary);
+        Ok(())
+    }
+
+    /// What SELFDESTRUCT does to the state once all is paid; `heir` is loaded.
+    pub(super) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
+        let (own, from) = (self.frame().target, self.frame().address);
+        let own_row = *self.state.row(own);
         if own != heir {
-            self.state.transfer(own, heir, balance);
-            self.log_transfer(&from, beneficiary, &balance);
+            self.state.transfer(own, heir, own_row.balance);
+            self.log_transfer(&from, beneficiary, &own_row.balance);
         }
         if !self.since(Fork::Cancun) || own_row.has(flag::CREATED) {
             if own == heir && !self.since(Fork::Amsterdam) {
@@ -348,7 +354,6 @@ impl<'b> Evm<'b> {
             }
             self.state.set_flag(own, flag::DESTROYED);
         }
-        Ok(())
     }
 
     /// Whether a loaded account is in the state, as forks before EIP-161 ask it.

@@ -17,6 +17,7 @@ pub mod header;
 pub mod host;
 pub mod interpreter;
 pub mod precompile;
+pub mod reference;
 pub mod senders;
 pub mod state;
 pub mod system;

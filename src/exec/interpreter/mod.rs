@@ -14,24 +14,28 @@ pub mod ops;
 pub mod trace;
 
 use super::evm::{Evm, Exit, FrameEnd};
+use super::reference;
 use observe::{Observer, Unobserved};
 
-/// Which dispatch loop runs frames. All of them share bodies, host and state.
+/// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoopKind {
     /// The plain `match` loop.
     #[default]
     Match,
+    /// `revm-interpreter`'s instructions, see [`super::reference`].
+    Reference,
 }
 
 impl LoopKind {
     /// All loops.
-    pub const ALL: [Self; 1] = [Self::Match];
+    pub const ALL: [Self; 2] = [Self::Match, Self::Reference];
 
     /// The name that `--loop` takes.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Match => "match",
+            Self::Reference => "reference",
         }
     }
 
@@ -45,6 +49,7 @@ impl LoopKind {
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     match kind {
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        LoopKind::Reference => reference::run_frames(evm),
     }
 }
 
@@ -52,6 +57,7 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
         LoopKind::Match => drive_observed(evm, observer, match_loop::run),
+        LoopKind::Reference => reference::run_frames_observed(evm, observer),
     }
 }
 
