@@ -27,6 +27,9 @@ use alloy_primitives::{Address, U256};
 use core::arch::x86_64::*;
 use core::hint::select_unpredictable;
 
+#[cfg(test)]
+mod tests;
+
 /// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
 pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
     let is_available = is_x86_feature_detected!("avx512f")
