@@ -78,12 +78,17 @@ impl Reduced {
 
 /// Reduces a list, on the threads of the current rayon pool.
 pub fn reduce(bal: &BalColumns) -> Reduced {
+    reduce_with_hashes(bal, code_hashes(bal))
+}
+
+/// Like [`reduce`], with the hashes that [`code_hashes`] gave.
+pub fn reduce_with_hashes(bal: &BalColumns, code_hashes: Vec<B256>) -> Reduced {
     let mut reduced = Reduced::default();
-    reduce_into(&mut reduced, bal, code_hashes(bal));
+    reduce_into(&mut reduced, bal, code_hashes);
     reduced
 }
 
-/// Like [`reduce`], into columns whose memory is used again, with the hashes that [`code_hashes`] gave.
+/// Like [`reduce_with_hashes`], into columns whose memory is used again.
 pub fn reduce_into(reduced: &mut Reduced, bal: &BalColumns, code_hashes: Vec<B256>) {
     let threads = if bal.item_count() < PARALLEL_ITEMS_MIN { 1 } else { rayon::current_num_threads() };
     let parts = if threads == 1 { 1 } else { 4 * threads };
