@@ -37,7 +37,7 @@ pub use error::{BalError, BalField, BalRule};
 pub use limits::{CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits};
 pub use post_state::PostAccount;
 pub use record::{RecordedList, Recorder, Universe};
-pub use reduce::{Reduced, code_hashes, reduce, reduce_with_hashes};
+pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;
 
 use alloy_primitives::{B256, keccak256};
