@@ -18,7 +18,7 @@ macro_rules! in_lanes {
     ($name:ident, $body:block) => {
         #[test]
         fn $name() {
-            #[target_feature(enable = "avx512f,avx512ifma")]
+            #[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
             fn body() $body
             if available() {
                 // SAFETY: the target features of `body` were found just above.
