@@ -6,7 +6,7 @@
 //! those lanes that met an exceptional case on the way, and no other lane is touched.
 //!
 //! Cost (M product 66, S square 46 vpmadd52): `double` 2M + 5S, `add` 8M + 3S (9M + 3S with `scale`), odd
-//! multiples 5M + 2S and another 5M + S each.
+//! multiples 4M + 2S and another 5M + S each.
 //!
 //! Not here: which multiples are added when (`recover.rs`), the generator's table (`generator.rs`).
 
