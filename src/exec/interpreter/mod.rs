@@ -16,7 +16,8 @@ pub mod ops;
 pub mod tail;
 pub mod trace;
 
-use super::evm::{Evm, Exit, FrameEnd};
+use super::evm::{Evm, Exit, FrameEnd, Status};
+use super::halt::Halt;
 use super::reference;
 use observe::{Observer, Unobserved};
 
@@ -91,8 +92,13 @@ pub fn drive_observed<'b, O: Observer>(
             observer.enter(evm);
             continue;
         }
-        let end = evm.finish_frame(exit);
+        let mut end = evm.finish_frame(exit);
         observer.leave(evm, &end);
+        while end.status == Status::Halt(Halt::Fault) && evm.frames.len() >= floor {
+            // No contract can catch a fault: it ends every frame.
+            end = evm.finish_frame(Exit::Halt(Halt::Fault));
+            observer.leave(evm, &end);
+        }
         if evm.frames.len() < floor {
             return end;
         }
