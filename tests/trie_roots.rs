@@ -104,9 +104,8 @@ fn last(pairs: &[u8]) -> Option<&[u8]> {
 }
 
 fn witness(bundle: &Value) -> WitnessStore {
-    let all = |name: &str| -> Vec<Bytes> {
-        bundle["witness"][name].as_array().expect("array").iter().map(bytes).collect()
-    };
+    let all =
+        |name: &str| -> Vec<Bytes> { bundle["witness"][name].as_array().expect("array").iter().map(bytes).collect() };
     WitnessStore::new(hash(&bundle["preStateRoot"]), all("state"), all("codes"))
 }
 
