@@ -299,6 +299,9 @@ fn recording(list: RecordedList, names: &Universe, overlay: &Overlay) -> Recordi
         if overlay.existed[id] && !account.exists {
             recording.removed.push(address);
         }
+        if !account.exists {
+            recording.absent.push(address);
+        }
         let is_empty =
             account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
         if account.exists && is_empty {
