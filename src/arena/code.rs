@@ -102,6 +102,12 @@ impl Code {
         self.decoded.get(slot)?.get_or_init(|| Box::new(make(self))).downcast_ref()
     }
 
+    /// The form that [`Self::decoded`] made, if it did.
+    #[inline]
+    pub fn decoded_if_made<T: Any + Send + Sync>(&self, slot: usize) -> Option<&T> {
+        self.decoded.get(slot)?.get()?.downcast_ref()
+    }
+
     /// Counts one more run and returns how many there were before (saturating at `u32::MAX` is of no concern).
     #[inline]
     pub fn count_run(&self) -> u32 {

@@ -1,5 +1,7 @@
 //! A machine over a store in memory, to run frames without blocks or transactions.
 
+pub(crate) mod programs;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};

@@ -11,17 +11,23 @@ pub mod match_loop;
 pub mod observe;
 pub mod opcode;
 pub mod ops;
+#[cfg(tail_calls)]
+#[allow(unsafe_code)]
+pub mod tail;
 pub mod trace;
 
-use super::evm::{Evm, Exit, FrameEnd};
+use super::evm::{Evm, Exit, FrameEnd, Status};
+use super::halt::Halt;
 use super::reference;
 use observe::{Observer, Unobserved};
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoopKind {
-    /// The plain `match` loop.
+    /// Handlers that jump to one another, over bytes or decoded code; the match loop where the compiler gives no jumps.
     #[default]
+    Tail,
+    /// The plain `match` loop.
     Match,
     /// `revm-interpreter`'s instructions, see [`super::reference`].
     Reference,
@@ -29,11 +35,12 @@ pub enum LoopKind {
 
 impl LoopKind {
     /// All loops.
-    pub const ALL: [Self; 2] = [Self::Match, Self::Reference];
+    pub const ALL: [Self; 3] = [Self::Tail, Self::Match, Self::Reference];
 
     /// The name that `--loop` takes.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Tail => "tail",
             Self::Match => "match",
             Self::Reference => "reference",
         }
@@ -48,6 +55,10 @@ impl LoopKind {
 /// Runs the top frame and all frames that it enters; returns how the top frame ended.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     match kind {
+        #[cfg(tail_calls)]
+        LoopKind::Tail => drive(evm, tail::run),
+        #[cfg(not(tail_calls))]
+        LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Reference => reference::run_frames(evm),
     }
@@ -56,7 +67,8 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 /// [`run_frames`], watched.
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
-        LoopKind::Match => drive_observed(evm, observer, match_loop::run),
+        // The fast loop is not watched: its twin is.
+        LoopKind::Tail | LoopKind::Match => drive_observed(evm, observer, match_loop::run),
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
     }
 }
@@ -80,8 +92,13 @@ pub fn drive_observed<'b, O: Observer>(
             observer.enter(evm);
             continue;
         }
-        let end = evm.finish_frame(exit);
+        let mut end = evm.finish_frame(exit);
         observer.leave(evm, &end);
+        while end.status == Status::Halt(Halt::Fault) && evm.frames.len() >= floor {
+            // No contract can catch a fault: it ends every frame.
+            end = evm.finish_frame(Exit::Halt(Halt::Fault));
+            observer.leave(evm, &end);
+        }
         if evm.frames.len() < floor {
             return end;
         }

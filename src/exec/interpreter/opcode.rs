@@ -41,8 +41,8 @@ macro_rules! opcodes {
         pub mod op {
             $(#[doc = stringify!($name)] pub const $name: u8 = $byte;)*
         }
-        /// All instructions, by their byte.
-        pub static TABLE: [Info; 256] = {
+        /// [`TABLE`] for use in constants.
+        pub(super) const TABLE_CONST: [Info; 256] = {
             let mut table = [Info::UNDEFINED; 256];
             $(
                 assert!(table[$byte].name.is_empty(), "an instruction stands twice in the table");
@@ -53,6 +53,8 @@ macro_rules! opcodes {
             )*
             table
         };
+        /// All instructions, by their byte.
+        pub static TABLE: [Info; 256] = TABLE_CONST;
     };
 }
 
