@@ -255,7 +255,9 @@ impl Program<'_, '_, '_> {
 
     fn any_fragment(&mut self) {
         match self.source.byte() {
-            0..=19 => {
+            0..=11 => self.run_of_stack_instructions(),
+            12..=18 => self.idiom(),
+            19..=24 => {
                 // Two words, one opcode: arithmetic, comparison, bits, shifts.
                 let opcode = self.source.pick(&[
                     0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0a, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x16, 0x17,
@@ -266,13 +268,13 @@ impl Program<'_, '_, '_> {
                 self.op(opcode);
                 self.consume();
             }
-            20..=25 => {
+            25..=28 => {
                 (0..3).for_each(|_| self.push_word());
                 let opcode = self.source.pick(&[op::ADDMOD, op::MULMOD]);
                 self.op(opcode);
                 self.consume();
             }
-            26..=31 => {
+            29..=31 => {
                 self.push_word();
                 let opcode = self.source.pick(&[op::ISZERO, op::NOT, 0x1e, op::CALLDATALOAD, op::BLOBHASH]);
                 self.op(opcode);
@@ -332,6 +334,144 @@ impl Program<'_, '_, '_> {
                 }
             }
         }
+    }
+
+    /// What compilers write without a thought of it, and what loops therefore fuse: instructions on a few words, some
+    /// of them pushed right before their use. Now and then the stack is not high enough.
+    fn run_of_stack_instructions(&mut self) {
+        let words = self.source.below(9);
+        (0..words).for_each(|_| self.push_word());
+        let count = 1 + self.source.below(24);
+        for _ in 0..count {
+            match self.source.below(16) {
+                0..=2 => {
+                    let reach = self.source.below(6) as u8;
+                    self.op(op::DUP1 + reach);
+                }
+                3..=4 => {
+                    let reach = self.source.below(5) as u8;
+                    self.op(op::SWAP1 + reach);
+                }
+                5..=7 => {
+                    let opcode = self.source.pick(&[
+                        0x01, 0x02, 0x03, 0x04, 0x06, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1b,
+                        0x1c, 0x1d,
+                    ]);
+                    self.op(opcode);
+                }
+                8 => {
+                    let opcode = self.source.pick(&[op::ISZERO, op::ISZERO, op::NOT]);
+                    self.op(opcode);
+                }
+                9 => self.op(op::POP),
+                10..=11 => self.push_word(),
+                12 => {
+                    self.push_word();
+                    self.push_word();
+                }
+                13 => {
+                    self.push_offset();
+                    let opcode = self.source.pick(&[op::MLOAD, op::MSTORE]);
+                    self.op(opcode);
+                }
+                14 => {
+                    // The value of a comparison decides on a jump ahead.
+                    self.push_label();
+                    self.op(op::JUMPI);
+                }
+                _ => {
+                    let offset = self.source.below(192) as u64;
+                    self.number(offset);
+                    self.op(op::DUP1);
+                    let opcode = self.source.pick(&[op::MLOAD, op::MSTORE]);
+                    self.op(opcode);
+                }
+            }
+        }
+    }
+
+    /// Whole sequences as compilers emit them.
+    fn idiom(&mut self) {
+        match self.source.below(6) {
+            0 => {
+                // A dispatcher's branch: DUP1 PUSH4 EQ PUSH2 JUMPI, or with GT and LT.
+                self.push_word();
+                self.op(op::DUP1);
+                self.push_word();
+                let opcode = self.source.pick(&[0x14, 0x10, 0x11]);
+                self.op(opcode);
+                self.push_label();
+                self.op(op::JUMPI);
+            }
+            1 => {
+                // CALLVALUE DUP1 ISZERO PUSH2 JUMPI ... JUMPDEST POP
+                self.op(0x34);
+                self.op(op::DUP1);
+                self.op(op::ISZERO);
+                self.push_label();
+                self.op(op::JUMPI);
+                self.number(0);
+                self.op(op::POP);
+                self.land();
+                self.op(op::POP);
+            }
+            2 => {
+                // A function call: the return address is pushed, the function jumps to it from the stack.
+                self.op(op::PUSH2);
+                let back = self.code.len();
+                self.code.extend_from_slice(&[0, 0]);
+                self.push_word();
+                self.push_label();
+                self.op(op::JUMP);
+                self.land();
+                self.number(1);
+                self.op(0x01);
+                self.op(op::SWAP1);
+                self.op(op::JUMP);
+                let position = self.code.len();
+                Self::patch(&mut self.code, back, position);
+                self.op(op::JUMPDEST);
+            }
+            3 => {
+                // if (a op b) is false, go on elsewhere.
+                self.push_word();
+                self.push_word();
+                let opcode = self.source.pick(&[0x10, 0x11, 0x12, 0x13, 0x14]);
+                self.op(opcode);
+                let negations = self.source.below(4);
+                (0..negations).for_each(|_| self.op(op::ISZERO));
+                self.push_label();
+                self.op(op::JUMPI);
+            }
+            4 => {
+                // Shift and mask a word of calldata.
+                self.push_offset();
+                self.op(op::CALLDATALOAD);
+                self.number(0xe0);
+                self.op(0x1c);
+                self.push_word();
+                self.op(0x16);
+            }
+            _ => {
+                // Jump into push data that looks like a JUMPDEST, or to an honest one.
+                let inside = self.source.chance(40);
+                let start = self.code.len();
+                self.number(start as u64 + if inside { 7 } else { 8 });
+                while self.code.len() < start + 3 {
+                    self.op(op::JUMPDEST);
+                }
+                self.op(op::JUMP);
+                self.op(op::PUSH2);
+                self.code.extend_from_slice(&[0x5b, 0x5b, 0x5b, op::JUMPDEST, op::JUMPDEST]);
+            }
+        }
+    }
+
+    /// PUSH2 of the next place to land.
+    fn push_label(&mut self) {
+        self.op(op::PUSH2);
+        self.forward.push(self.code.len());
+        self.code.extend_from_slice(&[0, 0]);
     }
 
     fn environment(&mut self) {
@@ -545,9 +685,7 @@ impl Program<'_, '_, '_> {
         match self.source.below(8) {
             0..=3 => {
                 self.push_word();
-                self.op(op::PUSH2);
-                self.forward.push(self.code.len());
-                self.code.extend_from_slice(&[0, 0]);
+                self.push_label();
                 self.op(op::JUMPI);
             }
             4..=6 => {
@@ -570,9 +708,7 @@ impl Program<'_, '_, '_> {
                 self.op(op::JUMP);
             }
             _ => {
-                self.op(op::PUSH2);
-                self.forward.push(self.code.len());
-                self.code.extend_from_slice(&[0, 0]);
+                self.push_label();
                 self.op(op::JUMP);
                 self.code.push(0xfe);
                 self.land();
@@ -690,6 +826,7 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
     let value = U256::from(source.pick(&[0u64, 0, 0, 1, 10]));
     let entry = source.byte();
+    let runs_before = source.pick(&[0u32, 2, 8, 8]);
     let contracts = 1 + source.below(5) as u8;
     let mut addresses: Vec<Address> = (0..contracts).flat_map(|index| [contract(index); 4]).collect();
     addresses.extend([ORIGIN, COINBASE, Address::ZERO, Address::repeat_byte(0xee), Address::repeat_byte(0xdd)]);
@@ -755,5 +892,5 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     }
     let faulty = source.chance(4).then(|| names.addresses[source.below(names.addresses.len())]);
     let input: Vec<u8> = (0..source.below(70)).map(|_| source.byte()).collect();
-    Scenario { fork, accounts, entry, value, input: input.into(), gas, reservoir, access_list, faulty }
+    Scenario { fork, accounts, entry, value, input: input.into(), gas, reservoir, access_list, runs_before, faulty }
 }

@@ -54,6 +54,8 @@ pub struct Scenario {
     pub reservoir: u64,
     /// Warm from the start (EIP-2930).
     pub access_list: Vec<(Address, Vec<U256>)>,
+    /// How often each code has run before: a loop may treat codes that run often in another way.
+    pub runs_before: u32,
     /// An address that the store cannot answer for.
     pub faulty: Option<Address>,
 }
@@ -139,6 +141,15 @@ pub fn block() -> BlockEnv {
 /// Runs a scenario with `run` as the loop from its first frame on.
 pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd) -> Outcome {
     let codes = CodeArena::default();
+    if scenario.runs_before > 0 {
+        for account in scenario.accounts.values() {
+            if let Some(code) = codes.get(codes.insert_hashing(account.code.clone())) {
+                for _ in 0..scenario.runs_before {
+                    code.count_run();
+                }
+            }
+        }
+    }
     let chain = ChainRules::mainnet(scenario.fork);
     let block = block();
     let base = Box::new(Parent(scenario, &codes));
