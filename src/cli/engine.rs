@@ -208,9 +208,11 @@ impl Engine {
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
-        if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
+        // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
+        let lacks_sidecar = rules.fork < Fork::Byzantium;
+        if mode == Mode::Bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
             let recorded = self.execute(chain, rules, block, (None, None), Mode::Sequential, false)?.outcome;
-            let list = (Some(&recorded.bal), Some(&recorded.sidecar));
+            let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
             return self.execute(chain, rules, block, list, mode, keep);
         }
         self.execute(chain, rules, block, (bal, None), mode, keep)

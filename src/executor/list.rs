@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use std::sync::{Mutex, OnceLock};
 
 /// A list without a sidecar.
-static NO_SIDECAR: Sidecar = Sidecar { wipes: Vec::new(), existence: Vec::new() };
+static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
 
 pub(super) fn execute(
     job: &Job<'_>,

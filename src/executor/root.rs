@@ -32,19 +32,19 @@ pub(super) fn update_tries(
     listed: ListedChanges<'_>,
     tries: Option<&mut StateTries>,
 ) -> Result<(StateChanges, Roots), BlockError> {
-    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
     let mut roots = Roots::default();
-    let by_transaction = job.input.rules.fork < Fork::Byzantium;
+    let rules = job.input.rules;
+    let by_transaction = rules.fork < Fork::Byzantium;
     let mut tries = tries;
     if by_transaction && let Some(tries) = tries.as_deref_mut() {
         let n = job.block.transactions.len();
-        let after_each =
-            by_index::update(bal, sidecar, parents, &code_hashes, n, tries, job.store).map_err(trie_error)?;
+        let after_each = by_index::update(&listed, rules, n, tries, job.store).map_err(trie_error)?;
         roots.by_transaction = Some(after_each);
         roots.state = Some(tries.root());
     }
+    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
     let reduced = bal::reduce_with_hashes(bal, code_hashes);
-    let changes = StateChanges::from_list(bal, &reduced, parents, sidecar);
+    let changes = StateChanges::from_list(bal, &reduced, parents, sidecar, job.input.rules.fork);
     if !by_transaction && let Some(tries) = tries {
         roots.state = Some(tries.update(&changes.as_update(), job.store).map_err(trie_error)?);
     }
