@@ -447,7 +447,7 @@ fn check_nodes(tries: &StateTries) {
         }
         if kind.is_branch() {
             let branch = shard.branch(node);
-            assert!(branch.head.mask.count_ones() >= 2);
+            assert!(branch.mask.count_ones() >= 2);
             for n in branch.nibbles() {
                 assert_ne!(branch.child(n), node::Ref::NONE, "child {n} at depth {depth}");
                 if let Some(item) = walk(shard, branch.child(n), depth + 1, counts) {
