@@ -96,6 +96,8 @@ pub(super) struct Root {
     pub(super) hash: B256,
     /// Whose it is: a row that only the caller understands.
     pub(super) owner: u32,
+    /// Hashed address of the storage trie's account; zero for the account trie.
+    pub(super) key: B256,
 }
 
 /// The shards that one worker owns for the time of an update.

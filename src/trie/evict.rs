@@ -103,13 +103,18 @@ impl StateTries {
             return;
         }
         let mut bytes = [0; AGES];
-        let weighed: Vec<[usize; AGES]> = self
-            .shards
+        // The nodes right below the tops, by shard.
+        let Self { shards, top, wide, .. } = self;
+        let mut nodes: Vec<Vec<&mut Ref>> = shards.iter().map(|_| Vec::new()).collect();
+        for top in wide.tops_mut().iter_mut().chain([top]) {
+            nodes.iter_mut().zip(&mut top.nodes).for_each(|(nodes, node)| nodes.push(node));
+        }
+        let weighed: Vec<[usize; AGES]> = shards
             .par_iter()
-            .zip(&self.top.nodes)
-            .map(|(shard, node)| {
+            .zip(&nodes)
+            .map(|(shard, nodes)| {
                 let mut bytes = [0; AGES];
-                shard.weigh(*node, 0, &mut bytes);
+                nodes.iter().for_each(|node| shard.weigh(**node, 0, &mut bytes));
                 bytes
             })
             .collect();
@@ -120,12 +125,13 @@ impl StateTries {
             kept <= bytes_max
         };
         let ages = bytes.iter().take_while(fits).count();
-        let top = &mut self.top;
-        self.shards.par_iter_mut().zip(&mut top.nodes).for_each(|(shard, node)| {
-            // `ages` of them fit: the oldest to keep is one less; where none does, everything goes.
-            if ages == 0 && node.kind().is_branch() || ages > 0 && shard.evict(*node, ages - 1) {
-                shard.free_below(*node, &mut Vec::new());
-                *node = Ref::STUB;
+        shards.par_iter_mut().zip(&mut nodes).for_each(|(shard, nodes)| {
+            for node in nodes {
+                // `ages` of them fit: the oldest to keep is one less; where none does, everything goes.
+                if ages == 0 && node.kind().is_branch() || ages > 0 && shard.evict(**node, ages - 1) {
+                    shard.free_below(**node, &mut Vec::new());
+                    **node = Ref::STUB;
+                }
             }
         });
         // The journal of these changes is not a way back to anything: the state is the same.

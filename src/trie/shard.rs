@@ -59,7 +59,7 @@ impl<'a> BranchView<'a> {
     }
 
     /// Present children by nibble.
-    pub(super) fn nibbles(&self) -> impl Iterator<Item = u8> + use<> {
+    pub(super) fn nibbles(&self) -> impl Iterator<Item = u8> + Clone + use<> {
         let mask = self.mask;
         (0..16).filter(move |nibble| mask >> nibble & 1 == 1)
     }
