@@ -12,4 +12,8 @@
 pub mod arena;
 pub mod bal;
 pub mod exec;
+pub mod executor;
 pub mod trie;
+
+pub use exec::error::{BlockError, InvalidBlock};
+pub use executor::{BlockInput, BlockOutcome, Executor, Mode, Options};

@@ -1,2 +1,11 @@
-//! x
-fn main() {}
+//! The `balustrade` command.
+
+mod cli;
+
+/// Blocks are executed by many threads that allocate little; jemalloc keeps what they do allocate apart.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -38,11 +38,28 @@ impl<P: Id> Offsets<P> {
         self.starts.push(end);
     }
 
+    /// Closes the next parents' ranges, each at its row end.
+    ///
+    /// # Panics
+    /// When an end lies before the one before it: the builder is at fault.
+    pub fn extend_ends(&mut self, row_ends: &[u32]) {
+        let first = self.starts.last().zip(row_ends.first());
+        assert!(first.is_none_or(|(last, first)| last <= first), "offsets must not decrease");
+        assert!(row_ends.is_sorted(), "offsets must not decrease");
+        self.starts.extend_from_slice(row_ends);
+    }
+
     /// Rows of `parent`.
     #[inline(always)]
     pub fn range(&self, parent: P) -> Range<usize> {
         let i = parent.index();
         self.starts[i] as usize..self.starts[i + 1] as usize
+    }
+
+    /// Where each parent's rows start, and after the last parent where they end: one more than there are parents.
+    #[inline]
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
     }
 
     /// Number of parents.

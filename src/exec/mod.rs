@@ -1,1 +1,27 @@
-//! exec
+//! Columns to produced accesses: transactions, frames, gas, system calls, verification.
+//!
+//! In: decoded block, pre-state columns. Out: receipts, produced changes, gas in both dimensions.
+//! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
+
+pub mod admission;
+pub mod base;
+pub mod block;
+pub mod call;
+mod dao;
+pub mod error;
+pub mod evm;
+pub mod fork;
+pub mod gas;
+pub mod halt;
+pub mod header;
+pub mod host;
+pub mod interpreter;
+pub mod precompile;
+pub mod reference;
+pub mod senders;
+pub mod state;
+pub mod system;
+pub mod tx;
+pub mod universe;
+pub mod verify;
+pub mod wire;

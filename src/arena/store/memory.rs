@@ -47,6 +47,37 @@ impl MemoryStore {
         self.accounts.remove(address);
     }
 
+    /// Changes the given fields of an account, making it where it is new; zero slots are dropped.
+    pub fn update_account(
+        &mut self,
+        address: &Address,
+        nonce: Option<u64>,
+        balance: Option<U256>,
+        code_hash: Option<B256>,
+        wipe_storage: bool,
+        slots: impl Iterator<Item = (U256, U256)>,
+    ) {
+        let account = self.accounts.entry(*address).or_insert_with(|| MemoryAccount {
+            nonce: 0,
+            balance: U256::ZERO,
+            code_hash: KECCAK_EMPTY,
+            storage: Map::default(),
+        });
+        account.nonce = nonce.unwrap_or(account.nonce);
+        account.balance = balance.unwrap_or(account.balance);
+        account.code_hash = code_hash.unwrap_or(account.code_hash);
+        if wipe_storage {
+            account.storage.clear();
+        }
+        for (key, value) in slots {
+            if value.is_zero() {
+                account.storage.remove(&key);
+            } else {
+                account.storage.insert(key, value);
+            }
+        }
+    }
+
     /// Adds a code and returns its hash.
     pub fn insert_code(&mut self, code: Bytes) -> B256 {
         if code.is_empty() {
@@ -111,9 +142,9 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         for (hash, out) in hashes.iter().zip(out) {
-            *out = self.codes.get(hash).cloned().ok_or(StoreError::MissingCode(*hash))?;
+            *out = self.codes.get(hash).cloned();
         }
         Ok(())
     }

@@ -78,8 +78,9 @@ pub trait StateStore: Send + Sync {
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError>;
-    /// Codes by hash. [`KECCAK_EMPTY`] is never asked for.
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+    /// Codes by hash; nothing where the store lacks one (a witness holds only the codes that were read, so a code
+    /// that is missing is an error only once something reads it). [`KECCAK_EMPTY`] is never asked for.
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
     /// RLP of trie nodes by hash, of the account trie and of storage tries alike.

@@ -5,7 +5,7 @@
 //! lying witness holds is either unreachable or missing.
 //! Not here: which nodes a block needs (`trie` produces and checks witnesses).
 
-use super::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use super::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::keccak::{Batch, Width, hash_addresses, hash_slots};
 use crate::arena::node::{At, LeafAccount, Walk, decode_account, decode_slot, walk_all};
 use ahash::RandomState;
@@ -128,13 +128,9 @@ impl StateStore for WitnessStore {
         Ok(())
     }
 
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         for (hash, out) in hashes.iter().zip(out) {
-            *out = match self.codes.get(hash) {
-                Some(code) => code.clone(),
-                None if *hash == KECCAK_EMPTY => Bytes::new(),
-                None => return Err(StoreError::MissingCode(*hash)),
-            };
+            *out = self.codes.get(hash).cloned();
         }
         Ok(())
     }

@@ -1,0 +1,299 @@
+//! The code arena: bytecode by hash, analysed once, kept across blocks.
+//!
+//! In: code bytes. Out: [`CodeId`]s and [`Code`]s at stable addresses. A code is padded so that a loop may read past
+//! its end, and its jump destinations are a bit set. Codes are interned by hash: an entry may exist before its bytes
+//! are known (an account names a hash; the bytes are wanted only if something reads them).
+//! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
+//! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
+
+use super::CodeId;
+use super::store::{KECCAK_EMPTY, StoreError};
+use ahash::RandomState;
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use core::any::Any;
+use hashbrown::HashMap;
+use std::sync::{OnceLock, RwLock};
+
+/// Zero bytes (STOP) behind every code: a PUSH32 in the last byte takes 32 of them, then comes the STOP that ends the
+/// run, and its own successor, which a loop may read as an immediate before it knows the opcode.
+pub const CODE_PADDING: usize = 34;
+
+/// Prefix of an EIP-7702 delegation designator; 20 bytes of address follow.
+pub const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
+
+/// The empty code: every arena's first entry.
+pub const EMPTY_CODE: CodeId = CodeId(0);
+
+/// One analysed code.
+#[derive(Debug)]
+pub struct Code {
+    hash: B256,
+    bytes: Bytes,
+    padded: Box<[u8]>,
+    jumpdests: Box<[u64]>,
+    delegation: Option<Address>,
+    decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
+    runs: core::sync::atomic::AtomicU32,
+}
+
+/// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
+pub const DECODED_SLOTS: usize = 3;
+
+impl Code {
+    /// Analyses `bytes`. The hash is the caller's word.
+    pub fn new(hash: B256, bytes: Bytes) -> Self {
+        let mut padded = vec![0; bytes.len() + CODE_PADDING].into_boxed_slice();
+        padded[..bytes.len()].copy_from_slice(&bytes);
+        let jumpdests = jumpdests(&bytes);
+        let delegation = delegation(&bytes);
+        Self { hash, bytes, padded, jumpdests, delegation, decoded: Default::default(), runs: Default::default() }
+    }
+
+    /// keccak256 of the code; zero for init code, whose hash nobody asks for.
+    #[inline]
+    pub fn hash(&self) -> B256 {
+        self.hash
+    }
+
+    /// The code as deployed.
+    #[inline]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The code followed by [`CODE_PADDING`] zero bytes.
+    #[inline]
+    pub fn padded(&self) -> &[u8] {
+        &self.padded
+    }
+
+    /// Length of the code in bytes, padding not counted.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no code.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether a jump may land on `pc`.
+    #[inline(always)]
+    pub fn is_jumpdest(&self, pc: usize) -> bool {
+        self.jumpdests.get(pc / 64).is_some_and(|word| word >> (pc % 64) & 1 == 1)
+    }
+
+    /// The jump destinations, one bit per byte of code.
+    #[inline]
+    pub fn jumpdest_bits(&self) -> &[u64] {
+        &self.jumpdests
+    }
+
+    /// Where an EIP-7702 designator points, if this code is one.
+    #[inline]
+    pub fn delegation(&self) -> Option<Address> {
+        self.delegation
+    }
+
+    /// A dispatch loop's own form of this code, made at first use. `slot` is the loop's, below [`DECODED_SLOTS`].
+    pub fn decoded<T: Any + Send + Sync>(&self, slot: usize, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.decoded.get(slot)?.get_or_init(|| Box::new(make(self))).downcast_ref()
+    }
+
+    /// The form that [`Self::decoded`] made, if it did.
+    #[inline]
+    pub fn decoded_if_made<T: Any + Send + Sync>(&self, slot: usize) -> Option<&T> {
+        self.decoded.get(slot)?.get()?.downcast_ref()
+    }
+
+    /// Counts one more run and returns how many there were before (saturating at `u32::MAX` is of no concern).
+    #[inline]
+    pub fn count_run(&self) -> u32 {
+        self.runs.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Where a 23-byte EIP-7702 designator points.
+pub fn delegation(code: &[u8]) -> Option<Address> {
+    let target = code.strip_prefix(&DELEGATION_PREFIX)?;
+    (target.len() == 20).then(|| Address::from_slice(target))
+}
+
+/// One bit per byte of code: a JUMPDEST that is not push data.
+fn jumpdests(code: &[u8]) -> Box<[u64]> {
+    let mut bits = vec![0u64; code.len().div_ceil(64)].into_boxed_slice();
+    let mut pc = 0;
+    while let Some(&opcode) = code.get(pc) {
+        match opcode {
+            0x5b => bits[pc / 64] |= 1 << (pc % 64),
+            0x60..=0x7f => pc += usize::from(opcode - 0x5f),
+            _ => {}
+        }
+        pc += 1;
+    }
+    bits
+}
+
+struct Entry {
+    hash: B256,
+    code: OnceLock<Box<Code>>,
+}
+
+const SHARDS: usize = 64;
+
+/// All codes of a chain that were seen, found by hash; ids are positions.
+///
+/// Look-ups by id are lock-free; a look-up by hash takes one of 64 read locks, a new hash one write lock.
+pub struct CodeArena {
+    entries: boxcar::Vec<Entry>,
+    shards: Box<[RwLock<HashMap<B256, CodeId, RandomState>>]>,
+    bytes_held: core::sync::atomic::AtomicUsize,
+}
+
+impl core::fmt::Debug for CodeArena {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("CodeArena").field("codes", &self.entries.count()).finish_non_exhaustive()
+    }
+}
+
+impl Default for CodeArena {
+    fn default() -> Self {
+        let arena = Self {
+            entries: boxcar::Vec::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            bytes_held: Default::default(),
+        };
+        let empty = arena.insert(KECCAK_EMPTY, Bytes::new());
+        debug_assert_eq!(empty, EMPTY_CODE);
+        arena
+    }
+}
+
+impl CodeArena {
+    fn shard(&self, hash: &B256) -> &RwLock<HashMap<B256, CodeId, RandomState>> {
+        &self.shards[usize::from(hash[0]) % SHARDS]
+    }
+
+    /// The id of the code with this hash, whether or not its bytes are known yet.
+    pub fn intern(&self, hash: B256) -> CodeId {
+        if hash == KECCAK_EMPTY && self.entries.count() > 0 {
+            return EMPTY_CODE;
+        }
+        let shard = self.shard(&hash);
+        if let Some(id) = shard.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&hash) {
+            return *id;
+        }
+        let mut shard = shard.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *shard.entry(hash).or_insert_with(|| {
+            let index = self.entries.push(Entry { hash, code: OnceLock::new() });
+            CodeId(index as u32)
+        })
+    }
+
+    /// Adds a code. Its hash is the caller's word.
+    pub fn insert(&self, hash: B256, bytes: Bytes) -> CodeId {
+        let id = self.intern(hash);
+        self.provide(id, bytes);
+        id
+    }
+
+    /// Adds a code and hashes it.
+    pub fn insert_hashing(&self, bytes: Bytes) -> CodeId {
+        if bytes.is_empty() {
+            return EMPTY_CODE;
+        }
+        self.insert(keccak256(&bytes), bytes)
+    }
+
+    /// Supplies the bytes of an interned hash; a second supply is ignored.
+    pub fn provide(&self, id: CodeId, bytes: Bytes) {
+        if let Some(entry) = self.entries.get(id.0 as usize) {
+            entry.code.get_or_init(|| {
+                // Padded copy, jump bits, and a loop's decoded form of about 16 bytes per byte of code.
+                self.bytes_held.fetch_add(bytes.len() * 20 + 256, core::sync::atomic::Ordering::Relaxed);
+                Box::new(Code::new(entry.hash, bytes))
+            });
+        }
+    }
+
+    /// Like [`Self::provide`], for bytes that a store gave: their hash is checked first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where they hash to something else.
+    pub fn provide_checked(&self, id: CodeId, bytes: Bytes) -> Result<(), StoreError> {
+        if self.get(id).is_some() {
+            return Ok(());
+        }
+        let (expected, actual) = (self.hash(id), keccak256(&bytes));
+        if expected != actual {
+            return Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
+        }
+        self.provide(id, bytes);
+        Ok(())
+    }
+
+    /// The code, if its bytes are known.
+    #[inline]
+    pub fn get(&self, id: CodeId) -> Option<&Code> {
+        self.entries.get(id.0 as usize)?.code.get().map(|code| &**code)
+    }
+
+    /// The hash behind an id of this arena.
+    #[inline]
+    pub fn hash(&self, id: CodeId) -> B256 {
+        self.entries.get(id.0 as usize).map_or(KECCAK_EMPTY, |entry| entry.hash)
+    }
+
+    /// Number of hashes interned.
+    pub fn len(&self) -> usize {
+        self.entries.count()
+    }
+
+    /// Whether nothing is interned; never, as the empty code always is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.count() == 0
+    }
+
+    /// Forgets all codes when they hold more than `bytes_max` bytes (estimated). Ids from before are void after.
+    pub fn evict(&mut self, bytes_max: usize) {
+        if *self.bytes_held.get_mut() > bytes_max {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{bytes, hex};
+
+    #[test]
+    fn push_data_is_no_jump_destination() {
+        let code = Code::new(B256::ZERO, bytes!("5b605b615b5b5b00"));
+        let marks: Vec<_> = (0..code.len() + 4).filter(|pc| code.is_jumpdest(*pc)).collect();
+        assert_eq!(marks, [0, 6]);
+        assert_eq!(code.padded().len(), 8 + CODE_PADDING);
+    }
+
+    #[test]
+    fn a_designator_is_exactly_23_bytes() {
+        let mut designator = hex!("ef0100").to_vec();
+        designator.extend([7; 20]);
+        assert_eq!(delegation(&designator), Some(Address::repeat_byte(7)));
+        designator.push(0);
+        assert_eq!(delegation(&designator), None);
+    }
+
+    #[test]
+    fn a_hash_is_one_id_with_or_without_its_bytes() {
+        let arena = CodeArena::default();
+        let bytes = bytes!("6001");
+        let id = arena.intern(keccak256(&bytes));
+        assert!(arena.get(id).is_none());
+        assert_eq!(arena.insert_hashing(bytes.clone()), id);
+        assert_eq!(arena.get(id).map(Code::bytes), Some(&bytes));
+        assert_eq!(arena.intern(KECCAK_EMPTY), EMPTY_CODE);
+    }
+}

@@ -1,0 +1,323 @@
+//! A bounded cursor over untrusted RLP.
+//!
+//! In: bytes and the end of the list around the next item. Out: items, or the rule broken and the byte where.
+//! Relies on: nothing; every read is bounds-checked, every length is held against the list around it.
+//! Not here: what the items mean, and their order (`decode`).
+
+use super::BalRule;
+use crate::arena::BlockAccessIndex;
+use alloy_primitives::{Address, U256};
+use core::ops::Range;
+
+/// The rule broken and the first byte of the item that breaks it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) rule: BalRule,
+    pub(super) at: usize,
+}
+
+/// Position in the input.
+pub(super) struct Cursor<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) pos: usize,
+}
+
+impl Cursor<'_> {
+    /// Enters a list that lies before `limit`; returns its end.
+    #[inline(always)]
+    pub(super) fn list(&mut self, limit: usize) -> Result<usize, Fault> {
+        if let Some([head, next]) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk).copied() {
+            // Entries of one slot fall on either side of 56 bytes: no branch between the two forms.
+            let form = LIST_FORMS[usize::from(head)];
+            let start = self.pos + usize::from(form.head_len);
+            let end = start + usize::from(form.len | (next & form.len_mask));
+            if (u16::from(next) >= form.next_min) & (end <= limit) {
+                self.pos = start;
+                return Ok(end);
+            }
+        }
+        self.list_any(limit)
+    }
+
+    /// Lists of any length, and everything that is no list.
+    #[inline(never)]
+    fn list_any(&mut self, limit: usize) -> Result<usize, Fault> {
+        let at = self.pos;
+        if at >= limit {
+            return Err(Fault { rule: BalRule::Truncated, at });
+        }
+        match self.bytes[at] {
+            0..0xc0 => Err(Fault { rule: BalRule::ExpectedList, at }),
+            head @ 0xc0..0xf8 => {
+                let (start, len) = (at + 1, usize::from(head - 0xc0));
+                if limit - start < len {
+                    return Err(Fault { rule: BalRule::Truncated, at });
+                }
+                self.pos = start;
+                Ok(start + len)
+            }
+            head => {
+                let len = self.long_length(at, usize::from(head - 0xf7), limit)?;
+                Ok(self.pos + len)
+            }
+        }
+    }
+
+    /// Reads a length of `width` bytes after the head at `at` and checks that as many bytes follow.
+    fn long_length(&mut self, at: usize, width: usize, limit: usize) -> Result<usize, Fault> {
+        let start = at + 1;
+        if limit - start < width {
+            return Err(Fault { rule: BalRule::Truncated, at });
+        }
+        // Up to 8 bytes: fits without overflow.
+        let len = self.bytes[start..start + width].iter().fold(0u64, |len, byte| len << 8 | u64::from(*byte));
+        if self.bytes[start] == 0 || len < 56 {
+            return Err(Fault { rule: BalRule::NonCanonicalLength, at });
+        }
+        if len > (limit - start - width) as u64 {
+            return Err(Fault { rule: BalRule::Truncated, at });
+        }
+        self.pos = start + width;
+        Ok(len as usize)
+    }
+
+    /// Reads a string that lies before `limit`; returns where its bytes are.
+    #[inline]
+    pub(super) fn string(&mut self, limit: usize) -> Result<Range<usize>, Fault> {
+        let at = self.pos;
+        if at >= limit {
+            return Err(Fault { rule: BalRule::Truncated, at });
+        }
+        let range = match self.bytes[at] {
+            0..0x80 => at..at + 1,
+            head @ 0x80..0xb8 => {
+                let start = at + 1;
+                let len = usize::from(head - 0x80);
+                if limit - start < len {
+                    return Err(Fault { rule: BalRule::Truncated, at });
+                }
+                if len == 1 && self.bytes[start] < 0x80 {
+                    return Err(Fault { rule: BalRule::NonCanonicalByte, at });
+                }
+                start..start + len
+            }
+            head @ 0xb8..0xc0 => {
+                let len = self.long_length(at, usize::from(head - 0xb7), limit)?;
+                self.pos..self.pos + len
+            }
+            0xc0.. => return Err(Fault { rule: BalRule::ExpectedString, at }),
+        };
+        self.pos = range.end;
+        Ok(range)
+    }
+
+    /// Reads an address.
+    #[inline]
+    pub(super) fn address(&mut self, limit: usize) -> Result<Address, Fault> {
+        let at = self.pos;
+        let range = self.string(limit)?;
+        let bytes = &self.bytes[range];
+        Address::try_from(bytes).map_err(|_| Fault { rule: BalRule::AddressLength, at })
+    }
+
+    /// Looks at an integer of at most 256 bits, without moving; returns it with its end.
+    ///
+    /// None where it is broken, or near either end of the input: then [`Self::word`] reads it again, or says why not.
+    #[inline(always)]
+    pub(super) fn peek_word(&self, limit: usize) -> Option<(U256, usize)> {
+        let [head, next] = *self.bytes.get(self.pos..)?.first_chunk()?;
+        let form = INTEGER_FORMS[usize::from(head)];
+        let end = self.pos + usize::from(form.room);
+        if (u16::from(next) < form.next_min) | (end > limit) {
+            return None;
+        }
+        Some((load_word(self.bytes, end, usize::from(form.len))?, end))
+    }
+
+    /// Reads an integer of at most 256 bits.
+    #[inline(never)]
+    pub(super) fn word(&mut self, limit: usize) -> Result<U256, Fault> {
+        let at = self.pos;
+        let range = self.string(limit)?;
+        let bytes = &self.bytes[range];
+        if bytes.len() > 32 {
+            return Err(Fault { rule: BalRule::IntegerTooWide { bits: 256 }, at });
+        }
+        if bytes.first() == Some(&0) {
+            return Err(Fault { rule: BalRule::LeadingZero, at });
+        }
+        Ok(U256::from_be_slice(bytes))
+    }
+
+    /// Reads an integer of at most 64 bits.
+    pub(super) fn uint64(&mut self, limit: usize) -> Result<u64, Fault> {
+        let at = self.pos;
+        let word = self.word(limit)?;
+        u64::try_from(word).map_err(|_| Fault { rule: BalRule::IntegerTooWide { bits: 64 }, at })
+    }
+
+    /// Reads a block access index.
+    pub(super) fn index(&mut self, limit: usize) -> Result<BlockAccessIndex, Fault> {
+        let at = self.pos;
+        let word = self.word(limit)?;
+        u32::try_from(word).map(BlockAccessIndex).map_err(|_| Fault { rule: BalRule::IntegerTooWide { bits: 32 }, at })
+    }
+
+    /// Looks at the change `[index, integer]` that lies before `limit`, without moving.
+    ///
+    /// None where anything is unusual (broken, or within eight bytes of the input's end): then the item is read again
+    /// in small steps, which name what is wrong. All of header, index and value header lie in eight bytes, and
+    /// lengths of either integer are as good as random, so nothing here branches on them.
+    #[inline(always)]
+    pub(super) fn change(&self, limit: usize) -> Option<Change> {
+        let head = u64::from_le_bytes(*self.bytes.get(self.pos..)?.first_chunk()?);
+        let payload = usize::from((head as u8).wrapping_sub(0xc0));
+        let end = self.pos + 1 + payload;
+
+        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
+        let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
+        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
+
+        let rest = head >> (16 + 8 * index_form.len);
+        let form = INTEGER_FORMS[usize::from(rest as u8)];
+        let is_value =
+            (payload == 1 + usize::from(index_form.len + form.room)) & ((rest >> 8) as u8 as u16 >= form.next_min);
+        ((index >= index_form.min) & is_value & (end <= limit)).then_some(Change {
+            index: BlockAccessIndex(index),
+            len: usize::from(form.len),
+            end,
+        })
+    }
+}
+
+/// A well-formed change: its value is the `len` bytes that end before `end`.
+pub(super) struct Change {
+    pub(super) index: BlockAccessIndex,
+    pub(super) len: usize,
+    pub(super) end: usize,
+}
+
+/// What the first byte of an item says; for a byte that begins no such item, `next_min` is out of reach.
+#[derive(Clone, Copy)]
+pub(super) struct ListForm {
+    /// Bytes before the content.
+    pub(super) head_len: u8,
+    /// Length of the content, unless it stands in the next byte.
+    pub(super) len: u8,
+    /// 0xff where the next byte is the length.
+    pub(super) len_mask: u8,
+    /// Least next byte of a canonical list.
+    pub(super) next_min: u16,
+}
+
+/// Lists of up to 255 bytes by their first byte.
+pub(super) static LIST_FORMS: [ListForm; 256] = {
+    let mut forms = [ListForm { head_len: 1, len: 0, len_mask: 0, next_min: 256 }; 256];
+    let mut head = 0xc0;
+    while head < 0xf8 {
+        forms[head] = ListForm { head_len: 1, len: (head - 0xc0) as u8, len_mask: 0, next_min: 0 };
+        head += 1;
+    }
+    forms[0xf8] = ListForm { head_len: 2, len: 0, len_mask: 0xff, next_min: 56 };
+    forms
+};
+
+/// As [`ListForm`].
+#[derive(Clone, Copy)]
+pub(super) struct IntegerForm {
+    /// Bytes of the whole item.
+    pub(super) room: u8,
+    /// Bytes of the integer, which end the item.
+    pub(super) len: u8,
+    /// Least next byte of a minimal integer.
+    pub(super) next_min: u16,
+}
+
+/// Integers of up to 256 bits by their first byte.
+pub(super) static INTEGER_FORMS: [IntegerForm; 256] = {
+    let mut forms = [IntegerForm { room: 1, len: 0, next_min: 256 }; 256];
+    let mut head = 1;
+    while head <= 0xa0 {
+        forms[head] = match head {
+            0..0x80 => IntegerForm { room: 1, len: 1, next_min: 0 },
+            0x80 => IntegerForm { room: 1, len: 0, next_min: 0 },
+            0x81 => IntegerForm { room: 2, len: 1, next_min: 0x80 },
+            _ => IntegerForm { room: (head - 0x7f) as u8, len: (head - 0x80) as u8, next_min: 1 },
+        };
+        head += 1;
+    }
+    forms
+};
+
+/// As [`ListForm`], for indices.
+#[derive(Clone, Copy)]
+pub(super) struct IndexForm {
+    /// Least value of a minimal integer of this form.
+    pub(super) min: u32,
+    /// Bytes after the first.
+    pub(super) len: u8,
+    /// The value, where the first byte is all of it.
+    pub(super) single: u8,
+}
+
+/// Indices by their first byte; one that begins no index reads as zero, below its least value.
+pub(super) static INDEX_FORMS: [IndexForm; 256] = {
+    let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
+    let mut head = 1;
+    while head < 0x80 {
+        forms[head].single = head as u8;
+        head += 1;
+    }
+    forms[0x80].min = 0;
+    forms[0x81] = IndexForm { min: 0x80, len: 1, single: 0 };
+    forms[0x82] = IndexForm { min: 1 << 8, len: 2, single: 0 };
+    forms[0x83] = IndexForm { min: 1 << 16, len: 3, single: 0 };
+    forms[0x84] = IndexForm { min: 1 << 24, len: 4, single: 0 };
+    forms
+};
+
+/// Per length in bytes, the limbs' bits that belong to the value.
+const MASKS: [[u64; 4]; 64] = {
+    let mut masks = [[0u64; 4]; 64];
+    let mut len = 0usize;
+    while len <= 32 {
+        let mut limb = 0;
+        while limb < 4 {
+            let bytes = len.saturating_sub(8 * limb);
+            masks[len][limb] = if bytes >= 8 { u64::MAX } else { (1u64 << (8 * bytes)) - 1 };
+            limb += 1;
+        }
+        len += 1;
+    }
+    masks
+};
+
+/// The big-endian integer of `len` (at most 32) bytes that ends before `end`; none near the input's start.
+///
+/// One 32-byte window that ends with the item, whatever its length; what precedes the item is masked away.
+#[inline(always)]
+pub(super) fn load_word(bytes: &[u8], end: usize, len: usize) -> Option<U256> {
+    let window: &[u8; 32] = bytes.get(..end)?.last_chunk()?;
+    let (limbs, _) = window.as_chunks::<8>();
+    let mask = &MASKS[len & 63];
+    let limb = |i: usize| u64::from_be_bytes(limbs[3 - i]) & mask[i];
+    Some(U256::from_limbs([limb(0), limb(1), limb(2), limb(3)]))
+}
+
+/// The big-endian integer of `len` bytes that ends before `end`; none near the input's start, or above 8 bytes.
+#[inline(always)]
+pub(super) fn load_uint64(bytes: &[u8], end: usize, len: usize) -> Option<u64> {
+    let window: &[u8; 8] = bytes.get(..end)?.last_chunk()?;
+    (len <= 8).then(|| u64::from_be_bytes(*window) & MASKS[len & 63][0])
+}
+
+/// Whether `a < b`, without a branch: which limb decides is as good as random.
+#[inline(always)]
+pub(super) fn is_less(a: &U256, b: &U256) -> bool {
+    let halves = |word: &U256| {
+        let [l0, l1, l2, l3] = *word.as_limbs();
+        (u128::from(l3) << 64 | u128::from(l2), u128::from(l1) << 64 | u128::from(l0))
+    };
+    let ((a_high, a_low), (b_high, b_low)) = (halves(a), halves(b));
+    (a_high < b_high) | ((a_high == b_high) & (a_low < b_low))
+}

@@ -1,0 +1,115 @@
+//! Reduce against walking the nested list; the same result for any number of threads.
+
+use super::model::{columns, list};
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
+use crate::arena::{AccountId, Column};
+use crate::bal::{PostAccount, Reduced, code_hashes, reduce, reduce_into, sample};
+use alloy_eip7928::AccountChanges;
+use alloy_primitives::{Address, B256, U256, keccak256};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// What the state trie needs to know of an account.
+#[derive(Debug, PartialEq)]
+struct Naive {
+    balance: Option<U256>,
+    nonce: Option<u64>,
+    code_hash: Option<B256>,
+    slots: BTreeMap<U256, U256>,
+}
+
+fn naive(list: &[AccountChanges]) -> BTreeMap<Address, Naive> {
+    let reduced = list.iter().filter(|account| account.has_changes()).map(|account| {
+        let slots = account.storage_changes.iter().map(|slot| (slot.slot, slot.changes.last().unwrap().new_value));
+        let naive = Naive {
+            balance: account.balance_post_state(),
+            nonce: account.nonce_post_state(),
+            code_hash: account.code_post_state().map(keccak256),
+            slots: slots.collect(),
+        };
+        (account.address, naive)
+    });
+    reduced.collect()
+}
+
+fn by_address(bal: &crate::bal::BalColumns, reduced: &Reduced) -> BTreeMap<Address, Naive> {
+    let entries = reduced.accounts.iter().enumerate().map(|(position, account)| {
+        assert!(bal.is_changed(*account));
+        let slots = reduced.slot_range(position).map(|at| {
+            assert_eq!(bal.slot_accounts()[reduced.slots[at]], *account);
+            (bal.slot_keys()[reduced.slots[at]], reduced.slot_values[at])
+        });
+        let naive = Naive {
+            balance: reduced.balances[position],
+            nonce: reduced.nonces[position],
+            code_hash: reduced.code_hash(position),
+            slots: slots.collect(),
+        };
+        (bal.addresses()[*account], naive)
+    });
+    entries.collect()
+}
+
+proptest! {
+    #[test]
+    fn columns_reduce_as_lists_do(list in list()) {
+        let bal = columns(&list);
+        let reduced = reduce(&bal);
+        prop_assert!(reduced.accounts.is_sorted() && reduced.slots.is_sorted());
+        prop_assert_eq!(by_address(&bal, &reduced), naive(&list));
+    }
+}
+
+proptest! {
+    #[test]
+    fn memory_is_used_again(first in list(), second in list()) {
+        let (first, second) = (columns(&first), columns(&second));
+        let mut reduced = reduce(&first);
+        reduce_into(&mut reduced, &second, code_hashes(&second));
+        prop_assert_eq!(reduced, reduce(&second));
+    }
+}
+
+#[test]
+fn threads_do_not_matter() {
+    let sample = sample::list(3, 2_000_000);
+    let list = alloy_rlp::decode_exact::<Vec<AccountChanges>>(&sample.bytes).unwrap();
+    let with_threads = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| reduce(&sample.columns))
+    };
+    let one = with_threads(1);
+    assert_eq!(by_address(&sample.columns, &one), naive(&list));
+    for threads in [2, 3, 8] {
+        assert_eq!(with_threads(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn post_accounts_fill_in_parents_and_remove_the_empty() {
+    use alloy_eip7928::{BalanceChange, BlockAccessIndex, CodeChange};
+    let index = BlockAccessIndex::new(1);
+    let account = |byte| AccountChanges::new(Address::with_last_byte(byte));
+    let bal = columns(&[
+        account(1).with_balance_change(BalanceChange::new(index, U256::ZERO)),
+        account(2).with_balance_change(BalanceChange::new(index, U256::from(5))),
+        account(3).with_code_change(CodeChange::new(index, Default::default())),
+    ]);
+    let parent = |nonce, code_hash| ParentAccount {
+        exists: true,
+        nonce,
+        balance: U256::from(9),
+        code_hash,
+        ..ParentAccount::default()
+    };
+    let code_hash = B256::repeat_byte(7);
+    let parents: Column<AccountId, ParentAccount> =
+        vec![parent(0, KECCAK_EMPTY), parent(3, code_hash), parent(0, code_hash)].into();
+    let post = reduce(&bal).post_accounts(&parents);
+    let expected =
+        |exists, nonce, balance, code_hash| PostAccount { exists, nonce, balance: U256::from(balance), code_hash };
+    assert_eq!(
+        post,
+        vec![expected(false, 0, 0, KECCAK_EMPTY), expected(true, 3, 5, code_hash), expected(true, 0, 9, KECCAK_EMPTY)]
+    );
+}

@@ -1,0 +1,235 @@
+//! Whole test suites: every valid block's list decodes, hashes to its header's value and encodes to its bytes.
+//!
+//! Runs where the shared folder with the suites' archives is at hand; says so where it is not.
+
+use crate::arena::BlockAccessIndex;
+use crate::bal::{BalColumns, CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, bal_hash, decode, encode, reduce};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+struct Test {
+    #[serde(default)]
+    blocks: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Block {
+    expect_exception: Option<String>,
+    block_header: Option<Header>,
+    block_access_list: Option<Vec<Account>>,
+    block_access_list_rlp: Option<Bytes>,
+    #[serde(default)]
+    transactions: Vec<serde::de::IgnoredAny>,
+    #[serde(rename = "rlp_decoded")]
+    rlp_decoded: Option<Decoded>,
+}
+
+#[derive(Deserialize)]
+struct Decoded {
+    #[serde(default)]
+    transactions: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    gas_limit: U64,
+    block_access_list_hash: B256,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Account {
+    address: Address,
+    storage_changes: Vec<SlotChanges>,
+    storage_reads: Vec<U256>,
+    balance_changes: Vec<Change>,
+    nonce_changes: Vec<Change>,
+    code_changes: Vec<CodeChange>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlotChanges {
+    slot: U256,
+    slot_changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Change {
+    block_access_index: U64,
+    #[serde(alias = "postBalance", alias = "postNonce")]
+    post_value: U256,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CodeChange {
+    block_access_index: U64,
+    new_code: Bytes,
+}
+
+/// The archive of a suite, or a line that says why it is not read.
+fn archive(name: &str) -> Option<PathBuf> {
+    let shared = std::env::var_os("BALUSTRADE_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = shared.join("fixtures").join(name);
+    if !path.is_file() {
+        eprintln!("skipped: {} is absent; set BALUSTRADE_SHARED to the folder that holds fixtures/", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Calls `visit` with every block of the suite.
+fn each_block(path: PathBuf, mut visit: impl FnMut(&str, &Block)) {
+    let mut decoder = zstd::Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
+    decoder.window_log_max(27).unwrap();
+    let mut archive = tar::Archive::new(decoder);
+    let mut text = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let is_test = entry.path().is_ok_and(|path| {
+            path.extension().is_some_and(|ext| ext == "json") && !path.components().any(|c| c.as_os_str() == ".meta")
+        });
+        if !is_test {
+            continue;
+        }
+        text.clear();
+        entry.read_to_end(&mut text).unwrap();
+        let tests: HashMap<String, Test> = serde_json::from_slice(&text).unwrap();
+        for (name, test) in &tests {
+            test.blocks.iter().for_each(|block| visit(name, block));
+        }
+    }
+}
+
+/// The fixture's own reading of a list: alloy's encoding of it.
+fn rlp(list: &[Account]) -> Bytes {
+    use alloy_eip7928::{AccountChanges, BalanceChange, BlockAccessIndex, NonceChange, StorageChange};
+    let index = |index: &U64| BlockAccessIndex::new(index.to());
+    let accounts: Vec<AccountChanges> = list
+        .iter()
+        .map(|account| AccountChanges {
+            address: account.address,
+            storage_changes: account
+                .storage_changes
+                .iter()
+                .map(|slot| {
+                    let change = |c: &Change| StorageChange::new(index(&c.block_access_index), c.post_value);
+                    alloy_eip7928::SlotChanges::new(slot.slot, slot.slot_changes.iter().map(change).collect())
+                })
+                .collect(),
+            storage_reads: account.storage_reads.clone(),
+            balance_changes: account
+                .balance_changes
+                .iter()
+                .map(|c| BalanceChange::new(index(&c.block_access_index), c.post_value))
+                .collect(),
+            nonce_changes: account
+                .nonce_changes
+                .iter()
+                .map(|c| NonceChange::new(index(&c.block_access_index), c.post_value.to()))
+                .collect(),
+            code_changes: account
+                .code_changes
+                .iter()
+                .map(|c| alloy_eip7928::CodeChange::new(index(&c.block_access_index), c.new_code.clone()))
+                .collect(),
+        })
+        .collect();
+    super::model::rlp(&accounts)
+}
+
+/// Reduced values are those before an index beyond the block.
+fn check_reduced(columns: &BalColumns) {
+    let reduced = reduce(columns);
+    let after = BlockAccessIndex(u32::MAX);
+    for (position, account) in reduced.accounts.iter().enumerate() {
+        assert_eq!(reduced.balances[position], columns.balance_before(*account, after));
+        assert_eq!(reduced.nonces[position], columns.nonce_before(*account, after));
+        for at in reduced.slot_range(position) {
+            assert_eq!(Some(reduced.slot_values[at]), columns.slot_before(reduced.slots[at], after));
+        }
+    }
+}
+
+/// Checks all lists of a suite; returns how many were valid and how many of an invalid block were refused.
+fn check_suite(path: PathBuf) -> (usize, usize) {
+    let (mut valid, mut refused) = (0, 0);
+    each_block(path, |name, block| match (&block.block_header, &block.block_access_list) {
+        (Some(header), Some(list)) => {
+            let bytes = block.block_access_list_rlp.clone().unwrap_or_else(|| rlp(list));
+            assert_eq!(rlp(list), bytes, "{name}");
+            let limits = Limits::amsterdam(block.transactions.len(), header.gas_limit.to());
+            let columns = decode(&bytes, &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(bal_hash(&bytes), header.block_access_list_hash, "{name}");
+            assert_eq!(encode(&columns), bytes, "{name}");
+            check_reduced(&columns);
+            valid += 1;
+        }
+        _ => refused += usize::from(check_invalid(name, block)),
+    });
+    (valid, refused)
+}
+
+/// A list of an invalid block: where EEST calls the list malformed, it is refused; where it may be refused, its class
+/// is among those that EEST names.
+fn check_invalid(name: &str, block: &Block) -> bool {
+    let (Some(exception), Some(bytes)) = (&block.expect_exception, &block.block_access_list_rlp) else {
+        return false;
+    };
+    let limits = Limits {
+        tx_count: block.rlp_decoded.as_ref().map_or(0, |decoded| decoded.transactions.len()),
+        item_count_max: None,
+        code_len_max: CODE_LEN_MAX_AMSTERDAM,
+        ef_reserved: true,
+    };
+    // Blocks that cannot be decoded themselves have no transactions here.
+    if block.rlp_decoded.is_none() {
+        return false;
+    }
+    let verdict = decode(bytes, &limits);
+    let is_malformed = ["INCORRECT_BLOCK_FORMAT", "RLP_STRUCTURES"].iter().any(|class| exception.contains(class))
+        && exception.contains("INVALID_BLOCK_ACCESS_LIST");
+    match verdict {
+        Ok(columns) => {
+            assert!(!is_malformed, "{name}: {exception}, but the list decodes");
+            assert_eq!(encode(&columns), *bytes, "{name}");
+            false
+        }
+        Err(error) => {
+            assert!(exception.contains(error.eest_class()), "{name}: {exception}, but {error}");
+            true
+        }
+    }
+}
+
+#[test]
+fn amsterdam() {
+    if let Some(path) = archive("amsterdam.tar.zst") {
+        let (valid, refused) = check_suite(path);
+        eprintln!("{valid} valid lists, {refused} malformed ones");
+        assert!(valid > 14_000 && refused > 80);
+    }
+}
+
+#[test]
+fn amsterdam_draft_of_april() {
+    if let Some(path) = archive("eest-amsterdam-devnet5.tar.zst") {
+        let (valid, _) = check_suite(path);
+        eprintln!("{valid} valid lists");
+        assert!(valid > 7_900);
+    }
+}
+
+#[test]
+fn item_cost_is_the_specs() {
+    assert_eq!(ITEM_COST, 2_000);
+}

@@ -1,0 +1,197 @@
+//! `bench senders`: batched recovery beside libsecp256k1 and k256, one at a time, in one run.
+//!
+//! In: nothing; the signatures are made up here, all valid. Out: a table, or one JSON object per batch size and last
+//! `{"summary": {...}}`. Figures count only where all three agree on every sender; a difference is an error.
+//!
+//! Every figure is the median over rounds in which the implementations take turns (and turn their order round), so that
+//! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
+//! Not here: whole blocks.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use alloy_primitives::{Address, U256, keccak256};
+use balustrade::exec::senders::{Signature, recover_batch, recover_scalar};
+use k256::ecdsa::{RecoveryId, Signature as PeerSignature, VerifyingKey};
+use serde_json::json;
+
+/// Batch sizes: odd lots, one group of lanes, pairs of groups, a block.
+const BATCHES: [usize; 14] = [1, 2, 3, 4, 7, 8, 9, 16, 24, 32, 64, 128, 256, 1024];
+/// The batch of the headline figure and of the threads.
+const HEADLINE_BATCH: usize = 64;
+const ROUNDS: usize = 31;
+/// k256 is three times as slow: fewer rounds are enough to say so.
+const K256_ROUNDS: usize = 3;
+/// Signatures that one measurement covers at least, so that the clock's grain does not matter.
+const SIGNATURES_MIN: usize = 128;
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// Two implementations disagree.
+    #[error("{peer} finds another sender than the batch for signature {row} of {batch}")]
+    Mismatch {
+        /// The other implementation.
+        peer: &'static str,
+        /// Position in the batch.
+        row: usize,
+        /// Size of the batch.
+        batch: usize,
+    },
+}
+
+/// Nanoseconds per signature for one batch size.
+struct Row {
+    batch: usize,
+    ours_ns: f64,
+    libsecp256k1_ns: f64,
+    k256_ns: f64,
+    /// Median over rounds of the ratio within the round.
+    vs_libsecp256k1: f64,
+}
+
+/// Measures and prints; `threads` recover at once in the last measurement.
+pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
+    let signatures = made_up_signatures(BATCHES.into_iter().max().unwrap_or(HEADLINE_BATCH));
+    let mut rows = Vec::new();
+    for batch in BATCHES {
+        let row = measure(&signatures[..batch])?;
+        if json {
+            println!(
+                "{}",
+                json!({"batch": batch, "ours_ns": row.ours_ns, "libsecp256k1_ns": row.libsecp256k1_ns,
+                    "k256_ns": row.k256_ns, "vs_libsecp256k1": row.vs_libsecp256k1,
+                    "vs_k256": row.k256_ns / row.ours_ns})
+            );
+        }
+        rows.push(row);
+    }
+    let scaling = measure_threads(&signatures[..HEADLINE_BATCH], threads.max(1));
+    let headline = rows.iter().find(|row| row.batch == HEADLINE_BATCH).map_or(f64::NAN, |row| row.vs_libsecp256k1);
+    let least = rows.iter().map(|row| row.vs_libsecp256k1).fold(f64::INFINITY, f64::min);
+    if json {
+        println!(
+            "{}",
+            json!({"summary": {"vs_libsecp256k1_batch64": headline, "vs_libsecp256k1_min": least,
+                "threads": threads.max(1), "threads_scaling": scaling}})
+        );
+        return Ok(());
+    }
+    let mut table = comfy_table::Table::new();
+    table.set_header(["batch", "ours, ns", "libsecp256k1, ns", "k256, ns", "vs libsecp256k1", "vs k256"]);
+    for row in &rows {
+        table.add_row([
+            row.batch.to_string(),
+            format!("{:.0}", row.ours_ns),
+            format!("{:.0}", row.libsecp256k1_ns),
+            format!("{:.0}", row.k256_ns),
+            format!("{:.2}", row.vs_libsecp256k1),
+            format!("{:.2}", row.k256_ns / row.ours_ns),
+        ]);
+    }
+    println!("{table}");
+    println!("{} threads recover {scaling:.2} times as many as one in the same time.", threads.max(1));
+    Ok(())
+}
+
+/// Valid signatures: any r that is an x coordinate is one.
+fn made_up_signatures(count: usize) -> Vec<Signature> {
+    let mut seed = U256::ZERO;
+    let mut next = || {
+        seed = keccak256(seed.to_be_bytes::<32>()).into();
+        seed
+    };
+    let draw = || Signature { hash: next().into(), r: next(), s: next() >> 1, y_parity: next().bit(0), low_s: true };
+    std::iter::repeat_with(draw).filter(|signature| recover_scalar(signature).is_some()).take(count).collect()
+}
+
+/// One signature with k256, which knows no Ethereum rule: the made-up signatures break none.
+fn recover_k256(signature: &Signature) -> Option<Address> {
+    let parts = PeerSignature::from_scalars(signature.r.to_be_bytes::<32>(), signature.s.to_be_bytes::<32>()).ok()?;
+    let id = RecoveryId::new(signature.y_parity, false);
+    let key = VerifyingKey::recover_from_prehash(signature.hash.as_slice(), &parts, id).ok()?;
+    Some(Address::from_raw_public_key(key.to_sec1_point(false).as_bytes().get(1..)?))
+}
+
+/// Checks that all agree, then times them in turns.
+fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
+    let batch = signatures.len();
+    let mut out = vec![None; batch];
+    recover_batch(signatures, &mut out);
+    for (row, (signature, found)) in signatures.iter().zip(&out).enumerate() {
+        for (peer, sender) in [("libsecp256k1", recover_scalar(signature)), ("k256", recover_k256(signature))] {
+            if sender != *found {
+                return Err(BenchError::Mismatch { peer, row, batch });
+            }
+        }
+    }
+    let passes = SIGNATURES_MIN.div_ceil(batch);
+    let mut ours = |passes: usize| {
+        let start = Instant::now();
+        (0..passes).for_each(|_| recover_batch(black_box(signatures), &mut out));
+        start.elapsed().as_nanos() as f64 / (passes * batch) as f64
+    };
+    let one_by_one = |recover: fn(&Signature) -> Option<Address>| {
+        let start = Instant::now();
+        for signature in (0..passes).flat_map(|_| signatures) {
+            black_box(recover(black_box(signature)));
+        }
+        start.elapsed().as_nanos() as f64 / (passes * batch) as f64
+    };
+    // As many passes of ours as take about as long as the peer's: a busy machine interrupts both as often.
+    let own_passes = passes * (one_by_one(recover_scalar) / ours(passes)).round().clamp(1.0, 32.0) as usize;
+    let (mut ours_ns, mut libsecp256k1_ns, mut k256_ns, mut ratios) = (vec![], vec![], vec![], vec![]);
+    for round in 0..ROUNDS {
+        let (own, peer) = if round % 2 == 0 {
+            let own = ours(own_passes);
+            (own, one_by_one(recover_scalar))
+        } else {
+            let peer = one_by_one(recover_scalar);
+            (ours(own_passes), peer)
+        };
+        ratios.push(peer / own);
+        ours_ns.push(own);
+        libsecp256k1_ns.push(peer);
+        if round < K256_ROUNDS {
+            k256_ns.push(one_by_one(recover_k256));
+        }
+    }
+    Ok(Row {
+        batch,
+        ours_ns: median(ours_ns),
+        libsecp256k1_ns: median(libsecp256k1_ns),
+        k256_ns: median(k256_ns),
+        vs_libsecp256k1: median(ratios),
+    })
+}
+
+/// How many times as many signatures `threads` recover at once as one alone, in rounds that take turns.
+fn measure_threads(signatures: &[Signature], threads: usize) -> f64 {
+    /// Batches of one thread in one round: tens of milliseconds, far above what starting a thread costs.
+    const BATCHES_PER_ROUND: usize = 200;
+    let time = |threads: usize| {
+        let barrier = Barrier::new(threads + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut out = vec![None; signatures.len()];
+                    barrier.wait();
+                    (0..BATCHES_PER_ROUND).for_each(|_| recover_batch(black_box(signatures), &mut out));
+                    barrier.wait();
+                });
+            }
+            barrier.wait();
+            let start = Instant::now();
+            barrier.wait();
+            start.elapsed().as_secs_f64()
+        })
+    };
+    let ratios = (0..11).map(|_| threads as f64 * time(1) / time(threads)).collect();
+    median(ratios)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

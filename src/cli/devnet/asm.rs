@@ -1,0 +1,89 @@
+//! A tiny assembler: opcodes, minimal pushes, labels.
+//!
+//! In: calls in program order. Out: bytecode. Not here: any check of the stack.
+
+use revm_bytecode::opcode as op;
+
+/// A place in the code, bound by [`Asm::bind`].
+#[derive(Clone, Copy, Debug)]
+pub struct Label(usize);
+
+/// Code under construction. Label references are two bytes wide.
+#[derive(Clone, Debug, Default)]
+pub struct Asm {
+    code: Vec<u8>,
+    bound: Vec<Option<u16>>,
+    references: Vec<(usize, Label)>,
+}
+
+impl Asm {
+    /// Appends opcodes as they are.
+    pub fn ops(&mut self, ops: &[u8]) -> &mut Self {
+        self.code.extend_from_slice(ops);
+        self
+    }
+
+    /// Pushes a number in the fewest bytes.
+    pub fn push(&mut self, value: u64) -> &mut Self {
+        let bytes = value.to_be_bytes();
+        self.push_bytes(&bytes[value.leading_zeros() as usize / 8..])
+    }
+
+    /// Pushes up to 32 bytes.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        debug_assert!(bytes.len() <= 32);
+        self.code.push(op::PUSH0 + bytes.len() as u8);
+        self.ops(bytes)
+    }
+
+    /// A label to be bound later.
+    pub fn label(&mut self) -> Label {
+        self.bound.push(None);
+        Label(self.bound.len() - 1)
+    }
+
+    /// Binds `label` here, to a JUMPDEST.
+    pub fn bind(&mut self, label: Label) -> &mut Self {
+        self.bound[label.0] = Some(self.code.len() as u16);
+        self.ops(&[op::JUMPDEST])
+    }
+
+    /// Jumps.
+    pub fn jump(&mut self, label: Label) -> &mut Self {
+        self.push_label(label).ops(&[op::JUMP])
+    }
+
+    /// Jumps if the top of the stack is not zero.
+    pub fn jump_if(&mut self, label: Label) -> &mut Self {
+        self.push_label(label).ops(&[op::JUMPI])
+    }
+
+    fn push_label(&mut self, label: Label) -> &mut Self {
+        self.code.push(op::PUSH2);
+        self.references.push((self.code.len(), label));
+        self.ops(&[0, 0])
+    }
+
+    /// The code with its labels resolved; an unbound one stays zero.
+    pub fn build(&self) -> Vec<u8> {
+        let mut code = self.code.clone();
+        for (at, label) in &self.references {
+            code[*at..at + 2].copy_from_slice(&self.bound[label.0].unwrap_or_default().to_be_bytes());
+        }
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::hex;
+
+    #[test]
+    fn labels_forward_and_backward() {
+        let mut asm = Asm::default();
+        let (start, end) = (asm.label(), asm.label());
+        asm.bind(start).push(0).push(1).push(0x100).jump_if(end).jump(start).bind(end).ops(&[op::STOP]);
+        assert_eq!(asm.build(), hex!("5b 5f 6001 610100 61000f57 61000056 5b 00"));
+    }
+}

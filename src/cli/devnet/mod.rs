@@ -1,0 +1,201 @@
+//! A small deterministic chain in the manner of a devnet: for a first run on a machine that has nothing else.
+//!
+//! Out: a genesis, and block after block of signed transactions: transfers, token transfers, storage and hash loops,
+//! deployments; about 113 transactions and 36 Mgas a block under the final Amsterdam rules.
+//! The same blocks for everybody: keys, amounts and targets come from fixed seeds.
+//! Not here: sealing (headers need the results of execution).
+
+mod asm;
+mod contracts;
+mod system_contracts;
+mod transactions;
+
+use alloy_primitives::{Address, U256, address};
+use balustrade::arena::store::MemoryStore;
+use std::collections::BTreeMap;
+use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
+use transactions::{Draft, Signer};
+
+pub use transactions::{CHAIN_ID, list};
+
+/// Gas limit of every block.
+pub const GAS_LIMIT: u64 = 60_000_000;
+
+const TOKENS: [Address; 2] =
+    [address!("00000000000000000000000000000000000070c0"), address!("00000000000000000000000000000000000070c1")];
+const COUNTERS: Address = address!("000000000000000000000000000000000000c0c0");
+const HASHES: Address = address!("0000000000000000000000000000000000004a54");
+
+/// Accounts with keys.
+const SIGNERS: u64 = 500;
+/// Slots of the counters that are not zero at genesis.
+const COUNTER_SLOTS: u64 = 40_000;
+/// What every account owns of either token at genesis.
+const TOKENS_OWNED: u64 = 1 << 40;
+
+/// What a transaction of the mix does.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Transfer,
+    TransferToNew,
+    TokenTransfer,
+    TokenTransferToNew,
+    Count,
+    Hash,
+    Deploy,
+    DeployByFactory,
+}
+
+/// How many of each kind a block holds: 113 in all.
+const MIX: [(Kind, u64); 8] = [
+    (Kind::Transfer, 42),
+    (Kind::TransferToNew, 6),
+    (Kind::TokenTransfer, 34),
+    (Kind::TokenTransferToNew, 5),
+    (Kind::Count, 12),
+    (Kind::Hash, 10),
+    (Kind::Deploy, 2),
+    (Kind::DeployByFactory, 2),
+];
+
+/// The chain's users and what they have done so far.
+#[derive(Debug)]
+pub struct Devnet {
+    signers: Vec<Signer>,
+    nonces: BTreeMap<Address, u64>,
+    random: Random,
+    token_code: Vec<u8>,
+}
+
+impl Default for Devnet {
+    fn default() -> Self {
+        Self {
+            signers: (0..SIGNERS).filter_map(Signer::new).collect(),
+            nonces: BTreeMap::new(),
+            random: Random(0x00ba_1057_4ade),
+            token_code: contracts::token(),
+        }
+    }
+}
+
+impl Devnet {
+    /// The state that the chain starts from.
+    pub fn genesis_state(&self) -> MemoryStore {
+        let mut store = MemoryStore::default();
+        for (address, code) in SYSTEM_CONTRACTS {
+            let code_hash = store.insert_code(code.to_vec().into());
+            store.insert_account(address, 1, U256::ZERO, code_hash, []);
+        }
+        let mut contract = |address, code: Vec<u8>, storage: Vec<(U256, U256)>| {
+            let code_hash = store.insert_code(code.into());
+            store.insert_account(address, 1, U256::ZERO, code_hash, storage);
+        };
+        for token in TOKENS {
+            let owned = self.signers.iter().map(|signer| contracts::balance_slot(signer.address));
+            contract(token, self.token_code.clone(), owned.map(|slot| (slot, U256::from(TOKENS_OWNED))).collect());
+        }
+        contract(
+            COUNTERS,
+            contracts::counters(),
+            (0..COUNTER_SLOTS).map(|slot| (U256::from(slot), U256::ONE)).collect(),
+        );
+        contract(HASHES, contracts::hashes(), vec![(U256::ZERO, U256::ONE)]);
+        let code_hash = balustrade::arena::store::KECCAK_EMPTY;
+        for signer in &self.signers {
+            store.insert_account(signer.address, 0, U256::from(10).pow(U256::from(21)), code_hash, []);
+        }
+        store
+    }
+
+    /// The next block's transactions, EIP-2718 encoded, for a block with this base fee.
+    pub fn transactions(&mut self, base_fee: u64) -> Vec<Vec<u8>> {
+        let mut kinds: Vec<Kind> = MIX.iter().flat_map(|(kind, count)| (0..*count).map(|_| *kind)).collect();
+        for i in (1..kinds.len()).rev() {
+            kinds.swap(i, self.random.below(i as u64 + 1) as usize);
+        }
+        kinds.into_iter().map(|kind| self.transaction(kind, base_fee)).collect()
+    }
+
+    fn transaction(&mut self, kind: Kind, base_fee: u64) -> Vec<u8> {
+        let sender = self.random.below(self.signers.len() as u64) as usize;
+        let known = self.signers[self.random.below(self.signers.len() as u64) as usize].address;
+        let unknown = Address::from_slice(&alloy_primitives::keccak256(self.random.next().to_be_bytes())[12..]);
+        let token = TOKENS[self.random.below(4).min(1) as usize];
+        let amount = 1 + self.random.below(1_000);
+        let small = 100 + self.random.below(20);
+        let first = self.random.below(COUNTER_SLOTS);
+        // Gas limits leave room above the need; the need itself is in AMSTERDAM's terms: execution and state together.
+        let (to, value, input, gas_limit) = match kind {
+            Kind::Transfer => (Some(known), amount, Vec::new(), 21_000),
+            Kind::TransferToNew => (Some(unknown), amount, Vec::new(), 210_000),
+            Kind::TokenTransfer => (Some(token), 0, contracts::transfer_call(known, amount), 200_000),
+            Kind::TokenTransferToNew => (Some(token), 0, contracts::transfer_call(unknown, amount), 200_000),
+            Kind::Count => (Some(COUNTERS), 0, contracts::two_words(first, small), 3_500_000),
+            Kind::Hash => (Some(HASHES), 0, contracts::two_words(self.random.next(), 70 * small), 2_500_000),
+            Kind::Deploy => (None, 0, contracts::init_code(&self.token_code), 1_500_000),
+            Kind::DeployByFactory => {
+                let mut input = U256::from(self.random.next()).to_be_bytes_vec();
+                input.extend_from_slice(&contracts::init_code(&self.token_code));
+                (Some(FACTORY), 0, input, 1_500_000)
+            }
+        };
+        // Every type occurs; a token transfer of type 1 warms what it is going to touch.
+        let tx_type = [2, 2, 2, 0, 1][self.random.below(5) as usize];
+        let signer = &self.signers[sender];
+        let access = matches!(kind, Kind::TokenTransfer)
+            .then(|| (token, vec![contracts::balance_slot(signer.address), contracts::balance_slot(known)]))
+            .filter(|_| tx_type == 1);
+        let nonce = self.nonces.entry(signer.address).or_default();
+        let draft = Draft {
+            tx_type,
+            nonce: *nonce,
+            gas_limit,
+            max_fee: 2 * base_fee + 1_000_000_000,
+            priority_fee: 1_000_000_000,
+            to,
+            value: U256::from(value),
+            input,
+            access,
+        };
+        *nonce += 1;
+        draft.sign(signer)
+    }
+}
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; the bias is of no importance here.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_the_same_every_time_and_decode() {
+        let (mut one, mut two) = (Devnet::default(), Devnet::default());
+        for _ in 0..2 {
+            let block = one.transactions(1_000_000_000);
+            assert_eq!(block, two.transactions(1_000_000_000));
+            assert_eq!(block.len(), 113);
+            for transaction in block {
+                balustrade::exec::wire::Transactions::decode_one(transaction.into()).expect("decodes");
+            }
+        }
+        assert_eq!(one.genesis_state().len() as u64, SIGNERS + 4 + SYSTEM_CONTRACTS.len() as u64);
+    }
+}

@@ -1,0 +1,255 @@
+//! The one place where commands meet the library's executor.
+//!
+//! In: a chain's head state, a block's bytes, a mode. Out: what the executor proved, or why it refused.
+//! Not here: what a test or a user expects.
+
+use super::ModeArg;
+use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
+use alloy_primitives::{B256, Bytes};
+use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::{Block, Header};
+use balustrade::trie::StateTries;
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+
+/// A block that the executor accepted, and how it ran.
+#[derive(Debug)]
+pub struct Accepted {
+    /// How its tasks ran.
+    pub mode: Mode,
+    /// What was proved.
+    pub outcome: BlockOutcome,
+}
+
+impl Accepted {
+    /// In what two executions of one block differ, if they do.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (one, two) = (&self.outcome, &other.outcome);
+        let what = if !one.receipts.iter().eq(two.receipts.iter()) {
+            "receipts"
+        } else if one.bal != two.bal {
+            "the block access list"
+        } else if one.gas != two.gas {
+            "gas"
+        } else if one.requests != two.requests {
+            "requests"
+        } else if one.state_root != two.state_root {
+            "the state root"
+        } else {
+            return None;
+        };
+        Some(format!("{} and {} differ in {what}", self.mode.name(), other.mode.name()))
+    }
+}
+
+/// Why a block was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The block or its list is invalid.
+    #[error("{what}")]
+    Invalid {
+        /// The located error.
+        what: String,
+        /// Exception names of the execution-spec tests that describe it.
+        classes: Vec<&'static str>,
+    },
+    /// The host is at fault: a store, the pool, an unsupported fork.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::Invalid(invalid) => {
+                Self::Invalid { what: invalid.to_string(), classes: invalid.eest_classes() }
+            }
+            error => Self::Host(error.to_string()),
+        }
+    }
+}
+
+/// The state at the head of a chain, and what a block needs of its ancestors.
+#[derive(Debug)]
+pub struct Chain {
+    state: ParentState,
+    tries: Option<StateTries>,
+    head: Option<Header>,
+    head_hash: B256,
+    ommers_omitted: bool,
+}
+
+#[derive(Debug)]
+enum ParentState {
+    Memory(MemoryStore),
+    Witness(WitnessStore),
+}
+
+impl Chain {
+    /// At the genesis of a chain: `header` must hold the root of `state`.
+    ///
+    /// # Errors
+    /// [`Failure::Host`] where it holds another one.
+    pub fn at_genesis(mut state: MemoryStore, header: Header) -> Result<Self, Failure> {
+        let tries = tries_of(&state, Some(header.state_root))?;
+        let head_hash = header.hash();
+        state.insert_block_hash(header.number, head_hash);
+        let state = ParentState::Memory(state);
+        Ok(Self { state, tries: Some(tries), head: Some(header), head_hash, ommers_omitted: false })
+    }
+
+    /// At the genesis of a test.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the genesis does not decode or holds another root than that of the pre-state.
+    pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
+        let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
+        Self::at_genesis(test.pre.clone(), genesis.header)
+    }
+
+    /// At the parent of a bundle's block.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the parent's header does not decode, or the pre-state has another root than the file says.
+    pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
+        let head = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
+        let head = head.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
+        let (state, tries) = match &bundle.state {
+            BundleState::Witness { root, nodes, codes } => {
+                let mut store = WitnessStore::new(*root, nodes.iter().cloned(), codes.iter().cloned());
+                for (number, hash) in &bundle.block_hashes {
+                    store.insert_block_hash(*number, *hash);
+                }
+                (ParentState::Witness(store), Some(StateTries::from_root(*root)))
+            }
+            BundleState::Complete { store, root } => {
+                (ParentState::Memory(store.clone()), Some(tries_of(store, *root)?))
+            }
+            BundleState::Partial(store) => (ParentState::Memory(store.clone()), None),
+        };
+        let head_hash = head.as_ref().map_or(B256::ZERO, Header::hash);
+        Ok(Self { state, tries, head, head_hash, ommers_omitted: bundle.ommers_omitted > 0 })
+    }
+
+    /// Hash of the last block kept, or of the genesis.
+    pub const fn head_hash(&self) -> B256 {
+        self.head_hash
+    }
+
+    /// The rules of a test's block: its own header's number and time decide; where it has none that can be read, those
+    /// of the block after the head.
+    pub fn rules_of(&self, test: &BlockTest, block: &FixtureBlock) -> Option<ChainRules> {
+        let network = test.network.as_ref()?;
+        let (number, timestamp) = match (Header::of_block(&block.rlp), &self.head) {
+            (Ok(header), _) => (header.number, header.timestamp),
+            (Err(_), Some(head)) => (head.number.saturating_add(1), head.timestamp.saturating_add(1)),
+            (Err(_), None) => (0, 0),
+        };
+        Some(network.rules(number, timestamp))
+    }
+
+    /// Makes an accepted block the head. A witness store covers one block: it has no state after it.
+    fn advance(&mut self, block: &Bytes, outcome: &BlockOutcome) {
+        if let Some(tries) = &mut self.tries {
+            tries.commit();
+        }
+        if let ParentState::Memory(store) = &mut self.state {
+            outcome.changes.apply_to(store);
+            store.insert_block_hash(outcome.number, outcome.hash);
+        }
+        self.head = Header::of_block(block).ok();
+        self.head_hash = outcome.hash;
+    }
+}
+
+/// Tries of a whole state, whose root must be the given one.
+fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failure> {
+    let tries = StateTries::from_memory(store).map_err(|error| Failure::Host(error.to_string()))?;
+    match root {
+        Some(root) if root != tries.root() => {
+            Err(Failure::Host(format!("the pre-state has the root {}, the file says {root}", tries.root())))
+        }
+        _ => Ok(tries),
+    }
+}
+
+/// The executor with its threads, arenas and analysed codes, kept across blocks.
+#[derive(Debug)]
+pub struct Engine {
+    executor: Executor,
+}
+
+impl Engine {
+    /// An engine with this many threads for a block; one per processor where not given.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the system refuses the threads.
+    pub fn new(threads: Option<u16>) -> Result<Self, Failure> {
+        let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
+        let threads = threads.map_or_else(available, usize::from);
+        let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
+        Ok(Self { executor })
+    }
+
+    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
+    /// `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block is valid
+    /// and `keep` is set.
+    ///
+    /// # Errors
+    /// [`Failure`]; the chain is then as before.
+    pub fn execute_or_record(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        bal: Option<&Bytes>,
+        mode: Option<Mode>,
+        keep: bool,
+    ) -> Result<Accepted, Failure> {
+        let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
+        if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
+            let recorded = self.execute(chain, rules, block, None, Mode::Sequential, false)?;
+            return self.execute(chain, rules, block, Some(&recorded.outcome.bal), mode, keep);
+        }
+        self.execute(chain, rules, block, bal, mode, keep)
+    }
+
+    fn execute(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        bal: Option<&Bytes>,
+        mode: Mode,
+        keep: bool,
+    ) -> Result<Accepted, Failure> {
+        let input = BlockInput {
+            rules,
+            block: block.clone(),
+            bal: bal.cloned(),
+            parent: chain.head.as_ref(),
+            ommers_omitted: chain.ommers_omitted,
+        };
+        let store: &dyn StateStore = match &chain.state {
+            ParentState::Memory(store) => store,
+            ParentState::Witness(store) => store,
+        };
+        let outcome = self.executor.execute(&input, store, chain.tries.as_mut(), Options::new(mode))?;
+        if keep {
+            chain.advance(block, &outcome);
+        } else if let Some(tries) = &mut chain.tries {
+            tries.rollback();
+        }
+        Ok(Accepted { mode, outcome })
+    }
+}
+
+/// The executions that `--mode` asks for; `None` leaves the choice to [`Engine::execute_or_record`].
+pub const fn modes(mode: Option<ModeArg>) -> &'static [Option<Mode>] {
+    match mode {
+        None => &[None],
+        Some(ModeArg::Bal) => &[Some(Mode::Bal)],
+        Some(ModeArg::Sequential) => &[Some(Mode::Sequential)],
+        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Bal)],
+    }
+}

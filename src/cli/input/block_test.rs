@@ -1,0 +1,143 @@
+//! EEST block tests (`blockchain_test` fixtures).
+//!
+//! In: the JSON value of one test. Out: [`BlockTest`]. What the executor derives itself (decoded transactions,
+//! receipts, the post-state) is skipped unread.
+
+use super::TestFormat;
+use super::bal_json;
+use super::json::{self, Alloc, Entries};
+use super::network::{BlobScheduleJson, Network};
+use alloy_primitives::{B256, Bytes};
+use balustrade::arena::store::MemoryStore;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A chain of blocks on a given state, and where its head must end.
+#[derive(Clone, Debug)]
+pub struct BlockTest {
+    /// The test's name.
+    pub name: String,
+    /// The network's name.
+    pub network_name: String,
+    /// The network's rules; `None` where the name holds a fork that is not supported.
+    pub network: Option<Network>,
+    /// State of the genesis block.
+    pub pre: MemoryStore,
+    /// RLP of the genesis block.
+    pub genesis: Bytes,
+    /// Blocks in order; invalid ones do not move the head.
+    pub blocks: Vec<FixtureBlock>,
+    /// Hash of the last valid block.
+    pub last_block_hash: B256,
+}
+
+/// One block of a test.
+#[derive(Clone, Debug)]
+pub struct FixtureBlock {
+    /// The block's RLP; possibly malformed on purpose.
+    pub rlp: Bytes,
+    /// RLP of its block access list, where the fixture has one.
+    pub bal: Option<Bytes>,
+    /// Names of the exceptions one of which must refuse it, joined by `|`; `None` for a valid block.
+    pub expect_exception: Option<String>,
+    /// Expected block gas, execution and state (fixtures of this project's suite).
+    pub gas_dimensions: Option<(u64, u64)>,
+}
+
+/// The fields of a test's JSON that matter here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockTestJson<'a> {
+    network: String,
+    pre: Alloc,
+    #[serde(rename = "genesisRLP")]
+    genesis: Bytes,
+    #[serde(borrow)]
+    blocks: Vec<BlockJson<'a>>,
+    #[serde(rename = "lastblockhash")]
+    last_block_hash: B256,
+    #[serde(default)]
+    config: ConfigJson,
+}
+
+/// The `config` section, in block tests and state tests alike.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigJson {
+    #[serde(rename = "chainid", alias = "chainId", default)]
+    chain_id: Option<json::Quantity>,
+    #[serde(default)]
+    blob_schedule: Entries<String, BlobScheduleJson>,
+}
+
+impl ConfigJson {
+    /// EIP-155; 1 where the section does not say.
+    pub fn chain_id(&self) -> u64 {
+        self.chain_id.map_or(1, |id| id.0.saturating_to())
+    }
+
+    /// Blob parameters by fork name.
+    pub fn blob_schedules(&self) -> &[(String, BlobScheduleJson)] {
+        &self.blob_schedule.0
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockJson<'a> {
+    rlp: Bytes,
+    expect_exception: Option<String>,
+    block_access_list_rlp: Option<Bytes>,
+    #[serde(borrow)]
+    block_access_list: Option<&'a RawValue>,
+    #[serde(borrow, rename = "rlp_decoded")]
+    decoded: Option<DecodedJson<'a>>,
+    gas_dimensions: Option<GasDimensionsJson>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DecodedJson<'a> {
+    #[serde(borrow)]
+    block_access_list: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct GasDimensionsJson {
+    #[serde(deserialize_with = "json::u64")]
+    execution: u64,
+    #[serde(deserialize_with = "json::u64")]
+    state: u64,
+}
+
+impl TestFormat for BlockTest {
+    type Json<'a> = BlockTestJson<'a>;
+
+    /// Resolves the network, fills the store, encodes access lists that the fixture has as JSON only.
+    fn from_json(json: BlockTestJson<'_>, name: String) -> serde_json::Result<Self> {
+        let network = Network::from_name(&json.network, json.config.chain_id(), json.config.blob_schedules());
+        let blocks = json.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
+        Ok(Self {
+            name,
+            network_name: json.network,
+            network,
+            pre: json.pre.into_store(Vec::new()),
+            genesis: json.genesis,
+            blocks,
+            last_block_hash: json.last_block_hash,
+        })
+    }
+}
+
+impl BlockJson<'_> {
+    fn into_block(self) -> serde_json::Result<FixtureBlock> {
+        let list = self.block_access_list.or(self.decoded.and_then(|decoded| decoded.block_access_list));
+        let bal = match (self.block_access_list_rlp, list) {
+            (Some(rlp), _) => Some(rlp),
+            (None, Some(json)) => Some(bal_json::encode(json.get().as_bytes())?),
+            (None, None) => None,
+        };
+        let gas_dimensions = self.gas_dimensions.map(|gas| (gas.execution, gas.state));
+        Ok(FixtureBlock { rlp: self.rlp, bal, expect_exception: self.expect_exception, gas_dimensions })
+    }
+}

@@ -1,0 +1,159 @@
+//! Block bundles: one block with all that is needed to execute it.
+//!
+//! In: the JSON of a bundle. Out: [`Bundle`]. Three kinds: with a witness (state root checked), with a flat pre-state
+//! that is only what the block reads (no root), with a complete pre-state (tries built from it).
+
+use super::json::{self, Alloc};
+use super::network::{BlobScheduleJson, bundle_rules};
+use alloy_primitives::{B256, Bytes, keccak256};
+use balustrade::arena::store::MemoryStore;
+use balustrade::exec::fork::ChainRules;
+use balustrade::exec::wire::Header;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// One block and its surroundings.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// File name without folder and extensions.
+    pub name: String,
+    /// The fork's name as the file writes it.
+    pub fork_name: String,
+    /// The block's rules; `None` where the fork is not supported.
+    pub rules: Option<ChainRules>,
+    /// The block's number, as the file says it.
+    pub number: u64,
+    /// The block's hash, as the file says it.
+    pub hash: B256,
+    /// The block's RLP.
+    pub block: Bytes,
+    /// RLP of its access list.
+    pub bal: Option<Bytes>,
+    /// RLP of the parent's header; absent for some bundles.
+    pub parent_header: Option<Bytes>,
+    /// Where the parent state comes from.
+    pub state: BundleState,
+    /// Hashes of ancestors by number: those of the headers, and those listed.
+    pub block_hashes: Vec<(u64, B256)>,
+    /// Number of ommers whose headers the source lacks; their rewards are missing too.
+    pub ommers_omitted: u64,
+}
+
+/// The parent state of a bundle.
+#[derive(Clone, Debug)]
+pub enum BundleState {
+    /// Trie nodes and codes below `root`.
+    Witness {
+        /// State root of the parent.
+        root: B256,
+        /// RLP of trie nodes, in no set order.
+        nodes: Vec<Bytes>,
+        /// Contract codes, in no set order.
+        codes: Vec<Bytes>,
+    },
+    /// The whole state: tries can be built from it. Its root must be `root`.
+    Complete {
+        /// The state.
+        store: MemoryStore,
+        /// State root of the parent.
+        root: Option<B256>,
+    },
+    /// Only what the block reads; no root can be computed.
+    Partial(MemoryStore),
+}
+
+/// The fields of a bundle's JSON that matter here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleJson {
+    #[serde(deserialize_with = "json::u64")]
+    chain_id: u64,
+    fork: String,
+    blob_schedule: Option<BlobScheduleJson>,
+    #[serde(deserialize_with = "json::u64")]
+    number: u64,
+    hash: B256,
+    block: Bytes,
+    parent_header: Option<Bytes>,
+    #[serde(default)]
+    headers: Vec<Bytes>,
+    pre_state_root: Option<B256>,
+    #[serde(default)]
+    pre_state_complete: bool,
+    #[serde(default)]
+    block_hashes: BTreeMap<u64, B256>,
+    witness: Option<WitnessJson>,
+    #[serde(default)]
+    codes: Vec<Bytes>,
+    #[serde(default)]
+    pre_state: Alloc,
+    block_access_list: Option<Bytes>,
+    ommers_omitted: Option<json::Quantity>,
+}
+
+#[derive(Deserialize)]
+struct WitnessJson {
+    state: Vec<Bytes>,
+    #[serde(default)]
+    codes: Vec<Bytes>,
+}
+
+impl BundleJson {
+    /// Whether this top-level key tells a bundle from a file of tests (whose keys are test names).
+    pub fn has_key(key: &str) -> bool {
+        const KEYS: &str = "network chainId fork family blobSchedule number hash source verified block parentHeader \
+                            headers preStateRoot preStateComplete blockHashes witness codes senders preState receipts \
+                            requests blockAccessList blockAccessListHash ommersOmitted stats";
+        KEYS.split(' ').any(|known| known == key)
+    }
+
+    /// Resolves the rules, the kind of state and the ancestors' hashes.
+    ///
+    /// # Errors
+    /// A header that does not decode, or a witness without a root.
+    pub fn into_bundle(self, name: String) -> Result<Bundle, String> {
+        let mut block_hashes: Vec<(u64, B256)> = self.block_hashes.into_iter().collect();
+        let mut parent_root = self.pre_state_root;
+        for rlp in self.headers.iter().chain(&self.parent_header) {
+            let header = Header::decode(rlp).map_err(|error| format!("an ancestor's header: {error}"))?;
+            block_hashes.push((header.number, keccak256(rlp)));
+        }
+        if let (None, Some(rlp)) = (parent_root, &self.parent_header) {
+            let header = Header::decode(rlp).map_err(|error| format!("the parent's header: {error}"))?;
+            parent_root = Some(header.state_root);
+        }
+        block_hashes.sort_unstable();
+        block_hashes.dedup();
+        let state = match self.witness {
+            Some(witness) => BundleState::Witness {
+                root: parent_root.ok_or("a witness needs preStateRoot or parentHeader")?,
+                nodes: witness.state,
+                codes: witness.codes,
+            },
+            None => {
+                let mut store = self.pre_state.into_store(self.codes);
+                for (number, hash) in &block_hashes {
+                    store.insert_block_hash(*number, *hash);
+                }
+                if self.pre_state_complete {
+                    BundleState::Complete { store, root: parent_root }
+                } else {
+                    BundleState::Partial(store)
+                }
+            }
+        };
+        Ok(Bundle {
+            name,
+            rules: bundle_rules(&self.fork, self.chain_id, self.number, self.blob_schedule.map(Into::into)),
+            fork_name: self.fork,
+            number: self.number,
+            hash: self.hash,
+            block: self.block,
+            bal: self.block_access_list,
+            parent_header: self.parent_header,
+            state,
+            block_hashes,
+            ommers_omitted: self.ommers_omitted.map_or(0, |count| count.0.saturating_to()),
+        })
+    }
+}

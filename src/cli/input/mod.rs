@@ -1,0 +1,169 @@
+//! Files to blocks: bundles and test fixtures, alone, in folders or in archives.
+//!
+//! In: paths. Out: [`Document`]s, one file's text each, in a fixed order; and what they hold: [`Content`].
+//! Every fault of a file is an [`InputError`]; faults of the block bytes inside are not looked at here.
+//! Not here: execution.
+
+mod bal_json;
+mod block_test;
+mod bundle;
+mod json;
+mod network;
+mod source;
+mod state_test;
+
+pub use block_test::{BlockTest, FixtureBlock};
+pub use bundle::{Bundle, BundleState};
+pub use source::{Document, each_document, total_bytes};
+pub use state_test::{StateCase, StateTest};
+
+use alloy_primitives::Bytes;
+use bundle::BundleJson;
+use regex::Regex;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+/// A file cannot be read, or is not what it should be. Exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// The operating system refused, or an archive or compressed file is damaged.
+    #[error("cannot read {path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not JSON, or JSON of another shape.
+    #[error("{name}: {error}")]
+    Json {
+        /// The document.
+        name: String,
+        /// Where and why.
+        error: serde_json::Error,
+    },
+    /// A bundle whose parts do not fit together.
+    #[error("{name}: {what}")]
+    Bundle {
+        /// The document.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A block bundle where tests are asked for.
+    #[error("{name} is a block bundle, not a file of block tests; execute it with `balustrade run`")]
+    NotTests {
+        /// The document.
+        name: String,
+    },
+    /// Nothing to execute was found.
+    #[error("no JSON document in {path}")]
+    Empty {
+        /// The folder or archive.
+        path: PathBuf,
+    },
+}
+
+/// What a document holds.
+#[derive(Debug)]
+pub enum Content {
+    /// One block with its surroundings.
+    Bundle(Box<Bundle>),
+    /// Block tests in the order of the file.
+    Tests(Vec<BlockTest>),
+}
+
+impl Content {
+    /// Parses a document of either kind; only tests whose name `filter` matches are read.
+    ///
+    /// # Errors
+    /// [`InputError::Json`] and [`InputError::Bundle`].
+    pub fn parse(document: &Document, filter: Option<&Regex>) -> Result<Self, InputError> {
+        // The first key tells a bundle from a map of tests without reading the rest twice.
+        let first_key = first_key(&document.bytes);
+        if first_key.is_some_and(|key| BundleJson::has_key(&key)) {
+            let json: BundleJson = serde_json::from_slice(&document.bytes)
+                .map_err(|error| InputError::Json { name: document.name.clone(), error })?;
+            let bundle = json.into_bundle(document.short_name());
+            return bundle
+                .map(|bundle| Self::Bundle(Box::new(bundle)))
+                .map_err(|what| InputError::Bundle { name: document.name.clone(), what });
+        }
+        parse_tests(document, filter).map(Self::Tests)
+    }
+}
+
+/// A kind of test fixture: a file is an object of them by name.
+pub trait TestFormat: Sized {
+    /// One test as JSON writes it.
+    type Json<'a>: serde::Deserialize<'a>;
+
+    /// Converts what JSON says.
+    ///
+    /// # Errors
+    /// A part that is kept as text until now does not parse.
+    fn from_json(json: Self::Json<'_>, name: String) -> serde_json::Result<Self>;
+}
+
+/// Parses a file of tests; only those whose name `filter` matches are read.
+///
+/// # Errors
+/// [`InputError::Json`].
+pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<&Regex>) -> Result<Vec<T>, InputError> {
+    let json_error = |error| InputError::Json { name: document.name.clone(), error };
+    let mut deserializer = serde_json::Deserializer::from_slice(&document.bytes);
+    let tests = TestsOf { filter, format: PhantomData }.deserialize(&mut deserializer).map_err(json_error)?;
+    deserializer.end().map_err(json_error)?;
+    Ok(tests)
+}
+
+/// The RLP of a list that stands alone in its JSON form.
+///
+/// # Errors
+/// [`InputError::Json`].
+pub fn list_from_json(document: &Document) -> Result<Bytes, InputError> {
+    let json_error = |error| InputError::Json { name: document.name.clone(), error };
+    bal_json::encode(&document.bytes).map_err(json_error)
+}
+
+/// The first key of a JSON object.
+fn first_key(bytes: &[u8]) -> Option<String> {
+    let start = bytes.iter().position(|byte| *byte == b'{')? + 1;
+    serde_json::Deserializer::from_slice(bytes.get(start..)?).into_iter::<String>().next()?.ok()
+}
+
+/// Reads a map of tests, skipping what the filter does not name.
+struct TestsOf<'f, T> {
+    filter: Option<&'f Regex>,
+    format: PhantomData<T>,
+}
+
+impl<'de, T: TestFormat> DeserializeSeed<'de> for TestsOf<'_, T> {
+    type Value = Vec<T>;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: TestFormat> Visitor<'de> for TestsOf<'_, T> {
+    type Value = Vec<T>;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object of tests by name")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut tests = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.filter.is_some_and(|filter| !filter.is_match(&name)) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let json: T::Json<'de> = map.next_value()?;
+            tests.push(T::from_json(json, name).map_err(A::Error::custom)?);
+        }
+        Ok(tests)
+    }
+}
+
+#[cfg(test)]
+mod tests;

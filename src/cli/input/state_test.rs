@@ -1,0 +1,150 @@
+//! EEST and GeneralStateTests state tests: one transaction on a state, per fork.
+//!
+//! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from its signed bytes.
+
+use super::TestFormat;
+use super::block_test::ConfigJson;
+use super::json::{self, Alloc, Entries};
+use super::network::Network;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::store::MemoryStore;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::{Header, assemble};
+use serde::Deserialize;
+
+/// A state, a block to be in, and transactions with what each must leave.
+#[derive(Clone, Debug)]
+pub struct StateTest {
+    /// The test's name.
+    pub name: String,
+    /// State before the transaction.
+    pub pre: MemoryStore,
+    /// One transaction on one fork each.
+    pub cases: Vec<StateCase>,
+    env: Env,
+}
+
+/// One transaction on one fork.
+#[derive(Clone, Debug)]
+pub struct StateCase {
+    /// The fork's name.
+    pub fork_name: String,
+    /// Its rules; `None` where it is not supported.
+    pub rules: Option<ChainRules>,
+    /// Which of the test's data, gas limits and values the transaction uses.
+    pub indexes: [u64; 3],
+    /// The signed transaction in its EIP-2718 encoding; `None` where the fixture has only its fields.
+    pub transaction: Option<Bytes>,
+    /// State root afterwards.
+    pub state_root: B256,
+    /// keccak256 of the RLP of the logs.
+    pub logs_hash: B256,
+    /// Names of the exceptions one of which must refuse the transaction, joined by `|`.
+    pub expect_exception: Option<String>,
+}
+
+impl StateTest {
+    /// The RLP of a block that holds nothing but the case's transaction; its commitments are not filled in.
+    pub fn block(&self, rules: &ChainRules, transaction: &Bytes) -> Bytes {
+        let env = &self.env;
+        let since = |fork: Fork| rules.fork >= fork;
+        let header = Header {
+            coinbase: env.coinbase,
+            difficulty: if since(Fork::Paris) { U256::ZERO } else { env.difficulty },
+            number: env.number,
+            gas_limit: env.gas_limit,
+            timestamp: env.timestamp,
+            mix_hash: env.random.unwrap_or_default().into(),
+            base_fee: since(Fork::London).then_some(env.base_fee),
+            withdrawals_root: since(Fork::Shanghai).then_some(B256::ZERO),
+            blob_gas_used: since(Fork::Cancun).then_some(0),
+            excess_blob_gas: since(Fork::Cancun).then_some(env.excess_blob_gas),
+            parent_beacon_root: since(Fork::Cancun).then_some(B256::ZERO),
+            requests_hash: since(Fork::Prague).then_some(B256::ZERO),
+            block_access_list_hash: since(Fork::Amsterdam).then_some(B256::ZERO),
+            slot_number: since(Fork::Amsterdam).then_some(env.slot_number),
+            ..Header::default()
+        };
+        assemble(&header, &[transaction]).into()
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Env {
+    #[serde(rename = "currentCoinbase")]
+    coinbase: Address,
+    #[serde(rename = "currentGasLimit", deserialize_with = "json::u64")]
+    gas_limit: u64,
+    #[serde(rename = "currentNumber", deserialize_with = "json::u64")]
+    number: u64,
+    #[serde(rename = "currentTimestamp", deserialize_with = "json::u64")]
+    timestamp: u64,
+    #[serde(rename = "currentDifficulty", default, deserialize_with = "json::u256")]
+    difficulty: U256,
+    #[serde(rename = "currentRandom")]
+    random: Option<U256>,
+    /// Older fixtures leave it out: 10 wei.
+    #[serde(rename = "currentBaseFee", default = "base_fee_of_old_fixtures", deserialize_with = "json::u64")]
+    base_fee: u64,
+    #[serde(rename = "currentExcessBlobGas", default, deserialize_with = "json::u64")]
+    excess_blob_gas: u64,
+    #[serde(rename = "currentSlotNumber", alias = "slotNumber", default, deserialize_with = "json::u64")]
+    slot_number: u64,
+}
+
+const fn base_fee_of_old_fixtures() -> u64 {
+    10
+}
+
+/// The fields of a test's JSON that matter here.
+#[derive(Deserialize)]
+pub struct StateTestJson {
+    env: Env,
+    pre: Alloc,
+    post: Entries<String, Vec<PostJson>>,
+    #[serde(default)]
+    config: ConfigJson,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PostJson {
+    hash: B256,
+    logs: B256,
+    #[serde(rename = "txbytes")]
+    transaction: Option<Bytes>,
+    indexes: IndexesJson,
+    expect_exception: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct IndexesJson {
+    #[serde(deserialize_with = "json::u64")]
+    data: u64,
+    #[serde(deserialize_with = "json::u64")]
+    gas: u64,
+    #[serde(deserialize_with = "json::u64")]
+    value: u64,
+}
+
+impl TestFormat for StateTest {
+    type Json<'a> = StateTestJson;
+
+    fn from_json(json: StateTestJson, name: String) -> serde_json::Result<Self> {
+        let mut cases = Vec::new();
+        for (fork_name, posts) in json.post.0 {
+            let network = Network::from_name(&fork_name, json.config.chain_id(), json.config.blob_schedules());
+            let rules = network.map(|network| network.rules(json.env.number, json.env.timestamp));
+            cases.extend(posts.into_iter().map(|post| StateCase {
+                fork_name: fork_name.clone(),
+                rules,
+                indexes: [post.indexes.data, post.indexes.gas, post.indexes.value],
+                transaction: post.transaction,
+                state_root: post.hash,
+                logs_hash: post.logs,
+                expect_exception: post.expect_exception,
+            }));
+        }
+        Ok(Self { name, pre: json.pre.into_store(Vec::new()), cases, env: json.env })
+    }
+}

@@ -1,0 +1,234 @@
+//! Every shared document is read; the blocks inside decode, chain up and encode back; damaged files are typed errors.
+
+use super::*;
+use alloy_primitives::{B256, Bytes};
+use balustrade::exec::wire::{Block, Header};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+fn shared(part: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("BALUSTRADE_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = folder.join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not here", path.display());
+    None
+}
+
+fn contents(path: &Path, visit: &mut dyn FnMut(Content)) -> Result<(), InputError> {
+    let mut parsed = Ok(());
+    let flow = each_document(path, &mut |_| (), &mut |document| match Content::parse(&document, None) {
+        Ok(content) => {
+            visit(content);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            parsed = Err(error);
+            ControlFlow::Break(())
+        }
+    });
+    parsed.and(flow.map(|_| ()))
+}
+
+fn decode_and_encode(name: &str, rlp: &Bytes) -> Block {
+    let block = Block::decode(rlp.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(block.header.hash(), block.header_hash, "{name}");
+    let mut header = Vec::new();
+    block.header.encode(&mut header);
+    assert!(rlp.windows(header.len()).take(16).any(|window| window == header), "{name}: header encodes differently");
+    block
+}
+
+/// Valid blocks decode and link up to the last hash; returns tests, valid blocks, invalid blocks refused by decoding.
+fn check_suite(archive: &str) -> Option<[usize; 3]> {
+    let path = shared(&format!("fixtures/{archive}.tar.zst"))?;
+    let mut counts = [0; 3];
+    contents(&path, &mut |content| {
+        let Content::Tests(tests) = content else { panic!("{archive} holds tests") };
+        for test in tests {
+            counts[0] += 1;
+            let network = test.network.as_ref().unwrap_or_else(|| panic!("{} is unknown", test.network_name));
+            let genesis = decode_and_encode(&test.name, &test.genesis);
+            let mut head: B256 = genesis.header_hash;
+            for block in &test.blocks {
+                match (&block.expect_exception, Block::decode(block.rlp.clone())) {
+                    (None, _) => {
+                        let decoded = decode_and_encode(&test.name, &block.rlp);
+                        assert_eq!(decoded.header.parent_hash, head, "{}", test.name);
+                        assert_eq!(network.rules(decoded.header.number, decoded.header.timestamp).chain_id, 1);
+                        let hash = decoded.header.block_access_list_hash;
+                        if let (Some(bal), Some(hash)) = (&block.bal, hash) {
+                            assert_eq!(alloy_primitives::keccak256(bal), hash, "{}", test.name);
+                        }
+                        assert_eq!(block.bal.is_some(), hash.is_some(), "{}", test.name);
+                        head = decoded.header_hash;
+                        counts[1] += 1;
+                    }
+                    (Some(expected), Err(error)) => {
+                        let classes = error.eest_classes();
+                        assert!(expected.split('|').any(|name| classes.contains(&name)), "{}: {error}", test.name);
+                        counts[2] += 1;
+                    }
+                    (Some(_), Ok(_)) => {}
+                }
+            }
+            assert_eq!(head, test.last_block_hash, "{}", test.name);
+        }
+    })
+    .unwrap_or_else(|error| panic!("{archive}: {error}"));
+    eprintln!("{archive}: tests, valid blocks, blocks refused by decoding: {counts:?}");
+    Some(counts)
+}
+
+#[test]
+fn amsterdam_suite_decodes() {
+    if let Some([tests, valid, _]) = check_suite("amsterdam") {
+        assert_eq!(tests, 12_075);
+        assert!(valid > 14_000);
+    }
+}
+
+#[test]
+fn draft_suite_has_lists_that_hash_to_their_headers() {
+    check_suite("eest-amsterdam-devnet5");
+}
+
+#[test]
+fn older_suites_decode() {
+    for suite in ["legacy", "paris", "shanghai", "cancun", "prague", "osaka", "transitions", "benchmark"] {
+        check_suite(&format!("eest-{suite}"));
+    }
+}
+
+#[test]
+fn state_tests_give_blocks_of_one_transaction() {
+    let Some(path) = shared("fixtures/eest-state.tar.zst") else { return };
+    let mut cases = [0; 2];
+    let flow = each_document(&path, &mut |_| (), &mut |document| {
+        let tests: Vec<StateTest> = parse_tests(&document, None).unwrap_or_else(|error| panic!("{error}"));
+        for test in &tests {
+            for case in &test.cases {
+                let rules = case.rules.unwrap_or_else(|| panic!("{} is unknown", case.fork_name));
+                let transaction = case.transaction.as_ref().expect("the suite has signed transactions");
+                let block = Block::decode(test.block(&rules, transaction));
+                assert!(block.is_ok() || case.expect_exception.is_some(), "{}: {block:?}", test.name);
+                cases[usize::from(block.is_err())] += 1;
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(flow.is_ok());
+    eprintln!("state tests: cases that decode, and that do not: {cases:?}");
+}
+
+#[test]
+fn bundles_of_all_three_kinds() {
+    let mut kinds = [0; 3];
+    for (folder, kind) in [("bundles/trie", 0), ("bundles/prestate", 1), ("blocks", 2)] {
+        let Some(path) = shared(folder) else { continue };
+        contents(&path, &mut |content| {
+            let Content::Bundle(bundle) = content else { panic!("{folder} holds bundles") };
+            let found = match &bundle.state {
+                BundleState::Witness { nodes, .. } => {
+                    assert!(!nodes.is_empty());
+                    0
+                }
+                BundleState::Partial(_) => 1,
+                BundleState::Complete { store, root } => {
+                    assert!(!store.is_empty() && root.is_some());
+                    2
+                }
+            };
+            assert_eq!(found, kind, "{}", bundle.name);
+            kinds[kind] += 1;
+            let block = decode_and_encode(&bundle.name, &bundle.block);
+            assert_eq!((block.header_hash, block.header.number), (bundle.hash, bundle.number), "{}", bundle.name);
+            assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
+            if let Some(parent) = &bundle.parent_header {
+                assert_eq!(Header::decode(parent).map(|header| header.hash()), Ok(block.header.parent_hash));
+            }
+        })
+        .unwrap_or_else(|error| panic!("{folder}: {error}"));
+    }
+    eprintln!("bundles: witness, partial, complete: {kinds:?}");
+}
+
+const TEST_FILE: &str = r#"{"a[fork]": {"network": "Cancun", "pre": {"0x0000000000000000000000000000000000000001":
+    {"nonce": "0x01", "balance": "0x", "code": "0x00", "storage": {"0x01": "0x02", "0x02": "0x00"}}},
+    "genesisRLP": "0xc0", "lastblockhash": "0x0000000000000000000000000000000000000000000000000000000000000000",
+    "config": {"chainid": "0x01"}, "postState": {}, "blocks": [{"rlp": "0xc0", "expectException": "A|B"}]}}"#;
+
+fn parse(text: &[u8]) -> Result<Content, InputError> {
+    Content::parse(&Document { name: "folder/some.json".into(), bytes: text.to_vec() }, None)
+}
+
+#[test]
+fn damaged_json_is_a_typed_error() {
+    assert!(matches!(parse(TEST_FILE.as_bytes()), Ok(Content::Tests(tests)) if tests.len() == 1));
+    for end in 0..TEST_FILE.len() {
+        assert!(matches!(parse(&TEST_FILE.as_bytes()[..end]), Err(InputError::Json { .. })), "cut at {end}");
+    }
+    for at in 0..TEST_FILE.len() {
+        let mut text = TEST_FILE.as_bytes().to_vec();
+        text[at] = b'}';
+        let _ = parse(&text);
+    }
+    let no_root = r#"{"network": "mainnet", "chainId": 1, "fork": "Osaka", "number": 1, "block": "0xc0",
+        "hash": "0x0000000000000000000000000000000000000000000000000000000000000000", "witness": {"state": []}}"#;
+    assert!(matches!(parse(no_root.as_bytes()), Err(InputError::Bundle { .. })));
+}
+
+#[test]
+fn the_filter_skips_tests_unread() {
+    let filter = Regex::new("^b").expect("valid");
+    let document = Document { name: "some.json".into(), bytes: TEST_FILE.replace("0xc0", "nonsense").into() };
+    assert!(matches!(Content::parse(&document, Some(&filter)), Ok(Content::Tests(tests)) if tests.is_empty()));
+    assert_eq!(document.short_name(), "some");
+}
+
+#[test]
+fn files_folders_and_archives_hold_the_same_documents() {
+    let folder = std::env::temp_dir().join(format!("balustrade-input-{}", std::process::id()));
+    let inner = folder.join("in/.meta");
+    std::fs::create_dir_all(&inner).expect("temporary folder");
+    std::fs::write(folder.join("in/b.json"), TEST_FILE).expect("write");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(TEST_FILE.as_bytes()).expect("compress");
+    std::fs::write(folder.join("in/a.json.gz"), gz.finish().expect("compress")).expect("write");
+    std::fs::write(inner.join("index.json"), "not a test").expect("write");
+    std::fs::write(folder.join("in/readme.txt"), "not a test").expect("write");
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all("suite", folder.join("in")).expect("archive");
+    let tar = tar.into_inner().expect("archive");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&tar).expect("compress");
+    std::fs::write(folder.join("s.tar.gz"), gz.finish().expect("compress")).expect("write");
+    std::fs::write(folder.join("s.tar.zst"), zstd::encode_all(tar.as_slice(), 1).expect("compress")).expect("write");
+    std::fs::write(folder.join("cut.tar.zst"), &zstd::encode_all(tar.as_slice(), 1).expect("compress")[..60])
+        .expect("write");
+
+    for source in ["in", "s.tar.gz", "s.tar.zst"] {
+        let mut names = Vec::new();
+        let mut read = 0;
+        let flow = each_document(&folder.join(source), &mut |bytes| read += bytes, &mut |document| {
+            assert_eq!(document.bytes, TEST_FILE.as_bytes());
+            names.push(document.short_name());
+            ControlFlow::Continue(())
+        });
+        assert!(flow.is_ok_and(|flow| flow.is_continue()));
+        names.sort();
+        assert_eq!(names, ["a", "b"], "{source}");
+        assert_eq!(read, total_bytes(&[folder.join(source)]), "{source}");
+    }
+    let mut ignore = |_: Document| ControlFlow::Continue(());
+    assert!(matches!(each_document(&folder.join("cut.tar.zst"), &mut |_| (), &mut ignore), Err(InputError::Io { .. })));
+    assert!(matches!(each_document(&folder.join("none.json"), &mut |_| (), &mut ignore), Err(InputError::Io { .. })));
+    assert!(matches!(each_document(&folder.join("in/.meta"), &mut |_| (), &mut ignore), Ok(_)));
+    let empty = folder.join("empty");
+    std::fs::create_dir(&empty).expect("temporary folder");
+    assert!(matches!(each_document(&empty, &mut |_| (), &mut ignore), Err(InputError::Empty { .. })));
+    std::fs::remove_dir_all(&folder).expect("clean up");
+}

@@ -1,0 +1,106 @@
+//! The binary's commands.
+//!
+//! In: the command line. Out: tables for a person or JSON lines for a script, and an exit status: 0 all good; 1 a block
+//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error.
+//! Relies on: the library through `engine` alone. Not here: protocol rules.
+
+mod bal;
+mod blocktest;
+mod devnet;
+mod engine;
+mod input;
+mod pipeline;
+mod report;
+mod run;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Executes Ethereum blocks in parallel, driven by their block access lists (EIP-7928).
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Execute blocks: bundles, test fixtures, folders and archives of them; a generated chain where none is given
+    Run(run::RunArgs),
+    /// Run EEST block tests: files, folders, .tar.gz and .tar.zst archives; file names from standard input where none
+    /// is given
+    Blocktest(blocktest::BlocktestArgs),
+    /// Look at block access lists
+    #[command(subcommand)]
+    Bal(bal::BalCommand),
+}
+
+/// Options that all executing commands share.
+#[derive(Clone, Copy, Debug, Args)]
+struct ExecArgs {
+    /// How to execute; by default `bal` where the block has a list, `sequential` where it has none
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
+    /// Threads that execute a block; by default one per processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    /// In parallel from the block access list; blocks without one get theirs recorded first, off the clock
+    Bal,
+    /// One transaction after another, recording the list
+    Sequential,
+    /// Every mode, and all of them must agree
+    All,
+}
+
+/// How a command ended; the worst part decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Status {
+    #[default]
+    Good,
+    /// A block or list is invalid, or a test failed.
+    Failed,
+    /// Something around the blocks is at fault.
+    Unusable,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    let status = match Cli::parse().command {
+        Command::Run(args) => run::main(&args),
+        Command::Blocktest(args) => blocktest::main(&args),
+        Command::Bal(command) => bal::main(&command),
+    };
+    status.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_worst_part_decides() {
+        assert!(Status::Good < Status::Failed && Status::Failed < Status::Unusable);
+        assert_eq!([Status::Good, Status::Failed, Status::Unusable].map(|status| status as u8), [0, 1, 2]);
+    }
+}

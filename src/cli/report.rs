@@ -1,0 +1,289 @@
+//! What a command prints: tables for a person, JSON lines for a script.
+//!
+//! In: results. Out: text on standard output; progress on standard error, on a terminal only.
+//! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
+
+use super::engine::Accepted;
+use alloy_primitives::B256;
+use balustrade::exec::admission::BlockGas;
+use balustrade::executor::{Span, Stage, Unchecked};
+use balustrade::{BlockOutcome, Mode};
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+/// The stages of a block in the order of the table.
+const STAGES: [Stage; 6] = [Stage::Decode, Stage::Read, Stage::Recover, Stage::Execute, Stage::Verify, Stage::Root];
+
+/// A bar over `total` bytes of input; hidden where standard error is no terminal.
+pub fn progress_bytes(total: u64) -> ProgressBar {
+    let style = "{bar:30} {bytes}/{total_bytes} {elapsed} {msg}";
+    progress(total, style)
+}
+
+/// A bar over `total` blocks; hidden where standard error is no terminal.
+pub fn progress_blocks(total: u64) -> ProgressBar {
+    progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
+}
+
+fn progress(total: u64, template: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style)
+}
+
+/// Prints one line; a reader that went away is no error of ours.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints one JSON object as a line.
+pub fn json_line(value: &impl Serialize) {
+    let Ok(text) = serde_json::to_string(value) else { return };
+    line(&text);
+}
+
+/// Says on standard error what stands in the way.
+pub fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "error: {what}");
+}
+
+/// Gas per nanosecond, which is Ggas per second; zero where no time passed.
+pub fn ggas_per_s(gas: u64, ns: u64) -> f64 {
+    if ns == 0 { 0.0 } else { gas as f64 / ns as f64 }
+}
+
+/// One executed block of `run`.
+#[derive(Clone, Debug)]
+pub struct BlockRow {
+    name: String,
+    fork: String,
+    mode: Mode,
+    number: u64,
+    hash: B256,
+    transactions: usize,
+    gas_used: u64,
+    gas: BlockGas,
+    state_root: Option<B256>,
+    unchecked: Vec<Unchecked>,
+    timeline: Vec<Span>,
+    elapsed_ns: u64,
+    /// Length of every repeat in nanoseconds, as they came.
+    repeats_ns: Vec<u64>,
+}
+
+impl BlockRow {
+    /// The row of an accepted block: the run of median length among the repeats.
+    pub fn new(name: String, fork: String, accepted: &Accepted, repeats_ns: Vec<u64>) -> Self {
+        let outcome = &accepted.outcome;
+        Self {
+            name,
+            fork,
+            mode: accepted.mode,
+            number: outcome.number,
+            hash: outcome.hash,
+            transactions: outcome.transactions.len(),
+            gas_used: outcome.gas_used,
+            gas: outcome.gas,
+            state_root: outcome.state_root,
+            unchecked: outcome.unchecked.clone(),
+            timeline: outcome.timeline.clone(),
+            elapsed_ns: outcome.elapsed_ns,
+            repeats_ns,
+        }
+    }
+
+    /// The JSON line.
+    pub fn json(&self) -> Value {
+        let stages = self.timeline.iter().map(|span| {
+            let mut stage = json!({
+                "stage": span.stage.name(), "start_ns": span.start_ns, "end_ns": span.end_ns,
+            });
+            if let Some(worker) = span.worker {
+                stage["worker"] = json!(worker);
+            }
+            stage
+        });
+        let unchecked =
+            self.unchecked.iter().map(|unchecked| json!({"check": unchecked.check.name(), "reason": unchecked.reason}));
+        let mut line = json!({
+            "block": self.name,
+            "fork": self.fork,
+            "number": self.number,
+            "hash": self.hash,
+            "mode": self.mode.name(),
+            "valid": true,
+            "transactions": self.transactions,
+            "gas": self.gas_used,
+            "execution_gas": self.gas.execution,
+            "state_gas": self.gas.state,
+            "paid_gas": self.gas.paid,
+            "state_root": self.state_root,
+            "seconds": self.elapsed_ns as f64 / 1e9,
+            "ggas_per_s": ggas_per_s(self.gas_used, self.elapsed_ns),
+            "stages": stages.collect::<Vec<_>>(),
+            "unchecked": unchecked.collect::<Vec<_>>(),
+        });
+        if self.repeats_ns.len() > 1 {
+            line["repeats_ns"] = json!(self.repeats_ns);
+        }
+        line
+    }
+}
+
+/// Nanoseconds in which a stage was at work on any thread: no instant counts twice.
+pub fn busy_ns(timeline: &[Span], stage: Stage) -> u64 {
+    let mut runs: Vec<(u64, u64)> =
+        timeline.iter().filter(|span| span.stage == stage).map(|span| (span.start_ns, span.end_ns)).collect();
+    runs.sort_unstable();
+    let mut busy = 0;
+    let mut until = 0;
+    for (start, end) in runs {
+        busy += end.saturating_sub(start.max(until));
+        until = until.max(end);
+    }
+    busy
+}
+
+/// What could not be checked, once per check and reason, with the number of blocks.
+pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for unchecked in rows.iter().flat_map(|row| &row.unchecked) {
+        *counts.entry((unchecked.check.name(), unchecked.reason)).or_default() += 1;
+    }
+    let line = |((check, reason), count)| format!("unchecked in {count} blocks: {check} ({reason})");
+    counts.into_iter().map(line).collect()
+}
+
+/// The table of `run`: a row per block, shares of the block's time per stage. Stages overlap, so shares may add up to
+/// more than the whole.
+pub fn block_table(rows: &[BlockRow]) -> Table {
+    let mut table = table();
+    let mut header = ["block", "fork", "mode", "txs", "Mgas", "ms"].map(str::to_owned).to_vec();
+    header.extend(STAGES.map(|stage| format!("{} %", stage.name())));
+    header.push("Ggas/s".to_owned());
+    table.set_header(header);
+    for row in rows {
+        let mut cells = vec![
+            row.name.clone(),
+            row.fork.clone(),
+            row.mode.name().to_owned(),
+            row.transactions.to_string(),
+            format!("{:.2}", row.gas_used as f64 / 1e6),
+            format!("{:.3}", row.elapsed_ns as f64 / 1e6),
+        ];
+        cells.extend(STAGES.map(|stage| {
+            let share = 100.0 * busy_ns(&row.timeline, stage) as f64 / row.elapsed_ns.max(1) as f64;
+            format!("{share:.0}")
+        }));
+        cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
+        table.add_row(cells);
+    }
+    right_align(&mut table, 3);
+    table
+}
+
+/// An empty table in the house style.
+pub fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table
+}
+
+/// Aligns every column from `first` on to the right: they hold numbers.
+pub fn right_align(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Totals of `run`.
+#[derive(Clone, Debug, Default)]
+pub struct RunSummary {
+    /// Verified blocks.
+    pub blocks: u64,
+    /// Their gas.
+    pub gas: u64,
+    /// Their time, raw bytes to last check.
+    pub ns: u64,
+    /// Speed of the fastest block, Ggas/s.
+    pub peak_ggas_per_s: f64,
+    /// Blocks refused although nothing announced it.
+    pub invalid: u64,
+    /// Blocks that a fixture announces as invalid, and that were refused.
+    pub refused_as_expected: u64,
+}
+
+impl RunSummary {
+    /// Counts a verified block.
+    pub fn add(&mut self, block: &BlockOutcome) {
+        self.blocks += 1;
+        self.gas += block.gas_used;
+        self.ns += block.elapsed_ns;
+        self.peak_ggas_per_s = self.peak_ggas_per_s.max(ggas_per_s(block.gas_used, block.elapsed_ns));
+    }
+
+    fn average_ms(&self) -> f64 {
+        self.ns as f64 / 1e6 / self.blocks.max(1) as f64
+    }
+
+    /// The JSON summary line.
+    pub fn json(&self) -> Value {
+        json!({"summary": {
+            "blocks": self.blocks,
+            "gas": self.gas,
+            "seconds": self.ns as f64 / 1e9,
+            "ggas_per_s": ggas_per_s(self.gas, self.ns),
+            "average_ms": self.average_ms(),
+            "peak_ggas_per_s": self.peak_ggas_per_s,
+            "invalid": self.invalid,
+            "refused_as_expected": self.refused_as_expected,
+            "fallbacks": 0,
+        }})
+    }
+
+    /// The summary for a person.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} blocks verified, {:.1} Mgas in {:.1} ms\naverage {:.2} Ggas/s, {:.2} ms per block; peak {:.2} Ggas/s",
+            self.blocks,
+            self.gas as f64 / 1e6,
+            self.ns as f64 / 1e6,
+            ggas_per_s(self.gas, self.ns),
+            self.average_ms(),
+            self.peak_ggas_per_s,
+        );
+        if self.refused_as_expected > 0 {
+            text += &format!("\n{} invalid blocks refused as their files announce", self.refused_as_expected);
+        }
+        if self.invalid > 0 {
+            text += &format!("\n{} blocks INVALID", self.invalid);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_workers_count_once() {
+        let run = |stage, start_ns, end_ns| Span { stage, worker: Some(0), start_ns, end_ns };
+        let (execute, root) = (Stage::Execute, Stage::Root);
+        let timeline = [run(execute, 5, 10), run(execute, 0, 8), run(root, 0, 90), run(execute, 20, 21)];
+        assert_eq!(busy_ns(&timeline, execute), 11);
+        assert_eq!(busy_ns(&timeline, Stage::Read), 0);
+    }
+
+    #[test]
+    fn speeds_are_gas_over_nanoseconds() {
+        assert_eq!(ggas_per_s(3_000_000, 1_500_000), 2.0);
+        assert_eq!(ggas_per_s(1, 0), 0.0);
+    }
+}

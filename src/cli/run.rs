@@ -1,0 +1,188 @@
+//! `balustrade run`: execute blocks and show where the time goes.
+//!
+//! In: bundles, fixtures, folders and archives of them. Out: a row per block, totals.
+//! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
+//! Not here: protocol rules.
+
+use super::engine::{Accepted, Chain, Engine, Failure, modes};
+use super::input::{self, BlockTest, Bundle, Content};
+use super::report::{self, BlockRow, RunSummary};
+use super::{ExecArgs, Status};
+use alloy_primitives::Bytes;
+use balustrade::exec::fork::ChainRules;
+use clap::Args;
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Execute each block this many times and report the median
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    repeat: u32,
+    #[command(flatten)]
+    exec: ExecArgs,
+}
+
+/// Runs the command.
+pub fn main(args: &RunArgs) -> Status {
+    let engine = match Engine::new(args.exec.threads) {
+        Ok(engine) => engine,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut run = Run { args, engine, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
+    let bar = report::progress_bytes(input::total_bytes(&args.inputs));
+    for path in &args.inputs {
+        let read = input::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
+            bar.set_message(document.short_name());
+            match Content::parse(&document, None) {
+                Ok(Content::Bundle(bundle)) => bar.suspend(|| run.bundle(&bundle)),
+                Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| run.test(test))),
+                Err(error) => bar.suspend(|| run.unusable(&error)),
+            }
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = read {
+            bar.suspend(|| run.unusable(&error));
+        }
+    }
+    bar.finish_and_clear();
+    run.finish()
+}
+
+/// The state of the command between blocks.
+struct Run<'a> {
+    args: &'a RunArgs,
+    engine: Engine,
+    rows: Vec<BlockRow>,
+    summary: RunSummary,
+    status: Status,
+}
+
+/// One block to execute and what the file says about it.
+struct Step<'a> {
+    name: String,
+    fork: &'a str,
+    rules: Option<ChainRules>,
+    block: &'a Bytes,
+    bal: Option<&'a Bytes>,
+    expect_exception: Option<&'a str>,
+}
+
+impl Run<'_> {
+    fn bundle(&mut self, bundle: &Bundle) {
+        match Chain::of_bundle(bundle) {
+            Ok(mut chain) => self.step(
+                &mut chain,
+                &Step {
+                    name: bundle.name.clone(),
+                    fork: &bundle.fork_name,
+                    rules: bundle.rules,
+                    block: &bundle.block,
+                    bal: bundle.bal.as_ref(),
+                    expect_exception: None,
+                },
+            ),
+            Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
+        }
+    }
+
+    fn test(&mut self, test: &BlockTest) {
+        let mut chain = match Chain::of_test(test) {
+            Ok(chain) => chain,
+            Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
+        };
+        for (number, block) in test.blocks.iter().enumerate() {
+            let step = Step {
+                name: format!("{} #{}", test.name, number + 1),
+                fork: &test.network_name,
+                rules: chain.rules_of(test, block),
+                block: &block.rlp,
+                bal: block.bal.as_ref(),
+                expect_exception: block.expect_exception.as_deref(),
+            };
+            self.step(&mut chain, &step);
+        }
+    }
+
+    /// Executes a block in every mode, as often as asked for; the last run moves the chain's head.
+    fn step(&mut self, chain: &mut Chain, step: &Step<'_>) {
+        let Some(rules) = step.rules else {
+            return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
+        };
+        let modes = modes(self.args.exec.mode);
+        let mut first: Option<Accepted> = None;
+        for (last, mode) in modes.iter().enumerate().map(|(i, mode)| (i + 1 == modes.len(), mode)) {
+            let mut runs = Vec::with_capacity(self.args.repeat as usize);
+            for repeat in 1..=self.args.repeat {
+                let keep = last && repeat == self.args.repeat;
+                match self.engine.execute_or_record(chain, &rules, step.block, step.bal, *mode, keep) {
+                    Ok(accepted) => runs.push(accepted),
+                    Err(failure) => return self.refused(step, &failure),
+                }
+            }
+            let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
+            runs.sort_by_key(|run| run.outcome.elapsed_ns);
+            let accepted = runs.swap_remove(runs.len() / 2);
+            if let Some(what) = first.as_ref().and_then(|first| first.difference(&accepted)) {
+                return self.refused(step, &Failure::Invalid { what, classes: Vec::new() });
+            }
+            self.summary.add(&accepted.outcome);
+            let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
+            if self.args.exec.json {
+                report::json_line(&row.json());
+            } else {
+                self.rows.push(row);
+            }
+            first.get_or_insert(accepted);
+        }
+    }
+
+    fn refused(&mut self, step: &Step<'_>, failure: &Failure) {
+        let (what, status) = match failure {
+            Failure::Invalid { .. } if step.expect_exception.is_some() => {
+                self.summary.refused_as_expected += 1;
+                return;
+            }
+            Failure::Invalid { what, .. } => {
+                self.summary.invalid += 1;
+                (what, Status::Failed)
+            }
+            Failure::Host(what) => (what, Status::Unusable),
+        };
+        self.status = self.status.max(status);
+        if self.args.exec.json {
+            report::json_line(&json!({
+                "block": step.name, "fork": step.fork, "valid": false, "error": what,
+                "kind": if status == Status::Failed { "invalid" } else { "host" },
+            }));
+        } else {
+            report::complain(&format_args!("{}: {what}", step.name));
+        }
+    }
+
+    fn unusable(&mut self, error: &dyn std::fmt::Display) {
+        report::complain(error);
+        self.status = Status::Unusable;
+    }
+
+    fn finish(self) -> Status {
+        if self.args.exec.json {
+            report::json_line(&self.summary.json());
+        } else {
+            if !self.rows.is_empty() {
+                report::line(&report::block_table(&self.rows).to_string());
+                report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
+            }
+            report::line(&self.summary.text());
+        }
+        self.status
+    }
+}

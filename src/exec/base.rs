@@ -1,0 +1,245 @@
+//! Where a task's values come from: the parent state plus a block access list, or the tasks before it.
+//!
+//! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store.
+//! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
+
+use super::halt::Fault;
+use super::state::{Base, BaseAccount};
+use crate::arena::code::CodeArena;
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
+use crate::bal::BalColumns;
+use alloy_primitives::{Address, B256, U256};
+
+/// The parent state of everything that a list names.
+#[derive(Clone, Debug, Default)]
+pub struct PreState {
+    /// Accounts as the store gave them.
+    pub accounts: Column<AccountId, ParentAccount>,
+    /// The arena's id of each account's code.
+    pub codes: Column<AccountId, CodeId>,
+    /// Slot values.
+    pub slots: Column<SlotId, U256>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: Vec<CodeId>,
+}
+
+/// A sender that the list does not name, as the parent state has it. A valid block has none; they are read with the
+/// rest, so that even the wording of an error asks no store during execution.
+#[derive(Clone, Copy, Debug)]
+pub struct UnlistedSender {
+    /// The sender.
+    pub address: Address,
+    /// Its account.
+    pub parent: ParentAccount,
+    /// The arena's id of its code.
+    pub code: CodeId,
+}
+
+/// Parent state plus list: what every task of a block with a list starts from.
+pub struct ListBase<'b> {
+    /// The list.
+    pub bal: &'b BalColumns,
+    /// The parent state.
+    pub pre: &'b PreState,
+    /// Senders that the list does not name, by address.
+    pub unlisted_senders: &'b [UnlistedSender],
+    /// For codes that nobody expected to be read, and for block hashes.
+    pub store: &'b dyn StateStore,
+    index: BlockAccessIndex,
+}
+
+impl<'b> ListBase<'b> {
+    /// A base that stands before the transactions.
+    pub fn new(
+        bal: &'b BalColumns,
+        pre: &'b PreState,
+        unlisted_senders: &'b [UnlistedSender],
+        store: &'b dyn StateStore,
+    ) -> Self {
+        Self { bal, pre, unlisted_senders, store, index: BlockAccessIndex(0) }
+    }
+}
+
+impl Base for ListBase<'_> {
+    fn begin_task(&mut self, index: BlockAccessIndex) {
+        self.index = index;
+    }
+
+    fn account(&mut self, id: AccountId, _address: &Address) -> Result<BaseAccount, Fault> {
+        let (bal, pre, index) = (self.bal, self.pre, self.index);
+        let parent = &pre.accounts[id];
+        let balance = bal.balance_before(id, index);
+        let nonce = bal.nonce_before(id, index);
+        let code = bal.code_row_before(id, index).map(|row| pre.code_rows[row]);
+        let changed = balance.is_some() || nonce.is_some() || code.is_some();
+        let account = BaseAccount {
+            exists: parent.exists,
+            has_storage: parent.has_storage,
+            nonce: nonce.unwrap_or(parent.nonce),
+            balance: balance.unwrap_or(parent.balance),
+            code: code.unwrap_or(pre.codes[id]),
+        };
+        // A changed account exists unless the change left it empty (EIP-161).
+        let is_empty =
+            account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
+        Ok(BaseAccount { exists: if changed { !is_empty } else { parent.exists }, ..account })
+    }
+
+    fn unlisted_sender(&self, address: &Address) -> Option<BaseAccount> {
+        let senders = self.unlisted_senders;
+        let UnlistedSender { parent, code, .. } =
+            &senders[senders.binary_search_by_key(address, |sender| sender.address).ok()?];
+        Some(BaseAccount {
+            exists: parent.exists,
+            has_storage: parent.has_storage,
+            nonce: parent.nonce,
+            balance: parent.balance,
+            code: *code,
+        })
+    }
+
+    fn slot(&mut self, id: SlotId, _account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
+        Ok(self.bal.slot_before(id, self.index).unwrap_or(self.pre.slots[id]))
+    }
+
+    fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
+        fetch_code(self.store, id, codes)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
+        fetch_block_hash(self.store, number)
+    }
+}
+
+/// Asks the store for one code.
+pub(super) fn fetch_code(store: &dyn StateStore, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
+    let hash = codes.hash(id);
+    let mut out = [None];
+    store.codes(&[hash], &mut out)?;
+    let [code] = out;
+    let code = code.ok_or(StoreError::MissingCode(hash))?;
+    codes.provide_checked(id, code)?;
+    Ok(())
+}
+
+/// Asks the store for one block hash.
+pub(super) fn fetch_block_hash(store: &dyn StateStore, number: u64) -> Result<B256, Fault> {
+    let mut out = [B256::ZERO];
+    store.block_hashes(&[number], &mut out)?;
+    Ok(out[0])
+}
+
+/// What a block's tasks have left so far, by id of a growing universe.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// Accounts that were read, with their newest values.
+    pub accounts: Column<AccountId, Option<BaseAccount>>,
+    /// How often the account's storage was wiped; 0 means that the parent's still counts.
+    pub wipes: Column<AccountId, u32>,
+    /// Whether the parent state had the account.
+    pub existed: Column<AccountId, bool>,
+    /// Slots that were read: how often the storage had been wiped by then, and the newest value. A value from before
+    /// the last wipe is zero.
+    pub slots: Column<SlotId, Option<(u32, U256)>>,
+    /// Accounts that were read from the store.
+    pub account_reads: usize,
+    /// Slots that were read from the store.
+    pub slot_reads: usize,
+}
+
+impl Overlay {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.accounts.clear();
+        self.wipes.clear();
+        self.existed.clear();
+        self.slots.clear();
+        (self.account_reads, self.slot_reads) = (0, 0);
+    }
+
+    fn account_slot(&mut self, id: AccountId) -> &mut Option<BaseAccount> {
+        if id.index() >= self.accounts.len() {
+            self.accounts.resize(id.index() + 1, None);
+            self.wipes.resize(id.index() + 1, 0);
+            self.existed.resize(id.index() + 1, false);
+        }
+        &mut self.accounts[id]
+    }
+
+    fn slot_slot(&mut self, id: SlotId) -> &mut Option<(u32, U256)> {
+        if id.index() >= self.slots.len() {
+            self.slots.resize(id.index() + 1, None);
+        }
+        &mut self.slots[id]
+    }
+}
+
+/// An [`Overlay`] over a store: the base of sequential execution.
+pub struct OverlayBase<'b> {
+    /// What earlier tasks left.
+    pub overlay: &'b mut Overlay,
+    /// The parent state.
+    pub store: &'b dyn StateStore,
+    /// All codes.
+    pub codes: &'b CodeArena,
+}
+
+impl Base for OverlayBase<'_> {
+    fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+        if let Some(account) = *self.overlay.account_slot(id) {
+            return Ok(account);
+        }
+        let mut out = [ParentAccount::default()];
+        self.store.accounts(&[*address], &mut out)?;
+        let [parent] = out;
+        let account = BaseAccount {
+            exists: parent.exists,
+            has_storage: parent.has_storage,
+            nonce: parent.nonce,
+            balance: parent.balance,
+            code: self.codes.intern(parent.code_hash),
+        };
+        self.overlay.account_reads += 1;
+        *self.overlay.account_slot(id) = Some(account);
+        self.overlay.existed[id] = parent.exists;
+        Ok(account)
+    }
+
+    fn slot(&mut self, id: SlotId, account: AccountId, address: &Address, key: &U256) -> Result<U256, Fault> {
+        let wipes = self.overlay.wipes.get(account).copied().unwrap_or_default();
+        let known = self.overlay.slot_slot(id);
+        let value = match *known {
+            Some((at, value)) if at == wipes => return Ok(value),
+            _ if wipes > 0 => U256::ZERO,
+            _ => {
+                let mut out = [U256::ZERO];
+                self.store.slots(&[SlotQuery { address: *address, key: *key }], &mut out)?;
+                self.overlay.slot_reads += 1;
+                out[0]
+            }
+        };
+        *self.overlay.slot_slot(id) = Some((wipes, value));
+        Ok(value)
+    }
+
+    fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
+        fetch_code(self.store, id, codes)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
+        fetch_block_hash(self.store, number)
+    }
+
+    fn commit_account(&mut self, id: AccountId, account: BaseAccount, wiped: bool) {
+        *self.overlay.account_slot(id) = Some(account);
+        if wiped {
+            self.overlay.wipes[id] += 1;
+        }
+    }
+
+    fn commit_slot(&mut self, id: SlotId, account: AccountId, value: U256) {
+        let wipes = self.overlay.wipes.get(account).copied().unwrap_or_default();
+        *self.overlay.slot_slot(id) = Some((wipes, value));
+    }
+}

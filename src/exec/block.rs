@@ -1,0 +1,559 @@
+//! What all tasks of one block share, and the two ways to run them.
+//!
+//! [`run_sequential`] runs the tasks one after another and records the list; [`run_with_list`] runs them as equal
+//! tasks on parent state plus list and proves that each did exactly what the list claims for its index.
+//! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
+
+use super::admission::BlockGas;
+use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
+use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
+use super::evm::{BlockEnv, Evm, EvmScratch};
+use super::fork::{ChainRules, Fork};
+use super::halt::Fault;
+use super::header::blob_base_fee;
+use super::interpreter::LoopKind;
+use super::state::{Logs, StateScratch, TxState};
+use super::system::{PhaseError, SystemInputs, collect_deposits};
+use super::tx::{TxError, TxInput, TxOutcome};
+use super::universe::Universe;
+use super::verify::{Claims, task_matches, task_mismatches};
+use super::wire::Block;
+use crate::arena::code::CodeArena;
+use crate::arena::store::StateStore;
+use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId, TxIndex};
+use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Universe as RecordedNames};
+use alloy_primitives::{Address, U256};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// What all tasks of a block share.
+#[derive(Debug)]
+pub struct BlockContext<'b> {
+    /// The rules in force.
+    pub rules: &'b ChainRules,
+    /// The block.
+    pub block: &'b Block,
+    /// What instructions see of it.
+    pub env: BlockEnv,
+    /// Sender of each transaction.
+    pub senders: &'b [Option<Address>],
+    /// Signer of each authorization, all transactions in a row.
+    pub authorities: &'b [Option<Address>],
+    /// Which dispatch loop runs.
+    pub loop_kind: LoopKind,
+    inputs: SystemInputs,
+}
+
+impl<'b> BlockContext<'b> {
+    /// The context of a block.
+    pub fn new(
+        rules: &'b ChainRules,
+        block: &'b Block,
+        senders: &'b [Option<Address>],
+        authorities: &'b [Option<Address>],
+        loop_kind: LoopKind,
+    ) -> Self {
+        let header = &block.header;
+        let env = BlockEnv {
+            chain_id: rules.chain_id,
+            number: header.number,
+            timestamp: header.timestamp,
+            coinbase: header.coinbase,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee.unwrap_or_default(),
+            difficulty: if rules.fork >= Fork::Paris {
+                U256::from_be_bytes(header.mix_hash.0)
+            } else {
+                header.difficulty
+            },
+            blob_base_fee: blob_base_fee(rules, header.excess_blob_gas.unwrap_or_default()),
+            slot_number: header.slot_number.unwrap_or_default(),
+        };
+        Self { rules, block, env, senders, authorities, loop_kind, inputs: SystemInputs::of(block) }
+    }
+
+    /// Number of transactions.
+    pub fn tx_count(&self) -> usize {
+        self.block.transactions.len()
+    }
+
+    fn tx_input(&'b self, index: TxIndex) -> TxInput<'b> {
+        let transactions = &self.block.transactions;
+        TxInput {
+            transactions,
+            index,
+            sender: self.senders[index.index()],
+            authorities: &self.authorities[transactions.authorization_rows(index)],
+        }
+    }
+
+    /// Runs the task at `index` on the state of `evm`, settled but not committed.
+    fn run_task(
+        &'b self,
+        evm: &mut Evm<'b>,
+        index: BlockAccessIndex,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<TxOutcome, TaskError> {
+        evm.state.set_index(index);
+        let n = self.tx_count() as u32;
+        if index.0 == 0 {
+            evm.pre_execution(&self.inputs, self.loop_kind)?;
+        } else if index.0 <= n {
+            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
+        } else {
+            evm.post_execution(self.block, requests, self.loop_kind)?;
+        }
+        // What system contracts log is nobody's receipt.
+        Ok(TxOutcome::default())
+    }
+}
+
+/// Why a task did not come to its end.
+#[derive(Clone, Debug, PartialEq)]
+enum TaskError {
+    Tx(super::tx::TxInvalid),
+    Phase(Box<InvalidBlock>),
+    Mismatch(Mismatch),
+    Fault(Fault),
+}
+
+impl From<TxError> for TaskError {
+    fn from(error: TxError) -> Self {
+        match error {
+            TxError::Invalid(invalid) => Self::Tx(invalid),
+            TxError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl From<PhaseError> for TaskError {
+    fn from(error: PhaseError) -> Self {
+        match error {
+            PhaseError::Invalid(invalid) => Self::Phase(invalid),
+            PhaseError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl TaskError {
+    /// The error of the block that this task's error is.
+    fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
+        let mismatch = |address, field, slot| {
+            InvalidBlock::Mismatch(Mismatch { address, field, slot, index: Some(index), claimed: None, produced: None })
+                .into()
+        };
+        match self {
+            Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
+            Self::Phase(invalid) => BlockError::Invalid(invalid),
+            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
+            Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
+            Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
+            Self::Fault(Fault::Store(error)) => BlockError::Store(error),
+            Self::Fault(fault) => BlockError::Cancelled(fault.to_string()),
+        }
+    }
+}
+
+/// One task on a worker, in nanoseconds since the block's clock began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskSpan {
+    /// Which task.
+    pub index: BlockAccessIndex,
+    /// Which worker ran it.
+    pub worker: u32,
+    /// Start.
+    pub start_ns: u64,
+    /// End.
+    pub end_ns: u64,
+}
+
+/// Logs of a block in transaction order.
+#[derive(Clone, Debug, Default)]
+pub struct BlockLogs {
+    workers: Vec<Logs>,
+    /// Worker and range of each transaction.
+    ranges: Vec<(u32, core::ops::Range<usize>)>,
+}
+
+impl BlockLogs {
+    /// Logs of one transaction: emitter, topics, data.
+    pub fn of(
+        &self,
+        tx: TxIndex,
+    ) -> impl ExactSizeIterator<Item = (&Address, &[alloy_primitives::B256], &[u8])> + Clone {
+        let (worker, range) = &self.ranges[tx.index()];
+        let logs = &self.workers[*worker as usize];
+        range.clone().map(move |index| logs.get(index))
+    }
+}
+
+/// What executing a block gave, before any root.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// Outcome of each transaction.
+    pub outcomes: Vec<TxOutcome>,
+    /// Logs.
+    pub logs: BlockLogs,
+    /// Requests, type byte first (EIP-7685).
+    pub requests: Vec<Vec<u8>>,
+    /// Gas of the block.
+    pub gas: BlockGas,
+    /// When each task ran.
+    pub spans: Vec<TaskSpan>,
+}
+
+impl Executed {
+    /// Deposit requests come first (EIP-6110): they are found in the receipts' logs.
+    fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
+        if rules.fork < Fork::Prague {
+            return Ok(());
+        }
+        let mut deposits = vec![0x00];
+        for index in 0..self.outcomes.len() {
+            let tx = TxIndex::new(index);
+            collect_deposits(&rules.deposit_contract, tx, self.logs.of(tx), &mut deposits)?;
+        }
+        if deposits.len() > 1 {
+            self.requests.insert(0, deposits);
+        }
+        Ok(())
+    }
+}
+
+/// Memory of one worker that outlives the block.
+#[derive(Debug, Default)]
+pub struct WorkerScratch {
+    /// Rows, journal, logs.
+    pub state: StateScratch,
+    /// Stack and memory.
+    pub evm: EvmScratch,
+}
+
+/// What sequential execution leaves besides its outcome.
+#[derive(Debug)]
+pub struct Recording {
+    /// The list that it recorded.
+    pub list: RecordedList,
+    /// Accounts whose parent storage is gone (SELFDESTRUCT before Cancun).
+    pub wiped: Vec<Address>,
+    /// Accounts that the parent state had and the block removed, changed rows or not (EIP-161).
+    pub removed: Vec<Address>,
+    /// Accounts that do not exist after the block, whether or not they did before.
+    pub absent: Vec<Address>,
+    /// Accounts that exist although they are empty (before EIP-161).
+    pub empty: Vec<Address>,
+    /// Reads that reached the store: accounts, slots.
+    pub store_reads: (usize, usize),
+}
+
+/// Runs the tasks one after another and records the list.
+pub fn run_sequential(
+    context: &BlockContext<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratch: &mut WorkerScratch,
+    clock: Instant,
+) -> Result<(Executed, Recording), BlockError> {
+    let mut overlay = Overlay::default();
+    let mut recorder = Recorder::new();
+    let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
+    let WorkerScratch { state, evm } = core::mem::take(scratch);
+    let state = TxState::new(state, None, base, codes, context.rules.fork);
+    let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    let mut executed = Executed::default();
+    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, codes, clock);
+    executed.logs.workers.push(core::mem::take(&mut evm.state.logs));
+    let names = match &mut evm.state.names {
+        super::state::Names::Growing(universe) => core::mem::take(&mut **universe),
+        super::state::Names::Closed(universe) => (*universe).clone(),
+    };
+    let (evm_scratch, state_scratch) = evm.into_scratch();
+    *scratch = WorkerScratch { state: state_scratch, evm: evm_scratch };
+    result?;
+    executed.add_deposits(context.rules)?;
+    let list = recorder.finish(&RecordedNames {
+        addresses: names.addresses(),
+        slot_keys: names.keys(),
+        slot_accounts: names.owners(),
+    });
+    let recording = recording(list, &names, &overlay);
+    Ok((executed, recording))
+}
+
+fn recording(list: RecordedList, names: &Universe, overlay: &Overlay) -> Recording {
+    let mut recording = Recording {
+        list,
+        wiped: Vec::new(),
+        removed: Vec::new(),
+        absent: Vec::new(),
+        empty: Vec::new(),
+        store_reads: (overlay.account_reads, overlay.slot_reads),
+    };
+    for (id, account) in overlay.accounts.iter() {
+        let Some(account) = account else { continue };
+        let address = names.addresses()[id];
+        if overlay.wipes[id] > 0 && overlay.existed[id] {
+            recording.wiped.push(address);
+        }
+        if overlay.existed[id] && !account.exists {
+            recording.removed.push(address);
+        }
+        if !account.exists {
+            recording.absent.push(address);
+        }
+        let is_empty =
+            account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
+        if account.exists && is_empty {
+            recording.empty.push(address);
+        }
+    }
+    recording
+}
+
+fn sequential_tasks<'b>(
+    context: &'b BlockContext<'b>,
+    evm: &mut Evm<'b>,
+    executed: &mut Executed,
+    recorder: &mut Recorder,
+    codes: &CodeArena,
+    clock: Instant,
+) -> Result<(), BlockError> {
+    let rules = context.rules.fork_rules();
+    let limit = context.block.header.gas_limit;
+    for index in 0..context.tx_count() as u32 + 2 {
+        let index = BlockAccessIndex(index);
+        let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
+        let room = if is_tx {
+            let tx = TxIndex(index.0 - 1);
+            let tx_limit = context.block.transactions.row(tx).gas_limit;
+            executed.gas.admit(rules, limit, tx_limit)
+        } else {
+            Ok(())
+        };
+        let start_ns = clock.elapsed().as_nanos() as u64;
+        let result = match room {
+            Ok(()) => context.run_task(evm, index, &mut executed.requests),
+            // A fault of the transaction alone comes before the lack of room.
+            Err(no_room) => {
+                Err(TaskError::Tx(evm.static_fault(&context.tx_input(TxIndex(index.0 - 1))).unwrap_or(no_room)))
+            }
+        };
+        let outcome = result.map_err(|error| error.into_block_error(index))?;
+        record(&evm.state, recorder, codes, index);
+        evm.state.commit();
+        let end_ns = clock.elapsed().as_nanos() as u64;
+        executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
+        if is_tx {
+            executed.gas.add(&outcome);
+            executed.logs.ranges.push((0, outcome.logs.clone()));
+            executed.outcomes.push(outcome);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the accesses and changes of a settled task to the recorder.
+fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index: BlockAccessIndex) {
+    for &id in state.touched_accounts() {
+        recorder.touch_account(id);
+        let row = state.row(id);
+        if row.balance != row.balance_start {
+            recorder.balance(id, index, row.balance);
+        }
+        if row.nonce != row.nonce_start {
+            recorder.nonce(id, index, row.nonce);
+        }
+        if row.code != row.code_start {
+            recorder.code(id, index, codes.get(row.code).map_or(&[], |code| code.bytes()));
+        }
+    }
+    for &id in state.touched_slots() {
+        recorder.touch_slot(id);
+        let row = state.slot_row(id);
+        if row.value != row.original {
+            recorder.slot(id, index, row.value);
+        }
+    }
+}
+
+/// A block's list with everything that its tasks need of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ListState<'b> {
+    /// The list.
+    pub bal: &'b BalColumns,
+    /// Its names, resolvable.
+    pub names: &'b Universe,
+    /// The parent state of all of them.
+    pub pre: &'b PreState,
+    /// Senders that it does not name, by address.
+    pub unlisted_senders: &'b [UnlistedSender],
+    /// Number of claimed rows per index.
+    pub rows_at: &'b [u32],
+}
+
+/// What one worker brings home.
+#[derive(Debug, Default)]
+struct WorkerShare {
+    results: Vec<(BlockAccessIndex, Result<TxOutcome, TaskError>)>,
+    spans: Vec<TaskSpan>,
+    accounts: AccessSet<AccountId>,
+    slots: AccessSet<SlotId>,
+    logs: Logs,
+    requests: Vec<Vec<u8>>,
+}
+
+/// Runs all tasks as equals on parent state plus list, on the threads of the current rayon pool, and verifies them.
+///
+/// The error is that of the lowest index that has one, whatever the order of events: all lower tasks matched the list,
+/// so what that task saw is what it would have seen one after another.
+pub fn run_with_list(
+    context: &BlockContext<'_>,
+    list: &ListState<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratches: &[Mutex<WorkerScratch>],
+    clock: Instant,
+) -> Result<Executed, BlockError> {
+    let task_count = context.tx_count() as u32 + 2;
+    let next = AtomicU32::new(0);
+    let first_bad = AtomicU32::new(u32::MAX);
+    let workers = scratches.len().min(task_count as usize);
+    let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
+    let started = AtomicUsize::new(0);
+    rayon::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|_| {
+                let worker = started.fetch_add(1, Ordering::Relaxed);
+                let share = work(context, list, store, codes, &scratches[worker], worker, &next, &first_bad, clock);
+                shares.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((worker, share));
+            });
+        }
+    });
+    let mut shares = shares.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shares.sort_unstable_by_key(|(worker, _)| *worker);
+    let shares: Vec<_> = shares.into_iter().map(|(_, share)| share).collect();
+    merge(context, list, shares)
+}
+
+#[expect(clippy::too_many_arguments, reason = "a worker's whole world, named once")]
+fn work(
+    context: &BlockContext<'_>,
+    list: &ListState<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratch: &Mutex<WorkerScratch>,
+    worker: usize,
+    next: &AtomicU32,
+    first_bad: &AtomicU32,
+    clock: Instant,
+) -> WorkerShare {
+    let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
+    let base = Box::new(ListBase::new(list.bal, list.pre, list.unlisted_senders, store));
+    let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
+    let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    let mut share = WorkerShare {
+        accounts: AccessSet::with_room_for(list.bal.account_count()),
+        slots: AccessSet::with_room_for(list.bal.slot_count()),
+        ..WorkerShare::default()
+    };
+    let claims = Claims { bal: list.bal, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let task_count = context.tx_count() as u32 + 2;
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        if index >= task_count {
+            break;
+        }
+        // Nothing above a bad task matters any more; everything below it still does.
+        if index > first_bad.load(Ordering::Relaxed) {
+            continue;
+        }
+        let index = BlockAccessIndex(index);
+        let start_ns = clock.elapsed().as_nanos() as u64;
+        let mut result = context.run_task(&mut evm, index, &mut share.requests);
+        if result.is_ok() && !task_matches(&evm.state, &claims, index) {
+            let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
+            debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
+            if !mismatches.is_empty() {
+                result = Err(TaskError::Mismatch(mismatches.swap_remove(0)));
+            }
+        }
+        for id in evm.state.touched_accounts() {
+            share.accounts.insert(*id);
+        }
+        for id in evm.state.touched_slots() {
+            share.slots.insert(*id);
+        }
+        if result.is_err() {
+            first_bad.fetch_min(index.0, Ordering::Relaxed);
+        }
+        share.results.push((index, result));
+        let end_ns = clock.elapsed().as_nanos() as u64;
+        share.spans.push(TaskSpan { index, worker: worker as u32, start_ns, end_ns });
+    }
+    share.logs = core::mem::take(&mut evm.state.logs);
+    let (evm, state) = evm.into_scratch();
+    *scratch = WorkerScratch { state, evm };
+    share
+}
+
+/// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
+fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerShare>) -> Result<Executed, BlockError> {
+    let n = context.tx_count();
+    let mut executed = Executed::default();
+    let mut slots: Vec<Option<(u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
+    let mut accounts = AccessSet::with_room_for(list.bal.account_count());
+    let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());
+    for (worker, share) in shares.into_iter().enumerate() {
+        for (index, result) in share.results {
+            slots[index.0 as usize] = Some((worker as u32, result));
+        }
+        accounts.union_with(&share.accounts);
+        slot_set.union_with(&share.slots);
+        executed.spans.extend(share.spans);
+        executed.requests.extend(share.requests);
+        executed.logs.workers.push(share.logs);
+    }
+    executed.spans.sort_unstable_by_key(|span| span.index);
+    let rules = context.rules.fork_rules();
+    let limit = context.block.header.gas_limit;
+    for (index, slot) in slots.into_iter().enumerate() {
+        let access_index = BlockAccessIndex::new(index);
+        // A task is missing only above one that failed, and that one ends this pass first.
+        let Some((worker, result)) = slot else {
+            return Err(BlockError::Cancelled(format!("task {index} did not run")));
+        };
+        if index == 0 || index > n {
+            result.map_err(|error| error.into_block_error(access_index))?;
+            continue;
+        }
+        let tx = TxIndex::new(index - 1);
+        let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
+        if !is_static {
+            let tx_limit = context.block.transactions.row(tx).gas_limit;
+            executed
+                .gas
+                .admit(rules, limit, tx_limit)
+                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
+        }
+        let outcome = result.map_err(|error| error.into_block_error(access_index))?;
+        executed.gas.add(&outcome);
+        executed.logs.ranges.push((worker, outcome.logs.clone()));
+        executed.outcomes.push(outcome);
+    }
+    unaccessed(list.bal, &accounts, &slot_set).map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(mismatch)))?;
+    executed.add_deposits(context.rules)?;
+    Ok(executed)
+}
+
+/// The first listed account or slot that nothing accessed.
+fn unaccessed(bal: &BalColumns, accounts: &AccessSet<AccountId>, slots: &AccessSet<SlotId>) -> Option<Mismatch> {
+    let mismatch = |address, field, slot| Mismatch { address, field, slot, index: None, claimed: None, produced: None };
+    if let Some(id) = accounts.first_missing(bal.account_count()) {
+        return Some(mismatch(bal.addresses()[id], MismatchField::UnaccessedAccount, None));
+    }
+    let id = slots.first_missing(bal.slot_count())?;
+    let address = bal.addresses()[bal.slot_accounts()[id]];
+    Some(mismatch(address, MismatchField::UnaccessedSlot, Some(bal.slot_keys()[id])))
+}

@@ -1,0 +1,300 @@
+//! Why a block is not what it claims to be: typed, located, the same for any thread count.
+//!
+//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
+//! ([`StoreError`], worth a retry); our own bug (an assertion).
+//! Precedence: bytes, then header, then list (size and shape), then tasks by block access index (at one index: the
+//! transaction itself, room in the block, execution against the list), then items that nobody accessed, then the
+//! header's commitments. The first in this order is reported.
+
+use super::tx::TxInvalid;
+use super::wire::WireError;
+use crate::arena::store::StoreError;
+use crate::arena::{BlockAccessIndex, TxIndex};
+use crate::bal::{BalError, Divergence};
+use alloy_primitives::{Address, B256, U256};
+use core::fmt;
+
+/// Why there is no outcome.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BlockError {
+    /// The block or its list is invalid.
+    #[error("invalid block: {0}")]
+    Invalid(Box<InvalidBlock>),
+    /// The store could not answer; the block may well be valid.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The caller gave up.
+    #[error("cancelled: {0}")]
+    Cancelled(String),
+}
+
+impl From<InvalidBlock> for BlockError {
+    fn from(invalid: InvalidBlock) -> Self {
+        Self::Invalid(Box::new(invalid))
+    }
+}
+
+/// What is wrong with a header, taken alone or beside its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum HeaderFault {
+    #[error("the parent hash names another block")]
+    ParentHash,
+    #[error("the number is not the parent's plus one")]
+    Number,
+    #[error("the timestamp is not later than the parent's")]
+    Timestamp,
+    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}, or below 5000")]
+    GasLimit { limit: u64, parent: u64 },
+    #[error("gas used {used} exceeds the gas limit {limit}")]
+    GasUsedAboveLimit { used: u64, limit: u64 },
+    #[error("extra data of {0} bytes, 32 are allowed")]
+    ExtraData(usize),
+    #[error("base fee {claimed:?}, the parent's gives {expected}")]
+    BaseFee { claimed: Option<u64>, expected: u64 },
+    #[error("difficulty {claimed}, the parent's gives {expected}")]
+    Difficulty { claimed: U256, expected: U256 },
+    #[error("difficulty, nonce or ommers are not those of a proof-of-stake block")]
+    ProofOfStake,
+    #[error("the field {0} is missing in this fork, or does not exist in it")]
+    FieldPresence(&'static str),
+    #[error("excess blob gas {claimed:?}, the parent's gives {expected}")]
+    ExcessBlobGas { claimed: Option<u64>, expected: u64 },
+    #[error("blob gas used {claimed}, the transactions use {produced}")]
+    BlobGasUsed { claimed: u64, produced: u64 },
+    #[error("blob gas used {used} exceeds the limit {max}")]
+    BlobGasAboveLimit { used: u64, max: u64 },
+    #[error("the block of {0} bytes is over the size limit")]
+    BlockSize(usize),
+    #[error("the transactions root does not match the body")]
+    TransactionsRoot,
+    #[error("the withdrawals root does not match the body")]
+    WithdrawalsRoot,
+    #[error("the ommers hash does not match the body, or an ommer is not allowed here")]
+    Ommers,
+}
+
+impl HeaderFault {
+    fn eest_classes(&self) -> &'static [&'static str] {
+        match self {
+            Self::ParentHash => &["BlockException.UNKNOWN_PARENT"],
+            Self::Number => &["BlockException.INVALID_BLOCK_NUMBER"],
+            Self::Timestamp => &["BlockException.INVALID_BLOCK_TIMESTAMP_OLDER_THAN_PARENT"],
+            Self::GasLimit { .. } => &["BlockException.INVALID_GASLIMIT"],
+            Self::GasUsedAboveLimit { .. } => {
+                &["BlockException.INVALID_GAS_USED_ABOVE_LIMIT", "BlockException.INVALID_GAS_USED"]
+            }
+            Self::ExtraData(_) => &["BlockException.EXTRA_DATA_TOO_BIG"],
+            Self::BaseFee { .. } => &["BlockException.INVALID_BASEFEE_PER_GAS"],
+            Self::Difficulty { .. } => &["BlockException.INVALID_DIFFICULTY"],
+            Self::ProofOfStake => &["BlockException.IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS"],
+            Self::FieldPresence("excess_blob_gas") => {
+                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_EXCESS_BLOB_GAS"]
+            }
+            Self::FieldPresence("blob_gas_used") => {
+                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_BLOB_GAS_USED"]
+            }
+            Self::FieldPresence("requests_hash") => {
+                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INVALID_REQUESTS"]
+            }
+            Self::FieldPresence(_) => {
+                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.RLP_STRUCTURES_ENCODING"]
+            }
+            Self::ExcessBlobGas { .. } => &["BlockException.INCORRECT_EXCESS_BLOB_GAS"],
+            Self::BlobGasUsed { .. } => &["BlockException.INCORRECT_BLOB_GAS_USED"],
+            Self::BlobGasAboveLimit { .. } => &[
+                "BlockException.BLOB_GAS_USED_ABOVE_LIMIT",
+                "TransactionException.TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED",
+                "TransactionException.TYPE_3_TX_BLOB_COUNT_EXCEEDED",
+            ],
+            Self::BlockSize(_) => &["BlockException.RLP_BLOCK_LIMIT_EXCEEDED"],
+            Self::TransactionsRoot => &["BlockException.INVALID_TRANSACTIONS_ROOT"],
+            Self::WithdrawalsRoot => &["BlockException.INVALID_WITHDRAWALS_ROOT"],
+            Self::Ommers => &["BlockException.UNCLES_HASH_INVALID"],
+        }
+    }
+}
+
+/// One place where the list and the execution disagree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The account.
+    pub address: Address,
+    /// What about it.
+    pub field: MismatchField,
+    /// The slot's key, where it is about storage.
+    pub slot: Option<U256>,
+    /// Where in the block; nothing where it concerns the block as a whole (items that nobody accessed).
+    pub index: Option<BlockAccessIndex>,
+    /// What the list says; nothing where it says nothing.
+    pub claimed: Option<U256>,
+    /// What execution gave; nothing where it changed nothing.
+    pub produced: Option<U256>,
+}
+
+/// What a [`Mismatch`] is about. Codes are compared by hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MismatchField {
+    /// Balance, wei.
+    Balance,
+    /// Nonce.
+    Nonce,
+    /// Code; the values are hashes.
+    Code,
+    /// A slot's value.
+    Storage,
+    /// The account is listed but nothing accessed it.
+    UnaccessedAccount,
+    /// The slot is listed but nothing accessed it.
+    UnaccessedSlot,
+    /// The account was accessed but is not listed.
+    UnlistedAccount,
+    /// The slot was accessed but is not listed.
+    UnlistedSlot,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.field {
+            MismatchField::Balance => "balance",
+            MismatchField::Nonce => "nonce",
+            MismatchField::Code => "code",
+            MismatchField::Storage => "storage",
+            MismatchField::UnaccessedAccount => "listed, but nothing accessed the account",
+            MismatchField::UnaccessedSlot => "listed, but nothing accessed the slot",
+            MismatchField::UnlistedAccount => "accessed, but the list lacks the account",
+            MismatchField::UnlistedSlot => "accessed, but the list lacks the slot",
+        };
+        write!(f, "account {}", self.address)?;
+        if let Some(slot) = self.slot {
+            write!(f, ", slot {slot:#x}")?;
+        }
+        if let Some(index) = self.index {
+            write!(f, ", index {}", index.0)?;
+        }
+        write!(f, ": {what}")?;
+        match (self.claimed, self.produced) {
+            (None, None) => Ok(()),
+            (claimed, produced) => {
+                let show = |value: Option<U256>| value.map_or("no change".to_owned(), |value| format!("{value:#x}"));
+                write!(f, ": the list claims {}, execution produced {}", show(claimed), show(produced))
+            }
+        }
+    }
+}
+
+/// What is wrong with a block.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidBlock {
+    /// The block's bytes.
+    #[error("malformed block: {0}")]
+    Wire(WireError),
+    /// The header.
+    #[error("header: {0}")]
+    Header(HeaderFault),
+    /// The list's bytes, shape or size.
+    #[error("{0}")]
+    Bal(BalError),
+    /// The block must bring a list and brings none, or the other way round.
+    #[error("the block access list is missing, or there is one in a fork without them")]
+    BalPresence,
+    /// The list is not the one that the header commits to.
+    #[error("block access list hash {produced}, the header claims {claimed}")]
+    BalHash {
+        /// The header's.
+        claimed: B256,
+        /// keccak256 of the list's bytes.
+        produced: B256,
+    },
+    /// A transaction.
+    #[error("transaction {}: {fault}", index.0)]
+    Tx {
+        /// Which.
+        index: TxIndex,
+        /// Why.
+        fault: TxInvalid,
+    },
+    /// The list and the execution disagree.
+    #[error("block access list: {0}")]
+    Mismatch(Mismatch),
+    /// The given list and the recorded one differ; `a` is the given one.
+    #[error("block access list: {0}")]
+    Divergence(Divergence),
+    /// A request contract has no code.
+    #[error("the request contract {0} has no code")]
+    SystemContractEmpty(Address),
+    /// The call of a request contract failed.
+    #[error("the call of the request contract {0} failed")]
+    SystemCallFailed(Address),
+    /// A deposit log that is not laid out as EIP-6110 demands.
+    #[error("transaction {}: malformed deposit log", .0.0)]
+    DepositLog(TxIndex),
+    /// Gas used.
+    #[error("gas used {produced}, the header claims {claimed}")]
+    GasUsed {
+        /// The header's.
+        claimed: u64,
+        /// Of the execution.
+        produced: u64,
+    },
+    /// Receipts root.
+    #[error("receipts root {produced}, the header claims {claimed}")]
+    ReceiptsRoot {
+        /// The header's.
+        claimed: B256,
+        /// Of the execution.
+        produced: B256,
+    },
+    /// Logs bloom.
+    #[error("the logs bloom does not match the logs")]
+    LogsBloom,
+    /// Requests hash.
+    #[error("requests hash {produced}, the header claims {claimed}")]
+    RequestsHash {
+        /// The header's.
+        claimed: B256,
+        /// Of the execution.
+        produced: B256,
+    },
+    /// State root.
+    #[error("state root {produced}, the header claims {claimed}")]
+    StateRoot {
+        /// The header's.
+        claimed: B256,
+        /// Of the execution.
+        produced: B256,
+    },
+}
+
+impl InvalidBlock {
+    /// The exception classes of the execution-spec tests that this fault answers to; the first is the narrowest.
+    pub fn eest_classes(&self) -> Vec<&'static str> {
+        match self {
+            Self::Wire(error) => error.eest_classes().to_vec(),
+            Self::Header(fault) => fault.eest_classes().to_vec(),
+            Self::Bal(error) => vec![error.eest_class()],
+            Self::BalPresence => vec!["BlockException.INCORRECT_BLOCK_FORMAT"],
+            Self::BalHash { .. } => {
+                vec!["BlockException.INVALID_BAL_HASH", "BlockException.INVALID_BLOCK_ACCESS_LIST"]
+            }
+            Self::Tx { fault, .. } => vec![fault.eest_class()],
+            Self::Mismatch(_) | Self::Divergence(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
+            Self::SystemContractEmpty(_) => vec!["BlockException.SYSTEM_CONTRACT_EMPTY"],
+            Self::SystemCallFailed(_) => vec!["BlockException.SYSTEM_CONTRACT_CALL_FAILED"],
+            Self::DepositLog(_) => vec!["BlockException.INVALID_DEPOSIT_EVENT_LAYOUT"],
+            Self::GasUsed { .. } => vec!["BlockException.INVALID_GAS_USED"],
+            Self::ReceiptsRoot { .. } => vec!["BlockException.INVALID_RECEIPTS_ROOT"],
+            Self::LogsBloom => vec!["BlockException.INVALID_LOG_BLOOM"],
+            Self::RequestsHash { .. } => vec!["BlockException.INVALID_REQUESTS"],
+            Self::StateRoot { .. } => vec!["BlockException.INVALID_STATE_ROOT"],
+        }
+    }
+}
+
+impl From<HeaderFault> for InvalidBlock {
+    fn from(fault: HeaderFault) -> Self {
+        Self::Header(fault)
+    }
+}

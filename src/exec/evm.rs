@@ -1,0 +1,437 @@
+//! The machine of one worker: state, frames, memory and stack, shared by all frames and re-used by all tasks.
+//!
+//! Both kinds of dispatch loop run on it: our own (`interpreter`) and the reference loop. A loop runs the top frame until
+//! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
+//! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
+
+use super::fork::{ChainRules, Fork, ForkRules};
+use super::gas::{FrameGas, TxGas, words};
+use super::halt::Halt;
+use super::state::{Checkpoint, TxState};
+use crate::arena::AccountId;
+use crate::arena::code::{Code, EMPTY_CODE};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use std::rc::Rc;
+
+/// Most words on one frame's stack.
+pub const STACK_LIMIT: usize = 1024;
+/// Deepest frame, counted from 0.
+pub const DEPTH_LIMIT: usize = 1024;
+
+/// What instructions see of the block.
+#[derive(Clone, Debug, Default)]
+pub struct BlockEnv {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Height.
+    pub number: u64,
+    /// Seconds.
+    pub timestamp: u64,
+    /// Fee recipient.
+    pub coinbase: Address,
+    /// Gas limit.
+    pub gas_limit: u64,
+    /// Wei per gas; 0 before London.
+    pub base_fee: u64,
+    /// DIFFICULTY before the merge, PREVRANDAO after.
+    pub difficulty: U256,
+    /// Wei per blob gas (EIP-4844).
+    pub blob_base_fee: U256,
+    /// EIP-7843.
+    pub slot_number: u64,
+}
+
+/// What instructions see of the transaction.
+#[derive(Clone, Debug, Default)]
+pub struct TxEnv<'b> {
+    /// ORIGIN.
+    pub origin: Address,
+    /// GASPRICE: the effective price, wei.
+    pub gas_price: U256,
+    /// BLOBHASH.
+    pub blob_hashes: &'b [B256],
+    /// Calldata or init code of the first frame.
+    pub input: &'b [u8],
+}
+
+/// Where a frame's calldata lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The transaction's own input.
+    Tx,
+    /// A range of the shared memory: `start` (absolute) and length. It belongs to a frame below and does not move,
+    /// but the memory as a whole may be reallocated.
+    Memory {
+        /// Absolute offset in [`Evm::memory`].
+        start: usize,
+        /// Bytes.
+        len: usize,
+    },
+}
+
+/// A frame's code: the arena's, or init code that lives as long as its frame.
+#[derive(Clone, Debug)]
+pub enum CodeRef<'b> {
+    /// Deployed code.
+    Arena(&'b Code),
+    /// Init code.
+    Init(Rc<Code>),
+}
+
+impl core::ops::Deref for CodeRef<'_> {
+    type Target = Code;
+    #[inline]
+    fn deref(&self) -> &Code {
+        match self {
+            Self::Arena(code) => code,
+            Self::Init(code) => code,
+        }
+    }
+}
+
+/// Why a frame was entered, and what its caller wants of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A message call; its output goes to `ret_len` bytes at `ret_offset` of the caller's memory.
+    Call {
+        /// Offset within the caller's memory.
+        ret_offset: usize,
+        /// Bytes wanted.
+        ret_len: usize,
+    },
+    /// A creation; the new contract is the frame's target.
+    Create,
+}
+
+/// One call or creation in progress.
+#[derive(Clone, Debug)]
+pub struct Frame<'b> {
+    /// What runs.
+    pub code: CodeRef<'b>,
+    /// Why.
+    pub kind: FrameKind,
+    /// ADDRESS: whose storage it is.
+    pub target: AccountId,
+    /// ADDRESS.
+    pub address: Address,
+    /// CALLER.
+    pub caller: Address,
+    /// CALLVALUE.
+    pub value: U256,
+    /// Calldata.
+    pub input: Input,
+    /// Whether state changes are forbidden (EIP-214).
+    pub is_static: bool,
+    /// Whether the caller was charged a new account's state gas for this frame: it gets it back if the frame fails.
+    pub charged_new_account: bool,
+    /// Gas.
+    pub gas: FrameGas,
+    /// Where to go on after an inner frame; loop-private.
+    pub pc: usize,
+    /// First word of this frame's stack in [`Evm::stack`].
+    pub stack_base: usize,
+    /// Words on the stack, kept here while an inner frame runs.
+    pub stack_len: usize,
+    /// First byte of this frame's memory in [`Evm::memory`].
+    pub memory_base: usize,
+    /// Bytes of memory, a multiple of 32, kept here while an inner frame runs.
+    pub memory_len: usize,
+    /// What a failure goes back to.
+    pub checkpoint: Checkpoint,
+}
+
+/// How a loop left the top frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Another frame was pushed; run that one first. The loop stored pc, stack and gas in its frame.
+    Enter,
+    /// Ended without output.
+    Stop,
+    /// Ended with output: a range of the frame's own memory.
+    Return {
+        /// Offset within the frame's memory.
+        offset: usize,
+        /// Bytes; the memory is already large enough.
+        len: usize,
+    },
+    /// Undone, with output; gas left goes back.
+    Revert {
+        /// Offset within the frame's memory.
+        offset: usize,
+        /// Bytes.
+        len: usize,
+    },
+    /// Undone, all gas gone.
+    Halt(Halt),
+}
+
+/// Success, revert or halt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Changes stand.
+    Success,
+    /// Changes undone, gas left returned.
+    Revert,
+    /// Changes undone, gas gone.
+    Halt(Halt),
+}
+
+/// An ended frame, as its caller sees it. The output lies in [`Evm::return_data`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameEnd {
+    /// How it ended.
+    pub status: Status,
+    /// Execution gas that goes back to the caller.
+    pub left: u64,
+    /// State gas drawn from `left` that now counts as the caller's (EIP-8037); 0 unless it succeeded.
+    pub spilled: u64,
+    /// Whether a charge for a new account must be returned to the caller.
+    pub refill_new_account: bool,
+    /// The contract created, if a creation succeeded.
+    pub created: Option<Address>,
+}
+
+impl FrameEnd {
+    /// The word that the instruction pushes: 1 or the created address on success, else 0.
+    pub fn word(&self) -> U256 {
+        match (self.status, self.created) {
+            (Status::Success, Some(address)) => U256::from_be_slice(address.as_slice()),
+            (Status::Success, None) => U256::ONE,
+            _ => U256::ZERO,
+        }
+    }
+}
+
+/// The machine of one worker.
+#[derive(Debug)]
+pub struct Evm<'b> {
+    /// Constants of the fork.
+    pub rules: &'static ForkRules,
+    /// The chain's configuration for this block.
+    pub chain: &'b ChainRules,
+    /// The block.
+    pub block: &'b BlockEnv,
+    /// The transaction.
+    pub tx: TxEnv<'b>,
+    /// State as this worker's transaction sees it.
+    pub state: TxState<'b>,
+    /// Gas that all frames of the transaction share.
+    pub gas: TxGas,
+    /// Frames, the running one last.
+    pub frames: Vec<Frame<'b>>,
+    /// Memory of all frames, end to end.
+    pub memory: Vec<u8>,
+    /// Stacks of all frames, each with room for a full one; grows with the depth reached.
+    pub stack: Vec<U256>,
+    /// Output of the last ended inner frame.
+    pub return_data: Vec<u8>,
+}
+
+/// Memory of an [`Evm`] that outlives the block.
+#[derive(Debug, Default)]
+pub struct EvmScratch {
+    memory: Vec<u8>,
+    stack: Vec<U256>,
+    return_data: Vec<u8>,
+}
+
+/// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.
+const MEMORY_KEPT: usize = 4 << 20;
+
+impl<'b> Evm<'b> {
+    /// A machine over `state`.
+    pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
+        let EvmScratch { memory, stack, return_data } = scratch;
+        Self {
+            rules: chain.fork_rules(),
+            chain,
+            block,
+            tx: TxEnv::default(),
+            state,
+            gas: TxGas::default(),
+            frames: Vec::with_capacity(16),
+            memory,
+            stack,
+            return_data,
+        }
+    }
+
+    /// Gives the memory back for the next block.
+    pub fn into_scratch(mut self) -> (EvmScratch, super::state::StateScratch) {
+        self.memory.clear();
+        self.memory.shrink_to(MEMORY_KEPT);
+        let scratch = EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data };
+        (scratch, self.state.into_scratch())
+    }
+
+    /// Whether the block's fork is `fork` or later.
+    #[inline(always)]
+    pub fn since(&self, fork: Fork) -> bool {
+        self.rules.fork >= fork
+    }
+
+    /// The running frame.
+    ///
+    /// # Panics
+    /// Outside a frame: a loop is only ever started on one.
+    #[inline(always)]
+    pub fn frame(&mut self) -> &mut Frame<'b> {
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
+    }
+
+    /// Calldata of a frame.
+    #[inline]
+    pub fn input(&self, input: Input) -> &[u8] {
+        match input {
+            Input::Tx => self.tx.input,
+            Input::Memory { start, len } => &self.memory[start..start + len],
+        }
+    }
+
+    /// Makes the running frame's memory at least `len` bytes long (a multiple of 32); new bytes are zero.
+    /// The gas is the caller's matter.
+    #[inline]
+    pub fn grow_memory(&mut self, len: usize) {
+        let frame = self.frame();
+        let (base, old) = (frame.memory_base, frame.memory_len);
+        if len > old {
+            frame.memory_len = len;
+            let end = base + len;
+            if self.memory.len() < end {
+                // Doubling, so that growing word by word stays linear.
+                self.memory.resize(end.max(self.memory.len() * 2).max(4096), 0);
+            }
+            // An inner frame that is gone may have written here.
+            self.memory[base + old..end].fill(0);
+        }
+    }
+
+    /// Charges for memory up to `offset + len` and grows it. `left` is the frame's gas.
+    /// Returns the offset and length as indices; a zero length touches nothing and gives offset 0.
+    #[inline]
+    pub fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
+        if len.is_zero() {
+            return Ok((0, 0));
+        }
+        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay, so the cast below loses nothing.
+        let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) else {
+            return Err(Halt::OutOfGas);
+        };
+        self.expand_to(left, u64::from(offset) + u64::from(len))?;
+        Ok((offset as usize, len as usize))
+    }
+
+    /// Charges for memory up to `end` bytes and grows it.
+    #[inline]
+    pub fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
+        let old = self.frame().memory_len as u64;
+        if end > old {
+            let new_words = words(end);
+            let cost = super::gas::memory_gas(new_words) - super::gas::memory_gas(old / 32);
+            *left = left.checked_sub(cost).ok_or(Halt::OutOfGas)?;
+            self.grow_memory(new_words as usize * 32);
+        }
+        Ok(())
+    }
+
+    /// Ends the running frame: output to [`Self::return_data`] and to the caller's memory, changes kept or undone,
+    /// a created contract deployed. The caller's gas is settled by [`Self::settle_child`].
+    pub fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
+        let Some(mut frame) = self.frames.pop() else {
+            return FrameEnd { status: Status::Success, left: 0, spilled: 0, refill_new_account: false, created: None };
+        };
+        let (mut status, offset, len) = match exit {
+            Exit::Enter | Exit::Stop => (Status::Success, 0, 0),
+            Exit::Return { offset, len } => (Status::Success, offset, len),
+            Exit::Revert { offset, len } => (Status::Revert, offset, len),
+            Exit::Halt(halt) => (Status::Halt(halt), 0, 0),
+        };
+        let start = frame.memory_base + offset;
+        self.return_data.clear();
+        if len > 0 {
+            self.return_data.extend_from_slice(&self.memory[start..start + len]);
+        }
+        let mut created = None;
+        if frame.kind == FrameKind::Create && status == Status::Success {
+            match self.deploy(&mut frame) {
+                Ok(()) => created = Some(frame.address),
+                Err(halt) => status = Status::Halt(halt),
+            }
+            self.return_data.clear();
+        }
+        if status != Status::Success {
+            self.state.revert(frame.checkpoint);
+            self.gas = frame.gas.at_entry;
+            frame.gas.left += frame.gas.spilled;
+            frame.gas.spilled = 0;
+            if matches!(status, Status::Halt(_)) {
+                frame.gas.left = 0;
+                self.return_data.clear();
+            }
+        }
+        if let FrameKind::Call { ret_offset, ret_len } = frame.kind
+            && let Some(caller) = self.frames.last()
+        {
+            let len = ret_len.min(self.return_data.len());
+            let start = caller.memory_base + ret_offset;
+            self.memory[start..start + len].copy_from_slice(&self.return_data[..len]);
+        }
+        FrameEnd {
+            status,
+            left: frame.gas.left,
+            spilled: frame.gas.spilled,
+            refill_new_account: status != Status::Success && frame.charged_new_account,
+            created,
+        }
+    }
+
+    /// Gives an ended frame's gas to its caller (EIP-150, EIP-8037).
+    #[inline]
+    pub fn settle_child(&mut self, end: &FrameEnd, left: &mut u64, spilled: &mut u64) {
+        *left += end.left;
+        *spilled += end.spilled;
+        if end.status == Status::Success {
+            self.gas.repay(left, spilled);
+        }
+        if end.refill_new_account {
+            self.gas.refill(left, spilled, self.rules.state_new_account);
+        }
+    }
+
+    /// Stores the code that a creation returned (in [`Self::return_data`]).
+    fn deploy(&mut self, frame: &mut Frame<'b>) -> Result<(), Halt> {
+        let len = self.return_data.len();
+        if len > self.rules.code_size_max {
+            return Err(Halt::CodeTooLarge);
+        }
+        if self.since(Fork::London) && self.return_data.first() == Some(&0xef) {
+            return Err(Halt::InvalidCodePrefix);
+        }
+        let bytes = len as u64;
+        let execution =
+            if self.since(Fork::Amsterdam) { 6 * words(bytes) } else { self.rules.code_deposit_byte * bytes };
+        match frame.gas.left.checked_sub(execution) {
+            Some(left) => frame.gas.left = left,
+            // Frontier: a contract that cannot pay for its code is created without any.
+            None if !self.since(Fork::Homestead) => {
+                return Ok(());
+            }
+            None => return Err(Halt::OutOfGas),
+        }
+        let state = self.rules.state_code_byte * bytes;
+        if !self.gas.charge_state(&mut frame.gas.left, &mut frame.gas.spilled, state) {
+            return Err(Halt::OutOfGas);
+        }
+        let code = if len == 0 {
+            EMPTY_CODE
+        } else {
+            // One copy, which the arena keeps.
+            self.state.codes.insert(keccak256(&self.return_data), Bytes::copy_from_slice(&self.return_data))
+        };
+        if code != EMPTY_CODE {
+            self.state.set_code(frame.target, code);
+        }
+        Ok(())
+    }
+}

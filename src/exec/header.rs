@@ -1,0 +1,214 @@
+//! Header rules: what a header must say, alone and beside its parent.
+//!
+//! Sources: yellow paper 4.3.4, EIP-100, 649, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
+//! Not here: commitments to what execution produces (receipts, state, requests, list), the ethash seal.
+
+use super::error::HeaderFault;
+use super::fork::{ChainRules, Fork, GAS_PER_BLOB};
+use super::wire::{Block, Header};
+use alloy_primitives::{B64, B256, U256, b256};
+
+/// keccak256 of an empty list's RLP: the ommers hash since Paris.
+pub const EMPTY_OMMERS_HASH: B256 = b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
+
+/// EIP-7918: execution gas that a blob should cost at least.
+const BLOB_BASE_COST: u64 = 1 << 13;
+/// EIP-1559: the first base fee of a chain that began without one.
+const INITIAL_BASE_FEE: u64 = 1_000_000_000;
+
+/// Rules that need no parent.
+pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault> {
+    let header = &block.header;
+    let fork = rules.fork;
+    let since = |since: Fork| fork >= since;
+    for (name, present, expected) in [
+        ("base_fee_per_gas", header.base_fee.is_some(), since(Fork::London)),
+        ("withdrawals_root", header.withdrawals_root.is_some(), since(Fork::Shanghai)),
+        ("blob_gas_used", header.blob_gas_used.is_some(), since(Fork::Cancun)),
+        ("excess_blob_gas", header.excess_blob_gas.is_some(), since(Fork::Cancun)),
+        ("parent_beacon_block_root", header.parent_beacon_root.is_some(), since(Fork::Cancun)),
+        ("requests_hash", header.requests_hash.is_some(), since(Fork::Prague)),
+        ("block_access_list_hash", header.block_access_list_hash.is_some(), since(Fork::Amsterdam)),
+        ("slot_number", header.slot_number.is_some(), since(Fork::Amsterdam)),
+        ("withdrawals", block.withdrawals.is_some(), since(Fork::Shanghai)),
+    ] {
+        if present != expected {
+            return Err(HeaderFault::FieldPresence(name));
+        }
+    }
+    if block.encoded_len() > rules.fork_rules().block_size_max {
+        return Err(HeaderFault::BlockSize(block.encoded_len()));
+    }
+    if header.extra_data.len() > 32 {
+        return Err(HeaderFault::ExtraData(header.extra_data.len()));
+    }
+    if header.gas_used > header.gas_limit {
+        return Err(HeaderFault::GasUsedAboveLimit { used: header.gas_used, limit: header.gas_limit });
+    }
+    if since(Fork::Paris)
+        && (!header.difficulty.is_zero() || header.nonce != B64::ZERO || header.ommers_hash != EMPTY_OMMERS_HASH)
+    {
+        return Err(HeaderFault::ProofOfStake);
+    }
+    if since(Fork::Cancun) {
+        let claimed = header.blob_gas_used.unwrap_or_default();
+        let produced = block.transactions.blob_count() as u64 * GAS_PER_BLOB;
+        let max = rules.blob_schedule.max * GAS_PER_BLOB;
+        if produced > max {
+            return Err(HeaderFault::BlobGasAboveLimit { used: produced, max });
+        }
+        if claimed != produced {
+            return Err(HeaderFault::BlobGasUsed { claimed, produced });
+        }
+    }
+    Ok(())
+}
+
+/// Rules that relate a header to its parent's.
+pub fn check_against_parent(rules: &ChainRules, header: &Header, parent: &Header) -> Result<(), HeaderFault> {
+    if header.parent_hash != parent.hash() {
+        return Err(HeaderFault::ParentHash);
+    }
+    if parent.number.checked_add(1) != Some(header.number) {
+        return Err(HeaderFault::Number);
+    }
+    if header.timestamp <= parent.timestamp {
+        return Err(HeaderFault::Timestamp);
+    }
+    let london = rules.fork >= Fork::London;
+    // EIP-1559: the gas limit doubles with the fork, as the target takes over the old limit's role.
+    let first_london = london && parent.base_fee.is_none();
+    let parent_limit = if first_london { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit };
+    if header.gas_limit.abs_diff(parent_limit) >= parent_limit / 1024 || header.gas_limit < 5_000 {
+        return Err(HeaderFault::GasLimit { limit: header.gas_limit, parent: parent_limit });
+    }
+    if london {
+        let expected = next_base_fee(parent);
+        if header.base_fee != Some(expected) {
+            return Err(HeaderFault::BaseFee { claimed: header.base_fee, expected });
+        }
+    }
+    if rules.fork >= Fork::Cancun {
+        let expected = next_excess_blob_gas(rules, parent);
+        if header.excess_blob_gas != Some(expected) {
+            return Err(HeaderFault::ExcessBlobGas { claimed: header.excess_blob_gas, expected });
+        }
+    }
+    if rules.fork < Fork::Paris {
+        let expected = next_difficulty(rules, header.number, header.timestamp, parent);
+        if header.difficulty != expected {
+            return Err(HeaderFault::Difficulty { claimed: header.difficulty, expected });
+        }
+    }
+    Ok(())
+}
+
+/// The base fee after `parent` (EIP-1559), wei per gas.
+pub fn next_base_fee(parent: &Header) -> u64 {
+    let Some(base_fee) = parent.base_fee else { return INITIAL_BASE_FEE };
+    let target = parent.gas_limit / 2;
+    if target == 0 || parent.gas_used == target {
+        return base_fee;
+    }
+    let delta = |distance: u64| (u128::from(base_fee) * u128::from(distance) / u128::from(target) / 8) as u64;
+    if parent.gas_used > target {
+        base_fee.saturating_add(delta(parent.gas_used - target).max(1))
+    } else {
+        base_fee - delta(target - parent.gas_used).min(base_fee)
+    }
+}
+
+/// The excess blob gas after `parent` (EIP-4844, 7691, 7918), under the child's blob schedule.
+pub fn next_excess_blob_gas(rules: &ChainRules, parent: &Header) -> u64 {
+    let schedule = rules.blob_schedule;
+    let excess = parent.excess_blob_gas.unwrap_or_default();
+    let used = parent.blob_gas_used.unwrap_or_default();
+    let target = schedule.target.saturating_mul(GAS_PER_BLOB);
+    let sum = excess.saturating_add(used);
+    if sum < target {
+        return 0;
+    }
+    if rules.fork >= Fork::Osaka && schedule.max > 0 {
+        let reserve = U256::from(BLOB_BASE_COST) * U256::from(parent.base_fee.unwrap_or_default());
+        let price = U256::from(GAS_PER_BLOB).saturating_mul(blob_base_fee(rules, excess));
+        if reserve > price {
+            let part = u128::from(used) * u128::from(schedule.max.saturating_sub(schedule.target));
+            return excess.saturating_add((part / u128::from(schedule.max)) as u64);
+        }
+    }
+    sum - target
+}
+
+/// Wei per blob gas: EIP-4844's exponential of the excess. Saturates where the true value exceeds 256 bits.
+pub fn blob_base_fee(rules: &ChainRules, excess_blob_gas: u64) -> U256 {
+    fake_exponential(1, excess_blob_gas, rules.blob_schedule.base_fee_update_fraction)
+}
+
+/// EIP-4844: approximately `factor * e^(numerator / denominator)`, by its Taylor series.
+fn fake_exponential(factor: u64, numerator: u64, denominator: u64) -> U256 {
+    let (numerator, denominator) = (U256::from(numerator), U256::from(denominator.max(1)));
+    let mut output = U256::ZERO;
+    let mut term = U256::from(factor) * denominator;
+    let mut i = U256::ONE;
+    while !term.is_zero() {
+        // A fee that large buys no blob: past 256 bits the exact value does not matter any more.
+        let Some(sum) = output.checked_add(term) else { return U256::MAX };
+        output = sum;
+        let Some(product) = term.checked_mul(numerator) else { return U256::MAX };
+        term = product / (denominator * i);
+        i += U256::ONE;
+    }
+    output / denominator
+}
+
+/// The difficulty after `parent` (yellow paper; EIP-2, 100, 649, 1234, 2384, 3554).
+pub fn next_difficulty(rules: &ChainRules, number: u64, timestamp: u64, parent: &Header) -> U256 {
+    let step = parent.difficulty / U256::from(2048);
+    let elapsed = timestamp.saturating_sub(parent.timestamp);
+    let minimum = U256::from(131_072);
+    let adjusted = if rules.fork >= Fork::Homestead {
+        let (start, period) = match rules.fork {
+            fork if fork >= Fork::Byzantium => (if parent.ommers_hash == EMPTY_OMMERS_HASH { 1 } else { 2 }, 9),
+            _ => (1, 10),
+        };
+        let notches = (elapsed / period).min(start + 99);
+        if notches <= start {
+            parent.difficulty + step * U256::from(start - notches)
+        } else {
+            parent.difficulty.saturating_sub(step * U256::from(notches - start))
+        }
+    } else if elapsed < 13 {
+        parent.difficulty + step
+    } else {
+        parent.difficulty.saturating_sub(step)
+    };
+    let adjusted = adjusted.max(minimum);
+    let period = number.saturating_sub(rules.bomb_delay) / 100_000;
+    match period {
+        0 | 1 => adjusted,
+        _ => (adjusted + (U256::ONE << ((period - 2).min(255) as usize))).max(minimum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_base_fee_steps_of_eip_1559() {
+        let parent =
+            |gas_used| Header { base_fee: Some(1_000_000_000), gas_limit: 20_000_000, gas_used, ..Header::default() };
+        assert_eq!(next_base_fee(&parent(10_000_000)), 1_000_000_000);
+        assert_eq!(next_base_fee(&parent(9_000_000)), 987_500_000);
+        assert_eq!(next_base_fee(&parent(11_000_000)), 1_012_500_000);
+        assert_eq!(next_base_fee(&parent(0)), 875_000_000);
+    }
+
+    #[test]
+    fn the_blob_fee_is_one_without_excess_and_saturates_with_an_absurd_one() {
+        let rules = ChainRules::mainnet(Fork::Cancun);
+        assert_eq!(blob_base_fee(&rules, 0), U256::ONE);
+        assert_eq!(blob_base_fee(&rules, 10 * GAS_PER_BLOB * 3), U256::from(3));
+        assert_eq!(blob_base_fee(&rules, u64::MAX), U256::MAX);
+    }
+}

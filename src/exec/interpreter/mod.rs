@@ -1,0 +1,113 @@
+//! Dispatch loops: what runs the top frame of an [`Evm`].
+//!
+//! Contract. A loop takes up the running frame at [`Frame::pc`] with its stack, memory and gas as stored, and runs it
+//! until it ends or enters an inner frame ([`Exit`]). Before it leaves with [`Exit::Enter`] it has stored pc (after the
+//! instruction), stack height and gas; when it is run again the inner frame's result has been pushed.
+//! Everything that touches state or costs more than a constant is a method of `Evm` (`host`, `call`), shared by all loops.
+//!
+//! [`Frame::pc`]: super::evm::Frame::pc
+
+pub mod match_loop;
+pub mod observe;
+pub mod opcode;
+pub mod ops;
+#[cfg(tail_calls)]
+#[allow(unsafe_code)]
+pub mod tail;
+pub mod trace;
+
+use super::evm::{Evm, Exit, FrameEnd, Status};
+use super::halt::Halt;
+use super::reference;
+use observe::{Observer, Unobserved};
+
+/// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoopKind {
+    /// Handlers that jump to one another, over bytes or decoded code; the match loop where the compiler gives no jumps.
+    #[default]
+    Tail,
+    /// The plain `match` loop.
+    Match,
+    /// `revm-interpreter`'s instructions, see [`super::reference`].
+    Reference,
+}
+
+impl LoopKind {
+    /// All loops.
+    pub const ALL: [Self; 3] = [Self::Tail, Self::Match, Self::Reference];
+
+    /// The name that `--loop` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tail => "tail",
+            Self::Match => "match",
+            Self::Reference => "reference",
+        }
+    }
+
+    /// The loop of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Runs the top frame and all frames that it enters; returns how the top frame ended.
+pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
+    match kind {
+        #[cfg(tail_calls)]
+        LoopKind::Tail => drive(evm, tail::run),
+        #[cfg(not(tail_calls))]
+        LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        LoopKind::Reference => reference::run_frames(evm),
+    }
+}
+
+/// [`run_frames`], watched.
+pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
+    match kind {
+        // The fast loop is not watched: its twin is.
+        LoopKind::Tail | LoopKind::Match => drive_observed(evm, observer, match_loop::run),
+        LoopKind::Reference => reference::run_frames_observed(evm, observer),
+    }
+}
+
+/// Runs the top frame and all frames that it enters, with `run` as the loop; returns how the top frame ended.
+pub fn drive<'b>(evm: &mut Evm<'b>, run: fn(&mut Evm<'b>) -> Exit) -> FrameEnd {
+    drive_observed(evm, &mut Unobserved, |evm, _| run(evm))
+}
+
+/// [`drive`] with an observer, which learns of frames here and of instructions in the loop.
+pub fn drive_observed<'b, O: Observer>(
+    evm: &mut Evm<'b>,
+    observer: &mut O,
+    mut run: impl FnMut(&mut Evm<'b>, &mut O) -> Exit,
+) -> FrameEnd {
+    let floor = evm.frames.len();
+    observer.enter(evm);
+    loop {
+        let exit = run(evm, observer);
+        if exit == Exit::Enter {
+            observer.enter(evm);
+            continue;
+        }
+        let mut end = evm.finish_frame(exit);
+        observer.leave(evm, &end);
+        while end.status == Status::Halt(Halt::Fault) && evm.frames.len() >= floor {
+            // No contract can catch a fault: it ends every frame.
+            end = evm.finish_frame(Exit::Halt(Halt::Fault));
+            observer.leave(evm, &end);
+        }
+        if evm.frames.len() < floor {
+            return end;
+        }
+        let index = evm.frames.len() - 1;
+        let (mut left, mut spilled) = (evm.frames[index].gas.left, evm.frames[index].gas.spilled);
+        evm.settle_child(&end, &mut left, &mut spilled);
+        let frame = &mut evm.frames[index];
+        (frame.gas.left, frame.gas.spilled) = (left, spilled);
+        evm.stack[frame.stack_base + frame.stack_len] = end.word();
+        frame.stack_len += 1;
+    }
+}

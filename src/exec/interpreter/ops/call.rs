@@ -1,0 +1,42 @@
+//! Calls, creations and self-destruction: stack words to the machine's arguments.
+
+use crate::exec::call::{CallArgs, CallKind, Step};
+use crate::exec::evm::Evm;
+use crate::exec::halt::Halt;
+use crate::exec::host::word_to_address;
+use alloy_primitives::U256;
+
+/// CALL and CALLCODE; the words from the top of the stack down.
+#[inline]
+pub fn call(evm: &mut Evm<'_>, left: &mut u64, kind: CallKind, words: [U256; 7]) -> Result<Step, Halt> {
+    let [gas, to, value, in_offset, in_len, out_offset, out_len] = words;
+    let to = word_to_address(&to);
+    evm.call(left, &CallArgs { kind, gas, to, value, input: (in_offset, in_len), output: (out_offset, out_len) })
+}
+
+/// DELEGATECALL and STATICCALL; the words from the top of the stack down.
+#[inline]
+pub fn call_without_value(evm: &mut Evm<'_>, left: &mut u64, kind: CallKind, words: [U256; 6]) -> Result<Step, Halt> {
+    let [gas, to, in_offset, in_len, out_offset, out_len] = words;
+    call(evm, left, kind, [gas, to, U256::ZERO, in_offset, in_len, out_offset, out_len])
+}
+
+/// CREATE.
+#[inline]
+pub fn create(evm: &mut Evm<'_>, left: &mut u64, words: [U256; 3]) -> Result<Step, Halt> {
+    let [value, offset, len] = words;
+    evm.create(left, value, offset, len, None)
+}
+
+/// CREATE2 (EIP-1014).
+#[inline]
+pub fn create2(evm: &mut Evm<'_>, left: &mut u64, words: [U256; 4]) -> Result<Step, Halt> {
+    let [value, offset, len, salt] = words;
+    evm.create(left, value, offset, len, Some(salt))
+}
+
+/// SELFDESTRUCT.
+#[inline]
+pub fn selfdestruct(evm: &mut Evm<'_>, left: &mut u64, beneficiary: U256) -> Result<(), Halt> {
+    evm.selfdestruct(left, &word_to_address(&beneficiary))
+}

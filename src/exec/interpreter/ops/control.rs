@@ -1,0 +1,28 @@
+//! Jumps and the ends of frames.
+
+use crate::arena::code::Code;
+use crate::exec::evm::{Evm, Exit};
+use crate::exec::halt::Halt;
+use alloy_primitives::U256;
+
+/// Where JUMP and a taken JUMPI go on.
+#[inline(always)]
+pub fn destination(code: &Code, to: &U256) -> Result<usize, Halt> {
+    let limbs = to.as_limbs();
+    let pc = limbs[0] as usize;
+    if limbs[1] | limbs[2] | limbs[3] == 0 && code.is_jumpdest(pc) { Ok(pc) } else { Err(Halt::InvalidJump) }
+}
+
+/// RETURN.
+#[inline]
+pub fn ret(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<Exit, Halt> {
+    let (offset, len) = evm.expand(left, offset, len)?;
+    Ok(Exit::Return { offset, len })
+}
+
+/// REVERT (EIP-140).
+#[inline]
+pub fn revert(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<Exit, Halt> {
+    let (offset, len) = evm.expand(left, offset, len)?;
+    Ok(Exit::Revert { offset, len })
+}

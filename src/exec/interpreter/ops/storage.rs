@@ -1,0 +1,29 @@
+//! Storage and transient storage of the frame's target. The first word argument is the top of the stack.
+
+use crate::exec::evm::Evm;
+use crate::exec::halt::Halt;
+use alloy_primitives::U256;
+
+/// SLOAD.
+#[inline]
+pub fn sload(evm: &mut Evm<'_>, left: &mut u64, key: U256) -> Result<U256, Halt> {
+    evm.sload(left, &key)
+}
+
+/// SSTORE.
+#[inline]
+pub fn sstore(evm: &mut Evm<'_>, left: &mut u64, key: U256, value: U256) -> Result<(), Halt> {
+    evm.sstore(left, &key, &value)
+}
+
+/// TLOAD (EIP-1153).
+#[inline]
+pub fn tload(evm: &mut Evm<'_>, key: U256) -> U256 {
+    evm.tload(&key)
+}
+
+/// TSTORE (EIP-1153).
+#[inline]
+pub fn tstore(evm: &mut Evm<'_>, key: U256, value: U256) -> Result<(), Halt> {
+    evm.tstore(key, value)
+}

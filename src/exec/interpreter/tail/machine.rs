@@ -1,0 +1,321 @@
+//! What handlers share: registers, the frame's machine, stack words as scalar limbs, leaving.
+//!
+//! Door: this module and `handlers` read and write the stack and the memory through pointers.
+//! Duties of a handler, the twin being `match_loop`:
+//! - it touches `n` words below `sp` only after the stack check for `n` (its own, or its block's), and writes at or above
+//!   `sp` only after the check for room. So every access lies inside the frame's `STACK_LIMIT` words;
+//! - it touches memory only below `limit + 31`, which is the frame's memory length;
+//! - it re-reads memory pointer and limit after anything that may have moved or grown the memory;
+//! - it holds no value with a destructor and no local whose address escapes: only then is its last call a jump.
+//!
+//! A word is always read and written as four 8-byte halves of a general register (volatile, so that they stay so): a load
+//! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
+
+use super::decode::{Decoded, Instr};
+use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
+use crate::exec::halt::Halt;
+use crate::exec::interpreter::opcode::Info;
+use alloy_primitives::U256;
+
+/// One instruction: registers in, tail call to the next.
+pub(super) type Handler = unsafe extern "C" fn(*const Instr, *mut U256, u64, *mut Vm, *mut u8, usize);
+
+/// A word as limbs, least significant first.
+pub(super) type Limbs = [u64; 4];
+
+/// What a frame's handlers reach through one pointer.
+#[derive(Debug)]
+pub(super) struct Vm {
+    /// The machine; its lifetime is that of the borrow in `run`.
+    pub(super) evm: *mut Evm<'static>,
+    /// Handlers by opcode, of the block's fork.
+    pub(super) table: *const [Handler; 256],
+    /// First word of the frame's stack.
+    pub(super) stack_base: *mut U256,
+    /// The frame's padded code.
+    pub(super) code: *const u8,
+    /// The decoded form, where the frame runs it.
+    pub(super) decoded: *const Decoded,
+    /// The frame's analysed code.
+    pub(super) source: *const crate::arena::code::Code,
+    /// Gas left while a body out of line runs, and at the end.
+    pub(super) left: u64,
+    /// One past the top of the stack, at the end.
+    pub(super) sp: *mut U256,
+    /// Where to go on after an inner frame, as `Frame::pc` has it.
+    pub(super) pc: usize,
+    /// How the loop was left.
+    pub(super) exit: Exit,
+}
+
+/// A handler's registers, by value.
+#[derive(Clone, Copy)]
+pub(super) struct Regs {
+    pub(super) pc: *const Instr,
+    pub(super) sp: *mut U256,
+    pub(super) gas: u64,
+    pub(super) vm: *mut Vm,
+    pub(super) mem: *mut u8,
+    /// Offsets below it can be read and written as a whole word.
+    pub(super) limit: usize,
+}
+
+/// Defines handlers: functions of the common signature whose body sees the registers as one value.
+macro_rules! handler {
+    ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
+        $(#[$attr])*
+        pub(super) unsafe extern "C" fn $name<$($generics)*>(
+            pc: *const $crate::exec::interpreter::tail::decode::Instr,
+            sp: *mut alloy_primitives::U256,
+            gas: u64,
+            vm: *mut $crate::exec::interpreter::tail::machine::Vm,
+            mem: *mut u8,
+            limit: usize,
+        ) {
+            #[allow(unused_mut)]
+            let mut $r = $crate::exec::interpreter::tail::machine::Regs { pc, sp, gas, vm, mem, limit };
+            // SAFETY: the duties of this module's header, kept by the stack check that precedes the body.
+            unsafe { $body }
+        }
+    };
+}
+pub(super) use handler;
+
+/// Goes to another handler with the same registers.
+macro_rules! jump_to {
+    ($handler:expr, $r:ident) => {
+        return $handler($r.pc, $r.sp, $r.gas, $r.vm, $r.mem, $r.limit)
+    };
+}
+pub(super) use jump_to;
+
+/// How code is laid out for the handlers: as bytes with every check in place, or decoded with checks made per block.
+pub(super) trait Form {
+    /// Whether stack and static gas were settled at the block's beginning.
+    const DECODED: bool;
+}
+
+/// Code as deployed; `pc` points to the opcode byte.
+pub(super) struct Bytes;
+/// Code as [`Decoded`]; `pc` points to an [`Instr`].
+pub(super) struct Block;
+
+impl Form for Bytes {
+    const DECODED: bool = false;
+}
+impl Form for Block {
+    const DECODED: bool = true;
+}
+
+#[inline(always)]
+pub(super) unsafe fn load(word: *const U256) -> Limbs {
+    let limbs = word.cast::<u64>();
+    // SAFETY: the caller's word lies inside the frame's stack.
+    unsafe {
+        [
+            limbs.read_volatile(),
+            limbs.add(1).read_volatile(),
+            limbs.add(2).read_volatile(),
+            limbs.add(3).read_volatile(),
+        ]
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn store(word: *mut U256, value: Limbs) {
+    let limbs = word.cast::<u64>();
+    // SAFETY: the caller's word lies inside the frame's stack.
+    unsafe {
+        limbs.write_volatile(value[0]);
+        limbs.add(1).write_volatile(value[1]);
+        limbs.add(2).write_volatile(value[2]);
+        limbs.add(3).write_volatile(value[3]);
+    }
+}
+
+impl Regs {
+    /// Word `depth` below the top, which is word 0.
+    #[inline(always)]
+    pub(super) unsafe fn peek(&self, depth: usize) -> Limbs {
+        // SAFETY: the caller checked that the stack is more than `depth` words high.
+        unsafe { load(self.sp.sub(depth + 1)) }
+    }
+
+    /// Overwrites word `depth` below the top.
+    #[inline(always)]
+    pub(super) unsafe fn poke(&self, depth: usize, value: Limbs) {
+        // SAFETY: as in `peek`.
+        unsafe { store(self.sp.sub(depth + 1), value) }
+    }
+
+    /// Adds a word on top.
+    #[inline(always)]
+    pub(super) unsafe fn push(&mut self, value: Limbs) {
+        // SAFETY: the caller checked that there is room.
+        unsafe {
+            store(self.sp, value);
+            self.sp = self.sp.add(1);
+        }
+    }
+
+    /// Drops `count` words.
+    #[inline(always)]
+    pub(super) unsafe fn drop(&mut self, count: usize) {
+        // SAFETY: the caller checked that they are there.
+        self.sp = unsafe { self.sp.sub(count) };
+    }
+
+    /// Bytes of the frame's stack in use.
+    #[inline(always)]
+    pub(super) unsafe fn stack_bytes(&self) -> usize {
+        // SAFETY: `vm` is live while handlers run.
+        (self.sp as usize).wrapping_sub(unsafe { (*self.vm).stack_base } as usize)
+    }
+
+    /// Re-reads memory pointer and limit.
+    #[inline(always)]
+    pub(super) unsafe fn reload_memory(&mut self) {
+        // SAFETY: `vm` and its machine are live, and no other reference to them is.
+        let evm = unsafe { &mut *(*self.vm).evm };
+        (self.mem, self.limit) = memory_of(evm);
+    }
+
+    /// The block's instruction at the program counter.
+    #[inline(always)]
+    pub(super) unsafe fn operand(&self) -> u64 {
+        // SAFETY: in decoded form `pc` points into the instructions.
+        unsafe { (*self.pc).operand }
+    }
+}
+
+/// Pointer to the running frame's memory, and one more than the last offset at which a whole word can be read.
+#[inline(always)]
+pub(super) fn memory_of(evm: &mut Evm<'_>) -> (*mut u8, usize) {
+    let frame = evm.frame();
+    let (base, len) = (frame.memory_base, frame.memory_len);
+    // The frame's memory begins inside the column, or it is empty and never accessed.
+    let pointer = evm.memory.as_mut_ptr().wrapping_add(base);
+    (pointer, len.saturating_sub(31))
+}
+
+/// Goes on with the instruction `$n` bytes (of code, or of instructions) further.
+macro_rules! next {
+    ($F:ident, $r:ident, $op:expr) => {{
+        if $F::DECODED {
+            $r.pc = $r.pc.add(1);
+            let handler = (*$r.pc).handler;
+            jump_to!(handler, $r)
+        } else {
+            let size = const { 1 + $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize].immediate as usize };
+            $r.pc = $r.pc.byte_add(size);
+            let handler = (*(*$r.vm).table)[usize::from(*$r.pc.cast::<u8>())];
+            jump_to!(handler, $r)
+        }
+    }};
+}
+pub(super) use next;
+
+/// Goes on `$n` instructions further in decoded form.
+macro_rules! skip {
+    ($r:ident, $n:literal) => {{
+        $r.pc = $r.pc.add($n);
+        let handler = (*$r.pc).handler;
+        jump_to!(handler, $r)
+    }};
+}
+pub(super) use skip;
+
+/// The checks that precede a body in byte form: height, room, static gas.
+macro_rules! settle {
+    ($F:ident, $r:ident, $op:expr) => {
+        if !$F::DECODED {
+            let info = const { $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize] };
+            if let Some(halt) = $crate::exec::interpreter::tail::machine::unsettled(&$r, info) {
+                match halt {
+                    Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
+                    Halt::StackUnderflow => jump_to!(halt_underflow, $r),
+                    _ => jump_to!(halt_overflow, $r),
+                }
+            }
+            $r.gas -= info.gas as u64;
+        }
+    };
+}
+pub(super) use settle;
+
+/// What forbids an instruction, if anything does.
+#[inline(always)]
+pub(super) unsafe fn unsettled(r: &Regs, info: Info) -> Option<Halt> {
+    // SAFETY: `vm` is live.
+    let used = unsafe { r.stack_bytes() };
+    let (inputs, outputs) = (info.inputs as usize, info.outputs as usize);
+    if inputs > 0 && used < inputs * 32 {
+        return Some(Halt::StackUnderflow);
+    }
+    if outputs > inputs && used > (STACK_LIMIT - (outputs - inputs)) * 32 {
+        return Some(Halt::StackOverflow);
+    }
+    if r.gas < info.gas as u64 { Some(Halt::OutOfGas) } else { None }
+}
+
+/// Leaves the loop; `exit` is set.
+#[inline(always)]
+pub(super) unsafe fn leave(r: Regs) {
+    // SAFETY: `vm` is live.
+    unsafe {
+        (*r.vm).left = r.gas;
+        (*r.vm).sp = r.sp;
+    }
+}
+
+macro_rules! halts {
+    ($($name:ident $halt:ident)*) => {$(
+        handler! {
+            #[cold]
+            #[inline(never)]
+            $name [] (r) {
+                (*r.vm).exit = Exit::Halt(Halt::$halt);
+                leave(r)
+            }
+        }
+    )*};
+}
+halts! {
+    halt_out_of_gas OutOfGas
+    halt_underflow StackUnderflow
+    halt_overflow StackOverflow
+    halt_invalid_jump InvalidJump
+    halt_invalid_opcode InvalidOpcode
+}
+
+/// Goes on in byte form at `pc`; the gas is exact.
+macro_rules! resume_bytes {
+    ($r:ident, $pc:expr) => {{
+        let pc: usize = $pc;
+        $r.pc = (*$r.vm).code.add(pc).cast();
+        (*$r.vm).decoded = core::ptr::null();
+        let handler = (*(*$r.vm).table)[usize::from(*$r.pc.cast::<u8>())];
+        jump_to!(handler, $r)
+    }};
+}
+
+handler! {
+    /// Gives the rest of the block's gas back and goes on in byte form at the same instruction, which has done nothing yet.
+    #[cold]
+    #[inline(never)]
+    to_bytes [] (r) {
+        let at = (*(*r.vm).decoded).place(r.pc);
+        r.gas += u64::from(at.rest);
+        resume_bytes!(r, at.pc as usize)
+    }
+}
+
+handler! {
+    /// Goes on in byte form at the same instruction; the gas is exact already.
+    #[cold]
+    #[inline(never)]
+    to_bytes_exact [] (r) {
+        let at = (*(*r.vm).decoded).place(r.pc);
+        resume_bytes!(r, at.pc as usize)
+    }
+}

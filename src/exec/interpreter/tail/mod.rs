@@ -1,0 +1,97 @@
+//! The fast loop: each instruction is a function whose last act is to jump to the next instruction's function.
+//!
+//! Program counter, stack pointer, gas, memory pointer and memory limit live in registers from one instruction to the
+//! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As [`decode::Decoded`],
+//! made once a code has been run a few times and kept beside it, checks are made per block, constants and jump targets
+//! are resolved and common sequences are one instruction.
+//! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does from optimisation level 1 on
+//! (`build.rs` sets `tail_calls`; without it `LoopKind::Tail` runs the match loop). Door to unsafe code: see `machine`.
+
+mod bodies;
+mod decode;
+mod handlers;
+mod limbs;
+mod machine;
+mod table;
+
+use crate::arena::code::Code;
+use crate::exec::evm::{CodeRef, Evm, Exit};
+use decode::Decoded;
+use handlers::DECODED_PC;
+use machine::{Handler, Regs, Vm, memory_of};
+
+/// Runs of a code before it is decoded.
+const RUNS_BEFORE_DECODING: u32 = 3;
+/// The place that this loop's decoded codes have beside the code.
+const DECODED_SLOT: usize = 0;
+
+/// The decoded form to run, if the code has one or deserves one now.
+fn decoded_form<'a>(code: &'a Code, evm: &Evm<'_>) -> Option<&'a Decoded> {
+    let decoded = match code.decoded_if_made::<Decoded>(DECODED_SLOT) {
+        Some(decoded) => decoded,
+        None if code.count_run() < RUNS_BEFORE_DECODING => return None,
+        None => code.decoded(DECODED_SLOT, |code| Decoded::new(code, evm.rules.fork))?,
+    };
+    decoded.suits(evm.rules.fork).then_some(decoded)
+}
+
+/// Runs the top frame until it ends or enters another.
+pub fn run(evm: &mut Evm<'_>) -> Exit {
+    let frame = &evm.frames[evm.frames.len() - 1];
+    let source: *const Code = &*frame.code;
+    let (pc, left, stack_base, stack_len) = (frame.pc, frame.gas.left, frame.stack_base, frame.stack_len);
+    let is_arena = matches!(frame.code, CodeRef::Arena(_));
+    // SAFETY: the frame, and with it the code, stays while the loop runs: only frames above it come and go, and a move of
+    // the frame column moves the handle, not the code.
+    let code: &Code = unsafe { &*source };
+    let decoded = if pc & DECODED_PC != 0 || (pc == 0 && is_arena) { decoded_form(code, evm) } else { None };
+    let (mem, limit) = memory_of(evm);
+    let base = evm.stack[stack_base..].as_mut_ptr();
+    let mut vm = Vm {
+        evm: core::ptr::from_mut(evm).cast(),
+        table: table::bytes(evm.rules.fork),
+        stack_base: base,
+        code: code.padded().as_ptr(),
+        decoded: core::ptr::null(),
+        source,
+        left,
+        sp: base,
+        pc,
+        exit: Exit::Stop,
+    };
+    // SAFETY: the stack column has room for a full stack at the base of every frame, and `stack_len` words of it are in use.
+    let sp = unsafe { base.add(stack_len) };
+    let mut regs = Regs { pc: vm.code.cast(), sp, gas: left, vm: &raw mut vm, mem, limit };
+    let mut byte_pc = Some(pc);
+    if let Some(decoded) = decoded {
+        vm.decoded = decoded;
+        if let Some((at, place)) = decoded.at(pc & !DECODED_PC) {
+            byte_pc = match left.checked_sub(u64::from(place.rest)) {
+                Some(rest) => {
+                    (regs.pc, regs.gas) = (at, rest);
+                    None
+                }
+                None => Some(place.pc as usize),
+            };
+        }
+    }
+    let first: Handler = match byte_pc {
+        Some(byte_pc) => {
+            vm.decoded = core::ptr::null();
+            let bytes = code.padded();
+            regs.pc = bytes[byte_pc..].as_ptr().cast();
+            table::bytes(evm.rules.fork)[usize::from(bytes[byte_pc])]
+        }
+        // SAFETY: `at` gave a pointer into the instructions.
+        None => unsafe { (*regs.pc).handler },
+    };
+    // SAFETY: all pointers in `regs` and `vm` were just made from live values that nobody else touches during the call.
+    unsafe { first(regs.pc, regs.sp, regs.gas, regs.vm, regs.mem, regs.limit) };
+    let Vm { left, sp, pc, exit, .. } = vm;
+    // A frame that was entered lies on top of the running one.
+    let index = evm.frames.len() - if exit == Exit::Enter { 2 } else { 1 };
+    let frame = &mut evm.frames[index];
+    (frame.pc, frame.gas.left) = (pc, left);
+    frame.stack_len = (sp as usize).wrapping_sub(base as usize) / 32;
+    exit
+}

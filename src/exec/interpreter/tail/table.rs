@@ -1,0 +1,187 @@
+//! Which handler runs which instruction, in either form.
+
+use super::bodies;
+use super::handlers::*;
+use super::machine::{Block, Bytes, Form, Handler, halt_invalid_opcode};
+use crate::exec::fork::Fork;
+use crate::exec::interpreter::opcode::{TABLE_CONST, op};
+
+/// The handler of a byte, whether or not a fork has it.
+const fn handler<F: Form>(opcode: u8) -> Handler {
+    macro_rules! out_of_line {
+        ($($name:ident)*) => {
+            match opcode {
+                $(op::$name => return body::<bodies::$name, F>,)*
+                _ => {}
+            }
+        };
+    }
+    out_of_line! {
+        DIV SDIV MOD SMOD ADDMOD MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CALLDATALOAD CALLDATASIZE
+        CALLDATACOPY CODESIZE CODECOPY GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
+        BLOCKHASH COINBASE TIMESTAMP NUMBER PREVRANDAO GASLIMIT CHAINID SELFBALANCE BASEFEE BLOBHASH BLOBBASEFEE
+        SLOTNUM MSIZE SLOAD SSTORE TLOAD TSTORE MCOPY LOG0 LOG1 LOG2 LOG3 LOG4 CREATE CALL CALLCODE RETURN
+        DELEGATECALL CREATE2 STATICCALL REVERT SELFDESTRUCT
+    }
+    macro_rules! numbered {
+        ($family:ident $first:ident; $($n:literal)*) => {
+            match opcode.wrapping_sub(op::$first) as usize + 1 {
+                $($n => return $family::<$n, F>,)*
+                _ => {}
+            }
+        };
+    }
+    numbered!(dup DUP1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+    numbered!(swap SWAP1; 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+    macro_rules! pushes {
+        ($($n:literal)*) => {
+            match opcode.wrapping_sub(op::PUSH0) as usize {
+                $($n => return push_bytes::<$n>,)*
+                _ => {}
+            }
+        };
+    }
+    pushes!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+    match opcode {
+        op::STOP => stop,
+        op::ADD => binary::<Add, F>,
+        op::MUL => binary::<Mul, F>,
+        op::SUB => binary::<Sub, F>,
+        op::SIGNEXTEND => binary::<SignExtend, F>,
+        op::LT => binary::<Lt, F>,
+        op::GT => binary::<Gt, F>,
+        op::SLT => binary::<Slt, F>,
+        op::SGT => binary::<Sgt, F>,
+        op::EQ => binary::<Eq, F>,
+        op::AND => binary::<And, F>,
+        op::OR => binary::<Or, F>,
+        op::XOR => binary::<Xor, F>,
+        op::BYTE => binary::<Byte, F>,
+        op::SHL => binary::<Shl, F>,
+        op::SHR => binary::<Shr, F>,
+        op::SAR => binary::<Sar, F>,
+        op::ISZERO => unary::<IsZero, F>,
+        op::NOT => unary::<Not, F>,
+        op::CLZ => unary::<Clz, F>,
+        op::POP => pop::<F>,
+        op::MLOAD => mload::<F>,
+        op::MSTORE => mstore::<F>,
+        op::MSTORE8 => mstore8::<F>,
+        op::JUMP => jump::<F>,
+        op::JUMPI => jumpi::<F>,
+        op::JUMPDEST => jumpdest_bytes,
+        op::PC => pc_bytes,
+        op::GAS => gas::<F>,
+        op::DUPN => dupn::<F>,
+        op::SWAPN => swapn::<F>,
+        op::EXCHANGE => exchange::<F>,
+        _ => halt_invalid_opcode,
+    }
+}
+
+/// Handlers of a fork for code in bytes.
+const fn of_fork(fork: Fork) -> [Handler; 256] {
+    let mut table = [halt_invalid_opcode as Handler; 256];
+    let mut opcode = 0;
+    while opcode < 256 {
+        if TABLE_CONST[opcode].defined(fork) {
+            table[opcode] = handler::<Bytes>(opcode as u8);
+        }
+        opcode += 1;
+    }
+    table
+}
+
+static BYTES: [[Handler; 256]; Fork::ALL.len()] = {
+    let mut tables = [[halt_invalid_opcode as Handler; 256]; Fork::ALL.len()];
+    let mut index = 0;
+    while index < Fork::ALL.len() {
+        tables[index] = of_fork(Fork::ALL[index]);
+        index += 1;
+    }
+    tables
+};
+
+static DECODED: [Handler; 256] = {
+    let mut table = [halt_invalid_opcode as Handler; 256];
+    let mut opcode = 0;
+    while opcode < 256 {
+        table[opcode] = handler::<Block>(opcode as u8);
+        opcode += 1;
+    }
+    table
+};
+
+/// Handlers by opcode, for code in bytes.
+pub(super) fn bytes(fork: Fork) -> &'static [Handler; 256] {
+    &BYTES[fork as usize]
+}
+
+/// The handler of one instruction without its neighbours, for decoded code.
+pub(super) fn decoded(opcode: u8) -> Handler {
+    DECODED[usize::from(opcode)]
+}
+
+/// Handlers of an operation fused with what puts its words on the stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BinaryForms {
+    /// PUSH of at most 8 bytes.
+    pub(super) imm: Handler,
+    /// A longer PUSH.
+    pub(super) wide: Handler,
+    /// DUPn.
+    pub(super) dup: Handler,
+    /// SWAP1.
+    pub(super) swapped: Handler,
+    /// DUPn, PUSH.
+    pub(super) dup_imm: Handler,
+    /// PUSH, DUPn.
+    pub(super) imm_dup: Handler,
+    /// DUPm, DUPn.
+    pub(super) dup_dup: Handler,
+}
+
+impl BinaryForms {
+    const fn of<K: Binary>() -> Option<Self> {
+        Some(Self {
+            imm: binary_imm::<K>,
+            wide: binary_wide::<K>,
+            dup: binary_dup::<K>,
+            swapped: binary_swapped::<K>,
+            dup_imm: binary_dup_imm::<K>,
+            imm_dup: binary_imm_dup::<K>,
+            dup_dup: binary_dup_dup::<K>,
+        })
+    }
+}
+
+static FORMS: [Option<BinaryForms>; 32] = {
+    let mut forms = [None; 32];
+    macro_rules! fill {
+        ($($op:ident $kind:ident)*) => { $(forms[op::$op as usize] = BinaryForms::of::<$kind>();)* };
+    }
+    fill!(ADD Add MUL Mul SUB Sub SIGNEXTEND SignExtend LT Lt GT Gt SLT Slt SGT Sgt EQ Eq AND And OR Or XOR Xor);
+    fill!(BYTE Byte SHL Shl SHR Shr SAR Sar);
+    forms
+};
+
+/// The fused forms of an operation, where it has any.
+pub(super) fn binary_forms(opcode: u8) -> Option<&'static BinaryForms> {
+    FORMS.get(usize::from(opcode))?.as_ref()
+}
+
+/// A comparison with the static JUMPI behind it.
+pub(super) fn branch_compare_of(compare: u8, negated: bool) -> Handler {
+    macro_rules! either {
+        ($kind:ident) => {
+            if negated { branch_compare::<$kind, true> } else { branch_compare::<$kind, false> }
+        };
+    }
+    match compare {
+        op::LT => either!(Lt),
+        op::GT => either!(Gt),
+        op::SLT => either!(Slt),
+        op::SGT => either!(Sgt),
+        _ => either!(Eq),
+    }
+}

@@ -1,0 +1,77 @@
+//! EIP-3155 traces: one JSON object per instruction and line.
+//!
+//! `gasCost` is the difference of the gas before and after the instruction, so that it is the same for every loop.
+//! Not here: the summary line, which is the transaction's matter.
+
+use super::observe::{Observer, StepView};
+use super::opcode;
+use crate::exec::evm::{Evm, FrameEnd};
+use crate::exec::halt::Halt;
+use core::fmt::Write as _;
+
+/// Writes EIP-3155 lines to `out`. The first write that fails stops the trace and is kept in `error`.
+#[derive(Debug)]
+pub struct Eip3155<W> {
+    out: W,
+    line: String,
+    gas_before: u64,
+    opcode: u8,
+    /// Why the trace stopped.
+    pub error: Option<std::io::Error>,
+}
+
+impl<W: std::io::Write> Eip3155<W> {
+    /// A tracer that writes to `out`; buffering is the caller's matter.
+    pub fn new(out: W) -> Self {
+        Self { out, line: String::new(), gas_before: 0, opcode: 0, error: None }
+    }
+
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
+impl<W: std::io::Write> Observer for Eip3155<W> {
+    const ON: bool = true;
+
+    fn step(&mut self, evm: &Evm<'_>, step: &StepView<'_>) {
+        (self.gas_before, self.opcode) = (step.gas_left, step.opcode);
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            self.line,
+            "{{\"pc\":{},\"op\":{},\"gas\":\"{:#x}\",\"memSize\":{},\"depth\":{},\"refund\":{},\"stack\":[",
+            step.pc, step.opcode, step.gas_left, step.memory_len, step.depth, evm.gas.refund,
+        );
+        for (index, word) in step.stack.iter().enumerate() {
+            let _ = write!(self.line, "{}\"{word:#x}\"", if index == 0 { "" } else { "," });
+        }
+        let _ = write!(self.line, "],\"returnData\":\"0x");
+        for byte in &evm.return_data {
+            let _ = write!(self.line, "{byte:02x}");
+        }
+        self.line.push('"');
+    }
+
+    fn step_end(&mut self, _: &Evm<'_>, gas_left: u64, halt: Option<Halt>) {
+        let _ = write!(self.line, ",\"gasCost\":\"{:#x}\"", self.gas_before.saturating_sub(gas_left));
+        match opcode::name(self.opcode) {
+            Some(name) => write!(self.line, ",\"opName\":\"{name}\""),
+            None => write!(self.line, ",\"opName\":\"opcode {:#x} not defined\"", self.opcode),
+        }
+        .unwrap_or_default();
+        if let Some(halt) = halt {
+            let _ = write!(self.line, ",\"error\":\"{}\"", halt.name());
+        }
+        self.line.push_str("}\n");
+        if self.error.is_none()
+            && let Err(error) = self.out.write_all(self.line.as_bytes())
+        {
+            self.error = Some(error);
+        }
+    }
+
+    fn enter(&mut self, _: &Evm<'_>) {}
+    fn leave(&mut self, _: &Evm<'_>, _: &FrameEnd) {}
+}

@@ -1,0 +1,166 @@
+//! Verify: what a task did against what the list claims for its index, both ways.
+//!
+//! In: the settled state of one task, the list. Out: nothing, or the mismatches in list order.
+//! Exact and cheap: every produced change has its claimed row, and the number of matches equals the number of rows that
+//! the list has at this index; so there is no claimed row without a change. Spec: EIP-7928.
+//! Not here: accesses without a change (bit sets, checked once per block).
+
+use super::error::{InvalidBlock, Mismatch, MismatchField};
+use super::state::TxState;
+use super::wire::Header;
+use crate::arena::code::CodeArena;
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
+use crate::bal::BalColumns;
+use alloy_primitives::{B256, Bloom, U256};
+use sha2::{Digest, Sha256};
+
+/// The claims of a list, prepared for verification.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'b> {
+    /// The list.
+    pub bal: &'b BalColumns,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
+    /// Number of rows per index.
+    pub rows_at: &'b [u32],
+}
+
+/// Compares the settled state of one task with the claims at `index`. True when they agree exactly.
+pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccessIndex) -> bool {
+    let bal = claims.bal;
+    let mut matched = 0u32;
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if row.balance != row.balance_start {
+            if bal.balances().at(id, index) != Some(&row.balance) {
+                return false;
+            }
+            matched += 1;
+        }
+        if row.nonce != row.nonce_start {
+            if bal.nonces().at(id, index) != Some(&row.nonce) {
+                return false;
+            }
+            matched += 1;
+        }
+        if row.code != row.code_start {
+            if bal.codes().row_at(id, index).map(|at| claims.code_rows[at]) != Some(row.code) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    for &id in state.touched_slots() {
+        let row = state.slot_row(id);
+        if row.value != row.original {
+            if bal.storage().at(id, index) != Some(&row.value) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
+}
+
+/// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
+pub fn task_mismatches(
+    state: &TxState<'_>,
+    claims: &Claims<'_>,
+    codes: &CodeArena,
+    index: BlockAccessIndex,
+) -> Vec<Mismatch> {
+    let bal = claims.bal;
+    let mut found = Vec::new();
+    let hash = |code: CodeId| U256::from_be_bytes(codes.hash(code).0);
+    let touched_accounts: std::collections::BTreeSet<AccountId> = state.touched_accounts().iter().copied().collect();
+    let touched_slots: std::collections::BTreeSet<SlotId> = state.touched_slots().iter().copied().collect();
+    for account in bal.addresses().ids() {
+        let address = bal.addresses()[account];
+        let row = touched_accounts.contains(&account).then(|| state.row(account));
+        let changed = |differs: bool, value: U256| differs.then_some(value);
+        let produced = row.map(|row| {
+            (
+                changed(row.balance != row.balance_start, row.balance),
+                changed(row.nonce != row.nonce_start, U256::from(row.nonce)),
+                changed(row.code != row.code_start, hash(row.code)),
+            )
+        });
+        let (balance, nonce, code) = produced.unwrap_or_default();
+        let claimed_code = bal.codes().row_at(account, index).map(|at| hash(claims.code_rows[at]));
+        for (field, claimed, produced) in [
+            (MismatchField::Balance, bal.balance_at(account, index), balance),
+            (MismatchField::Nonce, bal.nonce_at(account, index).map(U256::from), nonce),
+            (MismatchField::Code, claimed_code, code),
+        ] {
+            if claimed != produced {
+                found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+            }
+        }
+        for slot in bal.slots(account) {
+            let row = touched_slots.contains(&slot).then(|| state.slot_row(slot));
+            let produced = row.and_then(|row| (row.value != row.original).then_some(row.value));
+            let claimed = bal.slot_at(slot, index);
+            if claimed != produced {
+                let slot = Some(bal.slot_keys()[slot]);
+                let field = MismatchField::Storage;
+                found.push(Mismatch { address, field, slot, index: Some(index), claimed, produced });
+            }
+        }
+    }
+    found
+}
+
+/// Proof that a block's commitments were checked. Only [`commitments`] makes one.
+#[derive(Debug)]
+pub struct Verified(());
+
+/// What execution produced, for comparison with the header. What is absent cannot be checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Produced<'a> {
+    /// Block gas.
+    pub gas_used: u64,
+    /// Root of the receipt trie.
+    pub receipts_root: Option<B256>,
+    /// Union of the receipts' blooms.
+    pub logs_bloom: &'a Bloom,
+    /// Requests, type byte first.
+    pub requests: &'a [Vec<u8>],
+    /// State root.
+    pub state_root: Option<B256>,
+}
+
+/// Compares what was produced with the header's commitments, in the order of the header checks of the execution specs.
+pub fn commitments(header: &Header, produced: &Produced<'_>) -> Result<Verified, InvalidBlock> {
+    if header.gas_used != produced.gas_used {
+        return Err(InvalidBlock::GasUsed { claimed: header.gas_used, produced: produced.gas_used });
+    }
+    if let Some(root) = produced.receipts_root
+        && root != header.receipts_root
+    {
+        return Err(InvalidBlock::ReceiptsRoot { claimed: header.receipts_root, produced: root });
+    }
+    if *produced.logs_bloom != header.logs_bloom {
+        return Err(InvalidBlock::LogsBloom);
+    }
+    if let Some(claimed) = header.requests_hash {
+        let hash = requests_hash(produced.requests);
+        if hash != claimed {
+            return Err(InvalidBlock::RequestsHash { claimed, produced: hash });
+        }
+    }
+    if let Some(root) = produced.state_root
+        && root != header.state_root
+    {
+        return Err(InvalidBlock::StateRoot { claimed: header.state_root, produced: root });
+    }
+    Ok(Verified(()))
+}
+
+/// EIP-7685: sha256 over the sha256 of each request.
+pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
+    let mut outer = Sha256::new();
+    for request in requests {
+        outer.update(Sha256::digest(request));
+    }
+    B256::from_slice(&outer.finalize())
+}

@@ -1,0 +1,128 @@
+//! A whole block: header, transactions, ommers, withdrawals.
+//!
+//! In: the block's RLP. Out: [`Block`], which keeps the bytes that its columns point into.
+//! Spec: yellow paper 4.3, EIP-4895. Not here: whether a fork allows what is present or absent.
+
+use super::error::{Field, WireError};
+use super::header::Header;
+use super::rlp::{Cursor, Span};
+use super::transaction::Transactions;
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_rlp::Encodable;
+
+/// One EIP-4895 withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Counts all withdrawals of the chain.
+    pub index: u64,
+    /// The validator.
+    pub validator_index: u64,
+    /// Who is credited.
+    pub address: Address,
+    /// Gwei.
+    pub amount_gwei: u64,
+    /// The withdrawal's RLP (the withdrawal trie's value) as a range of the block's bytes.
+    pub encoded: Span,
+}
+
+/// A decoded block; its ragged parts are ranges of `raw`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The block's RLP.
+    pub raw: Bytes,
+    /// The header.
+    pub header: Header,
+    /// keccak256 of the header's RLP: the block hash.
+    pub header_hash: B256,
+    /// The transactions.
+    pub transactions: Transactions,
+    /// Headers of the ommers; always empty since Paris.
+    pub ommers: Vec<Header>,
+    /// Withdrawals; `None` where the body has no such list (before Shanghai).
+    pub withdrawals: Option<Vec<Withdrawal>>,
+    ommers_encoded: Span,
+}
+
+impl Block {
+    /// Decodes a block that fills `bytes` exactly. Calldata is not copied: the block shares `bytes`.
+    ///
+    /// # Errors
+    /// [`WireError`] names the field, its offset and the rule broken. The first offending byte decides.
+    pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        let mut outer = Cursor::new(&bytes, Field::Block)?;
+        let mut at = outer.list(Field::Block)?;
+        outer.finish(Field::Block)?;
+
+        let header_start = at.offset();
+        let header = Header::read(&mut at)?;
+        let header_hash = keccak256(&bytes[header_start..at.offset()]);
+        let transactions = Transactions::read(&mut at, &bytes)?;
+        let ommers_start = at.offset();
+        let mut list = at.list(Field::OmmerList)?;
+        let mut ommers = Vec::new();
+        while !list.is_done() {
+            ommers.push(Header::read(&mut list)?);
+        }
+        let ommers_encoded = Span::new(ommers_start, at.offset());
+        let withdrawals = if at.is_done() { None } else { Some(read_withdrawals(&mut at)?) };
+        at.finish(Field::Block)?;
+        Ok(Self { raw: bytes.clone(), header, header_hash, transactions, ommers, withdrawals, ommers_encoded })
+    }
+
+    /// Length of the block's RLP in bytes (EIP-7934 bounds it).
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// keccak256 of the ommer list's RLP: what the header's `ommers_hash` must be.
+    pub fn ommers_hash(&self) -> B256 {
+        keccak256(&self.raw[self.ommers_encoded.range()])
+    }
+
+    /// RLP of the withdrawals in order: the values of the withdrawal trie.
+    pub fn withdrawals_encoded(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.withdrawals.as_deref().unwrap_or_default().iter().map(|row| &self.raw[row.encoded.range()])
+    }
+}
+
+/// The RLP of a block without ommers, from its header and its transactions in their EIP-2718 encoding. It has an empty
+/// list of withdrawals where the header has a root for them.
+pub fn assemble<T: AsRef<[u8]>>(header: &Header, transactions: &[T]) -> Vec<u8> {
+    let mut items = Vec::new();
+    for transaction in transactions {
+        match transaction.as_ref() {
+            legacy @ [0xc0..=0xff, ..] => items.extend_from_slice(legacy),
+            typed => typed.encode(&mut items),
+        }
+    }
+    let mut payload = Vec::with_capacity(items.len() + 1_000);
+    header.encode(&mut payload);
+    alloy_rlp::Header { list: true, payload_length: items.len() }.encode(&mut payload);
+    payload.extend_from_slice(&items);
+    let lists = if header.withdrawals_root.is_some() { 2 } else { 1 };
+    payload.resize(payload.len() + lists, alloy_rlp::EMPTY_LIST_CODE);
+    let mut out = Vec::with_capacity(payload.len() + 5);
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend_from_slice(&payload);
+    out
+}
+
+fn read_withdrawals(outer: &mut Cursor<'_>) -> Result<Vec<Withdrawal>, WireError> {
+    let mut list = outer.list(Field::WithdrawalList)?;
+    let mut rows = Vec::with_capacity(list.count(Field::Withdrawal)?);
+    while !list.is_done() {
+        let start = list.offset();
+        let mut at = list.list(Field::Withdrawal)?;
+        let row = Withdrawal {
+            index: at.u64(Field::WithdrawalIndex)?,
+            validator_index: at.u64(Field::WithdrawalValidator)?,
+            address: at.address(Field::WithdrawalAddress)?,
+            amount_gwei: at.u64(Field::WithdrawalAmount)?,
+            encoded: Span::new(start, list.offset()),
+        };
+        at.finish(Field::Withdrawal)?;
+        rows.push(row);
+    }
+    Ok(rows)
+}

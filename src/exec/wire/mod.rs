@@ -1,0 +1,25 @@
+//! Block bytes to typed columns.
+//!
+//! In: the RLP of a block, `[header, transactions, ommers, withdrawals?]`. Out: [`Block`], whose variable-sized parts
+//! (calldata, access lists, authorizations) are ranges of the bytes or rows of shared columns; and the encodings that go
+//! the other way: receipts, blooms, signing payloads.
+//! Relies on: nothing but the bytes. Not here: any rule of a fork, senders, roots.
+
+mod block;
+mod bloom;
+mod error;
+mod header;
+mod receipt;
+mod rlp;
+mod transaction;
+
+pub use block::{Block, Withdrawal, assemble};
+pub use bloom::BloomBuilder;
+pub use error::{Field, WireError, WireErrorKind};
+pub use header::Header;
+pub use receipt::{LogRef, ReceiptList, ReceiptOutcome};
+pub use rlp::Span;
+pub use transaction::{AccessId, Authorization, HashBatch, SigningScratch, Transaction, Transactions, tx_type};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What a block leaves behind, as columns: the input of the state trie, and what a client writes to its store.
+
+use crate::arena::code::CodeArena;
+use crate::arena::store::{MemoryStore, ParentAccount};
+use crate::arena::{Column, Id};
+use crate::bal::{BalColumns, Reduced};
+use crate::trie::{Fate, StateUpdate};
+use alloy_primitives::{Address, B256, Bytes, U256};
+
+/// Changed accounts and slots with their values after the block: one row per account, ragged slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateChanges {
+    /// Changed accounts.
+    pub addresses: Vec<Address>,
+    /// What becomes of each.
+    pub fates: Vec<Fate>,
+    /// Nonce, where it changed.
+    pub nonces: Vec<Option<u64>>,
+    /// Balance in wei, where it changed.
+    pub balances: Vec<Option<U256>>,
+    /// Code hash, where it changed.
+    pub code_hashes: Vec<Option<B256>>,
+    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]`.
+    pub slot_starts: Vec<u32>,
+    /// Keys of changed slots.
+    pub slot_keys: Vec<U256>,
+    /// Their values; zero deletes.
+    pub slot_values: Vec<U256>,
+    /// Codes that the block deployed, by hash.
+    pub codes: Vec<(B256, Bytes)>,
+}
+
+impl StateChanges {
+    /// The changes that a list's reduced columns make to the parent accounts.
+    pub(super) fn from_list(
+        bal: &BalColumns,
+        reduced: &Reduced,
+        parents: &Column<crate::arena::AccountId, ParentAccount>,
+    ) -> Self {
+        Self::from_reduced(bal, reduced, |position| {
+            let parent = &parents[reduced.accounts[position]];
+            if reduced.post_account(position, parent).exists { Fate::Kept } else { Fate::Deleted }
+        })
+    }
+
+    /// The changes of reduced columns, with each changed account's fate as `fate` says.
+    pub(super) fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
+        let mut changes = Self {
+            slot_starts: Vec::with_capacity(reduced.accounts.len() + 1),
+            slot_values: reduced.slot_values.clone(),
+            ..Self::default()
+        };
+        changes.slot_starts.push(0);
+        changes.slot_keys.extend(reduced.slots.iter().map(|slot| bal.slot_keys()[*slot]));
+        for (position, account) in reduced.accounts.iter().enumerate() {
+            changes.addresses.push(bal.addresses()[*account]);
+            changes.fates.push(fate(position));
+            changes.nonces.push(reduced.nonces[position]);
+            changes.balances.push(reduced.balances[position]);
+            changes.code_hashes.push(reduced.code_hash(position));
+            changes.slot_starts.push(reduced.slot_range(position).end as u32);
+            if let Some(row) = reduced.code_rows[position] {
+                let row = row as usize;
+                changes.codes.push((reduced.code_hashes[row], bal.code_shared(row)));
+            }
+        }
+        changes
+    }
+
+    /// Adds a row for an account that no list can speak of (EIP-161 removals, wiped storage).
+    pub(super) fn push_bare(&mut self, address: Address, fate: Fate) {
+        self.addresses.push(address);
+        self.fates.push(fate);
+        self.nonces.push(None);
+        self.balances.push(None);
+        self.code_hashes.push(None);
+        self.slot_starts.push(self.slot_keys.len() as u32);
+    }
+
+    /// The same, as the trie takes it.
+    pub fn as_update(&self) -> StateUpdate<'_> {
+        StateUpdate {
+            addresses: &self.addresses,
+            fates: &self.fates,
+            nonces: &self.nonces,
+            balances: &self.balances,
+            code_hashes: &self.code_hashes,
+            slot_starts: &self.slot_starts,
+            slot_keys: &self.slot_keys,
+            slot_values: &self.slot_values,
+            ..StateUpdate::default()
+        }
+    }
+
+    /// Writes the changes to a store in memory: the parent state of the next block.
+    pub fn apply_to(&self, store: &mut MemoryStore) {
+        for (row, address) in self.addresses.iter().enumerate() {
+            if self.fates[row] == Fate::Deleted {
+                store.remove_account(address);
+                continue;
+            }
+            let slots = self.slot_starts[row] as usize..self.slot_starts[row + 1] as usize;
+            let slots = self.slot_keys[slots.clone()].iter().copied().zip(self.slot_values[slots].iter().copied());
+            let wiped = self.fates[row] == Fate::Wiped;
+            store.update_account(address, self.nonces[row], self.balances[row], self.code_hashes[row], wiped, slots);
+        }
+        for (_, code) in &self.codes {
+            store.insert_code(code.clone());
+        }
+    }
+
+    /// Number of changed accounts.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+}
+
+/// Ids of the arena for every code row of a list, the codes supplied.
+pub(super) fn intern_code_rows(bal: &BalColumns, hashes: &[B256], codes: &CodeArena) -> Vec<crate::arena::CodeId> {
+    hashes.iter().enumerate().map(|(row, hash)| codes.insert(*hash, bal.code_shared(row))).collect()
+}
+
+/// Position of an account's row by address, for changes in ascending order.
+pub(super) fn position_of(bal: &BalColumns, reduced: &Reduced, address: &Address) -> Option<usize> {
+    let account = bal.find(address)?;
+    reduced.accounts.binary_search_by_key(&account.index(), |id| id.index()).ok()
+}

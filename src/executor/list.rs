@@ -1,0 +1,210 @@
+//! `bal` mode: everything that the list makes possible, side by side.
+//!
+//! As soon as the list is decoded and the parent state read, the state root is computed from its reduced columns while
+//! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
+
+use super::changes::intern_code_rows;
+use super::outcome::{Candidate, seal};
+use super::recover::recover;
+use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
+use crate::arena::{AccountId, CodeId, Column, Id};
+use crate::bal::{self, BalColumns, Limits};
+use crate::exec::base::{PreState, UnlistedSender};
+use crate::exec::block::{BlockContext, ListState, WorkerScratch, run_with_list};
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::Fork;
+use crate::exec::universe::Universe;
+use crate::trie::{StateTries, TrieError};
+use alloy_primitives::{Address, B256, U256};
+use rayon::prelude::*;
+use std::sync::{Mutex, OnceLock};
+
+pub(super) fn execute(
+    job: &Job<'_>,
+    tries: Option<&mut StateTries>,
+    scratches: &[Mutex<WorkerScratch>],
+    columns: &mut BalColumns,
+    names: &mut Universe,
+    unchecked: Vec<Unchecked>,
+) -> Result<BlockOutcome, BlockError> {
+    let block = job.block;
+    let header = &block.header;
+    let rules = job.input.rules;
+    let Some(bytes) = &job.input.bal else {
+        return Err(InvalidBlock::BalPresence.into());
+    };
+    let list_hash = OnceLock::new();
+    let body_roots = OnceLock::new();
+    let root = OnceLock::new();
+    let amsterdam = rules.fork >= Fork::Amsterdam;
+
+    let result = rayon::scope(|scope| {
+        if amsterdam {
+            scope.spawn(|_| {
+                let start = job.clock.now();
+                let _ = list_hash.set(bal::bal_hash(bytes));
+                job.clock.record(Stage::ListHash, start);
+            });
+        }
+        scope.spawn(|_| {
+            let start = job.clock.now();
+            let _ = body_roots.set(check_body_roots(block));
+            job.clock.record(Stage::BodyRoots, start);
+        });
+
+        let start = job.clock.now();
+        let limits = if amsterdam {
+            Limits::amsterdam(block.transactions.len(), header.gas_limit)
+        } else {
+            Limits { tx_count: block.transactions.len(), ..Limits::format_only() }
+        };
+        bal::decode_into(columns, bytes, &limits).map_err(InvalidBlock::Bal)?;
+        let columns = &*columns;
+        names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
+        let rows_at = columns.rows_per_index(block.transactions.len());
+        job.clock.record(Stage::Decode, start);
+
+        let start = job.clock.now();
+        let code_hashes = bal::code_hashes(columns);
+        let code_rows = intern_code_rows(columns, &code_hashes, job.codes);
+        let pre = read_pre_state(job, columns, code_rows)?;
+        job.clock.record(Stage::Read, start);
+
+        let accounts = &pre.accounts;
+        let (root, unbounded) = (&root, &job);
+        rayon::scope(|inner| {
+            inner.spawn(move |_| {
+                let start = unbounded.clock.now();
+                let reduced = bal::reduce_with_hashes(columns, code_hashes);
+                let changes = StateChanges::from_list(columns, &reduced, accounts);
+                let candidate = tries.map(|tries| tries.update(&changes.as_update(), unbounded.store)).transpose();
+                let _ = root.set((changes, candidate));
+                unbounded.clock.record(Stage::Root, start);
+            });
+            let start = job.clock.now();
+            let signers = recover(rules, block);
+            job.clock.record(Stage::Recover, start);
+            let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
+            let context =
+                BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+            let list =
+                ListState { bal: columns, names, pre: &pre, unlisted_senders: &unlisted_senders, rows_at: &rows_at };
+            run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
+        })
+    });
+
+    // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::error`).
+    if let Some(Err(fault)) = body_roots.into_inner() {
+        return Err(InvalidBlock::Header(fault).into());
+    }
+    if let Err(BlockError::Invalid(invalid)) = &result
+        && matches!(**invalid, InvalidBlock::Bal(_))
+    {
+        return Err(BlockError::Invalid(invalid.clone()));
+    }
+    if let (Some(claimed), Some(produced)) = (header.block_access_list_hash, list_hash.into_inner())
+        && claimed != produced
+    {
+        return Err(InvalidBlock::BalHash { claimed, produced }.into());
+    }
+    let executed = result?;
+    let Some((changes, candidate)) = root.into_inner() else {
+        return Err(BlockError::Cancelled("the root task did not run".to_owned()));
+    };
+    let state_root = candidate.map_err(trie_error)?;
+    seal(job, Candidate { executed, state_root, bal: bytes.clone(), changes, unchecked, roots: None })
+}
+
+/// A trie's error as the block's: only its store can be at fault.
+pub(super) fn trie_error(error: TrieError) -> BlockError {
+    match error {
+        TrieError::Store(error) => error.into(),
+        error => StoreError::Corrupt(error.to_string()).into(),
+    }
+}
+
+/// Rows of one read task.
+const READ_CHUNK: usize = 1024;
+
+/// Reads the parent state of everything that the list names, in batches on all threads.
+fn read_pre_state(job: &Job<'_>, bal: &BalColumns, code_rows: Vec<CodeId>) -> Result<PreState, StoreError> {
+    let store = job.store;
+    let addresses = bal.addresses().as_slice();
+    let mut accounts = vec![ParentAccount::default(); addresses.len()];
+    in_chunks(&mut accounts, |range, out| store.accounts(&addresses[range], out))?;
+
+    let mut slots = vec![U256::ZERO; bal.slot_count()];
+    let (keys, owners) = (bal.slot_keys().as_slice(), bal.slot_accounts().as_slice());
+    in_chunks(&mut slots, |range, out| {
+        let queries: Vec<_> = owners[range.clone()]
+            .iter()
+            .zip(&keys[range])
+            .map(|(owner, key)| SlotQuery { address: addresses[owner.index()], key: *key })
+            .collect();
+        store.slots(&queries, out)
+    })?;
+
+    let codes: Vec<CodeId> = accounts.iter().map(|account| job.codes.intern(account.code_hash)).collect();
+    provide_codes(job, &accounts, &codes)?;
+    Ok(PreState {
+        accounts: Column::<AccountId, _>::from(accounts),
+        codes: Column::from(codes),
+        slots: Column::from(slots),
+        code_rows,
+    })
+}
+
+/// Reads the senders that the list does not name; none for a valid block.
+fn read_unlisted_senders(
+    job: &Job<'_>,
+    names: &Universe,
+    senders: &[Option<Address>],
+) -> Result<Vec<UnlistedSender>, StoreError> {
+    let mut unlisted: Vec<Address> =
+        senders.iter().flatten().filter(|sender| names.account(sender).is_none()).copied().collect();
+    unlisted.sort_unstable();
+    unlisted.dedup();
+    let mut accounts = vec![ParentAccount::default(); unlisted.len()];
+    if !unlisted.is_empty() {
+        job.store.accounts(&unlisted, &mut accounts)?;
+    }
+    Ok(unlisted
+        .into_iter()
+        .zip(accounts)
+        .map(|(address, parent)| UnlistedSender { address, parent, code: job.codes.intern(parent.code_hash) })
+        .collect())
+}
+
+/// Runs `read` over the whole of `out`, on all threads where it is long.
+fn in_chunks<T: Send>(
+    out: &mut [T],
+    read: impl Fn(core::ops::Range<usize>, &mut [T]) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
+    if out.len() <= READ_CHUNK {
+        return read(0..out.len(), out);
+    }
+    out.par_chunks_mut(READ_CHUNK).enumerate().try_for_each(|(chunk, out)| {
+        let start = chunk * READ_CHUNK;
+        read(start..start + out.len(), out)
+    })
+}
+
+/// Asks the store for the codes that the arena lacks. A code that the store lacks is missed only if it is run.
+fn provide_codes(job: &Job<'_>, accounts: &[ParentAccount], ids: &[CodeId]) -> Result<(), StoreError> {
+    let mut missing: Vec<(B256, CodeId)> = accounts
+        .iter()
+        .zip(ids)
+        .filter(|(account, id)| account.code_hash != KECCAK_EMPTY && job.codes.get(**id).is_none())
+        .map(|(account, id)| (account.code_hash, *id))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let hashes: Vec<B256> = missing.iter().map(|(hash, _)| *hash).collect();
+    let mut found = vec![None; hashes.len()];
+    job.store.codes(&hashes, &mut found)?;
+    missing.par_iter().zip(found).try_for_each(|((_, id), code)| match code {
+        Some(code) => job.codes.provide_checked(*id, code),
+        None => Ok(()),
+    })
+}

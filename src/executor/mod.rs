@@ -1,0 +1,216 @@
+//! The library's entry: rules, block bytes, list bytes and a store in, a proven outcome out.
+//!
+//! [`Executor`] keeps threads, arenas and analysed codes across blocks. `exec` and `trie` run side by side and meet
+//! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
+//! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
+
+mod changes;
+mod list;
+mod outcome;
+mod recover;
+mod sequential;
+mod timeline;
+
+pub use changes::StateChanges;
+pub use outcome::{BlockOutcome, Check, Unchecked};
+pub use timeline::{Span, Stage};
+
+use crate::arena::code::CodeArena;
+use crate::arena::store::StateStore;
+use crate::bal::BalColumns;
+use crate::exec::block::WorkerScratch;
+use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
+use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::header::{check_against_parent, check_alone};
+use crate::exec::interpreter::LoopKind;
+use crate::exec::universe::Universe;
+use crate::exec::wire::{Block, Header};
+use crate::trie::{StateTries, ordered_root};
+use alloy_primitives::Bytes;
+use std::sync::Mutex;
+use std::time::Instant;
+use timeline::Clock;
+
+#[cfg(doc)]
+use crate::exec::verify::Verified;
+
+/// How a block's tasks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As equals, in parallel, from the block access list. The block must bring one.
+    Bal,
+    /// One after another, recording the list.
+    Sequential,
+}
+
+impl Mode {
+    /// As the command line writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bal => "bal",
+            Self::Sequential => "sequential",
+        }
+    }
+}
+
+/// One block to execute.
+#[derive(Clone, Debug)]
+pub struct BlockInput<'a> {
+    /// The rules in force for it.
+    pub rules: &'a ChainRules,
+    /// RLP of [header, transactions, ommers, withdrawals?].
+    pub block: Bytes,
+    /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
+    pub bal: Option<Bytes>,
+    /// The parent's header; without it the rules that relate the two stay unchecked.
+    pub parent: Option<&'a Header>,
+    /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
+    pub ommers_omitted: bool,
+}
+
+/// How to execute it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How tasks run.
+    pub mode: Mode,
+    /// Which dispatch loop runs them.
+    pub loop_kind: LoopKind,
+}
+
+impl Options {
+    /// The default loop in this mode.
+    pub fn new(mode: Mode) -> Self {
+        Self { mode, loop_kind: LoopKind::default() }
+    }
+}
+
+/// Most bytes of analysed code kept from block to block (estimated).
+const CODE_BYTES_KEPT: usize = 1 << 30;
+
+/// Executes blocks; keeps its threads, memory and analysed codes from one to the next.
+#[derive(Debug)]
+pub struct Executor {
+    pool: rayon::ThreadPool,
+    codes: CodeArena,
+    scratches: Vec<Mutex<WorkerScratch>>,
+    bal: BalColumns,
+    names: Universe,
+}
+
+impl Executor {
+    /// An executor with this many threads, at least one.
+    ///
+    /// # Errors
+    /// When the operating system refuses the threads.
+    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let threads = threads.max(1);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("balustrade-{index}"))
+            .build()?;
+        Ok(Self {
+            pool,
+            codes: CodeArena::default(),
+            scratches: (0..threads).map(|_| Mutex::default()).collect(),
+            bal: BalColumns::default(),
+            names: Universe::default(),
+        })
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.scratches.len()
+    }
+
+    /// Codes seen so far.
+    pub fn codes(&self) -> &CodeArena {
+        &self.codes
+    }
+
+    /// Forgets all analysed codes: the next block runs on cold code.
+    pub fn forget_codes(&mut self) {
+        self.codes.evict(0);
+    }
+
+    /// Executes one block and proves it against its header and its list.
+    ///
+    /// With `tries` (at the parent's root) the state root is computed and checked; they then hold the block's update,
+    /// uncommitted: the caller commits it or rolls it back. Without them the state root stays unchecked, as the
+    /// outcome says.
+    ///
+    /// # Errors
+    /// [`BlockError`]: the block is invalid, the store failed, or the caller gave up. The tries are then as before.
+    pub fn execute(
+        &mut self,
+        input: &BlockInput<'_>,
+        store: &dyn StateStore,
+        mut tries: Option<&mut StateTries>,
+        options: Options,
+    ) -> Result<BlockOutcome, BlockError> {
+        let clock = Clock::new(Instant::now());
+        self.codes.evict(CODE_BYTES_KEPT);
+        let Self { pool, codes, scratches, bal, names } = self;
+        let result = pool.install(|| {
+            let start = clock.now();
+            let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
+            let mut unchecked = Vec::new();
+            check_header(input, &block, &mut unchecked)?;
+            clock.record(Stage::Decode, start);
+            let job = Job { input, block: &block, store, codes, options, clock: &clock };
+            match options.mode {
+                Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
+                Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
+            }
+        });
+        if result.is_err()
+            && let Some(tries) = tries
+        {
+            tries.rollback();
+        }
+        result
+    }
+}
+
+/// Everything that the stages of one block share.
+struct Job<'a> {
+    input: &'a BlockInput<'a>,
+    block: &'a Block,
+    store: &'a dyn StateStore,
+    codes: &'a CodeArena,
+    options: Options,
+    clock: &'a Clock,
+}
+
+fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {
+    check_alone(input.rules, block).map_err(InvalidBlock::Header)?;
+    match input.parent {
+        Some(parent) => check_against_parent(input.rules, &block.header, parent).map_err(InvalidBlock::Header)?,
+        None => unchecked.push(Unchecked { check: Check::ParentRules, reason: "the parent's header is not given" }),
+    }
+    if input.ommers_omitted {
+        unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
+    } else if block.ommers_hash() != block.header.ommers_hash {
+        return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    }
+    if input.rules.fork < Fork::Paris {
+        unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });
+    }
+    Ok(())
+}
+
+/// The roots that header and body must agree on; a task of its own beside execution.
+fn check_body_roots(block: &Block) -> Result<(), HeaderFault> {
+    let transactions: Vec<&[u8]> = (0..block.transactions.len())
+        .map(|index| block.transactions.encoded(crate::arena::TxIndex(index as u32)))
+        .collect();
+    if ordered_root(&transactions) != block.header.transactions_root {
+        return Err(HeaderFault::TransactionsRoot);
+    }
+    if let Some(root) = block.header.withdrawals_root {
+        let withdrawals: Vec<&[u8]> = block.withdrawals_encoded().collect();
+        if ordered_root(&withdrawals) != root {
+            return Err(HeaderFault::WithdrawalsRoot);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What a proven block yields, and the last checks before it does.
+
+use super::{Job, Span, Stage, StateChanges};
+use crate::arena::TxIndex;
+use crate::exec::admission::BlockGas;
+use crate::exec::block::{BlockLogs, Executed, TaskSpan};
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::Fork;
+use crate::exec::tx::TxOutcome;
+use crate::exec::verify::{Produced, Verified, commitments};
+use crate::exec::wire::{BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
+use crate::trie::ordered_root;
+use alloy_primitives::{B256, Bytes};
+
+/// A check that could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// Rules that relate the header to its parent's.
+    ParentRules,
+    /// Ommers hash and ommer rewards.
+    Ommers,
+    /// Proof of work.
+    Seal,
+    /// State root after the block.
+    StateRoot,
+    /// Receipts root.
+    ReceiptsRoot,
+}
+
+impl Check {
+    /// The check's name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ParentRules => "parent_rules",
+            Self::Ommers => "ommers",
+            Self::Seal => "seal",
+            Self::StateRoot => "state_root",
+            Self::ReceiptsRoot => "receipts_root",
+        }
+    }
+}
+
+/// A check that was not made, and why. Never counted as passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// Which.
+    pub check: Check,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// A block that is what its header and its list claim.
+#[derive(Debug)]
+pub struct BlockOutcome {
+    /// Block hash.
+    pub hash: B256,
+    /// Height.
+    pub number: u64,
+    /// Receipts in their EIP-2718 encoding, with the block's bloom.
+    pub receipts: ReceiptList,
+    /// Outcome of each transaction.
+    pub transactions: Vec<TxOutcome>,
+    /// Logs by transaction.
+    pub logs: BlockLogs,
+    /// Requests, type byte first (EIP-7685).
+    pub requests: Vec<Vec<u8>>,
+    /// Gas in both dimensions, and what senders paid.
+    pub gas: BlockGas,
+    /// Gas used as the header says it.
+    pub gas_used: u64,
+    /// State root after the block; nothing where no tries were given.
+    pub state_root: Option<B256>,
+    /// RLP of the block access list: the given one, or the recorded one.
+    pub bal: Bytes,
+    /// Values after the block of everything that changed.
+    pub changes: StateChanges,
+    /// Checks that could not be made. All others passed.
+    pub unchecked: Vec<Unchecked>,
+    /// When each stage ran, on one clock that starts with the block's bytes.
+    pub timeline: Vec<Span>,
+    /// When each task ran, on the same clock.
+    pub tasks: Vec<TaskSpan>,
+    /// Nanoseconds from the block's bytes to the last check.
+    pub elapsed_ns: u64,
+    _verified: Verified,
+}
+
+/// Everything that a mode hands over for the last checks.
+pub(super) struct Candidate {
+    pub(super) executed: Executed,
+    pub(super) state_root: Option<B256>,
+    pub(super) bal: Bytes,
+    pub(super) changes: StateChanges,
+    pub(super) unchecked: Vec<Unchecked>,
+    /// State root after each transaction, where receipts hold them (before Byzantium) and tries are at hand.
+    pub(super) roots: Option<Vec<B256>>,
+}
+
+/// Receipts, commitments, outcome.
+pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
+    let Candidate { executed, state_root, bal, changes, mut unchecked, roots } = candidate;
+    let start = job.clock.now();
+    let header = &job.block.header;
+    let byzantium = job.input.rules.fork >= Fork::Byzantium;
+    let mut receipts = ReceiptList::default();
+    let mut blooms = BloomBuilder::default();
+    let mut cumulative = 0;
+    for (index, outcome) in executed.outcomes.iter().enumerate() {
+        let tx = TxIndex(index as u32);
+        cumulative += outcome.gas_paid;
+        let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
+        let status = match &roots {
+            Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
+            None => ReceiptOutcome::Status(outcome.success),
+        };
+        receipts.push(job.block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
+    }
+    let receipts_root = if byzantium || roots.is_some() {
+        let items: Vec<&[u8]> = receipts.iter().collect();
+        Some(ordered_root(&items))
+    } else {
+        let reason = "receipts of this age hold state roots, and no tries are given";
+        unchecked.push(Unchecked { check: Check::ReceiptsRoot, reason });
+        None
+    };
+    if state_root.is_none() {
+        unchecked.push(Unchecked { check: Check::StateRoot, reason: "no tries are given" });
+    }
+    let produced = Produced {
+        gas_used: executed.gas.used(),
+        receipts_root,
+        logs_bloom: receipts.bloom(),
+        requests: &executed.requests,
+        state_root,
+    };
+    let verified = commitments(header, &produced).map_err(|invalid: InvalidBlock| BlockError::from(invalid))?;
+    for worker in executed.spans.iter().map(|span| span.worker).collect::<std::collections::BTreeSet<_>>() {
+        let own = || executed.spans.iter().filter(|span| span.worker == worker);
+        let (start_ns, end_ns) =
+            (own().map(|span| span.start_ns).min().unwrap_or(0), own().map(|span| span.end_ns).max().unwrap_or(0));
+        job.clock.push(Span { stage: Stage::Execute, worker: Some(worker), start_ns, end_ns });
+    }
+    job.clock.record(Stage::Verify, start);
+    Ok(BlockOutcome {
+        hash: job.block.header_hash,
+        number: header.number,
+        receipts,
+        transactions: executed.outcomes,
+        logs: executed.logs,
+        requests: executed.requests,
+        gas: executed.gas,
+        gas_used: header.gas_used,
+        state_root,
+        bal,
+        changes,
+        unchecked,
+        timeline: job.clock.spans(),
+        tasks: executed.spans,
+        elapsed_ns: job.clock.now(),
+        _verified: verified,
+    })
+}

@@ -1,0 +1,127 @@
+//! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
+
+use super::changes::position_of;
+use super::outcome::{Candidate, seal};
+use super::recover::recover;
+use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
+use crate::bal::{self, Limits};
+use crate::exec::block::{BlockContext, Recording, WorkerScratch, run_sequential};
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::Fork;
+use crate::trie::{Fate, StateTries};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+pub(super) fn execute(
+    job: &Job<'_>,
+    tries: Option<&mut StateTries>,
+    scratch: &Mutex<WorkerScratch>,
+    unchecked: Vec<Unchecked>,
+) -> Result<BlockOutcome, BlockError> {
+    let block = job.block;
+    let rules = job.input.rules;
+    let start = job.clock.now();
+    check_body_roots(block).map_err(InvalidBlock::Header)?;
+    job.clock.record(Stage::BodyRoots, start);
+    check_given_list(job)?;
+
+    let start = job.clock.now();
+    let signers = recover(rules, block);
+    job.clock.record(Stage::Recover, start);
+
+    let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+    let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
+    check_recorded_list(job, &recording)?;
+
+    let start = job.clock.now();
+    let changes = changes_of(&recording);
+    let state_root = match tries {
+        Some(tries) => Some(tries.update(&changes.as_update(), job.store).map_err(super::list::trie_error)?),
+        None => None,
+    };
+    job.clock.record(Stage::Root, start);
+    seal(job, Candidate { executed, state_root, bal: recording.list.bytes, changes, unchecked, roots: None })
+}
+
+/// A list that comes with the block must be well-formed and the one that the header commits to.
+fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
+    let start = job.clock.now();
+    let header = &job.block.header;
+    if let Some(bytes) = &job.input.bal {
+        let mut limits = Limits::format_only();
+        if job.input.rules.fork >= Fork::Amsterdam {
+            limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
+        }
+        bal::decode(bytes, &limits).map_err(InvalidBlock::Bal)?;
+        if let Some(claimed) = header.block_access_list_hash {
+            let produced = bal::bal_hash(bytes);
+            if claimed != produced {
+                return Err(InvalidBlock::BalHash { claimed, produced }.into());
+            }
+        }
+    }
+    job.clock.record(Stage::Decode, start);
+    Ok(())
+}
+
+/// The recorded list must be the given one, within its limit, and hash to what the header says.
+fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
+    let start = job.clock.now();
+    let header = &job.block.header;
+    let recorded = &recording.list;
+    if let Some(given) = &job.input.bal
+        && *given != recorded.bytes
+    {
+        let mismatch = bal::decode(given, &Limits::format_only())
+            .ok()
+            .and_then(|given| bal::diff(&given, &recorded.columns).into_iter().next());
+        return Err(match mismatch {
+            Some(divergence) => InvalidBlock::Divergence(divergence).into(),
+            None => {
+                InvalidBlock::BalHash { claimed: bal::bal_hash(given), produced: bal::bal_hash(&recorded.bytes) }.into()
+            }
+        });
+    }
+    if let Some(claimed) = header.block_access_list_hash {
+        let limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
+        if limits.item_count_max.is_some_and(|max| recorded.columns.item_count() as u64 > max) {
+            bal::decode(&recorded.bytes, &limits).map_err(InvalidBlock::Bal)?;
+        }
+        let produced = bal::bal_hash(&recorded.bytes);
+        if claimed != produced {
+            return Err(InvalidBlock::BalHash { claimed, produced }.into());
+        }
+    }
+    job.clock.record(Stage::ListHash, start);
+    Ok(())
+}
+
+/// What the recording changes, with what no list can say: removals of empty accounts, wiped storage.
+fn changes_of(recording: &Recording) -> StateChanges {
+    let columns = &recording.list.columns;
+    let reduced = bal::reduce(columns);
+    let mut fates: HashMap<usize, Fate> = HashMap::new();
+    let mut bare = Vec::new();
+    for (addresses, fate) in [(&recording.wiped, Fate::Wiped), (&recording.removed, Fate::Deleted)] {
+        for address in addresses {
+            match position_of(columns, &reduced, address) {
+                Some(position) => {
+                    fates.insert(position, fate);
+                }
+                None => bare.push((*address, fate)),
+            }
+        }
+    }
+    let gone: std::collections::HashSet<_> = recording.absent.iter().collect();
+    let mut changes = StateChanges::from_reduced(columns, &reduced, |position| {
+        let address = &columns.addresses()[reduced.accounts[position]];
+        if gone.contains(address) { Fate::Deleted } else { fates.get(&position).copied().unwrap_or_default() }
+    });
+    for (address, fate) in bare {
+        if fate == Fate::Deleted || !gone.contains(&address) {
+            changes.push_bare(address, fate);
+        }
+    }
+    changes
+}

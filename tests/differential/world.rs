@@ -1,0 +1,293 @@
+//! A small pre-state in memory, and one top-level call or creation on it.
+//!
+//! In: a [`Scenario`]. Out: an [`Outcome`] with everything that a loop may be judged by.
+//! Not here: where scenarios come from (`program`), and which loops there are (`mod`).
+
+use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
+use balustrade::arena::code::{CodeArena, EMPTY_CODE};
+use balustrade::arena::{AccountId, CodeId, SlotId};
+use balustrade::exec::call::{CallKind, CallRequest, Entered};
+use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch, FrameEnd, Input, Status, TxEnv};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::gas::TxGas;
+use balustrade::exec::halt::{Fault, Halt};
+use balustrade::exec::state::{Base, BaseAccount, StateScratch, TxState, flag};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The sender of every transaction.
+pub const ORIGIN: Address = address!("00000000000000000000000000000000000e0e0e");
+/// Fee recipient of the block.
+pub const COINBASE: Address = address!("00000000000000000000000000000000000c0c0c");
+
+/// Of the transaction.
+static BLOB_HASHES: [B256; 2] = [B256::repeat_byte(1), B256::repeat_byte(2)];
+
+/// An account before the transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub nonce: u64,
+    pub balance: U256,
+    pub code: Bytes,
+    pub storage: BTreeMap<U256, U256>,
+}
+
+/// What the first frame is.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Call(Address),
+    StaticCall(Address),
+    Create(Bytes),
+}
+
+/// A pre-state and a transaction's first frame.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub fork: Fork,
+    pub accounts: BTreeMap<Address, Account>,
+    pub entry: Entry,
+    pub value: U256,
+    pub input: Bytes,
+    pub gas: u64,
+    /// State gas beside `gas`; only used from Amsterdam on.
+    pub reservoir: u64,
+    /// Warm from the start (EIP-2930).
+    pub access_list: Vec<(Address, Vec<U256>)>,
+    /// How often each code has run before: a loop may treat codes that run often in another way.
+    pub runs_before: u32,
+    /// An address that the store cannot answer for.
+    pub faulty: Option<Address>,
+}
+
+/// An account after the transaction: flags, then start and end of nonce, balance and code hash.
+pub type AccountAfter = (u8, [u64; 2], [U256; 2], [B256; 2]);
+
+/// All that a loop may be judged by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The kind of halt does not count: loops may find different reasons first.
+    pub status: &'static str,
+    pub left: u64,
+    pub spilled: u64,
+    pub refill_new_account: bool,
+    pub created: Option<Address>,
+    pub gas: TxGas,
+    pub output: Vec<u8>,
+    pub logs: Vec<(Address, Vec<B256>, Vec<u8>)>,
+    pub accounts: BTreeMap<Address, AccountAfter>,
+    /// Flags, original and value.
+    pub slots: BTreeMap<(Address, U256), (u8, U256, U256)>,
+    /// Transient values of the slots above.
+    pub transient: BTreeMap<(Address, U256), U256>,
+    pub fault: Option<Fault>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<(EvmScratch, StateScratch)>> = const { Cell::new(None) };
+}
+
+struct Parent<'s>(&'s Scenario, &'s CodeArena);
+
+impl Base for Parent<'_> {
+    fn account(&mut self, _: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+        if self.0.faulty == Some(*address) {
+            return Err(Fault::Cancelled);
+        }
+        let Some(account) = self.0.accounts.get(address) else {
+            return Ok(BaseAccount::default());
+        };
+        Ok(BaseAccount {
+            exists: true,
+            has_storage: !account.storage.is_empty(),
+            nonce: account.nonce,
+            balance: account.balance,
+            code: if account.code.is_empty() { EMPTY_CODE } else { self.1.intern(keccak256(&account.code)) },
+        })
+    }
+
+    fn slot(&mut self, _: SlotId, _: AccountId, address: &Address, key: &U256) -> Result<U256, Fault> {
+        Ok(self.0.accounts.get(address).and_then(|account| account.storage.get(key)).copied().unwrap_or_default())
+    }
+
+    fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
+        let hash = codes.hash(id);
+        if let Some(account) = self.0.accounts.values().find(|account| keccak256(&account.code) == hash) {
+            codes.provide(id, account.code.clone());
+        }
+        Ok(())
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
+        Ok(keccak256(number.to_be_bytes()))
+    }
+}
+
+/// The block of every scenario.
+pub fn block() -> BlockEnv {
+    BlockEnv {
+        chain_id: 1,
+        number: 1_000_000,
+        timestamp: 1_790_000_000,
+        coinbase: COINBASE,
+        gas_limit: 60_000_000,
+        base_fee: 7,
+        difficulty: U256::from(0xd1ff),
+        blob_base_fee: U256::from(3),
+        slot_number: 12_345_678,
+    }
+}
+
+/// Runs a scenario with `run` as the loop from its first frame on.
+pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd) -> Outcome {
+    let codes = CodeArena::default();
+    if scenario.runs_before > 0 {
+        for account in scenario.accounts.values() {
+            if let Some(code) = codes.get(codes.insert_hashing(account.code.clone())) {
+                for _ in 0..scenario.runs_before {
+                    code.count_run();
+                }
+            }
+        }
+    }
+    let chain = ChainRules::mainnet(scenario.fork);
+    let block = block();
+    let base = Box::new(Parent(scenario, &codes));
+    // What earlier runs left in memory must not matter; and a fresh stack column is 34 MB.
+    let (evm_scratch, state_scratch) = SCRATCH.take().unwrap_or_default();
+    let state = TxState::new(state_scratch, None, base, &codes, scenario.fork);
+    let mut evm = Evm::new(evm_scratch, &chain, &block, state);
+    evm.tx = TxEnv { origin: ORIGIN, gas_price: U256::from(11), blob_hashes: &BLOB_HASHES, input: &scenario.input };
+    if scenario.fork >= Fork::Amsterdam {
+        evm.gas.reservoir = scenario.reservoir as i64;
+    }
+    let (mut panicked, nothing) =
+        (false, FrameEnd { status: Status::Revert, left: 0, spilled: 0, refill_new_account: false, created: None });
+    let end = match begin(&mut evm, scenario) {
+        Ok(Entered::Done(end)) => end,
+        Ok(Entered::Frame) => catch_unwind(AssertUnwindSafe(|| run(&mut evm))).unwrap_or_else(|_| {
+            panicked = true;
+            nothing
+        }),
+        Err(halt) => {
+            FrameEnd { status: Status::Halt(halt), left: 0, spilled: 0, refill_new_account: false, created: None }
+        }
+    };
+    let mut outcome = outcome(&evm, &end);
+    if panicked {
+        outcome.status = "panic";
+    }
+    evm.frames.clear();
+    SCRATCH.set(Some(evm.into_scratch()));
+    outcome
+}
+
+fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
+    let berlin = scenario.fork >= Fork::Berlin;
+    let origin = evm.state.account_id(&ORIGIN)?;
+    evm.state.load(origin)?;
+    if berlin {
+        evm.state.warm(origin);
+        for (address, keys) in &scenario.access_list {
+            let id = evm.state.account_id(address)?;
+            evm.state.warm(id);
+            for key in keys {
+                let slot = evm.state.slot_id(id, key)?;
+                evm.state.warm_slot(slot);
+            }
+        }
+    }
+    let (address, kind) = match &scenario.entry {
+        Entry::Call(address) => (*address, CallKind::Call),
+        Entry::StaticCall(address) => (*address, CallKind::StaticCall),
+        Entry::Create(initcode) => {
+            let row = *evm.state.load(origin)?;
+            let created = ORIGIN.create(row.nonce);
+            evm.state.set_nonce(origin, row.nonce + 1);
+            let destination = evm.state.account_id(&created)?;
+            if berlin {
+                evm.state.warm(destination);
+            }
+            evm.state.load(destination)?;
+            let value = scenario.value.min(row.balance);
+            return evm.enter_create(
+                origin,
+                ORIGIN,
+                destination,
+                created,
+                value,
+                initcode.clone(),
+                scenario.gas,
+                false,
+            );
+        }
+    };
+    let to = evm.state.account_id(&address)?;
+    if berlin {
+        evm.state.warm(to);
+    }
+    let code = evm.state.load(to)?.code;
+    evm.enter_call(&CallRequest {
+        kind,
+        gas: scenario.gas,
+        to,
+        code,
+        value: if kind == CallKind::Call { scenario.value } else { U256::ZERO },
+        input: Input::Tx,
+        output: (0, 0),
+        charged_new_account: false,
+    })
+}
+
+fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
+    let state = &evm.state;
+    let names = state.names.get();
+    let hash = |code| state.codes.hash(code);
+    let mut accounts = BTreeMap::new();
+    for id in state.touched_accounts() {
+        let row = state.row(*id);
+        let after = (
+            row.flags,
+            [row.nonce_start, row.nonce],
+            [row.balance_start, row.balance],
+            [hash(row.code_start), hash(row.code)],
+        );
+        accounts.insert(state.address(*id), after);
+    }
+    let (mut slots, mut transient) = (BTreeMap::new(), BTreeMap::new());
+    for id in state.touched_slots() {
+        let owner = names.owners()[*id];
+        let name = (state.address(owner), names.keys()[*id]);
+        let row = state.slot_row(*id);
+        // Before Berlin nothing depends on what was merely accessed, and loops may pay before or after they look.
+        if evm.rules.fork < Fork::Berlin && row.original == row.value {
+            continue;
+        }
+        slots.insert(name, (row.flags & (flag::WARM | flag::LOADED), row.original, row.value));
+        transient.insert(name, state.transient(owner, &name.1));
+    }
+    Outcome {
+        status: match end.status {
+            Status::Success => "success",
+            Status::Revert => "revert",
+            Status::Halt(Halt::Fault) => "fault",
+            Status::Halt(_) => "halt",
+        },
+        left: end.left,
+        spilled: end.spilled,
+        refill_new_account: end.refill_new_account,
+        created: end.created,
+        gas: evm.gas,
+        output: evm.return_data.clone(),
+        logs: (0..state.logs.len())
+            .map(|index| {
+                let (address, topics, data) = state.logs.get(index);
+                (*address, topics.to_vec(), data.to_vec())
+            })
+            .collect(),
+        accounts,
+        slots,
+        transient,
+        fault: state.fault.clone(),
+    }
+}

@@ -1,0 +1,313 @@
+//! All dispatch loops agree.
+
+mod machine;
+
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use balustrade::arena::code::CodeArena;
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::exec::call::{CallKind, CallRequest, Entered};
+use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch, FrameEnd, Input, Status, TxEnv};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::gas::TxGas;
+use balustrade::exec::interpreter::trace::Eip3155;
+use balustrade::exec::interpreter::{LoopKind, run_frames, run_frames_observed};
+use balustrade::exec::state::{StateScratch, TxState};
+use machine::StoreBase;
+use machine::programs::{Assembler, Rng};
+
+const SENDER: Address = Address::repeat_byte(0x11);
+const TARGET: Address = Address::repeat_byte(0x22);
+
+/// Everything that a call leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outcome {
+    end: FrameEnd,
+    gas: TxGas,
+    output: Bytes,
+    logs: Vec<(Address, Vec<B256>, Bytes)>,
+    accounts: Vec<(Address, u64, U256, B256, u8)>,
+    slots: Vec<(Address, U256, U256, u8)>,
+    fault: Option<String>,
+}
+
+struct Call<'a> {
+    fork: Fork,
+    store: &'a MemoryStore,
+    codes: &'a CodeArena,
+    input: &'a [u8],
+    gas: u64,
+    reservoir: i64,
+    value: U256,
+}
+
+impl Call<'_> {
+    fn run(&self, drive: impl FnOnce(&mut Evm<'_>) -> FrameEnd) -> Outcome {
+        let chain = ChainRules::mainnet(self.fork);
+        let hashes = [B256::repeat_byte(1), B256::repeat_byte(2)];
+        let block = BlockEnv {
+            chain_id: 1,
+            number: 300,
+            timestamp: 1_700_000_000,
+            coinbase: Address::repeat_byte(0xcb),
+            gas_limit: 30_000_000,
+            base_fee: 7,
+            difficulty: U256::from(0x0dd1),
+            blob_base_fee: U256::from(3),
+            slot_number: 77,
+        };
+        let base = Box::new(StoreBase { store: self.store, codes: self.codes });
+        let state = TxState::new(StateScratch::default(), None, base, self.codes, self.fork);
+        let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+        evm.tx = TxEnv { origin: SENDER, gas_price: U256::from(9), blob_hashes: &hashes, input: self.input };
+        evm.gas = TxGas { reservoir: self.reservoir, ..TxGas::default() };
+        let to = evm.state.account_id(&TARGET).expect("names grow");
+        let code = evm.state.load(to).expect("loads").code;
+        if self.fork >= Fork::Berlin {
+            evm.state.warm(to);
+        }
+        let request = CallRequest {
+            kind: CallKind::Call,
+            gas: self.gas,
+            to,
+            code,
+            value: self.value,
+            input: Input::Tx,
+            output: (0, 0),
+            charged_new_account: false,
+        };
+        let end = match evm.enter_call(&request).expect("enters") {
+            Entered::Frame => drive(&mut evm),
+            Entered::Done(end) => end,
+        };
+        outcome(&evm, end)
+    }
+}
+
+fn outcome(evm: &Evm<'_>, end: FrameEnd) -> Outcome {
+    let state = &evm.state;
+    let logs = (0..state.logs.len())
+        .map(|index| {
+            let (address, topics, data) = state.logs.get(index);
+            (*address, topics.to_vec(), Bytes::copy_from_slice(data))
+        })
+        .collect();
+    let mut accounts: Vec<_> = state
+        .touched_accounts()
+        .iter()
+        .map(|id| {
+            let row = state.row(*id);
+            (state.address(*id), row.nonce, row.balance, state.codes.hash(row.code), row.flags)
+        })
+        .collect();
+    let names = state.names.get();
+    let mut slots: Vec<_> = state
+        .touched_slots()
+        .iter()
+        .map(|id| {
+            let row = state.slot_row(*id);
+            (names.addresses()[names.owners()[*id]], names.keys()[*id], row.value, row.flags)
+        })
+        .collect();
+    accounts.sort();
+    slots.sort();
+    let output = Bytes::copy_from_slice(&evm.return_data);
+    Outcome { end, gas: evm.gas, output, logs, accounts, slots, fault: state.fault.as_ref().map(ToString::to_string) }
+}
+
+fn store_with(code: Bytes) -> MemoryStore {
+    let mut store = MemoryStore::default();
+    let hash = store.insert_code(code);
+    store.insert_account(TARGET, 1, U256::from(1000), hash, []);
+    store.insert_account(SENDER, 0, U256::from(10).pow(U256::from(20)), KECCAK_EMPTY, []);
+    store
+}
+
+/// Runs `code` in every loop; all must agree.
+fn run_code(fork: Fork, code: &[u8], input: &[u8], gas: u64) -> Outcome {
+    let store = store_with(Bytes::copy_from_slice(code));
+    let codes = CodeArena::default();
+    let call = Call { fork, store: &store, codes: &codes, input, gas, reservoir: 0, value: U256::ZERO };
+    let expected = call.run(|evm| run_frames(LoopKind::Match, evm));
+    for kind in LoopKind::ALL {
+        assert_eq!(call.run(|evm| run_frames(kind, evm)), expected, "{}", kind.name());
+    }
+    expected
+}
+
+fn trace(call: &Call<'_>, kind: LoopKind) -> String {
+    let mut tracer = Eip3155::new(Vec::new());
+    call.run(|evm| run_frames_observed(kind, evm, &mut tracer));
+    String::from_utf8(tracer.into_inner()).expect("JSON is text")
+}
+
+#[test]
+fn adds_and_returns() {
+    // PUSH1 2 PUSH1 3 ADD PUSH0 MSTORE PUSH1 32 PUSH0 RETURN
+    let outcome = run_code(Fork::Cancun, &hex!("60026003015f5260205ff3"), &[], 100);
+    assert_eq!(outcome.end.status, Status::Success);
+    assert_eq!(outcome.output, U256::from(5).to_be_bytes_vec());
+    assert_eq!(outcome.end.left, 100 - 3 * 5 - 2 * 2 - 3);
+}
+
+#[test]
+fn traces_each_instruction() {
+    let store = store_with(Bytes::from_static(&hex!("6002600301")));
+    let codes = CodeArena::default();
+    let call = Call {
+        fork: Fork::Cancun,
+        store: &store,
+        codes: &codes,
+        input: &[],
+        gas: 100,
+        reservoir: 0,
+        value: U256::ZERO,
+    };
+    let lines = trace(&call, LoopKind::Match);
+    let line = lines.lines().nth(2).expect("three instructions and STOP");
+    assert_eq!(
+        line,
+        "{\"pc\":4,\"op\":1,\"gas\":\"0x5e\",\"memSize\":0,\"depth\":1,\"refund\":0,\"stack\":[\"0x2\",\"0x3\"],\
+         \"returnData\":\"0x\",\"gasCost\":\"0x3\",\"opName\":\"ADD\"}"
+    );
+    assert_eq!(lines.lines().count(), 4);
+}
+
+/// One random state: four contracts that call each other, and two plain accounts.
+fn random_store(rng: &mut Rng) -> (MemoryStore, Vec<Address>) {
+    let mut store = MemoryStore::default();
+    (0..300).for_each(|number| store.insert_block_hash(number, B256::from(U256::from(number + 1))));
+    let addresses: Vec<_> = [0x22, 0x33, 0x44, 0x55, 0x11, 0x99].into_iter().map(Address::repeat_byte).collect();
+    for address in &addresses[..4] {
+        let size = 40 + rng.below(300) as usize;
+        let code = match rng.below(12) {
+            0 => (0..size).map(|_| rng.next() as u8).collect(),
+            _ => Assembler::program(rng, &addresses, size),
+        };
+        let code = if *address != TARGET && rng.chance(10) {
+            // A designator (EIP-7702); before Prague it is code that begins with an undefined byte.
+            [&hex!("ef0100")[..], rng.pick(&addresses).as_slice()].concat()
+        } else {
+            code
+        };
+        let hash = store.insert_code(code.into());
+        let storage: Vec<_> =
+            (0..6).filter(|_| rng.chance(40)).map(|key| (U256::from(key), U256::from(key + 1))).collect();
+        store.insert_account(*address, 1, U256::from(rng.below(3000)), hash, storage);
+    }
+    store.insert_account(SENDER, 7, U256::from(10).pow(U256::from(20)), KECCAK_EMPTY, []);
+    (store, addresses)
+}
+
+/// Shows where two traces part.
+fn print_divergence(call: &Call<'_>, kind: LoopKind) {
+    let (left, right) = (trace(call, kind), trace(call, LoopKind::Match));
+    let mut before = std::collections::VecDeque::new();
+    for (left, right) in left.lines().zip(right.lines()) {
+        if left != right {
+            before.iter().for_each(|line| println!("both  {line}"));
+            println!("{:5} {left}\nmatch {right}", kind.name());
+            return;
+        }
+        before.push_back(left.to_owned());
+        if before.len() > 3 {
+            before.pop_front();
+        }
+    }
+}
+
+/// Drops rows whose key the other side lacks.
+fn keep_common<R, K: PartialEq>(left: &mut Vec<R>, right: &mut Vec<R>, key: impl Fn(&R) -> K) {
+    left.retain(|row| right.iter().any(|other| key(other) == key(row)));
+    right.retain(|row| left.iter().any(|other| key(other) == key(row)));
+}
+
+/// The loops to compare; `BALUSTRADE_LOOPS=tail,reference` picks some.
+fn kinds() -> Vec<LoopKind> {
+    match std::env::var("BALUSTRADE_LOOPS") {
+        Ok(names) => names.split(',').filter_map(LoopKind::from_name).collect(),
+        Err(_) => LoopKind::ALL.to_vec(),
+    }
+}
+
+/// Runs one random state in every loop, in each fork, with ample and with short gas, often enough that code is decoded.
+fn compare_random(seed: u64) -> (usize, usize) {
+    let mut rng = Rng(seed);
+    let (store, _) = random_store(&mut rng);
+    let input: Vec<u8> = (0..rng.below(100)).map(|_| rng.next() as u8).collect();
+    let fork = rng.pick(&Fork::ALL);
+    let codes = CodeArena::default();
+    let ample = 30_000 + rng.below(400_000);
+    let reservoir = if fork >= Fork::Amsterdam && rng.chance(50) { 400_000 } else { 0 };
+    let mut used = ample;
+    let (mut runs, mut succeeded) = (0, 0);
+    for round in 0..12 {
+        // Short gas: ends at every kind of place.
+        let gas = if round % 2 == 0 { ample } else { rng.below(used + 1) };
+        let value = U256::from(if rng.chance(20) { 5 } else { 0 });
+        let call = Call { fork, store: &store, codes: &codes, input: &input, gas, reservoir, value };
+        let expected = call.run(|evm| run_frames(LoopKind::Match, evm));
+        for kind in kinds() {
+            let mut outcome = call.run(|evm| run_frames(kind, evm));
+            if kind == LoopKind::Reference && matches!(expected.end.status, Status::Halt(_)) {
+                // The reference checks gas before the stack and before the instruction's existence: any halt will do.
+                assert!(matches!(outcome.end.status, Status::Halt(_)));
+                outcome.end.status = expected.end.status;
+            }
+            let mut expected = expected.clone();
+            if kind == LoopKind::Reference && fork < Fork::Amsterdam {
+                // Before EIP-7928 nobody asks what an instruction that ran out of gas had looked at.
+                keep_common(&mut outcome.accounts, &mut expected.accounts, |row| row.0);
+                keep_common(&mut outcome.slots, &mut expected.slots, |row| (row.0, row.1));
+            }
+            if outcome != expected {
+                print_divergence(&call, kind);
+            }
+            assert_eq!(outcome, expected, "seed {seed:#x}, {}, {}, gas {gas}, round {round}", fork.name(), kind.name());
+            runs += 1;
+        }
+        if round == 0 {
+            if expected.end.status == Status::Success {
+                succeeded += 1;
+            }
+            used = ample - expected.end.left.min(ample);
+        }
+    }
+    (runs, succeeded)
+}
+
+#[test]
+fn random_programs_run_the_same_in_every_loop() {
+    let cases: u64 = std::env::var("BALUSTRADE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    let start: u64 = std::env::var("BALUSTRADE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let (mut runs, mut succeeded) = (0, 0);
+    for seed in start..start + cases {
+        let (more_runs, more_succeeded) = compare_random(seed);
+        runs += more_runs;
+        succeeded += more_succeeded;
+    }
+    println!("{cases} programs, {succeeded} of them succeed with ample gas; {runs} runs compared");
+    assert!(succeeded as u64 > cases / 10, "most programs fail: they test too little");
+}
+
+/// Ten million instructions and more on a small native stack: handlers must be jumped to, not called.
+#[test]
+fn ten_million_instructions_need_no_native_stack() {
+    // PUSH3 count, JUMPDEST, every kind of cheap instruction, PUSH1 1 SWAP1 SUB DUP1 PUSH1 4 JUMPI.
+    let code = hex!("620c35005b5a5f526020515f0150303318506001900380600457");
+    let run = move || {
+        for kind in LoopKind::ALL {
+            let store = store_with(Bytes::copy_from_slice(&code));
+            let codes = CodeArena::default();
+            // Some runs in byte form, then some in decoded form.
+            for _ in 0..6 {
+                let (input, value) = (&[][..], U256::ZERO);
+                let call =
+                    Call { fork: Fork::Osaka, store: &store, codes: &codes, input, gas: 1 << 40, reservoir: 0, value };
+                let outcome = call.run(|evm| run_frames(kind, evm));
+                assert_eq!(outcome.end.status, Status::Success, "{}", kind.name());
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(run).expect("a thread starts");
+    thread.join().expect("no overflow");
+}
