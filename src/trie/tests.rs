@@ -244,7 +244,7 @@ impl StateStore for Database {
     fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
         Err(StoreError::Failed("not asked for".into()))
     }
-    fn codes(&self, _: &[B256], _: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, _: &[B256], _: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         Err(StoreError::Failed("not asked for".into()))
     }
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
@@ -271,7 +271,7 @@ impl StateStore for Asked {
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
         self.store.slots(slots, out)
     }
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.store.codes(hashes, out)
     }
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
