@@ -74,7 +74,8 @@ fn compare() {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let is_test = std::env::args().any(|arg| arg == "--test");
+    // `cargo bench` says --bench; under `cargo test` one small list is enough.
+    let is_test = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
     let is_profile = std::env::args().any(|arg| arg == "--profile-time");
     if !is_test && !is_profile {
         compare();

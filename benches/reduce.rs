@@ -1,7 +1,7 @@
 //! How long from columns to the post-state values, and from recorded rows to a list?
 
 use balustrade::arena::{AccountId, Column, SlotId};
-use balustrade::bal::{BalColumns, Recorder, Universe, bal_hash, code_hashes, reduce, reduce_with_hashes, sample};
+use balustrade::bal::{BalColumns, Recorder, Reduced, Universe, bal_hash, code_hashes, reduce, reduce_into, sample};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 #[global_allocator]
@@ -50,7 +50,8 @@ impl Reversed {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let is_test = std::env::args().any(|arg| arg == "--test");
+    // `cargo bench` says --bench; under `cargo test` one small list is enough.
+    let is_test = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
     for (name, len_bytes, count) in SIZES.iter().take(if is_test { 1 } else { SIZES.len() }) {
         let lists: Vec<BalColumns> = (0..*count as u64).map(|seed| sample::list(seed, *len_bytes).columns).collect();
         let mut group = criterion.benchmark_group(format!("list of {name}"));
@@ -63,9 +64,11 @@ fn bench(criterion: &mut Criterion) {
             });
         }
         let mut next = lists.iter().cycle();
-        group.bench_function("reduce, codes hashed before", |bencher| {
+        let mut reduced = Reduced::default();
+        group.bench_function("reduce, codes hashed and memory there before", |bencher| {
             let input = || next.next().map(|bal| (bal, code_hashes(bal))).unwrap();
-            bencher.iter_batched(input, |(bal, hashes)| reduce_with_hashes(bal, hashes), BatchSize::LargeInput);
+            let work = |(bal, hashes)| reduce_into(&mut reduced, bal, hashes);
+            bencher.iter_batched(input, work, BatchSize::LargeInput);
         });
         let recordings: Vec<Reversed> = lists.iter().map(reversed).collect();
         println!("{} rows recorded", recordings[0].recorder.row_count());

@@ -49,6 +49,7 @@ impl Path {
 }
 
 /// A decoded node.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one match")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node<'a> {
     /// Sixteen children by nibble, at least two of them present.

@@ -56,6 +56,12 @@ impl<P: Id> Offsets<P> {
         self.starts[i] as usize..self.starts[i + 1] as usize
     }
 
+    /// Where each parent's rows start, and after the last parent where they end: one more than there are parents.
+    #[inline]
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
     /// Number of parents.
     #[inline]
     pub fn len(&self) -> usize {

@@ -169,6 +169,19 @@ pub struct BalColumns {
     pub(super) codes: Changes<AccountId, CodeRange>,
     /// What the code ranges point into: the wire bytes, or the recorder's own.
     pub(super) blob: Bytes,
+    /// The decoder's, kept for the next block.
+    pub(super) scratch: Scratch,
+}
+
+/// What a decoder needs while it merges an account's slots. It says nothing of the list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    /// Per changed slot of the account, one past its last row.
+    pub(super) row_ends: Vec<u32>,
+    /// The same per slot, changed or read, in key order.
+    pub(super) merged_ends: Vec<u32>,
+    /// The account's changed keys.
+    pub(super) changed_keys: Vec<U256>,
 }
 
 impl BalColumns {

@@ -56,8 +56,6 @@ pub(super) fn decode_portable(columns: &mut BalColumns, bytes: &Bytes, limits: &
         field: BalField::Account,
         in_account: false,
         account_slots: 0,
-        changed_keys: Vec::new(),
-        row_ends: Vec::new(),
     };
     match decoder.list() {
         Ok(()) => Ok(()),
@@ -106,10 +104,6 @@ struct Decoder<'a> {
     in_account: bool,
     /// First slot of the current account.
     account_slots: usize,
-    /// Scratch of the merge: the account's changed keys.
-    changed_keys: Vec<U256>,
-    /// Per changed slot of the account, one past its last change row.
-    row_ends: Vec<u32>,
 }
 
 impl Decoder<'_> {
@@ -200,7 +194,7 @@ impl Decoder<'_> {
 
     fn storage_changes(&mut self, end: usize) -> Result<(), Stop> {
         self.account_slots = self.columns.slot_keys.len();
-        self.row_ends.clear();
+        self.columns.scratch.row_ends.clear();
         while self.cursor.pos < end {
             let slot_end = self.cursor.list(end)?;
             self.slot_key(self.account_slots, slot_end)?;
@@ -214,7 +208,7 @@ impl Decoder<'_> {
             if changes_end != slot_end {
                 return Err(Fault { rule: BalRule::FieldCount { expected: 2 }, at: changes_end }.into());
             }
-            self.row_ends.push(storage.indices.len() as u32);
+            self.columns.scratch.row_ends.push(storage.indices.len() as u32);
         }
         Ok(())
     }
@@ -245,7 +239,7 @@ impl Decoder<'_> {
 
     fn storage_reads(&mut self, end: usize) -> Result<(), Stop> {
         let at = self.cursor.pos;
-        let list_start = self.account_slots + self.row_ends.len();
+        let list_start = self.account_slots + self.columns.scratch.row_ends.len();
         while self.cursor.pos < end {
             self.slot_key(list_start, end)?;
         }
@@ -262,22 +256,22 @@ impl Decoder<'_> {
     /// Change rows need not move: read slots have none, and changed slots keep their order.
     fn merge_slots(&mut self, at: usize) -> Result<(), Stop> {
         let columns = &mut *self.columns;
-        let offsets = &mut columns.storage.offsets;
+        let (offsets, scratch) = (&mut columns.storage.offsets, &mut columns.scratch);
         let keys = &mut columns.slot_keys.as_mut_vec()[self.account_slots..];
-        let changed_count = self.row_ends.len();
+        let changed_count = scratch.row_ends.len();
         let (changed, reads) = keys.split_at(changed_count);
         let mut row_end = offsets.rows();
 
         if let (Some(last), Some(first)) = (changed.last(), reads.first())
             && last >= first
         {
-            self.changed_keys.clear();
-            self.changed_keys.extend_from_slice(changed);
+            scratch.changed_keys.clear();
+            scratch.changed_keys.extend_from_slice(changed);
             let (mut next_changed, mut next_read) = (0, changed_count);
             // Writing never overtakes reading: `next_changed + next_read - changed_count < next_read` until the
             // changed ones are used up, and then the rest stands where it belongs.
             while next_changed < changed_count && next_read < keys.len() {
-                let (change, read) = (&self.changed_keys[next_changed], &keys[next_read]);
+                let (change, read) = (&scratch.changed_keys[next_changed], &keys[next_read]);
                 // Which list is next is as good as random: no branch on it. The highest limb decides, except among
                 // small keys, which lie together.
                 let (change_high, read_high) = (change.as_limbs()[3], read.as_limbs()[3]);
@@ -291,14 +285,14 @@ impl Decoder<'_> {
                 };
                 keys[next_changed + next_read - changed_count] =
                     *core::hint::select_unpredictable(is_change, change, read);
-                row_end = core::hint::select_unpredictable(is_change, self.row_ends[next_changed] as usize, row_end);
+                row_end = core::hint::select_unpredictable(is_change, scratch.row_ends[next_changed] as usize, row_end);
                 offsets.close(row_end);
                 next_changed += usize::from(is_change);
                 next_read += usize::from(!is_change);
             }
             let out = next_changed + next_read - changed_count;
-            keys[out..out + changed_count - next_changed].copy_from_slice(&self.changed_keys[next_changed..]);
-            for end in &self.row_ends[next_changed..] {
+            keys[out..out + changed_count - next_changed].copy_from_slice(&scratch.changed_keys[next_changed..]);
+            for end in &scratch.row_ends[next_changed..] {
                 row_end = *end as usize;
                 offsets.close(row_end);
             }
@@ -306,7 +300,7 @@ impl Decoder<'_> {
                 offsets.close(row_end);
             }
         } else {
-            for end in &self.row_ends {
+            for end in &scratch.row_ends {
                 row_end = *end as usize;
                 offsets.close(row_end);
             }

@@ -50,41 +50,29 @@ impl Reduced {
         self.code_rows[position].map(|row| self.code_hashes[row as usize])
     }
 
-    /// Appends the changes of a range of accounts.
-    fn push_range(&mut self, bal: &BalColumns, accounts: Range<usize>) {
-        for account in accounts.map(AccountId::new) {
-            let slots_before = self.slots.len();
-            for slot in bal.slots(account) {
-                if let Some(value) = bal.storage.last(slot) {
-                    self.slots.push(slot);
-                    self.slot_values.push(*value);
-                }
-            }
-            let balance = bal.balance_post(account);
-            let nonce = bal.nonce_post(account);
-            let code_row = bal.codes.row_last(account);
-            let is_changed =
-                self.slots.len() > slots_before || balance.is_some() || nonce.is_some() || code_row.is_some();
-            if is_changed {
-                self.accounts.push(account);
-                self.balances.push(balance);
-                self.nonces.push(nonce);
-                self.code_rows.push(code_row.map(|row| row as u32));
-                self.slot_ends.push(self.slots.len() as u32);
-            }
-        }
+    /// Makes room for so many changed accounts and slots; what rows hold is not defined until they are filled.
+    fn resize(&mut self, count: Count) {
+        self.accounts.resize(count.accounts, AccountId::default());
+        self.balances.resize(count.accounts, None);
+        self.nonces.resize(count.accounts, None);
+        self.code_rows.resize(count.accounts, None);
+        self.slot_ends.resize(count.accounts, 0);
+        self.slots.resize(count.slots, SlotId::default());
+        self.slot_values.resize(count.slots, U256::ZERO);
     }
 
-    /// Appends a later range's result.
-    fn append(&mut self, part: &Self) {
-        let slots_before = self.slots.len() as u32;
-        self.accounts.extend_from_slice(&part.accounts);
-        self.balances.extend_from_slice(&part.balances);
-        self.nonces.extend_from_slice(&part.nonces);
-        self.code_rows.extend_from_slice(&part.code_rows);
-        self.slot_ends.extend(part.slot_ends.iter().map(|end| slots_before + end));
-        self.slots.extend_from_slice(&part.slots);
-        self.slot_values.extend_from_slice(&part.slot_values);
+    /// All rows, to be dealt out.
+    fn as_part(&mut self) -> Part<'_> {
+        Part {
+            first_slot: 0,
+            accounts: &mut self.accounts,
+            balances: &mut self.balances,
+            nonces: &mut self.nonces,
+            code_rows: &mut self.code_rows,
+            slot_ends: &mut self.slot_ends,
+            slots: &mut self.slots,
+            slot_values: &mut self.slot_values,
+        }
     }
 }
 
@@ -93,25 +81,129 @@ pub fn reduce(bal: &BalColumns) -> Reduced {
     reduce_with_hashes(bal, code_hashes(bal))
 }
 
-/// Like [`reduce`], with the code hashes computed beforehand by [`code_hashes`].
+/// Like [`reduce`], with the hashes that [`code_hashes`] gave.
 pub fn reduce_with_hashes(bal: &BalColumns, code_hashes: Vec<B256>) -> Reduced {
-    let mut reduced = Reduced { code_hashes, ..Reduced::default() };
-    if bal.item_count() < PARALLEL_ITEMS_MIN || rayon::current_num_threads() == 1 {
-        reduced.push_range(bal, 0..bal.account_count());
-        return reduced;
-    }
-    let parts: Vec<Reduced> = account_ranges(bal, 4 * rayon::current_num_threads())
-        .into_par_iter()
-        .map(|accounts| {
-            let mut part = Reduced::default();
-            part.push_range(bal, accounts);
-            part
-        })
-        .collect();
-    for part in &parts {
-        reduced.append(part);
-    }
+    let mut reduced = Reduced::default();
+    reduce_into(&mut reduced, bal, code_hashes);
     reduced
+}
+
+/// Like [`reduce_with_hashes`], into columns whose memory is used again.
+pub fn reduce_into(reduced: &mut Reduced, bal: &BalColumns, code_hashes: Vec<B256>) {
+    let threads = if bal.item_count() < PARALLEL_ITEMS_MIN { 1 } else { rayon::current_num_threads() };
+    let parts = if threads == 1 { 1 } else { 4 * threads };
+    reduce_in_parts(reduced, bal, parts);
+    reduced.code_hashes = code_hashes;
+}
+
+/// Counts each part's rows, then fills all parts at their places.
+fn reduce_in_parts(reduced: &mut Reduced, bal: &BalColumns, parts: usize) {
+    let ranges = account_ranges(bal, parts);
+    let counts: Vec<Count> = ranges.par_iter().map(|accounts| Count::of(bal, accounts.clone())).collect();
+    reduced.resize(counts.iter().fold(Count::default(), |sum, count| Count {
+        accounts: sum.accounts + count.accounts,
+        slots: sum.slots + count.slots,
+    }));
+    let mut rest = reduced.as_part();
+    let mut tasks = Vec::with_capacity(ranges.len());
+    for (accounts, count) in ranges.into_iter().zip(counts) {
+        let (part, after) = rest.split(count);
+        tasks.push((accounts, part));
+        rest = after;
+    }
+    tasks.into_par_iter().for_each(|(accounts, part)| part.fill(bal, accounts));
+}
+
+/// Changed accounts and changed slots of a range of accounts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    accounts: usize,
+    slots: usize,
+}
+
+impl Count {
+    fn of(bal: &BalColumns, accounts: Range<usize>) -> Self {
+        let mut count = Self::default();
+        let rows = bal.storage.offsets.starts();
+        for account in accounts.map(AccountId::new) {
+            let slots = bal.slot_offsets.range(account);
+            let starts = &rows[slots.start..=slots.end];
+            let changed = starts.iter().zip(&starts[1..]).filter(|(start, end)| start != end).count();
+            count.slots += changed;
+            count.accounts += usize::from(changed > 0 || has_changed_field(bal, account));
+        }
+        count
+    }
+}
+
+fn has_changed_field(bal: &BalColumns, account: AccountId) -> bool {
+    !(bal.balances.rows(account).is_empty()
+        && bal.nonces.rows(account).is_empty()
+        && bal.codes.rows(account).is_empty())
+}
+
+/// One range's share of the rows.
+struct Part<'a> {
+    /// Position of its first slot among all changed slots.
+    first_slot: u32,
+    accounts: &'a mut [AccountId],
+    balances: &'a mut [Option<U256>],
+    nonces: &'a mut [Option<u64>],
+    code_rows: &'a mut [Option<u32>],
+    slot_ends: &'a mut [u32],
+    slots: &'a mut [SlotId],
+    slot_values: &'a mut [U256],
+}
+
+impl Part<'_> {
+    fn split(self, count: Count) -> (Self, Self) {
+        let (accounts, accounts_after) = self.accounts.split_at_mut(count.accounts);
+        let (balances, balances_after) = self.balances.split_at_mut(count.accounts);
+        let (nonces, nonces_after) = self.nonces.split_at_mut(count.accounts);
+        let (code_rows, code_rows_after) = self.code_rows.split_at_mut(count.accounts);
+        let (slot_ends, slot_ends_after) = self.slot_ends.split_at_mut(count.accounts);
+        let (slots, slots_after) = self.slots.split_at_mut(count.slots);
+        let (slot_values, slot_values_after) = self.slot_values.split_at_mut(count.slots);
+        let part =
+            Part { first_slot: self.first_slot, accounts, balances, nonces, code_rows, slot_ends, slots, slot_values };
+        let after = Part {
+            first_slot: self.first_slot + count.slots as u32,
+            accounts: accounts_after,
+            balances: balances_after,
+            nonces: nonces_after,
+            code_rows: code_rows_after,
+            slot_ends: slot_ends_after,
+            slots: slots_after,
+            slot_values: slot_values_after,
+        };
+        (part, after)
+    }
+
+    fn fill(self, bal: &BalColumns, accounts: Range<usize>) {
+        let (mut position, mut at) = (0, 0);
+        let rows = bal.storage.offsets.starts();
+        for account in accounts.map(AccountId::new) {
+            let slots_before = at;
+            for slot in bal.slot_offsets.range(account) {
+                // Whether a slot is changed is as good as random: write in any case, and step on if it is.
+                let is_changed = rows[slot] != rows[slot + 1];
+                let last = rows[slot + 1].saturating_sub(1) as usize;
+                if let (Some(value), Some(out)) = (bal.storage.values.get(last), self.slot_values.get_mut(at)) {
+                    *out = *value;
+                    self.slots[at] = SlotId::new(slot);
+                }
+                at += usize::from(is_changed);
+            }
+            if at > slots_before || has_changed_field(bal, account) {
+                self.accounts[position] = account;
+                self.balances[position] = bal.balance_post(account);
+                self.nonces[position] = bal.nonce_post(account);
+                self.code_rows[position] = bal.codes.row_last(account).map(|row| row as u32);
+                self.slot_ends[position] = self.first_slot + at as u32;
+                position += 1;
+            }
+        }
+    }
 }
 
 /// keccak256 of every code row of the list, on the threads of the current rayon pool.

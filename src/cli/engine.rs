@@ -7,6 +7,7 @@ use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
+use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
@@ -208,10 +209,11 @@ impl Engine {
     ) -> Result<Accepted, Failure> {
         let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
         if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
-            let recorded = self.execute(chain, rules, block, None, Mode::Sequential, false)?;
-            return self.execute(chain, rules, block, Some(&recorded.outcome.bal), mode, keep);
+            let recorded = self.execute(chain, rules, block, (None, None), Mode::Sequential, false)?.outcome;
+            let list = (Some(&recorded.bal), Some(&recorded.sidecar));
+            return self.execute(chain, rules, block, list, mode, keep);
         }
-        self.execute(chain, rules, block, bal, mode, keep)
+        self.execute(chain, rules, block, (bal, None), mode, keep)
     }
 
     fn execute(
@@ -219,7 +221,7 @@ impl Engine {
         chain: &mut Chain,
         rules: &ChainRules,
         block: &Bytes,
-        bal: Option<&Bytes>,
+        (bal, sidecar): (Option<&Bytes>, Option<&Sidecar>),
         mode: Mode,
         keep: bool,
     ) -> Result<Accepted, Failure> {
@@ -227,6 +229,7 @@ impl Engine {
             rules,
             block: block.clone(),
             bal: bal.cloned(),
+            sidecar,
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
         };

@@ -19,9 +19,9 @@ use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
-use crate::arena::store::StateStore;
-use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId, TxIndex};
-use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Universe as RecordedNames};
+use crate::arena::store::{ParentAccount, StateStore};
+use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
+use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -235,14 +235,10 @@ pub struct WorkerScratch {
 pub struct Recording {
     /// The list that it recorded.
     pub list: RecordedList,
-    /// Accounts whose parent storage is gone (SELFDESTRUCT before Cancun).
-    pub wiped: Vec<Address>,
-    /// Accounts that the parent state had and the block removed, changed rows or not (EIP-161).
-    pub removed: Vec<Address>,
-    /// Accounts that do not exist after the block, whether or not they did before.
-    pub absent: Vec<Address>,
-    /// Accounts that exist although they are empty (before EIP-161).
-    pub empty: Vec<Address>,
+    /// What the list cannot say; empty from Cancun on.
+    pub sidecar: Sidecar,
+    /// The listed accounts as the parent state had them.
+    pub parents: Column<AccountId, ParentAccount>,
     /// Reads that reached the store: accounts, slots.
     pub store_reads: (usize, usize),
 }
@@ -257,12 +253,13 @@ pub fn run_sequential(
 ) -> Result<(Executed, Recording), BlockError> {
     let mut overlay = Overlay::default();
     let mut recorder = Recorder::new();
+    let mut sidecar = Sidecar::default();
     let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
     let WorkerScratch { state, evm } = core::mem::take(scratch);
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut executed = Executed::default();
-    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, codes, clock);
+    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, &mut sidecar, codes, clock);
     executed.logs.workers.push(core::mem::take(&mut evm.state.logs));
     let names = match &mut evm.state.names {
         super::state::Names::Growing(universe) => core::mem::take(&mut **universe),
@@ -277,38 +274,18 @@ pub fn run_sequential(
         slot_keys: names.keys(),
         slot_accounts: names.owners(),
     });
-    let recording = recording(list, &names, &overlay);
+    sidecar.wipes.sort_unstable();
+    sidecar.existence.sort_unstable();
+    let parents = parents_of(&list, &names, &overlay);
+    let store_reads = (overlay.account_reads, overlay.slot_reads);
+    let recording = Recording { list, sidecar, parents, store_reads };
     Ok((executed, recording))
 }
 
-fn recording(list: RecordedList, names: &Universe, overlay: &Overlay) -> Recording {
-    let mut recording = Recording {
-        list,
-        wiped: Vec::new(),
-        removed: Vec::new(),
-        absent: Vec::new(),
-        empty: Vec::new(),
-        store_reads: (overlay.account_reads, overlay.slot_reads),
-    };
-    for (id, account) in overlay.accounts.iter() {
-        let Some(account) = account else { continue };
-        let address = names.addresses()[id];
-        if overlay.wipes[id] > 0 && overlay.existed[id] {
-            recording.wiped.push(address);
-        }
-        if overlay.existed[id] && !account.exists {
-            recording.removed.push(address);
-        }
-        if !account.exists {
-            recording.absent.push(address);
-        }
-        let is_empty =
-            account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
-        if account.exists && is_empty {
-            recording.empty.push(address);
-        }
-    }
-    recording
+/// The listed accounts as the parent state had them, by the list's own ids.
+fn parents_of(list: &RecordedList, names: &Universe, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
+    let of = |address: &Address| names.account(address).and_then(|id| overlay.parents.get(id)).copied();
+    list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
 fn sequential_tasks<'b>(
@@ -316,6 +293,7 @@ fn sequential_tasks<'b>(
     evm: &mut Evm<'b>,
     executed: &mut Executed,
     recorder: &mut Recorder,
+    sidecar: &mut Sidecar,
     codes: &CodeArena,
     clock: Instant,
 ) -> Result<(), BlockError> {
@@ -341,6 +319,9 @@ fn sequential_tasks<'b>(
         };
         let outcome = result.map_err(|error| error.into_block_error(index))?;
         record(&evm.state, recorder, codes, index);
+        if context.rules.fork < Fork::Cancun {
+            record_events(&evm.state, sidecar, index);
+        }
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
@@ -377,11 +358,26 @@ fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index
     }
 }
 
+/// Adds the events of a settled task that no list can express.
+fn record_events(state: &TxState<'_>, sidecar: &mut Sidecar, index: BlockAccessIndex) {
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if row.is_wiped() {
+            sidecar.wipes.push((state.address(id), index.0));
+        }
+        if let Some(exists) = row.existence_event() {
+            sidecar.existence.push((state.address(id), index.0, exists));
+        }
+    }
+}
+
 /// A block's list with everything that its tasks need of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ListState<'b> {
     /// The list.
     pub bal: &'b BalColumns,
+    /// What it cannot say.
+    pub sidecar: &'b SidecarColumns,
     /// Its names, resolvable.
     pub names: &'b Universe,
     /// The parent state of all of them.
@@ -450,7 +446,7 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
-    let base = Box::new(ListBase::new(list.bal, list.pre, list.unlisted_senders, store));
+    let base = Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut share = WorkerShare {
@@ -458,7 +454,8 @@ fn work(
         slots: AccessSet::with_room_for(list.bal.slot_count()),
         ..WorkerShare::default()
     };
-    let claims = Claims { bal: list.bal, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
+    let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
     let task_count = context.tx_count() as u32 + 2;
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);

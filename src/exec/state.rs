@@ -142,6 +142,23 @@ impl AccountRow {
         self.nonce == 0 && self.code == EMPTY_CODE && self.balance.is_zero()
     }
 
+    /// Whether the account exists after the task, where its fields do not tell: it exists though empty, or it went
+    /// without a change of any field. Ask only of a settled row.
+    #[inline]
+    pub fn existence_event(&self) -> Option<bool> {
+        let exists = self.has(flag::EXISTS);
+        let changed =
+            self.balance != self.balance_start || self.nonce != self.nonce_start || self.code != self.code_start;
+        let told = if changed { !self.is_empty() } else { self.has(flag::EXISTED) };
+        (exists != told).then_some(exists)
+    }
+
+    /// Whether the task cleared storage that the account had before it (SELFDESTRUCT before EIP-6780).
+    #[inline]
+    pub fn is_wiped(&self) -> bool {
+        self.flags & (flag::DESTROYED | flag::EXISTED) == flag::DESTROYED | flag::EXISTED
+    }
+
     /// Whether a flag is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {

@@ -10,7 +10,7 @@ use super::state::TxState;
 use super::wire::Header;
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, SidecarColumns};
 use alloy_primitives::{B256, Bloom, U256};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 pub struct Claims<'b> {
     /// The list.
     pub bal: &'b BalColumns,
+    /// What it cannot say, in forks where there is something: before Cancun.
+    pub sidecar: Option<&'b SidecarColumns>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
     /// Number of rows per index.
@@ -59,7 +61,33 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
             matched += 1;
         }
     }
+    if let Some(sidecar) = claims.sidecar
+        && !events_match(state, sidecar, index)
+    {
+        return false;
+    }
     matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
+}
+
+/// Whether the events of a task that no list can express are those of the sidecar, both ways.
+fn events_match(state: &TxState<'_>, sidecar: &SidecarColumns, index: BlockAccessIndex) -> bool {
+    let mut matched = 0;
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if row.is_wiped() {
+            if !sidecar.wiped_at(id, index) {
+                return false;
+            }
+            matched += 1;
+        }
+        if let Some(exists) = row.existence_event() {
+            if sidecar.existence_at(id, index) != Some(exists) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    matched == sidecar.count_at(index)
 }
 
 /// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
@@ -94,6 +122,19 @@ pub fn task_mismatches(
         ] {
             if claimed != produced {
                 found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+            }
+        }
+        if let Some(sidecar) = claims.sidecar {
+            let flag = |exists: bool| U256::from(u8::from(exists));
+            let wiped = (sidecar.wiped_at(account, index), row.is_some_and(|row| row.is_wiped()));
+            let existence = (sidecar.existence_at(account, index), row.and_then(|row| row.existence_event()));
+            for (field, claimed, produced) in [
+                (MismatchField::StorageWiped, wiped.0.then_some(U256::ONE), wiped.1.then_some(U256::ONE)),
+                (MismatchField::Existence, existence.0.map(flag), existence.1.map(flag)),
+            ] {
+                if claimed != produced {
+                    found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+                }
             }
         }
         for slot in bal.slots(account) {

@@ -2,8 +2,8 @@
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, ParentAccount};
-use crate::arena::{Column, Id};
-use crate::bal::{BalColumns, Reduced};
+use crate::arena::{AccountId, BlockAccessIndex, Column};
+use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
 use crate::trie::{Fate, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
@@ -31,20 +31,36 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
-    /// The changes that a list's reduced columns make to the parent accounts.
+    /// The changes that a list's reduced columns and its sidecar make to the parent accounts.
     pub(super) fn from_list(
         bal: &BalColumns,
         reduced: &Reduced,
-        parents: &Column<crate::arena::AccountId, ParentAccount>,
+        parents: &Column<AccountId, ParentAccount>,
+        sidecar: &SidecarColumns,
     ) -> Self {
-        Self::from_reduced(bal, reduced, |position| {
-            let parent = &parents[reduced.accounts[position]];
-            if reduced.post_account(position, parent).exists { Fate::Kept } else { Fate::Deleted }
-        })
+        let end = BlockAccessIndex(u32::MAX);
+        let fate = |account: AccountId| match exists_before(bal, sidecar, &parents[account], account, end) {
+            false => Fate::Deleted,
+            true if !sidecar.is_empty() && sidecar.wiped_before(account, end).is_some() => Fate::Wiped,
+            true => Fate::Kept,
+        };
+        let mut changes = Self::from_reduced(bal, reduced, |position| fate(reduced.accounts[position]));
+        // Accounts that the sidecar alone speaks of: no field and no slot of theirs changed.
+        let events = sidecar.wipes().iter().map(|event| event.0).chain(sidecar.existence().iter().map(|event| event.0));
+        let mut bare: Vec<AccountId> = events.filter(|id| reduced.accounts.binary_search(id).is_err()).collect();
+        bare.sort_unstable();
+        bare.dedup();
+        for account in bare {
+            match (parents[account].exists, fate(account)) {
+                (false, Fate::Deleted) | (true, Fate::Kept) => {}
+                (_, fate) => changes.push_bare(bal.addresses()[account], fate),
+            }
+        }
+        changes
     }
 
     /// The changes of reduced columns, with each changed account's fate as `fate` says.
-    pub(super) fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
+    fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
         let mut changes = Self {
             slot_starts: Vec::with_capacity(reduced.accounts.len() + 1),
             slot_values: reduced.slot_values.clone(),
@@ -68,7 +84,7 @@ impl StateChanges {
     }
 
     /// Adds a row for an account that no list can speak of (EIP-161 removals, wiped storage).
-    pub(super) fn push_bare(&mut self, address: Address, fate: Fate) {
+    fn push_bare(&mut self, address: Address, fate: Fate) {
         self.addresses.push(address);
         self.fates.push(fate);
         self.nonces.push(None);
@@ -123,10 +139,4 @@ impl StateChanges {
 /// Ids of the arena for every code row of a list, the codes supplied.
 pub(super) fn intern_code_rows(bal: &BalColumns, hashes: &[B256], codes: &CodeArena) -> Vec<crate::arena::CodeId> {
     hashes.iter().enumerate().map(|(row, hash)| codes.insert(*hash, bal.code_shared(row))).collect()
-}
-
-/// Position of an account's row by address, for changes in ascending order.
-pub(super) fn position_of(bal: &BalColumns, reduced: &Reduced, address: &Address) -> Option<usize> {
-    let account = bal.find(address)?;
-    reduced.accounts.binary_search_by_key(&account.index(), |id| id.index()).ok()
 }

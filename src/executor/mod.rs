@@ -4,10 +4,12 @@
 //! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
 //! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
 
+mod by_index;
 mod changes;
 mod list;
 mod outcome;
 mod recover;
+mod root;
 mod sequential;
 mod timeline;
 
@@ -17,7 +19,7 @@ pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, Sidecar};
 use crate::exec::block::WorkerScratch;
 use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
@@ -62,6 +64,8 @@ pub struct BlockInput<'a> {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
     pub bal: Option<Bytes>,
+    /// What the list cannot say about a block before Cancun (see [`Sidecar`]).
+    pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.

@@ -1,15 +1,14 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::changes::position_of;
 use super::outcome::{Candidate, seal};
 use super::recover::recover;
-use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
+use super::root::{ListedChanges, update_tries};
+use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
 use crate::exec::block::{BlockContext, Recording, WorkerScratch, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
-use crate::trie::{Fate, StateTries};
-use std::collections::HashMap;
+use crate::trie::StateTries;
 use std::sync::Mutex;
 
 pub(super) fn execute(
@@ -35,13 +34,14 @@ pub(super) fn execute(
     check_recorded_list(job, &recording)?;
 
     let start = job.clock.now();
-    let changes = changes_of(&recording);
-    let state_root = match tries {
-        Some(tries) => Some(tries.update(&changes.as_update(), job.store).map_err(super::list::trie_error)?),
-        None => None,
-    };
+    let columns = &recording.list.columns;
+    let code_hashes = bal::code_hashes(columns);
+    let sidecar = recording.sidecar.resolve(columns).map_err(InvalidBlock::Sidecar)?;
+    let part = ListedChanges { bal: columns, sidecar: &sidecar, parents: &recording.parents, code_hashes };
+    let (changes, roots) = update_tries(job, part, tries)?;
     job.clock.record(Stage::Root, start);
-    seal(job, Candidate { executed, state_root, bal: recording.list.bytes, changes, unchecked, roots: None })
+    let Recording { list, sidecar, .. } = recording;
+    seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })
 }
 
 /// A list that comes with the block must be well-formed and the one that the header commits to.
@@ -95,33 +95,4 @@ fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), Block
     }
     job.clock.record(Stage::ListHash, start);
     Ok(())
-}
-
-/// What the recording changes, with what no list can say: removals of empty accounts, wiped storage.
-fn changes_of(recording: &Recording) -> StateChanges {
-    let columns = &recording.list.columns;
-    let reduced = bal::reduce(columns);
-    let mut fates: HashMap<usize, Fate> = HashMap::new();
-    let mut bare = Vec::new();
-    for (addresses, fate) in [(&recording.wiped, Fate::Wiped), (&recording.removed, Fate::Deleted)] {
-        for address in addresses {
-            match position_of(columns, &reduced, address) {
-                Some(position) => {
-                    fates.insert(position, fate);
-                }
-                None => bare.push((*address, fate)),
-            }
-        }
-    }
-    let gone: std::collections::HashSet<_> = recording.absent.iter().collect();
-    let mut changes = StateChanges::from_reduced(columns, &reduced, |position| {
-        let address = &columns.addresses()[reduced.accounts[position]];
-        if gone.contains(address) { Fate::Deleted } else { fates.get(&position).copied().unwrap_or_default() }
-    });
-    for (address, fate) in bare {
-        if fate == Fate::Deleted || !gone.contains(&address) {
-            changes.push_bare(address, fate);
-        }
-    }
-    changes
 }

@@ -6,6 +6,7 @@
 //! Not here: hashing.
 
 use super::TrieError;
+use super::changes::NodePath;
 use super::descent::{CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
 use super::node::{Extension, Kind, Ref, set_nibble};
 use super::shard::Shard;
@@ -77,7 +78,11 @@ impl Descent {
                 }
                 below.start = start;
             }
-            self.take_over(shard, v, child);
+            if !child.kind().is_branch() {
+                let path = NodePath::new(self.key_of(self.recs[visit.lo as usize]), end as usize);
+                self.vacated.push((v as u32, path));
+                self.take_over(shard, v, child);
+            }
         }
     }
 
@@ -114,6 +119,8 @@ impl Descent {
         let visit = self.visits[v];
         let depth = visit.depth;
         let (child, item) = (shard.branch(visit.node).child(n), shard.branch(visit.node).item(n));
+        let path = NodePath::new(self.key_of(self.recs[visit.lo as usize]), depth as usize).child(n);
+        self.survivors.push((v as u32, path));
         if child.kind().is_branch() {
             let mut key = [0; 32];
             set_nibble(&mut key, depth as usize, n);
@@ -129,15 +136,12 @@ impl Descent {
             set_nibble(&mut below.key, depth as usize, n);
             below.start = depth;
         }
+        self.vacated.push((v as u32, path));
         self.take_over(shard, v, child);
     }
 
-    /// The visit's node gives its place to its only child, a leaf or an extension (or, below an extension, a branch
-    /// that stays where it is).
+    /// The visit's node gives its place to its only child, a leaf or an extension.
     fn take_over(&mut self, shard: &mut Shard, v: usize, child: Ref) {
-        if child.kind().is_branch() {
-            return;
-        }
         shard.free(self.visits[v].node);
         self.visits[v].node = child;
         self.visits[v].state |= TOOK_OVER;

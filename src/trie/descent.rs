@@ -10,6 +10,7 @@
 //! Not here: hashing, fields of accounts.
 
 use super::TrieError;
+use super::changes::NodePath;
 use super::node::{Extension, Kind, Ref, item_at, rank};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
@@ -130,6 +131,12 @@ pub(super) struct Descent {
     stubs: usize,
     /// Wide storage tries of deleted accounts.
     pub(super) dropped_wide: Vec<u32>,
+    /// Hashed addresses whose storage went as a whole.
+    pub(super) wiped: Vec<B256>,
+    /// Places that nodes left by moving up, each with a visit of their trie.
+    pub(super) vacated: Vec<(u32, NodePath)>,
+    /// Only children that collapsing branches gave way to, each with a visit of their trie.
+    pub(super) survivors: Vec<(u32, NodePath)>,
 }
 
 impl Descent {
@@ -145,6 +152,9 @@ impl Descent {
             removals: false,
             stubs: 0,
             dropped_wide: Vec::new(),
+            wiped: Vec::new(),
+            vacated: Vec::new(),
+            survivors: Vec::new(),
         }
     }
 
@@ -159,6 +169,9 @@ impl Descent {
         self.removals = false;
         self.stubs = 0;
         self.dropped_wide.clear();
+        self.wiped.clear();
+        self.vacated.clear();
+        self.survivors.clear();
     }
 
     /// Sorts `recs[lo..]`, the keys of one trie.
@@ -354,6 +367,9 @@ impl Descent {
                 Source::Accounts => self.leaf_of[rec.key as usize] = v as u32,
             },
             Some((i, rec)) if !rec.live() => {
+                if node.kind() == Kind::Contract && shard.account(node).storage != Ref::NONE {
+                    self.wiped.push(leaf_key);
+                }
                 shard.free_below(node, &mut self.dropped_wide);
                 if hi - lo == 1 {
                     return self.remove(v);

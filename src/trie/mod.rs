@@ -39,13 +39,16 @@
 //! Relies on: `arena::keccak`, `arena::node` (strict decoding), `arena::store`.
 //! Not here: which accounts a block touches or deletes (EIP-161 and friends are the caller's).
 
+mod changes;
 mod collapse;
 mod descent;
+mod evict;
 mod hash;
 mod node;
 mod ordered;
 mod pool;
 mod prefetch;
+mod proof;
 mod read;
 mod resolve;
 mod shard;
@@ -55,8 +58,10 @@ mod top;
 mod update;
 pub mod workload;
 
+pub use changes::{Change, NodeChanges, NodePath};
 pub use hash::HashCount;
 pub use ordered::ordered_root;
+pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};
 
 use crate::arena::keccak::Width;
 use crate::arena::store::{MemoryStore, StateStore, StoreError};
@@ -132,6 +137,8 @@ pub struct StateTries {
     committed: Top,
     scratch: Scratch,
     count: HashCount,
+    /// What updates since the last commit changed, where that is wanted.
+    changes: Option<NodeChanges>,
     width: Width,
 }
 
@@ -156,6 +163,7 @@ impl StateTries {
             top,
             scratch: Scratch::default(),
             count: HashCount::default(),
+            changes: None,
             width: Width::detect(),
         }
     }
@@ -219,20 +227,22 @@ impl StateTries {
     /// # Errors
     /// [`TrieError`]; the tries are then as before the call.
     pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
-        let Self { shards, top, scratch, count, width, .. } = self;
-        Tries { shards, top, scratch, count, width: *width }.update(update, store)
+        let Self { shards, top, scratch, count, changes, width, .. } = self;
+        Tries { shards, top, scratch, count, changes, width: *width }.update(update, store)
     }
 
     /// Makes all updates since the last commit permanent and recycles the memory of what they replaced.
     pub fn commit(&mut self) {
         self.shards.iter_mut().for_each(Shard::commit);
         self.committed = self.top.clone();
+        self.clear_changes();
     }
 
     /// Undoes all updates since the last commit.
     pub fn rollback(&mut self) {
         self.shards.iter_mut().for_each(|shard| shard.rollback(&Mark::default()));
         self.top = self.committed.clone();
+        self.clear_changes();
     }
 
     /// What the last update hashed.

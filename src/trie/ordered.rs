@@ -30,10 +30,21 @@ struct Key {
 
 impl Key {
     fn new(row: usize) -> Self {
-        let encoded = alloy_rlp::encode_fixed_size(&(row as u32));
+        // RLP of the number: small ones are their own byte, others a length and their significant bytes.
         let mut bytes = [0; 5];
-        bytes[..encoded.len()].copy_from_slice(&encoded);
-        Self { bytes, nibbles: encoded.len() * 2, row }
+        let len = match row {
+            1..0x80 => {
+                bytes[0] = row as u8;
+                1
+            }
+            _ => {
+                let significant = 4 - (row as u32).leading_zeros() as usize / 8;
+                bytes[0] = 0x80 + significant as u8;
+                bytes[1..=significant].copy_from_slice(&(row as u32).to_be_bytes()[4 - significant..]);
+                1 + significant
+            }
+        };
+        Self { bytes, nibbles: len * 2, row }
     }
 
     fn nibble(&self, i: usize) -> u8 {

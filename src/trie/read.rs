@@ -84,7 +84,11 @@ impl StateTries {
     }
 
     /// The leaves of hashed addresses, with the shards they would lie in.
-    fn find_accounts(&self, store: &dyn StateStore, keys: &[B256]) -> Result<Vec<Option<Account>>, StoreError> {
+    pub(super) fn find_accounts(
+        &self,
+        store: &dyn StateStore,
+        keys: &[B256],
+    ) -> Result<Vec<Option<Account>>, StoreError> {
         let mut accounts = vec![None; keys.len()];
         let (mut walks, mut rows) = (Vec::new(), Vec::new());
         for (row, key) in keys.iter().enumerate() {

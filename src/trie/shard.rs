@@ -347,7 +347,7 @@ impl Shard {
         debug_assert_eq!(at, item_at(node.kind(), branch.head.mask, nibble));
         let place: &mut [u8; 33] = branch.message[at..].first_chunk_mut().expect("33 bytes for every child");
         let bit = 1u16 << nibble;
-        let old = (branch.head.born != epoch).then(|| (branch.head.embedded & bit != 0, Item(*place)));
+        let old = (branch.head.born != epoch).then_some((branch.head.embedded & bit != 0, Item(*place)));
         *place = item.0;
         if item.0[0] != 0xa0 {
             branch.head.embedded |= bit;
@@ -543,7 +543,15 @@ impl Shard {
         self.free(node);
     }
 
+    /// Whether anything changed since the last commit.
+    pub(super) fn has_journal(&self) -> bool {
+        let Journal { items, refs, slots, plains, contracts, extensions, allocated, freed } = &self.journal;
+        !(items.is_empty() && refs.is_empty() && slots.is_empty() && plains.is_empty())
+            || !(contracts.is_empty() && extensions.is_empty() && allocated.is_empty() && freed.is_empty())
+    }
+
     /// Nodes let go of that wait for the commit, in the order of [`Self::node_counts`].
+    #[cfg(test)]
     pub(super) fn waiting(&self) -> [usize; 8] {
         let mut counts = [0; 8];
         self.journal.freed.iter().for_each(|node| counts[node.kind() as usize - 1] += 1);

@@ -1,10 +1,11 @@
 //! The tries against `alloy-trie`'s hash builder over a sorted map, for as long and as nastily as time allows.
 
 use super::*;
-use crate::arena::store::KECCAK_EMPTY;
-use alloy_primitives::{B256, U256};
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, WitnessStore};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 /// A small generator (xorshift*), so that failures repeat.
 pub(super) struct Noise(u64);
@@ -211,6 +212,201 @@ fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, 
     columns
 }
 
+/// A client's two databases: nodes by path, kept exact, and by hash, only added to.
+#[derive(Clone, Default)]
+struct Database {
+    paths: BTreeMap<(B256, NodePath), Vec<u8>>,
+    hashes: BTreeMap<B256, Bytes>,
+}
+
+impl Database {
+    fn apply(&mut self, changes: &NodeChanges) {
+        for row in 0..changes.len() {
+            let place = (changes.owners[row], changes.paths[row]);
+            match changes.changes[row] {
+                Change::Put => {
+                    let node = changes.node(row);
+                    assert_eq!(alloy_primitives::keccak256(node), changes.hashes[row]);
+                    self.paths.insert(place, node.to_vec());
+                    self.hashes.insert(changes.hashes[row], Bytes::copy_from_slice(node));
+                }
+                Change::Delete => drop(self.paths.remove(&place)),
+                Change::Wipe => self.paths.retain(|(owner, _), _| *owner != changes.owners[row]),
+            }
+        }
+    }
+}
+
+impl StateStore for Database {
+    fn accounts(&self, _: &[Address], _: &mut [ParentAccount]) -> Result<(), StoreError> {
+        Err(StoreError::Failed("not asked for".into()))
+    }
+    fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
+        Err(StoreError::Failed("not asked for".into()))
+    }
+    fn codes(&self, _: &[B256], _: &mut [Bytes]) -> Result<(), StoreError> {
+        Err(StoreError::Failed("not asked for".into()))
+    }
+    fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
+        Err(StoreError::Failed("not asked for".into()))
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (hash, out) in hashes.iter().zip(out) {
+            *out = self.hashes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+        }
+        Ok(())
+    }
+}
+
+/// A witness that remembers what it was asked for.
+struct Asked {
+    store: WitnessStore,
+    asked: Mutex<BTreeSet<B256>>,
+}
+
+impl StateStore for Asked {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.store.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.store.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.store.codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.store.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.asked.lock().expect("no panic").extend(hashes);
+        self.store.trie_nodes(hashes, out)
+    }
+}
+
+/// Every node with a place of its own, read off tries that are wholly in memory.
+fn all_nodes(tries: &StateTries) -> BTreeMap<(B256, NodePath), Vec<u8>> {
+    type Nodes = BTreeMap<(B256, NodePath), Vec<u8>>;
+    fn walk(shard: &Shard, node: node::Ref, owner: B256, path: NodePath, own: bool, nodes: &mut Nodes) {
+        use node::Kind;
+        let kind = node.kind();
+        let mut rlp = Vec::new();
+        hash::encode(shard, node, path.len as usize, &mut rlp);
+        if own && (rlp.len() >= 32 || path.len == 0) {
+            nodes.insert((owner, path), rlp);
+        }
+        if kind.is_branch() {
+            for n in shard.branch(node).nibbles() {
+                walk(shard, shard.branch(node).child(n), owner, path.child(n), true, nodes);
+            }
+        } else if kind == Kind::Extension {
+            let extension = shard.extension(node);
+            let below = (path.len..extension.end)
+                .fold(path, |path, i| path.child(crate::arena::node::nibble(&extension.key, i as usize)));
+            walk(shard, extension.child, owner, below, true, nodes);
+        } else if kind == Kind::Contract && shard.account(node).storage != node::Ref::NONE {
+            let owner = B256::from(*shard.leaf_key(node));
+            walk(shard, shard.account(node).storage, owner, NodePath::default(), true, nodes);
+        }
+    }
+    let mut nodes = Nodes::new();
+    let root = tries.top.encode(&tries.shards);
+    if !root.is_empty() {
+        nodes.insert((B256::ZERO, NodePath::default()), root);
+    }
+    for (n, shard) in tries.shards.iter().enumerate() {
+        let node = tries.top.nodes[n];
+        if node != node::Ref::NONE {
+            let own = tries.top.single().is_none() || node.kind().is_branch();
+            walk(shard, node, B256::ZERO, NodePath::default().child(n as u8), own, &mut nodes);
+        }
+    }
+    nodes
+}
+
+fn same_nodes(database: &Database, tries: &StateTries, place: &str) {
+    let expected = all_nodes(tries);
+    for (place_of, node) in &expected {
+        assert!(database.paths.get(place_of) == Some(node), "not logged or wrong: {place_of:?}, {place}");
+    }
+    for place_of in database.paths.keys() {
+        assert!(expected.contains_key(place_of), "not deleted: {place_of:?}, {place}");
+    }
+}
+
+/// The same sequence on three tries: in memory, resolved anew for every update, and kept as far as resolved. What
+/// the first logs is the other two's store.
+fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys) {
+    let mut noise = Noise::new(seed);
+    let mut tries = StateTries::empty();
+    tries.set_log(true);
+    let (mut model, mut database) = (Model::new(), Database::default());
+    let mut kept = StateTries::from_root(EMPTY_ROOT);
+    for step in 0..steps {
+        let place = format!("seed {seed} step {step} {accounts:?} {slots:?}");
+        let columns = random_update(&mut noise, accounts, slots, &model, 10);
+        let parent = tries.root();
+        if noise.below(6) == 0 {
+            let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
+            assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+            tries.rollback();
+            kept.rollback();
+            check_nodes(&kept);
+            assert_eq!(kept.root(), parent);
+            continue;
+        }
+        let nodes = columns.with(|update| tries.witness(&database, &[], &[], update)).expect("in memory");
+        let stored = columns.with(|update| kept.witness(&database, &[], &[], update)).expect("stored");
+        assert_eq!(tries.root(), parent);
+        let sorted = |nodes: &[Bytes]| nodes.iter().cloned().collect::<BTreeSet<Bytes>>();
+        assert_eq!(sorted(&nodes), sorted(&stored), "{place}");
+        columns.apply(&mut model);
+        let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
+        assert_eq!(root, model_root(&model), "{place}");
+        let witness = Asked { store: WitnessStore::new(parent, nodes, []), asked: Mutex::default() };
+        let from_witness = columns.with(|update| StateTries::from_root(parent).update(update, &witness));
+        assert_eq!(from_witness, Ok(root), "{place}");
+        let asked = witness.asked.into_inner().expect("no panic");
+        let extra = witness.store.node_count() - asked.len();
+        assert_eq!(extra, 0, "nodes unasked for, {place}");
+        let mut fresh = StateTries::from_root(parent);
+        assert_eq!(columns.with(|update| fresh.update(update, &database)), Ok(root), "{place}");
+        check_nodes(&fresh);
+        assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+        check_nodes(&kept);
+        if noise.below(3) > 0 {
+            kept.commit();
+            if noise.below(3) == 0 {
+                kept.evict(noise.below(20_000));
+                check_nodes(&kept);
+                assert_eq!(kept.root(), root);
+            }
+            database.apply(tries.changes().expect("logged"));
+            tries.commit();
+            same_nodes(&database, &tries, &place);
+        } else {
+            // Several updates, one commit.
+            let columns = random_update(&mut noise, accounts, slots, &model, 10);
+            columns.apply(&mut model);
+            let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
+            assert_eq!(root, model_root(&model), "{place}");
+            assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+            database.apply(tries.changes().expect("logged"));
+            tries.commit();
+            kept.commit();
+            same_nodes(&database, &tries, &place);
+        }
+    }
+}
+
+#[test]
+fn stores_follow_the_log() {
+    for (i, accounts) in NASTY.into_iter().enumerate() {
+        for (j, slots) in NASTY.into_iter().enumerate() {
+            random_run_with_stores((i * 10 + j) as u64, 40, accounts, slots);
+        }
+    }
+}
+
 fn random_run(seed: u64, steps: usize, accounts: Keys, slots: Keys, width: Width, size: usize) {
     let mut noise = Noise::new(seed);
     let store = MemoryStore::default();
@@ -362,4 +558,95 @@ fn malformed_updates_change_nothing() {
     let update = StateUpdate { nonces: &[None], ..slots };
     assert!(matches!(tries.update(&update, &store), Err(TrieError::Malformed(_))));
     assert_eq!(tries.root(), EMPTY_ROOT);
+}
+
+#[test]
+fn proofs_hold_and_forgeries_do_not() {
+    let mut noise = Noise::new(7);
+    for accounts in [0usize, 1, 2, 3, 40, 300] {
+        let mut memory = MemoryStore::default();
+        let addresses: Vec<Address> = (0..accounts).map(|_| Address::from_word(noise.hash())).collect();
+        for address in &addresses {
+            let slots: Vec<(U256, U256)> =
+                (0..noise.below(20)).map(|_| (U256::from(noise.below(50)), U256::from(noise.next() | 1))).collect();
+            memory.insert_account(*address, noise.next() >> 50, U256::from(noise.next()), KECCAK_EMPTY, slots);
+        }
+        let tries = StateTries::from_memory(&memory).expect("small");
+        let absent = Address::repeat_byte(0xee);
+        for address in addresses.iter().chain([&absent]) {
+            let keys: Vec<U256> = (0..52).map(U256::from).collect();
+            let proof = tries.prove(&memory, address, &keys).expect("in memory");
+            let account = verify_account(&tries.root(), address, &proof.nodes).expect("holds");
+            assert_eq!(account, proof.account);
+            assert_eq!(account.is_some(), *address != absent);
+            let mut parent = [ParentAccount::default()];
+            memory.accounts(&[*address], &mut parent).expect("memory");
+            assert_eq!(parent[0].balance, account.map_or(U256::ZERO, |account| account.balance));
+            let storage_root = account.map_or(EMPTY_ROOT, |account| account.storage_root);
+            for slot in &proof.slots {
+                let mut value = [U256::ZERO];
+                memory.slots(&[SlotQuery { address: *address, key: slot.key }], &mut value).expect("memory");
+                assert_eq!(slot.value, value[0]);
+                assert_eq!(verify_slot(&storage_root, &slot.key, &slot.nodes), Ok(value[0]));
+                let key = Nibbles::unpack(alloy_primitives::keccak256(slot.key.to_be_bytes::<32>()));
+                let expected = (!value[0].is_zero()).then(|| alloy_rlp::encode(value[0]));
+                alloy_trie::proof::verify_proof(storage_root, key, expected, &slot.nodes).expect("holds for alloy");
+                if !slot.nodes.is_empty() {
+                    let end = slot.nodes.len() - 1;
+                    assert!(verify_slot(&storage_root, &slot.key, &slot.nodes[..end]).is_err());
+                    let mut forged = slot.nodes.clone();
+                    let mut bytes = forged[end].to_vec();
+                    let at = noise.below(bytes.len());
+                    bytes[at] ^= 1 << noise.below(8);
+                    forged[end] = bytes.into();
+                    assert!(verify_slot(&storage_root, &slot.key, &forged).is_err());
+                    forged = slot.nodes.clone();
+                    forged.push(slot.nodes[0].clone());
+                    assert!(verify_slot(&storage_root, &slot.key, &forged).is_err());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_that_lies_or_lacks_is_found_out() {
+    let mut noise = Noise::new(3);
+    let mut tries = StateTries::empty();
+    tries.set_log(true);
+    let mut database = Database::default();
+    let columns = random_update(&mut noise, Keys::Uniform(500), Keys::Uniform(300), &Model::new(), 200);
+    let parent = columns.with(|update| tries.update(update, &database)).expect("in memory");
+    database.apply(tries.changes().expect("logged"));
+    tries.commit();
+    let mut model = Model::new();
+    columns.apply(&mut model);
+    let change = random_update(&mut noise, Keys::Uniform(500), Keys::Uniform(300), &model, 60);
+    let root = change.with(|update| tries.update(update, &database)).expect("in memory");
+
+    for hash in database.hashes.keys().copied().collect::<Vec<_>>() {
+        for lie in [None, Some(0), Some(1), Some(2)] {
+            let mut store = database.clone();
+            let node = store.hashes.remove(&hash).expect("listed");
+            if let Some(lie) = lie {
+                let mut bytes = node.to_vec();
+                match lie {
+                    0 => bytes[node.len() / 2] ^= 1,
+                    1 => bytes.truncate(node.len() - 1),
+                    _ => bytes.clear(),
+                }
+                store.hashes.insert(hash, bytes.into());
+            }
+            let mut partial = StateTries::from_root(parent);
+            match change.with(|update| partial.update(update, &store)) {
+                Ok(found) => assert_eq!(found, root, "the node was not needed"),
+                Err(TrieError::Store(StoreError::MissingNode(missing))) => assert_eq!((missing, lie), (hash, None)),
+                Err(TrieError::Store(StoreError::Corrupt(_))) => assert!(lie.is_some()),
+                Err(other) => panic!("{other}"),
+            }
+            if partial.root() == parent {
+                assert_eq!(change.with(|update| partial.update(update, &database)), Ok(root), "tried again");
+            }
+        }
+    }
 }

@@ -6,9 +6,9 @@
 
 use super::EMPTY_ROOT;
 use super::hash::{HashCount, encode, root_hash};
-use super::node::{Extension, Item, Kind, Ref, item_at, message_len, set_nibble, write_frame};
+use super::node::{Extension, Item, Kind, Ref, branch_kind, item_at, message_len, set_nibble, write_frame};
 use super::resolve::{fetch, resolve_below_top};
-use super::shard::Shard;
+use super::shard::{Shard, branch_blocks};
 use crate::arena::keccak::{RATE, Width, keccak256};
 use crate::arena::node::{Child, Node, decode};
 use crate::arena::store::{StateStore, StoreError};
@@ -97,35 +97,40 @@ impl Top {
         width: Width,
         count: &mut HashCount,
     ) -> Result<B256, StoreError> {
+        if let Some(n) = self.single()
+            && self.nodes[n] == Ref::STUB
+        {
+            self.nodes[n] = resolve_below_top(&mut shards[n], &self.hashes[n], n as u8, accounts, store, width)?;
+        }
+        let rlp = self.encode(shards);
+        self.root = if rlp.is_empty() { EMPTY_ROOT } else { keccak256(&rlp) };
+        count.add(usize::from(!rlp.is_empty()), rlp.len() / RATE + 1);
+        Ok(self.root)
+    }
+
+    /// RLP of the root node; empty for an empty trie. A single node below the root must be in memory.
+    pub(super) fn encode(&self, shards: &[Shard]) -> Vec<u8> {
         let present = (0..SHARDS).filter(|n| self.nodes[*n] != Ref::NONE);
         let mask = present.clone().fold(0u16, |mask, n| mask | 1 << n);
-        self.root = match mask.count_ones() {
-            0 => EMPTY_ROOT,
+        let mut rlp = Vec::with_capacity(4 * RATE);
+        match mask.count_ones() {
+            0 => {}
             1 => {
                 let n = mask.trailing_zeros() as usize;
-                if self.nodes[n] == Ref::STUB {
-                    self.nodes[n] =
-                        resolve_below_top(&mut shards[n], &self.hashes[n], n as u8, accounts, store, width)?;
-                }
-                let mut rlp = Vec::with_capacity(4 * RATE);
                 self.encode_only(&shards[n], n as u8, &mut rlp);
-                count.add(1, rlp.len() / RATE + 1);
-                keccak256(&rlp)
             }
             children => {
-                let mut message = [0; 4 * RATE];
-                let kind = super::node::branch_kind(children);
-                write_frame(mask, &mut message[..super::shard::branch_blocks(kind) * RATE]);
+                let kind = branch_kind(children);
+                rlp.resize(branch_blocks(kind) * RATE, 0);
+                write_frame(mask, &mut rlp);
                 for n in present {
                     let at = item_at(kind, mask, n as u8);
-                    message[at..at + 33].copy_from_slice(&Item::hash(&self.hashes[n]).0);
+                    rlp[at..at + 33].copy_from_slice(&Item::hash(&self.hashes[n]).0);
                 }
-                let len = message_len(mask);
-                count.add(1, len / RATE + 1);
-                keccak256(&message[..len])
+                rlp.truncate(message_len(mask));
             }
-        };
-        Ok(self.root)
+        }
+        rlp
     }
 
     /// The RLP of the root over a single subtrie, whose top node is in memory.

@@ -4,6 +4,7 @@
 //! Each worker owns whole shards for the time of the update and does every phase for all of them together, so that
 //! its kernel calls are filled from all its tries.
 
+use super::changes::{NodeChanges, NodePath};
 use super::descent::{Descent, Rec, Root, Shards, Source};
 use super::hash::HashCount;
 use super::node::Ref;
@@ -28,10 +29,14 @@ pub(super) struct Context<'a> {
     pub(super) hashed: &'a [B256],
     pub(super) store: &'a dyn StateStore,
     pub(super) width: Width,
+    /// Whether changes are logged.
+    pub(super) log: bool,
 }
 
 /// No changed storage.
 const NO_ROOT: u32 = u32::MAX;
+/// No leaf: the account is deleted.
+const NO_LEAF: u32 = u32::MAX;
 
 /// The work lists of one thread; kept from update to update for their memory.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ pub(super) struct Worker {
     /// Storage tries with changed slots: row in `root_of`, and how many keys.
     jobs: Vec<(u32, u32)>,
     count: HashCount,
+    changes: NodeChanges,
 }
 
 impl Worker {
@@ -62,7 +68,14 @@ impl Worker {
             slot_rows: Vec::new(),
             jobs: Vec::new(),
             count: HashCount::default(),
+            changes: NodeChanges::default(),
         }
+    }
+
+    /// Forgets the last update.
+    fn clear(&mut self) {
+        self.accounts.clear();
+        self.storage.clear();
     }
 
     /// Runs all phases for this worker's shards; `groups` has the update rows of each.
@@ -75,6 +88,7 @@ impl Worker {
     ) -> Result<(), TrieError> {
         let Context { update, store, width, .. } = *context;
         self.count = HashCount::default();
+        self.changes.clear();
         self.add_accounts(context, groups, top)?;
         self.accounts.descend(shards, Source::Accounts, store, width)?;
         self.add_storage(context, shards)?;
@@ -84,7 +98,22 @@ impl Worker {
         self.fill_accounts(context, shards);
         self.accounts.collapse(shards, store, width)?;
         self.accounts.hash(shards, width, &mut self.count);
+        if context.log {
+            self.log(shards);
+        }
         Ok(())
+    }
+
+    fn log(&mut self, shards: Shards<'_, '_>) {
+        let (accounts, storage, changes) = (&self.accounts, &self.storage, &mut self.changes);
+        accounts.wiped.iter().for_each(|owner| changes.wipe(*owner));
+        storage.log(shards, |root| accounts.keys[storage.roots[root as usize].owner as usize], changes);
+        accounts.log(shards, |_| B256::ZERO, changes);
+        for (key, v) in accounts.keys.iter().zip(&accounts.leaf_of) {
+            let visit = accounts.visits.get(*v as usize).filter(|_| *v != NO_LEAF);
+            let account = visit.map(|visit| shards[visit.shard as usize].account(visit.node));
+            changes.account(*key, account.as_ref());
+        }
     }
 
     fn add_accounts(&mut self, context: &Context<'_>, groups: &[(usize, &[u32])], top: &Top) -> Result<(), TrieError> {
@@ -111,7 +140,7 @@ impl Worker {
             let root = Root { node: top.nodes[*shard], hash: top.hashes[*shard], owner: *shard as u32 };
             self.accounts.add_root(root, local, 1, lo);
         }
-        self.accounts.leaf_of.resize(self.accounts.keys.len(), 0);
+        self.accounts.leaf_of.resize(self.accounts.keys.len(), NO_LEAF);
         Ok(())
     }
 
@@ -170,8 +199,8 @@ impl Worker {
     fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) {
         let update = context.update;
         for i in 0..self.rows.len() {
-            if i + AHEAD < self.rows.len() {
-                let ahead = &self.accounts.visits[self.accounts.leaf_of[i + AHEAD] as usize];
+            let ahead = self.accounts.leaf_of.get(i + AHEAD).copied().unwrap_or(NO_LEAF);
+            if let Some(ahead) = self.accounts.visits.get(ahead as usize) {
                 shards[ahead.shard as usize].prefetch(ahead.node);
             }
             let row = self.rows[i] as usize;
@@ -186,6 +215,9 @@ impl Worker {
             account.balance = update.balances[row].unwrap_or(account.balance);
             account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
             if update.fates[row] == Fate::Wiped {
+                if account.storage != Ref::NONE {
+                    self.accounts.wiped.push(self.accounts.keys[i]);
+                }
                 shard.free_below(account.storage, &mut self.accounts.dropped_wide);
                 (account.storage, account.storage_root) = (Ref::NONE, EMPTY_ROOT);
             }
@@ -238,16 +270,37 @@ pub(super) struct Scratch {
     workers: Vec<Worker>,
 }
 
+impl Scratch {
+    /// The only children that collapsing branches of the last update gave way to: owner and path in its trie.
+    pub(super) fn survivors(&self) -> Vec<(B256, NodePath)> {
+        let mut survivors = Vec::new();
+        for Worker { accounts, storage, .. } in &self.workers {
+            survivors.extend(accounts.survivors.iter().map(|(_, path)| (B256::ZERO, *path)));
+            for (v, path) in &storage.survivors {
+                let owner = storage.roots[storage.root_row(*v)].owner;
+                survivors.push((accounts.keys[owner as usize], *path));
+            }
+        }
+        survivors
+    }
+}
+
 /// The tries' side of an update.
 pub(super) struct Tries<'a> {
     pub(super) shards: &'a mut [Shard],
     pub(super) top: &'a mut Top,
     pub(super) scratch: &'a mut Scratch,
     pub(super) count: &'a mut HashCount,
+    pub(super) changes: &'a mut Option<NodeChanges>,
     pub(super) width: Width,
 }
 
 impl Tries<'_> {
+    /// Starts an update: marks in all journals to go back to.
+    pub(super) fn begin(&mut self) -> Vec<Mark> {
+        self.shards.iter_mut().map(Shard::begin).collect()
+    }
+
     /// Applies `update`; on an error everything is as before.
     ///
     /// # Errors
@@ -255,8 +308,9 @@ impl Tries<'_> {
     pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         check(update)?;
         *self.count = HashCount::default();
-        let marks: Vec<Mark> = self.shards.iter_mut().map(Shard::begin).collect();
+        let marks = self.begin();
         let top = self.top.clone();
+        self.scratch.workers.iter_mut().for_each(Worker::clear);
         let result = self.apply(update, store);
         if result.is_err() {
             self.shards.iter_mut().zip(&marks).for_each(|(shard, mark)| shard.rollback(mark));
@@ -290,7 +344,7 @@ impl Tries<'_> {
                 hashed
             }
         };
-        let context = Context { update, hashed, store, width };
+        let context = Context { update, hashed, store, width, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
         let owner = deal(update, &starts, order, threads);
         workers.resize_with(workers.len().max(threads), Worker::new);
@@ -318,14 +372,20 @@ impl Tries<'_> {
             });
         }
         results.into_iter().collect::<Result<(), TrieError>>()?;
-        for worker in &workers[..threads] {
+        let was = self.changes.is_some().then(|| self.top.clone());
+        for worker in &mut workers[..threads] {
             for root in &worker.accounts.roots {
                 self.top.nodes[root.owner as usize] = root.node;
                 self.top.hashes[root.owner as usize] = root.hash;
             }
             *self.count += worker.count;
         }
-        Ok(self.top.close(self.shards, true, store, width, self.count)?)
+        let root = self.top.close(self.shards, true, store, width, self.count)?;
+        if let (Some(changes), Some(was)) = (self.changes.as_mut(), was) {
+            workers[..threads].iter_mut().for_each(|worker| changes.append(&mut worker.changes));
+            self.top.log(&was, self.shards, B256::ZERO, changes);
+        }
+        Ok(root)
     }
 }
 

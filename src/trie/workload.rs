@@ -2,11 +2,13 @@
 //!
 //! In: a number of accounts, and how many accounts and slots a block changes. Out: columns. One account in a hundred
 //! is a contract; their sizes fall as one over their rank, so that a few hold most slots and are written most.
-//! Not here: clocks (the benches and the command line have them).
+//! [`measure`] runs blocks on a state and gives times beside the Keccak limit; [`permutation_ns`] is that limit's price.
 
-use super::{Fate, StateUpdate};
-use crate::arena::store::KECCAK_EMPTY;
+use super::{Fate, HashCount, StateTries, StateUpdate, TrieError};
+use crate::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
+use crate::arena::store::{KECCAK_EMPTY, MemoryStore};
 use alloy_primitives::{Address, B256, U256};
+use std::time::Instant;
 
 /// Owned columns of a [`StateUpdate`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,4 +203,106 @@ impl Workload {
         }
         columns
     }
+}
+
+/// What one permutation costs in full batches of `width`, in nanoseconds: the best of several runs over four-block
+/// messages in the first-level cache.
+pub fn permutation_ns(width: Width) -> f64 {
+    const CALLS: usize = 100;
+    let mut messages: [PaddedBlocks<{ 4 * RATE }>; LANES_MAX] = Default::default();
+    messages.iter_mut().enumerate().for_each(|(i, message)| message.set(&[i as u8; 532]));
+    let mut best = f64::INFINITY;
+    for _ in 0..40 {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            let mut lanes = Lanes::default();
+            messages.iter().for_each(|message| lanes.push(message.blocks(), message.message().len()));
+            std::hint::black_box(lanes.hash(width));
+        }
+        let ns = start.elapsed().as_nanos() as f64;
+        best = best.min(ns / (CALLS * LANES_MAX * 4) as f64);
+    }
+    best
+}
+
+/// Times of one shape of block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Nanoseconds of each update, root included, by round and block.
+    pub update_ns: Vec<f64>,
+    /// Nanoseconds of the first update of all, on memory not touched before.
+    pub cold_ns: f64,
+    /// Nanoseconds of each rollback.
+    pub rollback_ns: Vec<f64>,
+    /// What all updates of one round hashed.
+    pub count: HashCount,
+    /// Root after each block alone.
+    pub roots: Vec<B256>,
+}
+
+impl Measured {
+    /// Median nanoseconds of an update.
+    pub fn median_ns(&self) -> f64 {
+        median(&self.update_ns)
+    }
+
+    /// Mean over the blocks of each one's best time, in nanoseconds: what is left when others use the machine too.
+    pub fn best_ns(&self) -> f64 {
+        let blocks = self.roots.len();
+        let best = |block| self.update_ns.iter().skip(block).step_by(blocks).copied().fold(f64::INFINITY, f64::min);
+        (0..blocks).map(best).sum::<f64>() / blocks as f64
+    }
+
+    /// Permutations of one update, on average.
+    pub fn permutations(&self) -> f64 {
+        self.count.permutations as f64 / self.roots.len() as f64
+    }
+
+    /// `ns` in units of the Keccak limit: permutations times `permutation_ns`, divided by the threads.
+    pub fn over_limit(&self, ns: f64, permutation_ns: f64, threads: usize) -> f64 {
+        ns * threads as f64 / (self.permutations() * permutation_ns)
+    }
+}
+
+/// The middle of some times; zero of none.
+pub fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// Runs every block on the committed state of `tries`, each undone again, `rounds` times after one that is not
+/// counted. On the threads of the current rayon pool.
+///
+/// # Errors
+/// [`TrieError`] where a block is malformed or the state is not wholly in memory.
+pub fn measure(tries: &mut StateTries, blocks: &[UpdateColumns], rounds: usize) -> Result<Measured, TrieError> {
+    let store = MemoryStore::default();
+    let mut measured = Measured {
+        update_ns: Vec::with_capacity(rounds * blocks.len()),
+        cold_ns: 0.0,
+        rollback_ns: Vec::with_capacity(rounds * blocks.len()),
+        count: HashCount::default(),
+        roots: Vec::with_capacity(blocks.len()),
+    };
+    for round in 0..=rounds {
+        for (i, block) in blocks.iter().enumerate() {
+            let update = block.as_update();
+            let start = Instant::now();
+            let root = tries.update(&update, &store)?;
+            let updated = Instant::now();
+            tries.rollback();
+            let rolled_back = updated.elapsed().as_nanos() as f64;
+            let ns = updated.duration_since(start).as_nanos() as f64;
+            if round == 0 {
+                measured.roots.push(root);
+                measured.count += tries.hash_count();
+                measured.cold_ns = if i == 0 { ns } else { measured.cold_ns };
+            } else {
+                measured.update_ns.push(ns);
+                measured.rollback_ns.push(rolled_back);
+            }
+        }
+    }
+    Ok(measured)
 }

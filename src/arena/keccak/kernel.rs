@@ -10,7 +10,7 @@ use alloy_primitives::B256;
 #[inline]
 pub(super) fn hash_padded(width: Width, messages: &[&[u8]], len: &[usize; LANES_MAX], digests: &mut [B256; LANES_MAX]) {
     let Some(first) = messages.first() else { return };
-    assert!(first.len() % RATE == 0 && !first.is_empty() && messages.len() <= LANES_MAX);
+    assert!(first.len().is_multiple_of(RATE) && !first.is_empty() && messages.len() <= LANES_MAX);
     assert!(messages.iter().all(|message| message.len() == first.len()), "lanes of unequal block count");
     match width {
         #[cfg(target_arch = "x86_64")]

@@ -16,7 +16,7 @@ use core::arch::x86_64::*;
 pub(super) fn hash(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
     let bytes = messages[0].len();
-    assert!(bytes % RATE == 0 && messages.iter().all(|message| message.len() == bytes));
+    assert!(bytes.is_multiple_of(RATE) && messages.iter().all(|message| message.len() == bytes));
     // SAFETY: AVX-512F was detected; all eight messages have `bytes` readable bytes, a multiple of the rate.
     unsafe { hash_avx512(messages, bytes / RATE, digests) }
 }

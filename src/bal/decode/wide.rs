@@ -20,11 +20,15 @@
 
 use super::{changes, code};
 use crate::arena::{AccountId, BlockAccessIndex, Id};
-use crate::bal::rlp::{Cursor, INDEX_FORMS, INTEGER_FORMS, LIST_FORMS, load_uint64};
+use crate::bal::columns::Scratch;
+use crate::bal::rlp::{self, Cursor, INDEX_FORMS, INTEGER_FORMS, LIST_FORMS, load_uint64};
 use crate::bal::{BalColumns, Changes, Limits};
 use alloy_primitives::{Address, U256};
 use core::arch::x86_64::*;
 use core::hint::select_unpredictable;
+
+#[cfg(test)]
+mod tests;
 
 /// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
 pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
@@ -35,16 +39,7 @@ pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits:
     if !is_available || u32::try_from(bytes.len()).is_err() {
         return None;
     }
-    let mut wide = Wide {
-        bytes,
-        index_max: limits.index_max(),
-        item_max: limits.item_max(),
-        limits,
-        columns,
-        row_ends: Vec::new(),
-        merged_ends: Vec::new(),
-        changed_keys: Vec::new(),
-    };
+    let mut wide = Wide { bytes, index_max: limits.index_max(), item_max: limits.item_max(), limits, columns };
     // SAFETY: the CPU has the features that `list` is compiled for.
     unsafe { wide.list() }
 }
@@ -55,12 +50,6 @@ struct Wide<'a> {
     item_max: usize,
     limits: &'a Limits,
     columns: &'a mut BalColumns,
-    /// Of the current account: per changed slot, one past its last row.
-    row_ends: Vec<u32>,
-    /// Of the current account: the same per slot, in key order.
-    merged_ends: Vec<u32>,
-    /// Of the current account: its changed keys, while they are merged.
-    changed_keys: Vec<U256>,
 }
 
 impl Wide<'_> {
@@ -87,7 +76,7 @@ impl Wide<'_> {
         let first_slot = self.columns.slot_keys.len();
         let changes_end = cursor.list(end).ok()?;
         let len_bytes = changes_end - cursor.pos;
-        self.row_ends.clear();
+        self.columns.scratch.row_ends.clear();
         if len_bytes > 0 {
             self.reserve_slots(len_bytes);
             reserve_rows(&mut self.columns.storage, len_bytes);
@@ -129,7 +118,11 @@ impl Wide<'_> {
         let [0x94, address @ ..] = self.bytes.get(cursor.pos..limit)?.first_chunk::<21>()? else { return None };
         cursor.pos += 21;
         let addresses = self.columns.addresses.as_mut_vec();
-        let is_ascending = addresses.last().is_none_or(|previous| previous.0.0 < *address);
+        let prefix = |address: &[u8; 20]| address.first_chunk().map_or(0, |prefix| u64::from_be_bytes(*prefix));
+        let is_ascending = addresses.last().is_none_or(|previous| {
+            let (previous_prefix, next_prefix) = (prefix(&previous.0.0), prefix(address));
+            previous_prefix < next_prefix || (previous_prefix == next_prefix && previous.0.0 < *address)
+        });
         addresses.push(Address::from(*address));
         (is_ascending && addresses.len() + self.columns.slot_keys.len() <= self.item_max).then_some(())
     }
@@ -147,8 +140,9 @@ impl Wide<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn storage_changes(&mut self, mut pos: usize, end: usize) -> Option<()> {
         let mut previous = None;
-        let keys = self.columns.slot_keys.as_mut_vec();
         let slot_max = self.item_max - self.columns.addresses.len();
+        let BalColumns { slot_keys, storage, scratch, .. } = &mut *self.columns;
+        let (keys, row_ends) = (slot_keys.as_mut_vec(), &mut scratch.row_ends);
         while pos < end {
             let (slot_start, slot_end) = list(self.bytes, pos, end)?;
             let (key, key_end) = word(self.bytes, slot_start, slot_end)?;
@@ -158,14 +152,29 @@ impl Wide<'_> {
             previous = Some(key);
             // SAFETY: `reserve_slots` made room for all slots of this list.
             unsafe { push_word(keys, key) };
-            let (changes_start, changes_end) = list(self.bytes, key_end, slot_end)?;
-            if (changes_end != slot_end) | (changes_start == changes_end) {
-                return None;
+
+            // Most slots change once. Then eight bytes hold the headers of list and change, and whether the change
+            // fills the slot is known a load earlier than a loop would know it.
+            let head = head(self.bytes, key_end);
+            let change = Change::from_head(head >> 8);
+            let is_only = (head as u8 == change.payload.wrapping_add(0xc1))
+                & (key_end + 2 + usize::from(change.payload) == slot_end)
+                & (change.index_len < 4);
+            if is_only {
+                if !change.is_canonical | (change.index > self.index_max) {
+                    return None;
+                }
+                // SAFETY: the value ends with the slot, in the input; `account` reserved for the rows of all slots.
+                unsafe { push_change(storage, self.bytes, &change, slot_end) };
+            } else {
+                let (changes_start, changes_end) = list(self.bytes, key_end, slot_end)?;
+                if (changes_end != slot_end) | (changes_start == changes_end) {
+                    return None;
+                }
+                // SAFETY: the list lies in the input; `account` reserved for the rows of all slots.
+                unsafe { word_changes(self.bytes, changes_start, changes_end, self.index_max, storage)? };
             }
-            let storage = &mut self.columns.storage;
-            // SAFETY: the list lies in the input, and `account` reserved for the rows of all slots.
-            unsafe { word_changes(self.bytes, changes_start, changes_end, self.index_max, storage)? };
-            self.row_ends.push(storage.indices.len() as u32);
+            row_ends.push(storage.indices.len() as u32);
             pos = slot_end;
         }
         Some(())
@@ -198,9 +207,8 @@ impl Wide<'_> {
         if slot_count > first_slot {
             let keys = &mut columns.slot_keys.as_mut_vec()[first_slot..];
             let rows = columns.storage.offsets.rows() as u32;
-            self.merged_ends.clear();
-            merge(keys, &self.row_ends, rows, &mut self.changed_keys, &mut self.merged_ends)?;
-            columns.storage.offsets.extend_ends(&self.merged_ends);
+            merge(keys, rows, &mut columns.scratch)?;
+            columns.storage.offsets.extend_ends(&columns.scratch.merged_ends);
             columns.slot_accounts.resize(slot_count, account);
         }
         columns.slot_offsets.close(slot_count);
@@ -252,7 +260,8 @@ fn list(bytes: &[u8], pos: usize, limit: usize) -> Option<(usize, usize)> {
 fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
     let head = head(bytes, pos);
     let form = INTEGER_FORMS[usize::from(head as u8)];
-    let end = pos + usize::from(form.room);
+    // The next item's place hangs on this length: computed, it is known before the table's answer.
+    let end = pos + usize::from(if head as u8 >= 0x80 { (head as u8) - 0x7f } else { 1 });
     if (u16::from((head >> 8) as u8) < form.next_min) | (end > limit) {
         return None;
     }
@@ -300,6 +309,54 @@ unsafe fn push_word(words: &mut Vec<U256>, word: __m256i) {
     }
 }
 
+/// What the first eight bytes say about a change `[index, integer]`.
+struct Change {
+    index: u32,
+    /// Bytes of the index after its first.
+    index_len: u8,
+    /// Bytes of the value.
+    len: u8,
+    /// Bytes of index and value, which follow the change's one byte of header.
+    payload: u8,
+    /// Whether header, index and value are minimal and fill the change.
+    is_canonical: bool,
+}
+
+impl Change {
+    /// As `Cursor::change`: lengths are as good as random, so nothing branches on them.
+    #[inline(always)]
+    fn from_head(head: u64) -> Self {
+        let payload = (head as u8).wrapping_sub(0xc0);
+        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
+        let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
+        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
+        let rest = head >> (16 + 8 * index_form.len);
+        let form = INTEGER_FORMS[usize::from(rest as u8)];
+        let is_canonical = (payload == 1 + index_form.len + form.room)
+            & (u16::from((rest >> 8) as u8) >= form.next_min)
+            & (index >= index_form.min);
+        Self { index, index_len: index_form.len, len: form.len, payload, is_canonical }
+    }
+}
+
+/// Appends the change whose value ends before `end`.
+///
+/// # Safety
+/// The change is canonical, `end` is its end and lies in `bytes`, and both columns have room for a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+unsafe fn push_change<P>(out: &mut Changes<P, U256>, bytes: &[u8], change: &Change, end: usize) {
+    let row = out.indices.len();
+    debug_assert!(row < out.indices.capacity() && row == out.values.len());
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let value = load_word(bytes, end, change.len);
+        push_word(&mut out.values, value);
+        out.indices.as_mut_ptr().add(row).write(BlockAccessIndex(change.index));
+        out.indices.set_len(row + 1);
+    }
+}
+
 /// Appends the changes `[index, word]` from `pos` to `end`.
 ///
 /// # Safety
@@ -313,55 +370,30 @@ unsafe fn word_changes<P>(
     index_max: u32,
     out: &mut Changes<P, U256>,
 ) -> Option<()> {
-    let mut row = out.indices.len();
-    let (indices, values) = (out.indices.as_mut_ptr(), out.values.as_mut_ptr());
     let mut index_min = 0u64;
     while pos < end {
-        let head = head(bytes, pos);
-        let payload = usize::from((head as u8).wrapping_sub(0xc0));
-        let item_end = pos + 1 + payload;
-
-        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
-        let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
-        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
-        let is_index = (index >= index_form.min) & (u64::from(index) >= index_min) & (index <= index_max);
-
-        let rest = head >> (16 + 8 * index_form.len);
-        let form = INTEGER_FORMS[usize::from(rest as u8)];
-        let is_value = (payload == 1 + usize::from(index_form.len) + usize::from(form.room))
-            & (u16::from((rest >> 8) as u8) >= form.next_min);
-        if !(is_index & is_value & (item_end <= end)) {
+        let change = Change::from_head(head(bytes, pos));
+        let item_end = pos + 1 + usize::from(change.payload);
+        let is_index = (u64::from(change.index) >= index_min) & (change.index <= index_max);
+        if !(is_index & change.is_canonical & (item_end <= end)) {
             return None;
         }
-        // SAFETY: the value ends with the item, in the input. Each row so far took three bytes of the list at least,
-        // so this one lies in the room that the caller made.
-        unsafe {
-            let value = load_word(bytes, item_end, form.len);
-            _mm256_storeu_si256(values.add(row).cast(), value);
-            indices.add(row).write(BlockAccessIndex(index));
-        }
-        row += 1;
-        index_min = u64::from(index) + 1;
+        // SAFETY: the value ends with the change, in the input. Each change takes three bytes of the list at least,
+        // so its row lies in the room that the caller made.
+        unsafe { push_change(out, bytes, &change, item_end) };
+        index_min = u64::from(change.index) + 1;
         pos = item_end;
-    }
-    // SAFETY: all rows up to here are written.
-    unsafe {
-        out.indices.set_len(row);
-        out.values.set_len(row);
     }
     Some(())
 }
 
-/// Merges `keys`, first the changed ones (as many as `row_ends`), then the read ones; `ends` gets each slot's row end.
+/// Merges `keys`, first the changed ones (as many as `row_ends`), then the read ones; `merged_ends` becomes each slot's
+/// row end.
 ///
 /// `rows` is the end before the first of them. `None` where a key is in both lists.
-fn merge(
-    keys: &mut [U256],
-    row_ends: &[u32],
-    rows: u32,
-    changed_keys: &mut Vec<U256>,
-    ends: &mut Vec<u32>,
-) -> Option<()> {
+fn merge(keys: &mut [U256], rows: u32, scratch: &mut Scratch) -> Option<()> {
+    let Scratch { row_ends, merged_ends: ends, changed_keys } = scratch;
+    ends.clear();
     let changed_count = row_ends.len();
     let key_count = keys.len();
     let (changed, reads) = keys.split_at(changed_count);
@@ -376,20 +408,29 @@ fn merge(
     ends.resize(key_count, 0);
     let (mut next_changed, mut next_read, mut end) = (0, changed_count, rows);
     // Which list is next is as good as random: no branch on it. The highest limb decides, except among small keys,
-    // which lie together. Writing never overtakes reading, as in the portable decoder.
+    // which lie together; both candidates for the next one are loaded before it is known which is wanted. Writing
+    // never overtakes reading, as in the portable decoder.
+    let high = |keys: &[U256], at: usize| keys.get(at).map_or(0, |key| key.as_limbs()[3]);
+    let (mut change_high, mut read_high) = (high(changed_keys, 0), high(keys, next_read));
     while next_changed < changed_count && next_read < key_count {
         let (change, read) = (&changed_keys[next_changed], &keys[next_read]);
-        let (change_high, read_high) = (change.as_limbs()[3], read.as_limbs()[3]);
-        if change_high == read_high && change == read {
-            return None;
-        }
-        let is_change = if change_high == read_high { change < read } else { change_high < read_high };
+        let (change_next, read_next) = (high(changed_keys, next_changed + 1), high(keys, next_read + 1));
+        let is_change = if change_high == read_high {
+            if change == read {
+                return None;
+            }
+            rlp::is_less(change, read)
+        } else {
+            change_high < read_high
+        };
         let at = next_changed + next_read - changed_count;
         end = select_unpredictable(is_change, row_ends[next_changed], end);
         keys[at] = *select_unpredictable(is_change, change, read);
         ends[at] = end;
         next_changed += usize::from(is_change);
         next_read += usize::from(!is_change);
+        change_high = select_unpredictable(is_change, change_next, change_high);
+        read_high = select_unpredictable(is_change, read_high, read_next);
     }
     let at = next_changed + next_read - changed_count;
     let left = changed_count - next_changed;

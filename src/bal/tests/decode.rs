@@ -22,8 +22,7 @@ fn verdict(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
     let verdict = decode_portable(&mut portable, bytes, limits).map(|()| portable);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-        let mut columns = BalColumns::default();
-        columns.blob = bytes.clone();
+        let mut columns = BalColumns { blob: bytes.clone(), ..BalColumns::default() };
         let is_valid = crate::bal::decode::wide::try_decode(&mut columns, bytes, limits).is_some();
         assert_eq!(is_valid, verdict.is_ok(), "{:?}", verdict.err());
         if let Ok(portable) = &verdict {

@@ -3,7 +3,7 @@
 use super::model::{columns, list};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
 use crate::arena::{AccountId, Column};
-use crate::bal::{PostAccount, Reduced, reduce, sample};
+use crate::bal::{PostAccount, Reduced, code_hashes, reduce, reduce_into, sample};
 use alloy_eip7928::AccountChanges;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use proptest::prelude::*;
@@ -57,6 +57,16 @@ proptest! {
         let reduced = reduce(&bal);
         prop_assert!(reduced.accounts.is_sorted() && reduced.slots.is_sorted());
         prop_assert_eq!(by_address(&bal, &reduced), naive(&list));
+    }
+}
+
+proptest! {
+    #[test]
+    fn memory_is_used_again(first in list(), second in list()) {
+        let (first, second) = (columns(&first), columns(&second));
+        let mut reduced = reduce(&first);
+        reduce_into(&mut reduced, &second, code_hashes(&second));
+        prop_assert_eq!(reduced, reduce(&second));
     }
 }
 

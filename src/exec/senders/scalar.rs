@@ -1,9 +1,10 @@
 //! Scalars modulo the group order n: the two multipliers of a recovery, and their split by the endomorphism.
 //!
-//! In: z, r, s as four 64-bit words, least significant first. Out: u1 = -z/r and u2 = s/r, each as two odd halves
-//! of at most 129 bits and a sign, recoded to regular odd digits.
+//! In: z, r, s as four 64-bit words, least significant first. Out: u1 = -z/r and u2 = s/r, each as two odd halves of at
+//! most 129 bits and a sign, recoded to regular odd digits.
 //! Spec: SEC 1 section 4.1.6; Gallant, Lambert, Vanstone 2001 (the split); Joye, Tunstall 2009 (regular digits).
-//! Not here: lanes. This is about a twentieth of the work, and scalar multipliers do it well.
+//! Not here: lanes. This is a twentieth of the work, and scalar multipliers do it well. The functions are always inlined,
+//! so that they get the multiplier instructions (BMI2, ADX) of the callers that have them.
 
 use alloy_primitives::U256;
 
@@ -12,8 +13,13 @@ pub(super) type Words = [u64; 4];
 
 /// Order of the group.
 pub(super) const ORDER: Words = [0xbfd2_5e8c_d036_4141, 0xbaae_dce6_af48_a03b, 0xffff_ffff_ffff_fffe, u64::MAX];
-/// 2^256 - n, three words.
-const ORDER_COMPLEMENT: [u64; 3] = [0x402d_a173_2fc9_bebf, 0x4551_2319_50b7_5fc4, 1];
+/// 2^256 - n, which is 2^256 mod n.
+const ORDER_COMPLEMENT: Words = [0x402d_a173_2fc9_bebf, 0x4551_2319_50b7_5fc4, 1, 0];
+/// 2^512 mod n.
+const SQUARE_OF_2_256: Words =
+    [0x896c_f214_67d7_d140, 0x7414_96c2_0e7c_f878, 0xe697_f5e4_5bcd_07c6, 0x9d67_1cd5_81c6_9bc5];
+/// -1 / n mod 2^64.
+const MINUS_ORDER_INVERSE: u64 = 0x4b0d_ff66_5588_b13f;
 
 // Short basis of the lattice {(i, j): i + j * lambda = 0 mod n}: (a1, b1) and (a2, b2) with b1 < 0 and b2 = a1.
 const A1: [u64; 3] = [0xe86c_90e4_9284_eb15, 0x3086_d221_a7d4_6bcd, 0];
@@ -44,66 +50,47 @@ fn mul_wide(a: &Words, b: &Words) -> [u64; 8] {
     t
 }
 
-/// `a * b` modulo the order. Inputs are any 256-bit numbers; the result is below n.
+/// `a * b / 2^256` modulo the order, below n; a is any 256-bit number, b is below n.
 ///
-/// 2^256 = c mod n with c of 129 bits, so the upper part is folded three times: 512 to 386 to 259 to 257 bits. The two
-/// lower words of c are below 2^63, so that a column of two products, two words and a carry fits 128 bits.
-#[inline]
-pub(super) fn mul(a: &Words, b: &Words) -> Words {
-    let [c0, c1, _] = ORDER_COMPLEMENT.map(u128::from);
-    let [l0, l1, l2, l3, h0, h1, h2, h3] = mul_wide(a, b).map(u128::from);
-    let t = l0 + h0 * c0;
-    let m0 = t as u64;
-    let t = (t >> 64) + l1 + h1 * c0 + h0 * c1;
-    let m1 = t as u64;
-    let t = (t >> 64) + l2 + h2 * c0 + h1 * c1 + h0;
-    let m2 = t as u64;
-    let t = (t >> 64) + l3 + h3 * c0 + h2 * c1 + h1;
-    let m3 = t as u64;
-    let t = (t >> 64) + h3 * c1 + h2;
-    let h0 = u128::from(t as u64);
-    let t = (t >> 64) + h3;
-    let h1 = u128::from(t as u64);
-    let h2 = t >> 64;
-
-    let t = u128::from(m0) + h0 * c0;
-    let p0 = t as u64;
-    let t = (t >> 64) + u128::from(m1) + h1 * c0 + h0 * c1;
-    let p1 = t as u64;
-    let t = (t >> 64) + u128::from(m2) + h2 * c0 + h1 * c1 + h0;
-    let p2 = t as u64;
-    let t = (t >> 64) + u128::from(m3) + h2 * c1 + h1;
-    let p3 = t as u64;
-    let over = (t >> 64) + h2;
-
-    let mut low = [p0, p1, p2, p3];
-    let over = add_multiple_of_complement(&mut low, over as u64);
-    add_multiple_of_complement(&mut low, over);
-    reduce_once(low)
-}
-
-/// `low += k * (2^256 - n)`; returns the carry out of 2^256.
+/// Montgomery's product, the factor taken out word by word. Every product of a recovery has one constant factor more or
+/// less, which [`invert_all`] puts right once.
 #[inline(always)]
-fn add_multiple_of_complement(low: &mut Words, k: u64) -> u64 {
-    let mut carry = 0;
-    for j in 0..3 {
-        (low[j], carry) = mac(low[j], k, ORDER_COMPLEMENT[j], carry);
+pub(super) fn mul_redc(a: &Words, b: &Words) -> Words {
+    let mut t = [0u64; 4];
+    let mut top = 0;
+    for word in a {
+        let mut carry = 0;
+        for j in 0..4 {
+            (t[j], carry) = mac(t[j], *word, b[j], carry);
+        }
+        let (t4, over) = u64::overflowing_add(top, carry);
+        let m = t[0].wrapping_mul(MINUS_ORDER_INVERSE);
+        let (_, mut carry) = mac(t[0], m, ORDER[0], 0);
+        for j in 1..4 {
+            (t[j - 1], carry) = mac(t[j], m, ORDER[j], carry);
+        }
+        let (t3, over2) = t4.overflowing_add(carry);
+        t[3] = t3;
+        top = u64::from(over) + u64::from(over2);
     }
-    let (top, over) = low[3].overflowing_add(carry);
-    low[3] = top;
-    u64::from(over)
+    // Below 2n: one subtraction, which is an addition of 2^256 - n.
+    let mut reduced = t;
+    let carry = add_complement(&mut reduced);
+    if top | carry != 0 { reduced } else { t }
 }
 
-/// A number below 2^256 modulo n (2^256 < 2n, so one subtraction is enough).
-#[inline]
-pub(super) fn reduce_once(a: Words) -> Words {
-    let mut shifted = a;
-    // a - n = a + c - 2^256: a is at least n exactly when the addition of c carries.
-    if add_multiple_of_complement(&mut shifted, 1) == 1 { shifted } else { a }
+/// `a += 2^256 - n`; returns the carry out of 2^256.
+#[inline(always)]
+fn add_complement(a: &mut Words) -> u64 {
+    let mut carry = 0;
+    for (word, complement) in a.iter_mut().zip(ORDER_COMPLEMENT) {
+        (*word, carry) = mac(*word, complement, 1, carry);
+    }
+    carry
 }
 
 /// n - a for a below n, and 0 for 0.
-#[inline]
+#[inline(always)]
 pub(super) fn negate(a: &Words) -> Words {
     if *a == [0; 4] {
         return *a;
@@ -119,20 +106,25 @@ pub(super) fn negate(a: &Words) -> Words {
     out
 }
 
-/// Replaces every item by its inverse with a single inversion (Montgomery's trick). `scratch` is at least as long.
+/// Replaces every item x by 2^256 / x, so that `mul_redc(a, item)` is a / x, with a single inversion (Montgomery's
+/// trick). `scratch` is at least as long.
 ///
-/// No item may be zero mod n; callers put 1 in the place of an invalid one.
+/// Items are in 1..n-1; callers put 1 in the place of an invalid one.
+#[inline(always)]
 pub(super) fn invert_all(items: &mut [Words], scratch: &mut [Words]) {
-    let mut product = [1, 0, 0, 0];
+    // 2^256 mod n.
+    let mut product = ORDER_COMPLEMENT;
     for (item, before) in items.iter().zip(scratch.iter_mut()) {
         *before = product;
-        product = mul(&product, item);
+        product = mul_redc(&product, item);
     }
+    // As residues x / 2^256 of Montgomery's form, the items' product would have the inverse 2^512 / product. Without
+    // one factor 2^256, every single inverse comes out without it too, as wanted.
     let inverse = U256::from_limbs(product).inv_mod(U256::from_limbs(ORDER));
-    let mut inverse = inverse.unwrap_or_default().into_limbs();
+    let mut inverse = mul_redc(&inverse.unwrap_or_default().into_limbs(), &SQUARE_OF_2_256);
     for (item, before) in items.iter_mut().zip(scratch.iter()).rev() {
-        let own = mul(&inverse, before);
-        inverse = mul(&inverse, item);
+        let own = mul_redc(&inverse, before);
+        inverse = mul_redc(&inverse, item);
         *item = own;
     }
 }
@@ -174,6 +166,7 @@ fn quotient(k: &Words, g: &Words, odd: bool) -> [u64; 3] {
 /// Both halves lie within +-2^129: modulo 2 the basis is (1, 1), (0, 1), so the parities of the two quotients can be
 /// chosen to make both halves odd, at the price of quotients off by up to 1 instead of 1/2:
 /// |k1| <= a1 + a2 < 1.28 * 2^128, |k2| <= -b1 + b2 < 1.09 * 2^128.
+#[inline(always)]
 pub(super) fn split(k: &Words) -> ([u64; 3], [u64; 3]) {
     let c1_odd = k[0] & 1 == 0;
     let c1 = quotient(k, &G1, c1_odd);
@@ -187,7 +180,7 @@ pub(super) fn split(k: &Words) -> ([u64; 3], [u64; 3]) {
 ///
 /// With E = (k + 2^bits - 1) / 2, every w-bit window e of E stands for the odd digit 2e + 1 - 2^w: no digit is zero, and
 /// the sign of k needs no case. Returns E.
-#[inline]
+#[inline(always)]
 pub(super) fn regular(k: [u64; 3], bits: u32) -> [u64; 3] {
     let t = add_low(k, sub_low([0, 0, 1 << (bits - 128)], [1, 0, 0]));
     [t[0] >> 1 | t[1] << 63, t[1] >> 1 | t[2] << 63, t[2] >> 1]

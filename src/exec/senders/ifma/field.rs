@@ -10,7 +10,7 @@
 //! - *factor*: a sum below 2^260 after [`carry`]: right in its low 52 bits, and the higher bits already passed on but
 //!   not cleared. May be multiplied and squared, nothing else.
 //!
-//! Cost in vpmadd52 instructions (two a cycle on Zen 5, so the bound): product 50 + 12, square 30 + 12, `tighten` 1.
+//! Cost in vpmadd52 instructions (two a cycle on Zen 5, so the bound): product 50 + 16, square 30 + 16, `tighten` 1.
 //! Everything else (carries, masks, sums) fits beside them on the other ports.
 //!
 //! Not here: points; bytes of keys.
@@ -127,25 +127,27 @@ pub(super) fn tighten(a: &Fe) -> Fe {
     Fe(c)
 }
 
-/// Ten product columns below 2^59 (total below 2^520) to a tight element.
+/// Ten product columns below 2^59 (the last below 2^52, the total below 2^520) to a tight element.
 ///
-/// The upper five columns are carried (masks are not needed: the multiplier drops what was passed on) and folded with
-/// 2^260 = `FOLD_260`. What then lies above 2^256 is estimated from column 4 before its neighbours are carried into it,
-/// and folded with `FOLD_256`; so one carry pass suffices, and the last carry (below 2^8) can stay in limb 4.
+/// The upper five columns are folded with 2^260 = `FOLD_260`, and what each has above 52 bits apart from the rest: that
+/// costs four multiplier instructions more than carrying it along the columns first, but a carry is a chain of eight
+/// steps, and latency is what keeps the multipliers waiting. What then lies above 2^256 is estimated from column 4
+/// before its neighbours are carried into it, and folded with `FOLD_256`; so one carry pass suffices, and the last carry
+/// (below 2^8) can stay in limb 4.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn reduce(mut c: [__m512i; 10]) -> Fe {
-    for i in 6..10 {
-        c[i] = _mm512_add_epi64(c[i], _mm512_srli_epi64::<52>(c[i - 1]));
-    }
     let fold = splat(FOLD_260);
-    for i in 0..5 {
+    let above_260 = _mm512_madd52hi_epu64(_mm512_setzero_si512(), c[9], fold);
+    for i in (0..5).rev() {
         c[i] = _mm512_madd52lo_epu64(c[i], c[5 + i], fold);
     }
-    for i in 1..5 {
+    for i in (1..5).rev() {
         c[i] = _mm512_madd52hi_epu64(c[i], c[4 + i], fold);
     }
-    let above_260 = _mm512_madd52hi_epu64(_mm512_setzero_si512(), c[9], fold);
+    for i in (1..5).rev() {
+        c[i] = _mm512_madd52lo_epu64(c[i], _mm512_srli_epi64::<52>(c[4 + i]), fold);
+    }
     let over = _mm512_add_epi64(_mm512_slli_epi64::<4>(above_260), _mm512_srli_epi64::<48>(c[4]));
     c[4] = _mm512_and_si512(c[4], splat(TOP_MASK));
     c[0] = _mm512_madd52lo_epu64(c[0], over, splat(FOLD_256));
@@ -178,15 +180,16 @@ pub(super) fn mul(a: &Fe, b: &Fe) -> Fe {
     reduce(c)
 }
 
-/// Square of a factor (or tight element): tight. The ten mixed products are counted once and doubled by column.
+/// Square of a factor (or tight element): tight. The ten mixed products are counted once and doubled by column; the
+/// upper columns come first, because their reduction does.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn sqr(a: &Fe) -> Fe {
     let zero = _mm512_setzero_si512();
     let mut low = [zero; 8];
     let mut high = [zero; 8];
-    for i in 0..5 {
-        for j in i + 1..5 {
+    for i in (0..5).rev() {
+        for j in (i + 1..5).rev() {
             low[i + j] = _mm512_madd52lo_epu64(low[i + j], a.0[i], a.0[j]);
             high[i + j] = _mm512_madd52hi_epu64(high[i + j], a.0[i], a.0[j]);
         }
@@ -196,7 +199,7 @@ pub(super) fn sqr(a: &Fe) -> Fe {
         let mixed = if k == 8 { high[7] } else { _mm512_add_epi64(low[k], high[k - 1]) };
         c[k] = _mm512_add_epi64(mixed, mixed);
     }
-    for i in 0..5 {
+    for i in (0..5).rev() {
         c[2 * i] = _mm512_madd52lo_epu64(c[2 * i], a.0[i], a.0[i]);
         c[2 * i + 1] = _mm512_madd52hi_epu64(c[2 * i + 1], a.0[i], a.0[i]);
     }

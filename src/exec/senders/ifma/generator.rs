@@ -27,14 +27,7 @@ impl GeneratorTable {
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn get() -> &'static Self {
         static TABLE: OnceLock<GeneratorTable> = OnceLock::new();
-        // A closure would not carry the target features into the initialiser.
-        match TABLE.get() {
-            Some(table) => table,
-            None => {
-                let table = Self::build();
-                TABLE.get_or_init(|| table)
-            }
-        }
+        TABLE.get_or_init(|| Self::build())
     }
 
     /// The points of one digit a lane, of G (`lambda` 0) or of lambda G (1).

@@ -5,8 +5,8 @@
 //! doubling and addition multiplies Z: they stay zero to the end. So one test of the last Z finds, lane by lane, exactly
 //! those lanes that met an exceptional case on the way, and no other lane is touched.
 //!
-//! Cost (M product 62, S square 42 vpmadd52): `double` 2M + 5S, `add` 8M + 3S (9M + 3S with `scale`), odd
-//! multiples 5M + 2S and another 5M + S each.
+//! Cost (M product 66, S square 46 vpmadd52): `double` 2M + 5S, `add` 8M + 3S (9M + 3S with `scale`), odd
+//! multiples 4M + 2S and another 5M + S each.
 //!
 //! Not here: which multiples are added when (`recover.rs`), the generator's table (`generator.rs`).
 
@@ -62,7 +62,7 @@ pub(super) fn double<const K: usize>(p: &mut Jacobian<K>) {
     let f = sqr_groups(&e);
     let mut w = g;
     for k in 0..K {
-        // d is at most 8 tight elements and 2 d 16: 17 p keeps x at zero or above, and w stays below 11 p.
+        // With 3 p, no limb of g - a - c is below zero, and the sum is at most 4 tight elements: 17 p is enough for x.
         let d = shift::<1>(&sub::<3>(&g[k], &add(&a[k], &c[k])));
         p.x[k] = tighten(&sub::<17>(&f[k], &shift::<1>(&d)));
         w[k] = carry(&sub::<2>(&d, &p.x[k]));

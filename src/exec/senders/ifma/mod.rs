@@ -27,7 +27,10 @@ pub(super) const WIDTHS: ((u32, u32), (u32, u32)) =
 
 /// Whether this machine has the instructions.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512ifma")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("adx")
 }
 
 /// Recovers the signers of paired signatures and results; false, and nothing done, without the instructions.

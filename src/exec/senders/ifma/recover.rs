@@ -7,7 +7,7 @@
 //!
 //! Per signature (M product, S square): root 14 M + 255 S; odd multiples 138 M + 49 S; 125 doublings 250 M + 625 S; 51
 //! additions of multiples of R 408 M + 153 S, 26 of G 234 M + 78 S; to affine 7 M + 1 S and a share of 15 M + 255 S. In all
-//! 1051 M + 1161 S; at 62 and 42 multiplier instructions that is 114 thousand for eight signatures, two a cycle.
+//! 1051 M + 1161 S; at 66 and 46 multiplier instructions that is 123 thousand for eight signatures, two a cycle.
 //!
 //! Lanes never meet: an invalid signature computes along on whatever it holds, and its result is dropped. Where lanes
 //! do share work (both inversions), a one stands in for its zero.
@@ -72,7 +72,7 @@ impl Group {
 }
 
 /// Recovers at most [`CHUNK`] signatures, paired with `out`.
-#[target_feature(enable = "avx512f,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
 pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>]) {
     let one = constant([1, 0, 0, 0, 0]);
     let mut groups = [Group::empty(); GROUPS];
@@ -103,6 +103,7 @@ pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>
 }
 
 /// Ranges, 1/r, both multipliers and their digits: modulo the group order.
+#[target_feature(enable = "bmi2,adx")]
 pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
     let mut inverses = [[1, 0, 0, 0]; CHUNK];
     let mut scratch = [[0; 4]; CHUNK];
@@ -123,9 +124,9 @@ pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
     }
     scalar::invert_all(&mut inverses[..count], &mut scratch[..count]);
     for (i, signature) in signatures.iter().enumerate().take(count) {
-        let z = scalar::reduce_once(U256::from_be_bytes(signature.hash.0).into_limbs());
-        let u1 = scalar::negate(&scalar::mul(&z, &inverses[i]));
-        let u2 = scalar::mul(signature.s.as_limbs(), &inverses[i]);
+        let z = U256::from_be_bytes(signature.hash.0).into_limbs();
+        let u1 = scalar::negate(&scalar::mul_redc(&z, &inverses[i]));
+        let u2 = scalar::mul_redc(signature.s.as_limbs(), &inverses[i]);
         let (group, lane) = (&mut groups[i / 8], i % 8);
         recode(&u1, GENERATOR_BITS, lane, &mut group.multipliers.generator);
         recode(&u2, NONCE_BITS, lane, &mut group.multipliers.nonce);

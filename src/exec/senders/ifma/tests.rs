@@ -18,7 +18,7 @@ macro_rules! in_lanes {
     ($name:ident, $body:block) => {
         #[test]
         fn $name() {
-            #[target_feature(enable = "avx512f,avx512ifma")]
+            #[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
             fn body() $body
             if available() {
                 // SAFETY: the target features of `body` were found just above.
@@ -268,6 +268,48 @@ in_lanes!(doubling_and_addition_agree_with_the_twin_and_exceptional_lanes_keep_z
         let wanted =
             core::array::from_fn(|l| wanted[l].and_then(|p| twin::add(twin::add(Some(p), Some(p)), Some(more[l]))));
         assert_eq!(affine(&sum), wanted);
+    }
+});
+
+in_lanes!(formulas_keep_their_bounds_on_the_worst_limbs, {
+    // The formulas are polynomials: they must agree with themselves in big integers for any coordinates, on the curve or
+    // not, and leave tight ones.
+    let mut numbers = Numbers(19);
+    let all = tight_elements(&mut numbers);
+    let times = |k: u64, x| twin::mul(U256::from(k), x);
+    for round in 0..4000 {
+        let mut any = |salt: usize| all[(numbers.next() as usize + salt * round) % all.len()];
+        let p = Jacobian { x: [any(0)], y: [any(1)], z: [any(2)] };
+        let q = Addend { x: [any(3)], y: [any(4)], negative: [numbers.next() as u8] };
+        let (x, y, z) = (values(&p.x[0]), values(&p.y[0]), values(&p.z[0]));
+        let (qx, qy) = (values(&q.x[0]), values(&q.y[0]));
+        let mut doubled = p;
+        double(&mut doubled);
+        let mut sum = p;
+        add_mixed(&mut sum, &q, None);
+        for lane in 0..8 {
+            let (x, y, z) = (x[lane], y[lane], z[lane]);
+            let yy = twin::mul(y, y);
+            let (d, e) = (times(4, twin::mul(x, yy)), times(3, twin::mul(x, x)));
+            let x3 = twin::sub(twin::mul(e, e), times(2, d));
+            let y3 = twin::sub(twin::mul(e, twin::sub(d, x3)), times(8, twin::mul(yy, yy)));
+            let found = [&doubled.x[0], &doubled.y[0], &doubled.z[0]].map(|a| values(a)[lane]);
+            assert_eq!(found, [x3, y3, times(2, twin::mul(y, z))]);
+
+            let zz = twin::mul(z, z);
+            let h = twin::sub(twin::mul(qx[lane], zz), x);
+            let qy = if q.negative[0] >> lane & 1 == 1 { twin::sub(U256::ZERO, qy[lane]) } else { qy[lane] };
+            let r = twin::sub(twin::mul(qy, twin::mul(zz, z)), y);
+            let (hh, v) = (twin::mul(h, h), twin::mul(x, twin::mul(h, h)));
+            let hhh = twin::mul(h, hh);
+            let x3 = twin::sub(twin::sub(twin::mul(r, r), hhh), times(2, v));
+            let y3 = twin::sub(twin::mul(r, twin::sub(v, x3)), twin::mul(y, hhh));
+            let found = [&sum.x[0], &sum.y[0], &sum.z[0]].map(|a| values(a)[lane]);
+            assert_eq!(found, [x3, y3, twin::mul(z, h)]);
+        }
+        for p in [doubled, sum] {
+            [&p.x[0], &p.y[0], &p.z[0]].into_iter().for_each(assert_tight);
+        }
     }
 });
 

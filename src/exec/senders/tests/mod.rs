@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod exceptional;
+#[cfg(target_arch = "x86_64")]
 mod scalars;
 pub(super) mod twin;
 

@@ -1,0 +1,369 @@
+//! Proofs and witnesses: the nodes that show what a key holds, and those that a block needs.
+//!
+//! In: tries, and a store for parts not in memory. Out: node RLP, from the root down. Proofs have the shape of
+//! `eth_getProof`; a witness is the set of nodes from which [`StateTries::from_root`] over a
+//! [`WitnessStore`](crate::arena::store::WitnessStore) can answer every read of a block and compute its root:
+//! the paths of everything touched, and the only children that deletions leave behind.
+//! Not here: codes and ancestor headers.
+
+use super::changes::NodePath;
+use super::hash::encode;
+use super::node::{Kind, Ref};
+use super::resolve::fetch;
+use super::top::SHARDS;
+use super::{Fate, StateTries, StateUpdate, TrieError};
+use crate::arena::keccak::{hash_addresses, hash_slots, keccak256};
+use crate::arena::node::{KEY_NIBBLES, LeafAccount, Step, decode_account, decode_slot, nibble, step};
+use crate::arena::store::{EMPTY_ROOT, SlotQuery, StateStore, StoreError};
+use ahash::RandomState;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use hashbrown::HashSet;
+
+/// One storage slot, proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotProof {
+    /// The key as the contract wrote it.
+    pub key: U256,
+    /// Zero where the slot is not in the trie.
+    pub value: U256,
+    /// Nodes from the storage root down; none for an account without storage.
+    pub nodes: Vec<Bytes>,
+}
+
+/// One account and some of its slots, proven (`eth_getProof`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountProof {
+    /// The account.
+    pub address: Address,
+    /// Its leaf, if it exists.
+    pub account: Option<LeafAccount>,
+    /// Nodes from the state root down.
+    pub nodes: Vec<Bytes>,
+    /// The slots asked for, in order.
+    pub slots: Vec<SlotProof>,
+}
+
+/// Why a proof does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// A node is not the one that the root, or the node above it, names.
+    #[error("proof node {position} does not hash to {expected}")]
+    WrongNode {
+        /// Place in the proof, from 0.
+        position: usize,
+        /// What the node above says.
+        expected: B256,
+    },
+    /// The path goes on below the last node.
+    #[error("the proof ends before its key does; the node {0} is next")]
+    Incomplete(B256),
+    /// Nodes follow after the path's end.
+    #[error("the proof has nodes beyond the end of its key")]
+    Surplus,
+    /// A node is no trie node.
+    #[error(transparent)]
+    Malformed(#[from] StoreError),
+}
+
+/// Follows `key` through the nodes of a proof.
+fn verify<'a>(root: &B256, key: &B256, nodes: &'a [Bytes]) -> Result<Option<&'a [u8]>, ProofError> {
+    if *root == EMPTY_ROOT && nodes.is_empty() {
+        return Ok(None);
+    }
+    let (mut expected, mut depth) = (*root, 0);
+    for (position, node) in nodes.iter().enumerate() {
+        if keccak256(node) != expected {
+            return Err(ProofError::WrongNode { position, expected });
+        }
+        match step(node, key, depth)? {
+            Step::Below { hash, depth: below } => (expected, depth) = (*hash, below),
+            _ if position + 1 < nodes.len() => return Err(ProofError::Surplus),
+            Step::Absent => return Ok(None),
+            Step::Value(value) => return Ok(Some(value)),
+        }
+    }
+    Err(ProofError::Incomplete(expected))
+}
+
+/// What `nodes` prove about an account of the state with root `state_root`.
+///
+/// # Errors
+/// [`ProofError`] where they prove nothing.
+pub fn verify_account(
+    state_root: &B256,
+    address: &Address,
+    nodes: &[Bytes],
+) -> Result<Option<LeafAccount>, ProofError> {
+    Ok(verify(state_root, &keccak256(address), nodes)?.map(decode_account).transpose()?)
+}
+
+/// What `nodes` prove about a slot of the storage trie with root `storage_root`; zero where it is absent.
+///
+/// # Errors
+/// [`ProofError`] where they prove nothing.
+pub fn verify_slot(storage_root: &B256, key: &U256, nodes: &[Bytes]) -> Result<U256, ProofError> {
+    let value = verify(storage_root, &keccak256(key.to_be_bytes::<32>()), nodes)?;
+    Ok(value.map(decode_slot).transpose()?.unwrap_or_default())
+}
+
+/// Nodes gathered so far, each once.
+#[derive(Default)]
+struct Gathered {
+    seen: HashSet<B256, RandomState>,
+    nodes: Vec<Bytes>,
+}
+
+impl Gathered {
+    fn add(&mut self, hash: &B256, node: impl FnOnce() -> Bytes) {
+        if self.seen.insert(*hash) {
+            self.nodes.push(node());
+        }
+    }
+}
+
+/// A storage trie, or the account trie below its root.
+#[derive(Clone, Copy)]
+struct Place {
+    shard: usize,
+    node: Ref,
+    hash: B256,
+    depth: usize,
+}
+
+impl StateTries {
+    /// Adds the nodes along `key` that start above nibble `end`, from `place` down.
+    fn gather(
+        &self,
+        place: Place,
+        key: &B256,
+        end: usize,
+        store: &dyn StateStore,
+        out: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let Place { shard, mut node, mut hash, mut depth } = place;
+        let shard = &self.shards[shard];
+        let mut own = true;
+        while depth <= end {
+            if own && !matches!(node.kind(), Kind::None | Kind::Stub) {
+                out.add(&hash, || {
+                    let mut rlp = Vec::new();
+                    encode(shard, node, depth, &mut rlp);
+                    rlp.into()
+                });
+            }
+            let item = match node.kind() {
+                Kind::Stub => return self.gather_stored(hash, key, depth, end, store, out),
+                Kind::None | Kind::Wide | Kind::Slot | Kind::Plain | Kind::Contract => return Ok(()),
+                Kind::Extension => {
+                    let extension = shard.extension(node);
+                    if (depth..extension.end as usize).any(|i| nibble(&extension.key, i) != nibble(key, i)) {
+                        return Ok(());
+                    }
+                    (node, depth) = (extension.child, extension.end as usize);
+                    extension.item
+                }
+                _ if depth == KEY_NIBBLES => return Ok(()),
+                _ => {
+                    let branch = shard.branch(node);
+                    let n = nibble(key, depth);
+                    if branch.child(n) == Ref::NONE {
+                        return Ok(());
+                    }
+                    (node, depth) = (branch.child(n), depth + 1);
+                    branch.item(n)
+                }
+            };
+            own = item.as_hash().is_some();
+            hash = item.as_hash().copied().unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The same in the store, from the node `hash` down.
+    fn gather_stored(
+        &self,
+        mut hash: B256,
+        key: &B256,
+        mut depth: usize,
+        end: usize,
+        store: &dyn StateStore,
+        out: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        while depth <= end {
+            let node = fetch(&[hash], store, self.width)?.pop().unwrap_or_default();
+            out.add(&hash, || node.clone());
+            match step(&node, key, depth)? {
+                Step::Below { hash: below, depth: further } => (hash, depth) = (*below, further),
+                Step::Absent | Step::Value(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the nodes of the account trie along a hashed address.
+    fn gather_account(
+        &self,
+        key: &B256,
+        end: usize,
+        store: &dyn StateStore,
+        out: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        if self.top.root == EMPTY_ROOT {
+            return Ok(());
+        }
+        if self.top.stub {
+            return self.gather_stored(self.top.root, key, 0, end, store, out);
+        }
+        let single = self.top.single();
+        if single.is_some_and(|n| self.top.nodes[n] == Ref::STUB) {
+            return self.gather_stored(self.top.root, key, 0, end, store, out);
+        }
+        out.add(&self.top.root, || self.top.encode(&self.shards).into());
+        let n = nibble(key, 0) as usize;
+        debug_assert!(n < SHARDS);
+        let mut place = Place { shard: n, node: self.top.nodes[n], hash: self.top.hashes[n], depth: 1 };
+        if single == Some(n) && place.node.kind() == Kind::Extension {
+            // The root is this extension, one nibble longer.
+            let extension = self.shards[n].extension(place.node);
+            if (1..extension.end as usize).any(|i| nibble(&extension.key, i) != nibble(key, i)) {
+                return Ok(());
+            }
+            let hash = extension.item.as_hash().copied().unwrap_or_default();
+            place = Place { shard: n, node: extension.child, hash, depth: extension.end as usize };
+        } else if single == Some(n) && place.node.kind().is_leaf() {
+            return Ok(());
+        }
+        self.gather(place, key, end, store, out)
+    }
+
+    /// The storage tries of hashed addresses.
+    fn storage_places(&self, keys: &[B256], store: &dyn StateStore) -> Result<Vec<Place>, StoreError> {
+        let accounts = self.find_accounts(store, keys)?;
+        let place = |(account, key): (Option<super::node::Account>, &B256)| {
+            let account = account.unwrap_or_default();
+            Place { shard: nibble(key, 0) as usize, node: account.storage, hash: account.storage_root, depth: 0 }
+        };
+        Ok(accounts.into_iter().zip(keys).map(place).collect())
+    }
+
+    /// Proves an account and some of its slots, uncommitted updates included.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a part of a path is not in memory and the store lacks it too.
+    pub fn prove(&self, store: &dyn StateStore, address: &Address, keys: &[U256]) -> Result<AccountProof, StoreError> {
+        let hashed = keccak256(address);
+        let account = self.find_accounts(store, &[hashed])?[0];
+        let mut nodes = Gathered::default();
+        self.gather_account(&hashed, KEY_NIBBLES, store, &mut nodes)?;
+        let place = self.storage_places(&[hashed], store)?[0];
+        let queries: Vec<SlotQuery> = keys.iter().map(|key| SlotQuery { address: *address, key: *key }).collect();
+        let mut values = vec![U256::ZERO; keys.len()];
+        self.slots(store, &queries, &mut values)?;
+        let mut slots = Vec::with_capacity(keys.len());
+        for (key, value) in keys.iter().zip(values) {
+            let mut nodes = Gathered::default();
+            self.gather(place, &keccak256(key.to_be_bytes::<32>()), KEY_NIBBLES, store, &mut nodes)?;
+            slots.push(SlotProof { key: *key, value, nodes: nodes.nodes });
+        }
+        let account = account.map(|account| LeafAccount {
+            nonce: account.nonce,
+            balance: account.balance,
+            storage_root: account.storage_root,
+            code_hash: account.code_hash,
+        });
+        Ok(AccountProof { address: *address, account, nodes: nodes.nodes, slots })
+    }
+
+    /// The nodes of the present state that a block needs which reads `addresses` and `slots` and changes the state by
+    /// `update`; each once, in no set order. The tries are afterwards as before.
+    ///
+    /// # Errors
+    /// [`TrieError`] where the update cannot be applied.
+    pub fn witness(
+        &mut self,
+        store: &dyn StateStore,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        update: &StateUpdate<'_>,
+    ) -> Result<Vec<Bytes>, TrieError> {
+        let survivors = self.survivors(update, store)?;
+        let mut out = Gathered::default();
+
+        let mut keys = vec![B256::ZERO; addresses.len()];
+        hash_addresses(self.width, addresses, &mut keys);
+        match update.hashed_addresses {
+            Some(hashed) => keys.extend_from_slice(hashed),
+            None => {
+                keys.resize(addresses.len() + update.addresses.len(), B256::ZERO);
+                hash_addresses(self.width, update.addresses, &mut keys[addresses.len()..]);
+            }
+        }
+        for key in &keys {
+            self.gather_account(key, KEY_NIBBLES, store, &mut out)?;
+        }
+
+        // Slots of the update, each with its account, then those only read.
+        let updated = &keys[addresses.len()..];
+        let mut owners: Vec<B256> = Vec::new();
+        let mut slot_keys: Vec<B256> = vec![B256::ZERO; update.slot_keys.len()];
+        match update.hashed_slots {
+            Some(hashed) => slot_keys.copy_from_slice(hashed),
+            None => hash_slots(self.width, update.slot_keys, &mut slot_keys),
+        }
+        let mut wanted: Vec<(usize, B256)> = Vec::with_capacity(slot_keys.len() + slots.len());
+        let kept = |i: &usize| update.fates[*i] == Fate::Kept;
+        for (i, owner) in updated.iter().enumerate().filter(|(i, _)| kept(i)) {
+            let rows = update.slot_starts[i] as usize..update.slot_starts[i + 1] as usize;
+            wanted.extend(slot_keys[rows].iter().map(|key| (owners.len(), *key)));
+            owners.push(*owner);
+        }
+        let mut last = None;
+        for slot in slots {
+            if last != Some(slot.address) {
+                let owner = keccak256(slot.address);
+                self.gather_account(&owner, KEY_NIBBLES, store, &mut out)?;
+                owners.push(owner);
+                last = Some(slot.address);
+            }
+            wanted.push((owners.len() - 1, keccak256(slot.key.to_be_bytes::<32>())));
+        }
+        let places = self.storage_places(&owners, store)?;
+        for (owner, key) in &wanted {
+            self.gather(places[*owner], key, KEY_NIBBLES, store, &mut out)?;
+        }
+
+        for (owner, path) in survivors {
+            let (key, end) = (B256::from(path.nibbles), path.len as usize);
+            if owner == B256::ZERO {
+                self.gather_account(&key, end, store, &mut out)?;
+            } else {
+                let place = self.storage_places(&[owner], store)?[0];
+                self.gather(place, &key, end, store, &mut out)?;
+            }
+        }
+        Ok(out.nodes)
+    }
+
+    /// Where an update's deletions leave a single child whose node must be known. The tries are afterwards as before.
+    fn survivors(
+        &mut self,
+        update: &StateUpdate<'_>,
+        store: &dyn StateStore,
+    ) -> Result<Vec<(B256, NodePath)>, TrieError> {
+        let Self { shards, top, scratch, count, width, .. } = self;
+        let was = top.clone();
+        let mut tries = super::update::Tries { shards, top, scratch, count, changes: &mut None, width: *width };
+        let marks = tries.begin();
+        let result = tries.update(update, store);
+        let mut survivors = tries.scratch.survivors();
+        if let Some(n) = self.top.single()
+            && was.single().is_none()
+        {
+            survivors.push((B256::ZERO, NodePath::default().child(n as u8)));
+        }
+        self.shards.iter_mut().zip(&marks).for_each(|(shard, mark)| shard.rollback(mark));
+        self.top = was;
+        result.map(|_| survivors)
+    }
+}
