@@ -6,13 +6,14 @@ pub mod program;
 pub mod world;
 
 use balustrade::exec::evm::{Evm, FrameEnd};
+use balustrade::exec::fork::Fork;
 use balustrade::exec::halt::Halt;
 use balustrade::exec::interpreter::observe::{Observer, StepView};
 use balustrade::exec::interpreter::{self, LoopKind};
 use balustrade::exec::reference;
 use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
-use world::{Outcome, Scenario, execute};
+use world::{Outcome, Scenario, execute, execute_listed, names};
 
 /// One instruction as an observer saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +165,17 @@ pub fn compare(scenario: &Scenario, traced: bool) -> Result<Outcome, Box<Diverge
         let found = execute(scenario, &mut |evm| interpreter::run_frames(kind, evm));
         if !same(&expected, &found) {
             return Err(diverged(format!("{kind:?}: {}", difference(&expected, &found)), scenario));
+        }
+    }
+    // With just the names that were accessed nothing else may be looked at. Before Berlin slots may be read before they
+    // are paid for, see `world`.
+    if expected.fault.is_none() && scenario.fork >= Fork::Berlin {
+        let names = names(&expected);
+        for kind in LoopKind::ALL {
+            let found = execute_listed(scenario, Some(&names), &mut |evm| interpreter::run_frames(kind, evm));
+            if !same(&expected, &found) {
+                return Err(diverged(format!("{kind:?}, listed: {}", difference(&expected, &found)), scenario));
+            }
         }
     }
     if traced {
