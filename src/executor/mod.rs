@@ -4,6 +4,7 @@
 //! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
 //! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
 
+mod build;
 mod by_index;
 mod changes;
 mod list;
@@ -13,6 +14,7 @@ mod root;
 mod sequential;
 mod timeline;
 
+pub use build::BuiltBlock;
 pub use changes::StateChanges;
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
