@@ -5,10 +5,9 @@
 //! Not here: choosing transactions, ommers, withdrawals.
 
 use super::Executor;
-use super::list::trie_error;
 use super::outcome::receipts_of;
 use super::recover::recover;
-use super::sequential::changes_of;
+use super::root::update_from_recording;
 use crate::arena::store::StateStore;
 use crate::bal;
 use crate::exec::block::{BlockContext, run_sequential};
@@ -79,8 +78,8 @@ impl Executor {
             header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
             let bal = recording.list.bytes.clone();
             header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
-            let changes = changes_of(&recording)?;
-            header.state_root = tries.update(&changes.as_update(), store).map_err(trie_error)?;
+            let (_, roots) = update_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
+            header.state_root = roots.state.unwrap_or_default();
             tries.rollback();
             let block = assemble(&header, transactions).into();
             Ok(BuiltBlock { header, block, bal })

@@ -83,7 +83,7 @@ pub(super) fn execute(
             inner.spawn(move |_| {
                 let start = shared.clock.now();
                 let listed = ListedChanges { bal: columns, sidecar, parents: accounts, code_hashes };
-                let _ = root.set(update_tries(shared, listed, tries));
+                let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
                 shared.clock.record(Stage::Root, start);
             });
             let start = job.clock.now();
