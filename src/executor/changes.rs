@@ -1,7 +1,7 @@
 //! What a block leaves behind, as columns: the input of the state trie, and what a client writes to its store.
 
 use crate::arena::code::CodeArena;
-use crate::arena::store::{MemoryStore, ParentAccount};
+use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, Column};
 use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
 use crate::exec::fork::Fork;
@@ -32,6 +32,17 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
+    /// What a list says that its block leaves behind, from Cancun on. Nothing is executed: the list is taken at its word.
+    ///
+    /// # Errors
+    /// When the store cannot give the parent accounts.
+    pub fn of_list(bal: &BalColumns, store: &dyn StateStore) -> Result<Self, StoreError> {
+        let mut parents = vec![ParentAccount::default(); bal.account_count()];
+        store.accounts(bal.addresses().as_slice(), &mut parents)?;
+        let sidecar = SidecarColumns::default();
+        Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &sidecar, Fork::Cancun))
+    }
+
     /// The changes that a list's reduced columns and its sidecar make to the parent accounts.
     pub(super) fn from_list(
         bal: &BalColumns,

@@ -74,6 +74,23 @@ pub struct BlockInput<'a> {
     pub ommers_omitted: bool,
 }
 
+impl<'a> BlockInput<'a> {
+    /// A block without a list, whose parent is not at hand.
+    pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
+        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false }
+    }
+
+    /// The same with its block access list.
+    pub fn with_list(self, bal: Bytes) -> Self {
+        Self { bal: Some(bal), ..self }
+    }
+
+    /// The same with its parent's header.
+    pub fn with_parent(self, parent: &'a Header) -> Self {
+        Self { parent: Some(parent), ..self }
+    }
+}
+
 /// How to execute it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
