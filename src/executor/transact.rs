@@ -4,8 +4,7 @@
 
 use super::Executor;
 use super::recover::recover;
-use super::root::trie_error;
-use super::sequential::changes_of;
+use super::root::update_from_recording;
 use crate::arena::TxIndex;
 use crate::arena::store::StateStore;
 use crate::exec::block::{BlockContext, run_sequential};
@@ -42,7 +41,8 @@ impl Executor {
             context.system_phases = false;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
-            let root = tries.update(&changes_of(&recording)?.as_update(), store).map_err(trie_error)?;
+            let (_, roots) = update_from_recording(rules, block.transactions.len(), store, &recording, Some(tries))?;
+            let root = roots.state.unwrap_or_default();
             let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
                 .flat_map(|tx| executed.logs.of(TxIndex(tx)))
                 .map(|(address, topics, data)| LogRef { address, topics, data })
