@@ -9,6 +9,7 @@ use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
@@ -200,18 +201,19 @@ fn other_root(found: B256, claimed: B256) -> Failure {
 #[derive(Debug)]
 pub struct Engine {
     executor: Executor,
+    loop_kind: LoopKind,
 }
 
 impl Engine {
-    /// An engine with this many threads for a block; one per processor where not given.
+    /// An engine with this many threads for a block, one per processor where not given, and this loop.
     ///
     /// # Errors
     /// [`Failure::Host`]: the system refuses the threads.
-    pub fn new(threads: Option<u16>) -> Result<Self, Failure> {
+    pub fn new(threads: Option<u16>, loop_kind: LoopKind) -> Result<Self, Failure> {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor })
+        Ok(Self { executor, loop_kind })
     }
 
     /// Seals a block of `transactions` on the chain's head, which stays where it is.
@@ -229,6 +231,21 @@ impl Engine {
         let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
         chain.tries = Some(tries);
         Ok(built?)
+    }
+
+    /// Runs the transactions of a block and nothing else of it on a state. Returns the state root and the hash of the
+    /// logs' RLP.
+    ///
+    /// # Errors
+    /// [`Failure`]: a transaction cannot stand in the block.
+    pub fn transact(
+        &mut self,
+        state: &MemoryStore,
+        rules: &ChainRules,
+        block: &Bytes,
+    ) -> Result<(B256, B256), Failure> {
+        let mut tries = tries_of(state, None)?;
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
@@ -275,7 +292,12 @@ impl Engine {
             ommers_omitted: chain.ommers_omitted,
         };
         let mut tries = chain.tries.take();
-        let result = self.executor.execute(&input, chain.store(), tries.as_mut(), Options::new(mode));
+        let result = self.executor.execute(
+            &input,
+            chain.store(),
+            tries.as_mut(),
+            Options { loop_kind: self.loop_kind, ..Options::new(mode) },
+        );
         chain.tries = tries;
         let outcome = result?;
         if keep {

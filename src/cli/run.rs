@@ -11,6 +11,7 @@ use super::report::{self, BlockRow, RunSummary};
 use super::{ExecArgs, Status};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::Header;
 use clap::Args;
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -31,7 +32,7 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
-    let engine = match Engine::new(args.exec.threads) {
+    let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
@@ -122,6 +123,13 @@ impl Run<'_> {
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
+        // Bytes that hold no header are the block's fault, and found when it is executed.
+        if let Ok(header) = Header::of_block(&bundle.block)
+            && header.hash() != bundle.hash
+        {
+            let (found, claimed) = (header.hash(), bundle.hash);
+            return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
+        }
         match Chain::of_bundle(bundle) {
             Ok(mut chain) => self.step(
                 &mut chain,

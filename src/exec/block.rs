@@ -42,6 +42,8 @@ pub struct BlockContext<'b> {
     pub authorities: &'b [Option<Address>],
     /// Which dispatch loop runs.
     pub loop_kind: LoopKind,
+    /// Whether the phases before and after the transactions run (state tests have neither).
+    pub system_phases: bool,
     inputs: SystemInputs,
 }
 
@@ -70,7 +72,16 @@ impl<'b> BlockContext<'b> {
             blob_base_fee: blob_base_fee(rules, header.excess_blob_gas.unwrap_or_default()),
             slot_number: header.slot_number.unwrap_or_default(),
         };
-        Self { rules, block, env, senders, authorities, loop_kind, inputs: SystemInputs::of(block) }
+        Self {
+            rules,
+            block,
+            env,
+            senders,
+            authorities,
+            loop_kind,
+            system_phases: true,
+            inputs: SystemInputs::of(block),
+        }
     }
 
     /// Number of transactions.
@@ -97,10 +108,14 @@ impl<'b> BlockContext<'b> {
     ) -> Result<TxOutcome, TaskError> {
         evm.state.set_index(index);
         let n = self.tx_count() as u32;
+        if (1..=n).contains(&index.0) {
+            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
+        }
+        if !self.system_phases {
+            return Ok(TxOutcome::default());
+        }
         if index.0 == 0 {
             evm.pre_execution(&self.inputs, self.loop_kind)?;
-        } else if index.0 <= n {
-            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
         } else {
             evm.post_execution(self.block, requests, self.loop_kind)?;
         }

@@ -12,7 +12,8 @@ use crate::arena::store::StateStore;
 use crate::bal;
 use crate::exec::block::{BlockContext, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
-use crate::exec::fork::{ChainRules, Fork, GAS_PER_BLOB};
+use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::header::check_blob_gas;
 use crate::exec::interpreter::LoopKind;
 use crate::exec::verify::requests_hash;
 use crate::exec::wire::{Block, Header, assemble};
@@ -62,8 +63,9 @@ impl Executor {
             header.transactions_root = ordered_root(&encoded);
             let block = Block::decode(assemble(&header, transactions).into()).map_err(InvalidBlock::Wire)?;
             header.ommers_hash = block.ommers_hash();
-            let blob_gas = block.transactions.blob_count() as u64 * GAS_PER_BLOB;
-            header.blob_gas_used = (fork >= Fork::Cancun).then_some(blob_gas);
+            if fork >= Fork::Cancun {
+                header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
+            }
 
             let signers = recover(rules, &block);
             let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());

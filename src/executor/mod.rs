@@ -13,6 +13,7 @@ mod recover;
 mod root;
 mod sequential;
 mod timeline;
+mod transact;
 
 pub use build::BuiltBlock;
 pub use changes::StateChanges;

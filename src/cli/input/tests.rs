@@ -145,7 +145,7 @@ fn bundles_of_all_three_kinds() {
             assert_eq!(found, kind, "{}", bundle.name);
             kinds[kind] += 1;
             let block = decode_and_encode(&bundle.name, &bundle.block);
-            assert_eq!((block.header_hash, block.header.number), (bundle.hash, bundle.number), "{}", bundle.name);
+            assert_eq!(block.header_hash, bundle.hash, "{}", bundle.name);
             assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
             if let Some(parent) = &bundle.parent_header {
                 assert_eq!(Header::decode(parent).map(|header| header.hash()), Ok(block.header.parent_hash));
@@ -226,7 +226,7 @@ fn files_folders_and_archives_hold_the_same_documents() {
     let mut ignore = |_: Document| ControlFlow::Continue(());
     assert!(matches!(each_document(&folder.join("cut.tar.zst"), &mut |_| (), &mut ignore), Err(InputError::Io { .. })));
     assert!(matches!(each_document(&folder.join("none.json"), &mut |_| (), &mut ignore), Err(InputError::Io { .. })));
-    assert!(matches!(each_document(&folder.join("in/.meta"), &mut |_| (), &mut ignore), Ok(_)));
+    assert!(each_document(&folder.join("in/.meta"), &mut |_| (), &mut ignore).is_ok());
     let empty = folder.join("empty");
     std::fs::create_dir(&empty).expect("temporary folder");
     assert!(matches!(each_document(&empty, &mut |_| (), &mut ignore), Err(InputError::Empty { .. })));
