@@ -143,9 +143,8 @@ impl Workload {
     /// The state before the transaction; an error names the field that is malformed.
     pub fn store(&self) -> Result<MemoryStore, String> {
         let mut store = MemoryStore::default();
-        let bytes = |field: &str, text: &str| {
-            hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"))
-        };
+        let bytes =
+            |field: &str, text: &str| hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"));
         let word = |text: &str| {
             U256::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| format!("storage: {error}"))
         };

@@ -309,21 +309,22 @@ impl<'b> Evm<'b> {
 
     /// Charges for memory up to `offset + len` and grows it. `left` is the frame's gas.
     /// Returns the offset and length as indices; a zero length touches nothing and gives offset 0.
-    #[inline]
+    #[inline(always)]
     pub fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
-        if len.is_zero() {
+        let ([offset, o1, o2, o3], [len, l1, l2, l3]) = (offset.into_limbs(), len.into_limbs());
+        if len | l1 | l2 | l3 == 0 {
             return Ok((0, 0));
         }
-        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay, so the cast below loses nothing.
-        let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) else {
+        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay.
+        if o1 | o2 | o3 | l1 | l2 | l3 | offset >> 32 | len >> 32 != 0 {
             return Err(Halt::OutOfGas);
-        };
-        self.expand_to(left, u64::from(offset) + u64::from(len))?;
+        }
+        self.expand_to(left, offset + len)?;
         Ok((offset as usize, len as usize))
     }
 
     /// Charges for memory up to `end` bytes and grows it.
-    #[inline]
+    #[inline(always)]
     pub fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
         let old = self.frame().memory_len as u64;
         if end > old {

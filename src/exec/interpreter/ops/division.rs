@@ -155,14 +155,10 @@ fn knuth<const D: usize, const N: usize, const M: usize>(
         at -= 1;
         quotient[at] = knuth_digit::<D, M>(&mut u, at, &d, top, v);
     }
+    // The remainder is less than the divisor: limb D is zero again.
     let mut remainder = [0; 4];
     for index in 0..D {
         remainder[index] = u[index] >> shift | (u[index + 1] << 1) << (63 - shift);
-    }
-    if D < 4 {
-        remainder[D - 1] = u[D - 1] >> shift;
-    } else {
-        remainder[3] = u[3] >> shift;
     }
     (quotient, remainder)
 }

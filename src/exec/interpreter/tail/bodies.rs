@@ -58,12 +58,6 @@ macro_rules! bodies {
     (@leave $body:expr) => { Ok(Flow::Leave($body)) };
 }
 
-/// The words of an instruction from the top down.
-#[inline(always)]
-fn from_top<const N: usize>(words: &[U256; WINDOW]) -> [U256; N] {
-    core::array::from_fn(|depth| words[N - 1 - depth])
-}
-
 #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
 mod all {
     use super::*;
@@ -115,12 +109,12 @@ mod all {
         LOG2 run |evm, left, w| logs::log(evm, left, w[3], w[2], &[w[1], w[0]])?;
         LOG3 run |evm, left, w| logs::log(evm, left, w[4], w[3], &[w[2], w[1], w[0]])?;
         LOG4 run |evm, left, w| logs::log(evm, left, w[5], w[4], &[w[3], w[2], w[1], w[0]])?;
-        CREATE step |evm, left, w| call::create(evm, left, from_top(w))?;
-        CREATE2 step |evm, left, w| call::create2(evm, left, from_top(w))?;
-        CALL step |evm, left, w| call::call(evm, left, CallKind::Call, from_top(w))?;
-        CALLCODE step |evm, left, w| call::call(evm, left, CallKind::CallCode, from_top(w))?;
-        DELEGATECALL step |evm, left, w| call::call_without_value(evm, left, CallKind::DelegateCall, from_top(w))?;
-        STATICCALL step |evm, left, w| call::call_without_value(evm, left, CallKind::StaticCall, from_top(w))?;
+        CREATE step |evm, left, w| call::create(evm, left, [w[2], w[1], w[0]])?;
+        CREATE2 step |evm, left, w| call::create2(evm, left, [w[3], w[2], w[1], w[0]])?;
+        CALL step |evm, left, w| call::call(evm, left, CallKind::Call, [w[6], w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        CALLCODE step |evm, left, w| call::call(evm, left, CallKind::CallCode, [w[6], w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        DELEGATECALL step |evm, left, w| call::call_without_value(evm, left, CallKind::DelegateCall, [w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        STATICCALL step |evm, left, w| call::call_without_value(evm, left, CallKind::StaticCall, [w[5], w[4], w[3], w[2], w[1], w[0]])?;
         RETURN leave |evm, left, w| control::ret(evm, left, w[1], w[0])?;
         REVERT leave |evm, left, w| control::revert(evm, left, w[1], w[0])?;
         SELFDESTRUCT leave |evm, left, w| {

@@ -22,9 +22,9 @@ unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     // SAFETY: `vm` and its machine are live and nobody else looks at them while the body runs; the words were checked.
     unsafe {
         let first = sp.sub(inputs);
-        let words = core::array::from_fn(|index| {
-            U256::from_limbs(if index < inputs { load(first.add(index)) } else { [0; 4] })
-        });
+        // Written out: `array::from_fn` goes through memory.
+        let word = |index: usize| U256::from_limbs(if index < inputs { load(first.add(index)) } else { [0; 4] });
+        let words = [word(0), word(1), word(2), word(3), word(4), word(5), word(6)];
         let vm = &mut *vm;
         let mut left = vm.left;
         let flow = B::run(&mut *vm.evm, &mut left, &words);
