@@ -1,6 +1,5 @@
 //! Arithmetic modulo 2^256. The first argument is the top of the stack.
 
-use super::division::{divide_256, remainder_512};
 use crate::exec::evm::Evm;
 use crate::exec::halt::Halt;
 use crate::exec::host::charge;
@@ -27,13 +26,13 @@ pub fn sub(a: U256, b: U256) -> U256 {
 /// DIV; 0 for a zero divisor.
 #[inline]
 pub fn div(a: U256, b: U256) -> U256 {
-    if b.is_zero() { U256::ZERO } else { U256::from_limbs(divide_256(a.as_limbs(), b.as_limbs()).0) }
+    if b.is_zero() { U256::ZERO } else { a.wrapping_div(b) }
 }
 
 /// MOD; 0 for a zero modulus.
 #[inline]
 pub fn rem(a: U256, b: U256) -> U256 {
-    if b.is_zero() { U256::ZERO } else { U256::from_limbs(divide_256(a.as_limbs(), b.as_limbs()).1) }
+    if b.is_zero() { U256::ZERO } else { a.wrapping_rem(b) }
 }
 
 /// Whether a word is negative in two's complement.
@@ -75,24 +74,7 @@ pub fn addmod(a: U256, b: U256, modulus: U256) -> U256 {
 /// MULMOD: the product is not reduced modulo 2^256.
 #[inline]
 pub fn mulmod(a: U256, b: U256, modulus: U256) -> U256 {
-    if modulus.is_zero() {
-        return U256::ZERO;
-    }
-    U256::from_limbs(remainder_512(&wide_mul(a.as_limbs(), b.as_limbs()), modulus.as_limbs()))
-}
-
-/// The whole product of two words.
-#[inline(always)]
-fn wide_mul(a: &[u64; 4], b: &[u64; 4]) -> [u64; 8] {
-    let mut product = [0; 8];
-    for row in 0..4 {
-        let mut carry = 0;
-        for column in 0..4 {
-            (product[row + column], carry) = a[row].carrying_mul_add(b[column], product[row + column], carry);
-        }
-        product[row + 4] = carry;
-    }
-    product
+    a.mul_mod(b, modulus)
 }
 
 /// EXP without its gas: a shift for powers of two, else square and multiply.

@@ -7,7 +7,6 @@ pub mod arithmetic;
 pub mod bitwise;
 pub mod call;
 pub mod control;
-pub mod division;
 pub mod env;
 pub mod log;
 pub mod memory;

@@ -182,7 +182,7 @@ fn both_small(a: Limbs, b: Limbs) -> bool {
 }
 
 macro_rules! heavy {
-    ($($name:ident $op:ident |$a:ident, $b:ident| $quick:expr, $full:path;)*) => {$(
+    ($($name:ident $op:ident |$a:ident, $b:ident| $quick:expr, |$c:ident, $d:ident| $full:expr;)*) => {$(
         pub(super) struct $name;
         impl Heavy for $name {
             const OP: u8 = op::$op;
@@ -191,17 +191,30 @@ macro_rules! heavy {
                 if both_small($a, $b) { Some(limbs::small($quick)) } else { None }
             }
             #[inline(always)]
-            fn full(a: U256, b: U256) -> U256 {
-                $full(a, b)
+            fn full($c: U256, $d: U256) -> U256 {
+                $full
             }
         }
     )*};
 }
 heavy! {
-    Div DIV |a, b| a[0] / b[0], arithmetic::div;
-    Sdiv SDIV |a, b| a[0] / b[0], arithmetic::sdiv;
-    Mod MOD |a, b| a[0] % b[0], arithmetic::rem;
-    Smod SMOD |a, b| a[0] % b[0], arithmetic::smod;
+    Div DIV |a, b| a[0] / b[0], |a, b| match limb_divisor(b) {
+        Some(d) => U256::from_limbs(limbs::div_by_limb(a.into_limbs(), d).0),
+        None => arithmetic::div(a, b),
+    };
+    Mod MOD |a, b| a[0] % b[0], |a, b| match limb_divisor(b) {
+        Some(d) => U256::from_limbs(limbs::small(limbs::div_by_limb(a.into_limbs(), d).1)),
+        None => arithmetic::rem(a, b),
+    };
+    Sdiv SDIV |a, b| a[0] / b[0], |a, b| arithmetic::sdiv(a, b);
+    Smod SMOD |a, b| a[0] % b[0], |a, b| arithmetic::smod(a, b);
+}
+
+/// A divisor of one limb, not zero.
+#[inline(always)]
+fn limb_divisor(b: U256) -> Option<u64> {
+    let b = b.into_limbs();
+    (limbs::is_small(b) && b[0] != 0).then_some(b[0])
 }
 
 /// Runs an operation out of line: the words at `a` and `b` into `target`.
