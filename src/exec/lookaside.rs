@@ -1,11 +1,11 @@
-//! A small direct-mapped table from names to ids, before the universe's own tables.
+//! Small direct-mapped tables: names to ids, before the universe's own tables; and inputs to hashes.
 //!
 //! A contract asks for the same few slots and accounts again and again; a hit costs one compare of limbs and no hash.
 //! Names are looked up as stack words, limb by limb: a word just pushed is read back as it was written.
 //! Relies on: an id, once given, means the same name until [`Lookaside::clear`]. Not here: warmth, values.
 
 use crate::arena::{AccountId, SlotId};
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256, keccak256};
 
 const SLOT_LINES: usize = 256;
 const ACCOUNT_LINES: usize = 64;
@@ -91,9 +91,63 @@ impl Lookaside {
     }
 }
 
+const HASH_LINES: usize = 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct HashLine {
+    input: [u64; 8],
+    hash: B256,
+}
+
+/// Hashes of 64-byte inputs, kept for the worker's life: where Solidity puts a mapping's entry is keccak256(key . slot),
+/// and the same few keys are asked for again and again, within a transaction and across blocks.
+#[derive(Debug)]
+pub struct HashMemo {
+    lines: Vec<HashLine>,
+}
+
+impl Default for HashMemo {
+    fn default() -> Self {
+        // The input of zeros with its own hash: every line is true from the start.
+        Self { lines: vec![HashLine { input: [0; 8], hash: keccak256([0; 64]) }; HASH_LINES] }
+    }
+}
+
+impl HashMemo {
+    /// keccak256 of 64 bytes.
+    #[inline]
+    pub fn keccak(&mut self, input: &[u8; 64]) -> B256 {
+        let (limbs, _) = input.as_chunks::<8>();
+        let words: [u64; 8] = core::array::from_fn(|index| u64::from_ne_bytes(limbs[index]));
+        // A mapping's key differs in its last bytes, its slot in the very last.
+        let mixed =
+            (words[3] ^ words[2].rotate_left(23) ^ words[7].rotate_left(41)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let line = &mut self.lines[(mixed >> 54) as usize % HASH_LINES];
+        let mut differs = 0;
+        for (own, other) in line.input.iter().zip(&words) {
+            differs |= own ^ other;
+        }
+        if differs != 0 {
+            *line = HashLine { input: words, hash: keccak256(input) };
+        }
+        line.hash
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remembered_hashes_are_true() {
+        let mut memo = HashMemo::default();
+        for round in 0..3_000u64 {
+            let mut input = [0; 64];
+            input[24..32].copy_from_slice(&(round % 700).to_be_bytes());
+            input[63] = (round % 3) as u8;
+            assert_eq!(memo.keccak(&input), keccak256(input));
+        }
+    }
 
     #[test]
     fn a_line_answers_for_its_own_name_only() {

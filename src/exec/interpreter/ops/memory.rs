@@ -77,7 +77,12 @@ pub fn keccak(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Res
     charge(left, per_word(&len, 6)?)?;
     let (offset, len) = evm.expand(left, offset, len)?;
     let start = evm.frame().memory_base + offset;
-    Ok(keccak256(&evm.memory[start..start + len]).into())
+    let input = &evm.memory[start..start + len];
+    let hash = match <&[u8; 64]>::try_from(input) {
+        Ok(pair) => evm.hashes.keccak(pair),
+        Err(_) => keccak256(input),
+    };
+    Ok(hash.into())
 }
 
 /// What copy instructions do before they copy: pays, expands, and returns the absolute range of the target.

@@ -36,8 +36,8 @@ unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
                 store(first, word.into_limbs());
                 return false;
             }
-            Ok(Flow::Leave(exit)) => vm.exit = exit,
-            Err(halt) => vm.exit = Exit::Halt(halt),
+            Ok(Flow::Leave(exit)) => vm.set_exit(exit),
+            Err(halt) => vm.set_exit(Exit::Halt(halt)),
         }
         true
     }
@@ -613,7 +613,7 @@ handler! {
 
 handler! {
     stop [] (r) {
-        (*r.vm).exit = Exit::Stop;
+        (*r.vm).set_exit(Exit::Stop);
         leave(r)
     }
 }
