@@ -34,16 +34,18 @@ pub enum CallKind {
 pub struct CallArgs {
     /// Which instruction.
     pub kind: CallKind,
-    /// Gas asked for.
-    pub gas: U256,
-    /// Callee.
-    pub to: Address,
+    /// Gas asked for; what does not fit is more than there ever is.
+    pub gas: u64,
+    /// Callee: the low 20 bytes of the word.
+    pub to: U256,
     /// Value; zero for DELEGATECALL and STATICCALL.
     pub value: U256,
-    /// Calldata: offset and length in memory.
-    pub input: (U256, U256),
-    /// Where the output goes: offset and length in memory.
-    pub output: (U256, U256),
+    /// Whether the value is not zero.
+    pub transfers: bool,
+    /// Calldata: offset and length in memory, saturated.
+    pub input: (u64, u64),
+    /// Where the output goes: offset and length in memory, saturated.
+    pub output: (u64, u64),
 }
 
 /// A call with all costs paid.
@@ -113,14 +115,14 @@ impl<'b> Evm<'b> {
     /// Charges a call instruction. An account is loaded only once everything that its pre-state does not decide is paid.
     fn price_call(&mut self, left: &mut u64, args: &CallArgs) -> Result<CallRequest, Halt> {
         let rules = self.rules;
-        let transfers = !args.value.is_zero();
+        let transfers = args.transfers;
         if args.kind == CallKind::Call && transfers && self.frame().is_static {
             return Err(Halt::StaticViolation);
         }
-        let input = self.expand(left, args.input.0, args.input.1)?;
-        let output = self.expand(left, args.output.0, args.output.1)?;
+        let input = self.expand_range(left, args.input.0, args.input.1)?;
+        let output = self.expand_range(left, args.output.0, args.output.1)?;
         let value_cost = if transfers { rules.call_value } else { 0 };
-        let to = self.access_account(left, &args.to, rules.call, value_cost)?;
+        let to = self.access_word(left, &args.to, rules.call, value_cost)?;
         let code = self.resolve_delegation(left, to)?;
 
         let mut charged_new_account = false;
@@ -142,8 +144,7 @@ impl<'b> Evm<'b> {
                 }
             }
         }
-        let asked = u64::try_from(args.gas).unwrap_or(u64::MAX);
-        let gas = if self.since(Fork::Tangerine) { asked.min(all_but_one_64th(*left)) } else { asked };
+        let gas = if self.since(Fork::Tangerine) { args.gas.min(all_but_one_64th(*left)) } else { args.gas };
         charge(left, gas)?;
         let start = self.frame().memory_base + input.0;
         Ok(CallRequest {
@@ -151,7 +152,8 @@ impl<'b> Evm<'b> {
             gas: gas + if transfers { CALL_STIPEND } else { 0 },
             to,
             code,
-            value: args.value,
+            // Not a copy where there is none: the words were just written limb by limb.
+            value: if transfers { args.value } else { U256::ZERO },
             input: Input::Memory { start, len: input.1 },
             output,
             charged_new_account,

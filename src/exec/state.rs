@@ -8,6 +8,7 @@
 
 use super::fork::{Fork, ForkRules};
 use super::halt::{Fault, Halt};
+use super::lookaside::Lookaside;
 use super::precompile;
 use super::universe::Universe;
 use crate::arena::code::{Code, CodeArena, EMPTY_CODE};
@@ -264,6 +265,7 @@ pub struct StateScratch {
     logs: Logs,
     epoch: u32,
     universe: Box<Universe>,
+    lookaside: Box<Lookaside>,
 }
 
 /// The state that one worker's transactions see and change.
@@ -287,6 +289,7 @@ pub struct TxState<'b> {
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
     epoch: u32,
     fork: Fork,
+    lookaside: Box<Lookaside>,
     /// Spare universe of a closed state, given back with the scratch.
     spare: Option<Box<Universe>>,
 }
@@ -318,11 +321,13 @@ impl<'b> TxState<'b> {
             mut logs,
             epoch,
             mut universe,
+            mut lookaside,
         } = scratch;
         // Ids mean other names in this block: rows start blank, and their precompile numbers are set anew.
         accounts.clear();
         slots.clear();
         logs.clear();
+        lookaside.clear();
         let (names, spare) = match closed {
             Some(closed) => (Names::Closed(closed), Some(universe)),
             None => {
@@ -345,6 +350,7 @@ impl<'b> TxState<'b> {
             transient_index,
             epoch,
             fork,
+            lookaside,
             spare,
         };
         state.grow_rows();
@@ -369,6 +375,7 @@ impl<'b> TxState<'b> {
             logs: self.logs,
             epoch: self.epoch,
             universe,
+            lookaside: self.lookaside,
         }
     }
 
@@ -535,6 +542,36 @@ impl<'b> TxState<'b> {
             Some(id) => (Some(id), self.is_warm(id)),
             None => (None, precompile::number(self.fork, address) != 0),
         }
+    }
+
+    /// The id of the account that a word names, if the account is warm and loaded.
+    #[inline(always)]
+    pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
+        let id = self.lookaside.account(word)?;
+        let row = &self.accounts[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers which account a word names, for [`Self::warm_account`].
+    #[inline]
+    pub fn remember_account(&mut self, word: &U256, id: AccountId) {
+        self.lookaside.remember_account(word, id);
+    }
+
+    /// The slot's id, if the slot is warm and loaded.
+    #[inline(always)]
+    pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
+        let id = self.lookaside.slot(account, key)?;
+        let row = &self.slots[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers a slot's id, for [`Self::ready_slot`].
+    #[inline]
+    pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
+        self.lookaside.remember_slot(account, key, id);
     }
 
     /// Puts the account into the accessed set; returns whether it was cold. Loads nothing.
