@@ -10,6 +10,7 @@ use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
+use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 
@@ -87,12 +88,13 @@ enum ParentState {
 }
 
 impl Chain {
-    /// At the genesis of a chain: `header` must hold the root of `state`.
+    /// At a genesis with this state; `header` makes its header from the state's root.
     ///
     /// # Errors
-    /// [`Failure::Host`] where it holds another one.
-    pub fn at_genesis(mut state: MemoryStore, header: Header) -> Result<Self, Failure> {
-        let tries = tries_of(&state, Some(header.state_root))?;
+    /// [`Failure::Host`]: no tries can be built.
+    pub fn at_genesis(mut state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
+        let tries = tries_of(&state, None)?;
+        let header = header(tries.root());
         let head_hash = header.hash();
         state.insert_block_hash(header.number, head_hash);
         let state = ParentState::Memory(state);
@@ -105,7 +107,12 @@ impl Chain {
     /// [`Failure::Host`]: the genesis does not decode or holds another root than that of the pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        Self::at_genesis(test.pre.clone(), genesis.header)
+        let claimed = genesis.header.state_root;
+        let chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        match &chain.tries {
+            Some(tries) if tries.root() != claimed => Err(other_root(tries.root(), claimed)),
+            _ => Ok(chain),
+        }
     }
 
     /// At the parent of a bundle's block.
@@ -135,6 +142,19 @@ impl Chain {
     /// Hash of the last block kept, or of the genesis.
     pub const fn head_hash(&self) -> B256 {
         self.head_hash
+    }
+
+    /// Header of the last block kept, or of the genesis; nothing for a bundle without its parent's.
+    pub const fn head(&self) -> Option<&Header> {
+        self.head.as_ref()
+    }
+
+    /// The parent state as the executor takes it.
+    fn store(&self) -> &dyn StateStore {
+        match &self.state {
+            ParentState::Memory(store) => store,
+            ParentState::Witness(store) => store,
+        }
     }
 
     /// The rules of a test's block: its own header's number and time decide; where it has none that can be read, those
@@ -167,11 +187,13 @@ impl Chain {
 fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failure> {
     let tries = StateTries::from_memory(store).map_err(|error| Failure::Host(error.to_string()))?;
     match root {
-        Some(root) if root != tries.root() => {
-            Err(Failure::Host(format!("the pre-state has the root {}, the file says {root}", tries.root())))
-        }
+        Some(root) if root != tries.root() => Err(other_root(tries.root(), root)),
         _ => Ok(tries),
     }
+}
+
+fn other_root(found: B256, claimed: B256) -> Failure {
+    Failure::Host(format!("the pre-state has the root {found}, the file says {claimed}"))
 }
 
 /// The executor with its threads, arenas and analysed codes, kept across blocks.
@@ -192,6 +214,23 @@ impl Engine {
         Ok(Self { executor })
     }
 
+    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    ///
+    /// # Errors
+    /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
+    pub fn build(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        template: &Header,
+        transactions: &[Vec<u8>],
+    ) -> Result<BuiltBlock, Failure> {
+        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
+        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        chain.tries = Some(tries);
+        Ok(built?)
+    }
+
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
     /// `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block is valid
     /// and `keep` is set.
@@ -208,9 +247,11 @@ impl Engine {
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
-        if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
+        // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
+        let lacks_sidecar = rules.fork < Fork::Byzantium;
+        if mode == Mode::Bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
             let recorded = self.execute(chain, rules, block, (None, None), Mode::Sequential, false)?.outcome;
-            let list = (Some(&recorded.bal), Some(&recorded.sidecar));
+            let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
             return self.execute(chain, rules, block, list, mode, keep);
         }
         self.execute(chain, rules, block, (bal, None), mode, keep)
@@ -233,11 +274,10 @@ impl Engine {
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
         };
-        let store: &dyn StateStore = match &chain.state {
-            ParentState::Memory(store) => store,
-            ParentState::Witness(store) => store,
-        };
-        let outcome = self.executor.execute(&input, store, chain.tries.as_mut(), Options::new(mode))?;
+        let mut tries = chain.tries.take();
+        let result = self.executor.execute(&input, chain.store(), tries.as_mut(), Options::new(mode));
+        chain.tries = tries;
+        let outcome = result?;
         if keep {
             chain.advance(block, &outcome);
         } else if let Some(tries) = &mut chain.tries {

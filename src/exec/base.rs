@@ -3,6 +3,7 @@
 //! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store.
 //! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
 
+use super::fork::Fork;
 use super::halt::Fault;
 use super::state::{Base, BaseAccount};
 use crate::arena::code::CodeArena;
@@ -48,6 +49,8 @@ pub struct ListBase<'b> {
     pub unlisted_senders: &'b [UnlistedSender],
     /// For codes that nobody expected to be read, and for block hashes.
     pub store: &'b dyn StateStore,
+    /// Whether SELFDESTRUCT clears storage: before Cancun.
+    wipes: bool,
     index: BlockAccessIndex,
 }
 
@@ -59,8 +62,10 @@ impl<'b> ListBase<'b> {
         pre: &'b PreState,
         unlisted_senders: &'b [UnlistedSender],
         store: &'b dyn StateStore,
+        fork: Fork,
     ) -> Self {
-        Self { bal, sidecar, pre, unlisted_senders, store, index: BlockAccessIndex(0) }
+        let wipes = fork < Fork::Cancun;
+        Self { bal, sidecar, pre, unlisted_senders, store, wipes, index: BlockAccessIndex(0) }
     }
 }
 
@@ -75,7 +80,7 @@ impl Base for ListBase<'_> {
         let balance = bal.balance_before(id, index);
         let nonce = bal.nonce_before(id, index);
         let code = bal.code_row_before(id, index).map(|row| pre.code_rows[row]);
-        let wiped = !self.sidecar.is_empty() && self.sidecar.wiped_before(id, index).is_some();
+        let wiped = self.wipes && parent.has_storage && bal.wiped_before(id, index).is_some();
         Ok(BaseAccount {
             exists: exists_before(bal, self.sidecar, parent, id, index),
             has_storage: parent.has_storage && !wiped,
@@ -101,8 +106,8 @@ impl Base for ListBase<'_> {
     fn slot(&mut self, id: SlotId, account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
         let changes = self.bal.storage();
         let row = changes.row_before(id, self.index);
-        if !self.sidecar.is_empty()
-            && let Some(wiped) = self.sidecar.wiped_before(account, self.index)
+        if self.wipes
+            && let Some(wiped) = self.bal.wiped_before(account, self.index)
             && row.is_none_or(|row| changes.index(row) < wiped)
         {
             return Ok(U256::ZERO);

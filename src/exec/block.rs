@@ -274,7 +274,6 @@ pub fn run_sequential(
         slot_keys: names.keys(),
         slot_accounts: names.owners(),
     });
-    sidecar.wipes.sort_unstable();
     sidecar.existence.sort_unstable();
     let parents = parents_of(&list, &names, &overlay);
     let store_reads = (overlay.account_reads, overlay.slot_reads);
@@ -362,9 +361,6 @@ fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index
 fn record_events(state: &TxState<'_>, sidecar: &mut Sidecar, index: BlockAccessIndex) {
     for &id in state.touched_accounts() {
         let row = state.row(id);
-        if row.is_wiped() {
-            sidecar.wipes.push((state.address(id), index.0));
-        }
         if let Some(exists) = row.existence_event() {
             sidecar.existence.push((state.address(id), index.0, exists));
         }
@@ -446,7 +442,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
-    let base = Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store));
+    let base =
+        Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut share = WorkerShare {

@@ -144,8 +144,6 @@ pub enum MismatchField {
     Code,
     /// A slot's value.
     Storage,
-    /// Sidecar: the account's storage was cleared (before Cancun).
-    StorageWiped,
     /// Sidecar: whether the account exists (before Cancun).
     Existence,
     /// The account is listed but nothing accessed it.
@@ -165,7 +163,6 @@ impl fmt::Display for Mismatch {
             MismatchField::Nonce => "nonce",
             MismatchField::Code => "code",
             MismatchField::Storage => "storage",
-            MismatchField::StorageWiped => "storage cleared (sidecar)",
             MismatchField::Existence => "existence (sidecar)",
             MismatchField::UnaccessedAccount => "listed, but nothing accessed the account",
             MismatchField::UnaccessedSlot => "listed, but nothing accessed the slot",

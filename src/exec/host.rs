@@ -170,6 +170,13 @@ impl<'b> Evm<'b> {
             (true, true) => 0,
         };
         charge(left, access)?;
+        // Before Istanbul's sentry: what any write costs at least must be there before the slot counts as accessed.
+        if !self.since(Fork::Istanbul) {
+            let least = if self.rules.fork == Fork::Constantinople { 200 } else { self.rules.sstore_reset };
+            if *left < least {
+                return Err(Halt::OutOfGas);
+            }
+        }
         let id = self.enter_slot(target, key, known, warm)?;
         let row = self.state.slot_row(id);
         let (original, current) = (row.original, row.value);

@@ -153,12 +153,6 @@ impl AccountRow {
         (exists != told).then_some(exists)
     }
 
-    /// Whether the task cleared storage that the account had before it (SELFDESTRUCT before EIP-6780).
-    #[inline]
-    pub fn is_wiped(&self) -> bool {
-        self.flags & (flag::DESTROYED | flag::EXISTED) == flag::DESTROYED | flag::EXISTED
-    }
-
     /// Whether a flag is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
@@ -801,7 +795,8 @@ impl<'b> TxState<'b> {
             match undo {
                 Undo::AccountFlag(id, flags) => {
                     // The touch of RIPEMD-160 outlives a revert: block 2,675,119 of mainnet deleted it so.
-                    let keep = if self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
+                    let cleared = self.fork >= Fork::SpuriousDragon;
+                    let keep = if cleared && self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
                     self.accounts[id].flags &= !flags | keep;
                 }
                 Undo::SlotWarm(id) => self.slots[id].flags &= !flag::WARM,

@@ -165,6 +165,11 @@ impl<'b> Evm<'b> {
     }
 }
 
+/// Whether EIP-779 moves this account's balance, or moves balances to it.
+pub fn takes_part_in_dao_transfer(address: &Address) -> bool {
+    *address == super::dao::REFUND_CONTRACT || super::dao::DRAINED.contains(address)
+}
+
 /// The deposits among a transaction's logs (EIP-6110), appended to `out` without a type byte.
 pub fn collect_deposits<'a>(
     deposit_contract: &Address,

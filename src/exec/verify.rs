@@ -74,12 +74,6 @@ fn events_match(state: &TxState<'_>, sidecar: &SidecarColumns, index: BlockAcces
     let mut matched = 0;
     for &id in state.touched_accounts() {
         let row = state.row(id);
-        if row.is_wiped() {
-            if !sidecar.wiped_at(id, index) {
-                return false;
-            }
-            matched += 1;
-        }
         if let Some(exists) = row.existence_event() {
             if sidecar.existence_at(id, index) != Some(exists) {
                 return false;
@@ -126,15 +120,11 @@ pub fn task_mismatches(
         }
         if let Some(sidecar) = claims.sidecar {
             let flag = |exists: bool| U256::from(u8::from(exists));
-            let wiped = (sidecar.wiped_at(account, index), row.is_some_and(|row| row.is_wiped()));
-            let existence = (sidecar.existence_at(account, index), row.and_then(|row| row.existence_event()));
-            for (field, claimed, produced) in [
-                (MismatchField::StorageWiped, wiped.0.then_some(U256::ONE), wiped.1.then_some(U256::ONE)),
-                (MismatchField::Existence, existence.0.map(flag), existence.1.map(flag)),
-            ] {
-                if claimed != produced {
-                    found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
-                }
+            let claimed = sidecar.existence_at(account, index).map(flag);
+            let produced = row.and_then(|row| row.existence_event()).map(flag);
+            if claimed != produced {
+                let field = MismatchField::Existence;
+                found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
             }
         }
         for slot in bal.slots(account) {

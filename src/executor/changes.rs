@@ -1,9 +1,10 @@
 //! What a block leaves behind, as columns: the input of the state trie, and what a client writes to its store.
 
 use crate::arena::code::CodeArena;
-use crate::arena::store::{MemoryStore, ParentAccount};
+use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, Column};
 use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
+use crate::exec::fork::Fork;
 use crate::trie::{Fate, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
@@ -31,22 +32,48 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
+    /// What a list says that its block leaves behind, from Cancun on. Nothing is executed: the list is taken at its word.
+    ///
+    /// # Errors
+    /// When the store cannot give the parent accounts.
+    pub fn of_list(bal: &BalColumns, store: &dyn StateStore) -> Result<Self, StoreError> {
+        let mut parents = vec![ParentAccount::default(); bal.account_count()];
+        store.accounts(bal.addresses().as_slice(), &mut parents)?;
+        let sidecar = SidecarColumns::default();
+        Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &sidecar, Fork::Cancun))
+    }
+
     /// The changes that a list's reduced columns and its sidecar make to the parent accounts.
     pub(super) fn from_list(
         bal: &BalColumns,
         reduced: &Reduced,
         parents: &Column<AccountId, ParentAccount>,
         sidecar: &SidecarColumns,
+        fork: Fork,
     ) -> Self {
+        let wipes = fork < Fork::Cancun;
         let end = BlockAccessIndex(u32::MAX);
         let fate = |account: AccountId| match exists_before(bal, sidecar, &parents[account], account, end) {
             false => Fate::Deleted,
-            true if !sidecar.is_empty() && sidecar.wiped_before(account, end).is_some() => Fate::Wiped,
+            true if wipes && bal.wiped_before(account, end).is_some() => Fate::Wiped,
             true => Fate::Kept,
         };
         let mut changes = Self::from_reduced(bal, reduced, |position| fate(reduced.accounts[position]));
+        for (position, account) in reduced.accounts.iter().enumerate() {
+            // A slot that was written before its account's storage went, and not after, is zero; its last row is not.
+            if changes.fates[position] == Fate::Wiped
+                && let Some(wiped) = bal.wiped_before(*account, end)
+            {
+                for row in reduced.slot_range(position) {
+                    let last = bal.storage().row_last(reduced.slots[row]).map(|row| bal.storage().index(row));
+                    if last.is_some_and(|last| last < wiped) {
+                        changes.slot_values[row] = U256::ZERO;
+                    }
+                }
+            }
+        }
         // Accounts that the sidecar alone speaks of: no field and no slot of theirs changed.
-        let events = sidecar.wipes().iter().map(|event| event.0).chain(sidecar.existence().iter().map(|event| event.0));
+        let events = sidecar.existence().iter().map(|event| event.0);
         let mut bare: Vec<AccountId> = events.filter(|id| reduced.accounts.binary_search(id).is_err()).collect();
         bare.sort_unstable();
         bare.dedup();

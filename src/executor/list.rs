@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use std::sync::{Mutex, OnceLock};
 
 /// A list without a sidecar.
-static NO_SIDECAR: Sidecar = Sidecar { wipes: Vec::new(), existence: Vec::new() };
+static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
 
 pub(super) fn execute(
     job: &Job<'_>,
@@ -83,7 +83,7 @@ pub(super) fn execute(
             inner.spawn(move |_| {
                 let start = shared.clock.now();
                 let listed = ListedChanges { bal: columns, sidecar, parents: accounts, code_hashes };
-                let _ = root.set(update_tries(shared, listed, tries));
+                let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
                 shared.clock.record(Stage::Root, start);
             });
             let start = job.clock.now();

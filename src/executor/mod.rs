@@ -4,6 +4,7 @@
 //! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
 //! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
 
+mod build;
 mod by_index;
 mod changes;
 mod list;
@@ -13,6 +14,7 @@ mod root;
 mod sequential;
 mod timeline;
 
+pub use build::BuiltBlock;
 pub use changes::StateChanges;
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
@@ -70,6 +72,23 @@ pub struct BlockInput<'a> {
     pub parent: Option<&'a Header>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
+}
+
+impl<'a> BlockInput<'a> {
+    /// A block without a list, whose parent is not at hand.
+    pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
+        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false }
+    }
+
+    /// The same with its block access list.
+    pub fn with_list(self, bal: Bytes) -> Self {
+        Self { bal: Some(bal), ..self }
+    }
+
+    /// The same with its parent's header.
+    pub fn with_parent(self, parent: &'a Header) -> Self {
+        Self { parent: Some(parent), ..self }
+    }
 }
 
 /// How to execute it.

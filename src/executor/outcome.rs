@@ -10,7 +10,7 @@ use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::exec::tx::TxOutcome;
 use crate::exec::verify::{Produced, Verified, commitments};
-use crate::exec::wire::{BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
+use crate::exec::wire::{Block, BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
 
@@ -99,13 +99,8 @@ pub(super) struct Candidate {
     pub(super) unchecked: Vec<Unchecked>,
 }
 
-/// Receipts, commitments, outcome.
-pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, bal, sidecar, changes, roots, mut unchecked } = candidate;
-    let state_root = roots.state;
-    let start = job.clock.now();
-    let header = &job.block.header;
-    let byzantium = job.input.rules.fork >= Fork::Byzantium;
+/// The receipts of an executed block; `roots` are the state roots after each transaction, where receipts hold them.
+pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B256]>) -> ReceiptList {
     let mut receipts = ReceiptList::default();
     let mut blooms = BloomBuilder::default();
     let mut cumulative = 0;
@@ -113,12 +108,23 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         let tx = TxIndex(index as u32);
         cumulative += outcome.gas_paid;
         let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
-        let status = match &roots.by_transaction {
+        let status = match roots {
             Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
             None => ReceiptOutcome::Status(outcome.success),
         };
-        receipts.push(job.block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
+        receipts.push(block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
     }
+    receipts
+}
+
+/// Receipts, commitments, outcome.
+pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
+    let Candidate { executed, bal, sidecar, changes, roots, mut unchecked } = candidate;
+    let state_root = roots.state;
+    let start = job.clock.now();
+    let header = &job.block.header;
+    let byzantium = job.input.rules.fork >= Fork::Byzantium;
+    let receipts = receipts_of(job.block, &executed, roots.by_transaction.as_deref());
     let receipts_root = if byzantium || roots.by_transaction.is_some() {
         let items: Vec<&[u8]> = receipts.iter().collect();
         Some(ordered_root(&items))

@@ -2,7 +2,7 @@
 
 use super::outcome::{Candidate, seal};
 use super::recover::recover;
-use super::root::{ListedChanges, update_tries};
+use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
 use crate::exec::block::{BlockContext, Recording, WorkerScratch, run_sequential};
@@ -34,11 +34,8 @@ pub(super) fn execute(
     check_recorded_list(job, &recording)?;
 
     let start = job.clock.now();
-    let columns = &recording.list.columns;
-    let code_hashes = bal::code_hashes(columns);
-    let sidecar = recording.sidecar.resolve(columns).map_err(InvalidBlock::Sidecar)?;
-    let part = ListedChanges { bal: columns, sidecar: &sidecar, parents: &recording.parents, code_hashes };
-    let (changes, roots) = update_tries(job, part, tries)?;
+    let n = block.transactions.len();
+    let (changes, roots) = update_from_recording(rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
     let Recording { list, sidecar, .. } = recording;
     seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })

@@ -182,9 +182,9 @@ impl Descent {
         (visit.parent & !ROOT) as usize
     }
 
-    /// Logs every visit; `owner` gives the owner of a row of `roots`.
-    pub(super) fn log(&self, shards: &[&mut Shard], owner: impl Fn(u32) -> B256, changes: &mut NodeChanges) {
-        let owner_of = |v: usize| owner(self.root_row(v as u32) as u32);
+    /// Logs every visit.
+    pub(super) fn log(&self, shards: &[&mut Shard], changes: &mut NodeChanges) {
+        let owner_of = |v: usize| self.roots[self.root_row(v as u32)].key;
         for (v, path) in &self.vacated {
             changes.delete(owner_of(*v as usize), *path);
         }
@@ -224,6 +224,12 @@ impl Top {
     pub(super) fn single(&self) -> Option<usize> {
         let mut present = (0..SHARDS).filter(|n| self.nodes[*n] != Ref::NONE);
         present.next().filter(|_| present.next().is_none())
+    }
+
+    /// The path of a single node that the root has to merge with, where there were more before.
+    pub(super) fn survivor(&self, was: &Self) -> Option<NodePath> {
+        let single = self.single()?;
+        was.single().is_none().then(|| NodePath::default().child(single as u8))
     }
 
     /// Logs the root, and what its becoming or ceasing to be a branch means for the nodes below.

@@ -70,13 +70,12 @@ impl Descent {
             shard.free(visit.node);
             self.remove(v);
         } else if visit.removed & CHILD_CHANGED != 0 {
-            let Extension { key, start, end, child, .. } = *shard.extension(visit.node);
+            let Extension { key, start, end, child, .. } = shard.extension(visit.node);
             if child.kind() == Kind::Extension {
-                let below = shard.extension_mut(child);
-                for i in start..end {
-                    set_nibble(&mut below.key, i as usize, nibble(&key, i as usize));
-                }
-                below.start = start;
+                shard.change_extension(child, |below| {
+                    (start..end).for_each(|i| set_nibble(&mut below.key, i as usize, nibble(&key, i as usize)));
+                    below.start = start;
+                });
             }
             if !child.kind().is_branch() {
                 let path = NodePath::new(self.key_of(self.recs[visit.lo as usize]), end as usize);
@@ -90,7 +89,7 @@ impl Descent {
     fn settle_branch(&mut self, shard: &mut Shard, v: usize) -> Option<Survivor> {
         let visit = self.visits[v];
         let branch = shard.branch(visit.node);
-        let left = branch.head.mask & !visit.removed;
+        let left = branch.mask & !visit.removed;
         match left.count_ones() {
             0 => {
                 shard.free(visit.node);
@@ -132,9 +131,10 @@ impl Descent {
             return;
         }
         if child.kind() == Kind::Extension {
-            let below = shard.extension_mut(child);
-            set_nibble(&mut below.key, depth as usize, n);
-            below.start = depth;
+            shard.change_extension(child, |below| {
+                set_nibble(&mut below.key, depth as usize, n);
+                below.start = depth;
+            });
         }
         self.vacated.push((v as u32, path));
         self.take_over(shard, v, child);

@@ -11,7 +11,7 @@
 
 use super::TrieError;
 use super::changes::NodePath;
-use super::node::{Extension, Kind, Ref, item_at, rank};
+use super::node::{Extension, Kind, Ref, item_at};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -96,6 +96,8 @@ pub(super) struct Root {
     pub(super) hash: B256,
     /// Whose it is: a row that only the caller understands.
     pub(super) owner: u32,
+    /// Hashed address of the storage trie's account; zero for the account trie.
+    pub(super) key: B256,
 }
 
 /// The shards that one worker owns for the time of an update.
@@ -303,7 +305,7 @@ impl Descent {
         }
         let above = self.visits[visit.parent as usize].node;
         if above.kind() == Kind::Extension {
-            shard.extension_mut(above).child = visit.node;
+            shard.change_extension(above, |extension| extension.child = visit.node);
         } else {
             shard.set_ref(above, visit.nibble, visit.node);
         }
@@ -429,7 +431,7 @@ impl Descent {
     /// Lists a visit for every child of a new branch, with the keys below it; `old` says what moves there.
     fn children(&mut self, shard: &mut Shard, b: usize, old: impl Fn(u8) -> Ref) {
         let visit = self.visits[b];
-        let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).head.mask);
+        let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).mask);
         let mut lo = visit.lo;
         for n in nibbles {
             let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
@@ -463,7 +465,7 @@ impl Descent {
     fn branch(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
         let depth = visit.depth as usize;
-        let (kind, mut mask) = (visit.node.kind(), shard.touch(visit.node));
+        let (kind, mut mask) = (visit.node.kind(), shard.touch(visit.node).mask);
         let had = mask;
         let mut lo = visit.lo;
         let listed = self.visits.len();
@@ -473,7 +475,7 @@ impl Descent {
             let mut hi = end;
             let mut node = Ref::NONE;
             if had >> n & 1 == 1 {
-                node = shard.branch(visit.node).refs[rank(had, n)];
+                node = shard.branch(visit.node).child(n);
             } else {
                 hi = self.retain(lo, hi, |_, rec| rec.live());
                 if lo == hi {
@@ -509,7 +511,7 @@ impl Descent {
 
     fn extension(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
-        let Extension { key, start, end, child, item } = *shard.extension(visit.node);
+        let Extension { key, start, end, child, item } = shard.extension(visit.node);
         let (from, to) = (start as usize, end as usize);
         let on_path = |this: &Self, rec: Rec| shared(this.key_of(rec), &key, from) >= to;
         let hi = self.retain(visit.lo, visit.hi, |this, rec| rec.live() || on_path(this, rec));

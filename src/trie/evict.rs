@@ -7,39 +7,33 @@
 //! Not here: giving memory back to the system (rows are recycled).
 
 use super::StateTries;
-use super::node::{Branch1, Branch2, Branch3, Branch4, Contract, Extension, Kind, Plain, Ref, Slot};
+use super::lines::LINE;
+use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
 use rayon::prelude::*;
 
 /// Ages told apart when choosing what to evict; older branches count as this old.
 const AGES: usize = 1024;
 
-/// Bytes of one node of each kind, in the order of [`Shard::node_counts`].
-const BYTES: [usize; 8] = [
-    size_of::<Branch1>(),
-    size_of::<Branch2>(),
-    size_of::<Branch3>(),
-    size_of::<Branch4>(),
-    size_of::<Extension>(),
-    size_of::<Slot>(),
-    size_of::<Plain>(),
-    size_of::<Contract>(),
+/// The kinds of nodes, in the order of [`Shard::node_counts`].
+const KINDS: [Kind; 8] = [
+    Kind::Branch1,
+    Kind::Branch2,
+    Kind::Branch3,
+    Kind::Branch4,
+    Kind::Extension,
+    Kind::Slot,
+    Kind::Plain,
+    Kind::Contract,
 ];
-
-fn bytes_of(node: Ref) -> usize {
-    match node.kind() {
-        Kind::None | Kind::Wide | Kind::Stub => 0,
-        kind => BYTES[kind as usize - 1],
-    }
-}
 
 impl Shard {
     fn bytes(&self) -> usize {
-        self.node_counts().iter().zip(BYTES).map(|(count, bytes)| count * bytes).sum()
+        self.node_counts().iter().zip(KINDS).map(|(count, kind)| count * kind.lines() * LINE).sum()
     }
 
     fn age_of(&self, branch: Ref) -> usize {
-        (self.age.wrapping_sub(self.branch(branch).head.touched) as usize).min(AGES - 1)
+        (self.age.wrapping_sub(self.branch(branch).touched()) as usize).min(AGES - 1)
     }
 
     /// Adds the bytes below `node` to the age of the branch they hang on.
@@ -47,7 +41,7 @@ impl Shard {
         if node.kind().is_branch() {
             age = self.age_of(node);
         }
-        bytes[age] += bytes_of(node);
+        bytes[age] += node.kind().lines() * LINE;
         match node.kind() {
             kind if kind.is_branch() => {
                 let branch = self.branch(node);
@@ -68,7 +62,7 @@ impl Shard {
                 }
                 for n in self.branch(node).nibbles() {
                     let branch = self.branch(node);
-                    let (child, embedded) = (branch.child(n), branch.head.embedded >> n & 1 == 1);
+                    let (child, embedded) = (branch.child(n), branch.embedded() >> n & 1 == 1);
                     if !embedded && self.evict(child, age_max) {
                         self.free_below(child, &mut Vec::new());
                         self.set_ref(node, n, Ref::STUB);
@@ -76,10 +70,10 @@ impl Shard {
                 }
             }
             Kind::Extension => {
-                let Extension { child, item, .. } = *self.extension(node);
+                let Extension { child, item, .. } = self.extension(node);
                 if item.as_hash().is_some() && self.evict(child, age_max) {
                     self.free_below(child, &mut Vec::new());
-                    self.extension_mut(node).child = Ref::STUB;
+                    self.change_extension(node, |extension| extension.child = Ref::STUB);
                 }
             }
             Kind::Contract => {
@@ -109,13 +103,18 @@ impl StateTries {
             return;
         }
         let mut bytes = [0; AGES];
-        let weighed: Vec<[usize; AGES]> = self
-            .shards
+        // The nodes right below the tops, by shard.
+        let Self { shards, top, wide, .. } = self;
+        let mut nodes: Vec<Vec<&mut Ref>> = shards.iter().map(|_| Vec::new()).collect();
+        for top in wide.tops_mut().iter_mut().chain([top]) {
+            nodes.iter_mut().zip(&mut top.nodes).for_each(|(nodes, node)| nodes.push(node));
+        }
+        let weighed: Vec<[usize; AGES]> = shards
             .par_iter()
-            .zip(&self.top.nodes)
-            .map(|(shard, node)| {
+            .zip(&nodes)
+            .map(|(shard, nodes)| {
                 let mut bytes = [0; AGES];
-                shard.weigh(*node, 0, &mut bytes);
+                nodes.iter().for_each(|node| shard.weigh(**node, 0, &mut bytes));
                 bytes
             })
             .collect();
@@ -126,12 +125,13 @@ impl StateTries {
             kept <= bytes_max
         };
         let ages = bytes.iter().take_while(fits).count();
-        let top = &mut self.top;
-        self.shards.par_iter_mut().zip(&mut top.nodes).for_each(|(shard, node)| {
-            // `ages` of them fit: the oldest to keep is one less; where none does, everything goes.
-            if ages == 0 && node.kind().is_branch() || ages > 0 && shard.evict(*node, ages - 1) {
-                shard.free_below(*node, &mut Vec::new());
-                *node = Ref::STUB;
+        shards.par_iter_mut().zip(&mut nodes).for_each(|(shard, nodes)| {
+            for node in nodes {
+                // `ages` of them fit: the oldest to keep is one less; where none does, everything goes.
+                if ages == 0 && node.kind().is_branch() || ages > 0 && shard.evict(**node, ages - 1) {
+                    shard.free_below(**node, &mut Vec::new());
+                    **node = Ref::STUB;
+                }
             }
         });
         // The journal of these changes is not a way back to anything: the state is the same.

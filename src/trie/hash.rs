@@ -6,7 +6,7 @@
 
 use super::descent::{CLEAN, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
 use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, message_len, pack_branch};
-use super::shard::{Shard, branch_blocks};
+use super::shard::Shard;
 use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, keccak256};
 use alloy_primitives::B256;
 
@@ -37,8 +37,8 @@ impl HashCount {
     }
 }
 
-/// Leaves waiting for a full kernel call.
-struct Leaves {
+/// Encoded nodes of one block (leaves, extensions) waiting for a full kernel call.
+struct Encoded {
     bytes: [[u8; LEAF_BYTES]; LANES_MAX],
     spans: [Span; LANES_MAX],
     visits: [u32; LANES_MAX],
@@ -56,7 +56,7 @@ impl Descent {
     #[inline(always)]
     fn is_void(&self, visit: &Visit) -> bool {
         visit.state & (CLEAN | DEAD) != 0
-            || (visit.parent & ROOT == 0 && self.visits[visit.parent as usize].state & TOOK_OVER != 0)
+            || (self.removals && visit.parent & ROOT == 0 && self.visits[visit.parent as usize].state & TOOK_OVER != 0)
     }
 
     /// Hands a node's hash, or its RLP where that is shorter than 32 bytes, to the node above.
@@ -71,7 +71,7 @@ impl Descent {
         let above = self.visits[visit.parent as usize].node;
         let shard = &mut *shards[visit.shard as usize];
         if above.kind() == Kind::Extension {
-            shard.extension_mut(above).item = *item;
+            shard.change_extension(above, |extension| extension.item = *item);
         } else if self.visits[visit.parent as usize].state & RESHAPED != 0 {
             shard.set_item(above, visit.nibble, item);
         } else {
@@ -89,7 +89,13 @@ impl Descent {
 
     /// Hashes everything that was visited.
     pub(super) fn hash(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
-        self.hash_leaves(shards, width, count);
+        let mut encoded = Encoded {
+            bytes: [[0; LEAF_BYTES]; LANES_MAX],
+            spans: [Span { start: 0, len: 0 }; LANES_MAX],
+            visits: [0; LANES_MAX],
+            used: 0,
+        };
+        self.hash_leaves(shards, width, &mut encoded, count);
         let mut waiting = [Branches::default(); 4];
         for depth in (0..self.levels.len()).rev() {
             for i in 0..self.levels[depth].len() {
@@ -105,12 +111,17 @@ impl Descent {
                     continue;
                 }
                 let shard = &*shards[visit.shard as usize];
-                if kind == Kind::Extension || shard.branch(visit.node).head.embedded != 0 {
+                if kind == Kind::Extension {
+                    let span = shard.extension(visit.node).encode_padded(&mut encoded.bytes[encoded.used]);
+                    self.queue_encoded(shards, width, v, span, &mut encoded, count);
+                    continue;
+                }
+                if shard.branch(visit.node).embedded() != 0 {
                     let item = small_item(shard, visit.node, visit.depth as usize, count);
                     self.deliver(shards, v, &item);
                     continue;
                 }
-                let blocks = branch_blocks(kind);
+                let blocks = kind.blocks();
                 let queue = &mut waiting[blocks - 1];
                 queue.visits[queue.used] = v;
                 queue.used += 1;
@@ -121,6 +132,7 @@ impl Descent {
             for (i, queue) in waiting.iter_mut().enumerate() {
                 self.hash_branches(shards, width, queue, i + 1, count);
             }
+            self.hash_encoded(shards, width, &mut encoded, count);
         }
     }
 
@@ -137,7 +149,7 @@ impl Descent {
         for v in visits {
             let visit = &self.visits[*v as usize];
             let branch = shards[visit.shard as usize].branch(visit.node);
-            lanes.push(branch.message, message_len(branch.head.mask));
+            lanes.push(branch.message(), message_len(branch.mask));
         }
         let digests = lanes.hash(width);
         count.add(visits.len(), blocks);
@@ -147,13 +159,7 @@ impl Descent {
         queue.used = 0;
     }
 
-    fn hash_leaves(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
-        let mut leaves = Leaves {
-            bytes: [[0; LEAF_BYTES]; LANES_MAX],
-            spans: [Span { start: 0, len: 0 }; LANES_MAX],
-            visits: [0; LANES_MAX],
-            used: 0,
-        };
+    fn hash_leaves(&mut self, shards: Shards<'_, '_>, width: Width, encoded: &mut Encoded, count: &mut HashCount) {
         for v in 0..self.visits.len() {
             if let Some(visit) = self.visits.get(v + 2 * AHEAD)
                 && visit.node.kind().is_leaf()
@@ -166,34 +172,48 @@ impl Descent {
                 continue;
             }
             let shard = &*shards[visit.shard as usize];
-            let out = &mut leaves.bytes[leaves.used];
+            let out = &mut encoded.bytes[encoded.used];
             let span = shard.encode_leaf(visit.node, visit.depth as usize, out);
-            if span.len < 32 || span.len >= RATE {
-                let item = to_item(&out[span.start..span.start + span.len], count);
-                self.deliver(shards, v as u32, &item);
-                continue;
-            }
-            leaves.spans[leaves.used] = span;
-            leaves.visits[leaves.used] = v as u32;
-            leaves.used += 1;
-            if leaves.used == LANES_MAX {
-                self.flush_leaves(shards, width, &mut leaves, count);
-            }
+            self.queue_encoded(shards, width, v as u32, span, encoded, count);
         }
-        self.flush_leaves(shards, width, &mut leaves, count);
+        self.hash_encoded(shards, width, encoded, count);
     }
 
-    fn flush_leaves(&mut self, shards: Shards<'_, '_>, width: Width, leaves: &mut Leaves, count: &mut HashCount) {
+    /// Takes the node that was encoded into the next free row of `encoded`: to be hashed with others, or, embedded or
+    /// too long for one block, at once.
+    #[inline(always)]
+    fn queue_encoded(
+        &mut self,
+        shards: Shards<'_, '_>,
+        width: Width,
+        v: u32,
+        span: Span,
+        encoded: &mut Encoded,
+        count: &mut HashCount,
+    ) {
+        if span.len < 32 || span.len >= RATE {
+            let item = to_item(&encoded.bytes[encoded.used][span.start..span.start + span.len], count);
+            return self.deliver(shards, v, &item);
+        }
+        encoded.spans[encoded.used] = span;
+        encoded.visits[encoded.used] = v;
+        encoded.used += 1;
+        if encoded.used == LANES_MAX {
+            self.hash_encoded(shards, width, encoded, count);
+        }
+    }
+
+    fn hash_encoded(&mut self, shards: Shards<'_, '_>, width: Width, encoded: &mut Encoded, count: &mut HashCount) {
         let mut lanes = Lanes::default();
-        for (bytes, span) in leaves.bytes.iter().zip(&leaves.spans).take(leaves.used) {
+        for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
             lanes.push(&bytes[span.start..], span.len);
         }
         let digests = lanes.hash(width);
-        count.add(leaves.used, 1);
-        for (v, digest) in leaves.visits[..leaves.used].iter().zip(&digests) {
+        count.add(encoded.used, 1);
+        for (v, digest) in encoded.visits[..encoded.used].iter().zip(&digests) {
             self.deliver(shards, *v, &Item::hash(digest));
         }
-        leaves.used = 0;
+        encoded.used = 0;
     }
 }
 
@@ -228,11 +248,11 @@ pub(super) fn encode(shard: &Shard, node: Ref, depth: usize, out: &mut Vec<u8>) 
         }
         Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => {
             let branch = shard.branch(node);
-            if branch.head.embedded == 0 {
-                out.extend_from_slice(&branch.message[..message_len(branch.head.mask)]);
+            if branch.embedded() == 0 {
+                out.extend_from_slice(&branch.message()[..message_len(branch.mask)]);
             } else {
                 let mut bytes = [0; 4 * RATE];
-                let len = pack_branch(branch.kind, branch.head, branch.message, &mut bytes);
+                let len = pack_branch(branch.kind, branch.mask, branch.message(), &mut bytes);
                 out.extend_from_slice(&bytes[..len]);
             }
         }

@@ -44,9 +44,9 @@ mod collapse;
 mod descent;
 mod evict;
 mod hash;
+mod lines;
 mod node;
 mod ordered;
-mod pool;
 mod prefetch;
 mod proof;
 mod read;
@@ -56,6 +56,8 @@ mod shard;
 mod tests;
 mod top;
 mod update;
+mod wide;
+mod worker;
 pub mod workload;
 
 pub use changes::{Change, NodeChanges, NodePath};
@@ -68,7 +70,8 @@ use crate::arena::store::{MemoryStore, StateStore, StoreError};
 use alloy_primitives::{Address, B256, U256};
 use shard::{Mark, Shard};
 use top::{SHARDS, Top};
-use update::{Scratch, Tries};
+use update::{Scratch, Tries, Tuning};
+use wide::{WideMark, WideTries};
 
 /// Root of a trie without any key: keccak256(0x80).
 pub use crate::arena::store::EMPTY_ROOT;
@@ -135,7 +138,10 @@ pub struct StateTries {
     top: Top,
     /// The top as of the last commit.
     committed: Top,
+    /// Tops of storage tries that are spread over the shards.
+    wide: WideTries,
     scratch: Scratch,
+    tuning: Tuning,
     count: HashCount,
     /// What updates since the last commit changed, where that is wanted.
     changes: Option<NodeChanges>,
@@ -161,7 +167,9 @@ impl StateTries {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             committed: top.clone(),
             top,
+            wide: WideTries::default(),
             scratch: Scratch::default(),
+            tuning: Tuning::default(),
             count: HashCount::default(),
             changes: None,
             width: Width::detect(),
@@ -227,13 +235,18 @@ impl StateTries {
     /// # Errors
     /// [`TrieError`]; the tries are then as before the call.
     pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
-        let Self { shards, top, scratch, count, changes, width, .. } = self;
-        Tries { shards, top, scratch, count, changes, width: *width }.update(update, store)
+        self.parts().update(update, store)
+    }
+
+    fn parts(&mut self) -> Tries<'_> {
+        let Self { shards, top, committed: _, wide, scratch, tuning, count, changes, width } = self;
+        Tries { shards, top, wide, scratch, count, changes, width: *width, tuning: *tuning }
     }
 
     /// Makes all updates since the last commit permanent and recycles the memory of what they replaced.
     pub fn commit(&mut self) {
         self.shards.iter_mut().for_each(Shard::commit);
+        self.wide.commit();
         self.committed = self.top.clone();
         self.clear_changes();
     }
@@ -241,6 +254,7 @@ impl StateTries {
     /// Undoes all updates since the last commit.
     pub fn rollback(&mut self) {
         self.shards.iter_mut().for_each(|shard| shard.rollback(&Mark::default()));
+        self.wide.rollback(&WideMark::default());
         self.top = self.committed.clone();
         self.clear_changes();
     }

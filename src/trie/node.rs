@@ -1,11 +1,13 @@
 //! Nodes in memory: what one branch, extension or leaf holds, and how it is encoded.
 //!
 //! ```text
-//! Branch   | mask, embedded, born, touched | refs of present children | padded RLP message |   192/320/512/640 bytes
+//! Branch   | mask, embedded, born, touched | refs of present children | padded RLP message |   3, 5, 8 or 10 lines
 //! Slot     | hashed key 32 | value 32 |                                                        one cache line
 //! Plain    | hashed key 32 | nonce 8 | balance 24 |                                            one cache line
 //! Contract | hashed key 32 | balance 32 | storage root 32 | code hash 32 | nonce | storage |   three cache lines
 //! ```
+//! `Plain` is an account without code and storage, with a balance below 2^192 wei: most accounts. Balances and
+//! references lie least significant byte first, slot values most significant byte first.
 //!
 //! A branch comes in four sizes, by the number of Keccak blocks of its message: at most 3, 7, 12 or 16 children.
 //! In the message every present child takes 33 bytes, `0xa0` and its hash; a child whose RLP is shorter than 32
@@ -137,39 +139,38 @@ impl Item {
     }
 }
 
-/// The fixed part of a branch.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub(super) struct Head {
-    /// Present children by nibble.
-    pub(super) mask: u16,
-    /// Children whose RLP lies in the message itself.
-    pub(super) embedded: u16,
-    /// Epoch in which the node was made: its changes in that epoch need no journal.
-    pub(super) born: u32,
-    /// Commit in which a key below was last visited.
-    pub(super) touched: u32,
-}
+/// Bytes before a branch's references: mask, embedded children, epoch of birth, last visit.
+pub(super) const HEAD: usize = 12;
 
-/// A branch with room for `REFS` children and a message of `BYTES` bytes.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Branch<const REFS: usize, const BYTES: usize> {
-    pub(super) head: Head,
-    pub(super) refs: [Ref; REFS],
-    pub(super) message: [u8; BYTES],
-}
+/// Per kind: lines that a node takes; for branches where the message starts, and its length.
+const LINES: [u8; 16] = [0, 3, 5, 8, 10, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
+const MESSAGE_AT: [u8; 4] = [HEAD as u8 + 3 * 4, HEAD as u8 + 7 * 4, HEAD as u8 + 12 * 4, HEAD as u8 + 16 * 4];
 
-impl<const REFS: usize, const BYTES: usize> Default for Branch<REFS, BYTES> {
-    fn default() -> Self {
-        Self { head: Head::default(), refs: [Ref::NONE; REFS], message: [0; BYTES] }
+impl Kind {
+    /// Cache lines that a node of this kind takes; none for what is no node.
+    #[inline(always)]
+    pub(super) fn lines(self) -> usize {
+        LINES[self as usize] as usize
+    }
+
+    /// Keccak blocks of a branch's message.
+    #[inline(always)]
+    pub(super) fn blocks(self) -> usize {
+        self as usize - Self::Branch1 as usize + 1
+    }
+
+    /// Where a branch's message starts.
+    #[inline(always)]
+    pub(super) fn message_at(self) -> usize {
+        MESSAGE_AT[(self as usize - Self::Branch1 as usize) & 3] as usize
+    }
+
+    /// Bytes of a branch up to the end of its message.
+    #[inline(always)]
+    pub(super) fn branch_len(self) -> usize {
+        self.message_at() + self.blocks() * RATE
     }
 }
-
-pub(super) type Branch1 = Branch<3, RATE>;
-pub(super) type Branch2 = Branch<7, { 2 * RATE }>;
-pub(super) type Branch3 = Branch<12, { 3 * RATE }>;
-pub(super) type Branch4 = Branch<16, { 4 * RATE }>;
 
 /// The branch kind for a number of children.
 #[inline(always)]
@@ -244,15 +245,15 @@ pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
 }
 
 /// Packs the RLP of a branch with embedded children into `out`; returns its length.
-pub(super) fn pack_branch(kind: Kind, head: &Head, message: &[u8], out: &mut [u8; 4 * RATE]) -> usize {
+pub(super) fn pack_branch(kind: Kind, mask: u16, message: &[u8], out: &mut [u8; 4 * RATE]) -> usize {
     let mut at = 3;
     for nibble in 0..16u8 {
-        if head.mask >> nibble & 1 == 0 {
+        if mask >> nibble & 1 == 0 {
             out[at] = 0x80;
             at += 1;
             continue;
         }
-        let start = item_at(kind, head.mask, nibble);
+        let start = item_at(kind, mask, nibble);
         let len = match message[start] {
             0xa0 => 33,
             list => 1 + (list - 0xc0) as usize,
@@ -303,6 +304,17 @@ pub(super) struct Extension {
 }
 
 impl Extension {
+    /// The padded RLP at the front of `out`.
+    pub(super) fn encode_padded(&self, out: &mut [u8; LEAF_BYTES]) -> Span {
+        let mut rlp = [0; RATE];
+        let len = self.encode(self.start as usize, &mut rlp);
+        out[..RATE].fill(0);
+        out[..len].copy_from_slice(&rlp[..len]);
+        out[len] = 0x01;
+        out[RATE - 1] |= 0x80;
+        Span { start: 0, len }
+    }
+
     /// RLP at the front of `out`; returns its length. `start` overrides the first nibble.
     pub(super) fn encode(&self, start: usize, out: &mut [u8; RATE]) -> usize {
         let end = self.end as usize;
@@ -336,40 +348,6 @@ pub(super) fn set_nibble(key: &mut [u8; 32], i: usize, nibble: u8) {
     *byte = if i.is_multiple_of(2) { *byte & 0x0f | nibble << 4 } else { *byte & 0xf0 | nibble };
 }
 
-/// A storage slot: hashed key, then value, most significant byte first; never zero.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Slot(pub(super) [u8; 64]);
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self([0; 64])
-    }
-}
-
-/// An account without code and storage, with a balance below 2^192 wei: most accounts, in one line.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(64))]
-pub(super) struct Plain {
-    pub(super) key: [u8; 32],
-    pub(super) nonce: u64,
-    /// Least significant limb first.
-    pub(super) balance: [u64; 3],
-}
-
-/// Any other account.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C, align(64))]
-pub(super) struct Contract {
-    pub(super) key: [u8; 32],
-    pub(super) balance: U256,
-    pub(super) storage_root: B256,
-    pub(super) code_hash: B256,
-    pub(super) nonce: u64,
-    /// Root node of the storage trie.
-    pub(super) storage: Ref,
-}
-
 /// An account's fields, whatever its leaf looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Account {
@@ -386,7 +364,84 @@ impl Default for Account {
     }
 }
 
+/// Bytes of the three kinds of leaf, and of an extension.
+pub(super) const SLOT: usize = 64;
+pub(super) const PLAIN: usize = 64;
+pub(super) const CONTRACT: usize = 192;
+pub(super) const EXTENSION: usize = 128;
+
+/// Copies fields one behind the other.
+fn lay_out<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
+    let mut out = [0; N];
+    let mut at = 0;
+    for field in fields {
+        out[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    }
+    out
+}
+
+/// The `N` bytes from `at` on.
+#[inline(always)]
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    bytes[at..].first_chunk().expect("a field lies within its node")
+}
+
+impl Ref {
+    #[inline(always)]
+    pub(super) fn from_bytes(bytes: &[u8; 4]) -> Self {
+        Self(u32::from_le_bytes(*bytes))
+    }
+
+    #[inline(always)]
+    pub(super) fn to_bytes(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+}
+
+impl Extension {
+    pub(super) fn to_bytes(self) -> [u8; EXTENSION] {
+        lay_out(&[&self.key, &[self.start, self.end], &self.child.to_bytes(), &self.item.0])
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; EXTENSION]) -> Self {
+        let child = Ref::from_bytes(field(bytes, 34));
+        Self { key: *field(bytes, 0), start: bytes[32], end: bytes[33], child, item: Item(*field(bytes, 38)) }
+    }
+}
+
 impl Account {
+    /// The leaf of an account for which [`Self::kind`] is [`Kind::Plain`].
+    #[inline]
+    pub(super) fn to_plain(self, key: &[u8; 32]) -> [u8; PLAIN] {
+        let balance: [u8; 32] = self.balance.to_le_bytes();
+        lay_out(&[key, &self.nonce.to_le_bytes(), &balance[..24]])
+    }
+
+    #[inline]
+    pub(super) fn from_plain(bytes: &[u8; PLAIN]) -> Self {
+        let [a, b, c] = [40, 48, 56].map(|at| u64::from_le_bytes(*field(bytes, at)));
+        let balance = U256::from_limbs([a, b, c, 0]);
+        Self { nonce: u64::from_le_bytes(*field(bytes, 32)), balance, ..Self::default() }
+    }
+
+    /// The leaf of any other account.
+    pub(super) fn to_contract(self, key: &[u8; 32]) -> [u8; CONTRACT] {
+        let balance: [u8; 32] = self.balance.to_le_bytes();
+        let (nonce, storage) = (self.nonce.to_le_bytes(), self.storage.to_bytes());
+        lay_out(&[key, &balance, self.storage_root.as_slice(), self.code_hash.as_slice(), &nonce, &storage])
+    }
+
+    pub(super) fn from_contract(bytes: &[u8; CONTRACT]) -> Self {
+        Self {
+            balance: U256::from_le_bytes(*field::<32>(bytes, 32)),
+            storage_root: B256::from(*field(bytes, 64)),
+            code_hash: B256::from(*field(bytes, 96)),
+            nonce: u64::from_le_bytes(*field(bytes, 128)),
+            storage: Ref::from_bytes(field(bytes, 136)),
+        }
+    }
+
     /// The leaf kind that holds it.
     #[inline]
     pub(super) fn kind(&self) -> Kind {
@@ -486,12 +541,17 @@ fn close_leaf(out: &mut [u8; LEAF_BYTES], end: usize) -> Span {
     Span { start, len }
 }
 
+/// A slot's key and value.
+#[inline(always)]
+pub(super) fn halves(slot: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
+    let Some((key, rest)) = slot.split_first_chunk() else { unreachable!("64 bytes") };
+    (key, rest.first_chunk().expect("32 bytes are left"))
+}
+
 /// Encodes and pads a storage leaf that lies `depth` nibbles below its root.
 #[inline]
-pub(super) fn encode_slot(slot: &Slot, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
-    let (Some(key), Some(value)) = (slot.0.first_chunk::<32>(), slot.0.last_chunk::<32>()) else {
-        unreachable!("a slot has 64 bytes")
-    };
+pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
+    let (key, value) = halves(slot);
     out.fill(0);
     let at = leaf_path(key, depth, out, BODY_AT);
     // The path's excess is at most 31 bytes of zeros: keys were widened with zeros.

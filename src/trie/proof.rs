@@ -10,7 +10,7 @@ use super::changes::NodePath;
 use super::hash::encode;
 use super::node::{Kind, Ref};
 use super::resolve::fetch;
-use super::top::SHARDS;
+use super::top::{SHARDS, Top};
 use super::{Fate, StateTries, StateUpdate, TrieError};
 use crate::arena::keccak::{hash_addresses, hash_slots, keccak256};
 use crate::arena::node::{KEY_NIBBLES, LeafAccount, Step, decode_account, decode_slot, nibble, step};
@@ -132,6 +132,21 @@ struct Place {
 }
 
 impl StateTries {
+    /// Adds the nodes of a storage trie along `key` that start above nibble `end`.
+    fn gather_storage(
+        &self,
+        place: Place,
+        key: &B256,
+        end: usize,
+        store: &dyn StateStore,
+        out: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        match place.node.kind() {
+            Kind::Wide => self.gather_top(self.wide.get(place.node), key, end, store, out),
+            _ => self.gather(place, key, end, store, out),
+        }
+    }
+
     /// Adds the nodes along `key` that start above nibble `end`, from `place` down.
     fn gather(
         &self,
@@ -209,20 +224,28 @@ impl StateTries {
         store: &dyn StateStore,
         out: &mut Gathered,
     ) -> Result<(), StoreError> {
-        if self.top.root == EMPTY_ROOT {
+        self.gather_top(&self.top, key, end, store, out)
+    }
+
+    fn gather_top(
+        &self,
+        top: &Top,
+        key: &B256,
+        end: usize,
+        store: &dyn StateStore,
+        out: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        if top.root == EMPTY_ROOT {
             return Ok(());
         }
-        if self.top.stub {
-            return self.gather_stored(self.top.root, key, 0, end, store, out);
+        let single = top.single();
+        if top.stub || single.is_some_and(|n| top.nodes[n] == Ref::STUB) {
+            return self.gather_stored(top.root, key, 0, end, store, out);
         }
-        let single = self.top.single();
-        if single.is_some_and(|n| self.top.nodes[n] == Ref::STUB) {
-            return self.gather_stored(self.top.root, key, 0, end, store, out);
-        }
-        out.add(&self.top.root, || self.top.encode(&self.shards).into());
+        out.add(&top.root, || top.encode(&self.shards).into());
         let n = nibble(key, 0) as usize;
         debug_assert!(n < SHARDS);
-        let mut place = Place { shard: n, node: self.top.nodes[n], hash: self.top.hashes[n], depth: 1 };
+        let mut place = Place { shard: n, node: top.nodes[n], hash: top.hashes[n], depth: 1 };
         if single == Some(n) && place.node.kind() == Kind::Extension {
             // The root is this extension, one nibble longer.
             let extension = self.shards[n].extension(place.node);
@@ -263,7 +286,7 @@ impl StateTries {
         let mut slots = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
             let mut nodes = Gathered::default();
-            self.gather(place, &keccak256(key.to_be_bytes::<32>()), KEY_NIBBLES, store, &mut nodes)?;
+            self.gather_storage(place, &keccak256(key.to_be_bytes::<32>()), KEY_NIBBLES, store, &mut nodes)?;
             slots.push(SlotProof { key: *key, value, nodes: nodes.nodes });
         }
         let account = account.map(|account| LeafAccount {
@@ -330,7 +353,7 @@ impl StateTries {
         }
         let places = self.storage_places(&owners, store)?;
         for (owner, key) in &wanted {
-            self.gather(places[*owner], key, KEY_NIBBLES, store, &mut out)?;
+            self.gather_storage(places[*owner], key, KEY_NIBBLES, store, &mut out)?;
         }
 
         for (owner, path) in survivors {
@@ -339,7 +362,7 @@ impl StateTries {
                 self.gather_account(&key, end, store, &mut out)?;
             } else {
                 let place = self.storage_places(&[owner], store)?[0];
-                self.gather(place, &key, end, store, &mut out)?;
+                self.gather_storage(place, &key, end, store, &mut out)?;
             }
         }
         Ok(out.nodes)
@@ -351,19 +374,13 @@ impl StateTries {
         update: &StateUpdate<'_>,
         store: &dyn StateStore,
     ) -> Result<Vec<(B256, NodePath)>, TrieError> {
-        let Self { shards, top, scratch, count, width, .. } = self;
-        let was = top.clone();
-        let mut tries = super::update::Tries { shards, top, scratch, count, changes: &mut None, width: *width };
-        let marks = tries.begin();
+        let changes = self.changes.take();
+        let mut tries = self.parts();
+        let saved = tries.begin();
         let result = tries.update(update, store);
-        let mut survivors = tries.scratch.survivors();
-        if let Some(n) = self.top.single()
-            && was.single().is_none()
-        {
-            survivors.push((B256::ZERO, NodePath::default().child(n as u8)));
-        }
-        self.shards.iter_mut().zip(&marks).for_each(|(shard, mark)| shard.rollback(mark));
-        self.top = was;
+        let survivors = tries.scratch.survivors();
+        tries.undo(saved);
+        self.changes = changes;
         result.map(|_| survivors)
     }
 }

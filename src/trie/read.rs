@@ -176,8 +176,14 @@ impl StateTries {
         let mut owner = 0;
         for (row, (slot, key)) in slots.iter().zip(&keys).enumerate() {
             owner += usize::from(owners[owner] != slot.address);
-            let Storage { shard, node, root } = storage[owner];
-            match find(&self.shards[shard], node, root, 0, key) {
+            let Storage { mut shard, node, root } = storage[owner];
+            let found = if node.kind() == Kind::Wide {
+                shard = nibble(key, 0) as usize;
+                self.wide.get(node).find(&self.shards, key)
+            } else {
+                find(&self.shards[shard], node, root, 0, key)
+            };
+            match found {
                 Found::Leaf(node) => out[row] = self.shards[shard].slot_value(node),
                 Found::Absent => out[row] = U256::ZERO,
                 Found::Below { hash, depth } => {

@@ -6,63 +6,69 @@
 //! Relies on: one owner at a time (`update.rs` deals shards to threads).
 //! Not here: which nodes to change.
 
+use super::lines::{LINE, Lines};
 use super::node::{
-    Account, Branch, Branch1, Branch2, Branch3, Branch4, Contract, Extension, Head, Item, Kind, LEAF_BYTES, Plain, Ref,
-    Slot, Span, branch_kind, encode_account, encode_slot, header_len, item_at, put_header, write_frame,
+    Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
+    encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
 };
-use super::pool::Pool;
 use super::prefetch::prefetch;
-use crate::arena::keccak::RATE;
 use alloy_primitives::{B256, U256};
 
 /// A branch of any size, to read.
 #[derive(Clone, Copy)]
 pub(super) struct BranchView<'a> {
     pub(super) kind: Kind,
-    pub(super) head: &'a Head,
-    pub(super) refs: &'a [Ref],
-    pub(super) message: &'a [u8],
+    /// Present children by nibble.
+    pub(super) mask: u16,
+    bytes: &'a [u8],
 }
 
-impl BranchView<'_> {
+impl<'a> BranchView<'a> {
+    /// Children whose RLP lies in the message itself.
+    #[inline(always)]
+    pub(super) fn embedded(&self) -> u16 {
+        u16::from_le_bytes(*field(self.bytes, 2))
+    }
+
+    /// The commit interval in which a key below was last visited.
+    pub(super) fn touched(&self) -> u32 {
+        u32::from_le_bytes(*field(self.bytes, 8))
+    }
+
     /// The child's reference; [`Ref::NONE`] where there is no child.
     #[inline(always)]
     pub(super) fn child(&self, nibble: u8) -> Ref {
-        if self.head.mask >> nibble & 1 == 0 {
-            return Ref::NONE;
-        }
-        self.refs[super::node::rank(self.head.mask, nibble)]
+        if self.mask >> nibble & 1 == 0 { Ref::NONE } else { self.child_at(rank(self.mask, nibble)) }
+    }
+
+    #[inline(always)]
+    fn child_at(&self, rank: usize) -> Ref {
+        Ref::from_bytes(field(self.bytes, HEAD + 4 * rank))
     }
 
     /// The 33 bytes of a present child.
     #[inline(always)]
     pub(super) fn item(&self, nibble: u8) -> Item {
-        let at = item_at(self.kind, self.head.mask, nibble);
-        Item(*self.message[at..].first_chunk().expect("33 bytes for every child"))
+        Item(*field(self.message(), item_at(self.kind, self.mask, nibble)))
+    }
+
+    /// The padded message.
+    #[inline(always)]
+    pub(super) fn message(&self) -> &'a [u8] {
+        &self.bytes[self.kind.message_at()..]
     }
 
     /// Present children by nibble.
-    pub(super) fn nibbles(&self) -> impl Iterator<Item = u8> + use<> {
-        let mask = self.head.mask;
+    pub(super) fn nibbles(&self) -> impl Iterator<Item = u8> + Clone + use<> {
+        let mask = self.mask;
         (0..16).filter(move |nibble| mask >> nibble & 1 == 1)
     }
 }
 
-/// A branch of any size, to change.
-struct BranchMut<'a> {
-    head: &'a mut Head,
-    refs: &'a mut [Ref],
-    message: &'a mut [u8],
-}
-
+/// The `N` bytes from `at` on, to write.
 #[inline(always)]
-fn view<const R: usize, const B: usize>(kind: Kind, branch: &Branch<R, B>) -> BranchView<'_> {
-    BranchView { kind, head: &branch.head, refs: &branch.refs, message: &branch.message }
-}
-
-#[inline(always)]
-fn view_mut<const R: usize, const B: usize>(branch: &mut Branch<R, B>) -> BranchMut<'_> {
-    BranchMut { head: &mut branch.head, refs: &mut branch.refs, message: &mut branch.message }
+fn field_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
+    bytes[at..].first_chunk_mut().expect("a field lies within its node")
 }
 
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
@@ -71,9 +77,9 @@ struct Journal {
     items: Vec<(Ref, u8, bool, Item)>,
     refs: Vec<(Ref, u8, Ref)>,
     slots: Vec<(u32, [u8; 32])>,
-    plains: Vec<(u32, Plain)>,
-    contracts: Vec<(u32, Contract)>,
-    extensions: Vec<(u32, Extension)>,
+    plains: Vec<(u32, [u8; PLAIN])>,
+    contracts: Vec<(u32, [u8; CONTRACT])>,
+    extensions: Vec<(u32, [u8; EXTENSION])>,
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
 }
@@ -85,44 +91,14 @@ pub(super) struct Mark([usize; 8]);
 /// Nodes of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    branch1: Pool<Branch1>,
-    branch2: Pool<Branch2>,
-    branch3: Pool<Branch3>,
-    branch4: Pool<Branch4>,
-    extensions: Pool<Extension>,
-    slots: Pool<Slot>,
-    plains: Pool<Plain>,
-    contracts: Pool<Contract>,
+    lines: Lines,
+    /// Nodes made and not recycled, by kind.
+    counts: [usize; 8],
     journal: Journal,
     /// Number of the running update; nodes born in it need no journal.
     epoch: u32,
     /// Number of the running commit interval; for eviction.
     pub(super) age: u32,
-}
-
-/// Evaluates `$body` with `$branch` bound to the concrete branch of a reference.
-macro_rules! with_branch {
-    ($shard:expr, $node:expr, $get:ident, $branch:ident => $body:expr) => {
-        match $node.kind() {
-            Kind::Branch1 => {
-                let $branch = $shard.branch1.$get($node.row());
-                $body
-            }
-            Kind::Branch2 => {
-                let $branch = $shard.branch2.$get($node.row());
-                $body
-            }
-            Kind::Branch3 => {
-                let $branch = $shard.branch3.$get($node.row());
-                $body
-            }
-            Kind::Branch4 => {
-                let $branch = $shard.branch4.$get($node.row());
-                $body
-            }
-            kind => unreachable!("{kind:?} is no branch"),
-        }
-    };
 }
 
 impl Shard {
@@ -169,20 +145,20 @@ impl Shard {
             self.put_item(node, nibble, embedded, &item);
         }
         for (node, nibble, child) in j.refs.drain(refs..).rev() {
-            let branch = self.branch_mut(node);
-            branch.refs[super::node::rank(branch.head.mask, nibble)] = child;
+            let mask = self.branch(node).mask;
+            *self.child_mut(node, rank(mask, nibble)) = child.to_bytes();
         }
-        for (row, value) in j.slots.drain(slots..).rev() {
-            self.slots.get_mut(row).0[32..].copy_from_slice(&value);
+        for (line, value) in j.slots.drain(slots..).rev() {
+            self.lines.array_mut::<SLOT>(line)[32..].copy_from_slice(&value);
         }
-        for (row, old) in j.plains.drain(plains..).rev() {
-            *self.plains.get_mut(row) = old;
+        for (line, old) in j.plains.drain(plains..).rev() {
+            *self.lines.array_mut(line) = old;
         }
-        for (row, old) in j.contracts.drain(contracts..).rev() {
-            *self.contracts.get_mut(row) = old;
+        for (line, old) in j.contracts.drain(contracts..).rev() {
+            *self.lines.array_mut(line) = old;
         }
-        for (row, old) in j.extensions.drain(extensions..).rev() {
-            *self.extensions.get_mut(row) = old;
+        for (line, old) in j.extensions.drain(extensions..).rev() {
+            *self.lines.array_mut(line) = old;
         }
         for node in j.allocated.drain(allocated..) {
             self.recycle(node);
@@ -192,17 +168,10 @@ impl Shard {
     }
 
     fn recycle(&mut self, node: Ref) {
-        let row = node.row();
-        match node.kind() {
-            Kind::Branch1 => self.branch1.free(row),
-            Kind::Branch2 => self.branch2.free(row),
-            Kind::Branch3 => self.branch3.free(row),
-            Kind::Branch4 => self.branch4.free(row),
-            Kind::Extension => self.extensions.free(row),
-            Kind::Slot => self.slots.free(row),
-            Kind::Plain => self.plains.free(row),
-            Kind::Contract => self.contracts.free(row),
-            Kind::None | Kind::Wide | Kind::Stub => {}
+        let kind = node.kind();
+        if kind.lines() > 0 {
+            self.counts[kind as usize - 1] -= 1;
+            self.lines.free(node.row(), kind.lines());
         }
     }
 
@@ -211,131 +180,125 @@ impl Shard {
         self.journal.freed.push(node);
     }
 
-    fn made(&mut self, kind: Kind, row: u32) -> Ref {
-        let node = Ref::new(kind, row);
+    /// A node of `kind`, to overwrite whole.
+    #[inline]
+    fn make(&mut self, kind: Kind) -> Ref {
+        let node = Ref::new(kind, self.lines.alloc(kind.lines()));
+        self.counts[kind as usize - 1] += 1;
         self.journal.allocated.push(node);
         node
     }
 
     #[inline(always)]
     pub(super) fn branch(&self, node: Ref) -> BranchView<'_> {
-        with_branch!(self, node, get, branch => view(node.kind(), branch))
+        let kind = node.kind();
+        debug_assert!(kind.is_branch());
+        let bytes = self.lines.bytes(node.row(), kind.branch_len());
+        BranchView { kind, mask: u16::from_le_bytes(*field(bytes, 0)), bytes }
     }
 
     #[inline(always)]
-    fn branch_mut(&mut self, node: Ref) -> BranchMut<'_> {
-        with_branch!(self, node, get_mut, branch => view_mut(branch))
+    fn branch_mut(&mut self, node: Ref) -> &mut [u8] {
+        debug_assert!(node.kind().is_branch());
+        self.lines.bytes_mut(node.row(), node.kind().branch_len())
     }
 
     #[inline(always)]
-    pub(super) fn extension(&self, node: Ref) -> &Extension {
-        self.extensions.get(node.row())
+    fn child_mut(&mut self, node: Ref, rank: usize) -> &mut [u8; 4] {
+        field_mut(self.branch_mut(node), HEAD + 4 * rank)
     }
 
-    /// Hints that a node's head (or whole leaf) will be read soon.
+    /// Hints that a node's head and references (or the whole leaf) will be read soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, node: Ref) {
-        let row = node.row();
-        match node.kind() {
-            Kind::Branch1 => prefetch(self.branch1.get(row), 0, 64),
-            Kind::Branch2 => prefetch(self.branch2.get(row), 0, 64),
-            Kind::Branch3 => prefetch(self.branch3.get(row), 0, 64),
-            Kind::Branch4 => prefetch(self.branch4.get(row), 0, 128),
-            Kind::Extension => prefetch(self.extensions.get(row), 0, 128),
-            Kind::Slot => prefetch(self.slots.get(row), 0, 64),
-            Kind::Plain => prefetch(self.plains.get(row), 0, 64),
-            Kind::Contract => prefetch(self.contracts.get(row), 0, 192),
-            Kind::None | Kind::Wide | Kind::Stub => {}
+        // Branches of one to three blocks have theirs in the first line, those of four in two.
+        const AHEAD: [u8; 16] = [0, 1, 1, 1, 2, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
+        let lines = AHEAD[node.kind() as usize] as usize;
+        if lines > 0 {
+            prefetch(self.lines.bytes(node.row(), lines * LINE));
         }
     }
 
     /// Hints that a branch's message will be hashed soon.
     #[inline(always)]
     pub(super) fn prefetch_message(&self, node: Ref) {
-        let row = node.row();
-        match node.kind() {
-            Kind::Branch1 => prefetch(self.branch1.get(row), 0, 192),
-            Kind::Branch2 => prefetch(self.branch2.get(row), 0, 320),
-            Kind::Branch3 => prefetch(self.branch3.get(row), 0, 512),
-            Kind::Branch4 => prefetch(self.branch4.get(row), 0, 640),
-            _ => {}
+        if node.kind().is_branch() {
+            prefetch(self.lines.bytes(node.row(), node.kind().lines() * LINE));
         }
+    }
+
+    #[inline(always)]
+    fn put_head(bytes: &mut [u8], mask: u16, embedded: u16, born: u32, touched: u32) {
+        *field_mut(bytes, 0) = mask.to_le_bytes();
+        *field_mut(bytes, 2) = embedded.to_le_bytes();
+        *field_mut(bytes, 4) = born.to_le_bytes();
+        *field_mut(bytes, 8) = touched.to_le_bytes();
     }
 
     /// A new branch with the children of `mask`: no references, no hashes yet.
     pub(super) fn new_branch(&mut self, mask: u16) -> Ref {
-        let node = self.alloc_branch(branch_kind(mask.count_ones()));
+        let node = self.make(branch_kind(mask.count_ones()));
         let (epoch, age) = (self.epoch, self.age);
-        let branch = self.branch_mut(node);
-        *branch.head = Head { mask, embedded: 0, born: epoch, touched: age };
-        branch.refs.fill(Ref::NONE);
-        write_frame(mask, branch.message);
+        let bytes = self.branch_mut(node);
+        Self::put_head(bytes, mask, 0, epoch, age);
+        let (head, message) = bytes.split_at_mut(node.kind().message_at());
+        head[HEAD..].fill(0);
+        write_frame(mask, message);
         node
     }
 
     /// A branch with the children of `mask`, those that `old` has too taken over from it; lets go of `old`.
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
-        let node = self.alloc_branch(kind);
-        let (epoch, age) = (self.epoch, self.age);
-        let mut frame = [0; 4 * RATE];
-        let mut refs = [Ref::NONE; 16];
+        let node = self.make(kind);
+        let mut new = [0; 10 * LINE];
         let was = self.branch(old);
-        let (mut from, mut to) = (header_len(was.kind), put_header(mask, &mut frame));
-        let (mut ref_from, mut ref_to) = (0, 0);
+        Self::put_head(&mut new, mask, was.embedded() & mask, self.epoch, self.age);
+        let old_message = was.message();
+        let message_at = kind.message_at();
+        let (mut from, mut to) = (header_len(was.kind), message_at + put_header(mask, &mut new[message_at..]));
+        let (mut ref_from, mut ref_to) = (0, HEAD);
         for nibble in 0..16 {
-            let (had, has) = (was.head.mask >> nibble & 1 == 1, mask >> nibble & 1 == 1);
+            let (had, has) = (was.mask >> nibble & 1 == 1, mask >> nibble & 1 == 1);
             if has {
-                let item: &mut [u8; 33] = frame[to..].first_chunk_mut().expect("room for sixteen children");
+                let item: &mut [u8; 33] = field_mut(&mut new, to);
                 if had {
-                    *item = *was.message[from..].first_chunk().expect("33 bytes for every child");
-                    refs[ref_to] = was.refs[ref_from];
+                    *item = *field(old_message, from);
+                    *field_mut(&mut new, ref_to) = was.child_at(ref_from).to_bytes();
                 } else {
                     item[0] = 0xa0;
                 }
-                ref_to += 1;
+                ref_to += 4;
                 to += 33;
             } else {
-                frame[to] = 0x80;
+                new[to] = 0x80;
                 to += 1;
             }
             ref_from += usize::from(had);
             from += if had { 33 } else { 1 };
         }
-        let embedded = was.head.embedded & mask;
-        frame[to] = 0x80;
-        frame[to + 1] = 0x01;
-        frame[branch_blocks(kind) * RATE - 1] |= 0x80;
-        let branch = self.branch_mut(node);
-        *branch.head = Head { mask, embedded, born: epoch, touched: age };
-        branch.refs.copy_from_slice(&refs[..branch.refs.len()]);
-        branch.message.copy_from_slice(&frame[..branch.message.len()]);
+        new[to] = 0x80;
+        new[to + 1] = 0x01;
+        new[kind.branch_len() - 1] |= 0x80;
+        self.branch_mut(node).copy_from_slice(&new[..kind.branch_len()]);
         self.free(old);
         node
     }
 
-    fn alloc_branch(&mut self, kind: Kind) -> Ref {
-        let row = match kind {
-            Kind::Branch1 => self.branch1.alloc(),
-            Kind::Branch2 => self.branch2.alloc(),
-            Kind::Branch3 => self.branch3.alloc(),
-            _ => self.branch4.alloc(),
-        };
-        self.made(kind, row)
-    }
-
     fn put_item(&mut self, node: Ref, nibble: u8, embedded: bool, item: &Item) {
         let kind = node.kind();
-        let branch = self.branch_mut(node);
-        let at = item_at(kind, branch.head.mask, nibble);
-        *branch.message[at..].first_chunk_mut().expect("33 bytes for every child") = item.0;
-        branch.head.embedded = branch.head.embedded & !(1 << nibble) | u16::from(embedded) << nibble;
+        let BranchView { mask, .. } = self.branch(node);
+        let bits = self.branch(node).embedded();
+        let bytes = self.branch_mut(node);
+        *field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble)) = item.0;
+        let bits = bits & !(1 << nibble) | u16::from(embedded) << nibble;
+        *field_mut(bytes, 2) = bits.to_le_bytes();
     }
 
     /// Writes what the parent's message says of a present child.
     #[inline]
     pub(super) fn set_item(&mut self, node: Ref, nibble: u8, item: &Item) {
-        let at = item_at(node.kind(), self.branch(node).head.mask, nibble);
+        let at = item_at(node.kind(), self.branch(node).mask, nibble);
         self.set_item_at(node, nibble, at, item);
     }
 
@@ -343,33 +306,33 @@ impl Shard {
     #[inline(always)]
     pub(super) fn set_item_at(&mut self, node: Ref, nibble: u8, at: usize, item: &Item) {
         let epoch = self.epoch;
-        let branch = self.branch_mut(node);
-        debug_assert_eq!(at, item_at(node.kind(), branch.head.mask, nibble));
-        let place: &mut [u8; 33] = branch.message[at..].first_chunk_mut().expect("33 bytes for every child");
+        let message_at = node.kind().message_at();
+        debug_assert_eq!(at, item_at(node.kind(), self.branch(node).mask, nibble));
+        let bytes = self.branch_mut(node);
+        let (born, embedded) = (u32::from_le_bytes(*field(bytes, 4)), u16::from_le_bytes(*field(bytes, 2)));
         let bit = 1u16 << nibble;
-        let old = (branch.head.born != epoch).then_some((branch.head.embedded & bit != 0, Item(*place)));
-        *place = item.0;
         if item.0[0] != 0xa0 {
-            branch.head.embedded |= bit;
-        } else if branch.head.embedded & bit != 0 {
-            branch.head.embedded &= !bit;
+            *field_mut(bytes, 2) = (embedded | bit).to_le_bytes();
+        } else if embedded & bit != 0 {
+            *field_mut(bytes, 2) = (embedded & !bit).to_le_bytes();
         }
-        if let Some((embedded, old)) = old {
-            self.journal.items.push((node, nibble, embedded, old));
+        let place: &mut [u8; 33] = field_mut(bytes, message_at + at);
+        let old = Item(*place);
+        *place = item.0;
+        if born != epoch {
+            self.journal.items.push((node, nibble, embedded & bit != 0, old));
         }
     }
 
     /// Hints that [`Self::set_item_at`] will write there soon.
     #[inline(always)]
     pub(super) fn prefetch_item(&self, node: Ref, at: usize) {
-        let row = node.row();
-        let (head, bytes) = (size_of::<Head>(), 33);
-        match node.kind() {
-            Kind::Branch1 => prefetch(self.branch1.get(row), head + 12 + at, bytes),
-            Kind::Branch2 => prefetch(self.branch2.get(row), head + 28 + at, bytes),
-            Kind::Branch3 => prefetch(self.branch3.get(row), head + 48 + at, bytes),
-            Kind::Branch4 => prefetch(self.branch4.get(row), head + 64 + at, bytes),
-            _ => {}
+        let kind = node.kind();
+        if kind.is_branch() {
+            // A stale place (children were lost since) is only a useless hint.
+            let start = (kind.message_at() + at).min(kind.branch_len() - 33);
+            let bytes = self.lines.bytes(node.row(), start + 33);
+            prefetch(&bytes[start & !(LINE - 1)..]);
         }
     }
 
@@ -377,95 +340,92 @@ impl Shard {
     #[inline]
     pub(super) fn set_ref(&mut self, node: Ref, nibble: u8, child: Ref) {
         let epoch = self.epoch;
-        let branch = self.branch_mut(node);
-        let place = &mut branch.refs[super::node::rank(branch.head.mask, nibble)];
-        let old = core::mem::replace(place, child);
-        if branch.head.born != epoch && old != child {
+        let mask = self.branch(node).mask;
+        let rank = rank(mask, nibble);
+        let bytes = self.branch_mut(node);
+        let born = u32::from_le_bytes(*field(bytes, 4));
+        let place: &mut [u8; 4] = field_mut(bytes, HEAD + 4 * rank);
+        let old = Ref::from_bytes(place);
+        *place = child.to_bytes();
+        if born != epoch && old != child {
             self.journal.refs.push((node, nibble, old));
         }
     }
 
-    /// Notes that a key below the branch is being visited; returns its children's mask.
+    /// Notes that a key below the branch is being visited; returns the branch.
     #[inline(always)]
-    pub(super) fn touch(&mut self, node: Ref) -> u16 {
-        let age = self.age;
-        let head = self.branch_mut(node).head;
-        if head.touched != age {
-            head.touched = age;
+    pub(super) fn touch(&mut self, node: Ref) -> BranchView<'_> {
+        let (kind, age) = (node.kind(), self.age);
+        let bytes = self.branch_mut(node);
+        let touched: &mut [u8; 4] = field_mut(bytes, 8);
+        if u32::from_le_bytes(*touched) != age {
+            *touched = age.to_le_bytes();
         }
-        head.mask
+        BranchView { kind, mask: u16::from_le_bytes(*field(bytes, 0)), bytes }
     }
 
     /// A new extension.
     pub(super) fn new_extension(&mut self, extension: Extension) -> Ref {
-        let row = self.extensions.alloc();
-        *self.extensions.get_mut(row) = extension;
-        self.made(Kind::Extension, row)
+        let node = self.make(Kind::Extension);
+        *self.lines.array_mut(node.row()) = extension.to_bytes();
+        node
     }
 
-    /// An extension to change; its old content is journaled.
-    pub(super) fn extension_mut(&mut self, node: Ref) -> &mut Extension {
-        let extension = self.extensions.get_mut(node.row());
-        self.journal.extensions.push((node.row(), *extension));
-        extension
+    pub(super) fn extension(&self, node: Ref) -> Extension {
+        Extension::from_bytes(self.lines.array(node.row()))
+    }
+
+    /// Changes an extension; its old content is journaled.
+    pub(super) fn change_extension(&mut self, node: Ref, change: impl FnOnce(&mut Extension)) {
+        let bytes = self.lines.array_mut(node.row());
+        self.journal.extensions.push((node.row(), *bytes));
+        let mut extension = Extension::from_bytes(bytes);
+        change(&mut extension);
+        *bytes = extension.to_bytes();
     }
 
     /// A new storage leaf.
     pub(super) fn new_slot(&mut self, key: &B256, value: &U256) -> Ref {
-        let row = self.slots.alloc();
-        let slot = self.slots.get_mut(row);
-        slot.0[..32].copy_from_slice(key.as_slice());
-        slot.0[32..].copy_from_slice(&value.to_be_bytes::<32>());
-        self.made(Kind::Slot, row)
+        let node = self.make(Kind::Slot);
+        let slot = self.lines.array_mut::<SLOT>(node.row());
+        *field_mut(slot, 0) = key.0;
+        *field_mut(slot, 32) = value.to_be_bytes::<32>();
+        node
     }
 
     /// A storage leaf's new value.
     #[inline]
     pub(super) fn set_slot(&mut self, node: Ref, value: &U256) {
-        let slot = self.slots.get_mut(node.row());
-        let place = slot.0.last_chunk_mut::<32>().expect("a slot has 64 bytes");
+        let place: &mut [u8; 32] = field_mut(self.lines.array_mut::<SLOT>(node.row()), 32);
         self.journal.slots.push((node.row(), *place));
         *place = value.to_be_bytes();
     }
 
     /// A storage leaf's value.
     pub(super) fn slot_value(&self, node: Ref) -> U256 {
-        U256::from_be_slice(&self.slots.get(node.row()).0[32..])
+        U256::from_be_bytes(*field::<32>(self.lines.array::<SLOT>(node.row()), 32))
     }
 
     /// A leaf's whole hashed key.
     #[inline(always)]
     pub(super) fn leaf_key(&self, node: Ref) -> &[u8; 32] {
-        match node.kind() {
-            Kind::Slot => self.slots.get(node.row()).0.first_chunk().expect("a slot has 64 bytes"),
-            Kind::Plain => &self.plains.get(node.row()).key,
-            Kind::Contract => &self.contracts.get(node.row()).key,
-            kind => unreachable!("{kind:?} is no leaf"),
-        }
+        debug_assert!(node.kind().is_leaf());
+        self.lines.array(node.row())
     }
 
     /// A new account leaf.
     pub(super) fn new_account(&mut self, key: &[u8; 32], account: &Account) -> Ref {
-        let kind = account.kind();
-        let row = if kind == Kind::Plain { self.plains.alloc() } else { self.contracts.alloc() };
-        let node = self.made(kind, row);
+        let node = self.make(account.kind());
         self.put_account(node, key, account);
         node
     }
 
+    #[inline]
     fn put_account(&mut self, node: Ref, key: &[u8; 32], account: &Account) {
         if node.kind() == Kind::Plain {
-            let [a, b, c, _] = *account.balance.as_limbs();
-            *self.plains.get_mut(node.row()) = Plain { key: *key, nonce: account.nonce, balance: [a, b, c] };
+            *self.lines.array_mut(node.row()) = account.to_plain(key);
         } else {
-            *self.contracts.get_mut(node.row()) = Contract {
-                key: *key,
-                balance: account.balance,
-                storage_root: account.storage_root,
-                code_hash: account.code_hash,
-                nonce: account.nonce,
-                storage: account.storage,
-            };
+            *self.lines.array_mut(node.row()) = account.to_contract(key);
         }
     }
 
@@ -477,8 +437,8 @@ impl Shard {
             return self.new_account(&key, account);
         }
         match node.kind() {
-            Kind::Plain => self.journal.plains.push((node.row(), *self.plains.get(node.row()))),
-            _ => self.journal.contracts.push((node.row(), *self.contracts.get(node.row()))),
+            Kind::Plain => self.journal.plains.push((node.row(), *self.lines.array(node.row()))),
+            _ => self.journal.contracts.push((node.row(), *self.lines.array(node.row()))),
         }
         self.put_account(node, &key, account);
         node
@@ -488,21 +448,8 @@ impl Shard {
     #[inline]
     pub(super) fn account(&self, node: Ref) -> Account {
         match node.kind() {
-            Kind::Plain => {
-                let plain = self.plains.get(node.row());
-                let [a, b, c] = plain.balance;
-                Account { nonce: plain.nonce, balance: U256::from_limbs([a, b, c, 0]), ..Account::default() }
-            }
-            Kind::Contract => {
-                let contract = self.contracts.get(node.row());
-                Account {
-                    nonce: contract.nonce,
-                    balance: contract.balance,
-                    storage_root: contract.storage_root,
-                    code_hash: contract.code_hash,
-                    storage: contract.storage,
-                }
-            }
+            Kind::Plain => Account::from_plain(self.lines.array(node.row())),
+            Kind::Contract => Account::from_contract(self.lines.array(node.row())),
             kind => unreachable!("{kind:?} is no account"),
         }
     }
@@ -511,7 +458,7 @@ impl Shard {
     #[inline]
     pub(super) fn encode_leaf(&self, node: Ref, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
         match node.kind() {
-            Kind::Slot => encode_slot(self.slots.get(node.row()), depth, out),
+            Kind::Slot => encode_slot(self.lines.array(node.row()), depth, out),
             _ => encode_account(self.leaf_key(node), &self.account(node), depth, out),
         }
     }
@@ -526,7 +473,7 @@ impl Shard {
             }
             Kind::Slot | Kind::Plain => {}
             Kind::Contract => {
-                let storage = self.contracts.get(node.row()).storage;
+                let storage = self.account(node).storage;
                 self.free_below(storage, wide);
             }
             Kind::Extension => {
@@ -560,16 +507,7 @@ impl Shard {
 
     /// Nodes in memory, by kind: branches of one to four blocks, extensions, slots, plain accounts, other accounts.
     pub(super) fn node_counts(&self) -> [usize; 8] {
-        [
-            self.branch1.used(),
-            self.branch2.used(),
-            self.branch3.used(),
-            self.branch4.used(),
-            self.extensions.used(),
-            self.slots.used(),
-            self.plains.used(),
-            self.contracts.used(),
-        ]
+        self.counts
     }
 }
 
@@ -580,14 +518,3 @@ fn clear<T>(rows: &mut Vec<T>) {
     rows.clear();
     rows.shrink_to(JOURNAL_KEPT);
 }
-
-/// Keccak blocks of a branch's message.
-#[inline(always)]
-pub(super) fn branch_blocks(kind: Kind) -> usize {
-    kind as usize - Kind::Branch1 as usize + 1
-}
-
-const _: () = assert!(size_of::<Branch1>() == 192 && size_of::<Branch2>() == 320);
-const _: () = assert!(size_of::<Branch3>() == 512 && size_of::<Branch4>() == 640);
-const _: () = assert!(size_of::<Slot>() == 64 && size_of::<Plain>() == 64 && size_of::<Contract>() == 192);
-const _: () = assert!(4 * RATE <= size_of::<Branch4>());

@@ -244,7 +244,7 @@ impl StateStore for Database {
     fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
         Err(StoreError::Failed("not asked for".into()))
     }
-    fn codes(&self, _: &[B256], _: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, _: &[B256], _: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         Err(StoreError::Failed("not asked for".into()))
     }
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
@@ -271,7 +271,7 @@ impl StateStore for Asked {
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
         self.store.slots(slots, out)
     }
-    fn codes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.store.codes(hashes, out)
     }
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
@@ -286,7 +286,16 @@ impl StateStore for Asked {
 /// Every node with a place of its own, read off tries that are wholly in memory.
 fn all_nodes(tries: &StateTries) -> BTreeMap<(B256, NodePath), Vec<u8>> {
     type Nodes = BTreeMap<(B256, NodePath), Vec<u8>>;
-    fn walk(shard: &Shard, node: node::Ref, owner: B256, path: NodePath, own: bool, nodes: &mut Nodes) {
+    type Wide = Vec<(B256, node::Ref)>;
+    fn walk(
+        shard: &Shard,
+        node: node::Ref,
+        owner: B256,
+        path: NodePath,
+        own: bool,
+        nodes: &mut Nodes,
+        wide: &mut Wide,
+    ) {
         use node::Kind;
         let kind = node.kind();
         let mut rlp = Vec::new();
@@ -296,29 +305,39 @@ fn all_nodes(tries: &StateTries) -> BTreeMap<(B256, NodePath), Vec<u8>> {
         }
         if kind.is_branch() {
             for n in shard.branch(node).nibbles() {
-                walk(shard, shard.branch(node).child(n), owner, path.child(n), true, nodes);
+                walk(shard, shard.branch(node).child(n), owner, path.child(n), true, nodes, wide);
             }
         } else if kind == Kind::Extension {
             let extension = shard.extension(node);
             let below = (path.len..extension.end)
                 .fold(path, |path, i| path.child(crate::arena::node::nibble(&extension.key, i as usize)));
-            walk(shard, extension.child, owner, below, true, nodes);
+            walk(shard, extension.child, owner, below, true, nodes, wide);
         } else if kind == Kind::Contract && shard.account(node).storage != node::Ref::NONE {
-            let owner = B256::from(*shard.leaf_key(node));
-            walk(shard, shard.account(node).storage, owner, NodePath::default(), true, nodes);
+            let (owner, storage) = (B256::from(*shard.leaf_key(node)), shard.account(node).storage);
+            if storage.kind() == Kind::Wide {
+                wide.push((owner, storage));
+            } else {
+                walk(shard, storage, owner, NodePath::default(), true, nodes, wide);
+            }
         }
     }
-    let mut nodes = Nodes::new();
-    let root = tries.top.encode(&tries.shards);
-    if !root.is_empty() {
-        nodes.insert((B256::ZERO, NodePath::default()), root);
-    }
-    for (n, shard) in tries.shards.iter().enumerate() {
-        let node = tries.top.nodes[n];
-        if node != node::Ref::NONE {
-            let own = tries.top.single().is_none() || node.kind().is_branch();
-            walk(shard, node, B256::ZERO, NodePath::default().child(n as u8), own, &mut nodes);
+    let (mut nodes, mut wide) = (Nodes::new(), Wide::new());
+    let mut spread = |top: &Top, owner: B256, wide: &mut Wide| {
+        let root = top.encode(&tries.shards);
+        if !root.is_empty() {
+            nodes.insert((owner, NodePath::default()), root);
         }
+        for (n, shard) in tries.shards.iter().enumerate() {
+            let node = top.nodes[n];
+            if node != node::Ref::NONE {
+                let own = top.single().is_none() || node.kind().is_branch();
+                walk(shard, node, owner, NodePath::default().child(n as u8), own, &mut nodes, wide);
+            }
+        }
+    };
+    spread(&tries.top, B256::ZERO, &mut wide);
+    for (owner, node) in wide {
+        spread(tries.wide.get(node), owner, &mut Wide::new());
     }
     nodes
 }
@@ -335,12 +354,14 @@ fn same_nodes(database: &Database, tries: &StateTries, place: &str) {
 
 /// The same sequence on three tries: in memory, resolved anew for every update, and kept as far as resolved. What
 /// the first logs is the other two's store.
-fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys) {
+fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: Tuning) {
     let mut noise = Noise::new(seed);
     let mut tries = StateTries::empty();
+    tries.tuning = tuning;
     tries.set_log(true);
     let (mut model, mut database) = (Model::new(), Database::default());
     let mut kept = StateTries::from_root(EMPTY_ROOT);
+    kept.tuning = tuning;
     for step in 0..steps {
         let place = format!("seed {seed} step {step} {accounts:?} {slots:?}");
         let columns = random_update(&mut noise, accounts, slots, &model, 10);
@@ -402,9 +423,20 @@ fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys) 
 fn stores_follow_the_log() {
     for (i, accounts) in NASTY.into_iter().enumerate() {
         for (j, slots) in NASTY.into_iter().enumerate() {
-            random_run_with_stores((i * 10 + j) as u64, 40, accounts, slots);
+            random_run_with_stores((i * 10 + j) as u64, 40, accounts, slots, Tuning::default());
         }
     }
+}
+
+#[test]
+fn stores_follow_the_log_of_wide_tries() {
+    let tuning = Tuning { parallel_rows_min: 0, wide_slots_min: 3 };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+    pool.install(|| {
+        for (j, slots) in NASTY.into_iter().enumerate() {
+            random_run_with_stores(100 + j as u64, 80, Keys::Uniform(5), slots, tuning);
+        }
+    });
 }
 
 fn random_run(seed: u64, steps: usize, accounts: Keys, slots: Keys, width: Width, size: usize) {
@@ -442,12 +474,12 @@ fn check_nodes(tries: &StateTries) {
         use node::Kind;
         let kind = node.kind();
         match kind {
-            Kind::None | Kind::Stub => return None,
+            Kind::None | Kind::Stub | Kind::Wide => return None,
             _ => counts[kind as usize - 1] += 1,
         }
         if kind.is_branch() {
             let branch = shard.branch(node);
-            assert!(branch.head.mask.count_ones() >= 2);
+            assert!(branch.mask.count_ones() >= 2);
             for n in branch.nibbles() {
                 assert_ne!(branch.child(n), node::Ref::NONE, "child {n} at depth {depth}");
                 if let Some(item) = walk(shard, branch.child(n), depth + 1, counts) {
@@ -472,8 +504,10 @@ fn check_nodes(tries: &StateTries) {
     }
     for (n, shard) in tries.shards.iter().enumerate() {
         let mut counts = [0; 8];
-        if let Some(item) = walk(shard, tries.top.nodes[n], 1, &mut counts) {
-            assert_eq!(item.as_hash(), Some(&tries.top.hashes[n]));
+        for top in tries.wide.tops().iter().chain([&tries.top]) {
+            if let Some(item) = walk(shard, top.nodes[n], 1, &mut counts) {
+                assert_eq!(item.as_hash(), Some(&top.hashes[n]));
+            }
         }
         let waiting = shard.waiting();
         let held: Vec<usize> = shard.node_counts().iter().zip(waiting).map(|(used, waiting)| used - waiting).collect();

@@ -8,7 +8,7 @@ use super::EMPTY_ROOT;
 use super::hash::{HashCount, encode, root_hash};
 use super::node::{Extension, Item, Kind, Ref, branch_kind, item_at, message_len, set_nibble, write_frame};
 use super::resolve::{fetch, resolve_below_top};
-use super::shard::{Shard, branch_blocks};
+use super::shard::Shard;
 use crate::arena::keccak::{RATE, Width, keccak256};
 use crate::arena::node::{Child, Node, decode};
 use crate::arena::store::{StateStore, StoreError};
@@ -72,7 +72,7 @@ impl Top {
                 let shard = &mut shards[n];
                 let mut node = shard.import(&rlp, &[0; 32], 0, accounts)?;
                 if node.kind() == Kind::Extension {
-                    shard.extension_mut(node).start = 1;
+                    shard.change_extension(node, |extension| extension.start = 1);
                 }
                 if node.kind().is_branch() {
                     node = Ref::NONE;
@@ -121,7 +121,7 @@ impl Top {
             }
             children => {
                 let kind = branch_kind(children);
-                rlp.resize(branch_blocks(kind) * RATE, 0);
+                rlp.resize(kind.blocks() * RATE, 0);
                 write_frame(mask, &mut rlp);
                 for n in present {
                     let at = item_at(kind, mask, n as u8);
@@ -139,7 +139,7 @@ impl Top {
         let mut bytes = [0; RATE];
         match node.kind() {
             Kind::Extension => {
-                let mut extension = *shard.extension(node);
+                let mut extension = shard.extension(node);
                 set_nibble(&mut extension.key, 0, n);
                 let len = extension.encode(0, &mut bytes);
                 out.extend_from_slice(&bytes[..len]);

@@ -1,239 +1,20 @@
-//! One update: keys hashed and sorted, shards dealt to workers, storage roots, account leaves, state root.
+//! One update: addresses hashed and grouped, shards dealt to threads, the phases run, the root closed.
 //!
 //! In: [`StateUpdate`] columns and a store. Out: the new root; the tries changed in place, undoable.
-//! Each worker owns whole shards for the time of the update and does every phase for all of them together, so that
-//! its kernel calls are filled from all its tries.
+//! Each thread owns whole shards for the time of a phase. Where one storage trie holds much of the work it is spread
+//! over all shards (`wide.rs`), and the phases wait for each other; otherwise every thread runs through.
 
 use super::changes::{NodeChanges, NodePath};
-use super::descent::{Descent, Rec, Root, Shards, Source};
 use super::hash::HashCount;
-use super::node::Ref;
 use super::shard::{Mark, Shard};
 use super::top::{SHARDS, Top};
-use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
-use crate::arena::keccak::{Width, hash_addresses, hash_fixed};
+use super::wide::{WideMark, WideTries};
+use super::worker::{Context, Group, Worker};
+use super::{StateUpdate, TrieError};
+use crate::arena::keccak::{Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::B256;
 use rayon::prelude::*;
-
-/// Below so many accounts and slots an update is not worth a second thread.
-const PARALLEL_ROWS_MIN: usize = 256;
-/// Leaves between asking for one and filling it.
-const AHEAD: usize = 8;
-
-/// What all workers of an update share.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) update: &'a StateUpdate<'a>,
-    /// keccak256 of each address.
-    pub(super) hashed: &'a [B256],
-    pub(super) store: &'a dyn StateStore,
-    pub(super) width: Width,
-    /// Whether changes are logged.
-    pub(super) log: bool,
-}
-
-/// No changed storage.
-const NO_ROOT: u32 = u32::MAX;
-/// No leaf: the account is deleted.
-const NO_LEAF: u32 = u32::MAX;
-
-/// The work lists of one thread; kept from update to update for their memory.
-#[derive(Debug)]
-pub(super) struct Worker {
-    accounts: Descent,
-    storage: Descent,
-    /// Update row of each account key.
-    rows: Vec<u32>,
-    /// Row in `storage.roots` of each account key, or [`NO_ROOT`].
-    root_of: Vec<u32>,
-    /// Shard (of this worker) of each account key.
-    shard_of: Vec<u8>,
-    /// Update row of each storage key.
-    slot_rows: Vec<u32>,
-    /// Storage tries with changed slots: row in `root_of`, and how many keys.
-    jobs: Vec<(u32, u32)>,
-    count: HashCount,
-    changes: NodeChanges,
-}
-
-impl Worker {
-    fn new() -> Self {
-        Self {
-            accounts: Descent::new(true),
-            storage: Descent::new(false),
-            rows: Vec::new(),
-            root_of: Vec::new(),
-            shard_of: Vec::new(),
-            slot_rows: Vec::new(),
-            jobs: Vec::new(),
-            count: HashCount::default(),
-            changes: NodeChanges::default(),
-        }
-    }
-
-    /// Forgets the last update.
-    fn clear(&mut self) {
-        self.accounts.clear();
-        self.storage.clear();
-    }
-
-    /// Runs all phases for this worker's shards; `groups` has the update rows of each.
-    fn run(
-        &mut self,
-        context: &Context<'_>,
-        shards: Shards<'_, '_>,
-        groups: &[(usize, &[u32])],
-        top: &Top,
-    ) -> Result<(), TrieError> {
-        let Context { update, store, width, .. } = *context;
-        self.count = HashCount::default();
-        self.changes.clear();
-        self.add_accounts(context, groups, top)?;
-        self.accounts.descend(shards, Source::Accounts, store, width)?;
-        self.add_storage(context, shards)?;
-        self.storage.descend(shards, Source::Slots(update.slot_values), store, width)?;
-        self.storage.collapse(shards, store, width)?;
-        self.storage.hash(shards, width, &mut self.count);
-        self.fill_accounts(context, shards);
-        self.accounts.collapse(shards, store, width)?;
-        self.accounts.hash(shards, width, &mut self.count);
-        if context.log {
-            self.log(shards);
-        }
-        Ok(())
-    }
-
-    fn log(&mut self, shards: Shards<'_, '_>) {
-        let (accounts, storage, changes) = (&self.accounts, &self.storage, &mut self.changes);
-        accounts.wiped.iter().for_each(|owner| changes.wipe(*owner));
-        storage.log(shards, |root| accounts.keys[storage.roots[root as usize].owner as usize], changes);
-        accounts.log(shards, |_| B256::ZERO, changes);
-        for (key, v) in accounts.keys.iter().zip(&accounts.leaf_of) {
-            let visit = accounts.visits.get(*v as usize).filter(|_| *v != NO_LEAF);
-            let account = visit.map(|visit| shards[visit.shard as usize].account(visit.node));
-            changes.account(*key, account.as_ref());
-        }
-    }
-
-    fn add_accounts(&mut self, context: &Context<'_>, groups: &[(usize, &[u32])], top: &Top) -> Result<(), TrieError> {
-        self.accounts.clear();
-        self.rows.clear();
-        self.shard_of.clear();
-        for (local, (shard, rows)) in groups.iter().enumerate() {
-            let lo = self.accounts.recs.len();
-            for row in *rows {
-                let row = *row as usize;
-                let hash = &context.hashed[row];
-                let live = context.update.fates[row] != Fate::Deleted;
-                self.accounts.recs.push(Rec::new(hash, self.accounts.keys.len(), row, live));
-                self.accounts.keys.push(*hash);
-            }
-            self.accounts.sort(lo)?;
-            // Keys in sorted order, so that later passes over them run along the trie.
-            for (i, rec) in self.accounts.recs[lo..].iter_mut().enumerate() {
-                rec.key = (lo + i) as u32;
-                self.accounts.keys[lo + i] = context.hashed[rec.row()];
-                self.rows.push(rec.row() as u32);
-                self.shard_of.push(local as u8);
-            }
-            let root = Root { node: top.nodes[*shard], hash: top.hashes[*shard], owner: *shard as u32 };
-            self.accounts.add_root(root, local, 1, lo);
-        }
-        self.accounts.leaf_of.resize(self.accounts.keys.len(), NO_LEAF);
-        Ok(())
-    }
-
-    /// Lists the storage tries of all accounts found, with their sorted hashed keys.
-    fn add_storage(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) -> Result<(), TrieError> {
-        let update = context.update;
-        self.storage.clear();
-        self.slot_rows.clear();
-        self.jobs.clear();
-        self.root_of.clear();
-        self.root_of.resize(self.rows.len(), NO_ROOT);
-        for (i, row) in self.rows.iter().enumerate() {
-            let row = *row as usize;
-            let slots = update.slot_starts[row]..update.slot_starts[row + 1];
-            if update.fates[row] != Fate::Deleted && !slots.is_empty() {
-                self.jobs.push((i as u32, slots.len() as u32));
-                self.slot_rows.extend(slots);
-            }
-        }
-        let (rows, keys) = (&self.slot_rows, &mut self.storage.keys);
-        keys.resize(rows.len(), B256::ZERO);
-        match update.hashed_slots {
-            Some(hashed) => keys.iter_mut().zip(rows).for_each(|(key, row)| *key = hashed[*row as usize]),
-            None => {
-                let key = |i: usize| update.slot_keys[rows[i] as usize].to_be_bytes::<32>();
-                hash_fixed(context.width, rows.len(), key, keys);
-                self.count.add(rows.len(), 1);
-            }
-        }
-        let mut key = 0usize;
-        for (i, slots) in &self.jobs {
-            let lo = self.storage.recs.len();
-            for _ in 0..*slots {
-                let row = self.slot_rows[key] as usize;
-                let live = !update.slot_values[row].is_zero();
-                self.storage.recs.push(Rec::new(&self.storage.keys[key], key, row, live));
-                key += 1;
-            }
-            self.storage.sort(lo)?;
-            let shard = self.shard_of[*i as usize] as usize;
-            let leaf = self.accounts.visits[self.accounts.leaf_of[*i as usize] as usize].node;
-            let account = shards[shard].account(leaf);
-            let wiped = update.fates[self.rows[*i as usize] as usize] == Fate::Wiped;
-            let root = if wiped {
-                Root { node: Ref::NONE, hash: EMPTY_ROOT, owner: *i }
-            } else {
-                Root { node: account.storage, hash: account.storage_root, owner: *i }
-            };
-            self.root_of[*i as usize] = self.storage.roots.len() as u32;
-            self.storage.add_root(root, shard, 0, lo);
-        }
-        Ok(())
-    }
-
-    /// Writes the fields of all account leaves.
-    fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) {
-        let update = context.update;
-        for i in 0..self.rows.len() {
-            let ahead = self.accounts.leaf_of.get(i + AHEAD).copied().unwrap_or(NO_LEAF);
-            if let Some(ahead) = self.accounts.visits.get(ahead as usize) {
-                shards[ahead.shard as usize].prefetch(ahead.node);
-            }
-            let row = self.rows[i] as usize;
-            if update.fates[row] == Fate::Deleted {
-                continue;
-            }
-            let v = self.accounts.leaf_of[i] as usize;
-            let visit = self.accounts.visits[v];
-            let shard = &mut *shards[visit.shard as usize];
-            let mut account = shard.account(visit.node);
-            account.nonce = update.nonces[row].unwrap_or(account.nonce);
-            account.balance = update.balances[row].unwrap_or(account.balance);
-            account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
-            if update.fates[row] == Fate::Wiped {
-                if account.storage != Ref::NONE {
-                    self.accounts.wiped.push(self.accounts.keys[i]);
-                }
-                shard.free_below(account.storage, &mut self.accounts.dropped_wide);
-                (account.storage, account.storage_root) = (Ref::NONE, EMPTY_ROOT);
-            }
-            if self.root_of[i] != NO_ROOT {
-                let root = &self.storage.roots[self.root_of[i] as usize];
-                account.storage = root.node;
-                account.storage_root = if root.node == Ref::NONE { EMPTY_ROOT } else { root.hash };
-            }
-            let node = shard.set_account(visit.node, &account);
-            if node != visit.node {
-                self.accounts.visits[v].node = node;
-                self.accounts.attach(shard, v);
-            }
-        }
-    }
-}
 
 /// Checks the shape of an update.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
@@ -268,19 +49,15 @@ pub(super) struct Scratch {
     /// Update rows, grouped by shard.
     order: Vec<u32>,
     workers: Vec<Worker>,
+    /// Single nodes below roots that had more before.
+    top_survivors: Vec<(B256, NodePath)>,
 }
 
 impl Scratch {
     /// The only children that collapsing branches of the last update gave way to: owner and path in its trie.
     pub(super) fn survivors(&self) -> Vec<(B256, NodePath)> {
-        let mut survivors = Vec::new();
-        for Worker { accounts, storage, .. } in &self.workers {
-            survivors.extend(accounts.survivors.iter().map(|(_, path)| (B256::ZERO, *path)));
-            for (v, path) in &storage.survivors {
-                let owner = storage.roots[storage.root_row(*v)].owner;
-                survivors.push((accounts.keys[owner as usize], *path));
-            }
-        }
+        let mut survivors = self.top_survivors.clone();
+        self.workers.iter().for_each(|worker| worker.survivors(&mut survivors));
         survivors
     }
 }
@@ -289,16 +66,48 @@ impl Scratch {
 pub(super) struct Tries<'a> {
     pub(super) shards: &'a mut [Shard],
     pub(super) top: &'a mut Top,
+    pub(super) wide: &'a mut WideTries,
     pub(super) scratch: &'a mut Scratch,
     pub(super) count: &'a mut HashCount,
     pub(super) changes: &'a mut Option<NodeChanges>,
     pub(super) width: Width,
+    pub(super) tuning: Tuning,
+}
+
+/// Where parallel work begins to pay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tuning {
+    /// Below so many accounts and slots an update is not worth a second thread.
+    pub(super) parallel_rows_min: usize,
+    /// Below so many changed slots a storage trie is not worth spreading.
+    pub(super) wide_slots_min: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { parallel_rows_min: 256, wide_slots_min: 512 }
+    }
+}
+
+/// A moment to go back to.
+pub(super) struct Saved {
+    shards: Vec<Mark>,
+    top: Top,
+    wide: WideMark,
 }
 
 impl Tries<'_> {
-    /// Starts an update: marks in all journals to go back to.
-    pub(super) fn begin(&mut self) -> Vec<Mark> {
-        self.shards.iter_mut().map(Shard::begin).collect()
+    /// Starts an update.
+    pub(super) fn begin(&mut self) -> Saved {
+        let shards = self.shards.iter_mut().map(Shard::begin).collect();
+        Saved { shards, top: self.top.clone(), wide: self.wide.mark() }
+    }
+
+    /// Goes back to where an update started.
+    pub(super) fn undo(&mut self, saved: Saved) {
+        self.shards.iter_mut().zip(&saved.shards).for_each(|(shard, mark)| shard.rollback(mark));
+        *self.top = saved.top;
+        self.wide.rollback(&saved.wide);
     }
 
     /// Applies `update`; on an error everything is as before.
@@ -308,13 +117,12 @@ impl Tries<'_> {
     pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         check(update)?;
         *self.count = HashCount::default();
-        let marks = self.begin();
-        let top = self.top.clone();
+        let saved = self.begin();
         self.scratch.workers.iter_mut().for_each(Worker::clear);
+        self.scratch.top_survivors.clear();
         let result = self.apply(update, store);
         if result.is_err() {
-            self.shards.iter_mut().zip(&marks).for_each(|(shard, mark)| shard.rollback(mark));
-            *self.top = top;
+            self.undo(saved);
         }
         result
     }
@@ -327,8 +135,8 @@ impl Tries<'_> {
         let width = self.width;
         self.top.resolve(self.shards, true, store, width)?;
         let rows = accounts + update.slot_keys.len();
-        let threads = if rows < PARALLEL_ROWS_MIN { 1 } else { rayon::current_num_threads().min(SHARDS) };
-        let Scratch { hashed, order, workers } = &mut *self.scratch;
+        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { rayon::current_num_threads().min(SHARDS) };
+        let Scratch { hashed, order, workers, top_survivors } = &mut *self.scratch;
         let hashed: &[B256] = match update.hashed_addresses {
             Some(hashed) => hashed,
             None => {
@@ -344,49 +152,101 @@ impl Tries<'_> {
                 hashed
             }
         };
-        let context = Context { update, hashed, store, width, log: self.changes.is_some() };
+        let was = self.top.clone();
+        let context = Context { update, hashed, store, width, top: &was, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
         let owner = deal(update, &starts, order, threads);
+        let mut deal = Deal { owner, groups: vec![Vec::with_capacity(SHARDS); threads] };
+        for (n, owner) in owner.into_iter().enumerate() {
+            deal.groups[owner].push(Group { shard: n, rows: &order[starts[n]..starts[n + 1]] });
+        }
         workers.resize_with(workers.len().max(threads), Worker::new);
+        let workers = &mut workers[..threads];
 
-        let mut shards: Vec<Vec<&mut Shard>> = (0..threads).map(|_| Vec::with_capacity(SHARDS)).collect();
-        let mut groups: Vec<Vec<(usize, &[u32])>> = vec![Vec::with_capacity(SHARDS); threads];
-        for (n, shard) in self.shards.iter_mut().enumerate() {
-            let rows = &order[starts[n]..starts[n + 1]];
-            if !rows.is_empty() {
-                shards[owner[n]].push(shard);
-                groups[owner[n]].push((n, rows));
-            }
-        }
-        let top = &*self.top;
-        let mut results = vec![Ok(()); threads];
-        if threads == 1 {
-            results[0] = workers[0].run(&context, &mut shards[0], &groups[0], top);
+        let spread = spread_min(update, threads, self.tuning);
+        let mut jobs = Vec::new();
+        if self.wide.is_empty() && spread.is_none() {
+            deal.run(workers, self.shards, |worker, shards, groups| {
+                worker.find_accounts(&context, shards, groups)?;
+                worker.update_storage(&context, shards, groups, &[])?;
+                worker.finish(&context, shards, &[])
+            })?;
         } else {
-            rayon::scope(|scope| {
-                let tasks = workers.iter_mut().zip(&mut shards).zip(&groups).zip(&mut results);
-                for (((worker, shards), groups), result) in tasks {
-                    let context = &context;
-                    scope.spawn(move |_| *result = worker.run(context, shards, groups, top));
-                }
-            });
+            deal.run(workers, self.shards, |worker, shards, groups| worker.find_accounts(&context, shards, groups))?;
+            jobs = self.wide.jobs(&context, workers, &deal, self.shards, spread)?;
+            deal.run(workers, self.shards, |worker, shards, groups| {
+                worker.update_storage(&context, shards, groups, &jobs)
+            })?;
+            for (job, n, node, hash) in workers.iter().flat_map(Worker::wide_parts) {
+                (jobs[job].top.nodes[n], jobs[job].top.hashes[n]) = (node, hash);
+            }
+            for job in &mut jobs {
+                self.wide.close(job, self.shards, store, width, self.count)?;
+                top_survivors.extend(job.top.survivor(&job.was).map(|path| (job.owner, path)));
+            }
+            deal.run(workers, self.shards, |worker, shards, _| worker.finish(&context, shards, &jobs))?;
         }
-        results.into_iter().collect::<Result<(), TrieError>>()?;
-        let was = self.changes.is_some().then(|| self.top.clone());
-        for worker in &mut workers[..threads] {
+        for worker in &mut *workers {
             for root in &worker.accounts.roots {
                 self.top.nodes[root.owner as usize] = root.node;
                 self.top.hashes[root.owner as usize] = root.hash;
             }
             *self.count += worker.count;
+            for dropped in worker.accounts.dropped_wide.drain(..) {
+                self.wide.drop_trie(dropped, self.shards);
+            }
         }
         let root = self.top.close(self.shards, true, store, width, self.count)?;
-        if let (Some(changes), Some(was)) = (self.changes.as_mut(), was) {
-            workers[..threads].iter_mut().for_each(|worker| changes.append(&mut worker.changes));
+        top_survivors.extend(self.top.survivor(&was).map(|path| (B256::ZERO, path)));
+        if let Some(changes) = self.changes {
+            workers.iter_mut().for_each(|worker| changes.append(&mut worker.changes));
+            jobs.iter().for_each(|job| job.top.log(&job.was, self.shards, job.owner, changes));
             self.top.log(&was, self.shards, B256::ZERO, changes);
         }
         Ok(root)
     }
+}
+
+/// Which thread has which shards.
+pub(super) struct Deal<'a> {
+    owner: [usize; SHARDS],
+    pub(super) groups: Vec<Vec<Group<'a>>>,
+}
+
+impl Deal<'_> {
+    /// Runs one phase on all threads.
+    fn run(
+        &self,
+        workers: &mut [Worker],
+        shards: &mut [Shard],
+        phase: impl Fn(&mut Worker, &mut [&mut Shard], &[Group<'_>]) -> Result<(), TrieError> + Sync,
+    ) -> Result<(), TrieError> {
+        let mut dealt: Vec<Vec<&mut Shard>> = workers.iter().map(|_| Vec::with_capacity(SHARDS)).collect();
+        for (shard, owner) in shards.iter_mut().zip(self.owner) {
+            dealt[owner].push(shard);
+        }
+        if let [worker] = workers {
+            return phase(worker, &mut dealt[0], &self.groups[0]);
+        }
+        let mut results = vec![Ok(()); workers.len()];
+        rayon::scope(|scope| {
+            let tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            for (((worker, shards), groups), result) in tasks {
+                let phase = &phase;
+                scope.spawn(move |_| *result = phase(worker, shards, groups));
+            }
+        });
+        results.into_iter().collect()
+    }
+}
+
+/// The number of changed slots from which on a storage trie is spread over the shards; none, if no trie has so many.
+fn spread_min(update: &StateUpdate<'_>, threads: usize, tuning: Tuning) -> Option<usize> {
+    let rows = update.addresses.len() + update.slot_keys.len();
+    // A trie with less than half of a thread's share finds a thread with room for it.
+    let min = tuning.wide_slots_min.max(rows.div_ceil(2 * threads));
+    let reached = update.slot_starts.windows(2).any(|slots| (slots[1] - slots[0]) as usize >= min);
+    (threads > 1 && reached).then_some(min)
 }
 
 /// Sorts update rows by shard; rows of shard `n` are then `order[starts[n]..starts[n + 1]]`.

@@ -1,0 +1,329 @@
+//! A worker: the phases of an update for the shards of one thread.
+//!
+//! In: rows of an update, by shard. Out: those shards' tries changed and hashed, the nodes below the root in
+//! `accounts.roots`. A worker does every phase for all its shards together, so that its kernel calls are filled from
+//! all its tries. Relies on: every shard of the state is some worker's, in the same order in all phases.
+
+use super::changes::{NodeChanges, NodePath};
+use super::descent::{Descent, Rec, Root, Shards, Source};
+use super::hash::HashCount;
+use super::node::Ref;
+use super::top::Top;
+use super::wide::WideJob;
+use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
+use crate::arena::keccak::{Width, hash_fixed};
+use crate::arena::store::StateStore;
+use alloy_primitives::B256;
+
+/// Leaves between asking for one and filling it.
+const AHEAD: usize = 8;
+
+/// What all workers of an update share.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) update: &'a StateUpdate<'a>,
+    /// keccak256 of each address.
+    pub(super) hashed: &'a [B256],
+    pub(super) store: &'a dyn StateStore,
+    pub(super) width: Width,
+    /// The account trie's top before the update.
+    pub(super) top: &'a Top,
+    /// Whether changes are logged.
+    pub(super) log: bool,
+}
+
+/// No changed storage.
+const NO_ROOT: u32 = u32::MAX;
+/// No leaf: the account is deleted.
+const NO_LEAF: u32 = u32::MAX;
+/// Marks the owner of a root, or the root of an account, as a wide trie's.
+const WIDE_ROOT: u32 = 1 << 31;
+
+/// A shard and its rows of the update.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group<'a> {
+    pub(super) shard: usize,
+    pub(super) rows: &'a [u32],
+}
+
+/// The work lists of one thread; kept from update to update for their memory.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) accounts: Descent,
+    storage: Descent,
+    /// Update row of each account key.
+    rows: Vec<u32>,
+    /// Row in `storage.roots` of each account key, or [`NO_ROOT`].
+    root_of: Vec<u32>,
+    /// Shard (of this worker) of each account key.
+    shard_of: Vec<u8>,
+    /// Update row of each storage key.
+    slot_rows: Vec<u32>,
+    /// Storage tries with changed slots: row in `root_of`, and how many keys.
+    jobs: Vec<(u32, u32)>,
+    pub(super) count: HashCount,
+    pub(super) changes: NodeChanges,
+}
+
+impl Worker {
+    pub(super) fn new() -> Self {
+        Self {
+            accounts: Descent::new(true),
+            storage: Descent::new(false),
+            rows: Vec::new(),
+            root_of: Vec::new(),
+            shard_of: Vec::new(),
+            slot_rows: Vec::new(),
+            jobs: Vec::new(),
+            count: HashCount::default(),
+            changes: NodeChanges::default(),
+        }
+    }
+
+    /// Forgets the last update.
+    pub(super) fn clear(&mut self) {
+        self.accounts.clear();
+        self.storage.clear();
+    }
+
+    /// First phase: all changed accounts find their leaves. `groups` has the update rows of each shard.
+    ///
+    /// # Errors
+    /// [`TrieError`].
+    pub(super) fn find_accounts(
+        &mut self,
+        context: &Context<'_>,
+        shards: Shards<'_, '_>,
+        groups: &[Group<'_>],
+    ) -> Result<(), TrieError> {
+        self.count = HashCount::default();
+        self.changes.clear();
+        self.add_accounts(context, groups)?;
+        self.accounts.descend(shards, Source::Accounts, context.store, context.width)
+    }
+
+    /// Second phase: storage roots, and what lies in this worker's shards of the wide tries `jobs`.
+    ///
+    /// # Errors
+    /// [`TrieError`].
+    pub(super) fn update_storage(
+        &mut self,
+        context: &Context<'_>,
+        shards: Shards<'_, '_>,
+        groups: &[Group<'_>],
+        jobs: &[WideJob],
+    ) -> Result<(), TrieError> {
+        let Context { update, store, width, .. } = *context;
+        self.add_storage(context, shards)?;
+        for (j, job) in jobs.iter().enumerate() {
+            for (local, group) in groups.iter().enumerate() {
+                let lo = self.storage.recs.len();
+                for (hash, row) in job.keys_of(group.shard) {
+                    let live = !update.slot_values[*row as usize].is_zero();
+                    self.storage.recs.push(Rec::new(hash, self.storage.keys.len(), *row as usize, live));
+                    self.storage.keys.push(*hash);
+                }
+                if lo == self.storage.recs.len() {
+                    continue;
+                }
+                self.storage.sort(lo)?;
+                let owner = WIDE_ROOT | (j as u32) << 4 | group.shard as u32;
+                let (node, hash) = (job.top.nodes[group.shard], job.top.hashes[group.shard]);
+                self.storage.add_root(Root { node, hash, owner, key: job.owner }, local, 1, lo);
+            }
+        }
+        self.storage.descend(shards, Source::Slots(update.slot_values), store, width)?;
+        self.storage.collapse(shards, store, width)?;
+        self.storage.hash(shards, width, &mut self.count);
+        Ok(())
+    }
+
+    /// Third phase: account leaves and the nodes above them.
+    ///
+    /// # Errors
+    /// [`TrieError`].
+    pub(super) fn finish(
+        &mut self,
+        context: &Context<'_>,
+        shards: Shards<'_, '_>,
+        jobs: &[WideJob],
+    ) -> Result<(), TrieError> {
+        let Context { store, width, .. } = *context;
+        self.fill_accounts(context, shards, jobs);
+        self.accounts.collapse(shards, store, width)?;
+        self.accounts.hash(shards, width, &mut self.count);
+        if context.log {
+            self.log(shards);
+        }
+        Ok(())
+    }
+
+    /// What the storage tries of this worker's shards contribute to wide tries: job, shard, node and hash.
+    pub(super) fn wide_parts(&self) -> impl Iterator<Item = (usize, usize, Ref, B256)> {
+        let wide = self.storage.roots.iter().filter(|root| root.owner & WIDE_ROOT != 0);
+        wide.map(|root| ((root.owner & !WIDE_ROOT) as usize >> 4, root.owner as usize & 0xf, root.node, root.hash))
+    }
+
+    /// Takes the storage of the account with number `i` of this worker out of the second phase.
+    pub(super) fn set_wide(&mut self, i: usize, job: usize) {
+        self.root_of[i] = WIDE_ROOT | job as u32;
+    }
+
+    /// Accounts that exist afterwards and have changed slots: their number, update row, shard of this worker and leaf.
+    pub(super) fn with_slots<'a>(
+        &'a self,
+        update: &'a StateUpdate<'_>,
+    ) -> impl Iterator<Item = (usize, usize, usize, Ref)> + 'a {
+        let rows = self.rows.iter().map(|row| *row as usize).enumerate();
+        let changed = rows.filter(|(_, row)| {
+            update.fates[*row] != Fate::Deleted && update.slot_starts[*row] < update.slot_starts[*row + 1]
+        });
+        changed.map(|(i, row)| {
+            let visit = &self.accounts.visits[self.accounts.leaf_of[i] as usize];
+            (i, row, visit.shard as usize, visit.node)
+        })
+    }
+
+    /// The only children that collapsing branches gave way to: owner and path in its trie.
+    pub(super) fn survivors(&self, out: &mut Vec<(B256, NodePath)>) {
+        for descent in [&self.accounts, &self.storage] {
+            let owner = |v: u32| descent.roots[descent.root_row(v)].key;
+            out.extend(descent.survivors.iter().map(|(v, path)| (owner(*v), *path)));
+        }
+    }
+
+    fn log(&mut self, shards: Shards<'_, '_>) {
+        let (accounts, storage, changes) = (&self.accounts, &self.storage, &mut self.changes);
+        accounts.wiped.iter().for_each(|owner| changes.wipe(*owner));
+        storage.log(shards, changes);
+        accounts.log(shards, changes);
+        for (key, v) in accounts.keys.iter().zip(&accounts.leaf_of) {
+            let visit = accounts.visits.get(*v as usize).filter(|_| *v != NO_LEAF);
+            let account = visit.map(|visit| shards[visit.shard as usize].account(visit.node));
+            changes.account(*key, account.as_ref());
+        }
+    }
+
+    fn add_accounts(&mut self, context: &Context<'_>, groups: &[Group<'_>]) -> Result<(), TrieError> {
+        self.accounts.clear();
+        self.rows.clear();
+        self.shard_of.clear();
+        for (local, group) in groups.iter().enumerate() {
+            let lo = self.accounts.recs.len();
+            for row in group.rows {
+                let row = *row as usize;
+                let hash = &context.hashed[row];
+                let live = context.update.fates[row] != Fate::Deleted;
+                self.accounts.recs.push(Rec::new(hash, self.accounts.keys.len(), row, live));
+                self.accounts.keys.push(*hash);
+            }
+            self.accounts.sort(lo)?;
+            // Keys in sorted order, so that later passes over them run along the trie.
+            for (i, rec) in self.accounts.recs[lo..].iter_mut().enumerate() {
+                rec.key = (lo + i) as u32;
+                self.accounts.keys[lo + i] = context.hashed[rec.row()];
+                self.rows.push(rec.row() as u32);
+                self.shard_of.push(local as u8);
+            }
+            let (node, hash) = (context.top.nodes[group.shard], context.top.hashes[group.shard]);
+            let root = Root { node, hash, owner: group.shard as u32, key: B256::ZERO };
+            self.accounts.add_root(root, local, 1, lo);
+        }
+        self.accounts.leaf_of.resize(self.accounts.keys.len(), NO_LEAF);
+        self.root_of.clear();
+        self.root_of.resize(self.rows.len(), NO_ROOT);
+        Ok(())
+    }
+
+    /// Lists the storage tries of all accounts found, with their sorted hashed keys.
+    fn add_storage(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) -> Result<(), TrieError> {
+        let update = context.update;
+        self.storage.clear();
+        self.slot_rows.clear();
+        self.jobs.clear();
+        for (i, row) in self.rows.iter().enumerate() {
+            let row = *row as usize;
+            let slots = update.slot_starts[row]..update.slot_starts[row + 1];
+            if update.fates[row] != Fate::Deleted && !slots.is_empty() && self.root_of[i] == NO_ROOT {
+                self.jobs.push((i as u32, slots.len() as u32));
+                self.slot_rows.extend(slots);
+            }
+        }
+        let (rows, keys) = (&self.slot_rows, &mut self.storage.keys);
+        keys.resize(rows.len(), B256::ZERO);
+        match update.hashed_slots {
+            Some(hashed) => keys.iter_mut().zip(rows).for_each(|(key, row)| *key = hashed[*row as usize]),
+            None => {
+                let key = |i: usize| update.slot_keys[rows[i] as usize].to_be_bytes::<32>();
+                hash_fixed(context.width, rows.len(), key, keys);
+                self.count.add(rows.len(), 1);
+            }
+        }
+        let mut key = 0usize;
+        for (i, slots) in &self.jobs {
+            let lo = self.storage.recs.len();
+            for _ in 0..*slots {
+                let row = self.slot_rows[key] as usize;
+                let live = !update.slot_values[row].is_zero();
+                self.storage.recs.push(Rec::new(&self.storage.keys[key], key, row, live));
+                key += 1;
+            }
+            self.storage.sort(lo)?;
+            let shard = self.shard_of[*i as usize] as usize;
+            let leaf = self.accounts.visits[self.accounts.leaf_of[*i as usize] as usize].node;
+            let account = shards[shard].account(leaf);
+            let wiped = update.fates[self.rows[*i as usize] as usize] == Fate::Wiped;
+            let (node, hash) = if wiped { (Ref::NONE, EMPTY_ROOT) } else { (account.storage, account.storage_root) };
+            let root = Root { node, hash, owner: *i, key: self.accounts.keys[*i as usize] };
+            self.root_of[*i as usize] = self.storage.roots.len() as u32;
+            self.storage.add_root(root, shard, 0, lo);
+        }
+        Ok(())
+    }
+
+    /// Writes the fields of all account leaves.
+    fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
+        let update = context.update;
+        for i in 0..self.rows.len() {
+            let ahead = self.accounts.leaf_of.get(i + AHEAD).copied().unwrap_or(NO_LEAF);
+            if let Some(ahead) = self.accounts.visits.get(ahead as usize) {
+                shards[ahead.shard as usize].prefetch(ahead.node);
+            }
+            let row = self.rows[i] as usize;
+            if update.fates[row] == Fate::Deleted {
+                continue;
+            }
+            let v = self.accounts.leaf_of[i] as usize;
+            let visit = self.accounts.visits[v];
+            let shard = &mut *shards[visit.shard as usize];
+            let mut account = shard.account(visit.node);
+            account.nonce = update.nonces[row].unwrap_or(account.nonce);
+            account.balance = update.balances[row].unwrap_or(account.balance);
+            account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
+            if update.fates[row] == Fate::Wiped {
+                if account.storage != Ref::NONE {
+                    self.accounts.wiped.push(self.accounts.keys[i]);
+                }
+                shard.free_below(account.storage, &mut self.accounts.dropped_wide);
+                (account.storage, account.storage_root) = (Ref::NONE, EMPTY_ROOT);
+            }
+            match self.root_of[i] {
+                NO_ROOT => {}
+                wide if wide & WIDE_ROOT != 0 => {
+                    let job = &jobs[(wide & !WIDE_ROOT) as usize];
+                    (account.storage, account.storage_root) = (job.node, job.top.root);
+                }
+                root => {
+                    let root = &self.storage.roots[root as usize];
+                    account.storage = root.node;
+                    account.storage_root = if root.node == Ref::NONE { EMPTY_ROOT } else { root.hash };
+                }
+            }
+            let node = shard.set_account(visit.node, &account);
+            if node != visit.node {
+                self.accounts.visits[v].node = node;
+                self.accounts.attach(shard, v);
+            }
+        }
+    }
+}
