@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "shared by a test, an example and a fuzz target")]
 
 pub mod program;
+pub mod scenario;
 pub mod world;
 
 use balustrade::exec::evm::{Evm, FrameEnd};
@@ -226,8 +227,8 @@ pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
 /// One scenario and a few of its gas limits below what it used: out-of-gas at every kind of place.
 /// Returns how many cases were run.
 pub fn check(bytes: &[u8]) -> Result<u64, Box<Divergence>> {
-    let mut source = program::Source(bytes);
-    let mut scenario = program::scenario(&mut source);
+    let mut source = scenario::Source(bytes);
+    let mut scenario = scenario::scenario(&mut source);
     let traced = bytes.first().is_some_and(|byte| byte % 4 == 0);
     let outcome = compare(&scenario, traced)?;
     let used = scenario.gas.saturating_sub(outcome.left);
