@@ -11,7 +11,7 @@
 
 use super::TrieError;
 use super::changes::NodePath;
-use super::node::{Extension, Kind, Ref, item_at};
+use super::node::{Extension, Kind, Ref, item_at, item_of_rank, rank};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -183,15 +183,16 @@ impl Descent {
     pub(super) fn sort(&mut self, lo: usize) -> Result<(), TrieError> {
         let keys = &self.keys;
         let recs = &mut self.recs[lo..];
-        recs.sort_unstable_by(|a, b| {
-            a.prefix.cmp(&b.prefix).then_with(|| keys[a.key as usize].cmp(&keys[b.key as usize]))
-        });
-        for pair in recs.windows(2) {
-            if pair[0].prefix == pair[1].prefix && keys[pair[0].key as usize] == keys[pair[1].key as usize] {
-                return Err(TrieError::Duplicate(keys[pair[0].key as usize]));
-            }
+        recs.sort_unstable_by_key(|rec| rec.prefix);
+        if recs.array_windows().all(|[a, b]| a.prefix != b.prefix) {
+            return Ok(());
         }
-        Ok(())
+        // Keys that agree in 64 bits are an attacker's work, or the same key twice.
+        recs.sort_unstable_by(|a, b| keys[a.key as usize].cmp(&keys[b.key as usize]));
+        match recs.array_windows().find(|[a, b]| keys[a.key as usize] == keys[b.key as usize]) {
+            Some([twice, _]) => Err(TrieError::Duplicate(keys[twice.key as usize])),
+            None => Ok(()),
+        }
     }
 
     /// Adds the trie of keys `recs[lo..]` below `root`, which lies `depth` nibbles below its trie's top.
@@ -465,17 +466,20 @@ impl Descent {
     fn branch(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
         let depth = visit.depth as usize;
-        let (kind, mut mask) = (visit.node.kind(), shard.touch(visit.node).mask);
-        let had = mask;
+        let kind = visit.node.kind();
+        let had = shard.touch(visit.node);
+        let mut mask = had;
         let mut lo = visit.lo;
         let listed = self.visits.len();
         while lo < visit.hi {
             let n = self.nibble_of(self.recs[lo as usize], depth);
             let end = if lo + 1 == visit.hi { visit.hi } else { self.group_end(lo + 1, visit.hi, depth, n) };
             let mut hi = end;
-            let mut node = Ref::NONE;
+            let (mut node, mut at) = (Ref::NONE, 0);
             if had >> n & 1 == 1 {
-                node = shard.branch(visit.node).child(n);
+                let rank = rank(had, n);
+                node = shard.branch(visit.node).child_at(rank);
+                at = item_of_rank(kind, n, rank) as u16;
             } else {
                 hi = self.retain(lo, hi, |_, rec| rec.live());
                 if lo == hi {
@@ -494,7 +498,7 @@ impl Descent {
                 depth: visit.depth + 1,
                 nibble: n,
                 state: 0,
-                at: item_at(kind, mask, n) as u16,
+                at,
             });
             lo = end;
         }
@@ -564,7 +568,15 @@ impl Descent {
     }
 }
 
-/// Where two keys that agree up to nibble `from` part: the first nibble that differs, 64 if none does.
+/// The first nibble from `from` on in which two keys differ, 64 if none does; what lies before is not looked at.
 fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
-    (from..KEY_NIBBLES).find(|i| nibble(a, *i) != nibble(b, *i)).unwrap_or(KEY_NIBBLES)
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    for (i, (a, b)) in words.enumerate().skip(from / 16) {
+        let looked_at = u64::MAX >> (4 * from.saturating_sub(16 * i));
+        let differ = (u64::from_be_bytes(*a) ^ u64::from_be_bytes(*b)) & looked_at;
+        if differ != 0 {
+            return i * 16 + differ.leading_zeros() as usize / 4;
+        }
+    }
+    KEY_NIBBLES
 }

@@ -9,6 +9,7 @@ use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, message_len, pack_branch};
 use super::shard::Shard;
 use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, keccak256};
 use alloy_primitives::B256;
+use smallvec::SmallVec;
 
 /// Visits between asking for a branch's message and hashing it.
 const AHEAD: usize = 10;
@@ -116,11 +117,6 @@ impl Descent {
                     self.queue_encoded(shards, width, v, span, &mut encoded, count);
                     continue;
                 }
-                if shard.branch(visit.node).embedded() != 0 {
-                    let item = small_item(shard, visit.node, visit.depth as usize, count);
-                    self.deliver(shards, v, &item);
-                    continue;
-                }
                 let blocks = kind.blocks();
                 let queue = &mut waiting[blocks - 1];
                 queue.visits[queue.used] = v;
@@ -144,19 +140,32 @@ impl Descent {
         blocks: usize,
         count: &mut HashCount,
     ) {
-        let visits = &queue.visits[..queue.used];
         let mut lanes = Lanes::default();
-        for v in visits {
+        let (mut hashed, mut used) = ([0; LANES_MAX], 0);
+        let mut special = SmallVec::<[u32; LANES_MAX]>::new();
+        for v in &queue.visits[..queue.used] {
             let visit = &self.visits[*v as usize];
             let branch = shards[visit.shard as usize].branch(visit.node);
+            if branch.embedded() != 0 {
+                special.push(*v);
+                continue;
+            }
             lanes.push(branch.message(), message_len(branch.mask));
-        }
-        let digests = lanes.hash(width);
-        count.add(visits.len(), blocks);
-        for (v, digest) in visits.iter().zip(&digests) {
-            self.deliver(shards, *v, &Item::hash(digest));
+            hashed[used] = *v;
+            used += 1;
         }
         queue.used = 0;
+        let digests = lanes.hash(width);
+        count.add(used, blocks);
+        for (v, digest) in hashed[..used].iter().zip(&digests) {
+            self.deliver(shards, *v, &Item::hash(digest));
+        }
+        // A message with embedded children is not what is hashed.
+        for v in special {
+            let visit = self.visits[v as usize];
+            let item = small_item(&*shards[visit.shard as usize], visit.node, visit.depth as usize, count);
+            self.deliver(shards, v, &item);
+        }
     }
 
     fn hash_leaves(&mut self, shards: Shards<'_, '_>, width: Width, encoded: &mut Encoded, count: &mut HashCount) {

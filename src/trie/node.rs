@@ -116,7 +116,7 @@ impl Item {
     #[inline(always)]
     pub(super) fn hash(hash: &B256) -> Self {
         let mut item = [0xa0; 33];
-        item[1..].copy_from_slice(hash.as_slice());
+        put(&mut item, 1, &hash.0);
         Self(item)
     }
 
@@ -195,7 +195,13 @@ pub(super) fn rank(mask: u16, nibble: u8) -> usize {
 /// Where the 33 bytes of child `nibble` start in the message of a branch with that many children.
 #[inline(always)]
 pub(super) fn item_at(kind: Kind, mask: u16, nibble: u8) -> usize {
-    header_len(kind) + nibble as usize + 32 * rank(mask, nibble)
+    item_of_rank(kind, nibble, rank(mask, nibble))
+}
+
+/// The same, where the number of children before `nibble` is known.
+#[inline(always)]
+pub(super) fn item_of_rank(kind: Kind, nibble: u8, rank: usize) -> usize {
+    header_len(kind) + nibble as usize + 32 * rank
 }
 
 /// Bytes of the list header: payloads of up to seven children stay below 256 bytes.
@@ -370,15 +376,10 @@ pub(super) const PLAIN: usize = 64;
 pub(super) const CONTRACT: usize = 192;
 pub(super) const EXTENSION: usize = 128;
 
-/// Copies fields one behind the other.
-fn lay_out<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
-    let mut out = [0; N];
-    let mut at = 0;
-    for field in fields {
-        out[at..at + field.len()].copy_from_slice(field);
-        at += field.len();
-    }
-    out
+/// Writes `N` bytes from `at` on.
+#[inline(always)]
+pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: &[u8; N]) {
+    *bytes[at..].first_chunk_mut().expect("a field lies within its node") = *field;
 }
 
 /// The `N` bytes from `at` on.
@@ -401,7 +402,12 @@ impl Ref {
 
 impl Extension {
     pub(super) fn to_bytes(self) -> [u8; EXTENSION] {
-        lay_out(&[&self.key, &[self.start, self.end], &self.child.to_bytes(), &self.item.0])
+        let mut out = [0; EXTENSION];
+        put(&mut out, 0, &self.key);
+        put(&mut out, 32, &[self.start, self.end]);
+        put(&mut out, 34, &self.child.to_bytes());
+        put(&mut out, 38, &self.item.0);
+        out
     }
 
     pub(super) fn from_bytes(bytes: &[u8; EXTENSION]) -> Self {
@@ -414,8 +420,11 @@ impl Account {
     /// The leaf of an account for which [`Self::kind`] is [`Kind::Plain`].
     #[inline]
     pub(super) fn to_plain(self, key: &[u8; 32]) -> [u8; PLAIN] {
-        let balance: [u8; 32] = self.balance.to_le_bytes();
-        lay_out(&[key, &self.nonce.to_le_bytes(), &balance[..24]])
+        let mut out = [0; PLAIN];
+        put(&mut out, 0, key);
+        put(&mut out, 32, &self.nonce.to_le_bytes());
+        put(&mut out, 40, field::<24>(&self.balance.to_le_bytes::<32>(), 0));
+        out
     }
 
     #[inline]
@@ -427,9 +436,14 @@ impl Account {
 
     /// The leaf of any other account.
     pub(super) fn to_contract(self, key: &[u8; 32]) -> [u8; CONTRACT] {
-        let balance: [u8; 32] = self.balance.to_le_bytes();
-        let (nonce, storage) = (self.nonce.to_le_bytes(), self.storage.to_bytes());
-        lay_out(&[key, &balance, self.storage_root.as_slice(), self.code_hash.as_slice(), &nonce, &storage])
+        let mut out = [0; CONTRACT];
+        put(&mut out, 0, key);
+        put(&mut out, 32, &self.balance.to_le_bytes::<32>());
+        put(&mut out, 64, &self.storage_root.0);
+        put(&mut out, 96, &self.code_hash.0);
+        put(&mut out, 128, &self.nonce.to_le_bytes());
+        put(&mut out, 136, &self.storage.to_bytes());
+        out
     }
 
     pub(super) fn from_contract(bytes: &[u8; CONTRACT]) -> Self {
@@ -468,7 +482,7 @@ pub(super) struct Span {
 #[inline(always)]
 fn leaf_path(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
     let mut wide = [0u8; 64];
-    wide[..32].copy_from_slice(key);
+    put(&mut wide, 0, key);
     let bytes = (KEY_NIBBLES - depth) / 2 + 1;
     let first = if depth % 2 == 1 { 0x30 | wide[depth / 2] & 0xf } else { 0x20 };
     let from = depth.div_ceil(2);
@@ -479,7 +493,7 @@ fn leaf_path(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], at: usize
         at
     };
     out[at] = first;
-    out[at + 1..at + 33].copy_from_slice(&wide[from..from + 32]);
+    put(out, at + 1, field::<32>(&wide, from));
     at + bytes
 }
 
@@ -488,13 +502,13 @@ fn leaf_path(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], at: usize
 fn number(value: &[u8; 32], out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
     let len = 32 - leading_zero_bytes(value);
     let mut wide = [0u8; 64];
-    wide[..32].copy_from_slice(value);
+    put(&mut wide, 0, value);
     if len == 1 && value[31] < 0x80 {
         out[at] = value[31];
         return at + 1;
     }
     out[at] = 0x80 + len as u8;
-    out[at + 1..at + 33].copy_from_slice(&wide[32 - len..64 - len]);
+    put(out, at + 1, field::<32>(&wide, 32 - len));
     at + 1 + len
 }
 
@@ -518,7 +532,7 @@ fn nonce(value: u64, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
     }
     let len = 8 - value.leading_zeros() as usize / 8;
     out[at] = 0x80 + len as u8;
-    out[at + 1..at + 9].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+    put(out, at + 1, &(value << (64 - 8 * len)).to_be_bytes());
     at + 1 + len
 }
 
@@ -574,11 +588,11 @@ pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, ou
     let body = nonce(account.nonce, out, at + 4);
     let body = number(&account.balance.to_be_bytes::<32>(), out, body);
     out[body] = 0xa0;
-    out[body + 1..body + 33].copy_from_slice(account.storage_root.as_slice());
+    put(out, body + 1, &account.storage_root.0);
     out[body + 33] = 0xa0;
-    out[body + 34..body + 66].copy_from_slice(account.code_hash.as_slice());
+    put(out, body + 34, &account.code_hash.0);
     let end = body + 66;
     // Two hashes alone make 66 bytes: both lengths take one byte of their own.
-    out[at..at + 4].copy_from_slice(&[0xb8, (end - at - 2) as u8, 0xf8, (end - at - 4) as u8]);
+    put(out, at, &[0xb8, (end - at - 2) as u8, 0xf8, (end - at - 4) as u8]);
     close_leaf(out, end)
 }

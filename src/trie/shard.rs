@@ -41,8 +41,9 @@ impl<'a> BranchView<'a> {
         if self.mask >> nibble & 1 == 0 { Ref::NONE } else { self.child_at(rank(self.mask, nibble)) }
     }
 
+    /// The reference of the child with `rank` children before it.
     #[inline(always)]
-    fn child_at(&self, rank: usize) -> Ref {
+    pub(super) fn child_at(&self, rank: usize) -> Ref {
         Ref::from_bytes(field(self.bytes, HEAD + 4 * rank))
     }
 
@@ -212,18 +213,25 @@ impl Shard {
     #[inline(always)]
     pub(super) fn prefetch(&self, node: Ref) {
         // Branches of one to three blocks have theirs in the first line, those of four in two.
-        const AHEAD: [u8; 16] = [0, 1, 1, 1, 2, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
-        let lines = AHEAD[node.kind() as usize] as usize;
-        if lines > 0 {
-            prefetch(self.lines.bytes(node.row(), lines * LINE));
+        match node.kind() {
+            Kind::None | Kind::Wide | Kind::Stub => {}
+            Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Slot | Kind::Plain => {
+                prefetch(self.lines.array::<LINE>(node.row()));
+            }
+            Kind::Branch4 | Kind::Extension => prefetch(self.lines.array::<{ 2 * LINE }>(node.row())),
+            Kind::Contract => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
         }
     }
 
     /// Hints that a branch's message will be hashed soon.
     #[inline(always)]
     pub(super) fn prefetch_message(&self, node: Ref) {
-        if node.kind().is_branch() {
-            prefetch(self.lines.bytes(node.row(), node.kind().lines() * LINE));
+        match node.kind() {
+            Kind::Branch1 => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
+            Kind::Branch2 => prefetch(self.lines.array::<{ 5 * LINE }>(node.row())),
+            Kind::Branch3 => prefetch(self.lines.array::<{ 8 * LINE }>(node.row())),
+            Kind::Branch4 => prefetch(self.lines.array::<{ 10 * LINE }>(node.row())),
+            _ => {}
         }
     }
 
@@ -331,8 +339,11 @@ impl Shard {
         if kind.is_branch() {
             // A stale place (children were lost since) is only a useless hint.
             let start = (kind.message_at() + at).min(kind.branch_len() - 33);
-            let bytes = self.lines.bytes(node.row(), start + 33);
-            prefetch(&bytes[start & !(LINE - 1)..]);
+            let line = node.row() + (start / LINE) as u32;
+            prefetch(self.lines.array::<LINE>(line));
+            if start % LINE > LINE - 33 {
+                prefetch(self.lines.array::<LINE>(line + 1));
+            }
         }
     }
 
@@ -352,16 +363,16 @@ impl Shard {
         }
     }
 
-    /// Notes that a key below the branch is being visited; returns the branch.
+    /// Notes that a key below the branch is being visited; returns its children's mask.
     #[inline(always)]
-    pub(super) fn touch(&mut self, node: Ref) -> BranchView<'_> {
-        let (kind, age) = (node.kind(), self.age);
-        let bytes = self.branch_mut(node);
-        let touched: &mut [u8; 4] = field_mut(bytes, 8);
+    pub(super) fn touch(&mut self, node: Ref) -> u16 {
+        let age = self.age;
+        let head: &mut [u8; HEAD] = self.lines.array_mut(node.row());
+        let touched = field_mut(head, 8);
         if u32::from_le_bytes(*touched) != age {
             *touched = age.to_le_bytes();
         }
-        BranchView { kind, mask: u16::from_le_bytes(*field(bytes, 0)), bytes }
+        u16::from_le_bytes(*field(head, 0))
     }
 
     /// A new extension.

@@ -117,7 +117,9 @@ pub(crate) fn hash_fixed<const N: usize>(
     for (chunk, out) in out.chunks_mut(LANES_MAX).enumerate() {
         let mut padded = Lanes::default();
         for (i, lane) in lanes[..out.len()].iter_mut().enumerate() {
-            lane.bytes_mut()[..N].copy_from_slice(&message(chunk * LANES_MAX + i));
+            if let Some(place) = lane.bytes_mut().first_chunk_mut() {
+                *place = message(chunk * LANES_MAX + i);
+            }
             padded.push(lane.blocks(), N);
         }
         let digests = padded.hash(width);

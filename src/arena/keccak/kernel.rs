@@ -15,6 +15,9 @@ pub(super) fn hash_padded(width: Width, messages: &[&[u8]], len: &[usize; LANES_
     match width {
         #[cfg(target_arch = "x86_64")]
         Width::Eight if width.is_supported() => {
+            if let Ok(lanes) = messages.try_into() {
+                return super::x8::hash(lanes, digests);
+            }
             let mut lanes = [*first; 8];
             lanes[..messages.len()].copy_from_slice(messages);
             super::x8::hash(&lanes, digests);
