@@ -293,6 +293,7 @@ pub const fn modes(mode: Option<ModeArg>) -> &'static [Option<Mode>] {
         None => &[None],
         Some(ModeArg::Bal) => &[Some(Mode::Bal)],
         Some(ModeArg::Sequential) => &[Some(Mode::Sequential)],
-        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Bal)],
+        Some(ModeArg::Optimistic) => &[Some(Mode::Optimistic)],
+        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Optimistic), Some(Mode::Bal)],
     }
 }

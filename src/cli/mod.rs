@@ -57,6 +57,8 @@ enum ModeArg {
     Bal,
     /// One transaction after another, recording the list
     Sequential,
+    /// In parallel without a list: transactions ahead of their turn, recording the list
+    Optimistic,
     /// Every mode, and all of them must agree
     All,
 }

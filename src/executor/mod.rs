@@ -8,6 +8,7 @@ mod build;
 mod by_index;
 mod changes;
 mod list;
+mod optimistic;
 mod outcome;
 mod recover;
 mod root;
@@ -45,6 +46,8 @@ pub enum Mode {
     Bal,
     /// One after another, recording the list.
     Sequential,
+    /// In parallel without a list: ahead of their turn, checked and, where need be, repeated in it; recording the list.
+    Optimistic,
 }
 
 impl Mode {
@@ -53,6 +56,7 @@ impl Mode {
         match self {
             Self::Bal => "bal",
             Self::Sequential => "sequential",
+            Self::Optimistic => "optimistic",
         }
     }
 }
@@ -166,6 +170,7 @@ impl Executor {
             match options.mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
+                Mode::Optimistic => optimistic::execute(&job, tries.as_deref_mut(), scratches, unchecked),
             }
         });
         if result.is_err()
