@@ -37,6 +37,10 @@ impl Accepted {
             "requests"
         } else if one.state_root != two.state_root {
             "the state root"
+        } else if one.sidecar != two.sidecar {
+            "the sidecar"
+        } else if one.changes != two.changes {
+            "the changes"
         } else {
             return None;
         };
