@@ -114,7 +114,7 @@ impl<'b> BlockContext<'b> {
 pub(super) enum TaskError {
     Tx(super::tx::TxInvalid),
     Phase(Box<InvalidBlock>),
-    Mismatch(Mismatch),
+    Mismatch(Box<Mismatch>),
     Fault(Fault),
 }
 
@@ -146,7 +146,7 @@ impl TaskError {
         match self {
             Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
             Self::Phase(invalid) => BlockError::Invalid(invalid),
-            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
+            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(*mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) => BlockError::Store(error),
@@ -494,7 +494,7 @@ fn work(
             let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
             debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
             if !mismatches.is_empty() {
-                result = Err(TaskError::Mismatch(mismatches.swap_remove(0)));
+                result = Err(TaskError::Mismatch(Box::new(mismatches.swap_remove(0))));
             }
         }
         for id in evm.state.touched_accounts() {

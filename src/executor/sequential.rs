@@ -28,14 +28,22 @@ pub(super) fn execute(
 
 /// What comes before a block without the help of a list can run: its own checks, its signers.
 pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
-    let start = job.clock.now();
-    check_body_roots(job.block).map_err(InvalidBlock::Header)?;
-    job.clock.record(Stage::BodyRoots, start);
+    let (body, signers) = rayon::join(
+        || {
+            let start = job.clock.now();
+            let body = check_body_roots(job.block);
+            job.clock.record(Stage::BodyRoots, start);
+            body
+        },
+        || {
+            let start = job.clock.now();
+            let signers = recover(job.input.rules, job.block);
+            job.clock.record(Stage::Recover, start);
+            signers
+        },
+    );
+    body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
-
-    let start = job.clock.now();
-    let signers = recover(job.input.rules, job.block);
-    job.clock.record(Stage::Recover, start);
     Ok(signers)
 }
 

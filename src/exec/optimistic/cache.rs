@@ -107,12 +107,14 @@ impl ReadCounts {
 
 const SHARDS: usize = 64;
 
+/// Hash and id of each name of one shard.
+type Shard = RwLock<HashTable<(u64, u32)>>;
+
 /// Cells by name.
 #[derive(Debug)]
 struct Table<C> {
     cells: boxcar::Vec<C>,
-    /// Hash and id of each name.
-    shards: Box<[RwLock<HashTable<(u64, u32)>>]>,
+    shards: Box<[Shard]>,
 }
 
 impl<C> Default for Table<C> {

@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::{Speculated, Speculation};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
-use crate::arena::{BlockAccessIndex, Id};
+use crate::arena::{BlockAccessIndex, Id, TxIndex};
 use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
 use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch};
 use crate::exec::error::BlockError;
@@ -21,10 +21,21 @@ use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
 use crate::exec::state::{Logs, TxState};
 use crate::exec::tx::TxOutcome;
+use ahash::RandomState;
+use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use hashbrown::HashMap;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
+
+/// How far a transaction and its sender's next one have come; bits of [`Schedule::progress`].
+mod progress {
+    /// It ran.
+    pub(super) const RAN: u8 = 1;
+    /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
+    pub(super) const FOLLOWED: u8 = 2;
+}
 
 /// What all workers of a block share.
 struct Schedule<'b> {
@@ -37,16 +48,27 @@ struct Schedule<'b> {
     next: AtomicU32,
     /// Set when every transaction is final, or one is found invalid.
     over: AtomicBool,
+    /// The sender's transaction before and after each one: two of one sender never run at the same time, since the
+    /// second's nonce would be wrong.
+    chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
+    /// Bits of [`progress`], by transaction.
+    progress: Vec<AtomicU8>,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
 }
 
+/// A run that came to its end.
+struct Done {
+    outcome: TxOutcome,
+    effects: Effects,
+    span: TaskSpan,
+}
+
 /// A run that waits for its turn.
 struct Run {
     worker: u32,
-    result: Result<(TxOutcome, Effects), TaskError>,
-    span: TaskSpan,
+    result: Result<Done, TaskError>,
 }
 
 /// What is final.
@@ -98,6 +120,8 @@ pub fn run_optimistic(
         clock,
         next: AtomicU32::new(1),
         over: AtomicBool::new(tx_count == 0),
+        chains: sender_chains(context.senders),
+        progress: (0..tx_count).map(|_| AtomicU8::new(0)).collect(),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
@@ -142,7 +166,44 @@ pub fn run_optimistic(
     Ok(Speculated { executed, recording, speculation, cache })
 }
 
+/// For each transaction, the one before and the one after it with the same sender.
+fn sender_chains(senders: &[Option<Address>]) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+    let mut chains = vec![(None, None); senders.len()];
+    let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
+    for (at, sender) in senders.iter().enumerate() {
+        if let Some(before) = sender.and_then(|sender| last.insert(sender, at)) {
+            chains[at].0 = Some(TxIndex::new(before));
+            chains[before].1 = Some(TxIndex::new(at));
+        }
+    }
+    chains
+}
+
+/// Ends the schedule when its worker panics, so that no other worker waits for it.
+struct EndOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
+
 impl<'b> Schedule<'b> {
+    /// Whether the transaction must wait for its sender's last one; whoever runs that one then runs this one, too.
+    fn must_wait(&self, tx: TxIndex) -> bool {
+        let Some(before) = self.chains[tx.index()].0 else { return false };
+        let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
+        progress & progress::RAN == 0
+    }
+
+    /// Notes that a transaction ran; returns its sender's next one if that waits for it.
+    fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
+        let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
+        self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
+    }
+
     /// Gives `work` a worker with its own reader, view and machine.
     fn with_worker<T>(
         &self,
@@ -170,9 +231,9 @@ impl<'b> Schedule<'b> {
     fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
         let (result, counts) = self.with_worker(0, scratch, |worker| {
             let mut requests = Vec::new();
-            worker.run(index, 0, &mut requests).map(|(effects, span)| (effects, span, requests))
+            worker.run(index, 0, &mut requests).map(|done| (done, requests))
         });
-        let ((_, effects), span, requests) = result.map_err(|error| error.into_block_error(index))?;
+        let (Done { effects, span, .. }, requests) = result.map_err(|error| error.into_block_error(index))?;
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         commits.take_in(self, index, &effects);
         commits.executed.requests.extend(requests);
@@ -183,51 +244,55 @@ impl<'b> Schedule<'b> {
 
 impl Worker<'_, '_, '_> {
     /// Runs the task at `index` on what is known now.
-    #[expect(clippy::type_complexity, reason = "two halves of one result, taken apart at once")]
     fn run(
         &mut self,
         index: BlockAccessIndex,
         incarnation: u32,
         requests: &mut Vec<Vec<u8>>,
-    ) -> Result<((TxOutcome, Effects), TaskSpan), TaskError> {
+    ) -> Result<Done, TaskError> {
         let clock = self.schedule.clock;
         let start_ns = clock.elapsed().as_nanos() as u64;
         let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
         let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
-        Ok(((outcome, effects), TaskSpan { index, worker: self.number, start_ns, end_ns }))
+        let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
+        Ok(Done { outcome, effects, span })
     }
 
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
     fn work(&mut self) -> Logs {
         let schedule = self.schedule;
+        let _guard = EndOnPanic(&schedule.over);
         let tx_count = schedule.waiting.len() as u32;
         while !schedule.over.load(Ordering::Acquire) {
-            self.commit_ready();
             let index = schedule.next.fetch_add(1, Ordering::Relaxed);
             if index <= tx_count {
-                self.run_ahead(BlockAccessIndex(index));
+                let mut next = Some(TxIndex(index - 1)).filter(|tx| !schedule.must_wait(*tx));
+                while let Some(tx) = next {
+                    self.run_ahead(tx);
+                    next = schedule.has_run(tx);
+                    self.commit_ready();
+                }
             } else {
                 // Nothing left to run: the others are about to finish.
                 schedule.next.store(tx_count + 1, Ordering::Relaxed);
+                self.commit_ready();
                 std::thread::yield_now();
             }
         }
         core::mem::take(&mut self.evm.state.logs)
     }
 
-    fn run_ahead(&mut self, index: BlockAccessIndex) {
+    /// Runs a transaction before its turn and leaves the run for whoever commits it.
+    fn run_ahead(&mut self, tx: TxIndex) {
         let schedule = self.schedule;
+        let index = BlockAccessIndex(tx.0 + 1);
         let result = self.run(index, 0, &mut Vec::new());
-        let now = schedule.clock.elapsed().as_nanos() as u64;
-        let mut span = TaskSpan { index, worker: self.number, start_ns: now, end_ns: now };
-        let result = result.map(|(done, ran)| {
-            span = ran;
-            done.1.write_ahead(schedule.cache, index);
-            done
-        });
-        let run = Run { worker: self.number, result, span };
-        *schedule.waiting[index.index() - 1].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+        if let Ok(done) = &result {
+            done.effects.write_ahead(schedule.cache, index);
+        }
+        let run = Run { worker: self.number, result };
+        *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
     /// Commits in block order as far as runs are ready, unless another worker is at it.
@@ -256,37 +321,28 @@ impl Worker<'_, '_, '_> {
     fn commit(&mut self, commits: &mut Commits, run: Run) -> Result<(), BlockError> {
         let Schedule { cache, context, .. } = *self.schedule;
         let index = BlockAccessIndex::new(commits.count + 1);
+        let Run { mut worker, mut result } = run;
         commits.speculation.executions += 1;
-        let Run { mut worker, mut result, mut span } = run;
-        let holds = match &result {
-            Ok((_, effects)) => {
-                let holds = effects.holds(cache, index);
-                if !holds {
-                    commits.speculation.conflicts += 1;
-                    effects.withdraw(cache, index);
-                }
-                holds
+        // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
+        let failed = result.is_err();
+        if !matches!(&result, Ok(done) if done.effects.holds(cache, index)) {
+            if let Ok(done) = &result {
+                done.effects.withdraw(cache, index);
             }
-            // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
-            Err(_) => false,
-        };
-        if !holds {
+            result = self.run(index, 1, &mut Vec::new());
+            worker = self.number;
             commits.speculation.re_executions += 1;
-            result = self.run(index, 1, &mut Vec::new()).map(|(done, ran)| {
-                (worker, span) = (self.number, ran);
-                done
-            });
+            commits.speculation.conflicts += usize::from(!failed || result.is_ok());
         }
-        let (result, effects) = match result {
-            Ok((outcome, effects)) => (Ok(outcome), Some(effects)),
-            Err(error) => (Err(error), None),
-        };
-        commits.executed.include(context, index, worker, result)?;
-        if let Some(effects) = effects {
-            commits.take_in(self.schedule, index, &effects);
+        match result {
+            Ok(Done { outcome, effects, span }) => {
+                commits.executed.include(context, index, worker, Ok(outcome))?;
+                commits.take_in(self.schedule, index, &effects);
+                commits.executed.spans.push(span);
+                Ok(())
+            }
+            Err(error) => commits.executed.include(context, index, worker, Err(error)),
         }
-        commits.executed.spans.push(span);
-        Ok(())
     }
 }
 
