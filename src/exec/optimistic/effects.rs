@@ -137,13 +137,10 @@ impl Effects {
             let cell = cache.account(id);
             let parent = cell.parent.get().unwrap_or_default();
             let (before, after) = cell.versions.commit(index, self.incarnation, write, &parent);
-            if let Some(sidecar) = sidecar.as_deref_mut() {
-                if write.wiped && before.exists {
-                    sidecar.wipes.push((cell.address, index.0));
-                }
-                if let Some(exists) = after.existence_event(&before) {
-                    sidecar.existence.push((cell.address, index.0, exists));
-                }
+            if let Some(sidecar) = sidecar.as_deref_mut()
+                && let Some(exists) = after.existence_event(&before)
+            {
+                sidecar.existence.push((cell.address, index.0, exists));
             }
             if write.balance != BalanceWrite::Kept {
                 recorder.balance(id, index, after.balance);

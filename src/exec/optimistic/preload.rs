@@ -62,7 +62,6 @@ impl<'b> Preload<'b> {
                 take_account(address);
             }
         }
-        sidecar.wipes.iter().for_each(|event| take_account(event.0));
         sidecar.existence.iter().for_each(|event| take_account(event.0));
         preload
     }

@@ -357,7 +357,6 @@ fn recording(
     let (addresses, slot_keys, slot_accounts) = cache.names();
     let names = RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let list = recorder.finish(&names);
-    sidecar.wipes.sort_unstable();
     sidecar.existence.sort_unstable();
     let listed = list.columns.addresses().as_slice();
     let parents: Vec<_> =
