@@ -235,9 +235,9 @@ impl Engine {
         Ok(built?)
     }
 
-    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
-    /// `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block is valid
-    /// and `keep` is set.
+    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
+    /// faster. In `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block
+    /// is valid and `keep` is set.
     ///
     /// # Errors
     /// [`Failure`]; the chain is then as before.
@@ -250,11 +250,11 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
+        let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
         // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
         let lacks_sidecar = rules.fork < Fork::Byzantium;
-        if mode == Mode::Bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
-            let recorded = self.execute(chain, rules, block, (None, None), Mode::Sequential, false)?.outcome;
+        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
+            let recorded = self.execute(chain, rules, block, (None, None), Some(Mode::Sequential), false)?.outcome;
             let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
             return self.execute(chain, rules, block, list, mode, keep);
         }
@@ -267,7 +267,7 @@ impl Engine {
         rules: &ChainRules,
         block: &Bytes,
         (bal, sidecar): (Option<&Bytes>, Option<&Sidecar>),
-        mode: Mode,
+        mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let input = BlockInput {
@@ -279,7 +279,12 @@ impl Engine {
             ommers_omitted: chain.ommers_omitted,
         };
         let mut tries = chain.tries.take();
-        let result = self.executor.execute(&input, chain.store(), tries.as_mut(), Options::new(mode));
+        let result = self.executor.execute(
+            &input,
+            chain.store(),
+            tries.as_mut(),
+            mode.map_or_else(Options::automatic, Options::new),
+        );
         chain.tries = tries;
         let outcome = result?;
         if keep {
@@ -287,7 +292,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome })
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
     Ok(BlockOutcome {
         hash: job.block.header_hash,
         number: header.number,
-        mode: job.options.mode,
+        mode: job.mode,
         speculation: None,
         receipts,
         transactions: executed.outcomes,
