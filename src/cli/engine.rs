@@ -38,6 +38,10 @@ impl Accepted {
             "requests"
         } else if one.state_root != two.state_root {
             "the state root"
+        } else if one.sidecar != two.sidecar {
+            "the sidecar"
+        } else if one.changes != two.changes {
+            "the changes"
         } else {
             return None;
         };
@@ -248,9 +252,9 @@ impl Engine {
         Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
     }
 
-    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
-    /// `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block is valid
-    /// and `keep` is set.
+    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
+    /// faster. In `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block
+    /// is valid and `keep` is set.
     ///
     /// # Errors
     /// [`Failure`]; the chain is then as before.
@@ -263,11 +267,11 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
+        let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
         // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
         let lacks_sidecar = rules.fork < Fork::Byzantium;
-        if mode == Mode::Bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
-            let recorded = self.execute(chain, rules, block, (None, None), Mode::Sequential, false)?.outcome;
+        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
+            let recorded = self.execute(chain, rules, block, (None, None), Some(Mode::Sequential), false)?.outcome;
             let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
             return self.execute(chain, rules, block, list, mode, keep);
         }
@@ -280,7 +284,7 @@ impl Engine {
         rules: &ChainRules,
         block: &Bytes,
         (bal, sidecar): (Option<&Bytes>, Option<&Sidecar>),
-        mode: Mode,
+        mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let input = BlockInput {
@@ -296,7 +300,7 @@ impl Engine {
             &input,
             chain.store(),
             tries.as_mut(),
-            Options { loop_kind: self.loop_kind, ..Options::new(mode) },
+            Options { loop_kind: self.loop_kind, ..mode.map_or_else(Options::automatic, Options::new) },
         );
         chain.tries = tries;
         let outcome = result?;
@@ -305,7 +309,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome })
     }
 }
 
@@ -315,6 +319,7 @@ pub const fn modes(mode: Option<ModeArg>) -> &'static [Option<Mode>] {
         None => &[None],
         Some(ModeArg::Bal) => &[Some(Mode::Bal)],
         Some(ModeArg::Sequential) => &[Some(Mode::Sequential)],
-        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Bal)],
+        Some(ModeArg::Optimistic) => &[Some(Mode::Optimistic)],
+        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Optimistic), Some(Mode::Bal)],
     }
 }

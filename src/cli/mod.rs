@@ -44,7 +44,8 @@ enum Command {
 /// Options that all executing commands share.
 #[derive(Clone, Copy, Debug, Args)]
 struct ExecArgs {
-    /// How to execute; by default `bal` where the block has a list, `sequential` where it has none
+    /// How to execute; by default `bal` where the block has a list, else `optimistic` or `sequential`, whichever
+    /// promises to be faster
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
     /// Threads that execute a block; by default one per processor
@@ -70,6 +71,8 @@ enum ModeArg {
     Bal,
     /// One transaction after another, recording the list
     Sequential,
+    /// In parallel without a list: transactions ahead of their turn, recording the list
+    Optimistic,
     /// Every mode, and all of them must agree
     All,
 }

@@ -100,7 +100,7 @@ impl<'b> BlockContext<'b> {
     }
 
     /// Runs the task at `index` on the state of `evm`, settled but not committed.
-    fn run_task(
+    pub(super) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
         index: BlockAccessIndex,
@@ -126,10 +126,10 @@ impl<'b> BlockContext<'b> {
 
 /// Why a task did not come to its end.
 #[derive(Clone, Debug, PartialEq)]
-enum TaskError {
+pub(super) enum TaskError {
     Tx(super::tx::TxInvalid),
     Phase(Box<InvalidBlock>),
-    Mismatch(Mismatch),
+    Mismatch(Box<Mismatch>),
     Fault(Fault),
 }
 
@@ -153,7 +153,7 @@ impl From<PhaseError> for TaskError {
 
 impl TaskError {
     /// The error of the block that this task's error is.
-    fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
+    pub(super) fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
         let mismatch = |address, field, slot| {
             InvalidBlock::Mismatch(Mismatch { address, field, slot, index: Some(index), claimed: None, produced: None })
                 .into()
@@ -161,7 +161,7 @@ impl TaskError {
         match self {
             Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
             Self::Phase(invalid) => BlockError::Invalid(invalid),
-            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
+            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(*mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) => BlockError::Store(error),
@@ -186,9 +186,9 @@ pub struct TaskSpan {
 /// Logs of a block in transaction order.
 #[derive(Clone, Debug, Default)]
 pub struct BlockLogs {
-    workers: Vec<Logs>,
+    pub(super) workers: Vec<Logs>,
     /// Worker and range of each transaction.
-    ranges: Vec<(u32, core::ops::Range<usize>)>,
+    pub(super) ranges: Vec<(u32, core::ops::Range<usize>)>,
 }
 
 impl BlockLogs {
@@ -219,8 +219,32 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// Takes in the next transaction of the block: admission is replayed, and a fault of the transaction alone comes
+    /// before the lack of room.
+    pub(super) fn include(
+        &mut self,
+        context: &BlockContext<'_>,
+        index: BlockAccessIndex,
+        worker: u32,
+        result: Result<TxOutcome, TaskError>,
+    ) -> Result<(), BlockError> {
+        let tx = TxIndex(index.0 - 1);
+        let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
+        if !is_static {
+            let tx_limit = context.block.transactions.row(tx).gas_limit;
+            self.gas
+                .admit(context.rules.fork_rules(), context.block.header.gas_limit, tx_limit)
+                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
+        }
+        let outcome = result.map_err(|error| error.into_block_error(index))?;
+        self.gas.add(&outcome);
+        self.logs.ranges.push((worker, outcome.logs.clone()));
+        self.outcomes.push(outcome);
+        Ok(())
+    }
+
     /// Deposit requests come first (EIP-6110): they are found in the receipts' logs.
-    fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
+    pub(super) fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
         if rules.fork < Fork::Prague {
             return Ok(());
         }
@@ -353,11 +377,11 @@ fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index
     for &id in state.touched_accounts() {
         recorder.touch_account(id);
         let row = state.row(id);
-        if row.balance != row.balance_start {
-            recorder.balance(id, index, row.balance);
+        if row.settled_balance() != row.balance_start {
+            recorder.balance(id, index, row.settled_balance());
         }
-        if row.nonce != row.nonce_start {
-            recorder.nonce(id, index, row.nonce);
+        if row.settled_nonce() != row.nonce_start {
+            recorder.nonce(id, index, row.settled_nonce());
         }
         if row.code != row.code_start {
             recorder.code(id, index, codes.get(row.code).map_or(&[], |code| code.bytes()));
@@ -485,7 +509,7 @@ fn work(
             let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
             debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
             if !mismatches.is_empty() {
-                result = Err(TaskError::Mismatch(mismatches.swap_remove(0)));
+                result = Err(TaskError::Mismatch(Box::new(mismatches.swap_remove(0))));
             }
         }
         for id in evm.state.touched_accounts() {
@@ -525,8 +549,6 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
         executed.logs.workers.push(share.logs);
     }
     executed.spans.sort_unstable_by_key(|span| span.index);
-    let rules = context.rules.fork_rules();
-    let limit = context.block.header.gas_limit;
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
         // A task is missing only above one that failed, and that one ends this pass first.
@@ -537,19 +559,7 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
             result.map_err(|error| error.into_block_error(access_index))?;
             continue;
         }
-        let tx = TxIndex::new(index - 1);
-        let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
-        if !is_static {
-            let tx_limit = context.block.transactions.row(tx).gas_limit;
-            executed
-                .gas
-                .admit(rules, limit, tx_limit)
-                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
-        }
-        let outcome = result.map_err(|error| error.into_block_error(access_index))?;
-        executed.gas.add(&outcome);
-        executed.logs.ranges.push((worker, outcome.logs.clone()));
-        executed.outcomes.push(outcome);
+        executed.include(context, access_index, worker, result)?;
     }
     unaccessed(list.bal, &accounts, &slot_set).map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(mismatch)))?;
     executed.add_deposits(context.rules)?;

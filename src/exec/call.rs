@@ -128,9 +128,9 @@ impl<'b> Evm<'b> {
         let mut charged_new_account = false;
         if args.kind == CallKind::Call {
             let brings_into_being = if self.since(Fork::SpuriousDragon) {
-                transfers && self.state.row(to).is_empty()
+                transfers && self.state.is_empty(to)
             } else {
-                !self.exists(to)
+                !self.state.exists(to)
             };
             if brings_into_being {
                 charge(left, rules.new_account)?;
@@ -200,11 +200,11 @@ impl<'b> Evm<'b> {
                 (own, origin, origin, U256::ZERO, false)
             }
         };
-        if matches!(request.kind, CallKind::Call | CallKind::CallCode)
-            && transfers
-            && self.state.load(own)?.balance < request.value
-        {
-            return Ok(Entered::Done(refused));
+        if matches!(request.kind, CallKind::Call | CallKind::CallCode) && transfers {
+            self.state.load(own)?;
+            if self.state.balance(own) < request.value {
+                return Ok(Entered::Done(refused));
+            }
         }
         let checkpoint = self.state.checkpoint();
         let at_entry = self.gas;
@@ -324,14 +324,16 @@ impl<'b> Evm<'b> {
 
         self.return_data.clear();
         let (own, address) = (self.frame().target, self.frame().address);
-        let row = *self.state.load(own)?;
-        if row.balance < value || row.nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
+        self.state.load(own)?;
+        let nonce = self.state.nonce(own);
+        let is_poor = !value.is_zero() && self.state.balance(own) < value;
+        if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }
         let start = self.frame().memory_base + offset;
         let initcode = Bytes::copy_from_slice(&self.memory[start..start + len]);
         let created = match salt {
-            None => address.create(row.nonce),
+            None => address.create(nonce),
             Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&initcode)),
         };
         let destination = self.state.account_id(&created)?;
@@ -339,7 +341,8 @@ impl<'b> Evm<'b> {
             self.state.warm(destination);
         }
         let mut charged_new_account = false;
-        if self.state.load(destination)?.is_empty() && rules.state_new_account > 0 {
+        self.state.load(destination)?;
+        if rules.state_new_account > 0 && self.state.is_empty(destination) {
             let last = self.frames.len() - 1;
             if !self.gas.charge_state(left, &mut self.frames[last].gas.spilled, rules.state_new_account) {
                 return Err(Halt::OutOfGas);
@@ -348,7 +351,7 @@ impl<'b> Evm<'b> {
         }
         let gas = if self.since(Fork::Tangerine) { all_but_one_64th(*left) } else { *left };
         *left -= gas;
-        self.state.set_nonce(own, row.nonce + 1);
+        self.state.set_nonce(own, nonce + 1);
         match self.enter_create(own, address, destination, created, value, initcode, gas, charged_new_account)? {
             Entered::Frame => Ok(Step::Enter),
             Entered::Done(end) => Ok(Step::Push(self.settle_done(&end, left))),
@@ -371,7 +374,7 @@ impl<'b> Evm<'b> {
         self.return_data.clear();
         let row = *self.state.load(destination)?;
         // EIP-684, and EIP-7610 for storage without code or nonce.
-        if row.nonce != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {
+        if self.state.nonce(destination) != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Halt(Halt::CreateCollision),
                 left: 0,

@@ -96,13 +96,14 @@ impl<'b> Evm<'b> {
     #[inline]
     pub fn balance(&mut self, left: &mut u64, address: &U256) -> Result<U256, Halt> {
         let id = self.access_word(left, address, self.rules.balance, 0)?;
-        Ok(self.state.row(id).balance)
+        Ok(self.state.balance(id))
     }
 
     /// SELFBALANCE (EIP-1884); its flat gas is the loop's.
     pub fn self_balance(&mut self) -> Result<U256, Halt> {
         let target = self.frame().target;
-        Ok(self.state.load(target)?.balance)
+        self.state.load(target)?;
+        Ok(self.state.balance(target))
     }
 
     /// What EXTCODESIZE and EXTCODECOPY charge beside the access: Amsterdam adds a warm access for the code (EIP-8038).
@@ -129,8 +130,11 @@ impl<'b> Evm<'b> {
     #[inline]
     pub fn ext_code_hash(&mut self, left: &mut u64, address: &U256) -> Result<B256, Halt> {
         let id = self.access_word(left, address, self.rules.extcodehash, 0)?;
-        let row = self.state.row(id);
-        if row.is_empty() { Ok(B256::ZERO) } else { Ok(self.state.codes.hash(row.code)) }
+        if self.state.is_empty(id) {
+            return Ok(B256::ZERO);
+        }
+        let code = self.state.row(id).code;
+        Ok(self.state.codes.hash(code))
     }
 
     /// BLOCKHASH: zero beyond the last 256 blocks.
@@ -381,10 +385,12 @@ impl<'b> Evm<'b> {
         }
         self.state.load(heir)?;
         let own = self.frame().target;
-        let balance = self.state.load(own)?.balance;
-        let row = *self.state.row(heir);
-        let brings_into_being =
-            if self.since(Fork::SpuriousDragon) { !balance.is_zero() && row.is_empty() } else { !self.exists(heir) };
+        self.state.load(own)?;
+        let brings_into_being = if self.since(Fork::SpuriousDragon) {
+            !self.state.balance(own).is_zero() && self.state.is_empty(heir)
+        } else {
+            !self.state.exists(heir)
+        };
         if brings_into_being {
             if self.since(Fork::Amsterdam) {
                 charge(left, super::fork::ACCOUNT_WRITE)?;
@@ -406,22 +412,16 @@ impl<'b> Evm<'b> {
     /// What SELFDESTRUCT does to the state once all is paid; `heir` is loaded.
     pub(super) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
         let (own, from) = (self.frame().target, self.frame().address);
-        let own_row = *self.state.row(own);
+        let balance = self.state.balance(own);
         if own != heir {
-            self.state.transfer(own, heir, own_row.balance);
-            self.log_transfer(&from, beneficiary, &own_row.balance);
+            self.state.transfer(own, heir, balance);
+            self.log_transfer(&from, beneficiary, &balance);
         }
-        if !self.since(Fork::Cancun) || own_row.has(flag::CREATED) {
+        if !self.since(Fork::Cancun) || self.state.row(own).has(flag::CREATED) {
             if own == heir && !self.since(Fork::Amsterdam) {
                 self.state.set_balance(own, U256::ZERO);
             }
             self.state.set_flag(own, flag::DESTROYED);
         }
-    }
-
-    /// Whether a loaded account is in the state, as forks before EIP-161 ask it.
-    pub(super) fn exists(&self, id: AccountId) -> bool {
-        let row = self.state.row(id);
-        row.has(flag::EXISTS | flag::TOUCHED) || !row.is_empty()
     }
 }

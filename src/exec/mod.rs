@@ -17,6 +17,7 @@ pub mod header;
 pub mod host;
 pub mod interpreter;
 pub mod lookaside;
+pub mod optimistic;
 pub mod precompile;
 pub mod reference;
 pub mod senders;

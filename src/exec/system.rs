@@ -147,8 +147,8 @@ impl<'b> Evm<'b> {
 
     fn credit(&mut self, address: &Address, amount: U256) -> Result<(), Halt> {
         let id = self.state.account_id(address)?;
-        let balance = self.state.load(id)?.balance;
-        self.state.set_balance(id, balance.saturating_add(amount));
+        self.state.load(id)?;
+        self.state.credit(id, amount);
         Ok(())
     }
 
@@ -158,7 +158,8 @@ impl<'b> Evm<'b> {
         self.state.load(heir)?;
         for address in &super::dao::DRAINED {
             let id = self.state.account_id(address)?;
-            let balance = self.state.load(id)?.balance;
+            self.state.load(id)?;
+            let balance = self.state.balance(id);
             self.state.transfer(id, heir, balance);
         }
         Ok(())

@@ -33,14 +33,14 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
     let mut matched = 0u32;
     for &id in state.touched_accounts() {
         let row = state.row(id);
-        if row.balance != row.balance_start {
-            if bal.balances().at(id, index) != Some(&row.balance) {
+        if row.settled_balance() != row.balance_start {
+            if bal.balances().at(id, index) != Some(&row.settled_balance()) {
                 return false;
             }
             matched += 1;
         }
-        if row.nonce != row.nonce_start {
-            if bal.nonces().at(id, index) != Some(&row.nonce) {
+        if row.settled_nonce() != row.nonce_start {
+            if bal.nonces().at(id, index) != Some(&row.settled_nonce()) {
                 return false;
             }
             matched += 1;
@@ -102,8 +102,8 @@ pub fn task_mismatches(
         let changed = |differs: bool, value: U256| differs.then_some(value);
         let produced = row.map(|row| {
             (
-                changed(row.balance != row.balance_start, row.balance),
-                changed(row.nonce != row.nonce_start, U256::from(row.nonce)),
+                changed(row.settled_balance() != row.balance_start, row.settled_balance()),
+                changed(row.settled_nonce() != row.nonce_start, U256::from(row.settled_nonce())),
                 changed(row.code != row.code_start, hash(row.code)),
             )
         });

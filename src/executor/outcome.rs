@@ -1,13 +1,14 @@
 //! What a proven block yields, and the last checks before it does.
 
 use super::root::Roots;
-use super::{Job, Span, Stage, StateChanges};
+use super::{Job, Mode, Span, Stage, StateChanges};
 use crate::arena::TxIndex;
 use crate::bal::Sidecar;
 use crate::exec::admission::BlockGas;
 use crate::exec::block::{BlockLogs, Executed, TaskSpan};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
+use crate::exec::optimistic::Speculation;
 use crate::exec::tx::TxOutcome;
 use crate::exec::verify::{Produced, Verified, commitments};
 use crate::exec::wire::{Block, BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
@@ -58,6 +59,10 @@ pub struct BlockOutcome {
     pub hash: B256,
     /// Height.
     pub number: u64,
+    /// How the tasks ran.
+    pub mode: Mode,
+    /// How speculation went, in optimistic mode.
+    pub speculation: Option<Speculation>,
     /// Receipts in their EIP-2718 encoding, with the block's bloom.
     pub receipts: ReceiptList,
     /// Outcome of each transaction.
@@ -154,6 +159,8 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
     Ok(BlockOutcome {
         hash: job.block.header_hash,
         number: header.number,
+        mode: job.mode,
+        speculation: None,
         receipts,
         transactions: executed.outcomes,
         logs: executed.logs,

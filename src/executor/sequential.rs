@@ -1,11 +1,11 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
 use super::outcome::{Candidate, seal};
-use super::recover::recover;
+use super::recover::{Signers, recover};
 use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
-use crate::exec::block::{BlockContext, Recording, WorkerScratch, run_sequential};
+use crate::exec::block::{BlockContext, Executed, Recording, WorkerScratch, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::trie::StateTries;
@@ -17,25 +17,52 @@ pub(super) fn execute(
     scratch: &Mutex<WorkerScratch>,
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
-    let block = job.block;
-    let rules = job.input.rules;
-    let start = job.clock.now();
-    check_body_roots(block).map_err(InvalidBlock::Header)?;
-    job.clock.record(Stage::BodyRoots, start);
-    check_given_list(job)?;
-
-    let start = job.clock.now();
-    let signers = recover(rules, block);
-    job.clock.record(Stage::Recover, start);
-
-    let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+    let signers = prepare(job)?;
+    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind);
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;
+    finish(job, tries, Recorded { executed, recording, unchecked })
+}
 
+/// What comes before a block without the help of a list can run: its own checks, its signers.
+pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
+    let (body, signers) = rayon::join(
+        || {
+            let start = job.clock.now();
+            let body = check_body_roots(job.block);
+            job.clock.record(Stage::BodyRoots, start);
+            body
+        },
+        || {
+            let start = job.clock.now();
+            let signers = recover(job.input.rules, job.block);
+            job.clock.record(Stage::Recover, start);
+            signers
+        },
+    );
+    body.map_err(InvalidBlock::Header)?;
+    check_given_list(job)?;
+    Ok(signers)
+}
+
+/// A block that was executed and recorded.
+pub(super) struct Recorded {
+    pub(super) executed: Executed,
+    pub(super) recording: Recording,
+    pub(super) unchecked: Vec<Unchecked>,
+}
+
+/// Root from the recorded changes, and the last checks.
+pub(super) fn finish(
+    job: &Job<'_>,
+    tries: Option<&mut StateTries>,
+    recorded: Recorded,
+) -> Result<BlockOutcome, BlockError> {
+    let Recorded { executed, recording, unchecked } = recorded;
     let start = job.clock.now();
-    let n = block.transactions.len();
-    let (changes, roots) = update_from_recording(rules, n, job.store, &recording, tries)?;
+    let n = job.block.transactions.len();
+    let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
     let Recording { list, sidecar, .. } = recording;
     seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })
@@ -63,7 +90,7 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
 }
 
 /// The recorded list must be the given one, within its limit, and hash to what the header says.
-fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
+pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
     let recorded = &recording.list;

@@ -222,15 +222,16 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
         Entry::Call(address) => (*address, CallKind::Call),
         Entry::StaticCall(address) => (*address, CallKind::StaticCall),
         Entry::Create(initcode) => {
-            let row = *evm.state.load(origin)?;
-            let created = ORIGIN.create(row.nonce);
-            evm.state.set_nonce(origin, row.nonce + 1);
+            evm.state.load(origin)?;
+            let (nonce, balance) = (evm.state.nonce(origin), evm.state.balance(origin));
+            let created = ORIGIN.create(nonce);
+            evm.state.set_nonce(origin, nonce + 1);
             let destination = evm.state.account_id(&created)?;
             if berlin {
                 evm.state.warm(destination);
             }
             evm.state.load(destination)?;
-            let value = scenario.value.min(row.balance);
+            let value = scenario.value.min(balance);
             return evm.enter_create(
                 origin,
                 ORIGIN,
@@ -269,8 +270,8 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let row = state.row(*id);
         let after = (
             row.flags,
-            [row.nonce_start, row.nonce],
-            [row.balance_start, row.balance],
+            [row.nonce_start, row.settled_nonce()],
+            [row.balance_start, row.settled_balance()],
             [hash(row.code_start), hash(row.code)],
         );
         accounts.insert(state.address(*id), after);

@@ -353,17 +353,6 @@ macro_rules! resume_bytes {
 }
 
 handler! {
-    /// Gives the rest of the block's gas back and goes on in byte form at the same instruction, which has done nothing yet.
-    #[cold]
-    #[inline(never)]
-    to_bytes [] (r) {
-        let at = (*(*r.vm).decoded).place(r.pc);
-        r.gas += u64::from(at.rest);
-        resume_bytes!(r, at.pc as usize)
-    }
-}
-
-handler! {
     /// Goes on in byte form at the same instruction; the gas is exact already.
     #[cold]
     #[inline(never)]
