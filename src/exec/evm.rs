@@ -7,6 +7,7 @@
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::Halt;
+use super::interpreter::ops::modular::Barrett;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
@@ -228,6 +229,8 @@ pub struct Evm<'b> {
     pub return_data: Vec<u8>,
     /// Hashes of mapping keys.
     pub hashes: Box<HashMemo>,
+    /// The modulus of the last MULMOD.
+    pub modulus: Barrett,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -258,6 +261,7 @@ impl<'b> Evm<'b> {
             stack,
             return_data,
             hashes,
+            modulus: Barrett::default(),
         }
     }
 

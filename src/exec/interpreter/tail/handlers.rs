@@ -6,7 +6,6 @@ use super::machine::*;
 use crate::exec::evm::Exit;
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::{TABLE_CONST, decode_pair, decode_single, op};
-use crate::exec::interpreter::ops::arithmetic;
 use alloy_primitives::U256;
 
 /// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
@@ -172,7 +171,7 @@ pub(super) trait Heavy {
     const OP: u8;
     /// The result where it takes a few instructions.
     fn quick(a: Limbs, b: Limbs) -> Option<Limbs>;
-    fn full(a: U256, b: U256) -> U256;
+    fn full(a: Limbs, b: Limbs) -> Limbs;
 }
 
 /// Quotient and remainder of words below 2^64 with a divisor that is not zero.
@@ -191,30 +190,17 @@ macro_rules! heavy {
                 if both_small($a, $b) { Some(limbs::small($quick)) } else { None }
             }
             #[inline(always)]
-            fn full($c: U256, $d: U256) -> U256 {
+            fn full($c: Limbs, $d: Limbs) -> Limbs {
                 $full
             }
         }
     )*};
 }
 heavy! {
-    Div DIV |a, b| a[0] / b[0], |a, b| match limb_divisor(b) {
-        Some(d) => U256::from_limbs(limbs::div_by_limb(a.into_limbs(), d).0),
-        None => arithmetic::div(a, b),
-    };
-    Mod MOD |a, b| a[0] % b[0], |a, b| match limb_divisor(b) {
-        Some(d) => U256::from_limbs(limbs::small(limbs::div_by_limb(a.into_limbs(), d).1)),
-        None => arithmetic::rem(a, b),
-    };
-    Sdiv SDIV |a, b| a[0] / b[0], |a, b| arithmetic::sdiv(a, b);
-    Smod SMOD |a, b| a[0] % b[0], |a, b| arithmetic::smod(a, b);
-}
-
-/// A divisor of one limb, not zero.
-#[inline(always)]
-fn limb_divisor(b: U256) -> Option<u64> {
-    let b = b.into_limbs();
-    (limbs::is_small(b) && b[0] != 0).then_some(b[0])
+    Div DIV |a, b| a[0] / b[0], |a, b| limbs::div_rem(a, b).0;
+    Mod MOD |a, b| a[0] % b[0], |a, b| limbs::div_rem(a, b).1;
+    Sdiv SDIV |a, b| a[0] / b[0], |a, b| limbs::sdiv(a, b);
+    Smod SMOD |a, b| a[0] % b[0], |a, b| limbs::smod(a, b);
 }
 
 /// Runs an operation out of line: the words at `a` and `b` into `target`.
@@ -222,8 +208,7 @@ fn limb_divisor(b: U256) -> Option<u64> {
 unsafe extern "C" fn full<K: Heavy>(target: *mut U256, a: *const U256, b: *const U256) {
     // SAFETY: the caller's words lie inside the frame's stack, or in the decoded code's pool.
     unsafe {
-        let word = K::full(U256::from_limbs(load(a)), U256::from_limbs(load(b)));
-        store(target, word.into_limbs());
+        store(target, K::full(load(a), load(b)));
     }
 }
 
