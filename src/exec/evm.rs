@@ -313,7 +313,12 @@ impl<'b> Evm<'b> {
                 self.memory.resize(end.max(self.memory.len() * 2).max(4096), 0);
             }
             // An inner frame that is gone may have written here.
-            self.memory[base + old..end].fill(0);
+            let new = &mut self.memory[base + old..end];
+            match new.first_chunk_mut::<32>() {
+                // Word by word is how most memory grows.
+                Some(word) if len - old == 32 => *word = [0; 32],
+                _ => new.fill(0),
+            }
         }
     }
 

@@ -336,25 +336,25 @@ fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     ([q0, q1, 0, 0], [down(r[1], r[2]), down(r[0], r[1]), r[0] >> shift, 0])
 }
 
+/// A divisor of four limbs leaves one digit: its estimate from the top limbs is at most two too large (Knuth, 4.3.1).
 fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[3].leading_zeros();
-    let d = [b[0] << shift, shifted(b[1], b[0], shift), shifted(b[2], b[1], shift), shifted(b[3], b[2], shift)];
-    let v = reciprocal(d[3], d[2]);
-    let u = normalised(a, shift);
-    let (mut digit, r) = div_three_by_two(u[4], u[3], u[2], join(d[3], d[2]), v);
-    let (p0, carry) = digit.carrying_mul(d[0], 0);
-    let (p1, p2) = digit.carrying_mul(d[1], carry);
-    let (r0, borrow) = u[0].borrowing_sub(p0, false);
-    let (r1, borrow) = u[1].borrowing_sub(p1, borrow);
-    let (r, below) = r.overflowing_sub(u128::from(p2) + u128::from(borrow));
-    let (r3, r2) = split(r);
-    let mut r = [r0, r1, r2, r3];
-    if below {
+    let top = shifted(b[3], b[2], shift);
+    let (mut digit, _) = div_two_by_one(shifted(0, a[3], shift), shifted(a[3], a[2], shift), top);
+    let (p0, carry) = digit.carrying_mul(b[0], 0);
+    let (p1, carry) = digit.carrying_mul(b[1], carry);
+    let (p2, carry) = digit.carrying_mul(b[2], carry);
+    let (p3, carry) = digit.carrying_mul(b[3], carry);
+    let (mut r, below) = sub_borrow(a, [p0, p1, p2, p3]);
+    // What the product has above the word, and the borrow: gone once the digit is right.
+    let mut above = carry + u64::from(below);
+    while above != 0 {
         digit -= 1;
-        r = add(r, d);
+        let sum = add(r, b);
+        above -= u64::from(lt(sum, b));
+        r = sum;
     }
-    let down = |high: u64, low: u64| low >> shift | (high << 1) << (63 - shift);
-    ([digit, 0, 0, 0], [down(r[1], r[0]), down(r[2], r[1]), down(r[3], r[2]), r[3] >> shift])
+    ([digit, 0, 0, 0], r)
 }
 
 /// Quotient and remainder; both 0 for a zero divisor.
