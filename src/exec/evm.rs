@@ -7,7 +7,7 @@
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::Halt;
-use super::interpreter::ops::modular::Barrett;
+use super::interpreter::ops::modular::KeptModulus;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
@@ -230,7 +230,7 @@ pub struct Evm<'b> {
     /// Hashes of mapping keys.
     pub hashes: Box<HashMemo>,
     /// The modulus of the last MULMOD.
-    pub modulus: Barrett,
+    pub modulus: KeptModulus,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -261,7 +261,7 @@ impl<'b> Evm<'b> {
             stack,
             return_data,
             hashes,
-            modulus: Barrett::default(),
+            modulus: KeptModulus::default(),
         }
     }
 

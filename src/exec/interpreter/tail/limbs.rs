@@ -1,6 +1,7 @@
 //! Word kernels on limbs in registers; twins of `ops::{arithmetic, bitwise}`, tested against them.
 
 use super::machine::Limbs;
+use crate::exec::interpreter::ops::modular::{div_three_by_two, join, reciprocal_of_two, shifted, split};
 
 #[inline(always)]
 pub(super) fn small(value: u64) -> Limbs {
@@ -218,57 +219,10 @@ pub(super) fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
     ([q0, q1, q2, q3], r)
 }
 
-#[inline(always)]
-fn join(high: u64, low: u64) -> u128 {
-    u128::from(high) << 64 | u128::from(low)
-}
-
-#[inline(always)]
-fn split(value: u128) -> (u64, u64) {
-    ((value >> 64) as u64, value as u64)
-}
-
-/// The reciprocal of a divisor of two limbs whose top bit is set (Möller and Granlund 2011, algorithm 6).
+/// The reciprocal of a divisor of two limbs whose top bit is set.
 #[inline(always)]
 fn reciprocal(d1: u64, d0: u64) -> u64 {
-    let (mut v, _) = div_two_by_one(!d1, u64::MAX, d1);
-    let (mut p, carried) = d1.wrapping_mul(v).overflowing_add(d0);
-    if carried {
-        v = v.wrapping_sub(1);
-        if p >= d1 {
-            v = v.wrapping_sub(1);
-            p -= d1;
-        }
-        p = p.wrapping_sub(d1);
-    }
-    let (t1, t0) = split(u128::from(v) * u128::from(d0));
-    let (p, carried) = p.overflowing_add(t1);
-    if carried {
-        v = v.wrapping_sub(1);
-        if join(p, t0) >= join(d1, d0) {
-            v = v.wrapping_sub(1);
-        }
-    }
-    v
-}
-
-/// `u2:u1:u0 / d` for `u2:u1 < d`, `v` the reciprocal of `d` (algorithm 5): digit and remainder.
-#[inline(always)]
-fn div_three_by_two(u2: u64, u1: u64, u0: u64, d: u128, v: u64) -> (u64, u128) {
-    let (d1, d0) = split(d);
-    let (q1, q0) = split((u128::from(v) * u128::from(u2)).wrapping_add(join(u2, u1)));
-    let r1 = u1.wrapping_sub(q1.wrapping_mul(d1));
-    let r = join(r1, u0).wrapping_sub(u128::from(d0) * u128::from(q1)).wrapping_sub(d);
-    let low = (r >> 64) as u64 >= q0;
-    let q1 = q1.wrapping_add(u64::from(!low));
-    let r = if low { r.wrapping_add(d) } else { r };
-    if r >= d { (q1.wrapping_add(1), r - d) } else { (q1, r) }
-}
-
-/// Limb `high` shifted up, filled from `low`.
-#[inline(always)]
-fn shifted(high: u64, low: u64, shift: u32) -> u64 {
-    high << shift | (low >> 1) >> (63 - shift)
+    reciprocal_of_two(div_two_by_one(!d1, u64::MAX, d1).0, d1, d0)
 }
 
 /// The numerator shifted up by as much as the divisor needs: five limbs.
