@@ -68,7 +68,7 @@ handler! {
         r.drop(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
-            (*(*r.vm).decoded).index(r.pc) + 1 | DECODED_PC
+            ((*(*r.vm).decoded).index(r.pc) + 1) | DECODED_PC
         } else {
             r.pc as usize - (*r.vm).code as usize + 1
         };
@@ -541,6 +541,31 @@ handler! {
         *r.mem.add(offset[0] as usize) = r.peek(1)[0] as u8;
         r.drop(2);
         next!(F, r, op::MSTORE8)
+    }
+}
+handler! {
+    /// In line where both ranges lie inside the memory.
+    mcopy [F: Form] (r) {
+        settle!(F, r, op::MCOPY);
+        let (target, source, len) = (r.peek(0), r.peek(1), r.peek(2));
+        let above = target[1] | target[2] | target[3] | source[1] | source[2] | source[3] | len[1] | len[2] | len[3];
+        let further = target[0] | source[0] | len[0];
+        // Below 2^32 each, so that no sum wraps; the memory is 31 bytes longer than the limit, where there is any.
+        let inside = (above | further >> 32 == 0)
+            && r.limit > 0
+            && target[0].max(source[0]) + len[0] <= r.limit as u64 + 31;
+        let cost = 3 * len[0].div_ceil(32);
+        if !inside || r.gas < cost {
+            jump_to!(body_settled::<bodies::MCOPY, F>, r)
+        }
+        r.gas -= cost;
+        if len[0] == 32 {
+            write_word(r.mem, target[0] as usize, read_word(r.mem, source[0] as usize));
+        } else {
+            core::ptr::copy(r.mem.add(source[0] as usize), r.mem.add(target[0] as usize), len[0] as usize);
+        }
+        r.drop(3);
+        next!(F, r, op::MCOPY)
     }
 }
 handler! {
