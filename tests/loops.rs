@@ -96,7 +96,7 @@ fn outcome(evm: &Evm<'_>, end: FrameEnd) -> Outcome {
         .iter()
         .map(|id| {
             let row = state.row(*id);
-            (state.address(*id), row.nonce, row.balance, state.codes.hash(row.code), row.flags)
+            (state.address(*id), row.settled_nonce(), row.settled_balance(), state.codes.hash(row.code), row.flags)
         })
         .collect();
     let names = state.names.get();

@@ -166,7 +166,7 @@ fn trace(scenario: &Scenario, kind: LoopKind) -> Vec<String> {
 fn traces_are_the_same_text_on_every_loop() {
     for seed in 0..150 {
         let bytes = differential::random_bytes(seed, 1_500);
-        let mut scenario = differential::program::scenario(&mut differential::program::Source(&bytes));
+        let mut scenario = differential::scenario::scenario(&mut differential::scenario::Source(&bytes));
         scenario.gas = scenario.gas.min(100_000);
         scenario.faulty = None;
         let expected = trace(&scenario, LoopKind::Reference);

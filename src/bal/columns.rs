@@ -319,6 +319,20 @@ impl BalColumns {
         self.codes.row_before(account, index)
     }
 
+    /// The last index below `index` at which the account's code went: before EIP-6780 that is a SELFDESTRUCT, which
+    /// clears its storage, too. (From Prague on a cleared delegation looks alike and clears nothing: do not ask.)
+    pub fn wiped_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
+        let rows = self.codes.rows(account);
+        rows.rev()
+            .find(|row| self.codes.index(*row) < index && self.codes.value(*row).len == 0)
+            .map(|row| self.codes.index(row))
+    }
+
+    /// Whether the account's code goes at exactly this index, see [`Self::wiped_before`].
+    pub fn wiped_at(&self, account: AccountId, index: BlockAccessIndex) -> bool {
+        self.codes.at(account, index).is_some_and(|code| code.len == 0)
+    }
+
     /// Slot value when `index` starts; none: the parent's.
     #[inline]
     pub fn slot_before(&self, slot: SlotId, index: BlockAccessIndex) -> Option<U256> {

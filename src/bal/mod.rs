@@ -24,6 +24,7 @@ mod reduce;
 mod rlp;
 pub mod sample;
 mod show;
+mod sidecar;
 
 #[cfg(test)]
 mod tests;
@@ -35,10 +36,11 @@ pub use diff::{Divergence, DivergenceValue, diff};
 pub use encode::{encode, encode_into};
 pub use error::{BalError, BalField, BalRule};
 pub use limits::{CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits};
-pub use post_state::PostAccount;
+pub use post_state::{PostAccount, exists_before};
 pub use record::{RecordedList, Recorder, Universe};
 pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;
+pub use sidecar::{Sidecar, SidecarColumns};
 
 use alloy_primitives::{B256, keccak256};
 

@@ -4,9 +4,9 @@
 //! Spec: EIP-161 (empty accounts are removed), EIP-8246 (a destroyed account keeps a balance and so stays).
 //! Not here: storage roots, hashing of leaves.
 
-use super::Reduced;
+use super::{BalColumns, Reduced, SidecarColumns};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
-use crate::arena::{AccountId, Column};
+use crate::arena::{AccountId, BlockAccessIndex, Column};
 use alloy_primitives::{B256, U256};
 
 /// A changed account after the block.
@@ -21,6 +21,41 @@ pub struct PostAccount {
     pub balance: U256,
     /// keccak256 of the code.
     pub code_hash: B256,
+}
+
+/// Whether the state holds an account before `index`: by its fields if they changed (empty accounts go, EIP-161), by
+/// the sidecar where its word is newer, else by the parent state.
+pub fn exists_before(
+    bal: &BalColumns,
+    sidecar: &SidecarColumns,
+    parent: &ParentAccount,
+    account: AccountId,
+    index: BlockAccessIndex,
+) -> bool {
+    let balance = bal.balances().row_before(account, index);
+    let nonce = bal.nonces().row_before(account, index);
+    let code = bal.codes().row_before(account, index);
+    let changed_at = [
+        balance.map(|row| bal.balances().index(row)),
+        nonce.map(|row| bal.nonces().index(row)),
+        code.map(|row| bal.codes().index(row)),
+    ]
+    .into_iter()
+    .flatten()
+    .max();
+    if !sidecar.is_empty()
+        && let Some((at, exists)) = sidecar.existence_before(account, index)
+        && changed_at.is_none_or(|changed| at >= changed)
+    {
+        return exists;
+    }
+    if changed_at.is_none() {
+        return parent.exists;
+    }
+    let has_balance = balance.map_or(!parent.balance.is_zero(), |row| !bal.balances().value(row).is_zero());
+    let has_nonce = nonce.map_or(parent.nonce != 0, |row| *bal.nonces().value(row) != 0);
+    let has_code = code.map_or(parent.code_hash != KECCAK_EMPTY, |row| !bal.code_bytes(row).is_empty());
+    has_balance || has_nonce || has_code
 }
 
 impl Reduced {

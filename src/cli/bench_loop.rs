@@ -143,9 +143,8 @@ impl Workload {
     /// The state before the transaction; an error names the field that is malformed.
     pub fn store(&self) -> Result<MemoryStore, String> {
         let mut store = MemoryStore::default();
-        let bytes = |field: &str, text: &str| {
-            hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"))
-        };
+        let bytes =
+            |field: &str, text: &str| hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"));
         let word = |text: &str| {
             U256::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| format!("storage: {error}"))
         };
@@ -191,8 +190,18 @@ impl Workload {
     }
 }
 
-/// Runs each workload until `target` has passed and at least `samples` samples were taken, and gives each sample's
-/// median to `report`.
+/// What one run gave.
+#[derive(Clone, Copy, Debug)]
+pub struct RunResult {
+    /// Whether the call succeeded.
+    pub success: bool,
+    /// Execution gas: what was paid without the intrinsic gas.
+    pub gas: u64,
+    /// keccak256 of the output, where it was asked for.
+    pub output_hash: Option<B256>,
+}
+
+/// Runs a workload again and again, `samples` samples in about `target` time, and gives the median.
 pub fn measure(
     workload: &Workload,
     loop_kind: LoopKind,
@@ -200,35 +209,42 @@ pub fn measure(
     samples: usize,
 ) -> Result<BenchRow, BenchError> {
     with_runner(workload, loop_kind, |run| {
-        let first = run()?;
+        let RunResult { success, gas, output_hash } = run(true)?;
         // Code is decoded after a few runs.
         for _ in 0..8 {
-            run()?;
+            run(false)?;
         }
         let start = Instant::now();
-        run()?;
+        run(false)?;
         let once = start.elapsed().max(Duration::from_nanos(20));
         let per_sample = (target.as_nanos() / samples.max(1) as u128 / once.as_nanos()).clamp(1, 1_000_000) as u32;
         let mut times = Vec::with_capacity(samples);
         for _ in 0..samples.max(1) {
             let start = Instant::now();
             for _ in 0..per_sample {
-                run()?;
+                run(false)?;
             }
             times.push(start.elapsed().as_nanos() as f64 / f64::from(per_sample));
         }
         times.sort_by(f64::total_cmp);
         let ns_per_run = times[times.len() / 2];
-        let mgas_per_s = first.gas as f64 * 1_000.0 / ns_per_run;
-        Ok(BenchRow { ns_per_run, mgas_per_s, ..first })
+        Ok(BenchRow {
+            name: workload.name.clone(),
+            group: workload.group.clone(),
+            ns_per_run,
+            gas,
+            mgas_per_s: gas as f64 * 1_000.0 / ns_per_run,
+            success,
+            output_hash: output_hash.unwrap_or_default(),
+        })
     })
 }
 
-/// Sets a workload up and hands out a function that runs it once.
+/// Sets a workload up and hands out a function that runs it once; its argument says whether to hash the output.
 pub fn with_runner<T>(
     workload: &Workload,
     loop_kind: LoopKind,
-    body: impl FnOnce(&mut dyn FnMut() -> Result<BenchRow, BenchError>) -> Result<T, BenchError>,
+    body: impl FnOnce(&mut dyn FnMut(bool) -> Result<RunResult, BenchError>) -> Result<T, BenchError>,
 ) -> Result<T, BenchError> {
     let error = |reason: String| BenchError::Transaction { name: workload.name.clone(), reason };
     let store = workload.store().map_err(error)?;
@@ -249,18 +265,14 @@ pub fn with_runner<T>(
     let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
     let input = TxInput { transactions: &transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };
     let (intrinsic, _) = balustrade::exec::tx::intrinsic_gas(chain.fork_rules(), &input);
-    body(&mut || {
+    body(&mut |hash_output| {
         evm.state.logs.clear();
         evm.state.begin();
         let outcome = evm.execute_tx(&input, loop_kind).map_err(|fault| error(format!("{fault:?}")))?;
-        Ok(BenchRow {
-            name: workload.name.clone(),
-            group: workload.group.clone(),
-            ns_per_run: 0.0,
-            gas: outcome.gas_paid - intrinsic,
-            mgas_per_s: 0.0,
+        Ok(RunResult {
             success: outcome.success,
-            output_hash: keccak256(&evm.return_data),
+            gas: outcome.gas_paid - intrinsic,
+            output_hash: hash_output.then(|| keccak256(&evm.return_data)),
         })
     })
 }

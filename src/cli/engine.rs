@@ -7,8 +7,11 @@ use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
+use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
+use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 
@@ -35,6 +38,10 @@ impl Accepted {
             "requests"
         } else if one.state_root != two.state_root {
             "the state root"
+        } else if one.sidecar != two.sidecar {
+            "the sidecar"
+        } else if one.changes != two.changes {
+            "the changes"
         } else {
             return None;
         };
@@ -86,12 +93,13 @@ enum ParentState {
 }
 
 impl Chain {
-    /// At the genesis of a chain: `header` must hold the root of `state`.
+    /// At a genesis with this state; `header` makes its header from the state's root.
     ///
     /// # Errors
-    /// [`Failure::Host`] where it holds another one.
-    pub fn at_genesis(mut state: MemoryStore, header: Header) -> Result<Self, Failure> {
-        let tries = tries_of(&state, Some(header.state_root))?;
+    /// [`Failure::Host`]: no tries can be built.
+    pub fn at_genesis(mut state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
+        let tries = tries_of(&state, None)?;
+        let header = header(tries.root());
         let head_hash = header.hash();
         state.insert_block_hash(header.number, head_hash);
         let state = ParentState::Memory(state);
@@ -104,7 +112,12 @@ impl Chain {
     /// [`Failure::Host`]: the genesis does not decode or holds another root than that of the pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        Self::at_genesis(test.pre.clone(), genesis.header)
+        let claimed = genesis.header.state_root;
+        let chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        match &chain.tries {
+            Some(tries) if tries.root() != claimed => Err(other_root(tries.root(), claimed)),
+            _ => Ok(chain),
+        }
     }
 
     /// At the parent of a bundle's block.
@@ -134,6 +147,19 @@ impl Chain {
     /// Hash of the last block kept, or of the genesis.
     pub const fn head_hash(&self) -> B256 {
         self.head_hash
+    }
+
+    /// Header of the last block kept, or of the genesis; nothing for a bundle without its parent's.
+    pub const fn head(&self) -> Option<&Header> {
+        self.head.as_ref()
+    }
+
+    /// The parent state as the executor takes it.
+    fn store(&self) -> &dyn StateStore {
+        match &self.state {
+            ParentState::Memory(store) => store,
+            ParentState::Witness(store) => store,
+        }
     }
 
     /// The rules of a test's block: its own header's number and time decide; where it has none that can be read, those
@@ -166,34 +192,69 @@ impl Chain {
 fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failure> {
     let tries = StateTries::from_memory(store).map_err(|error| Failure::Host(error.to_string()))?;
     match root {
-        Some(root) if root != tries.root() => {
-            Err(Failure::Host(format!("the pre-state has the root {}, the file says {root}", tries.root())))
-        }
+        Some(root) if root != tries.root() => Err(other_root(tries.root(), root)),
         _ => Ok(tries),
     }
+}
+
+fn other_root(found: B256, claimed: B256) -> Failure {
+    Failure::Host(format!("the pre-state has the root {found}, the file says {claimed}"))
 }
 
 /// The executor with its threads, arenas and analysed codes, kept across blocks.
 #[derive(Debug)]
 pub struct Engine {
     executor: Executor,
+    loop_kind: LoopKind,
 }
 
 impl Engine {
-    /// An engine with this many threads for a block; one per processor where not given.
+    /// An engine with this many threads for a block, one per processor where not given, and this loop.
     ///
     /// # Errors
     /// [`Failure::Host`]: the system refuses the threads.
-    pub fn new(threads: Option<u16>) -> Result<Self, Failure> {
+    pub fn new(threads: Option<u16>, loop_kind: LoopKind) -> Result<Self, Failure> {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor })
+        Ok(Self { executor, loop_kind })
     }
 
-    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else `sequential`. In
-    /// `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block is valid
-    /// and `keep` is set.
+    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    ///
+    /// # Errors
+    /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
+    pub fn build(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        template: &Header,
+        transactions: &[Vec<u8>],
+    ) -> Result<BuiltBlock, Failure> {
+        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
+        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        chain.tries = Some(tries);
+        Ok(built?)
+    }
+
+    /// Runs the transactions of a block and nothing else of it on a state. Returns the state root and the hash of the
+    /// logs' RLP.
+    ///
+    /// # Errors
+    /// [`Failure`]: a transaction cannot stand in the block.
+    pub fn transact(
+        &mut self,
+        state: &MemoryStore,
+        rules: &ChainRules,
+        block: &Bytes,
+    ) -> Result<(B256, B256), Failure> {
+        let mut tries = tries_of(state, None)?;
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+    }
+
+    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
+    /// faster. In `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block
+    /// is valid and `keep` is set.
     ///
     /// # Errors
     /// [`Failure`]; the chain is then as before.
@@ -206,12 +267,15 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let mode = mode.unwrap_or(if bal.is_some() { Mode::Bal } else { Mode::Sequential });
-        if mode == Mode::Bal && bal.is_none() && rules.fork < Fork::Amsterdam {
-            let recorded = self.execute(chain, rules, block, None, Mode::Sequential, false)?;
-            return self.execute(chain, rules, block, Some(&recorded.outcome.bal), mode, keep);
+        let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
+        // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
+        let lacks_sidecar = rules.fork < Fork::Byzantium;
+        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
+            let recorded = self.execute(chain, rules, block, (None, None), Some(Mode::Sequential), false)?.outcome;
+            let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
+            return self.execute(chain, rules, block, list, mode, keep);
         }
-        self.execute(chain, rules, block, bal, mode, keep)
+        self.execute(chain, rules, block, (bal, None), mode, keep)
     }
 
     fn execute(
@@ -219,28 +283,33 @@ impl Engine {
         chain: &mut Chain,
         rules: &ChainRules,
         block: &Bytes,
-        bal: Option<&Bytes>,
-        mode: Mode,
+        (bal, sidecar): (Option<&Bytes>, Option<&Sidecar>),
+        mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let input = BlockInput {
             rules,
             block: block.clone(),
             bal: bal.cloned(),
+            sidecar,
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
         };
-        let store: &dyn StateStore = match &chain.state {
-            ParentState::Memory(store) => store,
-            ParentState::Witness(store) => store,
-        };
-        let outcome = self.executor.execute(&input, store, chain.tries.as_mut(), Options::new(mode))?;
+        let mut tries = chain.tries.take();
+        let result = self.executor.execute(
+            &input,
+            chain.store(),
+            tries.as_mut(),
+            Options { loop_kind: self.loop_kind, ..mode.map_or_else(Options::automatic, Options::new) },
+        );
+        chain.tries = tries;
+        let outcome = result?;
         if keep {
             chain.advance(block, &outcome);
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome })
     }
 }
 
@@ -250,6 +319,7 @@ pub const fn modes(mode: Option<ModeArg>) -> &'static [Option<Mode>] {
         None => &[None],
         Some(ModeArg::Bal) => &[Some(Mode::Bal)],
         Some(ModeArg::Sequential) => &[Some(Mode::Sequential)],
-        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Bal)],
+        Some(ModeArg::Optimistic) => &[Some(Mode::Optimistic)],
+        Some(ModeArg::All) => &[Some(Mode::Sequential), Some(Mode::Optimistic), Some(Mode::Bal)],
     }
 }

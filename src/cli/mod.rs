@@ -12,7 +12,10 @@ mod input;
 mod pipeline;
 mod report;
 mod run;
+mod statetest;
+mod suite;
 
+use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::process::ExitCode;
 
@@ -31,6 +34,8 @@ enum Command {
     /// Run EEST block tests: files, folders, .tar.gz and .tar.zst archives; file names from standard input where none
     /// is given
     Blocktest(blocktest::BlocktestArgs),
+    /// Run EEST and GeneralStateTests state tests, in the same forms
+    Statetest(statetest::StatetestArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
@@ -39,15 +44,24 @@ enum Command {
 /// Options that all executing commands share.
 #[derive(Clone, Copy, Debug, Args)]
 struct ExecArgs {
-    /// How to execute; by default `bal` where the block has a list, `sequential` where it has none
+    /// How to execute; by default `bal` where the block has a list, else `optimistic` or `sequential`, whichever
+    /// promises to be faster
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
     /// Threads that execute a block; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Which interpreter loop runs
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
     #[arg(long)]
     json: bool,
+}
+
+/// The loop of this name; the error lists all names.
+fn loop_of_name(name: &str) -> Result<LoopKind, String> {
+    LoopKind::from_name(name).ok_or_else(|| format!("the loops are {}", LoopKind::ALL.map(LoopKind::name).join(", ")))
 }
 
 /// `--mode`.
@@ -57,6 +71,8 @@ enum ModeArg {
     Bal,
     /// One transaction after another, recording the list
     Sequential,
+    /// In parallel without a list: transactions ahead of their turn, recording the list
+    Optimistic,
     /// Every mode, and all of them must agree
     All,
 }
@@ -83,6 +99,7 @@ pub fn main() -> ExitCode {
     let status = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
+        Command::Statetest(args) => statetest::main(&args),
         Command::Bal(command) => bal::main(&command),
     };
     status.into()

@@ -6,6 +6,7 @@
 use super::engine::Accepted;
 use alloy_primitives::B256;
 use balustrade::exec::admission::BlockGas;
+use balustrade::exec::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
 use balustrade::{BlockOutcome, Mode};
 use comfy_table::{CellAlignment, Table, presets};
@@ -67,10 +68,12 @@ pub struct BlockRow {
     number: u64,
     hash: B256,
     transactions: usize,
+    failed: usize,
     gas_used: u64,
     gas: BlockGas,
     state_root: Option<B256>,
     unchecked: Vec<Unchecked>,
+    speculation: Option<Speculation>,
     timeline: Vec<Span>,
     elapsed_ns: u64,
     /// Length of every repeat in nanoseconds, as they came.
@@ -88,10 +91,12 @@ impl BlockRow {
             number: outcome.number,
             hash: outcome.hash,
             transactions: outcome.transactions.len(),
+            failed: outcome.transactions.iter().filter(|transaction| !transaction.success).count(),
             gas_used: outcome.gas_used,
             gas: outcome.gas,
             state_root: outcome.state_root,
             unchecked: outcome.unchecked.clone(),
+            speculation: outcome.speculation,
             timeline: outcome.timeline.clone(),
             elapsed_ns: outcome.elapsed_ns,
             repeats_ns,
@@ -119,6 +124,7 @@ impl BlockRow {
             "mode": self.mode.name(),
             "valid": true,
             "transactions": self.transactions,
+            "failed": self.failed,
             "gas": self.gas_used,
             "execution_gas": self.gas.execution,
             "state_gas": self.gas.state,
@@ -129,11 +135,38 @@ impl BlockRow {
             "stages": stages.collect::<Vec<_>>(),
             "unchecked": unchecked.collect::<Vec<_>>(),
         });
+        if let Some(speculation) = &self.speculation {
+            line["speculation"] = speculation_json(speculation);
+        }
         if self.repeats_ns.len() > 1 {
             line["repeats_ns"] = json!(self.repeats_ns);
         }
         line
     }
+}
+
+/// How speculation went, as counts.
+fn speculation_json(speculation: &Speculation) -> Value {
+    let Speculation {
+        workers,
+        executions,
+        conflicts,
+        re_executions,
+        account_reads,
+        slot_reads,
+        reads_saved,
+        write_back_reads,
+    } = *speculation;
+    json!({
+        "workers": workers,
+        "executions": executions,
+        "conflicts": conflicts,
+        "re_executions": re_executions,
+        "account_reads": account_reads,
+        "slot_reads": slot_reads,
+        "reads_saved": reads_saved,
+        "write_back_reads": write_back_reads,
+    })
 }
 
 /// Nanoseconds in which a stage was at work on any thread: no instant counts twice.

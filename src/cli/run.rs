@@ -4,12 +4,14 @@
 //! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
 //! Not here: protocol rules.
 
+use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
 use super::{ExecArgs, Status};
 use alloy_primitives::Bytes;
-use balustrade::exec::fork::ChainRules;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::Header;
 use clap::Args;
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -18,8 +20,8 @@ use std::path::PathBuf;
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
-    #[arg(value_name = "INPUT", required = true)]
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, a generated chain of 60 blocks
+    #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Execute each block this many times and report the median
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -30,7 +32,7 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
-    let engine = match Engine::new(args.exec.threads) {
+    let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
@@ -38,25 +40,13 @@ pub fn main(args: &RunArgs) -> Status {
         }
     };
     let mut run = Run { args, engine, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
-    let bar = report::progress_bytes(input::total_bytes(&args.inputs));
-    for path in &args.inputs {
-        let read = input::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
-            bar.set_message(document.short_name());
-            match Content::parse(&document, None) {
-                Ok(Content::Bundle(bundle)) => bar.suspend(|| run.bundle(&bundle)),
-                Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| run.test(test))),
-                Err(error) => bar.suspend(|| run.unusable(&error)),
-            }
-            ControlFlow::Continue(())
-        });
-        if let Err(error) = read {
-            bar.suspend(|| run.unusable(&error));
-        }
+    if args.inputs.is_empty() {
+        run.devnet();
+    } else {
+        run.files();
     }
-    bar.finish_and_clear();
     run.finish()
 }
-
 /// The state of the command between blocks.
 struct Run<'a> {
     args: &'a RunArgs,
@@ -77,7 +67,69 @@ struct Step<'a> {
 }
 
 impl Run<'_> {
+    fn files(&mut self) {
+        let paths = &self.args.inputs;
+        let bar = report::progress_bytes(input::total_bytes(paths));
+        for path in paths {
+            let read = input::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
+                bar.set_message(document.short_name());
+                match Content::parse(&document, None) {
+                    Ok(Content::Bundle(bundle)) => bar.suspend(|| self.bundle(&bundle)),
+                    Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
+                    Err(error) => bar.suspend(|| self.unusable(&error)),
+                }
+                ControlFlow::Continue(())
+            });
+            if let Err(error) = read {
+                bar.suspend(|| self.unusable(&error));
+            }
+        }
+        bar.finish_and_clear();
+    }
+
+    /// The generated chain: each block is sealed off the clock, then executed like any other.
+    fn devnet(&mut self) {
+        let mut devnet = Devnet::default();
+        let rules = Devnet::rules();
+        let mut chain = match Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header) {
+            Ok(chain) => chain,
+            Err(error) => return self.unusable(&error),
+        };
+        let bar = report::progress_blocks(devnet::BLOCKS);
+        for number in 1..=devnet::BLOCKS {
+            let Some(template) = chain.head().map(Devnet::template) else { break };
+            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
+            match self.engine.build(&mut chain, &rules, &template, &transactions) {
+                Ok(built) => self.step(
+                    &mut chain,
+                    &Step {
+                        name: format!("devnet-{number:02}"),
+                        fork: Fork::Amsterdam.name(),
+                        rules: Some(rules),
+                        block: &built.block,
+                        bal: Some(&built.bal),
+                        expect_exception: None,
+                    },
+                ),
+                Err(error) => return self.unusable(&format_args!("devnet-{number:02}: {error}")),
+            }
+            bar.inc(1);
+            // The next block builds on this one.
+            if self.status != Status::Good {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+    }
+
     fn bundle(&mut self, bundle: &Bundle) {
+        // Bytes that hold no header are the block's fault, and found when it is executed.
+        if let Ok(header) = Header::of_block(&bundle.block)
+            && header.hash() != bundle.hash
+        {
+            let (found, claimed) = (header.hash(), bundle.hash);
+            return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
+        }
         match Chain::of_bundle(bundle) {
             Ok(mut chain) => self.step(
                 &mut chain,

@@ -3,12 +3,13 @@
 //! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store.
 //! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
 
+use super::fork::Fork;
 use super::halt::Fault;
 use super::state::{Base, BaseAccount};
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, SidecarColumns, exists_before};
 use alloy_primitives::{Address, B256, U256};
 
 /// The parent state of everything that a list names.
@@ -40,12 +41,16 @@ pub struct UnlistedSender {
 pub struct ListBase<'b> {
     /// The list.
     pub bal: &'b BalColumns,
+    /// What the list cannot say.
+    pub sidecar: &'b SidecarColumns,
     /// The parent state.
     pub pre: &'b PreState,
     /// Senders that the list does not name, by address.
     pub unlisted_senders: &'b [UnlistedSender],
     /// For codes that nobody expected to be read, and for block hashes.
     pub store: &'b dyn StateStore,
+    /// Whether SELFDESTRUCT clears storage: before Cancun.
+    wipes: bool,
     index: BlockAccessIndex,
 }
 
@@ -53,11 +58,14 @@ impl<'b> ListBase<'b> {
     /// A base that stands before the transactions.
     pub fn new(
         bal: &'b BalColumns,
+        sidecar: &'b SidecarColumns,
         pre: &'b PreState,
         unlisted_senders: &'b [UnlistedSender],
         store: &'b dyn StateStore,
+        fork: Fork,
     ) -> Self {
-        Self { bal, pre, unlisted_senders, store, index: BlockAccessIndex(0) }
+        let wipes = fork < Fork::Cancun;
+        Self { bal, sidecar, pre, unlisted_senders, store, wipes, index: BlockAccessIndex(0) }
     }
 }
 
@@ -72,18 +80,14 @@ impl Base for ListBase<'_> {
         let balance = bal.balance_before(id, index);
         let nonce = bal.nonce_before(id, index);
         let code = bal.code_row_before(id, index).map(|row| pre.code_rows[row]);
-        let changed = balance.is_some() || nonce.is_some() || code.is_some();
-        let account = BaseAccount {
-            exists: parent.exists,
-            has_storage: parent.has_storage,
+        let wiped = self.wipes && parent.has_storage && bal.wiped_before(id, index).is_some();
+        Ok(BaseAccount {
+            exists: exists_before(bal, self.sidecar, parent, id, index),
+            has_storage: parent.has_storage && !wiped,
             nonce: nonce.unwrap_or(parent.nonce),
             balance: balance.unwrap_or(parent.balance),
             code: code.unwrap_or(pre.codes[id]),
-        };
-        // A changed account exists unless the change left it empty (EIP-161).
-        let is_empty =
-            account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
-        Ok(BaseAccount { exists: if changed { !is_empty } else { parent.exists }, ..account })
+        })
     }
 
     fn unlisted_sender(&self, address: &Address) -> Option<BaseAccount> {
@@ -99,8 +103,16 @@ impl Base for ListBase<'_> {
         })
     }
 
-    fn slot(&mut self, id: SlotId, _account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
-        Ok(self.bal.slot_before(id, self.index).unwrap_or(self.pre.slots[id]))
+    fn slot(&mut self, id: SlotId, account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
+        let changes = self.bal.storage();
+        let row = changes.row_before(id, self.index);
+        if self.wipes
+            && let Some(wiped) = self.bal.wiped_before(account, self.index)
+            && row.is_none_or(|row| changes.index(row) < wiped)
+        {
+            return Ok(U256::ZERO);
+        }
+        Ok(row.map_or(self.pre.slots[id], |row| *changes.value(row)))
     }
 
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
@@ -137,8 +149,8 @@ pub struct Overlay {
     pub accounts: Column<AccountId, Option<BaseAccount>>,
     /// How often the account's storage was wiped; 0 means that the parent's still counts.
     pub wipes: Column<AccountId, u32>,
-    /// Whether the parent state had the account.
-    pub existed: Column<AccountId, bool>,
+    /// The accounts as the parent state had them.
+    pub parents: Column<AccountId, ParentAccount>,
     /// Slots that were read: how often the storage had been wiped by then, and the newest value. A value from before
     /// the last wipe is zero.
     pub slots: Column<SlotId, Option<(u32, U256)>>,
@@ -153,7 +165,7 @@ impl Overlay {
     pub fn clear(&mut self) {
         self.accounts.clear();
         self.wipes.clear();
-        self.existed.clear();
+        self.parents.clear();
         self.slots.clear();
         (self.account_reads, self.slot_reads) = (0, 0);
     }
@@ -162,7 +174,7 @@ impl Overlay {
         if id.index() >= self.accounts.len() {
             self.accounts.resize(id.index() + 1, None);
             self.wipes.resize(id.index() + 1, 0);
-            self.existed.resize(id.index() + 1, false);
+            self.parents.resize(id.index() + 1, ParentAccount::default());
         }
         &mut self.accounts[id]
     }
@@ -202,7 +214,7 @@ impl Base for OverlayBase<'_> {
         };
         self.overlay.account_reads += 1;
         *self.overlay.account_slot(id) = Some(account);
-        self.overlay.existed[id] = parent.exists;
+        self.overlay.parents[id] = parent;
         Ok(account)
     }
 

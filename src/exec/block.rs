@@ -19,9 +19,9 @@ use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
-use crate::arena::store::StateStore;
-use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId, TxIndex};
-use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Universe as RecordedNames};
+use crate::arena::store::{ParentAccount, StateStore};
+use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
+use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -42,6 +42,8 @@ pub struct BlockContext<'b> {
     pub authorities: &'b [Option<Address>],
     /// Which dispatch loop runs.
     pub loop_kind: LoopKind,
+    /// Whether the phases before and after the transactions run (state tests have neither).
+    pub system_phases: bool,
     inputs: SystemInputs,
 }
 
@@ -70,7 +72,16 @@ impl<'b> BlockContext<'b> {
             blob_base_fee: blob_base_fee(rules, header.excess_blob_gas.unwrap_or_default()),
             slot_number: header.slot_number.unwrap_or_default(),
         };
-        Self { rules, block, env, senders, authorities, loop_kind, inputs: SystemInputs::of(block) }
+        Self {
+            rules,
+            block,
+            env,
+            senders,
+            authorities,
+            loop_kind,
+            system_phases: true,
+            inputs: SystemInputs::of(block),
+        }
     }
 
     /// Number of transactions.
@@ -89,7 +100,7 @@ impl<'b> BlockContext<'b> {
     }
 
     /// Runs the task at `index` on the state of `evm`, settled but not committed.
-    fn run_task(
+    pub(super) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
         index: BlockAccessIndex,
@@ -97,10 +108,14 @@ impl<'b> BlockContext<'b> {
     ) -> Result<TxOutcome, TaskError> {
         evm.state.set_index(index);
         let n = self.tx_count() as u32;
+        if (1..=n).contains(&index.0) {
+            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
+        }
+        if !self.system_phases {
+            return Ok(TxOutcome::default());
+        }
         if index.0 == 0 {
             evm.pre_execution(&self.inputs, self.loop_kind)?;
-        } else if index.0 <= n {
-            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
         } else {
             evm.post_execution(self.block, requests, self.loop_kind)?;
         }
@@ -111,10 +126,10 @@ impl<'b> BlockContext<'b> {
 
 /// Why a task did not come to its end.
 #[derive(Clone, Debug, PartialEq)]
-enum TaskError {
+pub(super) enum TaskError {
     Tx(super::tx::TxInvalid),
     Phase(Box<InvalidBlock>),
-    Mismatch(Mismatch),
+    Mismatch(Box<Mismatch>),
     Fault(Fault),
 }
 
@@ -138,7 +153,7 @@ impl From<PhaseError> for TaskError {
 
 impl TaskError {
     /// The error of the block that this task's error is.
-    fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
+    pub(super) fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
         let mismatch = |address, field, slot| {
             InvalidBlock::Mismatch(Mismatch { address, field, slot, index: Some(index), claimed: None, produced: None })
                 .into()
@@ -146,7 +161,7 @@ impl TaskError {
         match self {
             Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
             Self::Phase(invalid) => BlockError::Invalid(invalid),
-            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
+            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(*mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) => BlockError::Store(error),
@@ -171,9 +186,9 @@ pub struct TaskSpan {
 /// Logs of a block in transaction order.
 #[derive(Clone, Debug, Default)]
 pub struct BlockLogs {
-    workers: Vec<Logs>,
+    pub(super) workers: Vec<Logs>,
     /// Worker and range of each transaction.
-    ranges: Vec<(u32, core::ops::Range<usize>)>,
+    pub(super) ranges: Vec<(u32, core::ops::Range<usize>)>,
 }
 
 impl BlockLogs {
@@ -204,8 +219,32 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// Takes in the next transaction of the block: admission is replayed, and a fault of the transaction alone comes
+    /// before the lack of room.
+    pub(super) fn include(
+        &mut self,
+        context: &BlockContext<'_>,
+        index: BlockAccessIndex,
+        worker: u32,
+        result: Result<TxOutcome, TaskError>,
+    ) -> Result<(), BlockError> {
+        let tx = TxIndex(index.0 - 1);
+        let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
+        if !is_static {
+            let tx_limit = context.block.transactions.row(tx).gas_limit;
+            self.gas
+                .admit(context.rules.fork_rules(), context.block.header.gas_limit, tx_limit)
+                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
+        }
+        let outcome = result.map_err(|error| error.into_block_error(index))?;
+        self.gas.add(&outcome);
+        self.logs.ranges.push((worker, outcome.logs.clone()));
+        self.outcomes.push(outcome);
+        Ok(())
+    }
+
     /// Deposit requests come first (EIP-6110): they are found in the receipts' logs.
-    fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
+    pub(super) fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
         if rules.fork < Fork::Prague {
             return Ok(());
         }
@@ -235,14 +274,10 @@ pub struct WorkerScratch {
 pub struct Recording {
     /// The list that it recorded.
     pub list: RecordedList,
-    /// Accounts whose parent storage is gone (SELFDESTRUCT before Cancun).
-    pub wiped: Vec<Address>,
-    /// Accounts that the parent state had and the block removed, changed rows or not (EIP-161).
-    pub removed: Vec<Address>,
-    /// Accounts that do not exist after the block, whether or not they did before.
-    pub absent: Vec<Address>,
-    /// Accounts that exist although they are empty (before EIP-161).
-    pub empty: Vec<Address>,
+    /// What the list cannot say; empty from Cancun on.
+    pub sidecar: Sidecar,
+    /// The listed accounts as the parent state had them.
+    pub parents: Column<AccountId, ParentAccount>,
     /// Reads that reached the store: accounts, slots.
     pub store_reads: (usize, usize),
 }
@@ -257,12 +292,13 @@ pub fn run_sequential(
 ) -> Result<(Executed, Recording), BlockError> {
     let mut overlay = Overlay::default();
     let mut recorder = Recorder::new();
+    let mut sidecar = Sidecar::default();
     let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
     let WorkerScratch { state, evm } = core::mem::take(scratch);
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut executed = Executed::default();
-    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, codes, clock);
+    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, &mut sidecar, codes, clock);
     executed.logs.workers.push(core::mem::take(&mut evm.state.logs));
     let names = match &mut evm.state.names {
         super::state::Names::Growing(universe) => core::mem::take(&mut **universe),
@@ -277,38 +313,17 @@ pub fn run_sequential(
         slot_keys: names.keys(),
         slot_accounts: names.owners(),
     });
-    let recording = recording(list, &names, &overlay);
+    sidecar.existence.sort_unstable();
+    let parents = parents_of(&list, &names, &overlay);
+    let store_reads = (overlay.account_reads, overlay.slot_reads);
+    let recording = Recording { list, sidecar, parents, store_reads };
     Ok((executed, recording))
 }
 
-fn recording(list: RecordedList, names: &Universe, overlay: &Overlay) -> Recording {
-    let mut recording = Recording {
-        list,
-        wiped: Vec::new(),
-        removed: Vec::new(),
-        absent: Vec::new(),
-        empty: Vec::new(),
-        store_reads: (overlay.account_reads, overlay.slot_reads),
-    };
-    for (id, account) in overlay.accounts.iter() {
-        let Some(account) = account else { continue };
-        let address = names.addresses()[id];
-        if overlay.wipes[id] > 0 && overlay.existed[id] {
-            recording.wiped.push(address);
-        }
-        if overlay.existed[id] && !account.exists {
-            recording.removed.push(address);
-        }
-        if !account.exists {
-            recording.absent.push(address);
-        }
-        let is_empty =
-            account.nonce == 0 && account.balance.is_zero() && account.code == crate::arena::code::EMPTY_CODE;
-        if account.exists && is_empty {
-            recording.empty.push(address);
-        }
-    }
-    recording
+/// The listed accounts as the parent state had them, by the list's own ids.
+fn parents_of(list: &RecordedList, names: &Universe, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
+    let of = |address: &Address| names.account(address).and_then(|id| overlay.parents.get(id)).copied();
+    list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
 fn sequential_tasks<'b>(
@@ -316,6 +331,7 @@ fn sequential_tasks<'b>(
     evm: &mut Evm<'b>,
     executed: &mut Executed,
     recorder: &mut Recorder,
+    sidecar: &mut Sidecar,
     codes: &CodeArena,
     clock: Instant,
 ) -> Result<(), BlockError> {
@@ -341,6 +357,9 @@ fn sequential_tasks<'b>(
         };
         let outcome = result.map_err(|error| error.into_block_error(index))?;
         record(&evm.state, recorder, codes, index);
+        if context.rules.fork < Fork::Cancun {
+            record_events(&evm.state, sidecar, index);
+        }
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
@@ -358,11 +377,11 @@ fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index
     for &id in state.touched_accounts() {
         recorder.touch_account(id);
         let row = state.row(id);
-        if row.balance != row.balance_start {
-            recorder.balance(id, index, row.balance);
+        if row.settled_balance() != row.balance_start {
+            recorder.balance(id, index, row.settled_balance());
         }
-        if row.nonce != row.nonce_start {
-            recorder.nonce(id, index, row.nonce);
+        if row.settled_nonce() != row.nonce_start {
+            recorder.nonce(id, index, row.settled_nonce());
         }
         if row.code != row.code_start {
             recorder.code(id, index, codes.get(row.code).map_or(&[], |code| code.bytes()));
@@ -377,11 +396,23 @@ fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index
     }
 }
 
+/// Adds the events of a settled task that no list can express.
+fn record_events(state: &TxState<'_>, sidecar: &mut Sidecar, index: BlockAccessIndex) {
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if let Some(exists) = row.existence_event() {
+            sidecar.existence.push((state.address(id), index.0, exists));
+        }
+    }
+}
+
 /// A block's list with everything that its tasks need of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ListState<'b> {
     /// The list.
     pub bal: &'b BalColumns,
+    /// What it cannot say.
+    pub sidecar: &'b SidecarColumns,
     /// Its names, resolvable.
     pub names: &'b Universe,
     /// The parent state of all of them.
@@ -450,7 +481,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
-    let base = Box::new(ListBase::new(list.bal, list.pre, list.unlisted_senders, store));
+    let base =
+        Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     let mut share = WorkerShare {
@@ -458,7 +490,8 @@ fn work(
         slots: AccessSet::with_room_for(list.bal.slot_count()),
         ..WorkerShare::default()
     };
-    let claims = Claims { bal: list.bal, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
+    let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
     let task_count = context.tx_count() as u32 + 2;
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
@@ -476,7 +509,7 @@ fn work(
             let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
             debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
             if !mismatches.is_empty() {
-                result = Err(TaskError::Mismatch(mismatches.swap_remove(0)));
+                result = Err(TaskError::Mismatch(Box::new(mismatches.swap_remove(0))));
             }
         }
         for id in evm.state.touched_accounts() {
@@ -516,8 +549,6 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
         executed.logs.workers.push(share.logs);
     }
     executed.spans.sort_unstable_by_key(|span| span.index);
-    let rules = context.rules.fork_rules();
-    let limit = context.block.header.gas_limit;
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
         // A task is missing only above one that failed, and that one ends this pass first.
@@ -528,19 +559,7 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
             result.map_err(|error| error.into_block_error(access_index))?;
             continue;
         }
-        let tx = TxIndex::new(index - 1);
-        let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
-        if !is_static {
-            let tx_limit = context.block.transactions.row(tx).gas_limit;
-            executed
-                .gas
-                .admit(rules, limit, tx_limit)
-                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
-        }
-        let outcome = result.map_err(|error| error.into_block_error(access_index))?;
-        executed.gas.add(&outcome);
-        executed.logs.ranges.push((worker, outcome.logs.clone()));
-        executed.outcomes.push(outcome);
+        executed.include(context, access_index, worker, result)?;
     }
     unaccessed(list.bal, &accounts, &slot_set).map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(mismatch)))?;
     executed.add_deposits(context.rules)?;

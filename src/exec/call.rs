@@ -34,16 +34,18 @@ pub enum CallKind {
 pub struct CallArgs {
     /// Which instruction.
     pub kind: CallKind,
-    /// Gas asked for.
-    pub gas: U256,
-    /// Callee.
-    pub to: Address,
+    /// Gas asked for; what does not fit is more than there ever is.
+    pub gas: u64,
+    /// Callee: the low 20 bytes of the word.
+    pub to: U256,
     /// Value; zero for DELEGATECALL and STATICCALL.
     pub value: U256,
-    /// Calldata: offset and length in memory.
-    pub input: (U256, U256),
-    /// Where the output goes: offset and length in memory.
-    pub output: (U256, U256),
+    /// Whether the value is not zero.
+    pub transfers: bool,
+    /// Calldata: offset and length in memory, saturated.
+    pub input: (u64, u64),
+    /// Where the output goes: offset and length in memory, saturated.
+    pub output: (u64, u64),
 }
 
 /// A call with all costs paid.
@@ -113,22 +115,22 @@ impl<'b> Evm<'b> {
     /// Charges a call instruction. An account is loaded only once everything that its pre-state does not decide is paid.
     fn price_call(&mut self, left: &mut u64, args: &CallArgs) -> Result<CallRequest, Halt> {
         let rules = self.rules;
-        let transfers = !args.value.is_zero();
+        let transfers = args.transfers;
         if args.kind == CallKind::Call && transfers && self.frame().is_static {
             return Err(Halt::StaticViolation);
         }
-        let input = self.expand(left, args.input.0, args.input.1)?;
-        let output = self.expand(left, args.output.0, args.output.1)?;
+        let input = self.expand_range(left, args.input.0, args.input.1)?;
+        let output = self.expand_range(left, args.output.0, args.output.1)?;
         let value_cost = if transfers { rules.call_value } else { 0 };
-        let to = self.access_account(left, &args.to, rules.call, value_cost)?;
+        let to = self.access_word(left, &args.to, rules.call, value_cost)?;
         let code = self.resolve_delegation(left, to)?;
 
         let mut charged_new_account = false;
         if args.kind == CallKind::Call {
             let brings_into_being = if self.since(Fork::SpuriousDragon) {
-                transfers && self.state.row(to).is_empty()
+                transfers && self.state.is_empty(to)
             } else {
-                !self.exists(to)
+                !self.state.exists(to)
             };
             if brings_into_being {
                 charge(left, rules.new_account)?;
@@ -142,8 +144,7 @@ impl<'b> Evm<'b> {
                 }
             }
         }
-        let asked = u64::try_from(args.gas).unwrap_or(u64::MAX);
-        let gas = if self.since(Fork::Tangerine) { asked.min(all_but_one_64th(*left)) } else { asked };
+        let gas = if self.since(Fork::Tangerine) { args.gas.min(all_but_one_64th(*left)) } else { args.gas };
         charge(left, gas)?;
         let start = self.frame().memory_base + input.0;
         Ok(CallRequest {
@@ -151,7 +152,8 @@ impl<'b> Evm<'b> {
             gas: gas + if transfers { CALL_STIPEND } else { 0 },
             to,
             code,
-            value: args.value,
+            // Not a copy where there is none: the words were just written limb by limb.
+            value: if transfers { args.value } else { U256::ZERO },
             input: Input::Memory { start, len: input.1 },
             output,
             charged_new_account,
@@ -198,11 +200,11 @@ impl<'b> Evm<'b> {
                 (own, origin, origin, U256::ZERO, false)
             }
         };
-        if matches!(request.kind, CallKind::Call | CallKind::CallCode)
-            && transfers
-            && self.state.load(own)?.balance < request.value
-        {
-            return Ok(Entered::Done(refused));
+        if matches!(request.kind, CallKind::Call | CallKind::CallCode) && transfers {
+            self.state.load(own)?;
+            if self.state.balance(own) < request.value {
+                return Ok(Entered::Done(refused));
+            }
         }
         let checkpoint = self.state.checkpoint();
         let at_entry = self.gas;
@@ -322,14 +324,16 @@ impl<'b> Evm<'b> {
 
         self.return_data.clear();
         let (own, address) = (self.frame().target, self.frame().address);
-        let row = *self.state.load(own)?;
-        if row.balance < value || row.nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
+        self.state.load(own)?;
+        let nonce = self.state.nonce(own);
+        let is_poor = !value.is_zero() && self.state.balance(own) < value;
+        if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }
         let start = self.frame().memory_base + offset;
         let initcode = Bytes::copy_from_slice(&self.memory[start..start + len]);
         let created = match salt {
-            None => address.create(row.nonce),
+            None => address.create(nonce),
             Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&initcode)),
         };
         let destination = self.state.account_id(&created)?;
@@ -337,7 +341,8 @@ impl<'b> Evm<'b> {
             self.state.warm(destination);
         }
         let mut charged_new_account = false;
-        if self.state.load(destination)?.is_empty() && rules.state_new_account > 0 {
+        self.state.load(destination)?;
+        if rules.state_new_account > 0 && self.state.is_empty(destination) {
             let last = self.frames.len() - 1;
             if !self.gas.charge_state(left, &mut self.frames[last].gas.spilled, rules.state_new_account) {
                 return Err(Halt::OutOfGas);
@@ -346,7 +351,7 @@ impl<'b> Evm<'b> {
         }
         let gas = if self.since(Fork::Tangerine) { all_but_one_64th(*left) } else { *left };
         *left -= gas;
-        self.state.set_nonce(own, row.nonce + 1);
+        self.state.set_nonce(own, nonce + 1);
         match self.enter_create(own, address, destination, created, value, initcode, gas, charged_new_account)? {
             Entered::Frame => Ok(Step::Enter),
             Entered::Done(end) => Ok(Step::Push(self.settle_done(&end, left))),
@@ -369,7 +374,7 @@ impl<'b> Evm<'b> {
         self.return_data.clear();
         let row = *self.state.load(destination)?;
         // EIP-684, and EIP-7610 for storage without code or nonce.
-        if row.nonce != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {
+        if self.state.nonce(destination) != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Halt(Halt::CreateCollision),
                 left: 0,

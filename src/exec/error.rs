@@ -144,6 +144,8 @@ pub enum MismatchField {
     Code,
     /// A slot's value.
     Storage,
+    /// Sidecar: whether the account exists (before Cancun).
+    Existence,
     /// The account is listed but nothing accessed it.
     UnaccessedAccount,
     /// The slot is listed but nothing accessed it.
@@ -161,6 +163,7 @@ impl fmt::Display for Mismatch {
             MismatchField::Nonce => "nonce",
             MismatchField::Code => "code",
             MismatchField::Storage => "storage",
+            MismatchField::Existence => "existence (sidecar)",
             MismatchField::UnaccessedAccount => "listed, but nothing accessed the account",
             MismatchField::UnaccessedSlot => "listed, but nothing accessed the slot",
             MismatchField::UnlistedAccount => "accessed, but the list lacks the account",
@@ -200,6 +203,9 @@ pub enum InvalidBlock {
     /// The block must bring a list and brings none, or the other way round.
     #[error("the block access list is missing, or there is one in a fork without them")]
     BalPresence,
+    /// The sidecar names an account that the list does not.
+    #[error("the sidecar names {0}, which the block access list does not")]
+    Sidecar(Address),
     /// The list is not the one that the header commits to.
     #[error("block access list hash {produced}, the header claims {claimed}")]
     BalHash {
@@ -275,6 +281,7 @@ impl InvalidBlock {
             Self::Wire(error) => error.eest_classes().to_vec(),
             Self::Header(fault) => fault.eest_classes().to_vec(),
             Self::Bal(error) => vec![error.eest_class()],
+            Self::Sidecar(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
             Self::BalPresence => vec!["BlockException.INCORRECT_BLOCK_FORMAT"],
             Self::BalHash { .. } => {
                 vec!["BlockException.INVALID_BAL_HASH", "BlockException.INVALID_BLOCK_ACCESS_LIST"]

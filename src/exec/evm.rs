@@ -7,6 +7,7 @@
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::Halt;
+use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
@@ -225,6 +226,8 @@ pub struct Evm<'b> {
     pub stack: Vec<U256>,
     /// Output of the last ended inner frame.
     pub return_data: Vec<u8>,
+    /// Hashes of mapping keys.
+    pub hashes: Box<HashMemo>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -233,6 +236,7 @@ pub struct EvmScratch {
     memory: Vec<u8>,
     stack: Vec<U256>,
     return_data: Vec<u8>,
+    hashes: Box<HashMemo>,
 }
 
 /// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.
@@ -241,7 +245,7 @@ const MEMORY_KEPT: usize = 4 << 20;
 impl<'b> Evm<'b> {
     /// A machine over `state`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, stack, return_data } = scratch;
+        let EvmScratch { memory, stack, return_data, hashes } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -253,6 +257,7 @@ impl<'b> Evm<'b> {
             memory,
             stack,
             return_data,
+            hashes,
         }
     }
 
@@ -260,7 +265,8 @@ impl<'b> Evm<'b> {
     pub fn into_scratch(mut self) -> (EvmScratch, super::state::StateScratch) {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
-        let scratch = EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data };
+        let scratch =
+            EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data, hashes: self.hashes };
         (scratch, self.state.into_scratch())
     }
 
@@ -309,21 +315,29 @@ impl<'b> Evm<'b> {
 
     /// Charges for memory up to `offset + len` and grows it. `left` is the frame's gas.
     /// Returns the offset and length as indices; a zero length touches nothing and gives offset 0.
-    #[inline]
+    #[inline(always)]
     pub fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
-        if len.is_zero() {
+        let ([offset, o1, o2, o3], [len, l1, l2, l3]) = (offset.into_limbs(), len.into_limbs());
+        let saturate = |low: u64, high: u64| if high == 0 { low } else { u64::MAX };
+        self.expand_range(left, saturate(offset, o1 | o2 | o3), saturate(len, l1 | l2 | l3))
+    }
+
+    /// [`Self::expand`] for an offset and length that were saturated.
+    #[inline(always)]
+    pub fn expand_range(&mut self, left: &mut u64, offset: u64, len: u64) -> Result<(usize, usize), Halt> {
+        if len == 0 {
             return Ok((0, 0));
         }
-        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay, so the cast below loses nothing.
-        let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) else {
+        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay.
+        if (offset | len) >> 32 != 0 {
             return Err(Halt::OutOfGas);
-        };
-        self.expand_to(left, u64::from(offset) + u64::from(len))?;
+        }
+        self.expand_to(left, offset + len)?;
         Ok((offset as usize, len as usize))
     }
 
     /// Charges for memory up to `end` bytes and grows it.
-    #[inline]
+    #[inline(always)]
     pub fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
         let old = self.frame().memory_len as u64;
         if end > old {
@@ -338,39 +352,44 @@ impl<'b> Evm<'b> {
     /// Ends the running frame: output to [`Self::return_data`] and to the caller's memory, changes kept or undone,
     /// a created contract deployed. The caller's gas is settled by [`Self::settle_child`].
     pub fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
-        let Some(mut frame) = self.frames.pop() else {
-            return FrameEnd { status: Status::Success, left: 0, spilled: 0, refill_new_account: false, created: None };
-        };
+        let last = self.frames.len() - 1;
+        let frame = &self.frames[last];
+        let (kind, memory_base, checkpoint, charged) =
+            (frame.kind, frame.memory_base, frame.checkpoint, frame.charged_new_account);
+        let mut gas = frame.gas;
         let (mut status, offset, len) = match exit {
             Exit::Enter | Exit::Stop => (Status::Success, 0, 0),
             Exit::Return { offset, len } => (Status::Success, offset, len),
             Exit::Revert { offset, len } => (Status::Revert, offset, len),
             Exit::Halt(halt) => (Status::Halt(halt), 0, 0),
         };
-        let start = frame.memory_base + offset;
+        let start = memory_base + offset;
         self.return_data.clear();
         if len > 0 {
             self.return_data.extend_from_slice(&self.memory[start..start + len]);
         }
         let mut created = None;
-        if frame.kind == FrameKind::Create && status == Status::Success {
-            match self.deploy(&mut frame) {
-                Ok(()) => created = Some(frame.address),
+        if kind == FrameKind::Create && status == Status::Success {
+            let (target, address) = (self.frames[last].target, self.frames[last].address);
+            match self.deploy(target, &mut gas) {
+                Ok(()) => created = Some(address),
                 Err(halt) => status = Status::Halt(halt),
             }
             self.return_data.clear();
         }
         if status != Status::Success {
-            self.state.revert(frame.checkpoint);
-            self.gas = frame.gas.at_entry;
-            frame.gas.left += frame.gas.spilled;
-            frame.gas.spilled = 0;
+            self.state.revert(checkpoint);
+            self.gas = gas.at_entry;
+            gas.left += gas.spilled;
+            gas.spilled = 0;
             if matches!(status, Status::Halt(_)) {
-                frame.gas.left = 0;
+                gas.left = 0;
                 self.return_data.clear();
             }
         }
-        if let FrameKind::Call { ret_offset, ret_len } = frame.kind
+        // In place: a frame is some 300 bytes, and only init code needs dropping.
+        self.frames.truncate(last);
+        if let FrameKind::Call { ret_offset, ret_len } = kind
             && let Some(caller) = self.frames.last()
         {
             let len = ret_len.min(self.return_data.len());
@@ -379,9 +398,9 @@ impl<'b> Evm<'b> {
         }
         FrameEnd {
             status,
-            left: frame.gas.left,
-            spilled: frame.gas.spilled,
-            refill_new_account: status != Status::Success && frame.charged_new_account,
+            left: gas.left,
+            spilled: gas.spilled,
+            refill_new_account: status != Status::Success && charged,
             created,
         }
     }
@@ -400,7 +419,7 @@ impl<'b> Evm<'b> {
     }
 
     /// Stores the code that a creation returned (in [`Self::return_data`]).
-    fn deploy(&mut self, frame: &mut Frame<'b>) -> Result<(), Halt> {
+    fn deploy(&mut self, target: AccountId, gas: &mut FrameGas) -> Result<(), Halt> {
         let len = self.return_data.len();
         if len > self.rules.code_size_max {
             return Err(Halt::CodeTooLarge);
@@ -411,8 +430,8 @@ impl<'b> Evm<'b> {
         let bytes = len as u64;
         let execution =
             if self.since(Fork::Amsterdam) { 6 * words(bytes) } else { self.rules.code_deposit_byte * bytes };
-        match frame.gas.left.checked_sub(execution) {
-            Some(left) => frame.gas.left = left,
+        match gas.left.checked_sub(execution) {
+            Some(left) => gas.left = left,
             // Frontier: a contract that cannot pay for its code is created without any.
             None if !self.since(Fork::Homestead) => {
                 return Ok(());
@@ -420,7 +439,7 @@ impl<'b> Evm<'b> {
             None => return Err(Halt::OutOfGas),
         }
         let state = self.rules.state_code_byte * bytes;
-        if !self.gas.charge_state(&mut frame.gas.left, &mut frame.gas.spilled, state) {
+        if !self.gas.charge_state(&mut gas.left, &mut gas.spilled, state) {
             return Err(Halt::OutOfGas);
         }
         let code = if len == 0 {
@@ -430,7 +449,7 @@ impl<'b> Evm<'b> {
             self.state.codes.insert(keccak256(&self.return_data), Bytes::copy_from_slice(&self.return_data))
         };
         if code != EMPTY_CODE {
-            self.state.set_code(frame.target, code);
+            self.state.set_code(target, code);
         }
         Ok(())
     }

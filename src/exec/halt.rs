@@ -36,6 +36,23 @@ pub enum Halt {
 }
 
 impl Halt {
+    /// All of them, in order.
+    pub const ALL: [Self; 13] = [
+        Self::OutOfGas,
+        Self::StackUnderflow,
+        Self::StackOverflow,
+        Self::InvalidJump,
+        Self::InvalidOpcode,
+        Self::StaticViolation,
+        Self::ReturnDataOutOfBounds,
+        Self::CreateCollision,
+        Self::CodeTooLarge,
+        Self::InitcodeTooLarge,
+        Self::InvalidCodePrefix,
+        Self::Precompile,
+        Self::Fault,
+    ];
+
     /// A name for traces, in geth's wording where it has one.
     pub const fn name(self) -> &'static str {
         match self {

@@ -51,17 +51,20 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
         return Err(HeaderFault::ProofOfStake);
     }
     if since(Fork::Cancun) {
+        let produced = check_blob_gas(rules, block)?;
         let claimed = header.blob_gas_used.unwrap_or_default();
-        let produced = block.transactions.blob_count() as u64 * GAS_PER_BLOB;
-        let max = rules.blob_schedule.max * GAS_PER_BLOB;
-        if produced > max {
-            return Err(HeaderFault::BlobGasAboveLimit { used: produced, max });
-        }
         if claimed != produced {
             return Err(HeaderFault::BlobGasUsed { claimed, produced });
         }
     }
     Ok(())
+}
+
+/// Blob gas of the transactions, which may not exceed the schedule's maximum (EIP-4844).
+pub fn check_blob_gas(rules: &ChainRules, block: &Block) -> Result<u64, HeaderFault> {
+    let used = block.transactions.blob_count() as u64 * GAS_PER_BLOB;
+    let max = rules.blob_schedule.max * GAS_PER_BLOB;
+    if used > max { Err(HeaderFault::BlobGasAboveLimit { used, max }) } else { Ok(used) }
 }
 
 /// Rules that relate a header to its parent's.

@@ -72,16 +72,38 @@ impl<'b> Evm<'b> {
         Ok(id)
     }
 
+    /// [`Self::access_account`] for the address in a word's low 20 bytes.
+    #[inline(always)]
+    pub fn access_word(&mut self, left: &mut u64, word: &U256, flat: u64, extra: u64) -> Result<AccountId, Halt> {
+        // A warm account is met in Berlin's rules only, or it is a precompile, which the price before them does not know.
+        if self.since(Fork::Berlin)
+            && let Some(id) = self.state.warm_account(word)
+        {
+            charge(left, self.rules.warm_access + extra)?;
+            return Ok(id);
+        }
+        self.access_word_first(left, word, flat, extra)
+    }
+
+    #[inline(never)]
+    fn access_word_first(&mut self, left: &mut u64, word: &U256, flat: u64, extra: u64) -> Result<AccountId, Halt> {
+        let id = self.access_account(left, &word_to_address(word), flat, extra)?;
+        self.state.remember_account(word, id);
+        Ok(id)
+    }
+
     /// BALANCE.
-    pub fn balance(&mut self, left: &mut u64, address: &Address) -> Result<U256, Halt> {
-        let id = self.access_account(left, address, self.rules.balance, 0)?;
-        Ok(self.state.row(id).balance)
+    #[inline]
+    pub fn balance(&mut self, left: &mut u64, address: &U256) -> Result<U256, Halt> {
+        let id = self.access_word(left, address, self.rules.balance, 0)?;
+        Ok(self.state.balance(id))
     }
 
     /// SELFBALANCE (EIP-1884); its flat gas is the loop's.
     pub fn self_balance(&mut self) -> Result<U256, Halt> {
         let target = self.frame().target;
-        Ok(self.state.load(target)?.balance)
+        self.state.load(target)?;
+        Ok(self.state.balance(target))
     }
 
     /// What EXTCODESIZE and EXTCODECOPY charge beside the access: Amsterdam adds a warm access for the code (EIP-8038).
@@ -90,23 +112,29 @@ impl<'b> Evm<'b> {
     }
 
     /// EXTCODESIZE, bytes.
-    pub fn ext_code_size(&mut self, left: &mut u64, address: &Address) -> Result<usize, Halt> {
+    #[inline]
+    pub fn ext_code_size(&mut self, left: &mut u64, address: &U256) -> Result<usize, Halt> {
         Ok(self.ext_code(left, address, 0)?.len())
     }
 
     /// The code that EXTCODECOPY copies from. `copy` is what copying and memory cost.
-    pub fn ext_code(&mut self, left: &mut u64, address: &Address, copy: u64) -> Result<&'b Code, Halt> {
+    #[inline]
+    pub fn ext_code(&mut self, left: &mut u64, address: &U256, copy: u64) -> Result<&'b Code, Halt> {
         let extra = copy + self.code_access_extra();
-        let id = self.access_account(left, address, self.rules.extcode, extra)?;
+        let id = self.access_word(left, address, self.rules.extcode, extra)?;
         let code = self.state.row(id).code;
         self.state.code(code)
     }
 
     /// EXTCODEHASH (EIP-1052): zero for an account that is empty or does not exist.
-    pub fn ext_code_hash(&mut self, left: &mut u64, address: &Address) -> Result<B256, Halt> {
-        let id = self.access_account(left, address, self.rules.extcodehash, 0)?;
-        let row = self.state.row(id);
-        if row.is_empty() { Ok(B256::ZERO) } else { Ok(self.state.codes.hash(row.code)) }
+    #[inline]
+    pub fn ext_code_hash(&mut self, left: &mut u64, address: &U256) -> Result<B256, Halt> {
+        let id = self.access_word(left, address, self.rules.extcodehash, 0)?;
+        if self.state.is_empty(id) {
+            return Ok(B256::ZERO);
+        }
+        let code = self.state.row(id).code;
+        Ok(self.state.codes.hash(code))
     }
 
     /// BLOCKHASH: zero beyond the last 256 blocks.
@@ -143,34 +171,45 @@ impl<'b> Evm<'b> {
     }
 
     /// SLOAD.
+    #[inline(always)]
     pub fn sload(&mut self, left: &mut u64, key: &U256) -> Result<U256, Halt> {
+        let target = self.frame().target;
+        if let Some(id) = self.state.ready_slot(target, key) {
+            charge(left, self.rules.warm_access)?;
+            return Ok(self.state.slot_row(id).value);
+        }
+        self.sload_first(left, key)
+    }
+
+    #[inline(never)]
+    fn sload_first(&mut self, left: &mut u64, key: &U256) -> Result<U256, Halt> {
         let (target, known, warm) = self.peek_slot(key);
         let cost = if warm { self.rules.warm_access } else { self.rules.sload };
         charge(left, cost)?;
         let id = self.enter_slot(target, key, known, warm)?;
+        self.state.remember_slot(target, key, id);
         Ok(self.state.slot_row(id).value)
     }
 
     /// SSTORE (EIP-2200, 2929, 3529, 8037, 8038).
+    #[inline(always)]
     pub fn sstore(&mut self, left: &mut u64, key: &U256, value: &U256) -> Result<(), Halt> {
-        if self.frame().is_static {
+        let frame = self.frame();
+        let target = frame.target;
+        if frame.is_static {
             return Err(Halt::StaticViolation);
         }
         if self.since(Fork::Istanbul) && *left <= CALL_STIPEND {
             return Err(Halt::OutOfGas);
         }
-        let (target, known, warm) = self.peek_slot(key);
-        let berlin = self.since(Fork::Berlin);
         let amsterdam = self.since(Fork::Amsterdam);
-        // EIP-8038: a cold access costs 2,100 in all; before, the warm price comes on top.
-        let access = match (berlin, warm) {
-            (false, _) => 0,
-            (true, false) => self.rules.sload,
-            (true, true) if amsterdam => self.rules.warm_access,
-            (true, true) => 0,
+        let id = match self.state.ready_slot(target, key) {
+            Some(id) => {
+                charge(left, if amsterdam { self.rules.warm_access } else { 0 })?;
+                id
+            }
+            None => self.sstore_first(left, key)?,
         };
-        charge(left, access)?;
-        let id = self.enter_slot(target, key, known, warm)?;
         let row = self.state.slot_row(id);
         let (original, current) = (row.original, row.value);
         if amsterdam {
@@ -182,6 +221,32 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
+    #[inline(never)]
+    fn sstore_first(&mut self, left: &mut u64, key: &U256) -> Result<SlotId, Halt> {
+        let (target, known, warm) = self.peek_slot(key);
+        let berlin = self.since(Fork::Berlin);
+        let amsterdam = self.since(Fork::Amsterdam);
+        // EIP-8038: a cold access costs 2,100 in all; before, the warm price comes on top.
+        let access = match (berlin, warm) {
+            (false, _) => 0,
+            (true, false) => self.rules.sload,
+            (true, true) if amsterdam => self.rules.warm_access,
+            (true, true) => 0,
+        };
+        charge(left, access)?;
+        // Before Istanbul's sentry: what any write costs at least must be there before the slot counts as accessed.
+        if !self.since(Fork::Istanbul) {
+            let least = if self.rules.fork == Fork::Constantinople { 200 } else { self.rules.sstore_reset };
+            if *left < least {
+                return Err(Halt::OutOfGas);
+            }
+        }
+        let id = self.enter_slot(target, key, known, warm)?;
+        self.state.remember_slot(target, key, id);
+        Ok(id)
+    }
+
+    #[inline]
     fn sstore_amsterdam(&mut self, left: &mut u64, original: &U256, current: &U256, new: &U256) -> Result<(), Halt> {
         if new == current {
             return Ok(());
@@ -212,6 +277,7 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
+    #[inline]
     fn sstore_metered(&mut self, left: &mut u64, original: &U256, current: &U256, new: &U256) -> Result<(), Halt> {
         let rules = self.rules;
         let clear = rules.sstore_clear_refund;
@@ -257,6 +323,7 @@ impl<'b> Evm<'b> {
     }
 
     /// TLOAD (EIP-1153); its flat gas is the loop's.
+    #[inline]
     pub fn tload(&mut self, key: &U256) -> U256 {
         let target = self.frame().target;
         self.state.transient(target, key)
@@ -318,10 +385,12 @@ impl<'b> Evm<'b> {
         }
         self.state.load(heir)?;
         let own = self.frame().target;
-        let balance = self.state.load(own)?.balance;
-        let row = *self.state.row(heir);
-        let brings_into_being =
-            if self.since(Fork::SpuriousDragon) { !balance.is_zero() && row.is_empty() } else { !self.exists(heir) };
+        self.state.load(own)?;
+        let brings_into_being = if self.since(Fork::SpuriousDragon) {
+            !self.state.balance(own).is_zero() && self.state.is_empty(heir)
+        } else {
+            !self.state.exists(heir)
+        };
         if brings_into_being {
             if self.since(Fork::Amsterdam) {
                 charge(left, super::fork::ACCOUNT_WRITE)?;
@@ -343,22 +412,16 @@ impl<'b> Evm<'b> {
     /// What SELFDESTRUCT does to the state once all is paid; `heir` is loaded.
     pub(super) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
         let (own, from) = (self.frame().target, self.frame().address);
-        let own_row = *self.state.row(own);
+        let balance = self.state.balance(own);
         if own != heir {
-            self.state.transfer(own, heir, own_row.balance);
-            self.log_transfer(&from, beneficiary, &own_row.balance);
+            self.state.transfer(own, heir, balance);
+            self.log_transfer(&from, beneficiary, &balance);
         }
-        if !self.since(Fork::Cancun) || own_row.has(flag::CREATED) {
+        if !self.since(Fork::Cancun) || self.state.row(own).has(flag::CREATED) {
             if own == heir && !self.since(Fork::Amsterdam) {
                 self.state.set_balance(own, U256::ZERO);
             }
             self.state.set_flag(own, flag::DESTROYED);
         }
-    }
-
-    /// Whether a loaded account is in the state, as forks before EIP-161 ask it.
-    pub(super) fn exists(&self, id: AccountId) -> bool {
-        let row = self.state.row(id);
-        row.has(flag::EXISTS | flag::TOUCHED) || !row.is_empty()
     }
 }

@@ -16,6 +16,8 @@ pub mod halt;
 pub mod header;
 pub mod host;
 pub mod interpreter;
+pub mod lookaside;
+pub mod optimistic;
 pub mod precompile;
 pub mod reference;
 pub mod senders;

@@ -8,6 +8,7 @@
 
 use super::fork::{Fork, ForkRules};
 use super::halt::{Fault, Halt};
+use super::lookaside::Lookaside;
 use super::precompile;
 use super::universe::Universe;
 use crate::arena::code::{Code, CodeArena, EMPTY_CODE};
@@ -35,6 +36,23 @@ pub struct BaseAccount {
 impl Default for BaseAccount {
     fn default() -> Self {
         Self { exists: false, has_storage: false, nonce: 0, balance: U256::ZERO, code: EMPTY_CODE }
+    }
+}
+
+impl BaseAccount {
+    /// Empty in the sense of EIP-161: no nonce, no balance, no code.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.nonce == 0 && self.code == EMPTY_CODE && self.balance.is_zero()
+    }
+
+    /// Whether the account exists after a task that found it as `before`, where its fields do not tell: it exists though
+    /// empty, or it went without a change of any field.
+    #[inline]
+    pub fn existence_event(&self, before: &Self) -> Option<bool> {
+        let changed = self.balance != before.balance || self.nonce != before.nonce || self.code != before.code;
+        let told = if changed { !self.is_empty() } else { before.exists };
+        (self.exists != told).then_some(self.exists)
     }
 }
 
@@ -101,18 +119,32 @@ pub mod flag {
     pub const EXISTED: u8 = 1 << 7;
 }
 
+/// Bits of [`AccountRow::seen`]: what of an account's value at the start a task's course depends on, beyond its code
+/// and whether it had storage. Never undone: what was looked at was looked at. An optimistic task whose bits are unset
+/// need not run again when that value turns out to be another one.
+pub mod seen {
+    /// The balance itself.
+    pub const BALANCE: u8 = 1;
+    /// The nonce itself.
+    pub const NONCE: u8 = 1 << 1;
+    /// Whether the account is empty (EIP-161).
+    pub const EMPTY: u8 = 1 << 2;
+    /// Whether the state has a leaf for it.
+    pub const EXISTS: u8 = 1 << 3;
+}
+
 /// One account within one transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountRow {
     epoch: u32,
     /// See [`flag`].
     pub flags: u8,
+    /// See [`seen`].
+    pub seen: u8,
     /// Always warm: a precompile of this fork, by its number; 0 for any other account.
     pub precompile: u16,
-    /// Nonce now.
-    pub nonce: u64,
-    /// Balance now, wei.
-    pub balance: U256,
+    nonce: u64,
+    balance: U256,
     /// Code now.
     pub code: CodeId,
     /// Code when the task began.
@@ -127,6 +159,7 @@ impl AccountRow {
     const BLANK: Self = Self {
         epoch: 0,
         flags: 0,
+        seen: 0,
         precompile: 0,
         nonce: 0,
         balance: U256::ZERO,
@@ -136,10 +169,67 @@ impl AccountRow {
         balance_start: U256::ZERO,
     };
 
-    /// Empty in the sense of EIP-161: no nonce, no balance, no code.
+    /// Whether the account exists after the task, where its fields do not tell: it exists though empty, or it went
+    /// without a change of any field. Ask only of a settled row.
     #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.nonce == 0 && self.code == EMPTY_CODE && self.balance.is_zero()
+    pub fn existence_event(&self) -> Option<bool> {
+        self.settled().existence_event(&self.start())
+    }
+
+    /// The account when the task began, as far as the task knew.
+    #[inline]
+    pub fn start(&self) -> BaseAccount {
+        BaseAccount {
+            exists: self.has(flag::EXISTED),
+            has_storage: self.has(flag::HAS_STORAGE),
+            nonce: self.nonce_start,
+            balance: self.balance_start,
+            code: self.code_start,
+        }
+    }
+
+    /// The account when the task is over and settled.
+    #[inline]
+    fn settled(&self) -> BaseAccount {
+        BaseAccount {
+            exists: self.has(flag::EXISTS),
+            has_storage: self.has(flag::HAS_STORAGE) && !self.has(flag::DESTROYED),
+            nonce: self.nonce,
+            balance: self.balance,
+            code: self.code,
+        }
+    }
+
+    /// [`Self::is_empty`], noted in [`Self::seen`] where the value at the start decides it.
+    #[inline]
+    fn look_if_empty(&mut self) -> bool {
+        let looked_at = |what| self.seen & what != 0;
+        // A balance that nobody looked at only grows; a known nonce that is not zero decides alone.
+        if self.code != EMPTY_CODE
+            || (!looked_at(seen::BALANCE) && self.balance != self.balance_start)
+            || (looked_at(seen::NONCE) && self.nonce != 0)
+        {
+            return false;
+        }
+        self.seen |= match (looked_at(seen::BALANCE), looked_at(seen::NONCE)) {
+            (true, _) if !self.balance.is_zero() => return false,
+            (true, _) => seen::NONCE,
+            (false, true) => seen::BALANCE,
+            (false, false) => seen::EMPTY,
+        };
+        self.settled().is_empty()
+    }
+
+    /// Balance when the task is over, wei. For whoever takes results; what runs asks [`TxState::balance`].
+    #[inline]
+    pub fn settled_balance(&self) -> U256 {
+        self.balance
+    }
+
+    /// Nonce when the task is over. For whoever takes results; what runs asks [`TxState::nonce`].
+    #[inline]
+    pub fn settled_nonce(&self) -> u64 {
+        self.nonce
     }
 
     /// Whether a flag is set.
@@ -253,6 +343,7 @@ pub struct StateScratch {
     logs: Logs,
     epoch: u32,
     universe: Box<Universe>,
+    lookaside: Box<Lookaside>,
 }
 
 /// The state that one worker's transactions see and change.
@@ -276,6 +367,7 @@ pub struct TxState<'b> {
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
     epoch: u32,
     fork: Fork,
+    lookaside: Box<Lookaside>,
     /// Spare universe of a closed state, given back with the scratch.
     spare: Option<Box<Universe>>,
 }
@@ -307,11 +399,13 @@ impl<'b> TxState<'b> {
             mut logs,
             epoch,
             mut universe,
+            mut lookaside,
         } = scratch;
         // Ids mean other names in this block: rows start blank, and their precompile numbers are set anew.
         accounts.clear();
         slots.clear();
         logs.clear();
+        lookaside.clear();
         let (names, spare) = match closed {
             Some(closed) => (Names::Closed(closed), Some(universe)),
             None => {
@@ -334,6 +428,7 @@ impl<'b> TxState<'b> {
             transient_index,
             epoch,
             fork,
+            lookaside,
             spare,
         };
         state.grow_rows();
@@ -358,6 +453,7 @@ impl<'b> TxState<'b> {
             logs: self.logs,
             epoch: self.epoch,
             universe,
+            lookaside: self.lookaside,
         }
     }
 
@@ -506,6 +602,7 @@ impl<'b> TxState<'b> {
         let row = &mut self.accounts[id];
         if row.epoch != self.epoch {
             row.epoch = self.epoch;
+            row.seen = 0;
             row.flags = if row.precompile != 0 { flag::WARM } else { 0 };
         }
         row
@@ -524,6 +621,36 @@ impl<'b> TxState<'b> {
             Some(id) => (Some(id), self.is_warm(id)),
             None => (None, precompile::number(self.fork, address) != 0),
         }
+    }
+
+    /// The id of the account that a word names, if the account is warm and loaded.
+    #[inline(always)]
+    pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
+        let id = self.lookaside.account(word)?;
+        let row = &self.accounts[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers which account a word names, for [`Self::warm_account`].
+    #[inline]
+    pub fn remember_account(&mut self, word: &U256, id: AccountId) {
+        self.lookaside.remember_account(word, id);
+    }
+
+    /// The slot's id, if the slot is warm and loaded.
+    #[inline(always)]
+    pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
+        let id = self.lookaside.slot(account, key)?;
+        let row = &self.slots[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers a slot's id, for [`Self::ready_slot`].
+    #[inline]
+    pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
+        self.lookaside.remember_slot(account, key, id);
     }
 
     /// Puts the account into the accessed set; returns whether it was cold. Loads nothing.
@@ -571,6 +698,42 @@ impl<'b> TxState<'b> {
         &self.accounts[id]
     }
 
+    /// Balance of a loaded account, wei.
+    #[inline]
+    pub fn balance(&mut self, id: AccountId) -> U256 {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::BALANCE;
+        row.balance
+    }
+
+    /// Nonce of a loaded account.
+    #[inline]
+    pub fn nonce(&mut self, id: AccountId) -> u64 {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::NONCE;
+        row.nonce
+    }
+
+    /// Whether a loaded account is empty in the sense of EIP-161: no nonce, no balance, no code.
+    #[inline]
+    pub fn is_empty(&mut self, id: AccountId) -> bool {
+        self.accounts[id].look_if_empty()
+    }
+
+    /// Whether a loaded account has a leaf in the state or is about to (the refund of EIP-7702).
+    pub fn is_in_state(&mut self, id: AccountId) -> bool {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::EXISTS;
+        row.has(flag::EXISTS) || !row.look_if_empty()
+    }
+
+    /// Whether a loaded account is in the state, as forks before EIP-161 ask it.
+    pub fn exists(&mut self, id: AccountId) -> bool {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::EXISTS;
+        row.has(flag::EXISTS | flag::TOUCHED) || !row.look_if_empty()
+    }
+
     /// The number of a precompile of this fork; 0 for any other account.
     #[inline]
     pub fn precompile(&self, id: AccountId) -> u16 {
@@ -597,9 +760,26 @@ impl<'b> TxState<'b> {
     #[inline]
     pub fn set_balance(&mut self, id: AccountId, balance: U256) {
         let row = &mut self.accounts[id];
+        row.seen |= seen::BALANCE;
         if row.balance != balance {
             self.undo.push(Undo::Balance(id, row.balance));
             row.balance = balance;
+        }
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Adds to the balance of a loaded account and touches it, without looking at it: such additions commute.
+    #[inline]
+    pub fn credit(&mut self, id: AccountId, amount: U256) {
+        let row = &mut self.accounts[id];
+        // The sum of all balances is far below 2^256; a hostile pre-state that is not saturates, and is looked at.
+        let sum = row.balance.checked_add(amount).unwrap_or_else(|| {
+            row.seen |= seen::BALANCE;
+            U256::MAX
+        });
+        if row.balance != sum {
+            self.undo.push(Undo::Balance(id, row.balance));
+            row.balance = sum;
         }
         self.set_flag(id, flag::TOUCHED);
     }
@@ -608,6 +788,7 @@ impl<'b> TxState<'b> {
     #[inline]
     pub fn set_nonce(&mut self, id: AccountId, nonce: u64) {
         let row = &mut self.accounts[id];
+        row.seen |= seen::NONCE;
         self.undo.push(Undo::Nonce(id, row.nonce));
         row.nonce = nonce;
         self.set_flag(id, flag::TOUCHED);
@@ -624,14 +805,17 @@ impl<'b> TxState<'b> {
     /// Moves value between two loaded accounts. Returns false, and changes nothing, where the sender lacks it.
     #[inline]
     pub fn transfer(&mut self, from: AccountId, to: AccountId, value: U256) -> bool {
-        let Some(left) = self.accounts[from].balance.checked_sub(value) else {
+        if value.is_zero() {
+            self.touch(from);
+            self.touch(to);
+            return true;
+        }
+        let Some(left) = self.balance(from).checked_sub(value) else {
             return false;
         };
-        if from != to && !value.is_zero() {
+        if from != to {
             self.set_balance(from, left);
-            // The sum of all balances is far below 2^256; a hostile pre-state that is not saturates.
-            let sum = self.accounts[to].balance.saturating_add(value);
-            self.set_balance(to, sum);
+            self.credit(to, value);
         } else {
             self.touch(from);
             self.touch(to);
@@ -784,7 +968,8 @@ impl<'b> TxState<'b> {
             match undo {
                 Undo::AccountFlag(id, flags) => {
                     // The touch of RIPEMD-160 outlives a revert: block 2,675,119 of mainnet deleted it so.
-                    let keep = if self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
+                    let cleared = self.fork >= Fork::SpuriousDragon;
+                    let keep = if cleared && self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
                     self.accounts[id].flags &= !flags | keep;
                 }
                 Undo::SlotWarm(id) => self.slots[id].flags &= !flag::WARM,
@@ -803,13 +988,7 @@ impl<'b> TxState<'b> {
         for index in 0..self.touched_accounts.len() {
             let id = self.touched_accounts[index];
             let row = &self.accounts[id];
-            let account = BaseAccount {
-                exists: row.has(flag::EXISTS),
-                has_storage: row.has(flag::HAS_STORAGE) && !row.has(flag::DESTROYED),
-                nonce: row.nonce,
-                balance: row.balance,
-                code: row.code,
-            };
+            let account = row.settled();
             self.base.commit_account(id, account, row.has(flag::DESTROYED));
         }
         for index in 0..self.touched_slots.len() {
@@ -825,6 +1004,7 @@ impl<'b> TxState<'b> {
         for index in 0..self.touched_accounts.len() {
             let row = &mut self.accounts[self.touched_accounts[index]];
             if row.has(flag::DESTROYED) {
+                row.seen |= seen::BALANCE | seen::NONCE;
                 row.nonce = 0;
                 row.code = EMPTY_CODE;
                 // EIP-8246: what is left in the account is not burnt.
@@ -837,7 +1017,7 @@ impl<'b> TxState<'b> {
                 }
                 wiped = true;
             } else if row.has(flag::TOUCHED) {
-                let gone = rules.at_least(Fork::SpuriousDragon) && row.is_empty();
+                let gone = rules.at_least(Fork::SpuriousDragon) && row.look_if_empty();
                 row.flags = if gone { row.flags & !flag::EXISTS } else { row.flags | flag::EXISTS };
             }
         }

@@ -72,7 +72,7 @@ impl SystemInputs {
 }
 
 impl<'b> Evm<'b> {
-    /// Index 0: the beacon root, the parent hash, the DAO transfer. The state holds the effects, not committed.
+    /// Index 0: the beacon root, the parent hash. The state holds the effects, not committed.
     pub fn pre_execution(&mut self, inputs: &'b SystemInputs, loop_kind: LoopKind) -> Result<(), PhaseError> {
         self.state.begin();
         // A failing call, or one without a contract, is no fault of the block.
@@ -83,14 +83,10 @@ impl<'b> Evm<'b> {
             self.state.begin_call_of_same_task();
             self.system_call(&HISTORY_STORAGE, inputs.parent_hash.as_slice(), loop_kind)?;
         }
-        if self.chain.dao_transfer {
-            self.dao_transfer().map_err(|_| self.stopped())?;
-            self.state.settle(self.rules);
-        }
         Ok(())
     }
 
-    /// Index n + 1: withdrawals, block rewards, then the request contracts in type order.
+    /// Index n + 1: the DAO transfer, withdrawals, block rewards, then the request contracts in type order.
     /// Requests (type byte first, empty ones left out) are appended to `requests`.
     pub fn post_execution(
         &mut self,
@@ -99,6 +95,11 @@ impl<'b> Evm<'b> {
         loop_kind: LoopKind,
     ) -> Result<(), PhaseError> {
         self.state.begin();
+        // EIP-779 moves the balances as the block begins. Published lists record it here, at n + 1, and mainnet's one
+        // such block has no transaction that could tell the difference.
+        if self.chain.dao_transfer {
+            self.dao_transfer().map_err(|_| self.stopped())?;
+        }
         self.credits(block).map_err(|_| self.stopped())?;
         self.state.settle(self.rules);
         for (request_type, contract) in request_contracts(self.rules.fork) {
@@ -146,8 +147,8 @@ impl<'b> Evm<'b> {
 
     fn credit(&mut self, address: &Address, amount: U256) -> Result<(), Halt> {
         let id = self.state.account_id(address)?;
-        let balance = self.state.load(id)?.balance;
-        self.state.set_balance(id, balance.saturating_add(amount));
+        self.state.load(id)?;
+        self.state.credit(id, amount);
         Ok(())
     }
 
@@ -157,11 +158,17 @@ impl<'b> Evm<'b> {
         self.state.load(heir)?;
         for address in &super::dao::DRAINED {
             let id = self.state.account_id(address)?;
-            let balance = self.state.load(id)?.balance;
+            self.state.load(id)?;
+            let balance = self.state.balance(id);
             self.state.transfer(id, heir, balance);
         }
         Ok(())
     }
+}
+
+/// Whether EIP-779 moves this account's balance, or moves balances to it.
+pub fn takes_part_in_dao_transfer(address: &Address) -> bool {
+    *address == super::dao::REFUND_CONTRACT || super::dao::DRAINED.contains(address)
 }
 
 /// The deposits among a transaction's logs (EIP-6110), appended to `out` without a type byte.

@@ -12,7 +12,6 @@ use super::gas::{TxGas, words};
 use super::halt::{Fault, Halt};
 use super::host::charge;
 use super::interpreter::{LoopKind, run_frames};
-use super::state::flag;
 use super::wire::{Authorization, Transaction, Transactions, tx_type};
 use crate::arena::code::{DELEGATION_PREFIX, EMPTY_CODE};
 use crate::arena::{AccountId, CodeId, TxIndex};
@@ -414,8 +413,8 @@ impl<'b> Evm<'b> {
 
     /// Credits a balance and touches the account.
     fn pay(&mut self, account: AccountId, amount: U256) -> Result<(), Halt> {
-        let balance = self.state.load(account)?.balance;
-        self.state.set_balance(account, balance.saturating_add(amount));
+        self.state.load(account)?;
+        self.state.credit(account, amount);
         Ok(())
     }
 
@@ -452,16 +451,17 @@ impl<'b> Evm<'b> {
     /// Checks the sender and takes the gas money; the nonce is bumped.
     fn buy_gas(&mut self, input: &TxInput<'b>, sender: AccountId, price: U256) -> Result<(), TxError> {
         let tx = input.row();
-        let row = match self.state.load(sender) {
-            Ok(row) => *row,
+        let code = match self.state.load(sender) {
+            Ok(row) => row.code,
             Err(halt) => return Err(self.fault(halt)),
         };
-        self.check_sender(input, row.nonce, row.balance, row.code)?;
+        let (nonce, balance) = (self.state.nonce(sender), self.state.balance(sender));
+        self.check_sender(input, nonce, balance, code)?;
         let blob_gas = U256::from(input.transactions.blob_hashes(input.index).len() as u64 * GAS_PER_BLOB);
         let limit = U256::from(tx.gas_limit);
         let cost = limit * price + blob_gas * self.block.blob_base_fee;
-        self.state.set_balance(sender, row.balance - cost);
-        self.state.set_nonce(sender, row.nonce + 1);
+        self.state.set_balance(sender, balance - cost);
+        self.state.set_nonce(sender, nonce + 1);
         Ok(())
     }
 
@@ -549,8 +549,8 @@ impl<'b> Evm<'b> {
         let entered = match tx.to {
             Some(to) => {
                 let to = self.state.account_id(&to)?;
-                let is_empty = self.state.load(to)?.is_empty();
-                if amsterdam && is_empty && !tx.value.is_zero() {
+                self.state.load(to)?;
+                if amsterdam && !tx.value.is_zero() && self.state.is_empty(to) {
                     if !self.gas.charge_state(&mut purse.left, &mut purse.spilled, new_account) {
                         return Err(Halt::OutOfGas);
                     }
@@ -581,8 +581,8 @@ impl<'b> Evm<'b> {
                 if self.since(Fork::Berlin) {
                     self.state.warm(destination);
                 }
-                let is_empty = self.state.load(destination)?.is_empty();
-                if amsterdam && is_empty {
+                self.state.load(destination)?;
+                if amsterdam && self.state.is_empty(destination) {
                     if !self.gas.charge_state(&mut purse.left, &mut purse.spilled, new_account) {
                         return Err(Halt::OutOfGas);
                     }
@@ -609,7 +609,7 @@ impl<'b> Evm<'b> {
         if row.code != EMPTY_CODE && self.state.code(row.code)?.delegation().is_none() {
             return Ok(None);
         }
-        Ok((row.nonce == authorization.nonce).then_some(id))
+        Ok((self.state.nonce(id) == authorization.nonce).then_some(id))
     }
 
     /// Writes a delegation, or clears the code for the zero address.
@@ -631,8 +631,7 @@ impl<'b> Evm<'b> {
         let mut refund = 0;
         for (authorization, signer) in input.authorizations().iter().zip(input.authorities) {
             if let Some(authority) = self.authority(authorization, *signer)? {
-                let row = self.state.row(authority);
-                if row.has(flag::EXISTS) || !row.is_empty() {
+                if self.state.is_in_state(authority) {
                     refund += 12_500;
                 }
                 self.delegate(authority, authorization);
@@ -656,7 +655,9 @@ impl<'b> Evm<'b> {
         for (authorization, signer) in input.authorizations().iter().zip(input.authorities) {
             let Some(authority) = self.authority(authorization, *signer)? else { continue };
             let row = *self.state.row(authority);
-            if row.is_empty() && !self.gas.charge_state(&mut purse.left, &mut purse.spilled, rules.state_new_account) {
+            if self.state.is_empty(authority)
+                && !self.gas.charge_state(&mut purse.left, &mut purse.spilled, rules.state_new_account)
+            {
                 return Err(Halt::OutOfGas);
             }
             if !written.contains(&authority) {

@@ -10,7 +10,7 @@ use super::state::TxState;
 use super::wire::Header;
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, SidecarColumns};
 use alloy_primitives::{B256, Bloom, U256};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 pub struct Claims<'b> {
     /// The list.
     pub bal: &'b BalColumns,
+    /// What it cannot say, in forks where there is something: before Cancun.
+    pub sidecar: Option<&'b SidecarColumns>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
     /// Number of rows per index.
@@ -31,14 +33,14 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
     let mut matched = 0u32;
     for &id in state.touched_accounts() {
         let row = state.row(id);
-        if row.balance != row.balance_start {
-            if bal.balances().at(id, index) != Some(&row.balance) {
+        if row.settled_balance() != row.balance_start {
+            if bal.balances().at(id, index) != Some(&row.settled_balance()) {
                 return false;
             }
             matched += 1;
         }
-        if row.nonce != row.nonce_start {
-            if bal.nonces().at(id, index) != Some(&row.nonce) {
+        if row.settled_nonce() != row.nonce_start {
+            if bal.nonces().at(id, index) != Some(&row.settled_nonce()) {
                 return false;
             }
             matched += 1;
@@ -59,7 +61,27 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
             matched += 1;
         }
     }
+    if let Some(sidecar) = claims.sidecar
+        && !events_match(state, sidecar, index)
+    {
+        return false;
+    }
     matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
+}
+
+/// Whether the events of a task that no list can express are those of the sidecar, both ways.
+fn events_match(state: &TxState<'_>, sidecar: &SidecarColumns, index: BlockAccessIndex) -> bool {
+    let mut matched = 0;
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if let Some(exists) = row.existence_event() {
+            if sidecar.existence_at(id, index) != Some(exists) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    matched == sidecar.count_at(index)
 }
 
 /// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
@@ -80,8 +102,8 @@ pub fn task_mismatches(
         let changed = |differs: bool, value: U256| differs.then_some(value);
         let produced = row.map(|row| {
             (
-                changed(row.balance != row.balance_start, row.balance),
-                changed(row.nonce != row.nonce_start, U256::from(row.nonce)),
+                changed(row.settled_balance() != row.balance_start, row.settled_balance()),
+                changed(row.settled_nonce() != row.nonce_start, U256::from(row.settled_nonce())),
                 changed(row.code != row.code_start, hash(row.code)),
             )
         });
@@ -93,6 +115,15 @@ pub fn task_mismatches(
             (MismatchField::Code, claimed_code, code),
         ] {
             if claimed != produced {
+                found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+            }
+        }
+        if let Some(sidecar) = claims.sidecar {
+            let flag = |exists: bool| U256::from(u8::from(exists));
+            let claimed = sidecar.existence_at(account, index).map(flag);
+            let produced = row.and_then(|row| row.existence_event()).map(flag);
+            if claimed != produced {
+                let field = MismatchField::Existence;
                 found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
             }
         }

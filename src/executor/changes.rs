@@ -1,9 +1,10 @@
 //! What a block leaves behind, as columns: the input of the state trie, and what a client writes to its store.
 
 use crate::arena::code::CodeArena;
-use crate::arena::store::{MemoryStore, ParentAccount};
-use crate::arena::{Column, Id};
-use crate::bal::{BalColumns, Reduced};
+use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
+use crate::arena::{AccountId, BlockAccessIndex, Column};
+use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
+use crate::exec::fork::Fork;
 use crate::trie::{Fate, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
@@ -31,20 +32,62 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
-    /// The changes that a list's reduced columns make to the parent accounts.
+    /// What a list says that its block leaves behind, from Cancun on. Nothing is executed: the list is taken at its word.
+    ///
+    /// # Errors
+    /// When the store cannot give the parent accounts.
+    pub fn of_list(bal: &BalColumns, store: &dyn StateStore) -> Result<Self, StoreError> {
+        let mut parents = vec![ParentAccount::default(); bal.account_count()];
+        store.accounts(bal.addresses().as_slice(), &mut parents)?;
+        let sidecar = SidecarColumns::default();
+        Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &sidecar, Fork::Cancun))
+    }
+
+    /// The changes that a list's reduced columns and its sidecar make to the parent accounts.
     pub(super) fn from_list(
         bal: &BalColumns,
         reduced: &Reduced,
-        parents: &Column<crate::arena::AccountId, ParentAccount>,
+        parents: &Column<AccountId, ParentAccount>,
+        sidecar: &SidecarColumns,
+        fork: Fork,
     ) -> Self {
-        Self::from_reduced(bal, reduced, |position| {
-            let parent = &parents[reduced.accounts[position]];
-            if reduced.post_account(position, parent).exists { Fate::Kept } else { Fate::Deleted }
-        })
+        let wipes = fork < Fork::Cancun;
+        let end = BlockAccessIndex(u32::MAX);
+        let fate = |account: AccountId| match exists_before(bal, sidecar, &parents[account], account, end) {
+            false => Fate::Deleted,
+            true if wipes && bal.wiped_before(account, end).is_some() => Fate::Wiped,
+            true => Fate::Kept,
+        };
+        let mut changes = Self::from_reduced(bal, reduced, |position| fate(reduced.accounts[position]));
+        for (position, account) in reduced.accounts.iter().enumerate() {
+            // A slot that was written before its account's storage went, and not after, is zero; its last row is not.
+            if changes.fates[position] == Fate::Wiped
+                && let Some(wiped) = bal.wiped_before(*account, end)
+            {
+                for row in reduced.slot_range(position) {
+                    let last = bal.storage().row_last(reduced.slots[row]).map(|row| bal.storage().index(row));
+                    if last.is_some_and(|last| last < wiped) {
+                        changes.slot_values[row] = U256::ZERO;
+                    }
+                }
+            }
+        }
+        // Accounts that the sidecar alone speaks of: no field and no slot of theirs changed.
+        let events = sidecar.existence().iter().map(|event| event.0);
+        let mut bare: Vec<AccountId> = events.filter(|id| reduced.accounts.binary_search(id).is_err()).collect();
+        bare.sort_unstable();
+        bare.dedup();
+        for account in bare {
+            match (parents[account].exists, fate(account)) {
+                (false, Fate::Deleted) | (true, Fate::Kept) => {}
+                (_, fate) => changes.push_bare(bal.addresses()[account], fate),
+            }
+        }
+        changes
     }
 
     /// The changes of reduced columns, with each changed account's fate as `fate` says.
-    pub(super) fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
+    fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
         let mut changes = Self {
             slot_starts: Vec::with_capacity(reduced.accounts.len() + 1),
             slot_values: reduced.slot_values.clone(),
@@ -68,7 +111,7 @@ impl StateChanges {
     }
 
     /// Adds a row for an account that no list can speak of (EIP-161 removals, wiped storage).
-    pub(super) fn push_bare(&mut self, address: Address, fate: Fate) {
+    fn push_bare(&mut self, address: Address, fate: Fate) {
         self.addresses.push(address);
         self.fates.push(fate);
         self.nonces.push(None);
@@ -123,10 +166,4 @@ impl StateChanges {
 /// Ids of the arena for every code row of a list, the codes supplied.
 pub(super) fn intern_code_rows(bal: &BalColumns, hashes: &[B256], codes: &CodeArena) -> Vec<crate::arena::CodeId> {
     hashes.iter().enumerate().map(|(row, hash)| codes.insert(*hash, bal.code_shared(row))).collect()
-}
-
-/// Position of an account's row by address, for changes in ascending order.
-pub(super) fn position_of(bal: &BalColumns, reduced: &Reduced, address: &Address) -> Option<usize> {
-    let account = bal.find(address)?;
-    reduced.accounts.binary_search_by_key(&account.index(), |id| id.index()).ok()
 }

@@ -6,19 +6,23 @@
 use super::changes::intern_code_rows;
 use super::outcome::{Candidate, seal};
 use super::recover::recover;
-use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
+use super::root::{ListedChanges, update_tries};
+use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, Limits};
+use crate::bal::{self, BalColumns, Limits, Sidecar};
 use crate::exec::base::{PreState, UnlistedSender};
 use crate::exec::block::{BlockContext, ListState, WorkerScratch, run_with_list};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::exec::universe::Universe;
-use crate::trie::{StateTries, TrieError};
+use crate::trie::StateTries;
 use alloy_primitives::{Address, B256, U256};
 use rayon::prelude::*;
 use std::sync::{Mutex, OnceLock};
+
+/// A list without a sidecar.
+static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
 
 pub(super) fn execute(
     job: &Job<'_>,
@@ -34,6 +38,7 @@ pub(super) fn execute(
     let Some(bytes) = &job.input.bal else {
         return Err(InvalidBlock::BalPresence.into());
     };
+    let given_sidecar = job.input.sidecar.unwrap_or(&NO_SIDECAR);
     let list_hash = OnceLock::new();
     let body_roots = OnceLock::new();
     let root = OnceLock::new();
@@ -63,6 +68,7 @@ pub(super) fn execute(
         let columns = &*columns;
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         let rows_at = columns.rows_per_index(block.transactions.len());
+        let sidecar = &given_sidecar.resolve(columns).map_err(InvalidBlock::Sidecar)?;
         job.clock.record(Stage::Decode, start);
 
         let start = job.clock.now();
@@ -72,24 +78,27 @@ pub(super) fn execute(
         job.clock.record(Stage::Read, start);
 
         let accounts = &pre.accounts;
-        let (root, unbounded) = (&root, &job);
+        let (root, shared) = (&root, job);
         rayon::scope(|inner| {
             inner.spawn(move |_| {
-                let start = unbounded.clock.now();
-                let reduced = bal::reduce_with_hashes(columns, code_hashes);
-                let changes = StateChanges::from_list(columns, &reduced, accounts);
-                let candidate = tries.map(|tries| tries.update(&changes.as_update(), unbounded.store)).transpose();
-                let _ = root.set((changes, candidate));
-                unbounded.clock.record(Stage::Root, start);
+                let start = shared.clock.now();
+                let listed = ListedChanges { bal: columns, sidecar, parents: accounts, code_hashes };
+                let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
+                shared.clock.record(Stage::Root, start);
             });
             let start = job.clock.now();
             let signers = recover(rules, block);
             job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
-            let context =
-                BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
-            let list =
-                ListState { bal: columns, names, pre: &pre, unlisted_senders: &unlisted_senders, rows_at: &rows_at };
+            let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.loop_kind);
+            let list = ListState {
+                bal: columns,
+                sidecar,
+                names,
+                pre: &pre,
+                unlisted_senders: &unlisted_senders,
+                rows_at: &rows_at,
+            };
             run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
         })
     });
@@ -109,19 +118,12 @@ pub(super) fn execute(
         return Err(InvalidBlock::BalHash { claimed, produced }.into());
     }
     let executed = result?;
-    let Some((changes, candidate)) = root.into_inner() else {
+    let Some(root) = root.into_inner() else {
         return Err(BlockError::Cancelled("the root task did not run".to_owned()));
     };
-    let state_root = candidate.map_err(trie_error)?;
-    seal(job, Candidate { executed, state_root, bal: bytes.clone(), changes, unchecked, roots: None })
-}
-
-/// A trie's error as the block's: only its store can be at fault.
-pub(super) fn trie_error(error: TrieError) -> BlockError {
-    match error {
-        TrieError::Store(error) => error.into(),
-        error => StoreError::Corrupt(error.to_string()).into(),
-    }
+    let (changes, roots) = root?;
+    let sidecar = given_sidecar.clone();
+    seal(job, Candidate { executed, bal: bytes.clone(), sidecar, changes, roots, unchecked })
 }
 
 /// Rows of one read task.

@@ -4,25 +4,32 @@
 //! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
 //! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
 
+mod build;
+mod by_index;
 mod changes;
 mod list;
+mod optimistic;
 mod outcome;
 mod recover;
+mod root;
 mod sequential;
 mod timeline;
+mod transact;
 
+pub use build::BuiltBlock;
 pub use changes::StateChanges;
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, Sidecar};
 use crate::exec::block::WorkerScratch;
 use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
+use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
@@ -41,6 +48,8 @@ pub enum Mode {
     Bal,
     /// One after another, recording the list.
     Sequential,
+    /// In parallel without a list: ahead of their turn, checked and, where need be, repeated in it; recording the list.
+    Optimistic,
 }
 
 impl Mode {
@@ -49,6 +58,7 @@ impl Mode {
         match self {
             Self::Bal => "bal",
             Self::Sequential => "sequential",
+            Self::Optimistic => "optimistic",
         }
     }
 }
@@ -62,17 +72,37 @@ pub struct BlockInput<'a> {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
     pub bal: Option<Bytes>,
+    /// What the list cannot say about a block before Cancun (see [`Sidecar`]).
+    pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
 }
 
+impl<'a> BlockInput<'a> {
+    /// A block without a list, whose parent is not at hand.
+    pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
+        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false }
+    }
+
+    /// The same with its block access list.
+    pub fn with_list(self, bal: Bytes) -> Self {
+        Self { bal: Some(bal), ..self }
+    }
+
+    /// The same with its parent's header.
+    pub fn with_parent(self, parent: &'a Header) -> Self {
+        Self { parent: Some(parent), ..self }
+    }
+}
+
 /// How to execute it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How tasks run.
-    pub mode: Mode,
+    /// How tasks run; without a word on it the block decides: [`Mode::Bal`] if it brings a list, else
+    /// [`Mode::Optimistic`] where that can win (see [`speculation_pays`]), else [`Mode::Sequential`].
+    pub mode: Option<Mode>,
     /// Which dispatch loop runs them.
     pub loop_kind: LoopKind,
 }
@@ -80,7 +110,12 @@ pub struct Options {
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, loop_kind: LoopKind::default() }
+        Self { mode: Some(mode), loop_kind: LoopKind::default() }
+    }
+
+    /// The default loop in the mode that the block calls for.
+    pub fn automatic() -> Self {
+        Self { mode: None, loop_kind: LoopKind::default() }
     }
 }
 
@@ -156,10 +191,12 @@ impl Executor {
             let mut unchecked = Vec::new();
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
-            let job = Job { input, block: &block, store, codes, options, clock: &clock };
-            match options.mode {
+            let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
+            let job = Job { input, block: &block, store, codes, mode, loop_kind: options.loop_kind, clock: &clock };
+            match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
+                Mode::Optimistic => optimistic::execute(&job, tries.as_deref_mut(), scratches, unchecked),
             }
         });
         if result.is_err()
@@ -177,8 +214,20 @@ struct Job<'a> {
     block: &'a Block,
     store: &'a dyn StateStore,
     codes: &'a CodeArena,
-    options: Options,
+    mode: Mode,
+    loop_kind: LoopKind,
     clock: &'a Clock,
+}
+
+/// The mode that a block calls for.
+fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
+    if input.bal.is_some() {
+        Mode::Bal
+    } else if speculation_pays(threads, block.transactions.len(), block.header.gas_used) {
+        Mode::Optimistic
+    } else {
+        Mode::Sequential
+    }
 }
 
 fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {

@@ -1,14 +1,17 @@
 //! What a proven block yields, and the last checks before it does.
 
-use super::{Job, Span, Stage, StateChanges};
+use super::root::Roots;
+use super::{Job, Mode, Span, Stage, StateChanges};
 use crate::arena::TxIndex;
+use crate::bal::Sidecar;
 use crate::exec::admission::BlockGas;
 use crate::exec::block::{BlockLogs, Executed, TaskSpan};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
+use crate::exec::optimistic::Speculation;
 use crate::exec::tx::TxOutcome;
 use crate::exec::verify::{Produced, Verified, commitments};
-use crate::exec::wire::{BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
+use crate::exec::wire::{Block, BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
 
@@ -56,6 +59,10 @@ pub struct BlockOutcome {
     pub hash: B256,
     /// Height.
     pub number: u64,
+    /// How the tasks ran.
+    pub mode: Mode,
+    /// How speculation went, in optimistic mode.
+    pub speculation: Option<Speculation>,
     /// Receipts in their EIP-2718 encoding, with the block's bloom.
     pub receipts: ReceiptList,
     /// Outcome of each transaction.
@@ -72,6 +79,8 @@ pub struct BlockOutcome {
     pub state_root: Option<B256>,
     /// RLP of the block access list: the given one, or the recorded one.
     pub bal: Bytes,
+    /// What the list cannot say about a block before Cancun; empty for later ones.
+    pub sidecar: Sidecar,
     /// Values after the block of everything that changed.
     pub changes: StateChanges,
     /// Checks that could not be made. All others passed.
@@ -88,20 +97,15 @@ pub struct BlockOutcome {
 /// Everything that a mode hands over for the last checks.
 pub(super) struct Candidate {
     pub(super) executed: Executed,
-    pub(super) state_root: Option<B256>,
     pub(super) bal: Bytes,
+    pub(super) sidecar: Sidecar,
     pub(super) changes: StateChanges,
+    pub(super) roots: Roots,
     pub(super) unchecked: Vec<Unchecked>,
-    /// State root after each transaction, where receipts hold them (before Byzantium) and tries are at hand.
-    pub(super) roots: Option<Vec<B256>>,
 }
 
-/// Receipts, commitments, outcome.
-pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, state_root, bal, changes, mut unchecked, roots } = candidate;
-    let start = job.clock.now();
-    let header = &job.block.header;
-    let byzantium = job.input.rules.fork >= Fork::Byzantium;
+/// The receipts of an executed block; `roots` are the state roots after each transaction, where receipts hold them.
+pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B256]>) -> ReceiptList {
     let mut receipts = ReceiptList::default();
     let mut blooms = BloomBuilder::default();
     let mut cumulative = 0;
@@ -109,13 +113,24 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         let tx = TxIndex(index as u32);
         cumulative += outcome.gas_paid;
         let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
-        let status = match &roots {
+        let status = match roots {
             Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
             None => ReceiptOutcome::Status(outcome.success),
         };
-        receipts.push(job.block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
+        receipts.push(block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
     }
-    let receipts_root = if byzantium || roots.is_some() {
+    receipts
+}
+
+/// Receipts, commitments, outcome.
+pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
+    let Candidate { executed, bal, sidecar, changes, roots, mut unchecked } = candidate;
+    let state_root = roots.state;
+    let start = job.clock.now();
+    let header = &job.block.header;
+    let byzantium = job.input.rules.fork >= Fork::Byzantium;
+    let receipts = receipts_of(job.block, &executed, roots.by_transaction.as_deref());
+    let receipts_root = if byzantium || roots.by_transaction.is_some() {
         let items: Vec<&[u8]> = receipts.iter().collect();
         Some(ordered_root(&items))
     } else {
@@ -144,6 +159,8 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
     Ok(BlockOutcome {
         hash: job.block.header_hash,
         number: header.number,
+        mode: job.mode,
+        speculation: None,
         receipts,
         transactions: executed.outcomes,
         logs: executed.logs,
@@ -152,6 +169,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         gas_used: header.gas_used,
         state_root,
         bal,
+        sidecar,
         changes,
         unchecked,
         timeline: job.clock.spans(),

@@ -1,15 +1,14 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::changes::position_of;
 use super::outcome::{Candidate, seal};
-use super::recover::recover;
-use super::{BlockOutcome, Job, Stage, StateChanges, Unchecked, check_body_roots};
+use super::recover::{Signers, recover};
+use super::root::update_from_recording;
+use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
-use crate::exec::block::{BlockContext, Recording, WorkerScratch, run_sequential};
+use crate::exec::block::{BlockContext, Executed, Recording, WorkerScratch, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
-use crate::trie::{Fate, StateTries};
-use std::collections::HashMap;
+use crate::trie::StateTries;
 use std::sync::Mutex;
 
 pub(super) fn execute(
@@ -18,30 +17,55 @@ pub(super) fn execute(
     scratch: &Mutex<WorkerScratch>,
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
-    let block = job.block;
-    let rules = job.input.rules;
-    let start = job.clock.now();
-    check_body_roots(block).map_err(InvalidBlock::Header)?;
-    job.clock.record(Stage::BodyRoots, start);
-    check_given_list(job)?;
-
-    let start = job.clock.now();
-    let signers = recover(rules, block);
-    job.clock.record(Stage::Recover, start);
-
-    let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+    let signers = prepare(job)?;
+    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind);
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;
+    finish(job, tries, Recorded { executed, recording, unchecked })
+}
 
+/// What comes before a block without the help of a list can run: its own checks, its signers.
+pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
+    let (body, signers) = rayon::join(
+        || {
+            let start = job.clock.now();
+            let body = check_body_roots(job.block);
+            job.clock.record(Stage::BodyRoots, start);
+            body
+        },
+        || {
+            let start = job.clock.now();
+            let signers = recover(job.input.rules, job.block);
+            job.clock.record(Stage::Recover, start);
+            signers
+        },
+    );
+    body.map_err(InvalidBlock::Header)?;
+    check_given_list(job)?;
+    Ok(signers)
+}
+
+/// A block that was executed and recorded.
+pub(super) struct Recorded {
+    pub(super) executed: Executed,
+    pub(super) recording: Recording,
+    pub(super) unchecked: Vec<Unchecked>,
+}
+
+/// Root from the recorded changes, and the last checks.
+pub(super) fn finish(
+    job: &Job<'_>,
+    tries: Option<&mut StateTries>,
+    recorded: Recorded,
+) -> Result<BlockOutcome, BlockError> {
+    let Recorded { executed, recording, unchecked } = recorded;
     let start = job.clock.now();
-    let changes = changes_of(&recording);
-    let state_root = match tries {
-        Some(tries) => Some(tries.update(&changes.as_update(), job.store).map_err(super::list::trie_error)?),
-        None => None,
-    };
+    let n = job.block.transactions.len();
+    let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    seal(job, Candidate { executed, state_root, bal: recording.list.bytes, changes, unchecked, roots: None })
+    let Recording { list, sidecar, .. } = recording;
+    seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })
 }
 
 /// A list that comes with the block must be well-formed and the one that the header commits to.
@@ -66,7 +90,7 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
 }
 
 /// The recorded list must be the given one, within its limit, and hash to what the header says.
-fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
+pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
     let recorded = &recording.list;
@@ -95,33 +119,4 @@ fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), Block
     }
     job.clock.record(Stage::ListHash, start);
     Ok(())
-}
-
-/// What the recording changes, with what no list can say: removals of empty accounts, wiped storage.
-fn changes_of(recording: &Recording) -> StateChanges {
-    let columns = &recording.list.columns;
-    let reduced = bal::reduce(columns);
-    let mut fates: HashMap<usize, Fate> = HashMap::new();
-    let mut bare = Vec::new();
-    for (addresses, fate) in [(&recording.wiped, Fate::Wiped), (&recording.removed, Fate::Deleted)] {
-        for address in addresses {
-            match position_of(columns, &reduced, address) {
-                Some(position) => {
-                    fates.insert(position, fate);
-                }
-                None => bare.push((*address, fate)),
-            }
-        }
-    }
-    let gone: std::collections::HashSet<_> = recording.absent.iter().collect();
-    let mut changes = StateChanges::from_reduced(columns, &reduced, |position| {
-        let address = &columns.addresses()[reduced.accounts[position]];
-        if gone.contains(address) { Fate::Deleted } else { fates.get(&position).copied().unwrap_or_default() }
-    });
-    for (address, fate) in bare {
-        if fate == Fate::Deleted || !gone.contains(&address) {
-            changes.push_bare(address, fate);
-        }
-    }
-    changes
 }

@@ -3,16 +3,18 @@
 #![allow(unreachable_pub, reason = "shared by a test, an example and a fuzz target")]
 
 pub mod program;
+pub mod scenario;
 pub mod world;
 
 use balustrade::exec::evm::{Evm, FrameEnd};
+use balustrade::exec::fork::Fork;
 use balustrade::exec::halt::Halt;
 use balustrade::exec::interpreter::observe::{Observer, StepView};
 use balustrade::exec::interpreter::{self, LoopKind};
 use balustrade::exec::reference;
 use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
-use world::{Outcome, Scenario, execute};
+use world::{Outcome, Scenario, execute, execute_listed, names};
 
 /// One instruction as an observer saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +168,17 @@ pub fn compare(scenario: &Scenario, traced: bool) -> Result<Outcome, Box<Diverge
             return Err(diverged(format!("{kind:?}: {}", difference(&expected, &found)), scenario));
         }
     }
+    // With just the names that were accessed nothing else may be looked at. Before Berlin slots may be read before they
+    // are paid for, see `world`.
+    if expected.fault.is_none() && scenario.fork >= Fork::Berlin {
+        let names = names(&expected);
+        for kind in LoopKind::ALL {
+            let found = execute_listed(scenario, Some(&names), &mut |evm| interpreter::run_frames(kind, evm));
+            if !same(&expected, &found) {
+                return Err(diverged(format!("{kind:?}, listed: {}", difference(&expected, &found)), scenario));
+            }
+        }
+    }
     if traced {
         let (outcome, expected_events) = watched(scenario, &mut |evm, to| reference::run_frames_observed(evm, to));
         if !same(&expected, &outcome) {
@@ -214,8 +227,8 @@ pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
 /// One scenario and a few of its gas limits below what it used: out-of-gas at every kind of place.
 /// Returns how many cases were run.
 pub fn check(bytes: &[u8]) -> Result<u64, Box<Divergence>> {
-    let mut source = program::Source(bytes);
-    let mut scenario = program::scenario(&mut source);
+    let mut source = scenario::Source(bytes);
+    let mut scenario = scenario::scenario(&mut source);
     let traced = bytes.first().is_some_and(|byte| byte % 4 == 0);
     let outcome = compare(&scenario, traced)?;
     let used = scenario.gas.saturating_sub(outcome.left);

@@ -1,104 +1,17 @@
-//! Structured random scenarios: bytes in, a [`Scenario`] out. Equal bytes give equal scenarios.
+//! Structured random programs.
 //!
-//! Programs are built from fragments that push what they need, so that most of them run for a while before something
-//! goes wrong; raw bytes, undefined opcodes, absurd offsets and bad jumps are mixed in.
+//! They are built from fragments that push what they need, so that most of them run for a while before something goes
+//! wrong; raw bytes, undefined opcodes, absurd offsets and bad jumps are mixed in.
 
-use super::world::{Account, COINBASE, Entry, ORIGIN, Scenario};
-use alloy_primitives::{Address, Bytes, U256};
+use super::scenario::Source;
+use alloy_primitives::{Address, U256};
 use balustrade::exec::fork::Fork;
-use balustrade::exec::interpreter::opcode::TABLE;
-use std::collections::BTreeMap;
-
-/// Choices, read from bytes; zeros where they end.
-#[derive(Debug)]
-pub struct Source<'a>(pub &'a [u8]);
-
-impl Source<'_> {
-    fn byte(&mut self) -> u8 {
-        match self.0.split_first() {
-            Some((first, rest)) => {
-                self.0 = rest;
-                *first
-            }
-            None => 0,
-        }
-    }
-
-    fn u16(&mut self) -> usize {
-        usize::from(u16::from_be_bytes([self.byte(), self.byte()]))
-    }
-
-    /// A number below `n`.
-    fn below(&mut self, n: usize) -> usize {
-        if n <= 256 { usize::from(self.byte()) % n } else { self.u16() % n }
-    }
-
-    /// True in `n` of 256 cases; false where the bytes have ended.
-    fn chance(&mut self, n: u8) -> bool {
-        255 - self.byte() < n
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-}
-
-mod op {
-    pub const ADDMOD: u8 = 0x08;
-    pub const MULMOD: u8 = 0x09;
-    pub const ISZERO: u8 = 0x15;
-    pub const NOT: u8 = 0x19;
-    pub const KECCAK256: u8 = 0x20;
-    pub const BALANCE: u8 = 0x31;
-    pub const CALLDATALOAD: u8 = 0x35;
-    pub const CALLDATACOPY: u8 = 0x37;
-    pub const CODECOPY: u8 = 0x39;
-    pub const EXTCODESIZE: u8 = 0x3b;
-    pub const EXTCODECOPY: u8 = 0x3c;
-    pub const RETURNDATASIZE: u8 = 0x3d;
-    pub const RETURNDATACOPY: u8 = 0x3e;
-    pub const EXTCODEHASH: u8 = 0x3f;
-    pub const BLOCKHASH: u8 = 0x40;
-    pub const SELFBALANCE: u8 = 0x47;
-    pub const BLOBHASH: u8 = 0x49;
-    pub const POP: u8 = 0x50;
-    pub const MLOAD: u8 = 0x51;
-    pub const MSTORE: u8 = 0x52;
-    pub const MSTORE8: u8 = 0x53;
-    pub const SLOAD: u8 = 0x54;
-    pub const SSTORE: u8 = 0x55;
-    pub const JUMP: u8 = 0x56;
-    pub const JUMPI: u8 = 0x57;
-    pub const GAS: u8 = 0x5a;
-    pub const JUMPDEST: u8 = 0x5b;
-    pub const TLOAD: u8 = 0x5c;
-    pub const TSTORE: u8 = 0x5d;
-    pub const MCOPY: u8 = 0x5e;
-    pub const PUSH0: u8 = 0x5f;
-    pub const PUSH2: u8 = 0x61;
-    pub const DUP1: u8 = 0x80;
-    pub const DUP2: u8 = 0x81;
-    pub const DUP6: u8 = 0x85;
-    pub const SWAP1: u8 = 0x90;
-    pub const LOG0: u8 = 0xa0;
-    pub const CREATE: u8 = 0xf0;
-    pub const CALL: u8 = 0xf1;
-    pub const CALLCODE: u8 = 0xf2;
-    pub const RETURN: u8 = 0xf3;
-    pub const DELEGATECALL: u8 = 0xf4;
-    pub const CREATE2: u8 = 0xf5;
-    pub const STATICCALL: u8 = 0xfa;
-    pub const REVERT: u8 = 0xfd;
-    pub const SELFDESTRUCT: u8 = 0xff;
-    pub const DUPN: u8 = 0xe6;
-    pub const SWAPN: u8 = 0xe7;
-    pub const EXCHANGE: u8 = 0xe8;
-}
+use balustrade::exec::interpreter::opcode::{TABLE, op};
 
 /// Names that programs may use.
-struct Names {
-    fork: Fork,
-    addresses: Vec<Address>,
+pub struct Names {
+    pub fork: Fork,
+    pub addresses: Vec<Address>,
 }
 
 /// A program under construction.
@@ -117,7 +30,7 @@ struct Program<'n, 's, 'b> {
 }
 
 /// Storage keys and transient keys come from a small set, so that they meet again.
-const KEYS: [u64; 6] = [0, 1, 2, 3, 0xff, u64::MAX];
+pub const KEYS: [u64; 6] = [0, 1, 2, 3, 0xff, u64::MAX];
 
 impl Program<'_, '_, '_> {
     fn op(&mut self, opcode: u8) {
@@ -260,8 +173,27 @@ impl Program<'_, '_, '_> {
             19..=24 => {
                 // Two words, one opcode: arithmetic, comparison, bits, shifts.
                 let opcode = self.source.pick(&[
-                    0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0a, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x16, 0x17,
-                    0x18, 0x1a, 0x1b, 0x1c, 0x1d,
+                    op::ADD,
+                    op::MUL,
+                    op::SUB,
+                    op::DIV,
+                    op::SDIV,
+                    op::MOD,
+                    op::SMOD,
+                    op::EXP,
+                    op::SIGNEXTEND,
+                    op::LT,
+                    op::GT,
+                    op::SLT,
+                    op::SGT,
+                    op::EQ,
+                    op::AND,
+                    op::OR,
+                    op::XOR,
+                    op::BYTE,
+                    op::SHL,
+                    op::SHR,
+                    op::SAR,
                 ]);
                 self.push_word();
                 self.push_word();
@@ -276,7 +208,7 @@ impl Program<'_, '_, '_> {
             }
             29..=31 => {
                 self.push_word();
-                let opcode = self.source.pick(&[op::ISZERO, op::NOT, 0x1e, op::CALLDATALOAD, op::BLOBHASH]);
+                let opcode = self.source.pick(&[op::ISZERO, op::NOT, op::CLZ, op::CALLDATALOAD, op::BLOBHASH]);
                 self.op(opcode);
                 self.consume();
             }
@@ -354,8 +286,24 @@ impl Program<'_, '_, '_> {
                 }
                 5..=7 => {
                     let opcode = self.source.pick(&[
-                        0x01, 0x02, 0x03, 0x04, 0x06, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1b,
-                        0x1c, 0x1d,
+                        op::ADD,
+                        op::MUL,
+                        op::SUB,
+                        op::DIV,
+                        op::MOD,
+                        op::SIGNEXTEND,
+                        op::LT,
+                        op::GT,
+                        op::SLT,
+                        op::SGT,
+                        op::EQ,
+                        op::AND,
+                        op::OR,
+                        op::XOR,
+                        op::BYTE,
+                        op::SHL,
+                        op::SHR,
+                        op::SAR,
                     ]);
                     self.op(opcode);
                 }
@@ -398,14 +346,14 @@ impl Program<'_, '_, '_> {
                 self.push_word();
                 self.op(op::DUP1);
                 self.push_word();
-                let opcode = self.source.pick(&[0x14, 0x10, 0x11]);
+                let opcode = self.source.pick(&[op::EQ, op::LT, op::GT]);
                 self.op(opcode);
                 self.push_label();
                 self.op(op::JUMPI);
             }
             1 => {
                 // CALLVALUE DUP1 ISZERO PUSH2 JUMPI ... JUMPDEST POP
-                self.op(0x34);
+                self.op(op::CALLVALUE);
                 self.op(op::DUP1);
                 self.op(op::ISZERO);
                 self.push_label();
@@ -425,7 +373,7 @@ impl Program<'_, '_, '_> {
                 self.op(op::JUMP);
                 self.land();
                 self.number(1);
-                self.op(0x01);
+                self.op(op::ADD);
                 self.op(op::SWAP1);
                 self.op(op::JUMP);
                 let position = self.code.len();
@@ -436,7 +384,7 @@ impl Program<'_, '_, '_> {
                 // if (a op b) is false, go on elsewhere.
                 self.push_word();
                 self.push_word();
-                let opcode = self.source.pick(&[0x10, 0x11, 0x12, 0x13, 0x14]);
+                let opcode = self.source.pick(&[op::LT, op::GT, op::SLT, op::SGT, op::EQ]);
                 self.op(opcode);
                 let negations = self.source.below(4);
                 (0..negations).for_each(|_| self.op(op::ISZERO));
@@ -448,9 +396,9 @@ impl Program<'_, '_, '_> {
                 self.push_offset();
                 self.op(op::CALLDATALOAD);
                 self.number(0xe0);
-                self.op(0x1c);
+                self.op(op::SHR);
                 self.push_word();
-                self.op(0x16);
+                self.op(op::AND);
             }
             _ => {
                 // Jump into push data that looks like a JUMPDEST, or to an honest one.
@@ -481,26 +429,26 @@ impl Program<'_, '_, '_> {
             self.op(op::BLOCKHASH);
         } else {
             let opcode = self.source.pick(&[
-                0x30,
-                0x32,
-                0x33,
-                0x34,
-                0x36,
-                0x38,
-                0x3a,
+                op::ADDRESS,
+                op::ORIGIN,
+                op::CALLER,
+                op::CALLVALUE,
+                op::CALLDATASIZE,
+                op::CODESIZE,
+                op::GASPRICE,
                 op::RETURNDATASIZE,
-                0x41,
-                0x42,
-                0x43,
-                0x44,
-                0x45,
-                0x46,
+                op::COINBASE,
+                op::TIMESTAMP,
+                op::NUMBER,
+                op::PREVRANDAO,
+                op::GASLIMIT,
+                op::CHAINID,
                 op::SELFBALANCE,
-                0x48,
-                0x4a,
-                0x4b,
-                0x58,
-                0x59,
+                op::BASEFEE,
+                op::BLOBBASEFEE,
+                op::SLOTNUM,
+                op::PC,
+                op::MSIZE,
             ]);
             self.op(opcode);
         }
@@ -698,7 +646,7 @@ impl Program<'_, '_, '_> {
                 (0..body).for_each(|_| self.fragment());
                 self.number(1);
                 self.op(op::SWAP1);
-                self.op(0x03);
+                self.op(op::SUB);
                 self.op(op::DUP1);
                 self.number(start as u64);
                 self.op(op::JUMPI);
@@ -710,7 +658,7 @@ impl Program<'_, '_, '_> {
             _ => {
                 self.push_label();
                 self.op(op::JUMP);
-                self.code.push(0xfe);
+                self.code.push(op::INVALID);
                 self.land();
             }
         }
@@ -718,7 +666,7 @@ impl Program<'_, '_, '_> {
 
     fn ending(&mut self) {
         match self.source.below(8) {
-            0 => self.op(0x00),
+            0 => self.op(op::STOP),
             1..=3 => {
                 self.push_len();
                 self.push_offset();
@@ -733,8 +681,8 @@ impl Program<'_, '_, '_> {
                 self.push_address();
                 self.op(op::SELFDESTRUCT);
             }
-            _ if self.source.chance(100) => self.op(0xfe),
-            _ => self.op(0x00),
+            _ if self.source.chance(100) => self.op(op::INVALID),
+            _ => self.op(op::STOP),
         }
     }
 
@@ -771,7 +719,7 @@ impl<'n, 's, 'b> Program<'n, 's, 'b> {
 }
 
 /// A program of up to `fragments` fragments.
-fn program(source: &mut Source<'_>, names: &Names, depth: usize, fragments: usize) -> Vec<u8> {
+pub fn program(source: &mut Source<'_>, names: &Names, depth: usize, fragments: usize) -> Vec<u8> {
     let count = 1 + source.below(fragments);
     let mut program = Program::new(source, names, depth);
     for _ in 0..count {
@@ -791,106 +739,4 @@ fn program(source: &mut Source<'_>, names: &Names, depth: usize, fragments: usiz
         program.op(push);
     }
     program.finish()
-}
-
-/// Contract `index`.
-pub fn contract(index: u8) -> Address {
-    Address::left_padding_from(&[0xc0, 0xde, index])
-}
-
-fn balance(source: &mut Source<'_>) -> U256 {
-    U256::from(source.pick(&[0u64, 0, 3, 2_000, 1_000_000_000, u64::MAX]))
-}
-
-fn storage(source: &mut Source<'_>) -> BTreeMap<U256, U256> {
-    let count = source.below(4);
-    (0..count).map(|_| (U256::from(source.pick(&KEYS)), U256::from(1 + source.below(3)))).collect()
-}
-
-/// The scenario that these choices give.
-pub fn scenario(source: &mut Source<'_>) -> Scenario {
-    // Amsterdam and its forerunner more often than the rest.
-    let fork = match source.byte() {
-        byte @ 0..=175 => Fork::ALL[usize::from(byte) % 16],
-        176..=240 => Fork::Amsterdam,
-        _ => Fork::Osaka,
-    };
-    // What decides most comes first, for inputs that end early.
-    let gas = match source.byte() {
-        0..=10 => source.u16() as u64 / 16,
-        11..=50 => source.u16() as u64,
-        51..=220 => 100_000 + 10 * source.u16() as u64,
-        221..=252 => 1_000_000 + 30 * source.u16() as u64,
-        _ => 16_000_000,
-    };
-    let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
-    let value = U256::from(source.pick(&[0u64, 0, 0, 1, 10]));
-    let entry = source.byte();
-    let runs_before = source.pick(&[0u32, 2, 8, 8]);
-    let contracts = 1 + source.below(5) as u8;
-    let mut addresses: Vec<Address> = (0..contracts).flat_map(|index| [contract(index); 4]).collect();
-    addresses.extend([ORIGIN, COINBASE, Address::ZERO, Address::repeat_byte(0xee), Address::repeat_byte(0xdd)]);
-    addresses
-        .extend([1u8, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 0x11, 0x12].map(|low| Address::left_padding_from(&[low])));
-    addresses.push(Address::left_padding_from(&[1, 0]));
-    let mut accounts = BTreeMap::new();
-    let fund = U256::from(source.pick(&[0u64, 10, 5_000, u64::MAX, u64::MAX]));
-    accounts.insert(ORIGIN, Account { nonce: 1, balance: fund, ..Account::default() });
-    accounts.insert(Address::repeat_byte(0xdd), Account { balance: balance(source), ..Account::default() });
-    if source.chance(60) {
-        accounts.insert(Address::left_padding_from(&[2]), Account { balance: U256::ONE, ..Account::default() });
-    }
-    // Designators (EIP-7702): to a contract, a precompile, nothing, themselves or each other.
-    for low in 0..source.below(3) as u8 {
-        let own = Address::left_padding_from(&[0x77, 0x02, low]);
-        let target = match source.below(6) {
-            0 => own,
-            1 => Address::left_padding_from(&[0x77, 0x02, 1 - low]),
-            2 => Address::left_padding_from(&[4]),
-            3 => Address::repeat_byte(0xee),
-            _ => contract(source.below(usize::from(contracts)) as u8),
-        };
-        let code = [&[0xef, 0x01, 0x00], target.as_slice()].concat().into();
-        accounts.insert(own, Account { nonce: 1, balance: balance(source), code, storage: storage(source) });
-        addresses.extend([own; 4]);
-    }
-    // Addresses that creations will want, taken in one way or another.
-    for index in 0..contracts {
-        for nonce in 1..3 {
-            let created = contract(index).create(nonce);
-            let account = match source.below(12) {
-                0 => Account { balance: U256::from(7), ..Account::default() },
-                1 => Account { nonce: 1, ..Account::default() },
-                2 => Account { storage: [(U256::ONE, U256::ONE)].into(), ..Account::default() },
-                3 => Account { code: Bytes::from_static(&[0x00]), ..Account::default() },
-                4 => Account::default(),
-                _ => continue,
-            };
-            accounts.insert(created, account);
-            addresses.push(created);
-        }
-    }
-    let names = Names { fork, addresses };
-    for index in 0..contracts {
-        let nonce = if source.chance(6) { u64::MAX - source.below(2) as u64 } else { 1 };
-        let balance = balance(source);
-        let storage = storage(source);
-        let code = program(source, &names, 0, 14).into();
-        accounts.insert(contract(index), Account { nonce, balance, code, storage });
-    }
-    let entry = match entry {
-        240..=249 => Entry::StaticCall(contract(0)),
-        210..=239 => Entry::Create(program(source, &names, 1, 14).into()),
-        250.. => Entry::Call(names.addresses[source.below(names.addresses.len())]),
-        _ => Entry::Call(contract(0)),
-    };
-    let mut access_list = Vec::new();
-    for _ in 0..source.below(3) {
-        let address = names.addresses[source.below(names.addresses.len())];
-        let keys = (0..source.below(3)).map(|_| U256::from(source.pick(&KEYS))).collect();
-        access_list.push((address, keys));
-    }
-    let faulty = source.chance(4).then(|| names.addresses[source.below(names.addresses.len())]);
-    let input: Vec<u8> = (0..source.below(70)).map(|_| source.byte()).collect();
-    Scenario { fork, accounts, entry, value, input: input.into(), gas, reservoir, access_list, runs_before, faulty }
 }

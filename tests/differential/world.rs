@@ -12,6 +12,7 @@ use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::gas::TxGas;
 use balustrade::exec::halt::{Fault, Halt};
 use balustrade::exec::state::{Base, BaseAccount, StateScratch, TxState, flag};
+use balustrade::exec::universe::Universe;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -140,6 +141,25 @@ pub fn block() -> BlockEnv {
 
 /// Runs a scenario with `run` as the loop from its first frame on.
 pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd) -> Outcome {
+    execute_listed(scenario, None, run)
+}
+
+/// The names that a run accessed, as a block access list would give them.
+pub fn names(outcome: &Outcome) -> Universe {
+    let mut names = Universe::default();
+    let ids: BTreeMap<_, _> = outcome.accounts.keys().map(|address| (*address, names.add_account(*address))).collect();
+    for (address, key) in outcome.slots.keys() {
+        names.add_slot(ids[address], *key);
+    }
+    names
+}
+
+/// [`execute`] in a closed universe: whatever is accessed outside `listed` is a fault.
+pub fn execute_listed(
+    scenario: &Scenario,
+    listed: Option<&Universe>,
+    run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd,
+) -> Outcome {
     let codes = CodeArena::default();
     if scenario.runs_before > 0 {
         for account in scenario.accounts.values() {
@@ -155,7 +175,7 @@ pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEn
     let base = Box::new(Parent(scenario, &codes));
     // What earlier runs left in memory must not matter; and a fresh stack column is 34 MB.
     let (evm_scratch, state_scratch) = SCRATCH.take().unwrap_or_default();
-    let state = TxState::new(state_scratch, None, base, &codes, scenario.fork);
+    let state = TxState::new(state_scratch, listed, base, &codes, scenario.fork);
     let mut evm = Evm::new(evm_scratch, &chain, &block, state);
     evm.tx = TxEnv { origin: ORIGIN, gas_price: U256::from(11), blob_hashes: &BLOB_HASHES, input: &scenario.input };
     if scenario.fork >= Fork::Amsterdam {
@@ -189,11 +209,12 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
     if berlin {
         evm.state.warm(origin);
         for (address, keys) in &scenario.access_list {
-            let id = evm.state.account_id(address)?;
+            let Some(id) = evm.state.account_id_if_known(address) else { continue };
             evm.state.warm(id);
             for key in keys {
-                let slot = evm.state.slot_id(id, key)?;
-                evm.state.warm_slot(slot);
+                if let Some(slot) = evm.state.slot_id_if_known(id, key) {
+                    evm.state.warm_slot(slot);
+                }
             }
         }
     }
@@ -201,15 +222,16 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
         Entry::Call(address) => (*address, CallKind::Call),
         Entry::StaticCall(address) => (*address, CallKind::StaticCall),
         Entry::Create(initcode) => {
-            let row = *evm.state.load(origin)?;
-            let created = ORIGIN.create(row.nonce);
-            evm.state.set_nonce(origin, row.nonce + 1);
+            evm.state.load(origin)?;
+            let (nonce, balance) = (evm.state.nonce(origin), evm.state.balance(origin));
+            let created = ORIGIN.create(nonce);
+            evm.state.set_nonce(origin, nonce + 1);
             let destination = evm.state.account_id(&created)?;
             if berlin {
                 evm.state.warm(destination);
             }
             evm.state.load(destination)?;
-            let value = scenario.value.min(row.balance);
+            let value = scenario.value.min(balance);
             return evm.enter_create(
                 origin,
                 ORIGIN,
@@ -248,8 +270,8 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let row = state.row(*id);
         let after = (
             row.flags,
-            [row.nonce_start, row.nonce],
-            [row.balance_start, row.balance],
+            [row.nonce_start, row.settled_nonce()],
+            [row.balance_start, row.settled_balance()],
             [hash(row.code_start), hash(row.code)],
         );
         accounts.insert(state.address(*id), after);

@@ -4,9 +4,11 @@
 //! store can serve it at full queue depth. A store error is the host's, can be retried, and never turns a valid
 //! block into an invalid one.
 
+mod latency;
 mod memory;
 mod witness;
 
+pub use latency::{LatencyStore, StoreCounts};
 pub use memory::MemoryStore;
 pub use witness::WitnessStore;
 
@@ -85,4 +87,22 @@ pub trait StateStore: Send + Sync {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
     /// RLP of trie nodes by hash, of the account trie and of storage tries alike.
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+}
+
+impl<S: StateStore + ?Sized> StateStore for &S {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        (**self).accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        (**self).slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        (**self).codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        (**self).block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (**self).trie_nodes(hashes, out)
+    }
 }

@@ -10,19 +10,31 @@ mod contracts;
 mod system_contracts;
 mod transactions;
 
-use alloy_primitives::{Address, U256, address};
-use balustrade::arena::store::MemoryStore;
+use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
+use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
+use balustrade::bal::bal_hash;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::header::{EMPTY_OMMERS_HASH, next_base_fee, next_excess_blob_gas};
+use balustrade::exec::verify::requests_hash;
+use balustrade::exec::wire::Header;
 use std::collections::BTreeMap;
 use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
-use transactions::{Draft, Signer};
+use transactions::{CHAIN_ID, Draft, Signer};
 
-pub use transactions::{CHAIN_ID, list};
+/// Blocks of the chain.
+pub const BLOCKS: u64 = 60;
 
 /// Gas limit of every block.
-pub const GAS_LIMIT: u64 = 60_000_000;
+const GAS_LIMIT: u64 = 60_000_000;
+/// Wei per gas of the first block.
+const BASE_FEE: u64 = 1_000_000_000;
+/// Seconds since 1970 of the genesis, and from block to block.
+const GENESIS_TIME: u64 = 1_800_000_000;
+const BLOCK_TIME: u64 = 12;
 
 const TOKENS: [Address; 2] =
     [address!("00000000000000000000000000000000000070c0"), address!("00000000000000000000000000000000000070c1")];
+const COINBASE: Address = address!("c01bba5ec01bba5ec01bba5ec01bba5ec01bba5e");
 const COUNTERS: Address = address!("000000000000000000000000000000000000c0c0");
 const HASHES: Address = address!("0000000000000000000000000000000000004a54");
 
@@ -79,6 +91,51 @@ impl Default for Devnet {
 }
 
 impl Devnet {
+    /// The rules of the chain: final Amsterdam.
+    pub fn rules() -> ChainRules {
+        ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(Fork::Amsterdam) }
+    }
+
+    /// The genesis header over a state of this root.
+    pub fn genesis_header(state_root: B256) -> Header {
+        Header {
+            ommers_hash: EMPTY_OMMERS_HASH,
+            state_root,
+            transactions_root: EMPTY_ROOT,
+            receipts_root: EMPTY_ROOT,
+            gas_limit: GAS_LIMIT,
+            timestamp: GENESIS_TIME,
+            base_fee: Some(BASE_FEE),
+            withdrawals_root: Some(EMPTY_ROOT),
+            blob_gas_used: Some(0),
+            excess_blob_gas: Some(0),
+            parent_beacon_root: Some(B256::ZERO),
+            requests_hash: Some(requests_hash(&[])),
+            block_access_list_hash: Some(bal_hash(&[alloy_rlp::EMPTY_LIST_CODE])),
+            slot_number: Some(0),
+            ..Header::default()
+        }
+    }
+
+    /// What the builder of the block after `parent` decides.
+    pub fn template(parent: &Header) -> Header {
+        let number = parent.number + 1;
+        Header {
+            parent_hash: parent.hash(),
+            coinbase: COINBASE,
+            number,
+            gas_limit: GAS_LIMIT,
+            timestamp: GENESIS_TIME + number * BLOCK_TIME,
+            extra_data: Bytes::from_static(b"balustrade devnet"),
+            mix_hash: keccak256(number.to_be_bytes()),
+            base_fee: Some(next_base_fee(parent)),
+            excess_blob_gas: Some(next_excess_blob_gas(&Self::rules(), parent)),
+            parent_beacon_root: Some(keccak256([number.to_be_bytes(), [0; 8]].concat())),
+            slot_number: Some(number),
+            ..Header::default()
+        }
+    }
+
     /// The state that the chain starts from.
     pub fn genesis_state(&self) -> MemoryStore {
         let mut store = MemoryStore::default();
@@ -100,9 +157,8 @@ impl Devnet {
             (0..COUNTER_SLOTS).map(|slot| (U256::from(slot), U256::ONE)).collect(),
         );
         contract(HASHES, contracts::hashes(), vec![(U256::ZERO, U256::ONE)]);
-        let code_hash = balustrade::arena::store::KECCAK_EMPTY;
         for signer in &self.signers {
-            store.insert_account(signer.address, 0, U256::from(10).pow(U256::from(21)), code_hash, []);
+            store.insert_account(signer.address, 0, U256::from(10).pow(U256::from(21)), KECCAK_EMPTY, []);
         }
         store
     }
@@ -113,16 +169,18 @@ impl Devnet {
         for i in (1..kinds.len()).rev() {
             kinds.swap(i, self.random.below(i as u64 + 1) as usize);
         }
-        kinds.into_iter().map(|kind| self.transaction(kind, base_fee)).collect()
+        // Some blocks are fuller than others: 70 to 130 % of the usual loops.
+        let load = 70 + self.random.below(61);
+        kinds.into_iter().map(|kind| self.transaction(kind, base_fee, load)).collect()
     }
 
-    fn transaction(&mut self, kind: Kind, base_fee: u64) -> Vec<u8> {
+    fn transaction(&mut self, kind: Kind, base_fee: u64, load: u64) -> Vec<u8> {
         let sender = self.random.below(self.signers.len() as u64) as usize;
         let known = self.signers[self.random.below(self.signers.len() as u64) as usize].address;
-        let unknown = Address::from_slice(&alloy_primitives::keccak256(self.random.next().to_be_bytes())[12..]);
+        let unknown = Address::from_slice(&keccak256(self.random.next().to_be_bytes())[12..]);
         let token = TOKENS[self.random.below(4).min(1) as usize];
         let amount = 1 + self.random.below(1_000);
-        let small = 100 + self.random.below(20);
+        let rounds = load + self.random.below(20);
         let first = self.random.below(COUNTER_SLOTS);
         // Gas limits leave room above the need; the need itself is in AMSTERDAM's terms: execution and state together.
         let (to, value, input, gas_limit) = match kind {
@@ -130,8 +188,8 @@ impl Devnet {
             Kind::TransferToNew => (Some(unknown), amount, Vec::new(), 210_000),
             Kind::TokenTransfer => (Some(token), 0, contracts::transfer_call(known, amount), 200_000),
             Kind::TokenTransferToNew => (Some(token), 0, contracts::transfer_call(unknown, amount), 200_000),
-            Kind::Count => (Some(COUNTERS), 0, contracts::two_words(first, small), 3_500_000),
-            Kind::Hash => (Some(HASHES), 0, contracts::two_words(self.random.next(), 70 * small), 2_500_000),
+            Kind::Count => (Some(COUNTERS), 0, contracts::two_words(first, rounds), 3_500_000),
+            Kind::Hash => (Some(HASHES), 0, contracts::two_words(self.random.next(), 150 * rounds), 4_000_000),
             Kind::Deploy => (None, 0, contracts::init_code(&self.token_code), 1_500_000),
             Kind::DeployByFactory => {
                 let mut input = U256::from(self.random.next()).to_be_bytes_vec();
@@ -184,6 +242,31 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::engine::{Chain, Engine};
+    use balustrade::Mode;
+    use balustrade::exec::interpreter::LoopKind;
+
+    #[test]
+    fn sealed_blocks_verify_in_every_mode_and_hold_what_they_promise() {
+        let mut devnet = Devnet::default();
+        let rules = Devnet::rules();
+        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
+        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+        for _ in 0..2 {
+            let template = Devnet::template(chain.head().expect("a head"));
+            let transactions = devnet.transactions(template.base_fee.expect("London"));
+            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let mut run = |mode, keep| {
+                engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal), Some(mode), keep)
+            };
+            let sequential = run(Mode::Sequential, false).expect("valid");
+            let bal = run(Mode::Bal, true).expect("valid");
+            assert_eq!(sequential.difference(&bal), None);
+            assert_eq!(bal.outcome.hash, built.header.hash());
+            assert!(bal.outcome.transactions.iter().all(|transaction| transaction.success));
+            assert!((25_000_000..50_000_000).contains(&bal.outcome.gas_used), "{}", bal.outcome.gas_used);
+        }
+    }
 
     #[test]
     fn blocks_are_the_same_every_time_and_decode() {

@@ -120,7 +120,7 @@ impl Draft {
 }
 
 /// An RLP list around encoded items.
-pub fn list(payload: &[u8]) -> Vec<u8> {
+fn list(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 9);
     Header { list: true, payload_length: payload.len() }.encode(&mut out);
     out.extend_from_slice(payload);

@@ -21,8 +21,6 @@ pub struct Bundle {
     pub fork_name: String,
     /// The block's rules; `None` where the fork is not supported.
     pub rules: Option<ChainRules>,
-    /// The block's number, as the file says it.
-    pub number: u64,
     /// The block's hash, as the file says it.
     pub hash: B256,
     /// The block's RLP.
@@ -146,7 +144,6 @@ impl BundleJson {
             name,
             rules: bundle_rules(&self.fork, self.chain_id, self.number, self.blob_schedule.map(Into::into)),
             fork_name: self.fork,
-            number: self.number,
             hash: self.hash,
             block: self.block,
             bal: self.block_access_list,

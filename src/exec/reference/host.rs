@@ -97,8 +97,8 @@ impl ReferenceHost<'_, '_> {
     }
 
     /// Whether an account is there, as the new-account charges ask: EIP-161's emptiness, before it mere existence.
-    fn is_alive(&self, id: AccountId) -> bool {
-        if self.evm.since(Fork::SpuriousDragon) { !self.evm.state.row(id).is_empty() } else { self.evm.exists(id) }
+    fn is_alive(&mut self, id: AccountId) -> bool {
+        if self.evm.since(Fork::SpuriousDragon) { !self.evm.state.is_empty(id) } else { self.evm.state.exists(id) }
     }
 }
 
@@ -181,7 +181,7 @@ impl Host for ReferenceHost<'_, '_> {
         let own = self.evm.frame().target;
         let row = *self.evm.state.load(own).map_err(refuse)?;
         let result = SelfDestructResult {
-            had_value: !row.balance.is_zero(),
+            had_value: !self.evm.state.balance(own).is_zero(),
             target_exists: self.is_alive(heir),
             previously_destroyed: row.has(flag::DESTROYED),
         };
@@ -236,8 +236,8 @@ impl Host for ReferenceHost<'_, '_> {
         let row = *self.evm.state.row(id);
         let code = if load_code { Some(self.code(row.code)?) } else { None };
         let info = AccountInfo {
-            balance: row.balance,
-            nonce: row.nonce,
+            balance: self.evm.state.balance(id),
+            nonce: self.evm.state.nonce(id),
             code_hash: self.evm.state.codes.hash(row.code),
             account_id: None,
             code,

@@ -357,8 +357,9 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let evm = &mut *self.host.evm;
         evm.return_data.clear();
         let own = evm.frame().target;
-        let row = *evm.state.load(own)?;
-        if row.balance < inputs.value() || row.nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
+        evm.state.load(own)?;
+        let nonce = evm.state.nonce(own);
+        if evm.state.balance(own) < inputs.value() || nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Revert,
                 left: inputs.gas_limit(),
@@ -369,14 +370,14 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
         let created = match inputs.scheme() {
             CreateScheme::Custom { address } => address,
-            CreateScheme::Create | CreateScheme::Create2 { .. } => inputs.created_address(row.nonce),
+            CreateScheme::Create | CreateScheme::Create2 { .. } => inputs.created_address(nonce),
         };
         let destination = evm.state.account_id(&created)?;
         if evm.since(Fork::Berlin) {
             evm.state.warm(destination);
         }
         evm.state.load(destination)?;
-        evm.state.set_nonce(own, row.nonce + 1);
+        evm.state.set_nonce(own, nonce + 1);
         evm.enter_create(
             own,
             inputs.caller(),

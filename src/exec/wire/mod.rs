@@ -17,7 +17,7 @@ pub use block::{Block, Withdrawal, assemble};
 pub use bloom::BloomBuilder;
 pub use error::{Field, WireError, WireErrorKind};
 pub use header::Header;
-pub use receipt::{LogRef, ReceiptList, ReceiptOutcome};
+pub use receipt::{LogRef, ReceiptList, ReceiptOutcome, encode_logs};
 pub use rlp::Span;
 pub use transaction::{AccessId, Authorization, HashBatch, SigningScratch, Transaction, Transactions, tx_type};
 

@@ -46,6 +46,17 @@ impl LogRef<'_> {
     }
 }
 
+/// Appends the RLP of a list of logs.
+pub fn encode_logs<'a>(logs: impl Iterator<Item = LogRef<'a>> + Clone, out: &mut Vec<u8>) {
+    Header { list: true, payload_length: logs_length(logs.clone()) }.encode(out);
+    logs.for_each(|log| log.encode(out));
+}
+
+/// Length of the RLP of logs without the list's header.
+fn logs_length<'a>(logs: impl Iterator<Item = LogRef<'a>>) -> usize {
+    logs.map(|log| log.payload_length()).map(|len| len + length_of_length(len)).sum()
+}
+
 /// The receipts of a block, encoded one after another in a reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct ReceiptList {
@@ -67,12 +78,8 @@ impl ReceiptList {
         blooms: &mut BloomBuilder,
     ) {
         let mut bloom = Bloom::ZERO;
-        let mut logs_len = 0;
-        for log in logs.clone() {
-            blooms.accrue(&mut bloom, log.address, log.topics);
-            let payload_len = log.payload_length();
-            logs_len += payload_len + length_of_length(payload_len);
-        }
+        logs.clone().for_each(|log| blooms.accrue(&mut bloom, log.address, log.topics));
+        let logs_len = logs_length(logs.clone());
         self.bloom.accrue_bloom(&bloom);
 
         let out = &mut self.bytes;
@@ -92,10 +99,7 @@ impl ReceiptList {
         }
         cumulative_gas_used.encode(out);
         bloom.encode(out);
-        Header { list: true, payload_length: logs_len }.encode(out);
-        for log in logs {
-            log.encode(out);
-        }
+        encode_logs(logs, out);
         self.encoded.close(self.bytes.len());
     }
 

@@ -26,13 +26,13 @@ pub fn sub(a: U256, b: U256) -> U256 {
 /// DIV; 0 for a zero divisor.
 #[inline]
 pub fn div(a: U256, b: U256) -> U256 {
-    a.checked_div(b).unwrap_or_default()
+    if b.is_zero() { U256::ZERO } else { a.wrapping_div(b) }
 }
 
 /// MOD; 0 for a zero modulus.
 #[inline]
 pub fn rem(a: U256, b: U256) -> U256 {
-    a.checked_rem(b).unwrap_or_default()
+    if b.is_zero() { U256::ZERO } else { a.wrapping_rem(b) }
 }
 
 /// Whether a word is negative in two's complement.
@@ -63,7 +63,12 @@ pub fn smod(a: U256, b: U256) -> U256 {
 /// ADDMOD: the sum is not reduced modulo 2^256.
 #[inline]
 pub fn addmod(a: U256, b: U256, modulus: U256) -> U256 {
-    a.add_mod(b, modulus)
+    if modulus.is_zero() {
+        return U256::ZERO;
+    }
+    let reduce = |word: U256| if word < modulus { word } else { rem(word, modulus) };
+    let (sum, carried) = reduce(a).overflowing_add(reduce(b));
+    if carried || sum >= modulus { sum.wrapping_sub(modulus) } else { sum }
 }
 
 /// MULMOD: the product is not reduced modulo 2^256.
@@ -72,10 +77,30 @@ pub fn mulmod(a: U256, b: U256, modulus: U256) -> U256 {
     a.mul_mod(b, modulus)
 }
 
-/// EXP without its gas.
+/// EXP without its gas: a shift for powers of two, else square and multiply.
 #[inline]
 pub fn pow(base: U256, exponent: U256) -> U256 {
-    base.wrapping_pow(exponent)
+    let limbs = base.as_limbs();
+    if limbs[0].is_power_of_two() && limbs[1] | limbs[2] | limbs[3] == 0 {
+        let doublings = u64::from(limbs[0].trailing_zeros());
+        return match u64::try_from(exponent).ok().and_then(|exponent| exponent.checked_mul(doublings)) {
+            Some(shift @ 0..=255) => U256::ONE << shift as usize,
+            _ if doublings == 0 => U256::ONE,
+            _ => U256::ZERO,
+        };
+    }
+    let bits = exponent.bit_len();
+    if bits == 0 {
+        return U256::ONE;
+    }
+    let mut power = base;
+    for bit in (0..bits - 1).rev() {
+        power = power.wrapping_mul(power);
+        if exponent.bit(bit) {
+            power = power.wrapping_mul(base);
+        }
+    }
+    power
 }
 
 /// EXP.
@@ -95,4 +120,32 @@ pub fn signextend(index: U256, value: U256) -> U256 {
     let sign_bit = 8 * limbs[0] as usize + 7;
     let mask = (U256::ONE << (sign_bit + 1)).wrapping_sub(U256::ONE);
     if value.bit(sign_bit) { value | !mask } else { value & mask }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_are_those_of_ruint() {
+        let words = [0u64, 1, 2, 3, 4, 7, 255, 256, 257, 1 << 33].map(U256::from);
+        let words = [&words[..], &[U256::MAX, U256::MAX - U256::from(2), U256::ONE << 255]].concat();
+        for base in &words {
+            for exponent in &words {
+                assert_eq!(pow(*base, *exponent), base.wrapping_pow(*exponent), "{base} ^ {exponent}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_reduce_without_overflow() {
+        let words = [U256::ZERO, U256::ONE, U256::from(10), U256::MAX, U256::MAX - U256::ONE, U256::ONE << 255];
+        for a in words {
+            for b in words {
+                for modulus in words {
+                    assert_eq!(addmod(a, b, modulus), a.add_mod(b, modulus), "{a} + {b} % {modulus}");
+                }
+            }
+        }
+    }
 }

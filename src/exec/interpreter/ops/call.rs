@@ -6,16 +6,32 @@ use crate::exec::halt::Halt;
 use crate::exec::host::word_to_address;
 use alloy_primitives::U256;
 
+/// A word as an offset, a length or an amount of gas: what does not fit is more than there ever is.
+#[inline(always)]
+fn saturate(word: &U256) -> u64 {
+    let limbs = word.as_limbs();
+    if limbs[1] | limbs[2] | limbs[3] == 0 { limbs[0] } else { u64::MAX }
+}
+
 /// CALL and CALLCODE; the words from the top of the stack down.
-#[inline]
+#[inline(always)]
 pub fn call(evm: &mut Evm<'_>, left: &mut u64, kind: CallKind, words: [U256; 7]) -> Result<Step, Halt> {
     let [gas, to, value, in_offset, in_len, out_offset, out_len] = words;
-    let to = word_to_address(&to);
-    evm.call(left, &CallArgs { kind, gas, to, value, input: (in_offset, in_len), output: (out_offset, out_len) })
+    let limbs = value.as_limbs();
+    let args = CallArgs {
+        kind,
+        gas: saturate(&gas),
+        to,
+        value,
+        transfers: limbs[0] | limbs[1] | limbs[2] | limbs[3] != 0,
+        input: (saturate(&in_offset), saturate(&in_len)),
+        output: (saturate(&out_offset), saturate(&out_len)),
+    };
+    evm.call(left, &args)
 }
 
 /// DELEGATECALL and STATICCALL; the words from the top of the stack down.
-#[inline]
+#[inline(always)]
 pub fn call_without_value(evm: &mut Evm<'_>, left: &mut u64, kind: CallKind, words: [U256; 6]) -> Result<Step, Halt> {
     let [gas, to, in_offset, in_len, out_offset, out_len] = words;
     call(evm, left, kind, [gas, to, U256::ZERO, in_offset, in_len, out_offset, out_len])

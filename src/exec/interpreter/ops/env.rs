@@ -2,7 +2,7 @@
 
 use crate::exec::evm::{Evm, Input};
 use crate::exec::halt::Halt;
-use crate::exec::host::{address_to_word, word_to_address};
+use crate::exec::host::address_to_word;
 use alloy_primitives::{B256, U256};
 
 /// ADDRESS.
@@ -59,19 +59,19 @@ pub fn returndatasize(evm: &mut Evm<'_>) -> U256 {
 /// BALANCE.
 #[inline]
 pub fn balance(evm: &mut Evm<'_>, left: &mut u64, address: U256) -> Result<U256, Halt> {
-    evm.balance(left, &word_to_address(&address))
+    evm.balance(left, &address)
 }
 
 /// EXTCODESIZE.
 #[inline]
 pub fn extcodesize(evm: &mut Evm<'_>, left: &mut u64, address: U256) -> Result<U256, Halt> {
-    evm.ext_code_size(left, &word_to_address(&address)).map(U256::from)
+    evm.ext_code_size(left, &address).map(U256::from)
 }
 
 /// EXTCODEHASH (EIP-1052).
 #[inline]
 pub fn extcodehash(evm: &mut Evm<'_>, left: &mut u64, address: U256) -> Result<U256, Halt> {
-    evm.ext_code_hash(left, &word_to_address(&address)).map(B256::into)
+    evm.ext_code_hash(left, &address).map(B256::into)
 }
 
 /// BLOCKHASH.

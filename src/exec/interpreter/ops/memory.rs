@@ -3,13 +3,14 @@
 use crate::exec::evm::{Evm, Input};
 use crate::exec::gas::{memory_gas, words};
 use crate::exec::halt::Halt;
-use crate::exec::host::{charge, word_to_address};
+use crate::exec::host::charge;
 use alloy_primitives::{U256, keccak256};
 
 /// A word offset as an index; what does not fit lies beyond every source.
 #[inline(always)]
 fn saturate(offset: &U256) -> usize {
-    usize::try_from(*offset).unwrap_or(usize::MAX)
+    let limbs = offset.as_limbs();
+    if limbs[1] | limbs[2] | limbs[3] == 0 { limbs[0] as usize } else { usize::MAX }
 }
 
 /// Copies `source[offset..]` to `target`, zeros where the source ends.
@@ -25,7 +26,8 @@ fn copy_padded(target: &mut [u8], source: &[u8], offset: usize) {
 /// Gas for `len` bytes at `price` per word; what does not fit is more than any transaction has.
 #[inline]
 fn per_word(len: &U256, price: u64) -> Result<u64, Halt> {
-    u32::try_from(*len).map(|len| words(u64::from(len)) * price).map_err(|_| Halt::OutOfGas)
+    let limbs = len.as_limbs();
+    if limbs[1] | limbs[2] | limbs[3] | limbs[0] >> 32 == 0 { Ok(words(limbs[0]) * price) } else { Err(Halt::OutOfGas) }
 }
 
 /// MLOAD.
@@ -58,7 +60,8 @@ pub fn mstore8(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> 
 #[inline]
 pub fn mcopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, source: U256, len: U256) -> Result<(), Halt> {
     charge(left, per_word(&len, 3)?)?;
-    let (_, len_bytes) = evm.expand(left, target.max(source), len)?;
+    let further = if target < source { source } else { target };
+    let (_, len_bytes) = evm.expand(left, further, len)?;
     if len_bytes > 0 {
         // Both lie below the end that was just paid for.
         let base = evm.frame().memory_base;
@@ -74,7 +77,12 @@ pub fn keccak(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Res
     charge(left, per_word(&len, 6)?)?;
     let (offset, len) = evm.expand(left, offset, len)?;
     let start = evm.frame().memory_base + offset;
-    Ok(keccak256(&evm.memory[start..start + len]).into())
+    let input = &evm.memory[start..start + len];
+    let hash = match <&[u8; 64]>::try_from(input) {
+        Ok(pair) => evm.hashes.keccak(pair),
+        Err(_) => keccak256(input),
+    };
+    Ok(hash.into())
 }
 
 /// What copy instructions do before they copy: pays, expands, and returns the absolute range of the target.
@@ -91,8 +99,12 @@ fn copy_target(evm: &mut Evm<'_>, left: &mut u64, target: U256, len: U256) -> Re
 pub fn calldataload(evm: &mut Evm<'_>, offset: U256) -> U256 {
     let input = evm.frame().input;
     let data = evm.input(input);
+    let offset = saturate(&offset);
+    if let Some(word) = data.get(offset..).and_then(<[u8]>::first_chunk::<32>) {
+        return U256::from_be_bytes(*word);
+    }
     let mut word = [0; 32];
-    copy_padded(&mut word, data, saturate(&offset));
+    copy_padded(&mut word, data, offset);
     U256::from_be_bytes(word)
 }
 
@@ -153,7 +165,7 @@ pub fn extcodecopy(
     let start = if len == 0 { 0 } else { u32::try_from(target).map_err(|_| Halt::OutOfGas)? as usize };
     let old = evm.frame().memory_len as u64 / 32;
     let new = if len == 0 { old } else { words((start + len) as u64).max(old) };
-    let code = evm.ext_code(left, &word_to_address(&address), copy + memory_gas(new) - memory_gas(old))?;
+    let code = evm.ext_code(left, &address, copy + memory_gas(new) - memory_gas(old))?;
     evm.grow_memory(new as usize * 32);
     let start = evm.frame().memory_base + start;
     copy_padded(&mut evm.memory[start..start + len], code.bytes(), saturate(&offset));

@@ -1,6 +1,7 @@
-//! Instructions that run out of line: safe bodies over a window of the stack.
+//! Instructions that run out of line: safe bodies over the words that they take.
 //!
-//! A body gets the words that it takes, the top last, and leaves its result in the first of them.
+//! A body gets its words by value, read as limbs into registers (the first lies deepest, the last is the top), and hands
+//! its result back the same way.
 
 use crate::exec::call::{CallKind, Step};
 use crate::exec::evm::{Evm, Exit};
@@ -12,8 +13,10 @@ use alloy_primitives::U256;
 /// What follows a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Flow {
-    /// The next instruction.
+    /// The next instruction; there is no result.
     Next,
+    /// The next instruction, with this word on the stack.
+    Push(U256),
     /// An inner frame was pushed, or the frame is over.
     Leave(Exit),
 }
@@ -22,47 +25,37 @@ pub(super) enum Flow {
 pub(super) trait Body {
     /// Which.
     const OP: u8;
-    /// Runs it on its window.
-    fn run(evm: &mut Evm<'_>, left: &mut u64, words: &mut [U256]) -> Result<Flow, Halt>;
+    /// Runs it on its words.
+    fn run(evm: &mut Evm<'_>, left: &mut u64, words: &[U256; WINDOW]) -> Result<Flow, Halt>;
 }
 
+/// Most words that an instruction takes; a body sees zeros behind its own.
+pub(super) const WINDOW: usize = 7;
+
 macro_rules! bodies {
-    ($($name:ident |$evm:ident, $left:ident, $w:ident| $body:expr;)*) => {$(
+    ($($name:ident $kind:ident |$evm:ident, $left:ident, $w:ident| $body:expr;)*) => {$(
         pub(in crate::exec::interpreter::tail) struct $name;
         impl Body for $name {
             const OP: u8 = op::$name;
             #[inline(always)]
-            fn run($evm: &mut Evm<'_>, $left: &mut u64, $w: &mut [U256]) -> Result<Flow, Halt> {
-                $body;
-                #[allow(unreachable_code)]
-                Ok(Flow::Next)
+            fn run($evm: &mut Evm<'_>, $left: &mut u64, $w: &[U256; WINDOW]) -> Result<Flow, Halt> {
+                bodies!(@$kind $body)
             }
         }
     )*};
-}
-
-macro_rules! copy {
-    ($body:path, $evm:ident, $left:ident, $w:ident) => {
-        $body($evm, $left, $w[2], $w[1], $w[0])?
+    // The body gives the result word.
+    (@push $body:expr) => { Ok(Flow::Push($body)) };
+    // The body gives nothing.
+    (@run $body:expr) => {{ $body; Ok(Flow::Next) }};
+    // The body gives a call's or creation's first step.
+    (@step $body:expr) => {
+        Ok(match $body {
+            Step::Enter => Flow::Leave(Exit::Enter),
+            Step::Push(word) => Flow::Push(word),
+        })
     };
-}
-
-/// The result of a call or creation that entered no frame goes into the first word of its window.
-#[inline(always)]
-fn entered(step: Step, words: &mut [U256]) -> Flow {
-    match step {
-        Step::Enter => Flow::Leave(Exit::Enter),
-        Step::Push(word) => {
-            words[0] = word;
-            Flow::Next
-        }
-    }
-}
-
-/// The words of a window from the top down.
-#[inline(always)]
-fn from_top<const N: usize>(words: &[U256]) -> [U256; N] {
-    core::array::from_fn(|depth| words[N - 1 - depth])
+    // The body ends the frame.
+    (@leave $body:expr) => { Ok(Flow::Leave($body)) };
 }
 
 #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
@@ -70,71 +63,63 @@ mod all {
     use super::*;
 
     bodies! {
-        DIV |_evm, _left, w| w[0] = arithmetic::div(w[1], w[0]);
-        SDIV |_evm, _left, w| w[0] = arithmetic::sdiv(w[1], w[0]);
-        MOD |_evm, _left, w| w[0] = arithmetic::rem(w[1], w[0]);
-        SMOD |_evm, _left, w| w[0] = arithmetic::smod(w[1], w[0]);
-        ADDMOD |_evm, _left, w| w[0] = arithmetic::addmod(w[2], w[1], w[0]);
-        MULMOD |_evm, _left, w| w[0] = arithmetic::mulmod(w[2], w[1], w[0]);
-        EXP |evm, left, w| w[0] = arithmetic::exp(evm, left, w[1], w[0])?;
-        KECCAK256 |evm, left, w| w[0] = memory::keccak(evm, left, w[1], w[0])?;
-        ADDRESS |evm, _left, w| w[0] = env::address(evm);
-        BALANCE |evm, left, w| w[0] = env::balance(evm, left, w[0])?;
-        ORIGIN |evm, _left, w| w[0] = env::origin(evm);
-        CALLER |evm, _left, w| w[0] = env::caller(evm);
-        CALLVALUE |evm, _left, w| w[0] = env::callvalue(evm);
-        CALLDATALOAD |evm, _left, w| w[0] = memory::calldataload(evm, w[0]);
-        CALLDATASIZE |evm, _left, w| w[0] = env::calldatasize(evm);
-        CALLDATACOPY |evm, left, w| copy!(memory::calldatacopy, evm, left, w);
-        CODESIZE |evm, _left, w| w[0] = env::codesize(evm);
-        CODECOPY |evm, left, w| copy!(memory::codecopy, evm, left, w);
-        GASPRICE |evm, _left, w| w[0] = env::gasprice(evm);
-        EXTCODESIZE |evm, left, w| w[0] = env::extcodesize(evm, left, w[0])?;
-        EXTCODECOPY |evm, left, w| memory::extcodecopy(evm, left, w[3], w[2], w[1], w[0])?;
-        RETURNDATASIZE |evm, _left, w| w[0] = env::returndatasize(evm);
-        RETURNDATACOPY |evm, left, w| copy!(memory::returndatacopy, evm, left, w);
-        EXTCODEHASH |evm, left, w| w[0] = env::extcodehash(evm, left, w[0])?;
-        BLOCKHASH |evm, _left, w| w[0] = env::blockhash(evm, w[0])?;
-        COINBASE |evm, _left, w| w[0] = env::coinbase(evm);
-        TIMESTAMP |evm, _left, w| w[0] = env::timestamp(evm);
-        NUMBER |evm, _left, w| w[0] = env::number(evm);
-        PREVRANDAO |evm, _left, w| w[0] = env::prevrandao(evm);
-        GASLIMIT |evm, _left, w| w[0] = env::gaslimit(evm);
-        CHAINID |evm, _left, w| w[0] = env::chainid(evm);
-        SELFBALANCE |evm, _left, w| w[0] = env::selfbalance(evm)?;
-        BASEFEE |evm, _left, w| w[0] = env::basefee(evm);
-        BLOBHASH |evm, _left, w| w[0] = env::blobhash(evm, w[0]);
-        BLOBBASEFEE |evm, _left, w| w[0] = env::blobbasefee(evm);
-        SLOTNUM |evm, _left, w| w[0] = env::slotnum(evm);
-        MLOAD |evm, left, w| w[0] = memory::mload(evm, left, w[0])?;
-        MSTORE |evm, left, w| memory::mstore(evm, left, w[1], w[0])?;
-        MSTORE8 |evm, left, w| memory::mstore8(evm, left, w[1], w[0])?;
-        MCOPY |evm, left, w| copy!(memory::mcopy, evm, left, w);
-        MSIZE |evm, _left, w| w[0] = memory::msize(evm);
-        SLOAD |evm, left, w| w[0] = storage::sload(evm, left, w[0])?;
-        SSTORE |evm, left, w| storage::sstore(evm, left, w[1], w[0])?;
-        TLOAD |evm, _left, w| w[0] = storage::tload(evm, w[0]);
-        TSTORE |evm, _left, w| storage::tstore(evm, w[1], w[0])?;
-        LOG0 |evm, left, w| logs::log(evm, left, w[1], w[0], &[])?;
-        LOG1 |evm, left, w| logs::log(evm, left, w[2], w[1], &[w[0]])?;
-        LOG2 |evm, left, w| logs::log(evm, left, w[3], w[2], &[w[1], w[0]])?;
-        LOG3 |evm, left, w| logs::log(evm, left, w[4], w[3], &[w[2], w[1], w[0]])?;
-        LOG4 |evm, left, w| logs::log(evm, left, w[5], w[4], &[w[3], w[2], w[1], w[0]])?;
-        CREATE |evm, left, w| return Ok(entered(call::create(evm, left, from_top(w))?, w));
-        CREATE2 |evm, left, w| return Ok(entered(call::create2(evm, left, from_top(w))?, w));
-        CALL |evm, left, w| return Ok(entered(call::call(evm, left, CallKind::Call, from_top(w))?, w));
-        CALLCODE |evm, left, w| return Ok(entered(call::call(evm, left, CallKind::CallCode, from_top(w))?, w));
-        DELEGATECALL |evm, left, w| {
-            return Ok(entered(call::call_without_value(evm, left, CallKind::DelegateCall, from_top(w))?, w));
-        };
-        STATICCALL |evm, left, w| {
-            return Ok(entered(call::call_without_value(evm, left, CallKind::StaticCall, from_top(w))?, w));
-        };
-        RETURN |evm, left, w| return Ok(Flow::Leave(control::ret(evm, left, w[1], w[0])?));
-        REVERT |evm, left, w| return Ok(Flow::Leave(control::revert(evm, left, w[1], w[0])?));
-        SELFDESTRUCT |evm, left, w| {
+        ADDMOD push |_evm, _left, w| arithmetic::addmod(w[2], w[1], w[0]);
+        MULMOD push |_evm, _left, w| arithmetic::mulmod(w[2], w[1], w[0]);
+        EXP push |evm, left, w| arithmetic::exp(evm, left, w[1], w[0])?;
+        KECCAK256 push |evm, left, w| memory::keccak(evm, left, w[1], w[0])?;
+        ADDRESS push |evm, _left, _w| env::address(evm);
+        BALANCE push |evm, left, w| env::balance(evm, left, w[0])?;
+        ORIGIN push |evm, _left, _w| env::origin(evm);
+        CALLER push |evm, _left, _w| env::caller(evm);
+        CALLVALUE push |evm, _left, _w| env::callvalue(evm);
+        CALLDATALOAD push |evm, _left, w| memory::calldataload(evm, w[0]);
+        CALLDATASIZE push |evm, _left, _w| env::calldatasize(evm);
+        CALLDATACOPY run |evm, left, w| memory::calldatacopy(evm, left, w[2], w[1], w[0])?;
+        CODESIZE push |evm, _left, _w| env::codesize(evm);
+        CODECOPY run |evm, left, w| memory::codecopy(evm, left, w[2], w[1], w[0])?;
+        GASPRICE push |evm, _left, _w| env::gasprice(evm);
+        EXTCODESIZE push |evm, left, w| env::extcodesize(evm, left, w[0])?;
+        EXTCODECOPY run |evm, left, w| memory::extcodecopy(evm, left, w[3], w[2], w[1], w[0])?;
+        RETURNDATASIZE push |evm, _left, _w| env::returndatasize(evm);
+        RETURNDATACOPY run |evm, left, w| memory::returndatacopy(evm, left, w[2], w[1], w[0])?;
+        EXTCODEHASH push |evm, left, w| env::extcodehash(evm, left, w[0])?;
+        BLOCKHASH push |evm, _left, w| env::blockhash(evm, w[0])?;
+        COINBASE push |evm, _left, _w| env::coinbase(evm);
+        TIMESTAMP push |evm, _left, _w| env::timestamp(evm);
+        NUMBER push |evm, _left, _w| env::number(evm);
+        PREVRANDAO push |evm, _left, _w| env::prevrandao(evm);
+        GASLIMIT push |evm, _left, _w| env::gaslimit(evm);
+        CHAINID push |evm, _left, _w| env::chainid(evm);
+        SELFBALANCE push |evm, _left, _w| env::selfbalance(evm)?;
+        BASEFEE push |evm, _left, _w| env::basefee(evm);
+        BLOBHASH push |evm, _left, w| env::blobhash(evm, w[0]);
+        BLOBBASEFEE push |evm, _left, _w| env::blobbasefee(evm);
+        SLOTNUM push |evm, _left, _w| env::slotnum(evm);
+        MLOAD push |evm, left, w| memory::mload(evm, left, w[0])?;
+        MSTORE run |evm, left, w| memory::mstore(evm, left, w[1], w[0])?;
+        MSTORE8 run |evm, left, w| memory::mstore8(evm, left, w[1], w[0])?;
+        MCOPY run |evm, left, w| memory::mcopy(evm, left, w[2], w[1], w[0])?;
+        MSIZE push |evm, _left, _w| memory::msize(evm);
+        SLOAD push |evm, left, w| storage::sload(evm, left, w[0])?;
+        SSTORE run |evm, left, w| storage::sstore(evm, left, w[1], w[0])?;
+        TLOAD push |evm, _left, w| storage::tload(evm, w[0]);
+        TSTORE run |evm, _left, w| storage::tstore(evm, w[1], w[0])?;
+        LOG0 run |evm, left, w| logs::log(evm, left, w[1], w[0], &[])?;
+        LOG1 run |evm, left, w| logs::log(evm, left, w[2], w[1], &[w[0]])?;
+        LOG2 run |evm, left, w| logs::log(evm, left, w[3], w[2], &[w[1], w[0]])?;
+        LOG3 run |evm, left, w| logs::log(evm, left, w[4], w[3], &[w[2], w[1], w[0]])?;
+        LOG4 run |evm, left, w| logs::log(evm, left, w[5], w[4], &[w[3], w[2], w[1], w[0]])?;
+        CREATE step |evm, left, w| call::create(evm, left, [w[2], w[1], w[0]])?;
+        CREATE2 step |evm, left, w| call::create2(evm, left, [w[3], w[2], w[1], w[0]])?;
+        CALL step |evm, left, w| call::call(evm, left, CallKind::Call, [w[6], w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        CALLCODE step |evm, left, w| call::call(evm, left, CallKind::CallCode, [w[6], w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        DELEGATECALL step |evm, left, w| call::call_without_value(evm, left, CallKind::DelegateCall, [w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        STATICCALL step |evm, left, w| call::call_without_value(evm, left, CallKind::StaticCall, [w[5], w[4], w[3], w[2], w[1], w[0]])?;
+        RETURN leave |evm, left, w| control::ret(evm, left, w[1], w[0])?;
+        REVERT leave |evm, left, w| control::revert(evm, left, w[1], w[0])?;
+        SELFDESTRUCT leave |evm, left, w| {
             call::selfdestruct(evm, left, w[0])?;
-            return Ok(Flow::Leave(Exit::Stop));
+            Exit::Stop
         };
     }
 }

@@ -554,11 +554,12 @@ impl Decoder<'_> {
             self.account_run(&[own, follower]);
             return pc + 2;
         }
+        let swapped = table::binary_forms(follower).map(|forms| forms.swapped);
         if n == 1
             && self.defined(pc + 1)
-            && let Some(forms) = table::binary_forms(follower)
+            && let Some(handler) = swapped.or_else(|| table::heavy_swapped_of(follower))
         {
-            self.emit(pc, forms.swapped, 0);
+            self.emit(pc, handler, 0);
             self.account_run(&[own, follower]);
             return pc + 2;
         }

@@ -6,6 +6,7 @@ use super::machine::*;
 use crate::exec::evm::Exit;
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::{TABLE_CONST, decode_pair, decode_single, op};
+use crate::exec::interpreter::ops::arithmetic;
 use alloy_primitives::U256;
 
 /// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
@@ -18,17 +19,25 @@ pub(super) const DECODED_PC: usize = 1 << 63;
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     let info = const { TABLE_CONST[B::OP as usize] };
     let (inputs, outputs) = (info.inputs as usize, info.outputs as usize);
-    // SAFETY: `vm` and its machine are live and nobody else looks at them while the body runs; the window was checked.
+    // SAFETY: `vm` and its machine are live and nobody else looks at them while the body runs; the words were checked.
     unsafe {
-        let words = core::slice::from_raw_parts_mut(sp.sub(inputs), inputs.max(outputs));
+        let first = sp.sub(inputs);
+        // Written out: `array::from_fn` goes through memory.
+        let word = |index: usize| U256::from_limbs(if index < inputs { load(first.add(index)) } else { [0; 4] });
+        let words = [word(0), word(1), word(2), word(3), word(4), word(5), word(6)];
         let vm = &mut *vm;
         let mut left = vm.left;
-        let flow = B::run(&mut *vm.evm, &mut left, words);
+        let flow = B::run(&mut *vm.evm, &mut left, &words);
         vm.left = left;
         match flow {
             Ok(Flow::Next) => return false,
-            Ok(Flow::Leave(exit)) => vm.exit = exit,
-            Err(halt) => vm.exit = Exit::Halt(halt),
+            Ok(Flow::Push(word)) => {
+                debug_assert_eq!(outputs, 1);
+                store(first, word.into_limbs());
+                return false;
+            }
+            Ok(Flow::Leave(exit)) => vm.set_exit(exit),
+            Err(halt) => vm.set_exit(Exit::Halt(halt)),
         }
         true
     }
@@ -158,6 +167,91 @@ words! { Binary:
     Shr SHR |a, b| limbs::shr(a, b);
     Sar SAR |a, b| limbs::sar(a, b);
 }
+/// An operation too large for its handler: the common small case in line, the rest out of line.
+pub(super) trait Heavy {
+    const OP: u8;
+    /// The result where it takes a few instructions.
+    fn quick(a: Limbs, b: Limbs) -> Option<Limbs>;
+    fn full(a: U256, b: U256) -> U256;
+}
+
+/// Quotient and remainder of words below 2^64 with a divisor that is not zero.
+#[inline(always)]
+fn both_small(a: Limbs, b: Limbs) -> bool {
+    a[1] | a[2] | a[3] | b[1] | b[2] | b[3] == 0 && b[0] != 0
+}
+
+macro_rules! heavy {
+    ($($name:ident $op:ident |$a:ident, $b:ident| $quick:expr, |$c:ident, $d:ident| $full:expr;)*) => {$(
+        pub(super) struct $name;
+        impl Heavy for $name {
+            const OP: u8 = op::$op;
+            #[inline(always)]
+            fn quick($a: Limbs, $b: Limbs) -> Option<Limbs> {
+                if both_small($a, $b) { Some(limbs::small($quick)) } else { None }
+            }
+            #[inline(always)]
+            fn full($c: U256, $d: U256) -> U256 {
+                $full
+            }
+        }
+    )*};
+}
+heavy! {
+    Div DIV |a, b| a[0] / b[0], |a, b| match limb_divisor(b) {
+        Some(d) => U256::from_limbs(limbs::div_by_limb(a.into_limbs(), d).0),
+        None => arithmetic::div(a, b),
+    };
+    Mod MOD |a, b| a[0] % b[0], |a, b| match limb_divisor(b) {
+        Some(d) => U256::from_limbs(limbs::small(limbs::div_by_limb(a.into_limbs(), d).1)),
+        None => arithmetic::rem(a, b),
+    };
+    Sdiv SDIV |a, b| a[0] / b[0], |a, b| arithmetic::sdiv(a, b);
+    Smod SMOD |a, b| a[0] % b[0], |a, b| arithmetic::smod(a, b);
+}
+
+/// A divisor of one limb, not zero.
+#[inline(always)]
+fn limb_divisor(b: U256) -> Option<u64> {
+    let b = b.into_limbs();
+    (limbs::is_small(b) && b[0] != 0).then_some(b[0])
+}
+
+/// Runs an operation out of line: the words at `a` and `b` into `target`.
+#[inline(never)]
+unsafe extern "C" fn full<K: Heavy>(target: *mut U256, a: *const U256, b: *const U256) {
+    // SAFETY: the caller's words lie inside the frame's stack, or in the decoded code's pool.
+    unsafe {
+        let word = K::full(U256::from_limbs(load(a)), U256::from_limbs(load(b)));
+        store(target, word.into_limbs());
+    }
+}
+
+handler! {
+    heavy [K: Heavy, F: Form] (r) {
+        settle!(F, r, K::OP);
+        r.drop(1);
+        let (a, b) = (load(r.sp), r.peek(0));
+        match K::quick(a, b) {
+            Some(word) => r.poke(0, word),
+            None => full::<K>(r.sp.sub(1), r.sp, r.sp.sub(1)),
+        }
+        next!(F, r, K::OP)
+    }
+}
+handler! {
+    /// SWAP1, then the operation.
+    heavy_swapped [K: Heavy] (r) {
+        r.drop(1);
+        let (a, b) = (r.peek(0), load(r.sp));
+        match K::quick(a, b) {
+            Some(word) => r.poke(0, word),
+            None => full::<K>(r.sp.sub(1), r.sp.sub(1), r.sp),
+        }
+        skip!(r, 1)
+    }
+}
+
 words! { Unary:
     IsZero ISZERO |a| limbs::small(u64::from(limbs::is_zero(a)));
     Not NOT |a| [!a[0], !a[1], !a[2], !a[3]];
@@ -519,7 +613,7 @@ handler! {
 
 handler! {
     stop [] (r) {
-        (*r.vm).exit = Exit::Stop;
+        (*r.vm).set_exit(Exit::Stop);
         leave(r)
     }
 }

@@ -181,3 +181,101 @@ pub(super) fn clz(v: Limbs) -> Limbs {
     };
     small(u64::from(zeros))
 }
+
+/// `high:low / d` for `high < d`: quotient and remainder.
+#[inline(always)]
+fn div_two_by_one(high: u64, low: u64, d: u64) -> (u64, u64) {
+    debug_assert!(high < d);
+    #[cfg(target_arch = "x86_64")]
+    {
+        let (quotient, remainder);
+        // SAFETY: the quotient fits one limb because `high < d`, so the instruction does not trap.
+        unsafe {
+            core::arch::asm!(
+                "div {d}",
+                d = in(reg) d,
+                inlateout("rax") low => quotient,
+                inlateout("rdx") high => remainder,
+                options(pure, nomem, nostack)
+            );
+        }
+        (quotient, remainder)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let value = u128::from(high) << 64 | u128::from(low);
+        ((value / u128::from(d)) as u64, (value % u128::from(d)) as u64)
+    }
+}
+
+/// Quotient and remainder of a word by one limb that is not zero.
+#[inline(always)]
+pub(super) fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
+    let (q3, r) = if a[3] == 0 { (0, 0) } else { (a[3] / d, a[3] % d) };
+    let (q2, r) = if a[2] | r == 0 { (0, 0) } else { div_two_by_one(r, a[2], d) };
+    let (q1, r) = if a[1] | r == 0 { (0, 0) } else { div_two_by_one(r, a[1], d) };
+    let (q0, r) = div_two_by_one(r, a[0], d);
+    ([q0, q1, q2, q3], r)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::interpreter::ops::{arithmetic, bitwise};
+    use alloy_primitives::U256;
+
+    /// Words of all sizes, with limbs of all ones and none.
+    fn words() -> Vec<U256> {
+        let mut words: Vec<_> = (0..256).map(|bit| U256::ONE << bit).collect();
+        words.extend((0..256).map(|bit| U256::MAX >> bit));
+        words.extend((0..256).map(|bit| U256::MAX << bit));
+        let mut state = 7u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state ^ (state >> 29)
+        };
+        words.extend((0..300).map(|_| U256::from_limbs([next(), next(), next(), next()]) >> (next() % 256)));
+        words.extend((0..40).map(U256::from));
+        words
+    }
+
+    #[test]
+    fn kernels_agree_with_the_bodies() {
+        type Pair = (&'static str, fn(Limbs, Limbs) -> Limbs, fn(U256, U256) -> U256);
+        let pairs: [Pair; 9] = [
+            ("add", add, arithmetic::add),
+            ("sub", sub, arithmetic::sub),
+            ("mul", mul, arithmetic::mul),
+            ("signextend", signextend, arithmetic::signextend),
+            ("byte", byte, bitwise::byte),
+            ("shl", shl, bitwise::shl),
+            ("shr", shr, bitwise::shr),
+            ("sar", sar, bitwise::sar),
+            ("lt", |a, b| small(u64::from(lt(a, b))), bitwise::lt),
+        ];
+        let words = words();
+        for a in &words {
+            assert_eq!(clz(*a.as_limbs()), bitwise::clz(*a).into_limbs(), "clz {a}");
+            for b in words.iter().rev().step_by(5).chain(&words[words.len() - 40..]) {
+                for (name, kernel, body) in pairs {
+                    let (left, right) = (a.into_limbs(), b.into_limbs());
+                    assert_eq!(kernel(left, right), body(*a, *b).into_limbs(), "{name} {a:#x} {b:#x}");
+                    assert_eq!(kernel(right, left), body(*b, *a).into_limbs(), "{name} {b:#x} {a:#x}");
+                }
+                assert_eq!(slt(a.into_limbs(), b.into_limbs()), bitwise::slt(*a, *b) == U256::ONE, "{a} {b}");
+                assert_eq!(eq(a.into_limbs(), b.into_limbs()), a == b);
+            }
+        }
+    }
+
+    #[test]
+    fn a_limb_divides_as_a_word_does() {
+        for a in words() {
+            for d in [1, 2, 3, 10, 1 << 32, 1_000_000_000_000_000_000, u64::MAX, u64::MAX - 1, 1 << 63] {
+                let (quotient, remainder) = div_by_limb(a.into_limbs(), d);
+                let d = U256::from(d);
+                assert_eq!((U256::from_limbs(quotient), U256::from(remainder)), (a / d, a % d), "{a} / {d}");
+            }
+        }
+    }
+}

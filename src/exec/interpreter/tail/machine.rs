@@ -44,8 +44,61 @@ pub(super) struct Vm {
     pub(super) sp: *mut U256,
     /// Where to go on after an inner frame, as `Frame::pc` has it.
     pub(super) pc: usize,
+    /// How the loop was left: which [`Exit`], and its fields. Apart, because a copy of the enum would read wider than it
+    /// was written and wait for the stores.
+    kind: u64,
+    first: usize,
+    second: usize,
+}
+
+impl Vm {
+    /// A machine about to run.
+    pub(super) fn new(
+        evm: *mut Evm<'static>,
+        table: *const [Handler; 256],
+        stack_base: *mut U256,
+        source: &crate::arena::code::Code,
+    ) -> Self {
+        Self {
+            evm,
+            table,
+            stack_base,
+            code: source.padded().as_ptr(),
+            decoded: core::ptr::null(),
+            source,
+            left: 0,
+            sp: stack_base,
+            pc: 0,
+            kind: 0,
+            first: 0,
+            second: 0,
+        }
+    }
+
+    /// Notes how the loop is left.
+    #[inline(always)]
+    pub(super) fn set_exit(&mut self, exit: Exit) {
+        (self.kind, self.first, self.second) = match exit {
+            Exit::Enter => (0, 0, 0),
+            Exit::Stop => (1, 0, 0),
+            Exit::Return { offset, len } => (2, offset, len),
+            Exit::Revert { offset, len } => (3, offset, len),
+            Exit::Halt(halt) => (4 + halt as u64, 0, 0),
+        };
+    }
+
     /// How the loop was left.
-    pub(super) exit: Exit,
+    #[inline(always)]
+    pub(super) fn exit(&self) -> Exit {
+        let (offset, len) = (self.first, self.second);
+        match self.kind {
+            0 => Exit::Enter,
+            1 => Exit::Stop,
+            2 => Exit::Return { offset, len },
+            3 => Exit::Revert { offset, len },
+            halt => Exit::Halt(Halt::ALL[(halt - 4) as usize % Halt::ALL.len()]),
+        }
+    }
 }
 
 /// A handler's registers, by value.
@@ -274,7 +327,7 @@ macro_rules! halts {
             #[cold]
             #[inline(never)]
             $name [] (r) {
-                (*r.vm).exit = Exit::Halt(Halt::$halt);
+                (*r.vm).set_exit(Exit::Halt(Halt::$halt));
                 leave(r)
             }
         }
@@ -297,17 +350,6 @@ macro_rules! resume_bytes {
         let handler = (*(*$r.vm).table)[usize::from(*$r.pc.cast::<u8>())];
         jump_to!(handler, $r)
     }};
-}
-
-handler! {
-    /// Gives the rest of the block's gas back and goes on in byte form at the same instruction, which has done nothing yet.
-    #[cold]
-    #[inline(never)]
-    to_bytes [] (r) {
-        let at = (*(*r.vm).decoded).place(r.pc);
-        r.gas += u64::from(at.rest);
-        resume_bytes!(r, at.pc as usize)
-    }
 }
 
 handler! {

@@ -47,18 +47,7 @@ pub fn run(evm: &mut Evm<'_>) -> Exit {
     let decoded = if pc & DECODED_PC != 0 || (pc == 0 && is_arena) { decoded_form(code, evm) } else { None };
     let (mem, limit) = memory_of(evm);
     let base = evm.stack[stack_base..].as_mut_ptr();
-    let mut vm = Vm {
-        evm: core::ptr::from_mut(evm).cast(),
-        table: table::bytes(evm.rules.fork),
-        stack_base: base,
-        code: code.padded().as_ptr(),
-        decoded: core::ptr::null(),
-        source,
-        left,
-        sp: base,
-        pc,
-        exit: Exit::Stop,
-    };
+    let mut vm = Vm::new(core::ptr::from_mut(evm).cast(), table::bytes(evm.rules.fork), base, code);
     // SAFETY: the stack column has room for a full stack at the base of every frame, and `stack_len` words of it are in use.
     let sp = unsafe { base.add(stack_len) };
     let mut regs = Regs { pc: vm.code.cast(), sp, gas: left, vm: &raw mut vm, mem, limit };
@@ -87,7 +76,7 @@ pub fn run(evm: &mut Evm<'_>) -> Exit {
     };
     // SAFETY: all pointers in `regs` and `vm` were just made from live values that nobody else touches during the call.
     unsafe { first(regs.pc, regs.sp, regs.gas, regs.vm, regs.mem, regs.limit) };
-    let Vm { left, sp, pc, exit, .. } = vm;
+    let (left, sp, pc, exit) = (vm.left, vm.sp, vm.pc, vm.exit());
     // A frame that was entered lies on top of the running one.
     let index = evm.frames.len() - if exit == Exit::Enter { 2 } else { 1 };
     let frame = &mut evm.frames[index];

@@ -17,7 +17,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         };
     }
     out_of_line! {
-        DIV SDIV MOD SMOD ADDMOD MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CALLDATALOAD CALLDATASIZE
+        ADDMOD MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CALLDATALOAD CALLDATASIZE
         CALLDATACOPY CODESIZE CODECOPY GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
         BLOCKHASH COINBASE TIMESTAMP NUMBER PREVRANDAO GASLIMIT CHAINID SELFBALANCE BASEFEE BLOBHASH BLOBBASEFEE
         SLOTNUM MSIZE SLOAD SSTORE TLOAD TSTORE MCOPY LOG0 LOG1 LOG2 LOG3 LOG4 CREATE CALL CALLCODE RETURN
@@ -47,6 +47,10 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         op::ADD => binary::<Add, F>,
         op::MUL => binary::<Mul, F>,
         op::SUB => binary::<Sub, F>,
+        op::DIV => heavy::<Div, F>,
+        op::SDIV => heavy::<Sdiv, F>,
+        op::MOD => heavy::<Mod, F>,
+        op::SMOD => heavy::<Smod, F>,
         op::SIGNEXTEND => binary::<SignExtend, F>,
         op::LT => binary::<Lt, F>,
         op::GT => binary::<Gt, F>,
@@ -184,4 +188,15 @@ pub(super) fn branch_compare_of(compare: u8, negated: bool) -> Handler {
         op::SGT => either!(Sgt),
         _ => either!(Eq),
     }
+}
+
+/// SWAP1 with one of the divisions behind it.
+pub(super) fn heavy_swapped_of(opcode: u8) -> Option<Handler> {
+    Some(match opcode {
+        op::DIV => heavy_swapped::<Div>,
+        op::SDIV => heavy_swapped::<Sdiv>,
+        op::MOD => heavy_swapped::<Mod>,
+        op::SMOD => heavy_swapped::<Smod>,
+        _ => return None,
+    })
 }

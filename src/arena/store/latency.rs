@@ -1,0 +1,118 @@
+//! A store that takes its time: what a disk or a remote node would add to another store's answers.
+//!
+//! Every call costs a fixed time and one more per item, slept, not spun: other threads work meanwhile, as they do beside
+//! a disk. The system's timer adds some 60 microseconds to every sleep. Counts calls and items, for tests and tables.
+//! Not here: queues and their depth; calls from several threads wait independently.
+
+use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+
+/// A store with delayed answers.
+#[derive(Debug)]
+pub struct LatencyStore<S> {
+    /// Who knows the answers.
+    pub inner: S,
+    /// Delay of every call.
+    pub per_batch: Duration,
+    /// Further delay of every item of a call.
+    pub per_item: Duration,
+    batches: AtomicUsize,
+    accounts: AtomicUsize,
+    slots: AtomicUsize,
+    nodes: AtomicUsize,
+}
+
+/// How often a [`LatencyStore`] was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounts {
+    /// Calls of any kind.
+    pub batches: usize,
+    /// Accounts.
+    pub accounts: usize,
+    /// Slots.
+    pub slots: usize,
+    /// Trie nodes.
+    pub nodes: usize,
+}
+
+impl<S> LatencyStore<S> {
+    /// A store in front of `inner`. Delays of zero only count.
+    pub fn new(inner: S, per_batch: Duration, per_item: Duration) -> Self {
+        let [batches, accounts, slots, nodes] = Default::default();
+        Self { inner, per_batch, per_item, batches, accounts, slots, nodes }
+    }
+
+    /// What was asked so far.
+    pub fn counts(&self) -> StoreCounts {
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        StoreCounts {
+            batches: count(&self.batches),
+            accounts: count(&self.accounts),
+            slots: count(&self.slots),
+            nodes: count(&self.nodes),
+        }
+    }
+
+    fn wait(&self, items: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        let delay = self.per_batch + self.per_item * u32::try_from(items).unwrap_or(u32::MAX);
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+    }
+}
+
+impl<S: StateStore> StateStore for LatencyStore<S> {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.accounts.fetch_add(addresses.len(), Ordering::Relaxed);
+        self.wait(addresses.len());
+        self.inner.accounts(addresses, out)
+    }
+
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.slots.fetch_add(slots.len(), Ordering::Relaxed);
+        self.wait(slots.len());
+        self.inner.slots(slots, out)
+    }
+
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        if !hashes.is_empty() {
+            self.wait(hashes.len());
+        }
+        self.inner.codes(hashes, out)
+    }
+
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.wait(numbers.len());
+        self.inner.block_hashes(numbers, out)
+    }
+
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.nodes.fetch_add(hashes.len(), Ordering::Relaxed);
+        self.wait(hashes.len());
+        self.inner.trie_nodes(hashes, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::store::MemoryStore;
+    use std::time::Instant;
+
+    #[test]
+    fn answers_are_the_inner_ones_late() {
+        let mut inner = MemoryStore::default();
+        let address = Address::repeat_byte(7);
+        inner.insert_account(address, 1, U256::from(5), crate::arena::store::KECCAK_EMPTY, []);
+        let store = LatencyStore::new(inner, Duration::from_micros(300), Duration::from_micros(100));
+        let mut out = [ParentAccount::default(); 2];
+        let start = Instant::now();
+        store.accounts(&[address, Address::ZERO], &mut out).unwrap();
+        assert!(start.elapsed() >= Duration::from_micros(500));
+        assert_eq!((out[0].balance, out[1].exists), (U256::from(5), false));
+        assert_eq!(store.counts(), StoreCounts { batches: 1, accounts: 2, ..StoreCounts::default() });
+    }
+}

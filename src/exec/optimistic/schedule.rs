@@ -1,0 +1,365 @@
+//! The schedule: who runs which transaction, and when a run becomes final.
+//!
+//! One counter hands out transactions in order; one lock, only ever tried, lets one worker at a time commit what is
+//! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
+//! final by then, so a transaction is repeated at most once.
+//! The only file here with scheduling atomics. Relies on: what a worker takes from the counter it finishes.
+//! Not here: what a run saw and did (`effects`).
+
+use super::base::{OptimisticBase, View};
+use super::cache::{ReadCounts, SharedCache};
+use super::effects::Effects;
+use super::reader::Reader;
+use super::{Speculated, Speculation};
+use crate::arena::code::CodeArena;
+use crate::arena::store::StateStore;
+use crate::arena::{BlockAccessIndex, Id, TxIndex};
+use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
+use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch};
+use crate::exec::error::BlockError;
+use crate::exec::evm::Evm;
+use crate::exec::fork::Fork;
+use crate::exec::state::{Logs, TxState};
+use crate::exec::tx::TxOutcome;
+use ahash::RandomState;
+use alloy_primitives::Address;
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use hashbrown::HashMap;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Instant;
+
+/// How far a transaction and its sender's next one have come; bits of [`Schedule::progress`].
+mod progress {
+    /// It ran.
+    pub(super) const RAN: u8 = 1;
+    /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
+    pub(super) const FOLLOWED: u8 = 2;
+}
+
+/// What all workers of a block share.
+struct Schedule<'b> {
+    context: &'b BlockContext<'b>,
+    store: &'b dyn StateStore,
+    codes: &'b CodeArena,
+    cache: &'b SharedCache,
+    clock: Instant,
+    /// Block access index of the next transaction to run ahead.
+    next: AtomicU32,
+    /// Set when every transaction is final, or one is found invalid.
+    over: AtomicBool,
+    /// The sender's transaction before and after each one: two of one sender never run at the same time, since the
+    /// second's nonce would be wrong.
+    chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
+    /// Bits of [`progress`], by transaction.
+    progress: Vec<AtomicU8>,
+    /// Runs that wait for their turn, by transaction.
+    waiting: Vec<Mutex<Option<Run>>>,
+    commits: Mutex<Commits>,
+}
+
+/// A run that came to its end.
+struct Done {
+    outcome: TxOutcome,
+    effects: Effects,
+    span: TaskSpan,
+}
+
+/// A run that waits for its turn.
+struct Run {
+    worker: u32,
+    result: Result<Done, TaskError>,
+}
+
+/// What is final.
+#[derive(Default)]
+struct Commits {
+    /// Transactions committed so far.
+    count: usize,
+    executed: Executed,
+    recorder: Recorder,
+    sidecar: Sidecar,
+    speculation: Speculation,
+    error: Option<BlockError>,
+}
+
+impl Commits {
+    /// Makes a run's effects final.
+    fn take_in(&mut self, schedule: &Schedule<'_>, index: BlockAccessIndex, effects: &Effects) {
+        let sidecar = (schedule.context.rules.fork < Fork::Cancun).then_some(&mut self.sidecar);
+        effects.commit(schedule.cache, index, &mut self.recorder, sidecar, schedule.codes);
+    }
+}
+
+/// One worker's machine.
+struct Worker<'s, 'v, 'b> {
+    schedule: &'s Schedule<'b>,
+    view: &'v RefCell<View<'b>>,
+    evm: Evm<'v>,
+    number: u32,
+}
+
+/// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
+///
+/// # Errors
+/// Those of sequential execution, for any number of workers.
+pub fn run_optimistic(
+    context: &BlockContext<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratches: &[Mutex<WorkerScratch>],
+    clock: Instant,
+) -> Result<Speculated, BlockError> {
+    let tx_count = context.tx_count();
+    let cache = SharedCache::default();
+    let schedule = Schedule {
+        context,
+        store,
+        codes,
+        cache: &cache,
+        clock,
+        next: AtomicU32::new(1),
+        over: AtomicBool::new(tx_count == 0),
+        chains: sender_chains(context.senders),
+        progress: (0..tx_count).map(|_| AtomicU8::new(0)).collect(),
+        waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
+        commits: Mutex::default(),
+    };
+    let mut counts = ReadCounts::default();
+    // System calls come first: whoever reads after them reads the state that they leave.
+    counts.add(&schedule.run_phase(BlockAccessIndex(0), &scratches[0])?);
+
+    let workers = scratches.len().min(tx_count);
+    let shares: Mutex<Vec<(u32, Logs, ReadCounts)>> = Mutex::default();
+    let started = AtomicUsize::new(0);
+    rayon::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|_| {
+                let number = started.fetch_add(1, Ordering::Relaxed);
+                let (logs, counts) = schedule.with_worker(number as u32, &scratches[number], |worker| worker.work());
+                shares.lock().unwrap_or_else(PoisonError::into_inner).push((number as u32, logs, counts));
+            });
+        }
+    });
+    let mut shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
+    shares.sort_unstable_by_key(|(worker, ..)| *worker);
+    {
+        let mut commits = schedule.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = commits.error.take() {
+            return Err(error);
+        }
+        for (_, logs, worker_counts) in shares {
+            commits.executed.logs.workers.push(logs);
+            counts.add(&worker_counts);
+        }
+    }
+    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), &scratches[0])?);
+
+    let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
+    executed.add_deposits(context.rules)?;
+    speculation.workers = workers;
+    speculation.account_reads = counts.account_reads;
+    speculation.slot_reads = counts.slot_reads;
+    speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
+    let recording = recording(&cache, &recorder, sidecar, codes, &counts);
+    Ok(Speculated { executed, recording, speculation, cache })
+}
+
+/// For each transaction, the one before and the one after it with the same sender.
+fn sender_chains(senders: &[Option<Address>]) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+    let mut chains = vec![(None, None); senders.len()];
+    let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
+    for (at, sender) in senders.iter().enumerate() {
+        if let Some(before) = sender.and_then(|sender| last.insert(sender, at)) {
+            chains[at].0 = Some(TxIndex::new(before));
+            chains[before].1 = Some(TxIndex::new(at));
+        }
+    }
+    chains
+}
+
+/// Ends the schedule when its worker panics, so that no other worker waits for it.
+struct EndOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl<'b> Schedule<'b> {
+    /// Whether the transaction must wait for its sender's last one; whoever runs that one then runs this one, too.
+    fn must_wait(&self, tx: TxIndex) -> bool {
+        let Some(before) = self.chains[tx.index()].0 else { return false };
+        let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
+        progress & progress::RAN == 0
+    }
+
+    /// Notes that a transaction ran; returns its sender's next one if that waits for it.
+    fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
+        let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
+        self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
+    }
+
+    /// Gives `work` a worker with its own reader, view and machine.
+    fn with_worker<T>(
+        &self,
+        number: u32,
+        scratch: &Mutex<WorkerScratch>,
+        work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
+    ) -> (T, ReadCounts) {
+        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
+        let reader = Reader { store: self.store, codes: self.codes, worker: number };
+        let view = RefCell::new(View::new(self.cache, reader));
+        let base = Box::new(OptimisticBase { view: &view });
+        let rules = self.context.rules;
+        let state = TxState::new(state, None, base, self.codes, rules.fork);
+        let evm = Evm::new(evm, rules, &self.context.env, state);
+        let mut worker = Worker { schedule: self, view: &view, evm, number };
+        let done = work(&mut worker);
+        let (evm, state) = worker.evm.into_scratch();
+        *scratch = WorkerScratch { state, evm };
+        let counts = view.borrow().counts;
+        (done, counts)
+    }
+
+    /// Runs and commits what comes before or after all transactions.
+    fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
+        let (result, counts) = self.with_worker(0, scratch, |worker| {
+            let mut requests = Vec::new();
+            worker.run(index, 0, &mut requests).map(|done| (done, requests))
+        });
+        let (Done { effects, span, .. }, requests) = result.map_err(|error| error.into_block_error(index))?;
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.take_in(self, index, &effects);
+        commits.executed.requests.extend(requests);
+        commits.executed.spans.push(span);
+        Ok(counts)
+    }
+}
+
+impl Worker<'_, '_, '_> {
+    /// Runs the task at `index` on what is known now.
+    fn run(
+        &mut self,
+        index: BlockAccessIndex,
+        incarnation: u32,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<Done, TaskError> {
+        let clock = self.schedule.clock;
+        let start_ns = clock.elapsed().as_nanos() as u64;
+        let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
+        let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
+        let end_ns = clock.elapsed().as_nanos() as u64;
+        let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
+        Ok(Done { outcome, effects, span })
+    }
+
+    /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
+    fn work(&mut self) -> Logs {
+        let schedule = self.schedule;
+        let _guard = EndOnPanic(&schedule.over);
+        let tx_count = schedule.waiting.len() as u32;
+        while !schedule.over.load(Ordering::Acquire) {
+            let index = schedule.next.fetch_add(1, Ordering::Relaxed);
+            if index <= tx_count {
+                let mut next = Some(TxIndex(index - 1)).filter(|tx| !schedule.must_wait(*tx));
+                while let Some(tx) = next {
+                    self.run_ahead(tx);
+                    next = schedule.has_run(tx);
+                    self.commit_ready();
+                }
+            } else {
+                // Nothing left to run: the others are about to finish.
+                schedule.next.store(tx_count + 1, Ordering::Relaxed);
+                self.commit_ready();
+                std::thread::yield_now();
+            }
+        }
+        core::mem::take(&mut self.evm.state.logs)
+    }
+
+    /// Runs a transaction before its turn and leaves the run for whoever commits it.
+    fn run_ahead(&mut self, tx: TxIndex) {
+        let schedule = self.schedule;
+        let index = BlockAccessIndex(tx.0 + 1);
+        let result = self.run(index, 0, &mut Vec::new());
+        if let Ok(done) = &result {
+            done.effects.write_ahead(schedule.cache, index);
+        }
+        let run = Run { worker: self.number, result };
+        *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// Commits in block order as far as runs are ready, unless another worker is at it.
+    fn commit_ready(&mut self) {
+        let schedule = self.schedule;
+        let mut commits = match schedule.commits.try_lock() {
+            Ok(commits) => commits,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        while let Some(waiting) = schedule.waiting.get(commits.count)
+            && !schedule.over.load(Ordering::Relaxed)
+        {
+            let Some(run) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            if let Err(error) = self.commit(&mut commits, run) {
+                commits.error = Some(error);
+                schedule.over.store(true, Ordering::Release);
+                return;
+            }
+            commits.count += 1;
+        }
+        schedule.over.store(true, Ordering::Release);
+    }
+
+    /// Makes the next transaction final: everything below it is.
+    fn commit(&mut self, commits: &mut Commits, run: Run) -> Result<(), BlockError> {
+        let Schedule { cache, context, .. } = *self.schedule;
+        let index = BlockAccessIndex::new(commits.count + 1);
+        let Run { mut worker, mut result } = run;
+        commits.speculation.executions += 1;
+        // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
+        let failed = result.is_err();
+        if !matches!(&result, Ok(done) if done.effects.holds(cache, index)) {
+            if let Ok(done) = &result {
+                done.effects.withdraw(cache, index);
+            }
+            result = self.run(index, 1, &mut Vec::new());
+            worker = self.number;
+            commits.speculation.re_executions += 1;
+            commits.speculation.conflicts += usize::from(!failed || result.is_ok());
+        }
+        match result {
+            Ok(Done { outcome, effects, span }) => {
+                commits.executed.include(context, index, worker, Ok(outcome))?;
+                commits.take_in(self.schedule, index, &effects);
+                commits.executed.spans.push(span);
+                Ok(())
+            }
+            Err(error) => commits.executed.include(context, index, worker, Err(error)),
+        }
+    }
+}
+
+/// What the block leaves, from committed values and parent values alone.
+fn recording(
+    cache: &SharedCache,
+    recorder: &Recorder,
+    mut sidecar: Sidecar,
+    codes: &CodeArena,
+    counts: &ReadCounts,
+) -> Recording {
+    let (addresses, slot_keys, slot_accounts) = cache.names();
+    let names = RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let list = recorder.finish(&names);
+    sidecar.existence.sort_unstable();
+    let listed = list.columns.addresses().as_slice();
+    let parents: Vec<_> =
+        listed.iter().map(|address| cache.parent_account(address, codes).unwrap_or_default()).collect();
+    Recording { list, sidecar, parents: parents.into(), store_reads: (counts.account_reads, counts.slot_reads) }
+}

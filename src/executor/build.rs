@@ -1,0 +1,90 @@
+//! Building: a header template and transactions in, a sealed block out.
+//!
+//! The tasks run one after another and record the list; what execution produces is filled into the header. The block
+//! executes and verifies like any other one afterwards. For generators, tests and block builders.
+//! Not here: choosing transactions, ommers, withdrawals.
+
+use super::Executor;
+use super::outcome::receipts_of;
+use super::recover::recover;
+use super::root::update_from_recording;
+use crate::arena::store::StateStore;
+use crate::bal;
+use crate::exec::block::{BlockContext, run_sequential};
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::header::check_blob_gas;
+use crate::exec::interpreter::LoopKind;
+use crate::exec::verify::requests_hash;
+use crate::exec::wire::{Block, Header, assemble};
+use crate::trie::{EMPTY_ROOT, StateTries, ordered_root};
+use alloy_primitives::{B256, Bytes};
+use std::time::Instant;
+
+/// A block that [`Executor::build`] made.
+#[derive(Clone, Debug)]
+pub struct BuiltBlock {
+    /// The sealed header.
+    pub header: Header,
+    /// RLP of the block.
+    pub block: Bytes,
+    /// RLP of its block access list (EIP-7928), as recorded.
+    pub bal: Bytes,
+}
+
+impl Executor {
+    /// Executes `transactions` (EIP-2718 encodings, in order) on the parent state and seals a block of them, without
+    /// ommers and without withdrawals. The fork is Byzantium or later: older receipts hold state roots.
+    ///
+    /// `template` says what a builder decides: parent hash, coinbase, number, gas limit, timestamp, extra data, mix
+    /// hash, base fee, excess blob gas, beacon root, slot number, difficulty. All other fields are filled in. The tries
+    /// (at the parent's root) are as before when it returns.
+    ///
+    /// # Errors
+    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block.
+    pub fn build(
+        &mut self,
+        rules: &ChainRules,
+        template: &Header,
+        transactions: &[Vec<u8>],
+        store: &dyn StateStore,
+        tries: &mut StateTries,
+    ) -> Result<BuiltBlock, BlockError> {
+        let fork = rules.fork;
+        let mut header = template.clone();
+        header.withdrawals_root = (fork >= Fork::Shanghai).then_some(EMPTY_ROOT);
+        // Places of what is not known yet: a header's later fields encode only behind all earlier ones.
+        header.blob_gas_used = (fork >= Fork::Cancun).then_some(0);
+        header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
+        header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
+        let Self { pool, codes, scratches, .. } = self;
+        pool.install(|| {
+            let encoded: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();
+            header.transactions_root = ordered_root(&encoded);
+            let block = Block::decode(assemble(&header, transactions).into()).map_err(InvalidBlock::Wire)?;
+            header.ommers_hash = block.ommers_hash();
+            if fork >= Fork::Cancun {
+                header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
+            }
+
+            let signers = recover(rules, &block);
+            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
+            let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
+
+            let receipts = receipts_of(&block, &executed, None);
+            let items: Vec<&[u8]> = receipts.iter().collect();
+            header.receipts_root = ordered_root(&items);
+            header.logs_bloom = *receipts.bloom();
+            header.gas_used = executed.gas.used();
+            header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
+            let bal = recording.list.bytes.clone();
+            header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
+            let (_, roots) = update_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
+            header.state_root = roots.state.unwrap_or_default();
+            tries.rollback();
+            let block = assemble(&header, transactions).into();
+            Ok(BuiltBlock { header, block, bal })
+        })
+    }
+}

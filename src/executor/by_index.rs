@@ -1,0 +1,109 @@
+//! State roots index by index: receipts before Byzantium hold the root after their transaction.
+//!
+//! In: a list's columns and sidecar, the parent accounts. Out: the root after each transaction, the tries updated to the
+//! end of the block. The same for every mode: what a list claims at an index is what happened there once it is verified.
+//! Not here: the one update per block of later forks (`changes`).
+
+use super::StateChanges;
+use super::root::ListedChanges;
+use crate::arena::store::StateStore;
+use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
+use crate::bal::exists_before;
+use crate::exec::fork::ChainRules;
+use crate::exec::system::takes_part_in_dao_transfer;
+use crate::trie::{Fate, StateTries, TrieError};
+use alloy_primitives::B256;
+
+/// Updates the tries index by index and returns the root after each of `tx_count` transactions.
+pub(super) fn update(
+    listed: &ListedChanges<'_>,
+    rules: &ChainRules,
+    tx_count: usize,
+    tries: &mut StateTries,
+    store: &dyn StateStore,
+) -> Result<Vec<B256>, TrieError> {
+    let rows = rows_by_index(listed, rules);
+    let mut rows = rows.as_slice();
+    let mut roots = Vec::with_capacity(tx_count);
+    for index in (0..tx_count + 2).map(BlockAccessIndex::new) {
+        let end = rows.partition_point(|row| row.when == index);
+        let (own, later) = rows.split_at(end);
+        rows = later;
+        let changes = changes_at(listed, own);
+        if !changes.is_empty() {
+            tries.update(&changes.as_update(), store)?;
+        }
+        if (1..=tx_count).contains(&index.index()) {
+            roots.push(tries.root());
+        }
+    }
+    Ok(roots)
+}
+
+/// One change, or one account event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    /// When it takes effect.
+    when: BlockAccessIndex,
+    account: AccountId,
+    slot: Option<SlotId>,
+    /// Where the list has it.
+    index: BlockAccessIndex,
+}
+
+/// Every change of the list and every event of the sidecar, in the order of effect.
+fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
+    let ListedChanges { bal, sidecar, .. } = listed;
+    let mut rows: Vec<Row> = Vec::with_capacity(bal.change_count());
+    for account in bal.addresses().ids() {
+        // Lists record the DAO transfer at the end of its block; the receipts' roots hold it from the start.
+        let is_early = rules.dao_transfer && takes_part_in_dao_transfer(&bal.addresses()[account]);
+        let row = |index: BlockAccessIndex, slot| Row {
+            when: if is_early { BlockAccessIndex(0) } else { index },
+            account,
+            slot,
+            index,
+        };
+        rows.extend(bal.balances().indices(account).iter().map(|at| row(*at, None)));
+        rows.extend(bal.nonces().indices(account).iter().map(|at| row(*at, None)));
+        rows.extend(bal.codes().indices(account).iter().map(|at| row(*at, None)));
+        for slot in bal.slots(account) {
+            rows.extend(bal.storage().indices(slot).iter().map(|at| row(*at, Some(slot))));
+        }
+    }
+    let event = |at: BlockAccessIndex, account| Row { when: at, account, slot: None, index: at };
+    rows.extend(sidecar.existence().iter().map(|(account, at, _)| event(*at, *account)));
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// What changes at one index, from its rows.
+fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
+    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
+    let mut changes = StateChanges::default();
+    changes.slot_starts.push(0);
+    for group in rows.chunk_by(|a, b| a.account == b.account) {
+        let Row { account, index, .. } = group[0];
+        let parent = &parents[account];
+        let existed = exists_before(bal, sidecar, parent, account, index);
+        let fate = match exists_before(bal, sidecar, parent, account, BlockAccessIndex(index.0 + 1)) {
+            false if existed => Fate::Deleted,
+            // Came and went within the index: the tries never hear of it.
+            false => continue,
+            true if bal.wiped_at(account, index) => Fate::Wiped,
+            true => Fate::Kept,
+        };
+        for slot in group.iter().filter_map(|row| row.slot) {
+            changes.slot_keys.push(bal.slot_keys()[slot]);
+            changes.slot_values.push(bal.slot_at(slot, index).unwrap_or_default());
+        }
+        changes.addresses.push(bal.addresses()[account]);
+        changes.fates.push(fate);
+        changes.nonces.push(bal.nonce_at(account, index));
+        changes.balances.push(bal.balance_at(account, index));
+        changes.code_hashes.push(bal.codes().row_at(account, index).map(|row| code_hashes[row]));
+        changes.slot_starts.push(changes.slot_keys.len() as u32);
+    }
+    changes
+}

@@ -1,0 +1,30 @@
+//! Optimistic mode: transactions ahead of their turn on all threads, everything else as in sequential mode.
+//!
+//! The changes are written back over a preload of their parent values: after execution no account and no slot is read
+//! from the store again.
+
+use super::sequential::{Recorded, check_recorded_list, finish, prepare};
+use super::{BlockOutcome, Job, Unchecked};
+use crate::exec::block::{BlockContext, WorkerScratch};
+use crate::exec::error::BlockError;
+use crate::exec::optimistic::{Preload, Speculated, Speculation, run_optimistic};
+use crate::trie::StateTries;
+use std::sync::Mutex;
+
+pub(super) fn execute(
+    job: &Job<'_>,
+    tries: Option<&mut StateTries>,
+    scratches: &[Mutex<WorkerScratch>],
+    unchecked: Vec<Unchecked>,
+) -> Result<BlockOutcome, BlockError> {
+    let signers = prepare(job)?;
+    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind);
+    let Speculated { executed, recording, speculation, cache } =
+        run_optimistic(&context, job.store, job.codes, scratches, job.clock.zero)?;
+    check_recorded_list(job, &recording)?;
+    let preload = Preload::new(&cache, job.codes, job.store, &recording);
+    let write_back = Job { store: &preload, ..*job };
+    let mut outcome = finish(&write_back, tries, Recorded { executed, recording, unchecked })?;
+    outcome.speculation = Some(Speculation { write_back_reads: preload.store_reads(), ..speculation });
+    Ok(outcome)
+}

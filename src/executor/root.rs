@@ -1,0 +1,76 @@
+//! From a list's columns to the state root, once per block or index by index.
+
+use super::{StateChanges, by_index};
+use crate::arena::store::{ParentAccount, StateStore, StoreError};
+use crate::arena::{AccountId, Column};
+use crate::bal::{self, BalColumns, SidecarColumns};
+use crate::exec::block::Recording;
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::{ChainRules, Fork};
+use crate::trie::{StateTries, TrieError};
+use alloy_primitives::B256;
+
+/// What a block changes, as its list says it.
+pub(super) struct ListedChanges<'a> {
+    pub(super) bal: &'a BalColumns,
+    pub(super) sidecar: &'a SidecarColumns,
+    pub(super) parents: &'a Column<AccountId, ParentAccount>,
+    pub(super) code_hashes: Vec<B256>,
+}
+
+/// Roots of the tries after the block.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    /// After the block; nothing without tries.
+    pub(super) state: Option<B256>,
+    /// After each transaction, where receipts hold them (before Byzantium).
+    pub(super) by_transaction: Option<Vec<B256>>,
+}
+
+/// Reduces a recording's list and updates the tries.
+pub(super) fn update_from_recording(
+    rules: &ChainRules,
+    tx_count: usize,
+    store: &dyn StateStore,
+    recording: &Recording,
+    tries: Option<&mut StateTries>,
+) -> Result<(StateChanges, Roots), BlockError> {
+    let bal = &recording.list.columns;
+    let code_hashes = bal::code_hashes(bal);
+    let sidecar = &recording.sidecar.resolve(bal).map_err(InvalidBlock::Sidecar)?;
+    let listed = ListedChanges { bal, sidecar, parents: &recording.parents, code_hashes };
+    update_tries(rules, tx_count, store, listed, tries)
+}
+
+/// Reduces the list and updates the tries.
+pub(super) fn update_tries(
+    rules: &ChainRules,
+    tx_count: usize,
+    store: &dyn StateStore,
+    listed: ListedChanges<'_>,
+    tries: Option<&mut StateTries>,
+) -> Result<(StateChanges, Roots), BlockError> {
+    let mut roots = Roots::default();
+    let by_transaction = rules.fork < Fork::Byzantium;
+    let mut tries = tries;
+    if by_transaction && let Some(tries) = tries.as_deref_mut() {
+        let after_each = by_index::update(&listed, rules, tx_count, tries, store).map_err(trie_error)?;
+        roots.by_transaction = Some(after_each);
+        roots.state = Some(tries.root());
+    }
+    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
+    let reduced = bal::reduce_with_hashes(bal, code_hashes);
+    let changes = StateChanges::from_list(bal, &reduced, parents, sidecar, rules.fork);
+    if !by_transaction && let Some(tries) = tries {
+        roots.state = Some(tries.update(&changes.as_update(), store).map_err(trie_error)?);
+    }
+    Ok((changes, roots))
+}
+
+/// A trie's error as the block's: only its store can be at fault.
+fn trie_error(error: TrieError) -> BlockError {
+    match error {
+        TrieError::Store(error) => error.into(),
+        error => StoreError::Corrupt(error.to_string()).into(),
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line's contract: exit statuses, JSON lines, summaries.
+
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn balustrade(args: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("the command reads or ignores its input");
+    child.wait_with_output().expect("the command ends")
+}
+
+fn status(args: &[&str]) -> Option<i32> {
+    balustrade(args, "").status.code()
+}
+
+/// All lines of standard output as JSON, and the summary of the last one.
+fn json_lines(output: &Output) -> (Vec<Value>, Value) {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let summary = lines.last().expect("a summary")["summary"].clone();
+    (lines, summary)
+}
+
+fn shared(part: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("BALUSTRADE_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = folder.join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not here", path.display());
+    None
+}
+
+/// A folder of this test's own, gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("balustrade-cli-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("temporary folder");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("write");
+        path.to_str().expect("text").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A bundle with an empty flat state, whose block and list are what is given.
+fn bundle(block: &str, bal: &str) -> String {
+    let hash = "0x0000000000000000000000000000000000000000000000000000000000000000";
+    format!(
+        r#"{{"network": "mainnet", "chainId": 1, "fork": "Osaka", "number": "1", "hash": "{hash}", "block": "{block}",
+            "blockAccessList": "{bal}", "preState": {{}}}}"#
+    )
+}
+
+#[test]
+fn faults_of_files_and_of_usage_end_with_two() {
+    let folder = Folder::new("two");
+    let broken = folder.file("broken.json", "{\"network\": \"mainnet\", ");
+    let not_hex = folder.file("hex.json", &bundle("0xzz", "0xc0"));
+    let fork = folder.file("fork.json", &bundle("0xc0", "0xc0").replace("Osaka", "Utopia"));
+    let bundled = folder.file("bundle.json", &bundle("0xc0", "0xc0"));
+    let cut = folder.file("cut.tar.zst", "not an archive");
+    for path in [broken.as_str(), not_hex.as_str(), fork.as_str(), cut.as_str(), "no/such/file.json"] {
+        assert_eq!(status(&["run", path]), Some(2), "{path}");
+        let output = balustrade(&["run", "--json", path], "");
+        assert_eq!(json_lines(&output).1["blocks"], 0, "{path}");
+    }
+    for path in [broken.as_str(), bundled.as_str(), "no/such/file.json"] {
+        assert_eq!(status(&["blocktest", path]), Some(2), "{path}");
+        assert_eq!(status(&["statetest", path]), Some(2), "{path}");
+    }
+    for usage in
+        [&["frobnicate"][..], &["run", "--mode", "x"], &["run", "--threads", "0"], &["blocktest", "--run", "("]]
+    {
+        assert_eq!(status(usage), Some(2), "{usage:?}");
+    }
+}
+
+#[test]
+fn malformed_block_and_list_bytes_end_with_one() {
+    let folder = Folder::new("one");
+    for (name, block) in
+        [("list.json", "0xc0"), ("string.json", "0x80"), ("empty.json", "0x"), ("cut.json", "0xf90200c0")]
+    {
+        let path = folder.file(name, &bundle(block, "0xc0"));
+        let output = balustrade(&["run", "--json", &path], "");
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let (lines, summary) = json_lines(&output);
+        assert_eq!((&lines[0]["valid"], &summary["invalid"]), (&Value::Bool(false), &Value::from(1)), "{name}");
+        assert!(lines[0]["error"].as_str().is_some_and(|error| error.contains("malformed")), "{}", lines[0]);
+    }
+    let list = folder.file("list.hex", "0xc1c1");
+    assert_eq!(status(&["bal", "show", &list]), Some(1));
+}
+
+#[test]
+fn lists_are_shown_and_compared() {
+    let folder = Folder::new("lists");
+    let empty = folder.file("empty.hex", "0xc0\n");
+    let one = folder.file("one.hex", "0xdbda940000000000000000000000000000000000000001c0c0c0c0c0");
+    assert_eq!(status(&["bal", "show", &empty, &one]), Some(0));
+    assert_eq!(status(&["bal", "diff", &one, &one]), Some(0));
+    let output = balustrade(&["bal", "diff", "--json", &empty, &one], "");
+    assert_eq!(output.status.code(), Some(1));
+    let point: Value = serde_json::from_slice(&output.stdout).expect("one point");
+    assert_eq!(point["address"], "0x0000000000000000000000000000000000000001");
+}
+
+#[test]
+fn tests_of_a_folder_and_of_names_on_standard_input() {
+    let Some(suite) = shared("fixtures/eest-transitions.tar.zst") else { return };
+    let path = suite.to_str().expect("text");
+    for (args, stdin) in [(vec!["blocktest", "--json", path], ""), (vec!["blocktest", "--json"], path)] {
+        let output = balustrade(&args, stdin);
+        let (lines, summary) = json_lines(&output);
+        assert_eq!(output.status.code(), Some(0), "{summary}");
+        assert_eq!((&summary["failed"], &summary["skipped"], &summary["fallbacks"]), (&0.into(), &0.into(), &0.into()));
+        assert_eq!(summary["passed"], lines.len() - 1);
+        assert!(lines[..lines.len() - 1].iter().all(|line| line["pass"] == true && line["name"].is_string()));
+    }
+    let none = balustrade(&["blocktest", "--json", "--run", "no such test", path], "");
+    assert_eq!((none.status.code(), &json_lines(&none).1["passed"]), (Some(0), &0.into()));
+}
+
+#[test]
+fn a_block_in_every_mode() {
+    let Some(block) = shared("blocks/storage-write.json.gz") else { return };
+    let path = block.to_str().expect("text");
+    let output = balustrade(&["run", "--json", "--mode", "all", "--threads", "2", "--repeat", "2", path], "");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let (lines, summary) = json_lines(&output);
+    let modes: Vec<&Value> = lines[..lines.len() - 1].iter().map(|line| &line["mode"]).collect();
+    assert_eq!(modes, ["sequential", "bal"]);
+    assert_eq!((&summary["blocks"], &summary["fallbacks"]), (&2.into(), &0.into()));
+    for line in &lines[..2] {
+        let stages = line["stages"].as_array().expect("stages");
+        for stage in ["decode", "recover", "execute", "root", "verify"] {
+            let found = stages.iter().find(|span| span["stage"] == stage).unwrap_or_else(|| panic!("{stage}"));
+            assert!(found["start_ns"].as_u64() <= found["end_ns"].as_u64());
+        }
+        assert_eq!(line["repeats_ns"].as_array().map(Vec::len), Some(2));
+    }
+}

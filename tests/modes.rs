@@ -1,0 +1,212 @@
+//! The two ways to execute a block, held against each other; and what runs beside what.
+
+use alloy_primitives::{Address, B256, U256, keccak256};
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::Header;
+use balustrade::executor::Stage;
+use balustrade::trie::StateTries;
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use secp256k1::{Message, SecretKey};
+
+const CONTRACT: Address = Address::repeat_byte(0xcc);
+
+/// A chain state with one contract, and accounts that can sign.
+struct World {
+    rules: ChainRules,
+    store: MemoryStore,
+    tries: StateTries,
+}
+
+fn secret(index: u64) -> SecretKey {
+    let bytes = keccak256(index.to_be_bytes());
+    SecretKey::from_secret_bytes(bytes.0).expect("a keccak hash is a valid key but with negligible probability")
+}
+
+fn address_of(key: &SecretKey) -> Address {
+    let public = secp256k1::PublicKey::from_secret_key(key).serialize_uncompressed();
+    Address::from_slice(&keccak256(&public[1..])[12..])
+}
+
+/// A signed legacy transaction with EIP-155 protection for chain 1, as its RLP.
+fn transaction(key: &SecretKey, nonce: u64, gas: u64, to: Address, value: u64) -> Vec<u8> {
+    use alloy_rlp::Encodable;
+    let fields = |out: &mut Vec<u8>| {
+        nonce.encode(out);
+        1_000u64.encode(out);
+        gas.encode(out);
+        to.encode(out);
+        value.encode(out);
+        out.push(alloy_rlp::EMPTY_STRING_CODE);
+    };
+    let list = |payload: Vec<u8>| {
+        let mut out = Vec::new();
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+        out.extend(payload);
+        out
+    };
+    let mut unsigned = Vec::new();
+    fields(&mut unsigned);
+    1u64.encode(&mut unsigned);
+    unsigned.extend([alloy_rlp::EMPTY_STRING_CODE; 2]);
+    let hash = keccak256(list(unsigned));
+    let signature = secp256k1::ecdsa::RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
+    let (id, bytes) = signature.serialize_compact();
+    let mut signed = Vec::new();
+    fields(&mut signed);
+    (35 + 2 + u64::from(id.to_u8())).encode(&mut signed);
+    U256::from_be_slice(&bytes[..32]).encode(&mut signed);
+    U256::from_be_slice(&bytes[32..]).encode(&mut signed);
+    list(signed)
+}
+
+impl World {
+    /// Twenty funded signers and a contract with this code.
+    fn new(code: &[u8]) -> Self {
+        let rules = ChainRules::mainnet(Fork::Cancun);
+        let mut store = MemoryStore::default();
+        for index in 0..20 {
+            let funds = U256::from(10).pow(U256::from(18));
+            store.insert_account(address_of(&secret(index)), 0, funds, KECCAK_EMPTY, []);
+        }
+        let hash = store.insert_code(code.to_vec().into());
+        store.insert_account(CONTRACT, 1, U256::ZERO, hash, []);
+        let tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
+        Self { rules, store, tries }
+    }
+
+    fn template() -> Header {
+        Header {
+            number: 1,
+            timestamp: 12,
+            gas_limit: 60_000_000,
+            base_fee: Some(7),
+            excess_blob_gas: Some(0),
+            parent_beacon_root: Some(B256::ZERO),
+            coinbase: Address::repeat_byte(0xfe),
+            ..Header::default()
+        }
+    }
+
+    fn build(
+        &mut self,
+        executor: &mut Executor,
+        transactions: &[Vec<u8>],
+    ) -> (alloy_primitives::Bytes, alloy_primitives::Bytes) {
+        let built = executor
+            .build(&self.rules, &Self::template(), transactions, &self.store, &mut self.tries)
+            .expect("the transactions are valid");
+        (built.block, built.bal)
+    }
+
+    fn execute(
+        &mut self,
+        executor: &mut Executor,
+        block: &alloy_primitives::Bytes,
+        bal: &alloy_primitives::Bytes,
+        mode: Mode,
+    ) -> Result<BlockOutcome, BlockError> {
+        let input = BlockInput::new(&self.rules, block.clone()).with_list(bal.clone());
+        let outcome = executor.execute(&input, &self.store, Some(&mut self.tries), Options::new(mode));
+        self.tries.rollback();
+        outcome
+    }
+}
+
+/// Calls that store, transfers that follow one another, a failing call.
+fn mixed_block() -> (World, Vec<Vec<u8>>) {
+    // SSTORE(CALLER, NUMBER + SLOAD(CALLER)); the write of a later transaction depends on an earlier one's.
+    let mut world = World::new(&[0x33, 0x54, 0x43, 0x01, 0x33, 0x55, 0x00]);
+    world.store.insert_account(Address::repeat_byte(9), 0, U256::from(1), KECCAK_EMPTY, []);
+    world.tries = StateTries::from_memory(&world.store).expect("a state in memory has a trie");
+    let mut transactions = Vec::new();
+    for round in 0..3u64 {
+        for index in 0..20 {
+            let key = secret(index);
+            let (to, gas) = match index % 4 {
+                0 => (CONTRACT, 100_000),
+                1 => (address_of(&secret(index + 1)), 21_000),
+                2 => (CONTRACT, 22_000),
+                _ => (Address::repeat_byte(9), 21_000),
+            };
+            let value = if to == CONTRACT { 0 } else { 1_000 + index };
+            transactions.push(transaction(&key, round, gas, to, value));
+        }
+    }
+    (world, transactions)
+}
+
+#[test]
+fn both_modes_give_the_same_bytes_for_any_number_of_threads() {
+    let (mut world, transactions) = mixed_block();
+    let mut first = Executor::new(1).expect("threads");
+    let (block, bal) = world.build(&mut first, &transactions);
+    let expected = world.execute(&mut first, &block, &bal, Mode::Sequential).expect("valid");
+    assert_eq!(expected.bal, bal);
+    assert!(expected.transactions.iter().any(|outcome| !outcome.success), "some transactions fail");
+    for threads in [1, 2, 3, 4, 8] {
+        let mut executor = Executor::new(threads).expect("threads");
+        for mode in [Mode::Bal, Mode::Sequential] {
+            let outcome = world.execute(&mut executor, &block, &bal, mode).expect("valid");
+            let receipts = |outcome: &BlockOutcome| outcome.receipts.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+            assert_eq!(receipts(&outcome), receipts(&expected), "{mode:?}, {threads} threads");
+            assert_eq!(outcome.transactions, with_logs_of(&outcome, &expected));
+            assert_eq!((outcome.state_root, &outcome.bal), (expected.state_root, &expected.bal));
+            assert_eq!((outcome.gas, &outcome.changes), (expected.gas, &expected.changes));
+        }
+    }
+}
+
+/// Log ranges are positions in a worker's columns: they alone may differ.
+fn with_logs_of(outcome: &BlockOutcome, expected: &BlockOutcome) -> Vec<balustrade::exec::tx::TxOutcome> {
+    let mut transactions = expected.transactions.clone();
+    for (ours, theirs) in transactions.iter_mut().zip(&outcome.transactions) {
+        assert_eq!(ours.logs.len(), theirs.logs.len());
+        ours.logs = theirs.logs.clone();
+    }
+    transactions
+}
+
+#[test]
+fn the_root_is_ready_before_a_long_transaction_ends() {
+    // JUMPDEST, KECCAK256 of 32 bytes, POP, JUMP: until the gas is gone.
+    let mut world = World::new(&[0x5b, 0x60, 0x20, 0x5f, 0x20, 0x50, 0x5f, 0x56]);
+    let mut executor = Executor::new(2).expect("threads");
+    let transactions =
+        [transaction(&secret(0), 0, 50_000_000, CONTRACT, 0), transaction(&secret(1), 0, 21_000, CONTRACT, 0)];
+    let (block, bal) = world.build(&mut executor, &transactions);
+    let outcome = world.execute(&mut executor, &block, &bal, Mode::Bal).expect("valid");
+    let long = outcome.tasks.iter().find(|task| task.index.0 == 1).expect("it ran");
+    let root = outcome.timeline.iter().find(|span| span.stage == Stage::Root).expect("there are tries");
+    assert!(root.end_ns < long.end_ns, "root {root:?}, long transaction {long:?}");
+}
+
+#[test]
+fn a_list_that_says_something_else_is_refused_whatever_the_threads() {
+    let (mut world, transactions) = mixed_block();
+    let mut executor = Executor::new(2).expect("threads");
+    let (block, bal) = world.build(&mut executor, &transactions);
+    // The last byte of the list belongs to its last account: a nonce or a balance.
+    let refusals: Vec<_> = [1, 2, 4]
+        .into_iter()
+        .map(|threads| {
+            let mut executor = Executor::new(threads).expect("threads");
+            let list =
+                balustrade::bal::decode(&bal, &balustrade::bal::Limits::format_only()).expect("it is well-formed");
+            let victim = list.addresses().ids().find(|id| list.balance_post(*id).is_some()).expect("balances change");
+            let balance = list.balance_post(victim).expect("it has one");
+            let mut bytes = bal.to_vec();
+            let needle = alloy_rlp::encode(balance);
+            let at = bytes.windows(needle.len()).position(|window| window == needle).expect("its encoding is there");
+            bytes[at + needle.len() - 1] ^= 1;
+            match world.execute(&mut executor, &block, &bytes.into(), Mode::Bal) {
+                Err(BlockError::Invalid(invalid)) => {
+                    assert!(matches!(*invalid, InvalidBlock::Mismatch(_)), "{invalid}");
+                    invalid.to_string()
+                }
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    assert!(refusals.windows(2).all(|pair| pair[0] == pair[1]), "{refusals:?}");
+}

@@ -1,0 +1,185 @@
+//! A small chain to speculate on: keys, contracts, a state, and one block built from transactions.
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader};
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
+use balustrade::exec::error::BlockError;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::wire::Header;
+use balustrade::trie::StateTries;
+use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
+use secp256k1::ecdsa::RecoverableSignature;
+use secp256k1::{Message, PublicKey, SecretKey};
+use std::collections::BTreeMap;
+
+/// Wei per gas; also the base fee, so that a fee above it goes to the coinbase.
+pub(crate) const BASE_FEE: u64 = 100;
+/// The fee recipient of every block.
+pub(crate) const COINBASE: Address = Address::repeat_byte(0xcb);
+
+/// The address of the `index`-th key.
+pub(crate) fn sender(index: u64) -> Address {
+    let public = PublicKey::from_secret_key(&key(index)).serialize_uncompressed();
+    Address::from_slice(&keccak256(&public[1..])[12..])
+}
+
+fn key(index: u64) -> SecretKey {
+    SecretKey::from_secret_bytes(keccak256(index.to_be_bytes()).0).unwrap()
+}
+
+/// One transaction to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    /// Whose key signs it.
+    pub(crate) key: u64,
+    /// Recipient; `None` creates.
+    pub(crate) to: Option<Address>,
+    /// Wei.
+    pub(crate) value: u64,
+    /// Calldata or init code.
+    pub(crate) input: Vec<u8>,
+    /// Gas bought.
+    pub(crate) gas_limit: u64,
+    /// Wei per gas above the base fee.
+    pub(crate) tip: u64,
+    /// Nonce; the next one where not given.
+    pub(crate) nonce: Option<u64>,
+}
+
+impl Draft {
+    /// A call with enough gas.
+    pub(crate) fn call(key: u64, to: Address, input: Vec<u8>) -> Self {
+        Self { key, to: Some(to), value: 0, input, gas_limit: 500_000, tip: 1, nonce: None }
+    }
+
+    /// A plain transfer.
+    pub(crate) fn transfer(key: u64, to: Address, value: u64) -> Self {
+        Self { value, gas_limit: 300_000, ..Self::call(key, to, Vec::new()) }
+    }
+}
+
+/// A word of calldata.
+pub(crate) fn word(value: u64) -> Vec<u8> {
+    U256::from(value).to_be_bytes_vec()
+}
+
+/// A state, and the block that is about to come.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) fork: Fork,
+    pub(crate) store: MemoryStore,
+    nonces: BTreeMap<u64, u64>,
+}
+
+impl Chain {
+    /// A chain with `keys` rich accounts.
+    pub(crate) fn new(fork: Fork, keys: u64) -> Self {
+        let mut chain = Self { fork, store: MemoryStore::default(), nonces: BTreeMap::new() };
+        for index in 0..keys {
+            chain.store.insert_account(sender(index), 0, U256::from(u64::MAX), KECCAK_EMPTY, []);
+        }
+        // Amsterdam and Prague ask these contracts for requests after the transactions: any code that returns nothing.
+        for (_, contract) in balustrade::exec::system::request_contracts(fork) {
+            chain.deploy(*contract, &[0x00], []);
+        }
+        chain
+    }
+
+    /// Adds a contract.
+    pub(crate) fn deploy(&mut self, at: Address, code: &[u8], slots: impl IntoIterator<Item = (u64, u64)>) {
+        let hash = self.store.insert_code(Bytes::copy_from_slice(code));
+        let slots = slots.into_iter().map(|(key, value)| (U256::from(key), U256::from(value)));
+        self.store.insert_account(at, 1, U256::from(1_000), hash, slots);
+    }
+
+    /// The rules of the block.
+    pub(crate) fn rules(&self) -> ChainRules {
+        ChainRules::mainnet(self.fork)
+    }
+
+    fn template(&self) -> Header {
+        let since = |fork: Fork| self.fork >= fork;
+        Header {
+            coinbase: COINBASE,
+            number: 20_000_000,
+            gas_limit: 200_000_000,
+            timestamp: 1_800_000_000,
+            mix_hash: keccak256(b"random"),
+            difficulty: if since(Fork::Paris) { U256::ZERO } else { U256::from(131_072) },
+            base_fee: since(Fork::London).then_some(BASE_FEE),
+            excess_blob_gas: since(Fork::Cancun).then_some(0),
+            parent_beacon_root: since(Fork::Cancun).then_some(B256::repeat_byte(0xbe)),
+            slot_number: since(Fork::Amsterdam).then_some(7),
+            ..Header::default()
+        }
+    }
+
+    fn sign(&mut self, draft: &Draft) -> Vec<u8> {
+        let next = self.nonces.entry(draft.key).or_default();
+        let nonce = draft.nonce.unwrap_or(*next);
+        *next = nonce + 1;
+        let mut fields = Vec::new();
+        nonce.encode(&mut fields);
+        (BASE_FEE + draft.tip).encode(&mut fields);
+        draft.gas_limit.encode(&mut fields);
+        match draft.to {
+            Some(to) => to.encode(&mut fields),
+            None => fields.push(EMPTY_STRING_CODE),
+        }
+        draft.value.encode(&mut fields);
+        draft.input.as_slice().encode(&mut fields);
+        let hash = keccak256(list(&fields));
+        let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key(draft.key));
+        let (id, bytes) = signature.serialize_compact();
+        (27 + u64::from(id.to_u8())).encode(&mut fields);
+        U256::from_be_slice(&bytes[..32]).encode(&mut fields);
+        U256::from_be_slice(&bytes[32..]).encode(&mut fields);
+        list(&fields)
+    }
+
+    /// Builds a valid block of these transactions.
+    pub(crate) fn build(&mut self, drafts: &[Draft]) -> Bytes {
+        let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
+        let mut tries = StateTries::from_memory(&self.store).unwrap();
+        let mut executor = Executor::new(1).unwrap();
+        executor.build(&self.rules(), &self.template(), &transactions, &self.store, &mut tries).unwrap().block
+    }
+
+    /// A block whose header claims nothing true about its execution: for blocks that execution refuses.
+    pub(crate) fn assemble(&mut self, drafts: &[Draft]) -> Bytes {
+        let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
+        let valid = self.clone().build(&[]);
+        let mut header = Header::of_block(&valid).unwrap();
+        let items: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();
+        header.transactions_root = balustrade::trie::ordered_root(&items);
+        balustrade::exec::wire::assemble(&header, &transactions).into()
+    }
+
+    /// Executes a block in one mode.
+    pub(crate) fn execute(
+        &self,
+        executor: &mut Executor,
+        block: &Bytes,
+        store: &dyn StateStore,
+        mode: Mode,
+    ) -> Result<BlockOutcome, BlockError> {
+        let rules = self.rules();
+        let input = BlockInput {
+            rules: &rules,
+            block: block.clone(),
+            bal: None,
+            sidecar: None,
+            parent: None,
+            ommers_omitted: false,
+        };
+        let mut tries = StateTries::from_memory(&self.store).unwrap();
+        executor.execute(&input, store, Some(&mut tries), Options::new(mode))
+    }
+}
+
+fn list(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + 9);
+    RlpHeader { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend_from_slice(payload);
+    out
+}

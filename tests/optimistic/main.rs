@@ -1,0 +1,317 @@
+//! Optimistic execution against sequential execution: any number of threads, any timing, the same outcome.
+
+mod chain;
+mod stress;
+
+use alloy_primitives::{Address, Bytes, U256, address};
+use balustrade::arena::store::LatencyStore;
+use balustrade::exec::error::BlockError;
+use balustrade::exec::fork::Fork;
+use balustrade::exec::optimistic::Speculation;
+use balustrade::{BlockOutcome, Executor, Mode};
+use chain::{COINBASE, Chain, Draft, sender, word};
+use std::time::Duration;
+
+const THREADS: [usize; 4] = [1, 2, 4, 8];
+
+/// A contract that runs `code`.
+const CONTRACT: Address = Address::repeat_byte(0xc0);
+
+/// In what two executions of one block differ.
+fn assert_same(expected: &Result<BlockOutcome, BlockError>, found: &Result<BlockOutcome, BlockError>, what: &str) {
+    let (expected, found) = match (expected, found) {
+        (Ok(expected), Ok(found)) => (expected, found),
+        (Err(expected), Err(found)) => return assert_eq!(expected, found, "{what}"),
+        (Ok(_), Err(error)) => panic!("{what}: optimistic execution refuses the block: {error}"),
+        (Err(error), Ok(_)) => panic!("{what}: optimistic execution accepts a block that is invalid: {error}"),
+    };
+    assert!(expected.receipts.iter().eq(found.receipts.iter()), "{what}: receipts");
+    let without_logs = |outcome: &BlockOutcome| -> Vec<_> {
+        let of = |tx: &balustrade::exec::tx::TxOutcome| {
+            (tx.success, tx.gas_paid, tx.gas_execution, tx.gas_state, tx.logs.len(), tx.created)
+        };
+        outcome.transactions.iter().map(of).collect()
+    };
+    assert_eq!(without_logs(expected), without_logs(found), "{what}: outcomes");
+    assert_eq!(expected.gas, found.gas, "{what}: gas");
+    assert_eq!(expected.requests, found.requests, "{what}: requests");
+    assert_eq!(expected.bal, found.bal, "{what}: list");
+    assert_eq!(expected.sidecar, found.sidecar, "{what}: sidecar");
+    assert_eq!(expected.changes, found.changes, "{what}: changes");
+    assert_eq!(expected.state_root, found.state_root, "{what}: root");
+    let speculation = found.speculation.expect("an optimistic run says how it went");
+    assert_eq!(speculation.write_back_reads, 0, "{what}: reads in write-back");
+    assert_eq!(speculation.executions, found.transactions.len(), "{what}: executions");
+}
+
+/// Runs a block with every number of threads, `repeats` times each, and compares it with sequential execution. Returns
+/// how the runs went.
+fn compare(chain: &Chain, block: &Bytes, repeats: usize, what: &str) -> Vec<Speculation> {
+    let mut executor = Executor::new(1).unwrap();
+    let expected = chain.execute(&mut executor, block, &chain.store, Mode::Sequential);
+    let mut runs = Vec::new();
+    for threads in THREADS {
+        let mut executor = Executor::new(threads).unwrap();
+        for repeat in 0..repeats {
+            let found = chain.execute(&mut executor, block, &chain.store, Mode::Optimistic);
+            assert_same(&expected, &found, &format!("{what}, {threads} threads, run {repeat}"));
+            runs.extend(found.ok().and_then(|found| found.speculation));
+        }
+    }
+    runs
+}
+
+/// Runs a block once on a store that takes `micros` per read, so that workers meet.
+fn speculate_slowly(chain: &Chain, block: &Bytes, threads: usize, micros: u64) -> Speculation {
+    let store = LatencyStore::new(&chain.store, Duration::from_micros(micros), Duration::ZERO);
+    let mut executor = Executor::new(threads).unwrap();
+    let expected = chain.execute(&mut executor, block, &chain.store, Mode::Sequential);
+    let found = chain.execute(&mut executor, block, &store, Mode::Optimistic);
+    assert_same(&expected, &found, "slow store");
+    let speculation = found.unwrap().speculation.unwrap();
+    let counts = store.counts();
+    assert_eq!((counts.accounts, counts.slots), (speculation.account_reads, speculation.slot_reads));
+    speculation
+}
+
+/// slot 0 += 1
+const COUNTER: [u8; 9] = [0x5f, 0x54, 0x60, 0x01, 0x01, 0x5f, 0x55, 0x00, 0x00];
+
+#[test]
+fn transactions_that_write_one_slot_conflict_and_agree() {
+    let mut chain = Chain::new(Fork::Cancun, 40);
+    chain.deploy(CONTRACT, &COUNTER, [(0, 5)]);
+    let drafts: Vec<_> = (0..40).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
+    let block = chain.build(&drafts);
+    compare(&chain, &block, 20, "one slot");
+    let speculation = speculate_slowly(&chain, &block, 4, 2_000);
+    assert!(speculation.conflicts > 0, "{speculation:?}");
+    assert!(speculation.re_executions > 0, "{speculation:?}");
+}
+
+#[test]
+fn a_long_chain_of_reads_agrees() {
+    // slot[calldata] = slot[calldata - 1] + 1
+    let code = [0x5f, 0x35, 0x60, 0x01, 0x90, 0x03, 0x54, 0x60, 0x01, 0x01, 0x5f, 0x35, 0x55, 0x00];
+    let mut chain = Chain::new(Fork::Cancun, 60);
+    chain.deploy(CONTRACT, &code, [(0, 1)]);
+    let drafts: Vec<_> = (0..60).map(|key| Draft::call(key, CONTRACT, word(key + 1))).collect();
+    let block = chain.build(&drafts);
+    compare(&chain, &block, 20, "chain of reads");
+}
+
+/// CREATE2 with salt 0 of a contract whose storage is written by its init code, then a call that destroys it: by the
+/// first word of calldata 0 makes, else destroys.
+fn maker() -> Vec<u8> {
+    // Runtime of the child: SELFDESTRUCT(CALLER). Its init code: slot 0 = NUMBER, slot 7 += 1, return 0x33ff.
+    let init = [
+        0x43, 0x5f, 0x55, 0x60, 0x07, 0x54, 0x60, 0x01, 0x01, 0x60, 0x07, 0x55, 0x61, 0x33, 0xff, 0x5f, 0x52, 0x60,
+        0x02, 0x60, 0x1e, 0xf3,
+    ];
+    let mut code = Vec::new();
+    // if calldata[0..32] != 0 jump to destroy
+    code.extend([0x5f, 0x35, 0x60, 0x00, 0x57]);
+    let target = code.len() - 2;
+    code.push(0x60 + init.len() as u8 - 1);
+    code.extend(init);
+    code.extend([0x5f, 0x52]);
+    // salt 0, length, offset, value 3; remember the child in slot 1
+    code.extend([0x5f, 0x60, init.len() as u8, 0x60, 32 - init.len() as u8, 0x60, 0x03, 0xf5, 0x60, 0x01, 0x55, 0x00]);
+    code[target] = code.len() as u8;
+    code.push(0x5b);
+    // call slot 1 with all gas
+    code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x5f, 0x60, 0x01, 0x54, 0x5a, 0xf1, 0x60, 0x02, 0x55, 0x00]);
+    code
+}
+
+#[test]
+fn contracts_made_and_destroyed_in_turn_agree() {
+    for fork in [Fork::Shanghai, Fork::Cancun, Fork::Prague] {
+        let mut chain = Chain::new(fork, 24);
+        chain.deploy(CONTRACT, &maker(), []);
+        let drafts: Vec<_> = (0..24).map(|key| Draft::call(key, CONTRACT, word(key % 2))).collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 20, &format!("create and destroy, {fork:?}"));
+    }
+}
+
+#[test]
+fn fees_and_plain_transfers_do_not_serialize_a_block() {
+    for fork in [Fork::London, Fork::Cancun, Fork::Amsterdam] {
+        let mut chain = Chain::new(fork, 48);
+        // One recipient that exists and has a nonce of its own, one that exists, one that does not.
+        let recipients = [sender(47), Address::repeat_byte(0x11), Address::repeat_byte(0x22)];
+        chain.store.insert_account(recipients[1], 0, U256::from(9), balustrade::arena::store::KECCAK_EMPTY, []);
+        let drafts: Vec<_> =
+            (0..48).map(|key| Draft::transfer(key, recipients[(key % 2) as usize], 100 + key)).collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 5, "transfers");
+        let speculation = speculate_slowly(&chain, &block, 8, 1_000);
+        // The one who both receives and sends, at the end, looks at a balance that others add to.
+        assert!(speculation.conflicts <= 1, "{fork:?}: {speculation:?}");
+
+        let drafts: Vec<_> =
+            (0..40).map(|key| Draft { nonce: Some(0), ..Draft::transfer(key, recipients[2], 1) }).collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 5, "transfers to a new account");
+        if fork < Fork::Amsterdam {
+            // In Amsterdam the first to send there pays for the account's state: the others depend on it.
+            assert_eq!(speculate_slowly(&chain, &block, 8, 1_000).conflicts, 0, "{fork:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_looks_at_the_coinbase_sees_all_fees_before() {
+    // slot[calldata] = BALANCE(COINBASE)
+    let code = [0x41, 0x31, 0x5f, 0x35, 0x55, 0x00];
+    for fork in [Fork::Istanbul, Fork::Shanghai, Fork::Amsterdam] {
+        let mut chain = Chain::new(fork, 30);
+        chain.deploy(CONTRACT, &with_push0(fork, &code), []);
+        let drafts: Vec<_> = (0..30)
+            .map(|key| match key % 3 {
+                0 => Draft::call(key, CONTRACT, word(key)),
+                _ => Draft { tip: key, ..Draft::transfer(key, Address::repeat_byte(0x33), 1) },
+            })
+            .collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 20, "coinbase balance");
+        let speculation = speculate_slowly(&chain, &block, 4, 2_000);
+        assert!(speculation.conflicts > 0, "{speculation:?}");
+    }
+}
+
+/// Before Shanghai there is no PUSH0: RETURNDATASIZE and PC do not do either everywhere; PUSH1 0 does.
+fn with_push0(fork: Fork, code: &[u8]) -> Vec<u8> {
+    if fork >= Fork::Shanghai {
+        return code.to_vec();
+    }
+    code.iter().flat_map(|op| if *op == 0x5f { vec![0x60, 0x00] } else { vec![*op] }).collect()
+}
+
+#[test]
+fn zero_fees_and_zero_values_leave_empty_accounts_as_in_order() {
+    // An empty account that the state still has (as some had long after EIP-161), touched by transfers of nothing.
+    let ghost = Address::repeat_byte(0x44);
+    for fork in [Fork::Byzantium, Fork::London, Fork::Cancun] {
+        let mut chain = Chain::new(fork, 20);
+        chain.store.insert_account(ghost, 0, U256::ZERO, balustrade::arena::store::KECCAK_EMPTY, []);
+        chain.store.insert_account(COINBASE, 0, U256::ZERO, balustrade::arena::store::KECCAK_EMPTY, []);
+        for revived_by in [None, Some(3), Some(12)] {
+            let drafts: Vec<_> = (0..20)
+                .map(|key| {
+                    let value = u64::from(revived_by == Some(key));
+                    let tip = if fork >= Fork::London { value } else { 0 };
+                    Draft { tip, nonce: Some(0), ..Draft::transfer(key, ghost, value) }
+                })
+                .collect();
+            let block = chain.build(&drafts);
+            compare(&chain, &block, 10, &format!("touches, {fork:?}"));
+        }
+    }
+}
+
+#[test]
+fn repeated_reads_are_no_conflict_and_reach_the_store_once() {
+    // Reads slots 0 to 3 and the balance of another account.
+    let mut code = Vec::new();
+    for slot in 0..4 {
+        code.extend([0x60, slot, 0x54, 0x50]);
+    }
+    code.extend([0x60, 0x99, 0x31, 0x50, 0x00]);
+    let mut chain = Chain::new(Fork::Cancun, 32);
+    chain.deploy(CONTRACT, &code, [(0, 1), (1, 2), (2, 3)]);
+    let drafts: Vec<_> = (0..32).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
+    let block = chain.build(&drafts);
+    for run in compare(&chain, &block, 10, "repeated reads") {
+        assert_eq!((run.conflicts, run.re_executions), (0, 0));
+        assert_eq!(run.slot_reads, 4);
+        // Senders, coinbase, contract, the account looked at, the contracts of the two system calls.
+        assert!(run.account_reads <= 32 + 5, "{run:?}");
+        assert!(run.reads_saved >= 31 * 6, "{run:?}");
+    }
+}
+
+#[test]
+fn readers_start_from_the_state_after_the_system_calls() {
+    // A beacon roots contract that keeps its input: slot 0 = calldata. The transactions read that slot through it.
+    let beacon = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
+    // if CALLER is the system: sstore(0, calldataload 0); else return sload 0
+    let code = [
+        0x33, 0x73, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xfe, 0x14, 0x60, 0x21, 0x57, 0x5f, 0x54, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3,
+    ];
+    let mut code = code.to_vec();
+    code[24] = code.len() as u8;
+    code.extend([0x5b, 0x5f, 0x35, 0x5f, 0x55, 0x00]);
+    // slot[caller] = what the beacon contract returns
+    let mut reader = vec![0x60, 0x20, 0x5f, 0x5f, 0x5f, 0x73];
+    reader.extend(beacon);
+    reader.extend([0x5a, 0xfa, 0x50, 0x5f, 0x51, 0x33, 0x55, 0x00]);
+    for fork in [Fork::Cancun, Fork::Prague, Fork::Amsterdam] {
+        let mut chain = Chain::new(fork, 16);
+        chain.deploy(beacon, &code, [(0, 1)]);
+        chain.deploy(CONTRACT, &reader, []);
+        let drafts: Vec<_> = (0..16).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
+        let block = chain.build(&drafts);
+        for run in compare(&chain, &block, 10, "system calls") {
+            assert_eq!(run.conflicts, 0, "the transactions read what the system call left");
+        }
+        let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
+        let row = outcome.changes.addresses.iter().position(|address| *address == CONTRACT).unwrap();
+        let slots = outcome.changes.slot_starts[row] as usize..outcome.changes.slot_starts[row + 1] as usize;
+        assert_eq!(slots.len(), 16);
+        assert!(outcome.changes.slot_values[slots].iter().all(|value| *value == U256::from_be_bytes([0xbe; 32])));
+    }
+}
+
+#[test]
+fn blocks_on_both_sides_of_a_precompile_activation_agree() {
+    // Calls P256VERIFY's address (0x100) with value and keeps how warm it was: Osaka makes it a precompile.
+    let code = [
+        0x5a, 0x61, 0x01, 0x00, 0x31, 0x50, 0x5a, 0x90, 0x03, 0x33, 0x55, 0x5f, 0x5f, 0x5f, 0x5f, 0x60, 0x01, 0x61,
+        0x01, 0x00, 0x5a, 0xf1, 0x50, 0x00,
+    ];
+    let mut costs = Vec::new();
+    for fork in [Fork::Prague, Fork::Osaka, Fork::Amsterdam] {
+        let mut chain = Chain::new(fork, 16);
+        chain.deploy(CONTRACT, &code, []);
+        let drafts: Vec<_> = (0..16).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 10, &format!("precompile, {fork:?}"));
+        let outcome = chain.execute(&mut Executor::new(2).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
+        costs.push(outcome.changes.slot_values.iter().copied().max().unwrap());
+    }
+    assert!(costs[0] > costs[1], "cold before Osaka, warm from there on: {costs:?}");
+}
+
+#[test]
+fn an_invalid_transaction_is_the_one_that_comes_first_in_order() {
+    let poor = 60;
+    let base = Chain::new(Fork::Cancun, 30);
+    let transfers = |count: u64| (0..count).map(|key| Draft::transfer(key, sender(poor), 7)).collect::<Vec<_>>();
+    let late = Draft { nonce: Some(9), ..Draft::transfer(25, COINBASE, 1) };
+    let cases: [(&str, Vec<Draft>); 5] = [
+        ("nonce gap", [transfers(20), vec![late.clone()]].concat()),
+        (
+            "two faults",
+            [transfers(5), vec![late.clone()], transfers(3), vec![Draft::transfer(poor, COINBASE, 1)]].concat(),
+        ),
+        // The poor one has what the others sent it, which is not enough.
+        ("funds", [transfers(20), vec![Draft::transfer(poor, COINBASE, 1)]].concat()),
+        ("room", (0..30).map(|key| Draft { gas_limit: 30_000_000, ..Draft::transfer(key, COINBASE, 1) }).collect()),
+        ("intrinsic", [transfers(9), vec![Draft { gas_limit: 20_000, ..Draft::transfer(20, COINBASE, 1) }]].concat()),
+    ];
+    for (what, mut drafts) in cases {
+        let mut nonces = std::collections::BTreeMap::<u64, u64>::new();
+        for draft in &mut drafts {
+            let next = nonces.entry(draft.key).or_default();
+            draft.nonce.get_or_insert(*next);
+            *next += 1;
+        }
+        let block = base.clone().assemble(&drafts);
+        let error = base.execute(&mut Executor::new(1).unwrap(), &block, &base.store, Mode::Sequential);
+        assert!(error.is_err(), "{what}");
+        compare(&base, &block, 20, what);
+    }
+}
