@@ -11,7 +11,7 @@ use super::top::{SHARDS, Top};
 use super::wide::{WideMark, WideTries};
 use super::worker::{Context, Group, Worker};
 use super::{StateUpdate, TrieError};
-use crate::arena::keccak::{Width, hash_addresses};
+use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::B256;
 use rayon::prelude::*;
@@ -73,6 +73,9 @@ pub(super) struct Tries<'a> {
     pub(super) width: Width,
     pub(super) tuning: Tuning,
 }
+
+/// Fewer addresses than this are hashed before another thread is awake.
+const PARALLEL_HASHES_MIN: usize = 1024;
 
 /// Where parallel work begins to pay.
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +145,8 @@ impl Tries<'_> {
             None => {
                 hashed.resize(accounts, B256::ZERO);
                 self.count.add(accounts, 1);
-                let chunk = accounts.div_ceil(threads).next_multiple_of(8);
-                if threads == 1 {
+                let chunk = accounts.div_ceil(threads).next_multiple_of(LANES_MAX);
+                if threads == 1 || accounts < PARALLEL_HASHES_MIN {
                     hash_addresses(width, update.addresses, hashed);
                 } else {
                     let chunks = update.addresses.par_chunks(chunk).zip(hashed.par_chunks_mut(chunk));
