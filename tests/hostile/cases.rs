@@ -1,7 +1,7 @@
 //! Valid Amsterdam blocks with their parent states, from the shared folder.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
-use balustrade::arena::store::MemoryStore;
+use balustrade::arena::store::{MemoryStore, WitnessStore};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
@@ -186,4 +186,32 @@ pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<(
             return;
         }
     }
+}
+
+/// A block before Amsterdam whose parent state is a witness; its list was recorded.
+#[derive(Debug)]
+pub struct WitnessCase {
+    /// The fork's rules on mainnet.
+    pub rules: ChainRules,
+    /// The block and its list.
+    pub block: ValidBlock,
+    /// Its parent state.
+    pub store: WitnessStore,
+}
+
+/// A mainnet bundle with a witness.
+pub fn witness(name: &str) -> Option<WitnessCase> {
+    let path = shared(&format!("bundles/trie/{name}.json.gz"))?;
+    let reader = std::io::BufReader::new(GzDecoder::new(File::open(path).ok()?));
+    let bundle: Value = serde_json::from_reader(reader).ok()?;
+    let all = |items: &Value| items.as_array().into_iter().flatten().filter_map(bytes).collect::<Vec<_>>();
+    let root = bundle["preStateRoot"].as_str()?.parse().ok()?;
+    let mut store = WitnessStore::new(root, all(&bundle["witness"]["state"]), all(&bundle["witness"]["codes"]));
+    for header in all(&bundle["headers"]) {
+        let header = Header::decode(&header).ok()?;
+        store.insert_block_hash(header.number, header.hash());
+    }
+    let rules = ChainRules::mainnet(Fork::from_name(bundle["fork"].as_str()?)?);
+    let block = ValidBlock { rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? };
+    Some(WitnessCase { rules, block, store })
 }
