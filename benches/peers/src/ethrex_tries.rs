@@ -6,6 +6,7 @@
 //! nodes. Tasks run on the current rayon pool.
 //! Not here: collecting nodes to persist.
 
+use ethrex_common::constants::EMPTY_KECCAK_HASH;
 use ethrex_common::types::AccountState;
 use ethrex_common::{Address, H256, U256};
 use ethrex_crypto::NativeCrypto;
@@ -29,6 +30,8 @@ pub(crate) enum Fate {
     Wiped,
     /// It goes.
     Removed,
+    /// It stays unless nothing is left in it (EIP-161): all that a list says.
+    KeptUnlessEmpty,
 }
 
 /// What one block changes in one account; `None` keeps the field.
@@ -62,6 +65,7 @@ struct Job<'a> {
     key: H256,
     change: &'a AccountChange,
     resident: Resident,
+    removed: bool,
 }
 
 impl EthrexTries {
@@ -71,7 +75,10 @@ impl EthrexTries {
         let mut jobs: Vec<Job<'_>> = keys
             .into_iter()
             .zip(changes)
-            .map(|(key, change)| Job { key, change, resident: self.accounts.remove(&key).unwrap_or_default() })
+            .map(|(key, change)| {
+                let resident = self.accounts.remove(&key).unwrap_or_default();
+                Job { key, change, resident, removed: change.fate == Fate::Removed }
+            })
             .collect();
         // The largest first: the pool fills the gaps with small ones.
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.change.slots.len()));
@@ -80,7 +87,7 @@ impl EthrexTries {
         jobs.sort_unstable_by_key(|job| job.key);
         let mut leaves = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if job.change.fate == Fate::Removed {
+            if job.removed {
                 leaves.push((job.key, Vec::new()));
             } else {
                 leaves.push((job.key, job.resident.state.encode_to_vec()));
@@ -110,9 +117,9 @@ impl EthrexTries {
 
 impl Job<'_> {
     fn run(&mut self) -> Result<(), TrieError> {
-        let Self { change, resident, .. } = self;
+        let Self { change, resident, .. } = &mut *self;
         match change.fate {
-            Fate::Kept => {}
+            Fate::Kept | Fate::KeptUnlessEmpty => {}
             Fate::Wiped => {
                 resident.storage = NodeRef::default();
                 resident.state.storage_root = EMPTY_TRIE_HASH;
@@ -123,6 +130,11 @@ impl Job<'_> {
         state.nonce = change.nonce.unwrap_or(state.nonce);
         state.balance = change.balance.unwrap_or(state.balance);
         state.code_hash = change.code_hash.unwrap_or(state.code_hash);
+        let empty = state.nonce == 0 && state.balance.is_zero() && state.code_hash == *EMPTY_KECCAK_HASH;
+        if empty && change.fate == Fate::KeptUnlessEmpty {
+            self.removed = true;
+            return Ok(());
+        }
         if change.slots.is_empty() {
             return Ok(());
         }

@@ -7,7 +7,9 @@
 //! Not here: what the library's own `bench` commands measure.
 
 mod bal;
+mod block;
 mod convert;
+mod ethrex_flat;
 mod ethrex_tries;
 mod loops;
 mod measure;
@@ -38,6 +40,8 @@ enum Command {
     Trie(trie::TrieArgs),
     /// Block access lists: alloy-eip7928 and ethrex-common
     Bal(bal::BalArgs),
+    /// Whole blocks: revm and ethrex, sequential and driven by the list
+    Block(block::BlockArgs),
 }
 
 /// Options of every comparison.
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
         Command::Loop(args) => loops::main(&args),
         Command::Trie(args) => trie::main(&args),
         Command::Bal(args) => bal::main(&args),
+        Command::Block(args) => block::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,6 +44,14 @@ impl Report {
         println!("{}", line(self.columns.iter().map(|name| (text(&value(name)), name.len()))));
     }
 
+    /// The next row gets a heading of its own.
+    pub(crate) fn section(&mut self) {
+        if !self.json {
+            println!();
+        }
+        self.header = false;
+    }
+
     /// The last line.
     pub(crate) fn summary(&self, summary: &Row) {
         if self.json {

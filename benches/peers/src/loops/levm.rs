@@ -3,59 +3,27 @@
 use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
 use crate::convert;
+use crate::ethrex_flat::EthrexFlat;
 use bytes::Bytes;
 use ethrex_common::types::{
-    AccountState, ChainConfig, Code, CodeMetadata, Fork, InitcodeBuffer, LegacyTransaction,
-    Transaction as EthrexTransaction, TxKind,
+    AccountState, Code, Fork, InitcodeBuffer, LegacyTransaction, Transaction as EthrexTransaction, TxKind,
 };
-use ethrex_common::{Address, H256, U256};
+use ethrex_common::{H256, U256};
 use ethrex_crypto::NativeCrypto;
 use ethrex_levm::call_frame::Stack;
-use ethrex_levm::db::Database;
 use ethrex_levm::db::gen_db::GeneralizedDatabase;
 use ethrex_levm::environment::{EVMConfig, Environment};
-use ethrex_levm::errors::{DatabaseError, ExecutionReport, VMError};
+use ethrex_levm::errors::{ExecutionReport, VMError};
 use ethrex_levm::memory::Memory;
 use ethrex_levm::tracing::LevmCallTracer;
 use ethrex_levm::vm::{VM, VMType};
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Name in reports.
 pub(crate) const NAME: &str = "levm";
 
-/// A flat state in maps.
-#[derive(Debug, Default)]
-struct Flat {
-    accounts: FxHashMap<Address, AccountState>,
-    slots: FxHashMap<(Address, H256), U256>,
-    codes: FxHashMap<H256, Code>,
-}
-
-impl Database for Flat {
-    fn get_account_state(&self, address: Address) -> Result<AccountState, DatabaseError> {
-        Ok(self.accounts.get(&address).copied().unwrap_or_default())
-    }
-    fn get_storage_value(&self, address: Address, key: H256) -> Result<U256, DatabaseError> {
-        Ok(self.slots.get(&(address, key)).copied().unwrap_or_default())
-    }
-    fn get_block_hash(&self, _: u64) -> Result<H256, DatabaseError> {
-        Ok(H256::zero())
-    }
-    fn get_chain_config(&self) -> Result<ChainConfig, DatabaseError> {
-        Ok(ChainConfig::default())
-    }
-    fn get_account_code(&self, code_hash: H256) -> Result<Code, DatabaseError> {
-        Ok(self.codes.get(&code_hash).cloned().unwrap_or_default())
-    }
-    fn get_code_metadata(&self, code_hash: H256) -> Result<CodeMetadata, DatabaseError> {
-        let length = self.codes.get(&code_hash).map_or(0, |code| code.len() as u64);
-        Ok(CodeMetadata { length })
-    }
-}
-
 pub(crate) struct Levm {
-    store: Arc<Flat>,
+    store: Arc<EthrexFlat>,
     env: Environment,
     tx: EthrexTransaction,
     stacks: Vec<Stack>,
@@ -65,7 +33,7 @@ pub(crate) struct Levm {
 
 impl Levm {
     pub(crate) fn new(workload: &Workload) -> Result<Self, String> {
-        let mut flat = Flat::default();
+        let mut flat = EthrexFlat::default();
         for account in workload.state()? {
             let code = Code::from_bytecode(Bytes::copy_from_slice(&account.code), &NativeCrypto);
             let mut state = AccountState {
