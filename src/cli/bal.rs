@@ -1,7 +1,10 @@
 //! `balustrade bal`: look at block access lists.
 //!
-//! In: lists alone (RLP bytes, hex, or the fixtures' JSON form), or the lists of bundles and block tests.
-//! Out: text for a person, or JSON in the fixtures' form. Not here: execution.
+//! In: lists alone (RLP bytes, hex, the fixtures' JSON form, or what `bal record` wrote), or the lists of bundles and
+//! block tests. Out: text for a person, or JSON in the fixtures' form.
+//! Not here: execution (`record` has what needs it).
+
+mod record;
 
 use super::input::{self, Content, Document, InputError};
 use super::{Status, report};
@@ -19,6 +22,10 @@ use std::path::{Path, PathBuf};
 pub enum BalCommand {
     /// Print lists
     Show(ShowArgs),
+    /// Execute blocks and write their lists, with a sidecar for what a list cannot say before Cancun
+    Record(record::RecordArgs),
+    /// Execute blocks in parallel from the lists that they bring: is each list its block's own?
+    Verify(record::VerifyArgs),
     /// Print every point where two lists disagree; status 1 if there is one
     Diff(DiffArgs),
 }
@@ -54,6 +61,8 @@ pub fn main(command: &BalCommand) -> Status {
     match command {
         BalCommand::Show(args) => show(args),
         BalCommand::Diff(args) => diff(args),
+        BalCommand::Record(args) => record::record(args),
+        BalCommand::Verify(args) => record::verify(args),
     }
 }
 
@@ -127,6 +136,11 @@ fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &B
 fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let text = document.bytes.trim_ascii();
     match text.first() {
+        Some(b'{') if input::is_recorded(text) => {
+            for recorded in input::recorded_lists(&document)? {
+                visit(&recorded.block, &recorded.block_access_list);
+            }
+        }
         Some(b'{') => match Content::parse(&document, filter)? {
             Content::Bundle(bundle) => {
                 if let Some(list) = &bundle.bal {

@@ -5,6 +5,7 @@
 //! slots and the analysed code stay between runs, as they do within a block; values, warmth and logs start anew.
 //! Not here: the peers (a workspace member of its own), comparisons.
 
+use super::report;
 use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
@@ -18,6 +19,7 @@ use balustrade::exec::state::{StateScratch, TxState};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 use serde::Deserialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -281,16 +283,26 @@ pub fn with_runner<T>(
 pub fn run(paths: &[PathBuf], json: bool, loop_kind: LoopKind) -> Result<(), BenchError> {
     let workloads = Workload::find(paths)?;
     if !json {
-        println!("{:32} {:>14} {:>12} {:>10}  output", "workload", "ns/run", "gas", "Mgas/s");
+        report::line(&format!("{:32} {:>14} {:>12} {:>10}  output", "workload", "ns/run", "gas", "Mgas/s"));
     }
+    let mut log_sum = 0.0;
     for workload in &workloads {
         let row = measure(workload, loop_kind, Duration::from_millis(200), 9)?;
+        log_sum += row.mgas_per_s.max(f64::MIN_POSITIVE).ln();
         if json {
-            println!("{}", serde_json::to_string(&row).unwrap_or_default());
+            report::json_line(&row);
         } else {
             let BenchRow { name, ns_per_run, gas, mgas_per_s, output_hash, .. } = row;
-            println!("{name:32} {ns_per_run:>14.1} {gas:>12} {mgas_per_s:>10.1}  {output_hash}");
+            report::line(&format!("{name:32} {ns_per_run:>14.1} {gas:>12} {mgas_per_s:>10.1}  {output_hash}"));
         }
+    }
+    let geomean = (log_sum / workloads.len().max(1) as f64).exp();
+    if json {
+        report::json_line(&json!({"summary": {
+            "workloads": workloads.len(), "loop": loop_kind.name(), "geomean_mgas_per_s": geomean,
+        }}));
+    } else {
+        report::line(&format!("{} workloads, geometric mean {geomean:.1} Mgas/s", workloads.len()));
     }
     Ok(())
 }

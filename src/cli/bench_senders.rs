@@ -7,6 +7,7 @@
 //! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
 //! Not here: whole blocks.
 
+use super::report;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
@@ -58,12 +59,9 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
     for batch in BATCHES {
         let row = measure(&signatures[..batch])?;
         if json {
-            println!(
-                "{}",
-                json!({"batch": batch, "ours_ns": row.ours_ns, "libsecp256k1_ns": row.libsecp256k1_ns,
+            report::json_line(&json!({"batch": batch, "ours_ns": row.ours_ns, "libsecp256k1_ns": row.libsecp256k1_ns,
                     "k256_ns": row.k256_ns, "vs_libsecp256k1": row.vs_libsecp256k1,
-                    "vs_k256": row.k256_ns / row.ours_ns})
-            );
+                    "vs_k256": row.k256_ns / row.ours_ns}));
         }
         rows.push(row);
     }
@@ -71,14 +69,11 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
     let headline = rows.iter().find(|row| row.batch == HEADLINE_BATCH).map_or(f64::NAN, |row| row.vs_libsecp256k1);
     let least = rows.iter().map(|row| row.vs_libsecp256k1).fold(f64::INFINITY, f64::min);
     if json {
-        println!(
-            "{}",
-            json!({"summary": {"vs_libsecp256k1_batch64": headline, "vs_libsecp256k1_min": least,
-                "threads": threads.max(1), "threads_scaling": scaling}})
-        );
+        report::json_line(&json!({"summary": {"vs_libsecp256k1_batch64": headline, "vs_libsecp256k1_min": least,
+                "threads": threads.max(1), "threads_scaling": scaling}}));
         return Ok(());
     }
-    let mut table = comfy_table::Table::new();
+    let mut table = report::table();
     table.set_header(["batch", "ours, ns", "libsecp256k1, ns", "k256, ns", "vs libsecp256k1", "vs k256"]);
     for row in &rows {
         table.add_row([
@@ -90,8 +85,9 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
             format!("{:.2}", row.k256_ns / row.ours_ns),
         ]);
     }
-    println!("{table}");
-    println!("{} threads recover {scaling:.2} times as many as one in the same time.", threads.max(1));
+    report::right_align(&mut table, 0);
+    report::line(&table.to_string());
+    report::line(&format!("{} threads recover {scaling:.2} times as many as one in the same time.", threads.max(1)));
     Ok(())
 }
 

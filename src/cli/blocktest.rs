@@ -106,5 +106,5 @@ fn run_block(
     mode: Option<Mode>,
 ) -> Result<Accepted, Failure> {
     let rules = chain.rules_of(test, block).ok_or_else(|| Failure::Host("the fork is not supported".into()))?;
-    engine.execute_or_record(chain, &rules, &block.rlp, block.bal.as_ref(), mode, true)
+    engine.execute_or_record(chain, &rules, &block.rlp, block.bal.as_ref().into(), mode, true)
 }

@@ -42,10 +42,27 @@ impl Accepted {
             "the sidecar"
         } else if one.changes != two.changes {
             "the changes"
+        } else if one.traces != two.traces {
+            "the trace"
         } else {
             return None;
         };
         Some(format!("{} and {} differ in {what}", self.mode.name(), other.mode.name()))
+    }
+}
+
+/// What a block brings along besides itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct List<'a> {
+    /// RLP of its access list.
+    pub bal: Option<&'a Bytes>,
+    /// What the list cannot say.
+    pub sidecar: Option<&'a Sidecar>,
+}
+
+impl<'a> From<Option<&'a Bytes>> for List<'a> {
+    fn from(bal: Option<&'a Bytes>) -> Self {
+        Self { bal, sidecar: None }
     }
 }
 
@@ -206,6 +223,8 @@ fn other_root(found: B256, claimed: B256) -> Failure {
 pub struct Engine {
     executor: Executor,
     loop_kind: LoopKind,
+    /// Whether outcomes bring EIP-3155 lines.
+    pub trace: bool,
 }
 
 impl Engine {
@@ -217,7 +236,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind })
+        Ok(Self { executor, loop_kind, trace: false })
     }
 
     /// Seals a block of `transactions` on the chain's head, which stays where it is.
@@ -263,19 +282,21 @@ impl Engine {
         chain: &mut Chain,
         rules: &ChainRules,
         block: &Bytes,
-        bal: Option<&Bytes>,
+        list: List<'_>,
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
+        let List { bal, sidecar } = list;
         let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
         // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
-        let lacks_sidecar = rules.fork < Fork::Byzantium;
+        let lacks_sidecar = rules.fork < Fork::Byzantium && sidecar.is_none();
         if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
-            let recorded = self.execute(chain, rules, block, (None, None), Some(Mode::Sequential), false)?.outcome;
-            let list = (bal.or(Some(&recorded.bal)), Some(&recorded.sidecar));
+            let nothing = List::default();
+            let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false)?.outcome;
+            let list = List { bal: bal.or(Some(&recorded.bal)), sidecar: Some(&recorded.sidecar) };
             return self.execute(chain, rules, block, list, mode, keep);
         }
-        self.execute(chain, rules, block, (bal, None), mode, keep)
+        self.execute(chain, rules, block, list, mode, keep)
     }
 
     fn execute(
@@ -283,7 +304,7 @@ impl Engine {
         chain: &mut Chain,
         rules: &ChainRules,
         block: &Bytes,
-        (bal, sidecar): (Option<&Bytes>, Option<&Sidecar>),
+        List { bal, sidecar }: List<'_>,
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
@@ -300,7 +321,11 @@ impl Engine {
             &input,
             chain.store(),
             tries.as_mut(),
-            Options { loop_kind: self.loop_kind, ..mode.map_or_else(Options::automatic, Options::new) },
+            Options {
+                loop_kind: self.loop_kind,
+                trace: self.trace,
+                ..mode.map_or_else(Options::automatic, Options::new)
+            },
         );
         chain.tries = tries;
         let outcome = result?;

@@ -5,6 +5,9 @@
 //! Relies on: the library through `engine` alone. Not here: protocol rules.
 
 mod bal;
+mod bench;
+mod bench_loop;
+mod bench_senders;
 mod blocktest;
 mod devnet;
 mod engine;
@@ -39,6 +42,9 @@ enum Command {
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
+    /// Measure the parts: interpreter loop, sender recovery, list decoding, state root
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// Options that all executing commands share.
@@ -101,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::Bal(command) => bal::main(&command),
+        Command::Bench(command) => bench::main(&command),
     };
     status.into()
 }

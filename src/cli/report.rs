@@ -9,7 +9,7 @@ use balustrade::exec::admission::BlockGas;
 use balustrade::exec::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
 use balustrade::{BlockOutcome, Mode};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -221,10 +221,16 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
     table
 }
 
+/// Lines around the table and below its header, none between rows: many rows stay readable.
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('═').junction('═'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
+
 /// An empty table in the house style.
 pub fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table
 }
 

@@ -5,7 +5,7 @@
 //! Not here: protocol rules.
 
 use super::devnet::{self, Devnet};
-use super::engine::{Accepted, Chain, Engine, Failure, modes};
+use super::engine::{Accepted, Chain, Engine, Failure, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
 use super::{ExecArgs, Status};
@@ -14,6 +14,8 @@ use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use clap::Args;
 use serde_json::json;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -26,20 +28,32 @@ pub struct RunArgs {
     /// Execute each block this many times and report the median
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
+    /// Write EIP-3155 lines of all transactions to this file, each transaction's summary line last; `--mode all` compares
+    /// the traces of all modes. Times are then those of a traced run
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     exec: ExecArgs,
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
-    let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
+    let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
         }
     };
-    let mut run = Run { args, engine, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
+    engine.trace = args.trace.is_some();
+    let trace = match args.trace.as_ref().map(File::create).transpose() {
+        Ok(file) => file.map(BufWriter::new),
+        Err(error) => {
+            report::complain(&format_args!("cannot write the trace: {error}"));
+            return Status::Unusable;
+        }
+    };
+    let mut run = Run { args, engine, trace, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
     if args.inputs.is_empty() {
         run.devnet();
     } else {
@@ -47,10 +61,12 @@ pub fn main(args: &RunArgs) -> Status {
     }
     run.finish()
 }
+
 /// The state of the command between blocks.
 struct Run<'a> {
     args: &'a RunArgs,
     engine: Engine,
+    trace: Option<BufWriter<File>>,
     rows: Vec<BlockRow>,
     summary: RunSummary,
     status: Status,
@@ -62,7 +78,7 @@ struct Step<'a> {
     fork: &'a str,
     rules: Option<ChainRules>,
     block: &'a Bytes,
-    bal: Option<&'a Bytes>,
+    list: List<'a>,
     expect_exception: Option<&'a str>,
 }
 
@@ -107,7 +123,7 @@ impl Run<'_> {
                         fork: Fork::Amsterdam.name(),
                         rules: Some(rules),
                         block: &built.block,
-                        bal: Some(&built.bal),
+                        list: Some(&built.bal).into(),
                         expect_exception: None,
                     },
                 ),
@@ -138,7 +154,7 @@ impl Run<'_> {
                     fork: &bundle.fork_name,
                     rules: bundle.rules,
                     block: &bundle.block,
-                    bal: bundle.bal.as_ref(),
+                    list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
                     expect_exception: None,
                 },
             ),
@@ -157,7 +173,7 @@ impl Run<'_> {
                 fork: &test.network_name,
                 rules: chain.rules_of(test, block),
                 block: &block.rlp,
-                bal: block.bal.as_ref(),
+                list: block.bal.as_ref().into(),
                 expect_exception: block.expect_exception.as_deref(),
             };
             self.step(&mut chain, &step);
@@ -175,7 +191,7 @@ impl Run<'_> {
             let mut runs = Vec::with_capacity(self.args.repeat as usize);
             for repeat in 1..=self.args.repeat {
                 let keep = last && repeat == self.args.repeat;
-                match self.engine.execute_or_record(chain, &rules, step.block, step.bal, *mode, keep) {
+                match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
                     Ok(accepted) => runs.push(accepted),
                     Err(failure) => return self.refused(step, &failure),
                 }
@@ -193,7 +209,19 @@ impl Run<'_> {
             } else {
                 self.rows.push(row);
             }
+            if first.is_none() {
+                self.write_trace(&accepted.outcome.traces);
+            }
             first.get_or_insert(accepted);
+        }
+    }
+
+    /// Appends the lines of one block's transactions to the trace.
+    fn write_trace(&mut self, traces: &[Vec<u8>]) {
+        let Some(file) = &mut self.trace else { return };
+        if let Err(error) = traces.iter().try_for_each(|lines| file.write_all(lines)) {
+            self.trace = None;
+            self.unusable(&format_args!("cannot write the trace: {error}"));
         }
     }
 
@@ -225,7 +253,10 @@ impl Run<'_> {
         self.status = Status::Unusable;
     }
 
-    fn finish(self) -> Status {
+    fn finish(mut self) -> Status {
+        if let Some(Err(error)) = self.trace.as_mut().map(Write::flush) {
+            self.unusable(&format_args!("cannot write the trace: {error}"));
+        }
         if self.args.exec.json {
             report::json_line(&self.summary.json());
         } else {

@@ -12,6 +12,7 @@ use super::fork::{ChainRules, Fork};
 use super::halt::Fault;
 use super::header::blob_base_fee;
 use super::interpreter::LoopKind;
+use super::interpreter::trace::Eip3155;
 use super::state::{Logs, StateScratch, TxState};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
 use super::tx::{TxError, TxInput, TxOutcome};
@@ -44,6 +45,8 @@ pub struct BlockContext<'b> {
     pub loop_kind: LoopKind,
     /// Whether the phases before and after the transactions run (state tests have neither).
     pub system_phases: bool,
+    /// Whether transactions are traced (EIP-3155).
+    pub trace: bool,
     inputs: SystemInputs,
 }
 
@@ -80,8 +83,14 @@ impl<'b> BlockContext<'b> {
             authorities,
             loop_kind,
             system_phases: true,
+            trace: false,
             inputs: SystemInputs::of(block),
         }
+    }
+
+    /// The same with its transactions traced, or not.
+    pub fn traced(self, trace: bool) -> Self {
+        Self { trace, ..self }
     }
 
     /// Number of transactions.
@@ -99,7 +108,8 @@ impl<'b> BlockContext<'b> {
         }
     }
 
-    /// Runs the task at `index` on the state of `evm`, settled but not committed.
+    /// Runs the task at `index` on the state of `evm`, settled but not committed. The lines of a traced transaction lie in
+    /// [`Evm::trace`].
     pub(super) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
@@ -108,7 +118,18 @@ impl<'b> BlockContext<'b> {
     ) -> Result<TxOutcome, TaskError> {
         evm.state.set_index(index);
         let n = self.tx_count() as u32;
-        if (1..=n).contains(&index.0) {
+        let is_tx = (1..=n).contains(&index.0);
+        evm.trace = (self.trace && is_tx).then(|| Box::new(Eip3155::new(Vec::new())));
+        if self.trace && is_tx {
+            let tx = TxIndex(index.0 - 1);
+            evm.return_data.clear();
+            let outcome = evm.execute_tx(&self.tx_input(tx), self.loop_kind)?;
+            if let Some(trace) = &mut evm.trace {
+                trace.summary(tx.0, &evm.return_data, outcome.gas_paid, outcome.success);
+            }
+            return Ok(outcome);
+        }
+        if is_tx {
             return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
         }
         if !self.system_phases {
@@ -216,6 +237,8 @@ pub struct Executed {
     pub gas: BlockGas,
     /// When each task ran.
     pub spans: Vec<TaskSpan>,
+    /// EIP-3155 lines of each transaction; nothing where the block is not traced.
+    pub traces: Vec<Vec<u8>>,
 }
 
 impl Executed {
@@ -363,6 +386,7 @@ fn sequential_tasks<'b>(
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
+        executed.traces.extend(evm.take_trace());
         if is_tx {
             executed.gas.add(&outcome);
             executed.logs.ranges.push((0, outcome.logs.clone()));
@@ -432,6 +456,7 @@ struct WorkerShare {
     slots: AccessSet<SlotId>,
     logs: Logs,
     requests: Vec<Vec<u8>>,
+    traces: Vec<(BlockAccessIndex, Vec<u8>)>,
 }
 
 /// Runs all tasks as equals on parent state plus list, on the threads of the current rayon pool, and verifies them.
@@ -522,6 +547,7 @@ fn work(
             first_bad.fetch_min(index.0, Ordering::Relaxed);
         }
         share.results.push((index, result));
+        share.traces.extend(evm.take_trace().map(|lines| (index, lines)));
         let end_ns = clock.elapsed().as_nanos() as u64;
         share.spans.push(TaskSpan { index, worker: worker as u32, start_ns, end_ns });
     }
@@ -538,6 +564,7 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
     let mut slots: Vec<Option<(u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
     let mut accounts = AccessSet::with_room_for(list.bal.account_count());
     let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());
+    let mut traces = Vec::new();
     for (worker, share) in shares.into_iter().enumerate() {
         for (index, result) in share.results {
             slots[index.0 as usize] = Some((worker as u32, result));
@@ -547,7 +574,10 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
         executed.spans.extend(share.spans);
         executed.requests.extend(share.requests);
         executed.logs.workers.push(share.logs);
+        traces.extend(share.traces);
     }
+    traces.sort_unstable_by_key(|(index, _)| *index);
+    executed.traces = traces.into_iter().map(|(_, lines)| lines).collect();
     executed.spans.sort_unstable_by_key(|span| span.index);
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);

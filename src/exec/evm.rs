@@ -8,6 +8,7 @@ use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::Halt;
 use super::interpreter::ops::modular::KeptModulus;
+use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
@@ -231,6 +232,8 @@ pub struct Evm<'b> {
     pub hashes: Box<HashMemo>,
     /// The modulus of the last MULMOD.
     pub modulus: KeptModulus,
+    /// Where the running transaction's EIP-3155 lines go; nothing where it is not traced.
+    pub trace: Option<Box<Eip3155<Vec<u8>>>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -262,7 +265,13 @@ impl<'b> Evm<'b> {
             return_data,
             hashes,
             modulus: KeptModulus::default(),
+            trace: None,
         }
+    }
+
+    /// The lines of the transaction that was traced last.
+    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
+        self.trace.take().map(|trace| trace.into_inner())
     }
 
     /// Gives the memory back for the next block.

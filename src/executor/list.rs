@@ -90,7 +90,8 @@ pub(super) fn execute(
             let signers = recover(rules, block);
             job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
-            let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.loop_kind);
+            let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.loop_kind)
+                .traced(job.trace);
             let list = ListState {
                 bal: columns,
                 sidecar,

@@ -105,17 +105,19 @@ pub struct Options {
     pub mode: Option<Mode>,
     /// Which dispatch loop runs them.
     pub loop_kind: LoopKind,
+    /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
+    pub trace: bool,
 }
 
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), loop_kind: LoopKind::default() }
+        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false }
     }
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default() }
+        Self { mode: None, loop_kind: LoopKind::default(), trace: false }
     }
 }
 
@@ -193,7 +195,8 @@ impl Executor {
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-            let job = Job { input, block: &block, store, codes, mode, loop_kind: options.loop_kind, clock: &clock };
+            let Options { loop_kind, trace, .. } = options;
+            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, clock: &clock };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -217,6 +220,7 @@ struct Job<'a> {
     codes: &'a CodeArena,
     mode: Mode,
     loop_kind: LoopKind,
+    trace: bool,
     clock: &'a Clock,
 }
 

@@ -18,7 +18,8 @@ pub(super) fn execute(
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let signers = prepare(job)?;
-    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind);
+    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind)
+        .traced(job.trace);
     let Speculated { executed, recording, speculation, cache } =
         run_optimistic(&context, job.store, job.codes, scratches, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

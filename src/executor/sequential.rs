@@ -18,7 +18,8 @@ pub(super) fn execute(
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let signers = prepare(job)?;
-    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind);
+    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind)
+        .traced(job.trace);
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

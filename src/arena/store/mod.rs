@@ -4,13 +4,13 @@
 //! store can serve it at full queue depth. A store error is the host's, can be retried, and never turns a valid
 //! block into an invalid one.
 
+mod guarded;
 mod latency;
 mod memory;
 mod witness;
 
-pub use latency::{LatencyStore, StoreCounts};
-mod guarded;
 pub(crate) use guarded::Guarded;
+pub use latency::{LatencyStore, StoreCounts};
 pub use memory::MemoryStore;
 pub use witness::WitnessStore;
 

@@ -257,7 +257,7 @@ mod tests {
             let transactions = devnet.transactions(template.base_fee.expect("London"));
             let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
             let mut run = |mode, keep| {
-                engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal), Some(mode), keep)
+                engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };
             let sequential = run(Mode::Sequential, false).expect("valid");
             let bal = run(Mode::Bal, true).expect("valid");

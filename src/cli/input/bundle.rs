@@ -2,11 +2,13 @@
 //!
 //! In: the JSON of a bundle. Out: [`Bundle`]. Three kinds: with a witness (state root checked), with a flat pre-state
 //! that is only what the block reads (no root), with a complete pre-state (tries built from it).
+//! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`Sidecar`] as JSON).
 
 use super::json::{self, Alloc};
 use super::network::{BlobScheduleJson, bundle_rules};
 use alloy_primitives::{B256, Bytes, keccak256};
 use balustrade::arena::store::MemoryStore;
+use balustrade::bal::Sidecar;
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::wire::Header;
 use serde::Deserialize;
@@ -27,6 +29,8 @@ pub struct Bundle {
     pub block: Bytes,
     /// RLP of its access list.
     pub bal: Option<Bytes>,
+    /// What the list cannot say about a block before Cancun.
+    pub sidecar: Option<Sidecar>,
     /// RLP of the parent's header; absent for some bundles.
     pub parent_header: Option<Bytes>,
     /// Where the parent state comes from.
@@ -86,6 +90,7 @@ pub struct BundleJson {
     #[serde(default)]
     pre_state: Alloc,
     block_access_list: Option<Bytes>,
+    block_access_list_sidecar: Option<Sidecar>,
     ommers_omitted: Option<json::Quantity>,
 }
 
@@ -101,7 +106,8 @@ impl BundleJson {
     pub fn has_key(key: &str) -> bool {
         const KEYS: &str = "network chainId fork family blobSchedule number hash source verified block parentHeader \
                             headers preStateRoot preStateComplete blockHashes witness codes senders preState receipts \
-                            requests blockAccessList blockAccessListHash ommersOmitted stats";
+                            requests blockAccessList blockAccessListHash \
+                            blockAccessListSidecar ommersOmitted stats";
         KEYS.split(' ').any(|known| known == key)
     }
 
@@ -147,6 +153,7 @@ impl BundleJson {
             hash: self.hash,
             block: self.block,
             bal: self.block_access_list,
+            sidecar: self.block_access_list_sidecar,
             parent_header: self.parent_header,
             state,
             block_hashes,

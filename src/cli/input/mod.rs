@@ -20,6 +20,7 @@ pub use state_test::{StateCase, StateTest};
 use alloy_primitives::Bytes;
 use bundle::BundleJson;
 use regex::Regex;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -125,6 +126,30 @@ pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<&Regex>) -
 pub fn list_from_json(document: &Document) -> Result<Bytes, InputError> {
     let json_error = |error| InputError::Json { name: document.name.clone(), error };
     bal_json::encode(&document.bytes).map_err(json_error)
+}
+
+/// A list as `balustrade bal record` writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedList {
+    /// Its RLP.
+    pub block_access_list: Bytes,
+    /// The block's name.
+    pub block: String,
+}
+
+/// Whether this is what `balustrade bal record` writes: an object that starts with the list. Bundles start otherwise.
+pub fn is_recorded(json: &[u8]) -> bool {
+    first_key(json).is_some_and(|key| key == "blockAccessList")
+}
+
+/// All lists of a file that `balustrade bal record` wrote.
+///
+/// # Errors
+/// [`InputError::Json`].
+pub fn recorded_lists(document: &Document) -> Result<Vec<RecordedList>, InputError> {
+    let lists = serde_json::Deserializer::from_slice(&document.bytes).into_iter().collect::<Result<_, _>>();
+    lists.map_err(|error| InputError::Json { name: document.name.clone(), error })
 }
 
 /// The first key of a JSON object.

@@ -52,8 +52,14 @@ impl LoopKind {
     }
 }
 
-/// Runs the top frame and all frames that it enters; returns how the top frame ended.
+/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`] it is
+/// watched.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
+    if let Some(mut trace) = evm.trace.take() {
+        let end = run_frames_observed(kind, evm, &mut *trace);
+        evm.trace = Some(trace);
+        return end;
+    }
     match kind {
         #[cfg(tail_calls)]
         LoopKind::Tail => drive(evm, tail::run),

@@ -1,7 +1,7 @@
 //! EIP-3155 traces: one JSON object per instruction and line.
 //!
 //! `gasCost` is the difference of the gas before and after the instruction, so that it is the same for every loop.
-//! Not here: the summary line, which is the transaction's matter.
+//! A transaction's lines end with its summary line. Not here: where the lines go.
 
 use super::observe::{Observer, StepView};
 use super::opcode;
@@ -24,6 +24,26 @@ impl<W: std::io::Write> Eip3155<W> {
     /// A tracer that writes to `out`; buffering is the caller's matter.
     pub fn new(out: W) -> Self {
         Self { out, line: String::new(), gas_before: 0, opcode: 0, error: None }
+    }
+
+    /// Writes the summary line of a transaction: what it returned, the gas that it paid, whether it succeeded. `tx` counts
+    /// from 0 in the block.
+    pub fn summary(&mut self, tx: u32, output: &[u8], gas_paid: u64, success: bool) {
+        self.line.clear();
+        let _ = write!(self.line, "{{\"output\":\"0x");
+        for byte in output {
+            let _ = write!(self.line, "{byte:02x}");
+        }
+        let _ = writeln!(self.line, "\",\"gasUsed\":\"{gas_paid:#x}\",\"pass\":{success},\"transactionIndex\":{tx}}}");
+        self.flush_line();
+    }
+
+    fn flush_line(&mut self) {
+        if self.error.is_none()
+            && let Err(error) = self.out.write_all(self.line.as_bytes())
+        {
+            self.error = Some(error);
+        }
     }
 
     /// Gives the writer back.
@@ -65,11 +85,7 @@ impl<W: std::io::Write> Observer for Eip3155<W> {
             let _ = write!(self.line, ",\"error\":\"{}\"", halt.name());
         }
         self.line.push_str("}\n");
-        if self.error.is_none()
-            && let Err(error) = self.out.write_all(self.line.as_bytes())
-        {
-            self.error = Some(error);
-        }
+        self.flush_line();
     }
 
     fn enter(&mut self, _: &Evm<'_>) {}

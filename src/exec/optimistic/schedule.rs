@@ -63,6 +63,7 @@ struct Done {
     outcome: TxOutcome,
     effects: Effects,
     span: TaskSpan,
+    trace: Option<Vec<u8>>,
 }
 
 /// A run that waits for its turn.
@@ -256,7 +257,7 @@ impl Worker<'_, '_, '_> {
         let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
         let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
-        Ok(Done { outcome, effects, span })
+        Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
     }
 
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
@@ -335,10 +336,11 @@ impl Worker<'_, '_, '_> {
             commits.speculation.conflicts += usize::from(!failed || result.is_ok());
         }
         match result {
-            Ok(Done { outcome, effects, span }) => {
+            Ok(Done { outcome, effects, span, trace }) => {
                 commits.executed.include(context, index, worker, Ok(outcome))?;
                 commits.take_in(self.schedule, index, &effects);
                 commits.executed.spans.push(span);
+                commits.executed.traces.extend(trace);
                 Ok(())
             }
             Err(error) => commits.executed.include(context, index, worker, Err(error)),

@@ -1,0 +1,225 @@
+//! `bal record`: the list of any block of any fork. `bal verify`: is the list that a block brings its own?
+//!
+//! In: bundles and block tests. Out, recorded: a JSON object per block `{blockAccessList, blockAccessListHash,
+//! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
+
+use super::super::engine::{Chain, Engine, Failure, List};
+use super::super::input::{self, Content, Document};
+use super::super::{Status, loop_of_name, report};
+use alloy_primitives::{B256, Bytes};
+use balustrade::Mode;
+use balustrade::bal::{Sidecar, bal_hash};
+use balustrade::exec::fork::ChainRules;
+use balustrade::exec::interpreter::LoopKind;
+use clap::Args;
+use regex::Regex;
+use serde::Serialize;
+use serde_json::json;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Options of `bal record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    blocks: BlockArgs,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Options of `bal verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    blocks: BlockArgs,
+    /// Print one JSON object per list, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which blocks, and how they run.
+#[derive(Debug, Args)]
+struct BlockArgs {
+    /// Bundles or block tests: files, folders, .tar.gz or .tar.zst archives
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Only tests whose name matches this regular expression
+    #[arg(long, value_name = "REGEX")]
+    run: Option<Regex>,
+    /// Which interpreter loop runs
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    loop_kind: LoopKind,
+}
+
+/// What `bal record` writes about one block.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Recorded<'a> {
+    block_access_list: &'a Bytes,
+    block_access_list_hash: B256,
+    block_access_list_sidecar: &'a Sidecar,
+    block: &'a str,
+}
+
+/// A block on its chain's head.
+struct Step<'a> {
+    name: &'a str,
+    rules: Option<ChainRules>,
+    block: &'a Bytes,
+    list: List<'a>,
+    /// Whether the file announces that it is refused.
+    is_invalid: bool,
+}
+
+/// Runs `bal record`.
+pub fn record(args: &RecordArgs) -> Status {
+    let mut out: Box<dyn Write> = match &args.out {
+        None => Box::new(std::io::stdout()),
+        Some(path) => match File::create(path) {
+            Ok(file) => Box::new(BufWriter::new(file)),
+            Err(error) => {
+                report::complain(&format_args!("cannot write {}: {error}", path.display()));
+                return Status::Unusable;
+            }
+        },
+    };
+    let mut written = Ok(());
+    let status = each_block(&args.blocks, &mut |engine, chain, step| {
+        let rules = step.rules.ok_or_else(unsupported)?;
+        // What the file says of the list is not what is asked for; the header of an Amsterdam block commits to it. A
+        // block that is announced as invalid may be so by its list alone.
+        let list = if step.is_invalid { step.list } else { List::default() };
+        let accepted = engine.execute_or_record(chain, &rules, step.block, list, Some(Mode::Sequential), true)?;
+        if written.is_ok() {
+            written = serde_json::to_string(&Recorded {
+                block_access_list: &accepted.outcome.bal,
+                block_access_list_hash: bal_hash(&accepted.outcome.bal),
+                block_access_list_sidecar: &accepted.outcome.sidecar,
+                block: step.name,
+            })
+            .map_err(Into::into)
+            .and_then(|text| writeln!(out, "{text}"));
+        }
+        Ok(())
+    });
+    match written.and_then(|()| out.flush()) {
+        // A reader that went away is no error of ours.
+        Err(error) if args.out.is_some() || error.kind() != std::io::ErrorKind::BrokenPipe => {
+            report::complain(&format_args!("cannot write: {error}"));
+            Status::Unusable
+        }
+        _ => status,
+    }
+}
+
+/// Runs `bal verify`: every block runs in `bal` mode, which proves its list.
+pub fn verify(args: &VerifyArgs) -> Status {
+    let (mut passed, mut failed) = (0, 0);
+    let status = each_block(&args.blocks, &mut |engine, chain, step| {
+        let rules = step.rules.ok_or_else(unsupported)?;
+        let Some(bal) = step.list.bal else {
+            return Err(Failure::Host("it brings no list".into()));
+        };
+        let result = engine.execute_or_record(chain, &rules, step.block, step.list, Some(Mode::Bal), true);
+        let (hash, name) = (bal_hash(bal), step.name);
+        passed += u64::from(result.is_ok());
+        failed += u64::from(result.is_err());
+        match &result {
+            Ok(_) if args.json => report::json_line(&json!({"block": name, "hash": hash, "valid": true})),
+            Ok(_) => report::line(&format!("{name}: {} bytes, hash {hash}, verified", bal.len())),
+            Err(error) if args.json => {
+                report::json_line(&json!({"block": name, "hash": hash, "valid": false, "error": error.to_string()}));
+            }
+            Err(_) => {}
+        }
+        result.map(|_| ())
+    });
+    if args.json {
+        report::json_line(&json!({"summary": {"passed": passed, "failed": failed}}));
+    }
+    status
+}
+
+fn unsupported() -> Failure {
+    Failure::Host("the fork is not supported".into())
+}
+
+/// Calls `visit` for every block of the inputs, the chain's head being its parent; the worst of what it says is the
+/// status. That an announced invalid block is refused is good.
+fn each_block(
+    args: &BlockArgs,
+    visit: &mut dyn FnMut(&mut Engine, &mut Chain, &Step<'_>) -> Result<(), Failure>,
+) -> Status {
+    let mut status = Status::Good;
+    let mut engine = match Engine::new(None, args.loop_kind) {
+        Ok(engine) => engine,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut on_block = |chain: &mut Chain, step: &Step<'_>| {
+        let Err(failure) = visit(&mut engine, chain, step) else { return };
+        let fault = match failure {
+            Failure::Invalid { .. } if step.is_invalid => return,
+            Failure::Invalid { .. } => Status::Failed,
+            Failure::Host(_) => Status::Unusable,
+        };
+        report::complain(&format_args!("{}: {failure}", step.name));
+        status = status.max(fault);
+    };
+    let mut faults = Status::Good;
+    for path in &args.inputs {
+        let read = input::each_document(path, &mut |_| (), &mut |document| {
+            if let Err(error) = blocks_of(&document, args.run.as_ref(), &mut on_block) {
+                report::complain(&error);
+                faults = Status::Unusable;
+            }
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = read {
+            report::complain(&error);
+            faults = Status::Unusable;
+        }
+    }
+    status.max(faults)
+}
+
+fn blocks_of(
+    document: &Document,
+    filter: Option<&Regex>,
+    visit: &mut dyn FnMut(&mut Chain, &Step<'_>),
+) -> Result<(), Box<dyn std::error::Error>> {
+    match Content::parse(document, filter)? {
+        Content::Bundle(bundle) => {
+            let mut chain = Chain::of_bundle(&bundle)?;
+            let step = Step {
+                name: &bundle.name,
+                rules: bundle.rules,
+                block: &bundle.block,
+                list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
+                is_invalid: false,
+            };
+            visit(&mut chain, &step);
+        }
+        Content::Tests(tests) => {
+            for test in &tests {
+                let mut chain = Chain::of_test(test)?;
+                for (number, block) in test.blocks.iter().enumerate() {
+                    let step = Step {
+                        name: &format!("{} #{}", test.name, number + 1),
+                        rules: chain.rules_of(test, block),
+                        block: &block.rlp,
+                        list: block.bal.as_ref().into(),
+                        is_invalid: block.expect_exception.is_some(),
+                    };
+                    visit(&mut chain, &step);
+                }
+            }
+        }
+    }
+    Ok(())
+}

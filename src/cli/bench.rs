@@ -1,0 +1,105 @@
+//! `balustrade bench`: how fast the parts are, each measured alone.
+//!
+//! In: workload files for the loop, nothing for the others: their inputs are made up, the same everywhere.
+//! Out: tables, or JSON lines and last `{"summary": {...}}`. Not here: peers (a workspace member of their own).
+
+mod bal;
+mod trie;
+
+use super::bench_loop::{self, BenchError};
+use super::{Status, bench_senders, loop_of_name, report};
+use balustrade::exec::interpreter::LoopKind;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Interpreter workloads, each one call transaction, again and again on one thread
+    Loop(LoopArgs),
+    /// Sender recovery in batches, beside libsecp256k1 and k256
+    Senders(BenchArgs),
+    /// Decoding, validating and hashing access lists of 50 KB, 500 KB and 5 MB
+    Bal(BenchArgs),
+    /// State roots beside the limit that Keccak sets, on one thread and on several
+    Trie(TrieArgs),
+}
+
+/// Options of every bench.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BenchArgs {
+    /// Threads of what can use several; by default one per processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+impl BenchArgs {
+    /// The number of threads that these options mean.
+    fn threads(self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, |count| count.get());
+        self.threads.map_or_else(all, usize::from)
+    }
+}
+
+/// Options of `bench loop`.
+#[derive(Debug, Args)]
+pub struct LoopArgs {
+    /// Workload files `{name, code, calldata, gas, accounts}`, or folders of them
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Which interpreter loop runs
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    loop_kind: LoopKind,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
+/// Options of `bench trie`.
+#[derive(Debug, Args)]
+pub struct TrieArgs {
+    /// Accounts of the state; may be given several times
+    #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000],
+        value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    accounts: Vec<u64>,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
+/// Runs the command.
+pub fn main(command: &BenchCommand) -> Status {
+    match command {
+        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, args.loop_kind) {
+            Ok(()) => Status::Good,
+            Err(error) => {
+                report::complain(&error);
+                if matches!(error, BenchError::Transaction { .. }) { Status::Failed } else { Status::Unusable }
+            }
+        },
+        BenchCommand::Senders(args) => done(bench_senders::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Trie(args) => {
+            done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
+        }
+    }
+}
+
+/// Good, or the status of the error that is printed.
+fn done<E: std::fmt::Display>(result: Result<(), E>, status: Status) -> Status {
+    let Err(error) = result else { return Status::Good };
+    report::complain(&error);
+    status
+}
+
+/// A pool of this many threads; the error is the operating system's.
+fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()
+}
+
+/// The middle of some figures; not a number of none.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
