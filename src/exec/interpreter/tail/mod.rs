@@ -1,7 +1,7 @@
 //! The fast loop: each instruction is a function whose last act is to jump to the next instruction's function.
 //!
 //! Program counter, stack pointer, gas, memory pointer and memory limit live in registers from one instruction to the
-//! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As [`decode::Decoded`],
+//! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As `decode::Decoded`,
 //! made once a code has been run a few times and kept beside it, checks are made per block, constants and jump targets
 //! are resolved and common sequences are one instruction.
 //! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does from optimisation level 1 on
