@@ -13,13 +13,13 @@ use crate::exec::host::charge;
 use alloy_primitives::U256;
 
 /// What a loop keeps beside the frame while it runs.
-struct Registers {
+pub(super) struct Registers {
     /// Position of the next instruction.
-    pc: usize,
+    pub(super) pc: usize,
     /// Execution gas left.
-    left: u64,
+    pub(super) left: u64,
     /// One past the top of the stack, in the machine's stack column.
-    top: usize,
+    pub(super) top: usize,
 }
 
 /// Runs the top frame until it ends or enters another.
@@ -71,7 +71,7 @@ fn deep_inputs(opcode: u8, immediate: u8) -> Result<usize, Halt> {
 
 /// Runs one instruction.
 #[inline(always)]
-fn step(
+pub(super) fn step(
     evm: &mut Evm<'_>,
     regs: &mut Registers,
     code: &crate::arena::code::Code,

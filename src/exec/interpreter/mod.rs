@@ -7,6 +7,7 @@
 //!
 //! [`Frame::pc`]: super::evm::Frame::pc
 
+pub mod levm_loop;
 pub mod match_loop;
 pub mod observe;
 pub mod opcode;
@@ -29,19 +30,22 @@ pub enum LoopKind {
     Tail,
     /// The plain `match` loop.
     Match,
+    /// LEVM's shape: a table of functions, all state in the frame.
+    Levm,
     /// `revm-interpreter`'s instructions, see [`super::reference`].
     Reference,
 }
 
 impl LoopKind {
     /// All loops.
-    pub const ALL: [Self; 3] = [Self::Tail, Self::Match, Self::Reference];
+    pub const ALL: [Self; 4] = [Self::Tail, Self::Match, Self::Levm, Self::Reference];
 
     /// The name that `--loop` takes.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tail => "tail",
             Self::Match => "match",
+            Self::Levm => "levm",
             Self::Reference => "reference",
         }
     }
@@ -66,6 +70,7 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
         #[cfg(not(tail_calls))]
         LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        LoopKind::Levm => drive(evm, levm_loop::run),
         LoopKind::Reference => reference::run_frames(evm),
     }
 }
@@ -73,8 +78,8 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 /// [`run_frames`], watched.
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
-        // The fast loop is not watched: its twin is.
-        LoopKind::Tail | LoopKind::Match => drive_observed(evm, observer, match_loop::run),
+        // The plain loop is what observers watch in place of those that only differ in dispatch.
+        LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
     }
 }
