@@ -69,7 +69,7 @@ fn walk<V: AsRef<[u8]>>(
     let mut rest = changed;
     let mut hashes = branch.hashes.iter();
     for nibble in 0..16u8 {
-        let at = |key: &B256| if depth % 2 == 0 { key[depth / 2] >> 4 } else { key[depth / 2] & 0xf };
+        let at = |key: &B256| if depth.is_multiple_of(2) { key[depth / 2] >> 4 } else { key[depth / 2] & 0xf };
         let (below, behind) = rest.split_at(rest.partition_point(|key| at(key) <= nibble));
         rest = behind;
         let mut child = prefix;

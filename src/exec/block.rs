@@ -176,13 +176,14 @@ impl TaskError {
     /// The error of the block that this task's error is.
     pub(super) fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
         let mismatch = |address, field, slot| {
-            InvalidBlock::Mismatch(Mismatch { address, field, slot, index: Some(index), claimed: None, produced: None })
+            let index = Some(index);
+            InvalidBlock::Mismatch(Box::new(Mismatch { address, field, slot, index, claimed: None, produced: None }))
                 .into()
         };
         match self {
             Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
             Self::Phase(invalid) => BlockError::Invalid(invalid),
-            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(*mismatch).into(),
+            Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) => BlockError::Store(error),
@@ -591,7 +592,8 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
         }
         executed.include(context, access_index, worker, result)?;
     }
-    unaccessed(list.bal, &accounts, &slot_set).map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(mismatch)))?;
+    unaccessed(list.bal, &accounts, &slot_set)
+        .map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(Box::new(mismatch))))?;
     executed.add_deposits(context.rules)?;
     Ok(executed)
 }

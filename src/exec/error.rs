@@ -224,10 +224,10 @@ pub enum InvalidBlock {
     },
     /// The list and the execution disagree.
     #[error("block access list: {0}")]
-    Mismatch(Mismatch),
+    Mismatch(Box<Mismatch>),
     /// The given list and the recorded one differ; `a` is the given one.
     #[error("block access list: {0}")]
-    Divergence(Divergence),
+    Divergence(Box<Divergence>),
     /// A request contract has no code.
     #[error("the request contract {0} has no code")]
     SystemContractEmpty(Address),

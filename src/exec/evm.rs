@@ -7,6 +7,7 @@
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::Halt;
+use super::interpreter::ops::modular::KeptModulus;
 use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
@@ -229,6 +230,8 @@ pub struct Evm<'b> {
     pub return_data: Vec<u8>,
     /// Hashes of mapping keys.
     pub hashes: Box<HashMemo>,
+    /// The modulus of the last MULMOD.
+    pub modulus: KeptModulus,
     /// Where the running transaction's EIP-3155 lines go; nothing where it is not traced.
     pub trace: Option<Box<Eip3155<Vec<u8>>>>,
 }
@@ -261,6 +264,7 @@ impl<'b> Evm<'b> {
             stack,
             return_data,
             hashes,
+            modulus: KeptModulus::default(),
             trace: None,
         }
     }
@@ -318,7 +322,12 @@ impl<'b> Evm<'b> {
                 self.memory.resize(end.max(self.memory.len() * 2).max(4096), 0);
             }
             // An inner frame that is gone may have written here.
-            self.memory[base + old..end].fill(0);
+            let new = &mut self.memory[base + old..end];
+            match new.first_chunk_mut::<32>() {
+                // Word by word is how most memory grows.
+                Some(word) if len - old == 32 => *word = [0; 32],
+                _ => new.fill(0),
+            }
         }
     }
 

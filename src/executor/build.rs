@@ -8,7 +8,7 @@ use super::Executor;
 use super::outcome::receipts_of;
 use super::recover::recover;
 use super::root::update_from_recording;
-use crate::arena::store::StateStore;
+use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
 use crate::exec::block::{BlockContext, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
@@ -58,6 +58,7 @@ impl Executor {
         header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
         header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
         let Self { pool, codes, scratches, .. } = self;
+        let store: &dyn StateStore = &Guarded(store);
         pool.install(|| {
             let encoded: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();
             header.transactions_root = ordered_root(&encoded);

@@ -17,7 +17,7 @@ use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::exec::universe::Universe;
 use crate::trie::StateTries;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use rayon::prelude::*;
 use std::sync::{Mutex, OnceLock};
 
@@ -179,7 +179,8 @@ fn read_unlisted_senders(
         .collect())
 }
 
-/// Runs `read` over the whole of `out`, on all threads where it is long.
+/// Runs `read` over the whole of `out`, on all threads where it is long. Of several errors the first in order is reported,
+/// whoever met his first.
 fn in_chunks<T: Send>(
     out: &mut [T],
     read: impl Fn(core::ops::Range<usize>, &mut [T]) -> Result<(), StoreError> + Sync,
@@ -187,10 +188,14 @@ fn in_chunks<T: Send>(
     if out.len() <= READ_CHUNK {
         return read(0..out.len(), out);
     }
-    out.par_chunks_mut(READ_CHUNK).enumerate().try_for_each(|(chunk, out)| {
-        let start = chunk * READ_CHUNK;
-        read(start..start + out.len(), out)
-    })
+    let chunks = out.par_chunks_mut(READ_CHUNK).enumerate();
+    let results: Vec<Result<(), StoreError>> = chunks
+        .map(|(chunk, out)| {
+            let start = chunk * READ_CHUNK;
+            read(start..start + out.len(), out)
+        })
+        .collect();
+    results.into_iter().collect()
 }
 
 /// Asks the store for the codes that the arena lacks. A code that the store lacks is missed only if it is run.
@@ -206,8 +211,10 @@ fn provide_codes(job: &Job<'_>, accounts: &[ParentAccount], ids: &[CodeId]) -> R
     let hashes: Vec<B256> = missing.iter().map(|(hash, _)| *hash).collect();
     let mut found = vec![None; hashes.len()];
     job.store.codes(&hashes, &mut found)?;
-    missing.par_iter().zip(found).try_for_each(|((_, id), code)| match code {
+    let provide = |((_, id), code): (&(B256, CodeId), Option<Bytes>)| match code {
         Some(code) => job.codes.provide_checked(*id, code),
         None => Ok(()),
-    })
+    };
+    let results: Vec<Result<(), StoreError>> = missing.par_iter().zip(found).map(provide).collect();
+    results.into_iter().collect()
 }

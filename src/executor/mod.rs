@@ -22,7 +22,7 @@ pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
-use crate::arena::store::StateStore;
+use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{BalColumns, Sidecar};
 use crate::exec::block::WorkerScratch;
 use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
@@ -187,6 +187,7 @@ impl Executor {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
         let Self { pool, codes, scratches, bal, names } = self;
+        let store: &dyn StateStore = &Guarded(store);
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;

@@ -102,7 +102,7 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
             .ok()
             .and_then(|given| bal::diff(&given, &recorded.columns).into_iter().next());
         return Err(match mismatch {
-            Some(divergence) => InvalidBlock::Divergence(divergence).into(),
+            Some(divergence) => InvalidBlock::Divergence(Box::new(divergence)).into(),
             None => {
                 InvalidBlock::BalHash { claimed: bal::bal_hash(given), produced: bal::bal_hash(&recorded.bytes) }.into()
             }

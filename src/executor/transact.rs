@@ -6,7 +6,7 @@ use super::Executor;
 use super::recover::recover;
 use super::root::update_from_recording;
 use crate::arena::TxIndex;
-use crate::arena::store::StateStore;
+use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::{BlockContext, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::ChainRules;
@@ -33,6 +33,7 @@ impl Executor {
         loop_kind: LoopKind,
     ) -> Result<(B256, B256), BlockError> {
         let Self { pool, codes, scratches, .. } = self;
+        let store: &dyn StateStore = &Guarded(store);
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;

@@ -9,6 +9,8 @@ pub(super) const LINE: usize = 64;
 /// log2 of a chunk's lines: a quarter of a mebibyte, of which the system backs what is used.
 const CHUNK_LOG: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_LOG;
+/// Lines of a chunk that are used: the rest is room to start at a multiple of the line size.
+const USED: usize = CHUNK - 1;
 /// The longest run.
 pub(super) const RUN_MAX: usize = 10;
 
@@ -47,15 +49,17 @@ impl Lines {
 
     fn grow(&mut self, lines: usize) -> u32 {
         let mut line = self.next;
-        let left = CHUNK - line as usize % CHUNK;
+        let left = USED - line as usize % CHUNK;
         if left < lines {
             // The end of a chunk serves shorter runs.
-            self.free[left].push(line);
-            line += left as u32;
+            if left > 0 {
+                self.free[left].push(line);
+            }
+            line = line.next_multiple_of(CHUNK as u32);
         }
         if line as usize / CHUNK == self.chunks.len() {
-            let bytes = vec![0; (CHUNK + 1) * LINE];
-            let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+            let bytes = vec![0; CHUNK * LINE];
+            let start = bytes.as_ptr().align_offset(LINE).min(LINE - 1);
             self.chunks.push(Chunk { bytes, start });
         }
         self.next = line + lines as u32;

@@ -184,6 +184,8 @@ impl StateTries {
         let mut tries = Self::empty();
         tries.update(state, &MemoryStore::default())?;
         tries.commit();
+        // Work lists as large as a state are not needed again.
+        tries.scratch = Scratch::default();
         Ok(tries)
     }
 

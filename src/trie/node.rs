@@ -467,6 +467,9 @@ impl Account {
 /// Room for the largest leaf (148 bytes) and for whole-word writes past its end.
 pub(super) const LEAF_BYTES: usize = 2 * RATE;
 
+/// What is zeroed before a leaf is written: all that a leaf of one block can reach.
+const ONE_BLOCK: usize = RATE + 8;
+
 /// Bytes that a leaf message may start at: a list header takes one or two bytes, written backwards.
 const BODY_AT: usize = 2;
 
@@ -550,6 +553,9 @@ fn close_leaf(out: &mut [u8; LEAF_BYTES], end: usize) -> Span {
     };
     let len = end - start;
     let blocks = len / RATE + 1;
+    if blocks > 1 {
+        out[end..].fill(0);
+    }
     out[end] = 0x01;
     out[start + blocks * RATE - 1] |= 0x80;
     Span { start, len }
@@ -566,7 +572,7 @@ pub(super) fn halves(slot: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
 #[inline]
 pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
     let (key, value) = halves(slot);
-    out.fill(0);
+    put(out, 0, &[0; ONE_BLOCK]);
     let at = leaf_path(key, depth, out, BODY_AT);
     // The path's excess is at most 31 bytes of zeros: keys were widened with zeros.
     let end = number(value, out, at + 1);
@@ -583,7 +589,7 @@ pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYT
 /// Encodes and pads an account leaf that lies `depth` nibbles below the state root.
 #[inline]
 pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
-    out.fill(0);
+    put(out, 0, &[0; ONE_BLOCK]);
     let at = leaf_path(key, depth, out, BODY_AT);
     let body = nonce(account.nonce, out, at + 4);
     let body = number(&account.balance.to_be_bytes::<32>(), out, body);

@@ -6,12 +6,13 @@
 //! Relies on: one owner at a time (`update.rs` deals shards to threads).
 //! Not here: which nodes to change.
 
-use super::lines::{LINE, Lines};
+use super::lines::{LINE, Lines, RUN_MAX};
 use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
     encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
 };
 use super::prefetch::prefetch;
+use crate::arena::keccak::RATE;
 use alloy_primitives::{B256, U256};
 
 /// A branch of any size, to read.
@@ -70,6 +71,38 @@ impl<'a> BranchView<'a> {
 #[inline(always)]
 fn field_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
     bytes[at..].first_chunk_mut().expect("a field lies within its node")
+}
+
+/// Where a child's reference and item lie.
+#[derive(Clone, Copy)]
+struct Place {
+    reference: usize,
+    item: usize,
+}
+
+impl Place {
+    fn first(kind: Kind) -> Self {
+        Self { reference: 0, item: header_len(kind) }
+    }
+
+    /// The place of `nibble`, which may be 16: the end.
+    fn of(kind: Kind, mask: u16, nibble: u8) -> Self {
+        let before = (u32::from(mask) & ((1 << nibble) - 1)).count_ones() as usize;
+        Self { reference: 4 * before, item: header_len(kind) + nibble as usize + 32 * before }
+    }
+
+    /// The place behind one that holds a child, or none.
+    fn after(self, child: bool) -> Self {
+        if child {
+            Self { reference: self.reference + 4, item: self.item + 33 }
+        } else {
+            Self { item: self.item + 1, ..self }
+        }
+    }
+}
+
+fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>) {
+    to[at..at + run.len()].copy_from_slice(&from[run]);
 }
 
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
@@ -259,36 +292,47 @@ impl Shard {
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
         let node = self.make(kind);
-        let mut new = [0; 10 * LINE];
+        let (epoch, age) = (self.epoch, self.age);
         let was = self.branch(old);
-        Self::put_head(&mut new, mask, was.embedded() & mask, self.epoch, self.age);
-        let old_message = was.message();
-        let message_at = kind.message_at();
-        let (mut from, mut to) = (header_len(was.kind), message_at + put_header(mask, &mut new[message_at..]));
-        let (mut ref_from, mut ref_to) = (0, HEAD);
-        for nibble in 0..16 {
-            let (had, has) = (was.mask >> nibble & 1 == 1, mask >> nibble & 1 == 1);
-            if has {
-                let item: &mut [u8; 33] = field_mut(&mut new, to);
-                if had {
-                    *item = *field(old_message, from);
-                    *field_mut(&mut new, ref_to) = was.child_at(ref_from).to_bytes();
-                } else {
-                    item[0] = 0xa0;
-                }
-                ref_to += 4;
-                to += 33;
-            } else {
-                new[to] = 0x80;
-                to += 1;
+        let (old_kind, old_mask, embedded) = (was.kind, was.mask, was.embedded() & mask);
+        let mut copy = [0; RUN_MAX * LINE];
+        copy[..old_kind.branch_len()].copy_from_slice(was.bytes);
+        let (old_refs, old_message) = (&copy[HEAD..], &copy[old_kind.message_at()..]);
+
+        let bytes = self.branch_mut(node);
+        Self::put_head(bytes, mask, embedded, epoch, age);
+        let (head, message) = bytes.split_at_mut(kind.message_at());
+        let refs = &mut head[HEAD..];
+        put_header(mask, message);
+        // Between nibbles whose children come or go, references and message are copied in one piece.
+        let mut from = Place::first(old_kind);
+        let mut to = Place::first(kind);
+        let mut changed = old_mask ^ mask;
+        loop {
+            let next = changed.trailing_zeros().min(16) as u8;
+            let end = Place::of(old_kind, old_mask, next);
+            copy_run(refs, to.reference, old_refs, from.reference..end.reference);
+            copy_run(message, to.item, old_message, from.item..end.item);
+            to.reference += end.reference - from.reference;
+            to.item += end.item - from.item;
+            if next == 16 {
+                break;
             }
-            ref_from += usize::from(had);
-            from += if had { 33 } else { 1 };
+            let comes = mask >> next & 1 == 1;
+            from = end.after(!comes);
+            if comes {
+                *field_mut(refs, to.reference) = Ref::NONE.to_bytes();
+                *field_mut(message, to.item) = Item::default().0;
+            } else {
+                message[to.item] = 0x80;
+            }
+            to = to.after(comes);
+            changed &= changed - 1;
         }
-        new[to] = 0x80;
-        new[to + 1] = 0x01;
-        new[kind.branch_len() - 1] |= 0x80;
-        self.branch_mut(node).copy_from_slice(&new[..kind.branch_len()]);
+        message[to.item..].fill(0);
+        message[to.item] = 0x80;
+        message[to.item + 1] = 0x01;
+        *field_mut(message, kind.blocks() * RATE - 1) = [message[kind.blocks() * RATE - 1] | 0x80];
         self.free(old);
         node
     }

@@ -684,3 +684,28 @@ fn a_store_that_lies_or_lacks_is_found_out() {
         }
     }
 }
+
+#[test]
+fn many_small_updates_before_one_commit() {
+    // State roots after every transaction, as receipts before Byzantium have them.
+    let mut noise = Noise::new(11);
+    let store = MemoryStore::default();
+    let mut tries = StateTries::empty();
+    let mut model = Model::new();
+    let start = random_update(&mut noise, Keys::Uniform(400), Keys::Uniform(50), &model, 300);
+    start.apply(&mut model);
+    start.with(|update| tries.update(update, &store)).expect("in memory");
+    tries.commit();
+    let parent = tries.root();
+    for _ in 0..100 {
+        let columns = random_update(&mut noise, Keys::Uniform(400), Keys::Uniform(50), &model, 3);
+        columns.apply(&mut model);
+        let root = columns.with(|update| tries.update(update, &store)).expect("in memory");
+        assert_eq!(root, model_root(&model));
+    }
+    tries.rollback();
+    assert_eq!(tries.root(), parent);
+    check_nodes(&tries);
+    let sendable = |_: &(dyn Send + Sync)| {};
+    sendable(&tries);
+}

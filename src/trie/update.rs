@@ -11,7 +11,7 @@ use super::top::{SHARDS, Top};
 use super::wide::{WideMark, WideTries};
 use super::worker::{Context, Group, Worker};
 use super::{StateUpdate, TrieError};
-use crate::arena::keccak::{Width, hash_addresses};
+use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::B256;
 use rayon::prelude::*;
@@ -74,6 +74,9 @@ pub(super) struct Tries<'a> {
     pub(super) tuning: Tuning,
 }
 
+/// Fewer addresses than this are hashed before another thread is awake.
+const PARALLEL_HASHES_MIN: usize = 1024;
+
 /// Where parallel work begins to pay.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
@@ -110,24 +113,45 @@ impl Tries<'_> {
         self.wide.rollback(&saved.wide);
     }
 
-    /// Applies `update`; on an error everything is as before.
+    /// Applies `update`; on an error everything is as before, and the error does not depend on the number of threads.
     ///
     /// # Errors
     /// [`TrieError`].
     pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         check(update)?;
         *self.count = HashCount::default();
+        let threads = rayon::current_num_threads().min(SHARDS);
+        let result = self.attempt(update, store, threads);
+        if result.is_err() && threads > 1 {
+            // Which of several errors comes first depends on who asks for what: one thread asks in one order.
+            return self.attempt(update, store, 1);
+        }
+        result
+    }
+
+    /// Applies `update` on at most so many threads, and undoes it on an error.
+    fn attempt(
+        &mut self,
+        update: &StateUpdate<'_>,
+        store: &dyn StateStore,
+        threads_max: usize,
+    ) -> Result<B256, TrieError> {
         let saved = self.begin();
         self.scratch.workers.iter_mut().for_each(Worker::clear);
         self.scratch.top_survivors.clear();
-        let result = self.apply(update, store);
+        let result = self.apply(update, store, threads_max);
         if result.is_err() {
             self.undo(saved);
         }
         result
     }
 
-    fn apply(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
+    fn apply(
+        &mut self,
+        update: &StateUpdate<'_>,
+        store: &dyn StateStore,
+        threads_max: usize,
+    ) -> Result<B256, TrieError> {
         let accounts = update.addresses.len();
         if accounts == 0 {
             return Ok(self.top.root);
@@ -135,15 +159,15 @@ impl Tries<'_> {
         let width = self.width;
         self.top.resolve(self.shards, true, store, width)?;
         let rows = accounts + update.slot_keys.len();
-        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { rayon::current_num_threads().min(SHARDS) };
+        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { threads_max };
         let Scratch { hashed, order, workers, top_survivors } = &mut *self.scratch;
         let hashed: &[B256] = match update.hashed_addresses {
             Some(hashed) => hashed,
             None => {
                 hashed.resize(accounts, B256::ZERO);
                 self.count.add(accounts, 1);
-                let chunk = accounts.div_ceil(threads).next_multiple_of(8);
-                if threads == 1 {
+                let chunk = accounts.div_ceil(threads).next_multiple_of(LANES_MAX);
+                if threads == 1 || accounts < PARALLEL_HASHES_MIN {
                     hash_addresses(width, update.addresses, hashed);
                 } else {
                     let chunks = update.addresses.par_chunks(chunk).zip(hashed.par_chunks_mut(chunk));

@@ -451,12 +451,12 @@ impl<'a> Assembler<'a> {
     fn create(&mut self) {
         // Init code that returns a few bytes of its memory, or fails.
         let init = self.rng.pick(&[
-            0x6000_6000_f3u64,
-            0x6005_6000_f3,
-            0x6000_6000_fd,
-            0x60ef_6000_5360_01,
-            0x6001_6000_55,
-            0x6002_6002_02fe,
+            0x60006000f3u64,
+            0x60056000f3,
+            0x60006000fd,
+            0x60ef6000536001,
+            0x6001600055,
+            0x6002600202fe,
         ]);
         self.push(U256::from(init));
         self.push_small(64);

@@ -4,10 +4,12 @@
 //! store can serve it at full queue depth. A store error is the host's, can be retried, and never turns a valid
 //! block into an invalid one.
 
+mod guarded;
 mod latency;
 mod memory;
 mod witness;
 
+pub(crate) use guarded::Guarded;
 pub use latency::{LatencyStore, StoreCounts};
 pub use memory::MemoryStore;
 pub use witness::WitnessStore;
@@ -74,7 +76,8 @@ pub enum StoreError {
 
 /// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
 ///
-/// Every method is called from pool threads; an implementation answers concurrently or locks inside.
+/// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method that panics
+/// counts as one that returns [`StoreError::Failed`].
 pub trait StateStore: Send + Sync {
     /// Accounts by address. An absent account is [`ParentAccount::default`], not an error.
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;

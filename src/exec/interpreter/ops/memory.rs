@@ -35,7 +35,8 @@ fn per_word(len: &U256, price: u64) -> Result<u64, Halt> {
 pub fn mload(evm: &mut Evm<'_>, left: &mut u64, offset: U256) -> Result<U256, Halt> {
     let (offset, len) = evm.expand(left, offset, U256::from_limbs([32, 0, 0, 0]))?;
     let start = evm.frame().memory_base + offset;
-    Ok(U256::from_be_slice(&evm.memory[start..start + len]))
+    let word = evm.memory[start..start + len].first_chunk::<32>();
+    Ok(word.map_or(U256::ZERO, |word| U256::from_be_bytes(*word)))
 }
 
 /// MSTORE.

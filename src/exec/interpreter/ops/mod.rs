@@ -10,4 +10,5 @@ pub mod control;
 pub mod env;
 pub mod log;
 pub mod memory;
+pub mod modular;
 pub mod storage;

@@ -3,6 +3,7 @@
 //! A body gets its words by value, read as limbs into registers (the first lies deepest, the last is the top), and hands
 //! its result back the same way.
 
+use super::limbs;
 use crate::exec::call::{CallKind, Step};
 use crate::exec::evm::{Evm, Exit};
 use crate::exec::halt::Halt;
@@ -63,8 +64,10 @@ mod all {
     use super::*;
 
     bodies! {
-        ADDMOD push |_evm, _left, w| arithmetic::addmod(w[2], w[1], w[0]);
-        MULMOD push |_evm, _left, w| arithmetic::mulmod(w[2], w[1], w[0]);
+        ADDMOD push |_evm, _left, w| {
+            U256::from_limbs(limbs::addmod(w[2].into_limbs(), w[1].into_limbs(), w[0].into_limbs()))
+        };
+        MULMOD push |evm, _left, w| evm.modulus.mulmod(w[2], w[1], w[0]);
         EXP push |evm, left, w| arithmetic::exp(evm, left, w[1], w[0])?;
         KECCAK256 push |evm, left, w| memory::keccak(evm, left, w[1], w[0])?;
         ADDRESS push |evm, _left, _w| env::address(evm);

@@ -6,7 +6,7 @@
 //! JUMPI does not end it. Static gas and stack height of the whole block are checked where it begins; a taken JUMPI
 //! gives the rest of the gas back. Why that is exact: whenever the check fails, and whenever an instruction inside lacks
 //! gas, execution goes on in byte form from that very place with the exact gas (`rest` of [`Place`]), so that decoded code
-//! never decides that gas is short. Instructions that show or pass on gas add the rest before they run.
+//! never decides that gas is short. Instructions that show, pass on or charge gas add the rest before they run.
 //! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded.
 //! Not here: when code is worth decoding (`mod`).
 
@@ -432,7 +432,7 @@ impl Decoder<'_> {
                         && let Some(imm) = value.small().filter(|imm| *imm < 1 << 48)
                         && let Some(forms) = table::binary_forms(last).filter(|_| self.defined(next + 1))
                     {
-                        self.emit(pc, forms.imm_dup, imm << 16 | n * 32);
+                        self.emit(pc, forms.imm_dup, (imm << 16) | (n * 32));
                         self.account_run(&[own, follower, last]);
                         return (next + 2, false);
                     }
@@ -516,12 +516,12 @@ impl Decoder<'_> {
                 return to.next + 1;
             }
             if let Some(forms) = table::binary_forms(last).filter(|_| self.defined(value.next)) {
-                self.emit(pc, forms.dup_imm, imm << 16 | offset);
+                self.emit(pc, forms.dup_imm, (imm << 16) | offset);
                 self.account_run(&[own, follower, last]);
                 return value.next + 1;
             }
             if !self.fuses_with_push(value.next) {
-                self.emit(pc, dup_push, imm << 16 | offset);
+                self.emit(pc, dup_push, (imm << 16) | offset);
                 self.account_run(&[own, follower]);
                 return value.next;
             }
@@ -531,12 +531,12 @@ impl Decoder<'_> {
             if let Some(forms) = table::binary_forms(last).filter(|_| self.defined(pc + 2)) {
                 // The second DUP counts from one word higher; DUP1 there copies what the first one copied.
                 let second = if m == 1 { offset } else { (m - 1) * 32 };
-                self.emit(pc, forms.dup_dup, offset << 16 | second);
+                self.emit(pc, forms.dup_dup, (offset << 16) | second);
                 self.account_run(&[own, follower, last]);
                 return pc + 3;
             }
             if !matches!(last, op::MLOAD | op::MSTORE) {
-                self.emit(pc, dup_dup, offset << 16 | m * 32);
+                self.emit(pc, dup_dup, (offset << 16) | (m * 32));
                 self.account_run(&[own, follower]);
                 return pc + 2;
             }

@@ -6,7 +6,6 @@ use super::machine::*;
 use crate::exec::evm::Exit;
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::{TABLE_CONST, decode_pair, decode_single, op};
-use crate::exec::interpreter::ops::arithmetic;
 use alloy_primitives::U256;
 
 /// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
@@ -69,7 +68,7 @@ handler! {
         r.drop(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
-            (*(*r.vm).decoded).index(r.pc) + 1 | DECODED_PC
+            ((*(*r.vm).decoded).index(r.pc) + 1) | DECODED_PC
         } else {
             r.pc as usize - (*r.vm).code as usize + 1
         };
@@ -172,7 +171,7 @@ pub(super) trait Heavy {
     const OP: u8;
     /// The result where it takes a few instructions.
     fn quick(a: Limbs, b: Limbs) -> Option<Limbs>;
-    fn full(a: U256, b: U256) -> U256;
+    fn full(a: Limbs, b: Limbs) -> Limbs;
 }
 
 /// Quotient and remainder of words below 2^64 with a divisor that is not zero.
@@ -191,30 +190,17 @@ macro_rules! heavy {
                 if both_small($a, $b) { Some(limbs::small($quick)) } else { None }
             }
             #[inline(always)]
-            fn full($c: U256, $d: U256) -> U256 {
+            fn full($c: Limbs, $d: Limbs) -> Limbs {
                 $full
             }
         }
     )*};
 }
 heavy! {
-    Div DIV |a, b| a[0] / b[0], |a, b| match limb_divisor(b) {
-        Some(d) => U256::from_limbs(limbs::div_by_limb(a.into_limbs(), d).0),
-        None => arithmetic::div(a, b),
-    };
-    Mod MOD |a, b| a[0] % b[0], |a, b| match limb_divisor(b) {
-        Some(d) => U256::from_limbs(limbs::small(limbs::div_by_limb(a.into_limbs(), d).1)),
-        None => arithmetic::rem(a, b),
-    };
-    Sdiv SDIV |a, b| a[0] / b[0], |a, b| arithmetic::sdiv(a, b);
-    Smod SMOD |a, b| a[0] % b[0], |a, b| arithmetic::smod(a, b);
-}
-
-/// A divisor of one limb, not zero.
-#[inline(always)]
-fn limb_divisor(b: U256) -> Option<u64> {
-    let b = b.into_limbs();
-    (limbs::is_small(b) && b[0] != 0).then_some(b[0])
+    Div DIV |a, b| a[0] / b[0], |a, b| limbs::div_rem(a, b).0;
+    Mod MOD |a, b| a[0] % b[0], |a, b| limbs::div_rem(a, b).1;
+    Sdiv SDIV |a, b| a[0] / b[0], |a, b| limbs::sdiv(a, b);
+    Smod SMOD |a, b| a[0] % b[0], |a, b| limbs::smod(a, b);
 }
 
 /// Runs an operation out of line: the words at `a` and `b` into `target`.
@@ -222,8 +208,7 @@ fn limb_divisor(b: U256) -> Option<u64> {
 unsafe extern "C" fn full<K: Heavy>(target: *mut U256, a: *const U256, b: *const U256) {
     // SAFETY: the caller's words lie inside the frame's stack, or in the decoded code's pool.
     unsafe {
-        let word = K::full(U256::from_limbs(load(a)), U256::from_limbs(load(b)));
-        store(target, word.into_limbs());
+        store(target, K::full(load(a), load(b)));
     }
 }
 
@@ -556,6 +541,31 @@ handler! {
         *r.mem.add(offset[0] as usize) = r.peek(1)[0] as u8;
         r.drop(2);
         next!(F, r, op::MSTORE8)
+    }
+}
+handler! {
+    /// In line where both ranges lie inside the memory.
+    mcopy [F: Form] (r) {
+        settle!(F, r, op::MCOPY);
+        let (target, source, len) = (r.peek(0), r.peek(1), r.peek(2));
+        let above = target[1] | target[2] | target[3] | source[1] | source[2] | source[3] | len[1] | len[2] | len[3];
+        let further = target[0] | source[0] | len[0];
+        // Below 2^32 each, so that no sum wraps; the memory is 31 bytes longer than the limit, where there is any.
+        let inside = (above | further >> 32 == 0)
+            && r.limit > 0
+            && target[0].max(source[0]) + len[0] <= r.limit as u64 + 31;
+        let cost = 3 * len[0].div_ceil(32);
+        if !inside || r.gas < cost {
+            jump_to!(body_settled::<bodies::MCOPY, F>, r)
+        }
+        r.gas -= cost;
+        if len[0] == 32 {
+            write_word(r.mem, target[0] as usize, read_word(r.mem, source[0] as usize));
+        } else {
+            core::ptr::copy(r.mem.add(source[0] as usize), r.mem.add(target[0] as usize), len[0] as usize);
+        }
+        r.drop(3);
+        next!(F, r, op::MCOPY)
     }
 }
 handler! {

@@ -1,6 +1,7 @@
 //! Word kernels on limbs in registers; twins of `ops::{arithmetic, bitwise}`, tested against them.
 
 use super::machine::Limbs;
+use crate::exec::interpreter::ops::modular::{div_three_by_two, join, reciprocal_of_two, shifted, split};
 
 #[inline(always)]
 pub(super) fn small(value: u64) -> Limbs {
@@ -218,6 +219,164 @@ pub(super) fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
     ([q0, q1, q2, q3], r)
 }
 
+/// The reciprocal of a divisor of two limbs whose top bit is set.
+#[inline(always)]
+fn reciprocal(d1: u64, d0: u64) -> u64 {
+    reciprocal_of_two(div_two_by_one(!d1, u64::MAX, d1).0, d1, d0)
+}
+
+/// The numerator shifted up by as much as the divisor needs: five limbs.
+#[inline(always)]
+fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
+    [
+        a[0] << shift,
+        shifted(a[1], a[0], shift),
+        shifted(a[2], a[1], shift),
+        shifted(a[3], a[2], shift),
+        shifted(0, a[3], shift),
+    ]
+}
+
+fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+    let shift = b[1].leading_zeros();
+    let d = join(b[1], b[0]) << shift;
+    let (d1, d0) = split(d);
+    let v = reciprocal(d1, d0);
+    let u = normalised(a, shift);
+    // Limbs of zero on top give digits of zero.
+    let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { div_three_by_two(u[4], u[3], u[2], d, v) };
+    let (r1, r0) = split(r);
+    let (q1, r) = div_three_by_two(r1, r0, u[1], d, v);
+    let (r1, r0) = split(r);
+    let (q0, r) = div_three_by_two(r1, r0, u[0], d, v);
+    let (r1, r0) = split(r >> shift);
+    ([q0, q1, q2, 0], [r0, r1, 0, 0])
+}
+
+/// One digit by a divisor of three limbs: `x < d << 64`, most significant limb first.
+#[inline(always)]
+fn digit_of_three(x: [u64; 4], d: [u64; 3], v: u64) -> (u64, [u64; 3]) {
+    let top = join(d[0], d[1]);
+    if join(x[0], x[1]) == top {
+        // The digit is the largest there is: x - (2^64 - 1) * d.
+        let (r0, carry) = x[3].carrying_add(d[2], false);
+        let (r1, carry) = x[2].wrapping_sub(d[2]).carrying_add(d[1], carry);
+        // `x[2] < d[2]`, so that the difference borrowed one from the limb above.
+        let r2 = d[0].wrapping_add(u64::from(carry)).wrapping_sub(1);
+        return (u64::MAX, [r2, r1, r0]);
+    }
+    let (digit, r) = div_three_by_two(x[0], x[1], x[2], top, v);
+    let (p1, p0) = split(u128::from(digit) * u128::from(d[2]));
+    let (r0, borrow) = x[3].overflowing_sub(p0);
+    let (r, below) = r.overflowing_sub(u128::from(p1) + u128::from(borrow));
+    let (r2, r1) = split(r);
+    if !below {
+        return (digit, [r2, r1, r0]);
+    }
+    let (r0, carry) = r0.carrying_add(d[2], false);
+    let (r1, carry) = r1.carrying_add(d[1], carry);
+    let (r2, _) = r2.carrying_add(d[0], carry);
+    (digit - 1, [r2, r1, r0])
+}
+
+fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+    let shift = b[2].leading_zeros();
+    let d = [shifted(b[2], b[1], shift), shifted(b[1], b[0], shift), b[0] << shift];
+    let v = reciprocal(d[0], d[1]);
+    let u = normalised(a, shift);
+    let (q1, r) = if a[3] == 0 { (0, [u[3], u[2], u[1]]) } else { digit_of_three([u[4], u[3], u[2], u[1]], d, v) };
+    let (q0, r) = digit_of_three([r[0], r[1], r[2], u[0]], d, v);
+    let down = |high: u64, low: u64| low >> shift | (high << 1) << (63 - shift);
+    ([q0, q1, 0, 0], [down(r[1], r[2]), down(r[0], r[1]), r[0] >> shift, 0])
+}
+
+/// A divisor of four limbs leaves one digit: its estimate from the top limbs is at most two too large (Knuth, 4.3.1).
+fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+    let shift = b[3].leading_zeros();
+    let top = shifted(b[3], b[2], shift);
+    let (mut digit, _) = div_two_by_one(shifted(0, a[3], shift), shifted(a[3], a[2], shift), top);
+    let (p0, carry) = digit.carrying_mul(b[0], 0);
+    let (p1, carry) = digit.carrying_mul(b[1], carry);
+    let (p2, carry) = digit.carrying_mul(b[2], carry);
+    let (p3, carry) = digit.carrying_mul(b[3], carry);
+    let (mut r, below) = sub_borrow(a, [p0, p1, p2, p3]);
+    // What the product has above the word, and the borrow: gone once the digit is right.
+    let mut above = carry + u64::from(below);
+    while above != 0 {
+        digit -= 1;
+        let sum = add(r, b);
+        above -= u64::from(lt(sum, b));
+        r = sum;
+    }
+    ([digit, 0, 0, 0], r)
+}
+
+/// Quotient and remainder; both 0 for a zero divisor.
+#[inline(always)]
+pub(super) fn div_rem(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+    if b[3] != 0 {
+        if lt(a, b) { ([0; 4], a) } else { div_by_four(a, b) }
+    } else if b[2] != 0 {
+        if lt(a, b) { ([0; 4], a) } else { div_by_three(a, b) }
+    } else if b[1] != 0 {
+        if lt(a, b) { ([0; 4], a) } else { div_by_two(a, b) }
+    } else if b[0] != 0 {
+        let (quotient, remainder) = div_by_limb(a, b[0]);
+        (quotient, small(remainder))
+    } else {
+        ([0; 4], [0; 4])
+    }
+}
+
+/// ADDMOD.
+#[inline(always)]
+pub(super) fn addmod(a: Limbs, b: Limbs, modulus: Limbs) -> Limbs {
+    if is_zero(modulus) {
+        return [0; 4];
+    }
+    let (a, b) = (reduced(a, modulus), reduced(b, modulus));
+    let sum = add(a, b);
+    let (less, borrow) = sub_borrow(sum, modulus);
+    // Carried beyond 2^256, or not below the modulus.
+    if lt(sum, a) || !borrow { less } else { sum }
+}
+
+/// A word modulo another that is not zero; one subtraction is often enough.
+#[inline(always)]
+fn reduced(a: Limbs, modulus: Limbs) -> Limbs {
+    let (less, below) = sub_borrow(a, modulus);
+    if below {
+        a
+    } else if lt(less, modulus) {
+        less
+    } else {
+        div_rem(a, modulus).1
+    }
+}
+
+#[inline(always)]
+pub(super) fn is_negative(a: Limbs) -> bool {
+    a[3] >> 63 == 1
+}
+
+#[inline(always)]
+pub(super) fn negate_if(negative: bool, a: Limbs) -> Limbs {
+    if negative { sub([0; 4], a) } else { a }
+}
+
+#[inline(always)]
+pub(super) fn sdiv(a: Limbs, b: Limbs) -> Limbs {
+    let (negative_a, negative_b) = (is_negative(a), is_negative(b));
+    let (quotient, _) = div_rem(negate_if(negative_a, a), negate_if(negative_b, b));
+    negate_if(negative_a != negative_b, quotient)
+}
+
+#[inline(always)]
+pub(super) fn smod(a: Limbs, b: Limbs) -> Limbs {
+    let (_, remainder) = div_rem(negate_if(is_negative(a), a), negate_if(is_negative(b), b));
+    negate_if(is_negative(a), remainder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +423,34 @@ mod tests {
                 }
                 assert_eq!(slt(a.into_limbs(), b.into_limbs()), bitwise::slt(*a, *b) == U256::ONE, "{a} {b}");
                 assert_eq!(eq(a.into_limbs(), b.into_limbs()), a == b);
+            }
+        }
+    }
+
+    #[test]
+    fn divisions_agree_with_the_bodies() {
+        let mut words = words();
+        // Limbs that make digit estimates too large, or a remainder's top equal to the divisor's.
+        for bits in 0..256u32 {
+            let limb = |index: u32| match bits >> (2 * index) & 3 {
+                0 => 0,
+                1 => 1,
+                2 => 1 << 63,
+                _ => u64::MAX,
+            };
+            words.push(U256::from_limbs([limb(0), limb(1), limb(2), limb(3)]));
+        }
+        for (index, a) in words.iter().enumerate() {
+            for b in words.iter().skip(index % 3).step_by(3) {
+                let (left, right) = (a.into_limbs(), b.into_limbs());
+                let (quotient, remainder) = div_rem(left, right);
+                assert_eq!(U256::from_limbs(quotient), arithmetic::div(*a, *b), "{a:#x} / {b:#x}");
+                assert_eq!(U256::from_limbs(remainder), arithmetic::rem(*a, *b), "{a:#x} % {b:#x}");
+                assert_eq!(U256::from_limbs(sdiv(left, right)), arithmetic::sdiv(*a, *b), "{a:#x} sdiv {b:#x}");
+                assert_eq!(U256::from_limbs(smod(left, right)), arithmetic::smod(*a, *b), "{a:#x} smod {b:#x}");
+                let c = words[(index * 5 + 1) % words.len()];
+                let sum = addmod(left, right, c.into_limbs());
+                assert_eq!(U256::from_limbs(sum), arithmetic::addmod(*a, *b, c), "{a:#x} + {b:#x} % {c:#x}");
             }
         }
     }

@@ -341,23 +341,15 @@ halts! {
     halt_invalid_opcode InvalidOpcode
 }
 
-/// Goes on in byte form at `pc`; the gas is exact.
-macro_rules! resume_bytes {
-    ($r:ident, $pc:expr) => {{
-        let pc: usize = $pc;
-        $r.pc = (*$r.vm).code.add(pc).cast();
-        (*$r.vm).decoded = core::ptr::null();
-        let handler = (*(*$r.vm).table)[usize::from(*$r.pc.cast::<u8>())];
-        jump_to!(handler, $r)
-    }};
-}
-
 handler! {
     /// Goes on in byte form at the same instruction; the gas is exact already.
     #[cold]
     #[inline(never)]
     to_bytes_exact [] (r) {
-        let at = (*(*r.vm).decoded).place(r.pc);
-        resume_bytes!(r, at.pc as usize)
+        let at = (*(*r.vm).decoded).place(r.pc).pc as usize;
+        r.pc = (*r.vm).code.add(at).cast();
+        (*r.vm).decoded = core::ptr::null();
+        let handler = (*(*r.vm).table)[usize::from(*r.pc.cast::<u8>())];
+        jump_to!(handler, r)
     }
 }

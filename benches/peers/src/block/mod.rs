@@ -1,0 +1,312 @@
+//! `peers block`: whole blocks, ours against revm and ethrex, each one transaction after another and driven by the list.
+//!
+//! In: block bundles with complete pre-state and list. Out: per block and family the time from the raw bytes of block and
+//! list to the last check, in all arrangements interleaved in one run. Everybody checks gas used, receipts root, logs
+//! bloom, requests hash, list hash and state root against the header; whoever refuses a block ends the run.
+//!
+//! | arrangement | what it is |
+//! |---|---|
+//! | bal, sequential | ours, on the threads of the run; `sequential-1` on one; `bal-cold` from codes not analysed |
+//! | revm-seq | recovery in parallel, `EthBlockExecutor` over `State` with list builder, then the root |
+//! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a thread of its own |
+//! | ethrex-seq | `LEVM::execute_block` with list recording, `get_state_transitions`, then the root |
+//! | ethrex-bal | as ethrex-blockchain does it: `synthesize_bal_updates` and the root beside `LEVM::execute_block_pipeline` with the list |
+//!
+//! The four peers compute the root with ethrex-trie (`ethrex_tries`). All start from maps in memory with analysed codes
+//! and resident tries; those of the peers are copied before each run, so that they may be changed in place. Freeing what a
+//! run leaves is off the peers' clock.
+
+mod case;
+mod ethrex;
+mod ours;
+mod revm;
+
+use crate::ethrex_tries::{AccountChange, EthrexTries, Fate};
+use crate::measure::{Clock, Stopwatch, geomean, median};
+use crate::report::{Report, Row, rounded, row};
+use crate::{CommonArgs, PeersError, convert, threads};
+use balustrade::Mode;
+use case::Case;
+use case::input::each_document;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Options of `block`.
+#[derive(Debug, Args)]
+pub(crate) struct BlockArgs {
+    /// Block bundles: files, folders, .tar.gz or .tar.zst archives
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Only these arrangements beside `bal` and `sequential-1`
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// One way to execute a block, with a state of its own.
+pub(crate) trait Arrangement {
+    /// Name in reports.
+    fn name(&self) -> &'static str;
+    /// Off the clock: frees what the last run left, and gets everything as it was before the block.
+    fn prepare(&mut self);
+    /// On the clock: from the raw bytes to the last check.
+    fn run(&mut self) -> Result<Stages, String>;
+}
+
+/// Nanoseconds by stage.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stages(Vec<(&'static str, f64)>);
+
+impl Stages {
+    /// Adds time to a stage.
+    pub(crate) fn add(&mut self, stage: &'static str, ns: f64) {
+        match self.0.iter_mut().find(|(name, _)| *name == stage) {
+            Some((_, total)) => *total += ns,
+            None => self.0.push((stage, ns)),
+        }
+    }
+
+    /// Adds another's stages.
+    pub(crate) fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(stage, ns)| self.add(stage, ns));
+    }
+}
+
+/// A clock that goes from stage to stage.
+pub(crate) struct Laps {
+    last: Instant,
+    pub(crate) stages: Stages,
+}
+
+impl Laps {
+    pub(crate) fn start() -> Self {
+        Self { last: Instant::now(), stages: Stages::default() }
+    }
+
+    /// The time since the last lap was this stage's.
+    pub(crate) fn lap(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.stages.add(stage, now.duration_since(self.last).as_nanos() as f64);
+        self.last = now;
+    }
+}
+
+const BAL: &str = "bal";
+const SEQUENTIAL_ONE: &str = "sequential-1";
+const PEERS: [&str; 4] = ["revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal"];
+
+/// Ratios in summary and family rows: name, the arrangement whose time is divided by that of `bal`.
+const RATIOS: [(&str, &str); 7] = [
+    ("vs_ethrex_bal", "ethrex-bal"),
+    ("vs_ethrex_sequential", "ethrex-seq"),
+    ("vs_revm_bal", "revm-bal"),
+    ("vs_revm_sequential", "revm-seq"),
+    ("bal_vs_sequential", SEQUENTIAL_ONE),
+    ("bal_vs_sequential_same_threads", "sequential"),
+    ("bal_vs_optimistic", "optimistic"),
+];
+
+/// Median nanoseconds by arrangement.
+type Medians = BTreeMap<&'static str, f64>;
+
+/// Blocks of one kind, added up.
+#[derive(Default)]
+struct Family {
+    blocks: usize,
+    transactions: usize,
+    gas: u64,
+    total_ns: Medians,
+}
+
+/// Runs the command.
+pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
+    let threads = threads::bind(args.common.threads)?;
+    let columns = ["block", "txs", "mgas", "bal_ms", "revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal", "best_peer"];
+    let mut report = Report::new(args.common.json, &columns);
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for path in &args.inputs {
+        let mut result = Ok(());
+        let read = each_document(path, &mut |_| (), &mut |document| {
+            result = match Case::read(&document) {
+                Ok(case) => one_block(case, threads, args, &mut report, &mut families),
+                Err(reason) => {
+                    eprintln!("skipped: {}: {reason}", document.name);
+                    Ok(())
+                }
+            };
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        result?;
+        let _ = read.map_err(|error| PeersError::Input { path: path.clone(), reason: error.to_string() })?;
+    }
+    report.section();
+    for (name, family) in &families {
+        report.row(&family.row(name));
+    }
+    report.summary(&summary(&families));
+    Ok(())
+}
+
+fn one_block(
+    case: Case,
+    threads: usize,
+    args: &BlockArgs,
+    report: &mut Report,
+    families: &mut BTreeMap<String, Family>,
+) -> Result<(), PeersError> {
+    let case = Rc::new(case);
+    let failed = |who, difference| PeersError::Mismatch { what: case.name.clone(), who, difference };
+    let mut contestants = contestants(&case, threads).map_err(|(who, error)| failed(who, error))?;
+    let always = |name: &str| name == BAL || name == SEQUENTIAL_ONE;
+    contestants
+        .retain(|one| args.only.is_empty() || always(one.name()) || args.only.iter().any(|name| name == one.name()));
+
+    let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    let mut stages: BTreeMap<&'static str, Vec<Stages>> = BTreeMap::new();
+    // The first round warms memory and code and is not counted.
+    for round in 0..=args.common.rounds {
+        for contestant in &mut contestants {
+            contestant.prepare();
+            let watch = Stopwatch::start(Clock::for_threads(threads));
+            let result = contestant.run();
+            let ns = watch.ns();
+            let split = result.map_err(|error| failed(contestant.name(), error))?;
+            if round > 0 {
+                times.entry(contestant.name()).or_default().push(ns);
+                stages.entry(contestant.name()).or_default().push(split);
+            }
+        }
+    }
+    let medians: Medians =
+        times.iter().filter_map(|(name, times)| median(times).map(|median| (*name, median))).collect();
+    report.row(&block_row(&case, &medians, &stages));
+    let family = families.entry(case.family.clone()).or_default();
+    family.blocks += 1;
+    family.transactions += case.transactions;
+    family.gas += case.header.gas_used;
+    for (name, ns) in medians {
+        *family.total_ns.entry(name).or_default() += ns;
+    }
+    Ok(())
+}
+
+type Contestants = Vec<Box<dyn Arrangement>>;
+
+fn contestants(case: &Rc<Case>, threads: usize) -> Result<Contestants, (&'static str, String)> {
+    let ours = |name, mode, threads| ours::Ours::new(name, case, mode, threads).map_err(|error| (name, error));
+    let resident = Rc::new(resident(case).map_err(|error| ("ethrex-trie", error))?);
+    let revm_flat = Arc::new(revm::RevmFlat::new(case));
+    let ethrex_flat = Arc::new(ethrex::flat(case, &resident));
+    let revm = |way| revm::Revm::new(case, way, threads, &revm_flat, &resident);
+    let ethrex = |way| ethrex::Ethrex::new(case, way, &ethrex_flat, &resident);
+    Ok(vec![
+        Box::new(ours(BAL, Mode::Bal, threads)?),
+        Box::new(revm(revm::Way::Sequential)),
+        Box::new(revm(revm::Way::List)),
+        Box::new(ethrex(ethrex::Way::Sequential)),
+        Box::new(ethrex(ethrex::Way::List)),
+        Box::new(ours("sequential", Mode::Sequential, threads)?),
+        Box::new(ours(SEQUENTIAL_ONE, Mode::Sequential, 1)?),
+        Box::new(ours("bal-cold", Mode::Bal, threads)?.cold()),
+    ])
+}
+
+/// The pre-state's tries for the peers.
+fn resident(case: &Case) -> Result<EthrexTries, String> {
+    let mut slots: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (address, key, value) in case.slots() {
+        slots.entry(address).or_default().push((convert::key(key), convert::word(value)));
+    }
+    let accounts: Vec<AccountChange> = case
+        .accounts()
+        .map(|(address, nonce, balance, code_hash)| AccountChange {
+            address: convert::address(address),
+            fate: Fate::Kept,
+            nonce: Some(nonce),
+            balance: Some(convert::word(balance)),
+            code_hash: Some(convert::hash(code_hash)),
+            slots: slots.remove(&address).unwrap_or_default(),
+        })
+        .collect();
+    let mut tries = EthrexTries::default();
+    tries.update(&accounts).map_err(|error| error.to_string())?;
+    Ok(tries)
+}
+
+fn block_row(case: &Case, medians: &Medians, stages: &BTreeMap<&'static str, Vec<Stages>>) -> Row {
+    let ggas = |ns: f64| case.header.gas_used as f64 / ns;
+    let mut row = row! {
+        "block": case.name,
+        "family": case.family,
+        "txs": case.transactions,
+        "mgas": rounded(Some(case.header.gas_used as f64 / 1e6)),
+    };
+    for (name, ns) in medians {
+        let key = if *name == BAL { "bal_ms".to_owned() } else { (*name).to_owned() };
+        row.push((key, rounded(Some(ns / 1e6))));
+    }
+    row.extend(row! { "ggas_per_s": rounded(medians.get(BAL).map(|ns| ggas(*ns))) });
+    ratios(medians, &mut row);
+    let mut split = serde_json::Map::new();
+    for (name, runs) in stages {
+        let mut by_stage = BTreeMap::<&str, Vec<f64>>::new();
+        for (stage, ns) in runs.iter().flat_map(|stages| &stages.0) {
+            by_stage.entry(stage).or_default().push(*ns);
+        }
+        let members = by_stage.iter().map(|(stage, ns)| ((*stage).to_owned(), rounded(median(ns).map(|ns| ns / 1e6))));
+        split.insert((*name).to_owned(), serde_json::Value::Object(members.collect()));
+    }
+    row.extend(row! { "stages_ms": split });
+    row
+}
+
+/// Ratios to our list mode, and to the best of the peers.
+fn ratios(total_ns: &Medians, row: &mut Row) {
+    let Some(ours) = total_ns.get(BAL) else { return };
+    for (key, name) in RATIOS {
+        if let Some(ns) = total_ns.get(name) {
+            row.push((key.to_owned(), rounded(Some(ns / ours))));
+        }
+    }
+    let best = PEERS.iter().filter_map(|name| total_ns.get(name)).copied().reduce(f64::min);
+    row.push(("best_peer".to_owned(), rounded(best.map(|ns| ns / ours))));
+}
+
+impl Family {
+    fn row(&self, name: &str) -> Row {
+        let mut row = row! {
+            "block": format!("family {name}"),
+            "family": name,
+            "blocks": self.blocks,
+            "txs": self.transactions,
+            "mgas": rounded(Some(self.gas as f64 / 1e6)),
+        };
+        for (name, ns) in &self.total_ns {
+            let key = if *name == BAL { "bal_ms".to_owned() } else { (*name).to_owned() };
+            row.push((key, rounded(Some(ns / 1e6))));
+        }
+        for (name, ns) in &self.total_ns {
+            row.push((format!("{name}_ggas_per_s"), rounded(Some(self.gas as f64 / ns))));
+        }
+        ratios(&self.total_ns, &mut row);
+        row
+    }
+}
+
+/// Geometric means of the families' ratios.
+fn summary(families: &BTreeMap<String, Family>) -> Row {
+    let mut row = row! { "blocks": families.values().map(|family| family.blocks).sum::<usize>() };
+    let ratio = |family: &Family, name: &str| Some(family.total_ns.get(name)? / family.total_ns.get(BAL)?);
+    for (key, name) in RATIOS {
+        if let Some(mean) = geomean(families.values().filter_map(|family| ratio(family, name))) {
+            row.push((key.to_owned(), rounded(Some(mean))));
+        }
+    }
+    row
+}

@@ -1,0 +1,67 @@
+//! Balustrade at whole blocks.
+
+use super::case::Case;
+use super::{Arrangement, Stages};
+use balustrade::trie::StateTries;
+use balustrade::{BlockInput, Executor, Mode, Options};
+use std::rc::Rc;
+
+pub(crate) struct Ours {
+    name: &'static str,
+    case: Rc<Case>,
+    executor: Executor,
+    tries: StateTries,
+    options: Options,
+    cold: bool,
+}
+
+impl Ours {
+    pub(crate) fn new(name: &'static str, case: &Rc<Case>, mode: Mode, threads: usize) -> Result<Self, String> {
+        let tries = StateTries::from_memory(&case.store).map_err(|error| error.to_string())?;
+        let executor = Executor::new(threads).map_err(|error| error.to_string())?;
+        Ok(Self { name, case: case.clone(), executor, tries, options: Options::new(mode), cold: false })
+    }
+
+    /// The same from code that is not analysed yet.
+    pub(crate) fn cold(mut self) -> Self {
+        self.cold = true;
+        self
+    }
+}
+
+impl Arrangement for Ours {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn prepare(&mut self) {
+        self.tries.rollback();
+        if self.cold {
+            self.executor.forget_codes();
+        }
+    }
+
+    fn run(&mut self) -> Result<Stages, String> {
+        let case = &*self.case;
+        let input = BlockInput {
+            rules: &case.rules,
+            block: case.block.clone(),
+            bal: Some(case.list.clone()),
+            parent: case.parent.as_ref(),
+            ommers_omitted: false,
+        };
+        let outcome = self
+            .executor
+            .execute(&input, &case.store, Some(&mut self.tries), self.options)
+            .map_err(|error| error.to_string())?;
+        if let Some(unchecked) = outcome.unchecked.first() {
+            return Err(format!("{} stayed unchecked: {}", unchecked.check.name(), unchecked.reason));
+        }
+        let mut stages = Stages::default();
+        for span in &outcome.timeline {
+            let workers = if span.worker.is_some() { self.executor.threads() as f64 } else { 1.0 };
+            stages.add(span.stage.name(), (span.end_ns - span.start_ns) as f64 / workers);
+        }
+        Ok(stages)
+    }
+}

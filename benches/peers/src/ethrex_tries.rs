@@ -1,0 +1,260 @@
+//! ethrex-trie kept resident: the account trie and all storage tries, updated in place.
+//!
+//! In: a state, then the changes of one block after another. Out: state roots. The work is split as ethrex splits it
+//! with a block access list: storage tries side by side, those with many changed slots and the account trie over sixteen
+//! workers by first nibble; keys of a trie are written in ascending order. Hashes of unchanged nodes are memoised in the
+//! nodes. Tasks run on the current rayon pool.
+//! Not here: collecting nodes to persist.
+
+use ethrex_common::constants::EMPTY_KECCAK_HASH;
+use ethrex_common::types::AccountState;
+use ethrex_common::{Address, H256, U256};
+use ethrex_crypto::NativeCrypto;
+use ethrex_crypto::keccak::keccak_hash;
+use ethrex_rlp::encode::RLPEncode;
+use ethrex_trie::node::{BranchNode, ExtensionNode, LeafNode};
+use ethrex_trie::{EMPTY_TRIE_HASH, Node, NodeRef, Trie, TrieError};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// From this many changed slots on, a storage trie is split over sixteen workers (ethrex's own threshold).
+const SPLIT_SLOTS: usize = 2048;
+
+/// What becomes of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It stays, with its storage.
+    Kept,
+    /// It stays, its old storage does not.
+    Wiped,
+    /// It goes.
+    Removed,
+    /// It stays unless nothing is left in it (EIP-161): all that a list says.
+    KeptUnlessEmpty,
+}
+
+/// What one block changes in one account; `None` keeps the field.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountChange {
+    pub(crate) address: Address,
+    pub(crate) fate: Fate,
+    pub(crate) nonce: Option<u64>,
+    pub(crate) balance: Option<U256>,
+    pub(crate) code_hash: Option<H256>,
+    /// Slots by unhashed key; zero deletes.
+    pub(crate) slots: Vec<(H256, U256)>,
+}
+
+/// An account's leaf and its storage trie.
+#[derive(Clone, Debug, Default)]
+struct Resident {
+    state: AccountState,
+    storage: NodeRef,
+}
+
+/// All tries of a state.
+#[derive(Debug, Default)]
+pub(crate) struct EthrexTries {
+    accounts: FxHashMap<H256, Resident>,
+    root: NodeRef,
+}
+
+/// One account's update under way.
+struct Job<'a> {
+    key: H256,
+    change: &'a AccountChange,
+    resident: Resident,
+    removed: bool,
+}
+
+impl EthrexTries {
+    /// Applies a block's changes and returns the state root.
+    pub(crate) fn update(&mut self, changes: &[AccountChange]) -> Result<H256, TrieError> {
+        let keys: Vec<H256> = changes.par_iter().map(|change| H256(keccak_hash(change.address))).collect();
+        let mut jobs: Vec<Job<'_>> = keys
+            .into_iter()
+            .zip(changes)
+            .map(|(key, change)| {
+                let resident = self.accounts.remove(&key).unwrap_or_default();
+                Job { key, change, resident, removed: change.fate == Fate::Removed }
+            })
+            .collect();
+        // The largest first: the pool fills the gaps with small ones.
+        jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.change.slots.len()));
+        jobs.par_iter_mut().with_max_len(1).try_for_each(Job::run)?;
+
+        jobs.sort_unstable_by_key(|job| job.key);
+        let mut leaves = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            if job.removed {
+                leaves.push((job.key, Vec::new()));
+            } else {
+                leaves.push((job.key, job.resident.state.encode_to_vec()));
+                self.accounts.insert(job.key, job.resident);
+            }
+        }
+        update_split(&mut self.root, &leaves)?;
+        Ok(root_hash(&self.root))
+    }
+
+    /// The tries with nodes of their own, so that an update of the copy changes nothing here.
+    #[allow(dead_code)]
+    pub(crate) fn deep_copy(&self) -> Self {
+        let accounts = self
+            .accounts
+            .par_iter()
+            .map(|(key, resident)| (*key, Resident { state: resident.state, storage: deep_copy(&resident.storage) }))
+            .collect();
+        Self { accounts, root: deep_copy(&self.root) }
+    }
+
+    /// An account's leaf.
+    pub(crate) fn account(&self, address: Address) -> Option<AccountState> {
+        self.accounts.get(&H256(keccak_hash(address))).map(|resident| resident.state)
+    }
+}
+
+impl Job<'_> {
+    fn run(&mut self) -> Result<(), TrieError> {
+        let Self { change, resident, .. } = &mut *self;
+        match change.fate {
+            Fate::Kept | Fate::KeptUnlessEmpty => {}
+            Fate::Wiped => {
+                resident.storage = NodeRef::default();
+                resident.state.storage_root = EMPTY_TRIE_HASH;
+            }
+            Fate::Removed => return Ok(()),
+        }
+        let state = &mut resident.state;
+        state.nonce = change.nonce.unwrap_or(state.nonce);
+        state.balance = change.balance.unwrap_or(state.balance);
+        state.code_hash = change.code_hash.unwrap_or(state.code_hash);
+        let empty = state.nonce == 0 && state.balance.is_zero() && state.code_hash == *EMPTY_KECCAK_HASH;
+        if empty && change.fate == Fate::KeptUnlessEmpty {
+            self.removed = true;
+            return Ok(());
+        }
+        if change.slots.is_empty() {
+            return Ok(());
+        }
+        let leaf = |(key, value): &(H256, U256)| {
+            let encoded = if value.is_zero() { Vec::new() } else { value.encode_to_vec() };
+            (H256(keccak_hash(key)), encoded)
+        };
+        let split = change.slots.len() >= SPLIT_SLOTS;
+        let mut leaves: Vec<(H256, Vec<u8>)> =
+            if split { change.slots.par_iter().map(leaf).collect() } else { change.slots.iter().map(leaf).collect() };
+        leaves.sort_unstable_by_key(|(key, _)| *key);
+        if split {
+            update_split(&mut resident.storage, &leaves)?;
+        } else {
+            write(&mut resident.storage, &leaves)?;
+        }
+        resident.state.storage_root = root_hash(&resident.storage);
+        Ok(())
+    }
+}
+
+fn root_hash(root: &NodeRef) -> H256 {
+    if !root.is_valid() {
+        return EMPTY_TRIE_HASH;
+    }
+    root.compute_hash_no_alloc(&mut Vec::with_capacity(600), &NativeCrypto).finalize(&NativeCrypto)
+}
+
+/// Writes leaves in order; an empty value removes.
+fn write(root: &mut NodeRef, leaves: &[(H256, Vec<u8>)]) -> Result<(), TrieError> {
+    let mut trie = Trie::new_temp_with_root(std::mem::take(root));
+    for (key, value) in leaves {
+        if value.is_empty() {
+            trie.remove(&key.0)?;
+        } else {
+            trie.insert(key.0.to_vec(), value.clone())?;
+        }
+    }
+    *root = trie.root;
+    Ok(())
+}
+
+/// [`write`] with one task per first nibble, where the root is a branch; hashes are made by the tasks.
+fn update_split(root: &mut NodeRef, leaves: &[(H256, Vec<u8>)]) -> Result<(), TrieError> {
+    let Some(choices) = take_choices(root) else { return write(root, leaves) };
+    let shards: Vec<(usize, NodeRef)> = choices.into_iter().enumerate().collect();
+    let done: Vec<NodeRef> = shards
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|(nibble, child)| {
+            let start = leaves.partition_point(|(key, _)| usize::from(key.0[0] >> 4) < nibble);
+            let end = leaves.partition_point(|(key, _)| usize::from(key.0[0] >> 4) <= nibble);
+            if start == end {
+                return Ok(child);
+            }
+            let mut alone = std::array::from_fn(|_| NodeRef::default());
+            let empty = !child.is_valid();
+            alone[nibble] = child;
+            let mut shard = if empty { NodeRef::default() } else { NodeRef::from(Node::from(BranchNode::new(alone))) };
+            write(&mut shard, &leaves[start..end])?;
+            let child = below(shard, nibble);
+            if child.is_valid() {
+                child.compute_hash_no_alloc(&mut Vec::with_capacity(600), &NativeCrypto);
+            }
+            Ok(child)
+        })
+        .collect::<Result<_, TrieError>>()?;
+    let mut choices: [NodeRef; 16] = std::array::from_fn(|_| NodeRef::default());
+    for (choice, child) in choices.iter_mut().zip(done) {
+        *choice = child;
+    }
+    *root = match choices.iter().filter(|choice| choice.is_valid()).count() {
+        0 => NodeRef::default(),
+        1 => return Err(TrieError::InvalidInput),
+        _ => NodeRef::from(Node::from(BranchNode::new(choices))),
+    };
+    Ok(())
+}
+
+/// The children of a root that is a branch with at least three of them (so that a removal leaves a branch).
+fn take_choices(root: &mut NodeRef) -> Option<[NodeRef; 16]> {
+    let NodeRef::Node(node, _) = root else { return None };
+    let Node::Branch(branch) = Arc::make_mut(node) else { return None };
+    if branch.choices.iter().filter(|choice| choice.is_valid()).count() < 3 {
+        return None;
+    }
+    Some(std::mem::replace(&mut branch.choices, std::array::from_fn(|_| NodeRef::default())))
+}
+
+/// What lies below the only child `nibble` of a shard's root, whatever form that root has taken.
+fn below(shard: NodeRef, nibble: usize) -> NodeRef {
+    let NodeRef::Node(node, _) = shard else { return NodeRef::default() };
+    match Arc::unwrap_or_clone(node) {
+        Node::Branch(mut branch) => std::mem::take(&mut branch.choices[nibble]),
+        Node::Extension(ExtensionNode { prefix, child }) if prefix.len() == 1 => child,
+        Node::Extension(ExtensionNode { prefix, child }) => {
+            NodeRef::from(Node::from(ExtensionNode { prefix: prefix.offset(1), child }))
+        }
+        Node::Leaf(LeafNode { partial, value }) => {
+            NodeRef::from(Node::from(LeafNode { partial: partial.offset(1), value }))
+        }
+    }
+}
+
+fn deep_copy(node: &NodeRef) -> NodeRef {
+    match node {
+        NodeRef::Hash(hash) => NodeRef::Hash(*hash),
+        NodeRef::Node(node, hash) => {
+            let copy = match &**node {
+                Node::Branch(branch) => {
+                    let mut copy = BranchNode::new(std::array::from_fn(|index| deep_copy(&branch.choices[index])));
+                    copy.value = branch.value.clone();
+                    Node::from(copy)
+                }
+                Node::Extension(extension) => {
+                    Node::from(ExtensionNode { prefix: extension.prefix.clone(), child: deep_copy(&extension.child) })
+                }
+                Node::Leaf(leaf) => Node::from(leaf.clone()),
+            };
+            NodeRef::Node(Arc::new(copy), hash.clone())
+        }
+    }
+}

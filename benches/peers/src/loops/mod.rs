@@ -1,0 +1,192 @@
+//! `peers loop`: interpreter workloads, each one call transaction of the Cancun fork.
+//!
+//! In: workload files. Out: per workload the time of a whole transaction in our loops, in revm and in LEVM, and of revm's
+//! bare interpreter; the ratios to our loop of choice. Gas, success and output must be equal.
+//! A whole transaction: validity, fees, the call, refunds, settlement, from a flat state in memory and from analysed
+//! code. Nothing else survives a run: our machine forgets names and values, revm's journal is finalized, LEVM gets a new
+//! database. Buffers are kept by all three.
+//! The clock is the CPU time of the one thread that does the work.
+
+mod levm;
+mod ours;
+mod revm;
+mod workload;
+
+use crate::measure::{Clock, calls_in, geomean, median, median_ratio, sample};
+use crate::report::{Report, Row, rounded, row};
+use crate::{CommonArgs, PeersError, threads};
+use alloy_primitives::{Bytes, keccak256};
+use balustrade::exec::interpreter::LoopKind;
+use clap::Args;
+use std::path::PathBuf;
+use workload::Workload;
+
+/// Options of `loop`.
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    /// Workload files and folders of them
+    #[arg(value_name = "DIR|FILE", required = true)]
+    paths: Vec<PathBuf>,
+    /// The loop of ours that ratios refer to
+    #[arg(long = "loop", value_name = "NAME", default_value = LoopKind::default().name(), value_parser = loop_kind)]
+    kind: LoopKind,
+    /// Only this loop of ours, not the others beside it
+    #[arg(long)]
+    only: bool,
+    /// Milliseconds that each contestant gets per round
+    #[arg(long, value_name = "MS", default_value_t = 3.0)]
+    slice: f64,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn loop_kind(name: &str) -> Result<LoopKind, String> {
+    let names = LoopKind::ALL.map(LoopKind::name).join(", ");
+    LoopKind::from_name(name).ok_or_else(|| format!("one of {names}"))
+}
+
+/// What a run left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Whether the call succeeded.
+    pub(crate) success: bool,
+    /// Gas that the sender paid for, intrinsic gas included.
+    pub(crate) gas: u64,
+    /// What the call returned.
+    pub(crate) output: Bytes,
+}
+
+/// Somebody who can run a workload again and again.
+pub(crate) trait Contestant {
+    /// One run, timed.
+    fn run(&mut self);
+    /// One run, looked at; `None` where this contestant cannot do this workload.
+    fn outcome(&mut self) -> Result<Option<Outcome>, String>;
+}
+
+/// A workload below this ratio is measured again before it counts as slower.
+const SLOWER: f64 = 0.97;
+
+/// Runs the command.
+pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
+    threads::bind(Some(1))?;
+    let workloads = workload::find(&args.paths)?;
+    let ours = format!("{}_ns", args.kind.name());
+    let columns = ["workload", &ours, "revm_ns", "levm_ns", "mgas_per_s", "vs_revm", "vs_revm_bare", "vs_levm"];
+    let mut report = Report::new(args.common.json, &columns);
+    let (mut vs_revm, mut vs_levm, mut slower) = (Vec::new(), Vec::new(), 0);
+    for workload in &workloads {
+        let mut contest = Contest::new(workload, args)?;
+        let mut measured = contest.measure(args);
+        let ratio = |measured: &Measured, name| measured.ratio(name).unwrap_or(f64::NAN);
+        if ratio(&measured, revm::NAME) < SLOWER {
+            let again = contest.measure(args);
+            slower += u32::from(ratio(&again, revm::NAME) < SLOWER);
+            measured.merge(&again);
+        }
+        vs_revm.push(ratio(&measured, revm::NAME));
+        vs_levm.push(ratio(&measured, levm::NAME));
+        report.row(&measured.row(workload, &contest.outcome));
+    }
+    report.summary(&row! {
+        "workloads": workloads.len(),
+        "loop": args.kind.name(),
+        "geomean_vs_revm": rounded(geomean(vs_revm)),
+        "geomean_vs_levm": rounded(geomean(vs_levm)),
+        "slower_than_revm": slower,
+    });
+    Ok(())
+}
+
+/// All contestants at one workload, ours of choice first.
+struct Contest {
+    contestants: Vec<(&'static str, Box<dyn Contestant>, u32)>,
+    outcome: Outcome,
+}
+
+impl Contest {
+    fn new(workload: &Workload, args: &LoopArgs) -> Result<Self, PeersError> {
+        let mismatch = |who, difference| PeersError::Mismatch { what: workload.name.clone(), who, difference };
+        let mut candidates: Vec<(&'static str, Box<dyn Contestant>)> = Vec::new();
+        let others = LoopKind::ALL.into_iter().filter(|kind| *kind != args.kind && !args.only);
+        for kind in std::iter::once(args.kind).chain(others) {
+            let ours = ours::Ours::new(workload, kind).map_err(|error| mismatch(kind.name(), error))?;
+            candidates.push((kind.name(), Box::new(ours)));
+        }
+        let revm = |error| mismatch(revm::NAME, error);
+        candidates.push((revm::NAME, Box::new(revm::Transaction::new(workload).map_err(revm)?)));
+        candidates.push((revm::BARE_NAME, Box::new(revm::Bare::new(workload).map_err(revm)?)));
+        let levm = levm::Levm::new(workload).map_err(|error| mismatch(levm::NAME, error))?;
+        candidates.push((levm::NAME, Box::new(levm)));
+
+        let mut agreed: Option<Outcome> = None;
+        let mut contestants = Vec::new();
+        for (name, mut contestant) in candidates {
+            let Some(outcome) = contestant.outcome().map_err(|error| mismatch(name, error))? else { continue };
+            match &agreed {
+                Some(agreed) if name == revm::BARE_NAME => {
+                    if (agreed.success, &agreed.output) != (outcome.success, &outcome.output) {
+                        return Err(mismatch(name, format!("{outcome:?} instead of {agreed:?}")));
+                    }
+                }
+                Some(agreed) if *agreed != outcome => {
+                    return Err(mismatch(name, format!("{outcome:?} instead of {agreed:?}")));
+                }
+                Some(_) => {}
+                None => agreed = Some(outcome),
+            }
+            // Codes are decoded after a few runs, caches are filled, and the clock tells how many calls fill a slice.
+            sample(Clock::Thread, 8, &mut || contestant.run());
+            let once = sample(Clock::Thread, 1, &mut || contestant.run());
+            let calls = calls_in(args.slice * 1e6, once);
+            contestants.push((name, contestant, calls));
+        }
+        let outcome = agreed.unwrap_or(Outcome { success: false, gas: 0, output: Bytes::new() });
+        Ok(Self { contestants, outcome })
+    }
+
+    fn measure(&mut self, args: &LoopArgs) -> Measured {
+        let mut times: Vec<(&'static str, Vec<f64>)> =
+            self.contestants.iter().map(|(name, ..)| (*name, Vec::new())).collect();
+        for _ in 0..args.common.rounds {
+            for ((_, contestant, calls), (_, times)) in self.contestants.iter_mut().zip(&mut times) {
+                times.push(sample(Clock::Thread, *calls, &mut || contestant.run()));
+            }
+        }
+        Measured { times }
+    }
+}
+
+/// Nanoseconds per run by round, for each contestant; the first is ours of choice.
+struct Measured {
+    times: Vec<(&'static str, Vec<f64>)>,
+}
+
+impl Measured {
+    fn ratio(&self, name: &str) -> Option<f64> {
+        let peer = self.times.iter().find(|(found, _)| *found == name)?;
+        median_ratio(&peer.1, &self.times.first()?.1)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for ((_, times), (_, more)) in self.times.iter_mut().zip(&other.times) {
+            times.extend(more);
+        }
+    }
+
+    fn row(&self, workload: &Workload, outcome: &Outcome) -> Row {
+        let mut row = row! { "workload": workload.name, "group": workload.group, "gas": outcome.gas };
+        for (name, times) in &self.times {
+            row.push((format!("{name}_ns"), rounded(median(times))));
+        }
+        let ours = self.times.first().and_then(|(_, times)| median(times));
+        row.extend(row! {
+            "mgas_per_s": rounded(ours.map(|ns| outcome.gas as f64 * 1000.0 / ns)),
+            "vs_revm": rounded(self.ratio(revm::NAME)),
+            "vs_revm_bare": rounded(self.ratio(revm::BARE_NAME)),
+            "vs_levm": rounded(self.ratio(levm::NAME)),
+            "output_hash": keccak256(&outcome.output),
+        });
+        row
+    }
+}

@@ -1,0 +1,105 @@
+//! Our own loops at a workload.
+//!
+//! In: a workload, a loop. Out: whole transactions on our machine. Between runs only analysed code and the memory of
+//! the machine survive.
+
+use super::workload::{self, Workload};
+use super::{Contestant, Outcome};
+use alloy_primitives::{Bytes, U256};
+use alloy_rlp::Encodable;
+use balustrade::arena::TxIndex;
+use balustrade::arena::code::CodeArena;
+use balustrade::arena::store::MemoryStore;
+use balustrade::exec::base::{Overlay, OverlayBase};
+use balustrade::exec::block::WorkerScratch;
+use balustrade::exec::evm::{BlockEnv, Evm};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::state::TxState;
+use balustrade::exec::tx::{TxInput, TxOutcome};
+use balustrade::exec::wire::Transactions;
+
+pub(crate) struct Ours {
+    kind: LoopKind,
+    chain: ChainRules,
+    block: BlockEnv,
+    store: MemoryStore,
+    codes: CodeArena,
+    transactions: Transactions,
+    scratch: WorkerScratch,
+}
+
+impl Ours {
+    pub(crate) fn new(workload: &Workload, kind: LoopKind) -> Result<Self, String> {
+        let mut store = MemoryStore::default();
+        let codes = CodeArena::default();
+        for account in workload.state()? {
+            let code_hash = store.insert_code(account.code.clone());
+            codes.insert(code_hash, account.code);
+            store.insert_account(account.address, account.nonce, account.balance, code_hash, account.storage);
+        }
+        let block = BlockEnv {
+            chain_id: 1,
+            number: 1,
+            timestamp: 1,
+            gas_limit: workload::BLOCK_GAS_LIMIT,
+            blob_base_fee: U256::ONE,
+            ..BlockEnv::default()
+        };
+        let transactions =
+            Transactions::decode_one(transaction(workload)).map_err(|error| format!("transaction: {error}"))?;
+        let chain = ChainRules::mainnet(Fork::Cancun);
+        Ok(Self { kind, chain, block, store, codes, transactions, scratch: WorkerScratch::default() })
+    }
+
+    /// One transaction on a machine that knows no name; `look` sees the machine afterwards.
+    fn execute<T>(&mut self, look: impl FnOnce(&Evm<'_>, TxOutcome) -> T) -> Result<T, String> {
+        let mut overlay = Overlay::default();
+        let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
+        let WorkerScratch { state, evm } = core::mem::take(&mut self.scratch);
+        let state = TxState::new(state, None, base, &self.codes, self.chain.fork);
+        let mut evm = Evm::new(evm, &self.chain, &self.block, state);
+        let input = TxInput {
+            transactions: &self.transactions,
+            index: TxIndex(0),
+            sender: Some(workload::SENDER),
+            authorities: &[],
+        };
+        let result = evm.execute_tx(&input, self.kind).map_err(|error| format!("{error:?}"));
+        let result = result.map(|outcome| look(&evm, outcome));
+        let (evm, state) = evm.into_scratch();
+        self.scratch = WorkerScratch { state, evm };
+        result
+    }
+}
+
+impl Contestant for Ours {
+    fn run(&mut self) {
+        let _ = core::hint::black_box(self.execute(|_, outcome| outcome.gas_paid));
+    }
+
+    fn outcome(&mut self) -> Result<Option<Outcome>, String> {
+        self.execute(|evm, outcome| {
+            let output = Bytes::copy_from_slice(&evm.return_data);
+            Some(Outcome { success: outcome.success, gas: outcome.gas_paid, output })
+        })
+    }
+}
+
+/// A legacy transaction; its signature is never looked at, the sender is given.
+fn transaction(workload: &Workload) -> Bytes {
+    let mut payload = Vec::new();
+    0u64.encode(&mut payload);
+    0u64.encode(&mut payload);
+    workload.gas.encode(&mut payload);
+    workload::TARGET.encode(&mut payload);
+    U256::ZERO.encode(&mut payload);
+    workload.calldata().encode(&mut payload);
+    for signature_part in [27u64, 1, 1] {
+        signature_part.encode(&mut payload);
+    }
+    let mut out = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend_from_slice(&payload);
+    out.into()
+}

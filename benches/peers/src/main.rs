@@ -1,0 +1,110 @@
+//! Balustrade side by side with revm, ethrex and alloy, in one process and one run.
+//!
+//! In: the command line. Out: a table, or one JSON object per line, the last one `{"summary": {...}}`. A figure counts
+//! only where gas, outputs and roots are equal; a mismatch is an error. A ratio is peer time / our time.
+//! Everybody links the same allocator and is built with the same options. Exit status: 0 good, 1 results differ, 2 usage
+//! or unreadable input.
+//! Not here: what the library's own `bench` commands measure.
+
+mod bal;
+mod block;
+mod convert;
+mod ethrex_flat;
+mod ethrex_tries;
+mod loops;
+mod measure;
+mod report;
+mod threads;
+mod trie;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Runs Balustrade and other implementations side by side.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Interpreter workloads: revm (bare interpreter and whole transactions) and LEVM
+    Loop(loops::LoopArgs),
+    /// State roots: ethrex-trie and alloy-trie
+    Trie(trie::TrieArgs),
+    /// Block access lists: alloy-eip7928 and ethrex-common
+    Bal(bal::BalArgs),
+    /// Whole blocks: revm and ethrex, sequential and driven by the list
+    Block(block::BlockArgs),
+}
+
+/// Options of every comparison.
+#[derive(Clone, Copy, Debug, Args)]
+struct CommonArgs {
+    /// Threads for all contestants; by default one per processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+    /// Interleaved rounds; medians are taken over them
+    #[arg(long, value_name = "K", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+}
+
+/// Why a comparison ended without its figures.
+#[derive(Debug, thiserror::Error)]
+enum PeersError {
+    /// Contestants disagree, or one refuses what the others accept.
+    #[error("{what}: {who}: {difference}")]
+    Mismatch {
+        /// Workload or block.
+        what: String,
+        /// The contestant that differs.
+        who: &'static str,
+        /// In what.
+        difference: String,
+    },
+    /// An input cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The system refuses threads.
+    #[error("threads: {0}")]
+    Threads(String),
+}
+
+impl PeersError {
+    fn status(&self) -> u8 {
+        match self {
+            Self::Mismatch { .. } => 1,
+            Self::Input { .. } | Self::Threads(_) => 2,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Loop(args) => loops::main(&args),
+        Command::Trie(args) => trie::main(&args),
+        Command::Bal(args) => bal::main(&args),
+        Command::Block(args) => block::main(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The same processors and pool sizes for all contestants.
+//!
+//! Relies on: being called before anything else uses a pool. Not here: pools of contestants that make their own.
+
+use crate::PeersError;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Binds the process to `threads` of the processors that it may use and sizes the global pool; returns how many.
+///
+/// Peers start threads of their own: what they may use is bounded by the binding.
+pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
+    let failed = |error: &dyn std::fmt::Display| PeersError::Threads(error.to_string());
+    let allowed = sched_getaffinity(None).map_err(|error| failed(&error))?;
+    let wanted = threads.map_or(allowed.count() as usize, usize::from);
+    let mut chosen = CpuSet::new();
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(wanted) {
+        chosen.set(cpu);
+    }
+    sched_setaffinity(None, &chosen).map_err(|error| failed(&error))?;
+    rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global().map_err(|error| failed(&error))?;
+    Ok(wanted)
+}
+
+/// A pool of its own size, on the processors bound before.
+pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, PeersError> {
+    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    built.map_err(|error| PeersError::Threads(error.to_string()))
+}

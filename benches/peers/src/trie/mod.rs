@@ -1,0 +1,254 @@
+//! `peers trie`: state roots after block-like updates, against ethrex-trie and alloy-trie.
+//!
+//! In: shapes from the library's workload module. Out: per state size, update size and thread count the time of an
+//! update, from addresses and keys to the root. Roots must be equal. A chain of blocks, each other bytes: every
+//! contestant updates its resident tries in place, block after block; the first of a shape is not counted but printed as
+//! cold. The limit is the number of permutations times the price of one in full batches, measured in the same run,
+//! divided by the threads.
+//! Not on the clock: our commit, which recycles memory (printed beside); merging alloy's flat leaves.
+
+mod alloy;
+
+use crate::ethrex_tries::{AccountChange, EthrexTries, Fate as EthrexFate};
+use crate::measure::{Clock, Stopwatch, median, median_ratio};
+use crate::report::{Report, rounded, row};
+use crate::{CommonArgs, PeersError, convert, threads};
+use alloy::AlloyTries;
+use alloy_primitives::B256;
+use balustrade::arena::keccak::Width;
+use balustrade::arena::store::MemoryStore;
+use balustrade::trie::workload::{UpdateColumns, Workload, permutation_ns};
+use balustrade::trie::{Fate, StateTries};
+use clap::Args;
+use rayon::ThreadPool;
+
+/// Options of `trie`.
+#[derive(Debug, Args)]
+pub(crate) struct TrieArgs {
+    /// Accounts of the states
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
+    accounts: Vec<u64>,
+    /// Accounts that blocks change; five times as many slots come on top (four times for the smallest)
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [500, 2_000, 10_000])]
+    updates: Vec<usize>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Columns of the table.
+const COLUMNS: [&str; 9] =
+    ["shape", "threads", "ours_ms", "ethrex_ms", "alloy_ms", "vs_ethrex", "vs_alloy", "over_keccak_limit", "scaling"];
+
+/// Slots beside so many accounts: the shapes of the measurements that the targets come from.
+fn slots_of(accounts: usize) -> usize {
+    if accounts <= 500 { accounts * 4 } else { accounts * 5 }
+}
+
+/// Smallest and largest figures of the run.
+#[derive(Default)]
+struct Extremes {
+    vs_ethrex: Vec<f64>,
+    vs_alloy: Vec<f64>,
+    over_limit: Vec<f64>,
+    scaling: Vec<f64>,
+}
+
+/// Runs the command.
+pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
+    let many = threads::bind(args.common.threads)?;
+    let thread_counts = if many == 1 { vec![1] } else { vec![1, many] };
+    let pools = thread_counts.iter().map(|count| threads::pool(*count)).collect::<Result<Vec<_>, _>>()?;
+    let mut report = Report::new(args.common.json, &COLUMNS);
+    let mut extremes = Extremes::default();
+    for accounts in &args.accounts {
+        let mut contest = Contest::new(*accounts)?;
+        for update in &args.updates {
+            contest.shape(*update, &thread_counts, &pools, args, &mut report, &mut extremes)?;
+        }
+    }
+    let least = |values: &[f64]| rounded(values.iter().copied().reduce(f64::min));
+    report.summary(&row! {
+        "vs_ethrex_min": least(&extremes.vs_ethrex),
+        "vs_alloy_min": least(&extremes.vs_alloy),
+        "over_keccak_limit_max": rounded(extremes.over_limit.iter().copied().reduce(f64::max)),
+        "scaling_2_threads_min": least(&extremes.scaling),
+    });
+    Ok(())
+}
+
+/// The resident tries of all contestants, at the same state.
+struct Contest {
+    workload: Workload,
+    store: MemoryStore,
+    ours: StateTries,
+    ethrex: EthrexTries,
+    alloy: AlloyTries,
+    blocks: u64,
+}
+
+/// Times of one shape at one thread count, round by round.
+#[derive(Default)]
+struct Times {
+    ours: Vec<f64>,
+    commit: Vec<f64>,
+    ethrex: Vec<f64>,
+    alloy: Vec<f64>,
+    over_limit: Vec<f64>,
+    hashes: Vec<f64>,
+    cold_ns: f64,
+}
+
+impl Contest {
+    fn new(accounts: u64) -> Result<Self, PeersError> {
+        let workload = Workload { accounts };
+        let state = workload.state();
+        let what = format!("state of {accounts} accounts");
+        let failed = |who, error: String| mismatch(&what, who, error);
+        let ours =
+            StateTries::from_flat(&state.as_update()).map_err(|error| failed("balustrade", error.to_string()))?;
+        let mut ethrex = EthrexTries::default();
+        let root = ethrex.update(&changes(&state)).map_err(|error| failed("ethrex", error.to_string()))?;
+        agree(&what, "ethrex", ours.root(), B256::from(root.0))?;
+        let mut alloy = AlloyTries::default();
+        let mut staged = alloy.stage(&state);
+        let root = alloy.update(&mut staged);
+        alloy.settle(staged);
+        agree(&what, "alloy", ours.root(), root)?;
+        Ok(Self { workload, store: MemoryStore::default(), ours, ethrex, alloy, blocks: 0 })
+    }
+
+    fn shape(
+        &mut self,
+        accounts: usize,
+        thread_counts: &[usize],
+        pools: &[ThreadPool],
+        args: &TrieArgs,
+        report: &mut Report,
+        extremes: &mut Extremes,
+    ) -> Result<(), PeersError> {
+        let slots = slots_of(accounts);
+        let mut by_threads: Vec<Times> = thread_counts.iter().map(|_| Times::default()).collect();
+        for round in 0..=args.common.rounds {
+            for ((pool, times), count) in pools.iter().zip(&mut by_threads).zip(thread_counts) {
+                self.blocks += 1;
+                let block = self.workload.block(self.blocks, accounts, slots);
+                pool.install(|| self.block(&block, *count, round == 0, times))?;
+            }
+        }
+        let one = median(&by_threads[0].ours).unwrap_or(f64::NAN);
+        for (times, count) in by_threads.iter().zip(thread_counts) {
+            let ours = median(&times.ours).unwrap_or(f64::NAN);
+            let (vs_ethrex, vs_alloy) =
+                (median_ratio(&times.ethrex, &times.ours), median_ratio(&times.alloy, &times.ours));
+            let over_limit = median(&times.over_limit);
+            extremes.vs_ethrex.extend(vs_ethrex);
+            extremes.vs_alloy.extend(vs_alloy);
+            extremes.over_limit.extend(over_limit);
+            if *count > 1 {
+                extremes.scaling.push(one / ours);
+            }
+            let ms = |ns: Option<f64>| rounded(ns.map(|ns| ns / 1e6));
+            report.row(&row! {
+                "shape": format!("{} + {accounts} + {slots}", self.workload.accounts),
+                "accounts": self.workload.accounts,
+                "changed_accounts": accounts,
+                "changed_slots": slots,
+                "threads": count,
+                "ours_ms": ms(Some(ours)),
+                "cold_ms": ms(Some(times.cold_ns)),
+                "commit_ms": ms(median(&times.commit)),
+                "ethrex_ms": ms(median(&times.ethrex)),
+                "alloy_ms": ms(median(&times.alloy)),
+                "vs_ethrex": rounded(vs_ethrex),
+                "vs_alloy": rounded(vs_alloy),
+                "mhash_per_s": rounded(median(&times.hashes)),
+                "over_keccak_limit": rounded(over_limit),
+                "scaling": rounded(Some(one / ours)),
+            });
+        }
+        Ok(())
+    }
+
+    /// One block through all contestants.
+    fn block(
+        &mut self,
+        block: &UpdateColumns,
+        threads: usize,
+        cold: bool,
+        times: &mut Times,
+    ) -> Result<(), PeersError> {
+        let what = format!("block {} of {} accounts", self.blocks, self.workload.accounts);
+        let peer_changes = changes(block);
+        let mut staged = self.alloy.stage(block);
+        let update = block.as_update();
+        let clock = Clock::for_threads(threads);
+
+        let watch = Stopwatch::start(clock);
+        let root = self.ours.update(&update, &self.store);
+        let ours_ns = watch.ns();
+        let root = root.map_err(|error| mismatch(&what, "balustrade", error.to_string()))?;
+        let watch = Stopwatch::start(clock);
+        self.ours.commit();
+        let commit_ns = watch.ns();
+        let limit_ns = permutation_ns(Width::detect());
+
+        let watch = Stopwatch::start(clock);
+        let ethrex = self.ethrex.update(&peer_changes);
+        let ethrex_ns = watch.ns();
+        let ethrex = ethrex.map_err(|error| mismatch(&what, "ethrex", error.to_string()))?;
+        agree(&what, "ethrex", root, B256::from(ethrex.0))?;
+
+        let watch = Stopwatch::start(clock);
+        let alloy = self.alloy.update(&mut staged);
+        let alloy_ns = watch.ns();
+        self.alloy.settle(staged);
+        agree(&what, "alloy", root, alloy)?;
+
+        if cold {
+            times.cold_ns = ours_ns;
+            return Ok(());
+        }
+        let count = self.ours.hash_count();
+        times.ours.push(ours_ns);
+        times.commit.push(commit_ns);
+        times.ethrex.push(ethrex_ns);
+        times.alloy.push(alloy_ns);
+        times.over_limit.push(ours_ns * threads as f64 / (count.permutations as f64 * limit_ns));
+        times.hashes.push(count.hashes as f64 * 1000.0 / ours_ns);
+        Ok(())
+    }
+}
+
+fn mismatch(what: &str, who: &'static str, difference: String) -> PeersError {
+    PeersError::Mismatch { what: what.to_owned(), who, difference }
+}
+
+fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), PeersError> {
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(mismatch(what, who, format!("the root is {theirs}, ours {ours}")))
+}
+
+/// Columns in ethrex's types.
+fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
+    (0..columns.addresses.len())
+        .map(|row| {
+            let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;
+            AccountChange {
+                address: convert::address(columns.addresses[row]),
+                fate: match columns.fates[row] {
+                    Fate::Kept => EthrexFate::Kept,
+                    Fate::Wiped => EthrexFate::Wiped,
+                    Fate::Deleted => EthrexFate::Removed,
+                },
+                nonce: columns.nonces[row],
+                balance: columns.balances[row].map(convert::word),
+                code_hash: columns.code_hashes[row].map(convert::hash),
+                slots: slots
+                    .map(|slot| (convert::key(columns.slot_keys[slot]), convert::word(columns.slot_values[slot])))
+                    .collect(),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,70 @@
+//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT [SEED [THREADS]]`.
+//!
+//! Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
+
+#[path = "../tests/hostile/mod.rs"]
+mod hostile;
+
+use balustrade::Executor;
+use hostile::report::Report;
+use hostile::{Rng, cases, trial};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Valid blocks of the fixtures, about.
+const FIXTURE_BLOCKS: usize = 14_000;
+/// Mutants of each bundle per pass; their blocks are a hundred times larger.
+const PER_BUNDLE: usize = 8;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().ok());
+    let Some(Some(count)) = arguments.next() else {
+        eprintln!("usage: mutate COUNT [SEED [THREADS]]");
+        return ExitCode::from(2);
+    };
+    let mut rng = Rng(arguments.next().flatten().unwrap_or(1));
+    let threads = arguments.next().flatten().unwrap_or(2) as usize;
+    let mut executor = match Executor::new(threads) {
+        Ok(executor) => executor,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let count = count as usize;
+    let per_block = count.div_ceil(FIXTURE_BLOCKS).max(1);
+    let start = Instant::now();
+    let mut report = Report::default();
+    let mut said = 0;
+    let mut visit = |mut chain: cases::Chain, per_block: usize, report: &mut Report| {
+        for block in std::mem::take(&mut chain.blocks) {
+            for _ in 0..per_block {
+                trial::try_one(&mut executor, &mut chain, &block, &mut rng, report);
+            }
+            if let Err(error) = chain.advance(&mut executor, &block) {
+                report.finding("a valid block is refused", format!("{}: {error}", chain.name));
+            }
+        }
+        if report.total() / 10_000 > said {
+            said = report.total() / 10_000;
+            eprintln!("{} mutants, {} findings, {:.0?}", report.total(), report.findings.len(), start.elapsed());
+        }
+        if report.total() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    cases::each_bundle(400_000, &mut |chain| visit(chain, PER_BUNDLE, &mut report));
+    cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
+    println!("{}", report.table());
+    println!(
+        "{} mutants, {} with the state root recomputed from the wrong list, {} drawn without a difference, {:.0?}",
+        report.total(),
+        report.resealed(),
+        report.unchanged,
+        start.elapsed()
+    );
+    for (kind, what) in &report.findings {
+        println!("FINDING {kind}: {}", what.chars().take(2_000).collect::<String>());
+    }
+    println!("{} findings", report.findings.len());
+    if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,96 @@
+//! What became of the mutants, as a table.
+
+use std::collections::BTreeMap;
+
+/// What both modes made of a mutant.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Both accept: the mutant is another valid block.
+    Equivalent,
+    /// Both refuse.
+    Refused {
+        /// What caught it in `bal` mode.
+        check: String,
+        /// Whether both modes name a common exception class.
+        same_class: bool,
+    },
+}
+
+/// Counts of one mutator.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    mutants: usize,
+    root_resealed: usize,
+    equivalent: usize,
+    other_class: usize,
+    checks: BTreeMap<String, usize>,
+}
+
+/// Counts of all mutators, and what must not have happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    rows: BTreeMap<&'static str, Row>,
+    /// Mutants that came out as the original.
+    pub unchanged: usize,
+    /// Kind and circumstances.
+    pub findings: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    /// Counts a mutant.
+    pub fn add(&mut self, mutator: &'static str, root_resealed: bool, verdict: Verdict) {
+        let row = self.rows.entry(mutator).or_default();
+        row.mutants += 1;
+        row.root_resealed += usize::from(root_resealed);
+        match verdict {
+            Verdict::Equivalent => row.equivalent += 1,
+            Verdict::Refused { check, same_class } => {
+                row.other_class += usize::from(!same_class);
+                *row.checks.entry(check).or_default() += 1;
+            }
+        }
+    }
+
+    /// Notes what must not happen.
+    pub fn finding(&mut self, kind: &'static str, what: String) {
+        self.findings.push((kind, what));
+    }
+
+    /// Mutants tried.
+    pub fn total(&self) -> usize {
+        self.rows.values().map(|row| row.mutants).sum()
+    }
+
+    /// Mutants whose state root was recomputed from the wrong list.
+    pub fn resealed(&self) -> usize {
+        self.rows.values().map(|row| row.root_resealed).sum()
+    }
+
+    /// Markdown: one row per mutator, then one per check.
+    pub fn table(&self) -> String {
+        let mut out = String::from(
+            "| mutator | mutants | state root resealed | accepted by both | other class | caught by |\n|---|---|---|---|---|---|\n",
+        );
+        let mut by_check: BTreeMap<&str, usize> = BTreeMap::new();
+        for (name, row) in &self.rows {
+            let mut checks: Vec<(&str, usize)> =
+                row.checks.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+            checks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            checks.iter().for_each(|(name, count)| *by_check.entry(name).or_default() += count);
+            let checks: Vec<String> = checks.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            out += &format!(
+                "| {name} | {} | {} | {} | {} | {} |\n",
+                row.mutants,
+                row.root_resealed,
+                row.equivalent,
+                row.other_class,
+                checks.join(", ")
+            );
+        }
+        out += "\n| check | mutants caught |\n|---|---|\n";
+        for (name, count) in by_check {
+            out += &format!("| {name} | {count} |\n");
+        }
+        out
+    }
+}

@@ -1,0 +1,160 @@
+//! One mutant: taken apart, changed, resealed, run in both modes.
+
+use super::Rng;
+use super::cases::{Chain, ValidBlock};
+use super::list;
+use super::mutators::{MUTATORS, Part, Parts};
+use super::report::{Report, Verdict};
+use alloy_primitives::{Bytes, keccak256};
+use alloy_rlp::{Encodable, Header as RlpHeader};
+use balustrade::arena::TxIndex;
+use balustrade::bal::{Limits, decode};
+use balustrade::exec::wire::Block;
+use balustrade::trie::{StateTries, ordered_root};
+use balustrade::{BlockError, Executor, InvalidBlock, Mode, Options};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Takes a valid block apart.
+pub fn take_apart(valid: &ValidBlock) -> Parts {
+    let block = Block::decode(valid.rlp.clone()).expect("valid");
+    let columns = decode(&valid.bal, &Limits::format_only()).expect("valid");
+    Parts {
+        list: list::from_columns(&columns),
+        raw_list: None,
+        original_list: valid.bal.clone(),
+        transactions: (0..block.transactions.len())
+            .map(|index| block.transactions.encoded(TxIndex(index as u32)).to_vec())
+            .collect(),
+        withdrawals: block.withdrawals_encoded().map(<[u8]>::to_vec).collect(),
+        header: block.header,
+    }
+}
+
+fn wrap(out: &mut Vec<u8>, payload: &[u8]) {
+    RlpHeader { list: true, payload_length: payload.len() }.encode(out);
+    out.extend_from_slice(payload);
+}
+
+/// The RLP of the parts.
+pub fn assemble(parts: &Parts) -> Vec<u8> {
+    let mut payload = Vec::new();
+    parts.header.encode(&mut payload);
+    let mut items = Vec::new();
+    for transaction in &parts.transactions {
+        match transaction.as_slice() {
+            legacy @ [0xc0..=0xff, ..] => items.extend_from_slice(legacy),
+            typed => typed.encode(&mut items),
+        }
+    }
+    wrap(&mut payload, &items);
+    wrap(&mut payload, &[]);
+    wrap(&mut payload, &parts.withdrawals.concat());
+    let mut out = Vec::new();
+    wrap(&mut out, &payload);
+    out
+}
+
+/// Makes the cheap commitments fit the parts again; with `root` the state root, too. Returns the list's bytes.
+fn reseal(parts: &mut Parts, part: Part, root: bool, chain: &mut Chain) -> (Bytes, bool) {
+    let bytes: Bytes = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list)).into();
+    let mut root_resealed = false;
+    match part {
+        Part::Header => {}
+        Part::Body => {
+            parts.header.transactions_root = ordered_root(&slices(&parts.transactions));
+            parts.header.withdrawals_root = Some(ordered_root(&slices(&parts.withdrawals)));
+        }
+        Part::List => {
+            parts.header.block_access_list_hash = Some(keccak256(&bytes));
+            if root && let Some(root) = list::state_root(&bytes, &chain.store, &mut chain.tries) {
+                parts.header.state_root = root;
+                root_resealed = true;
+            }
+        }
+    }
+    (bytes, root_resealed)
+}
+
+fn slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
+    items.iter().map(Vec::as_slice).collect()
+}
+
+/// Runs a block on the chain's head and leaves the chain as it was.
+pub fn run(
+    executor: &mut Executor,
+    chain: &mut Chain,
+    block: &ValidBlock,
+    mode: Mode,
+) -> std::thread::Result<Result<(), BlockError>> {
+    let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
+    let root = tries.root();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        executor.execute(&chain.input(block), &chain.store, Some(&mut tries), Options::new(mode)).map(drop)
+    }));
+    tries.rollback();
+    assert_eq!(tries.root(), root, "{}: the tries are not as before", chain.name);
+    chain.tries = tries;
+    result
+}
+
+/// Draws a mutant of `block`, runs it in both modes and adds what happened to the report.
+pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ValidBlock, rng: &mut Rng, report: &mut Report) {
+    let mut parts = take_apart(original);
+    let (name, part) = loop {
+        let (name, part, change) = MUTATORS[rng.below(MUTATORS.len())];
+        let mut changed = parts.clone();
+        if change(&mut changed, rng) {
+            parts = changed;
+            break (name, part);
+        }
+    };
+    let (bal, root_resealed) = reseal(&mut parts, part, rng.below(8) != 0, chain);
+    let mutant = ValidBlock { rlp: assemble(&parts).into(), bal };
+    if mutant.rlp == original.rlp && mutant.bal == original.bal {
+        report.unchanged += 1;
+        return;
+    }
+    let (parallel, sequential) =
+        (run(executor, chain, &mutant, Mode::Bal), run(executor, chain, &mutant, Mode::Sequential));
+    let context = format!("{} ({name}), block {}, list {}", chain.name, mutant.rlp, mutant.bal);
+    let (Ok(parallel), Ok(sequential)) = (parallel, sequential) else {
+        report.finding("panic", context);
+        *executor = Executor::new(executor.threads()).expect("threads");
+        return;
+    };
+    let verdict = match (&parallel, &sequential) {
+        (Ok(()), Ok(())) => Verdict::Equivalent,
+        (Err(BlockError::Invalid(invalid)), Err(BlockError::Invalid(other))) => {
+            let classes = other.eest_classes();
+            let same_class = invalid.eest_classes().iter().any(|class| classes.contains(class));
+            Verdict::Refused { check: check_name(invalid), same_class }
+        }
+        _ => {
+            report.finding("modes disagree", format!("{parallel:?} but {sequential:?}: {context}"));
+            return;
+        }
+    };
+    if part == Part::List && !refused_for_its_list(&parallel) {
+        report.finding("a wrong list has another fault", format!("{parallel:?}: {context}"));
+    }
+    report.add(name, root_resealed, verdict);
+}
+
+/// A block whose only fault is its list must be refused for that.
+fn refused_for_its_list(result: &Result<(), BlockError>) -> bool {
+    let Err(BlockError::Invalid(invalid)) = result else { return false };
+    matches!(**invalid, InvalidBlock::Bal(_) | InvalidBlock::Mismatch(_))
+}
+
+/// The check that caught a block, for the table.
+pub fn check_name(invalid: &InvalidBlock) -> String {
+    let leading = |text: String| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    match invalid {
+        InvalidBlock::Bal(error) => format!("decode: {}", leading(format!("{:?}", error.rule))),
+        InvalidBlock::Mismatch(mismatch) => format!("verify: {:?}", mismatch.field),
+        InvalidBlock::Header(fault) => format!("header: {}", leading(format!("{fault:?}"))),
+        InvalidBlock::Tx { .. } => "transaction".to_owned(),
+        InvalidBlock::Wire(_) => "block bytes".to_owned(),
+        other => format!("commitment: {}", leading(format!("{other:?}"))),
+    }
+}

@@ -1,0 +1,312 @@
+//! A store that lies, fails or panics: a typed error and no outcome, the tries as before, the executor usable.
+
+mod hostile;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::trie::StateTries;
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use hostile::cases::{self, Chain, ValidBlock};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the store does to its `at`th answer of the kind that the lie is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// Any call fails.
+    Fail,
+    /// Any call panics.
+    Panic,
+    /// An account has another balance.
+    Balance,
+    /// An account has another nonce.
+    Nonce,
+    /// An account has a code that nobody has.
+    CodeHash,
+    /// An account is said not to exist.
+    Absent,
+    /// A slot has another value.
+    Slot,
+    /// A code is missing.
+    NoCode,
+    /// A code has other bytes.
+    Code,
+    /// A node is missing.
+    NoNode,
+    /// A node has other bytes.
+    Node,
+    /// A node is an empty string.
+    EmptyNode,
+    /// A block hash is missing.
+    NoBlockHash,
+}
+
+const LIES: [Lie; 13] = [
+    Lie::Fail,
+    Lie::Panic,
+    Lie::Balance,
+    Lie::Nonce,
+    Lie::CodeHash,
+    Lie::Absent,
+    Lie::Slot,
+    Lie::NoCode,
+    Lie::Code,
+    Lie::NoNode,
+    Lie::Node,
+    Lie::EmptyNode,
+    Lie::NoBlockHash,
+];
+
+struct LyingStore<'a> {
+    inner: &'a dyn StateStore,
+    lie: Lie,
+    at: usize,
+    count: AtomicUsize,
+}
+
+impl<'a> LyingStore<'a> {
+    fn new(inner: &'a dyn StateStore, lie: Lie, at: usize) -> Self {
+        Self { inner, lie, at, count: AtomicUsize::new(0) }
+    }
+
+    /// Whether this is the moment for a lie of one of these kinds.
+    fn lies(&self, kinds: &[Lie]) -> bool {
+        kinds.contains(&self.lie) && self.count.fetch_add(1, Ordering::Relaxed) == self.at
+    }
+
+    fn call(&self) -> Result<(), StoreError> {
+        if self.lies(&[Lie::Fail, Lie::Panic]) {
+            assert!(self.lie != Lie::Panic, "the store panics as planned");
+            return Err(StoreError::Failed("as planned".into()));
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.at
+    }
+}
+
+impl StateStore for LyingStore<'_> {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.call()?;
+        self.inner.accounts(addresses, out)?;
+        for account in out {
+            if self.lies(&[Lie::Balance, Lie::Nonce, Lie::CodeHash, Lie::Absent]) {
+                match self.lie {
+                    Lie::Balance => account.balance = account.balance.wrapping_add(U256::ONE),
+                    Lie::Nonce => account.nonce = account.nonce.wrapping_add(1),
+                    Lie::CodeHash => account.code_hash = B256::repeat_byte(7),
+                    _ => *account = ParentAccount::default(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.call()?;
+        self.inner.slots(slots, out)?;
+        for value in out {
+            if self.lies(&[Lie::Slot]) {
+                *value = value.wrapping_add(U256::ONE);
+            }
+        }
+        Ok(())
+    }
+
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.call()?;
+        self.inner.codes(hashes, out)?;
+        for code in out {
+            if self.lies(&[Lie::NoCode, Lie::Code]) {
+                *code = (self.lie == Lie::Code).then(|| Bytes::from_static(&[0x5b, 0x00]));
+            }
+        }
+        Ok(())
+    }
+
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.call()?;
+        if self.lies(&[Lie::NoBlockHash]) {
+            return Err(StoreError::MissingBlockHash(numbers[0]));
+        }
+        self.inner.block_hashes(numbers, out)
+    }
+
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.call()?;
+        self.inner.trie_nodes(hashes, out)?;
+        for (node, hash) in out.iter_mut().zip(hashes) {
+            if self.lies(&[Lie::NoNode, Lie::Node, Lie::EmptyNode]) {
+                match self.lie {
+                    Lie::NoNode => return Err(StoreError::MissingNode(*hash)),
+                    Lie::EmptyNode => *node = Bytes::new(),
+                    _ => {
+                        let mut bytes = node.to_vec();
+                        let last = bytes.len() - 1;
+                        bytes[last] ^= 1;
+                        *node = bytes.into();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What two executions of one block must have in common.
+fn assert_same(one: &BlockOutcome, two: &BlockOutcome) {
+    assert!(one.receipts.iter().eq(two.receipts.iter()));
+    assert_eq!((&one.bal, one.gas, one.state_root), (&two.bal, two.gas, two.state_root));
+    assert_eq!((&one.changes, &one.requests), (&two.changes, &two.requests));
+}
+
+/// Tells every lie at every place up to the first where the store is not asked any more.
+fn check_lies(input: &BlockInput<'_>, store: &dyn StateStore, tries: &mut StateTries) -> [usize; 3] {
+    let mut counts = [0; 3];
+    let root = tries.root();
+    for (mode, threads) in [(Mode::Bal, 1), (Mode::Bal, 3), (Mode::Sequential, 1)] {
+        let mut executor = Executor::new(threads).expect("threads");
+        let honest = executor.execute(input, store, Some(tries), Options::new(mode)).expect("a valid block");
+        tries.rollback();
+        for lie in LIES {
+            // Every place at first, then ever fewer.
+            let mut at = 0;
+            loop {
+                executor.forget_codes();
+                let lying = LyingStore::new(store, lie, at);
+                let result = executor.execute(input, &lying, Some(tries), Options::new(mode));
+                match &result {
+                    // The lie was about something that does not matter, or was never told.
+                    Ok(outcome) => {
+                        assert_same(outcome, &honest);
+                        tries.rollback();
+                        counts[2] += 1;
+                    }
+                    Err(BlockError::Store(error)) => {
+                        assert!(lie != Lie::Fail || *error == StoreError::Failed("as planned".into()), "{error}");
+                        assert!(lie != Lie::Panic || matches!(error, StoreError::Failed(_)), "{error}");
+                        counts[0] += 1;
+                    }
+                    Err(BlockError::Invalid(_)) => {
+                        // Values that are not signed by a hash can only show as a block that does not fit them.
+                        let unsigned = [Lie::Balance, Lie::Nonce, Lie::CodeHash, Lie::Absent, Lie::Slot];
+                        assert!(unsigned.contains(&lie), "{lie:?} at {at}: {result:?}");
+                        counts[1] += 1;
+                    }
+                    Err(error) => panic!("{lie:?} at {at}: {error}"),
+                }
+                assert_eq!(tries.root(), root, "{lie:?} at {at}");
+                if !lying.told() {
+                    break;
+                }
+                at += 1 + at / 3;
+            }
+        }
+        executor.forget_codes();
+        let again = executor.execute(input, store, Some(tries), Options::new(mode)).expect("still usable");
+        assert_same(&again, &honest);
+        tries.rollback();
+    }
+    counts
+}
+
+/// Planned panics of the store are not worth a backtrace.
+fn silence_planned_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let planned = info.payload().downcast_ref::<&str>().is_some_and(|text| text.contains("as planned"));
+        if !planned {
+            default(info);
+        }
+    }));
+}
+
+#[test]
+fn lies_about_flat_state() {
+    silence_planned_panics();
+    let mut counts = [0; 3];
+    let mut chains = 0;
+    cases::each_fixture(0, 260, &mut |mut chain: Chain| {
+        let mut executor = Executor::new(1).expect("threads");
+        for block in std::mem::take(&mut chain.blocks) {
+            let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
+            let found = check_lies(&chain.input(&block), &chain.store, &mut tries);
+            chain.tries = tries;
+            (0..3).for_each(|at| counts[at] += found[at]);
+            chain.advance(&mut executor, &block).expect("a valid block");
+        }
+        chains += 1;
+        if chains < 12 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    println!("lies answered by a store error, by an invalid block, without effect: {counts:?}");
+}
+
+#[test]
+fn lies_about_nodes_and_codes() {
+    silence_planned_panics();
+    let Some(case) = cases::witness("mainnet-19840104") else { return };
+    let mut tries = StateTries::from_root(case.store.state_root());
+    let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
+    let counts = check_lies(&input, &case.store, &mut tries);
+    println!("lies answered by a store error, by an invalid block, without effect: {counts:?}");
+    assert!(counts[0] > 50, "{counts:?}");
+}
+
+#[test]
+fn without_any_node_every_thread_count_names_the_same_one() {
+    let Some(case) = cases::witness("mainnet-19426587") else { return };
+    let empty = balustrade::arena::store::WitnessStore::new(case.store.state_root(), [], []);
+    let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
+    /// Flat answers of the whole witness, and no node.
+    struct NoNodes<'a>(&'a dyn StateStore, &'a dyn StateStore);
+    impl StateStore for NoNodes<'_> {
+        fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+            self.0.accounts(addresses, out)
+        }
+        fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+            self.0.slots(slots, out)
+        }
+        fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+            self.0.codes(hashes, out)
+        }
+        fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+            self.0.block_hashes(numbers, out)
+        }
+        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+            // The root and what lies right below it, so that every shard meets its own gap.
+            if hashes.len() <= 16 && self.0.trie_nodes(hashes, out).is_ok() && hashes[0].0[0] % 4 != 0 {
+                return Ok(());
+            }
+            self.1.trie_nodes(hashes, out)
+        }
+    }
+    let errors = [1, 2, 3, 8, 16].map(|threads| {
+        let mut executor = Executor::new(threads).expect("threads");
+        let mut tries = StateTries::from_root(case.store.state_root());
+        let store = NoNodes(&case.store, &empty);
+        executor.execute(&input, &store, Some(&mut tries), Options::new(Mode::Bal)).map(drop)
+    });
+    assert!(matches!(errors[0], Err(BlockError::Store(StoreError::MissingNode(_)))), "{:?}", errors[0]);
+    assert!(errors.windows(2).all(|pair| pair[0] == pair[1]), "{errors:?}");
+}
+
+#[test]
+fn a_store_that_knows_nothing_gives_no_outcome() {
+    let mut done = 0;
+    cases::each_fixture(5, 400, &mut |mut chain: Chain| {
+        let Some(block): Option<ValidBlock> = chain.blocks.first().cloned() else { return ControlFlow::Continue(()) };
+        let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
+        let root = tries.root();
+        for mode in [Mode::Bal, Mode::Sequential] {
+            let mut executor = Executor::new(2).expect("threads");
+            let nothing = MemoryStore::default();
+            let result = executor.execute(&chain.input(&block), &nothing, Some(&mut tries), Options::new(mode));
+            assert!(result.is_err(), "{}", chain.name);
+            assert_eq!(tries.root(), root);
+        }
+        done += 1;
+        if done < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+}

@@ -1,0 +1,26 @@
+//! Mutated blocks are refused by both modes, without a panic; the big run is `examples/mutate.rs`.
+
+mod hostile;
+
+use balustrade::Executor;
+use hostile::report::Report;
+use hostile::{Rng, cases, trial};
+use std::ops::ControlFlow;
+
+#[test]
+fn mutants_of_fixture_blocks_are_refused() {
+    let mut executor = Executor::new(2).expect("threads");
+    let mut rng = Rng(7);
+    let mut report = Report::default();
+    cases::each_fixture(0, 41, &mut |mut chain| {
+        for block in std::mem::take(&mut chain.blocks) {
+            for _ in 0..4 {
+                trial::try_one(&mut executor, &mut chain, &block, &mut rng, &mut report);
+            }
+            chain.advance(&mut executor, &block).expect("a valid block");
+        }
+        if report.total() < 1_500 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    println!("{}", report.table());
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
