@@ -150,9 +150,9 @@ fn a_block_in_every_mode() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let (lines, summary) = json_lines(&output);
     let modes: Vec<&Value> = lines[..lines.len() - 1].iter().map(|line| &line["mode"]).collect();
-    assert_eq!(modes, ["sequential", "bal"]);
-    assert_eq!((&summary["blocks"], &summary["fallbacks"]), (&2.into(), &0.into()));
-    for line in &lines[..2] {
+    assert_eq!(modes, ["sequential", "optimistic", "bal"]);
+    assert_eq!((&summary["blocks"], &summary["fallbacks"]), (&3.into(), &0.into()));
+    for line in &lines[..3] {
         let stages = line["stages"].as_array().expect("stages");
         for stage in ["decode", "recover", "execute", "root", "verify"] {
             let found = stages.iter().find(|span| span["stage"] == stage).unwrap_or_else(|| panic!("{stage}"));
@@ -160,4 +160,79 @@ fn a_block_in_every_mode() {
         }
         assert_eq!(line["repeats_ns"].as_array().map(Vec::len), Some(2));
     }
+}
+
+/// A bundle of the shared folder, unpacked.
+fn unpacked(part: &str) -> Option<Value> {
+    let file = std::fs::File::open(shared(part)?).expect("readable");
+    Some(serde_json::from_reader(flate2::read::GzDecoder::new(file)).expect("JSON"))
+}
+
+#[test]
+fn a_recorded_list_and_its_sidecar_run_in_bal_mode() {
+    // The block in which touched empty accounts go for the first time: no list can say so.
+    let Some(mut bundle) = unpacked("bundles/prestate/mainnet-2675000.json.gz") else { return };
+    let folder = Folder::new("record");
+    let path = folder.file("bundle.json", &bundle.to_string());
+    let recorded_path = folder.file("recorded.json", "");
+    let output = balustrade(&["bal", "record", &path, "--out", &recorded_path], "");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let recorded: Value = serde_json::from_slice(&std::fs::read(&recorded_path).expect("written")).expect("one object");
+    assert!(recorded["blockAccessListSidecar"]["existence"].as_array().is_some_and(|events| !events.is_empty()));
+    assert_eq!(status(&["bal", "show", &recorded_path]), Some(0));
+
+    for name in ["blockAccessList", "blockAccessListHash", "blockAccessListSidecar"] {
+        bundle[name] = recorded[name].clone();
+    }
+    let path = folder.file("bundle.json", &bundle.to_string());
+    assert_eq!(status(&["run", "--mode", "bal", &path]), Some(0));
+    assert_eq!(status(&["bal", "verify", &path]), Some(0));
+    bundle["blockAccessListSidecar"]["existence"] = Value::Array(Vec::new());
+    let path = folder.file("bundle.json", &bundle.to_string());
+    assert_eq!(status(&["run", "--mode", "bal", &path]), Some(1));
+    assert_eq!(status(&["bal", "verify", &path]), Some(1));
+}
+
+#[test]
+fn recorded_lists_are_those_of_the_bundles() {
+    for part in ["bundles/prestate/mainnet-930196.json.gz", "bundles/prestate/mainnet-19910734.json.gz"] {
+        let Some(bundle) = unpacked(part) else { return };
+        let path = shared(part).expect("just read");
+        let output = balustrade(&["bal", "record", path.to_str().expect("text")], "");
+        let recorded: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        for name in ["blockAccessList", "blockAccessListHash"] {
+            assert_eq!(recorded[name], bundle[name], "{part}: {name}");
+        }
+    }
+}
+
+#[test]
+fn traces_are_the_same_in_every_mode_and_with_every_loop() {
+    let Some(block) = shared("bundles/prestate/mainnet-2688148.json.gz") else { return };
+    let block = block.to_str().expect("text");
+    let folder = Folder::new("trace");
+    let mut traces = Vec::new();
+    for mode in ["sequential", "optimistic", "bal", "all"] {
+        for kind in ["tail", "reference"] {
+            let path = folder.file("trace.jsonl", "");
+            let args = ["run", "--mode", mode, "--loop", kind, "--threads", "4", "--trace", &path, block];
+            assert_eq!(status(&args), Some(0), "{args:?}");
+            traces.push(std::fs::read_to_string(&path).expect("written"));
+        }
+    }
+    assert!(traces.iter().all(|trace| *trace == traces[0]));
+    let lines: Vec<Value> = traces[0].lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let ends: Vec<&Value> = lines.iter().filter(|line| line.get("pass").is_some()).collect();
+    assert!(lines.len() > ends.len() && lines.iter().any(|line| line["opName"] == "SSTORE"));
+    assert!(ends.iter().enumerate().all(|(tx, end)| end["transactionIndex"] == tx && end["gasUsed"].is_string()));
+}
+
+#[test]
+fn lists_are_measured() {
+    let output = balustrade(&["bench", "bal", "--json", "--threads", "1"], "");
+    assert_eq!(output.status.code(), Some(0));
+    let (lines, summary) = json_lines(&output);
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["decode_ns"].as_f64() > Some(0.0)));
+    assert!(summary["hash_share_min"].as_f64() > Some(0.0));
 }

@@ -4,6 +4,7 @@
 //! Out: tables, or JSON lines and last `{"summary": {...}}`. Not here: peers (a workspace member of their own).
 
 mod bal;
+mod block;
 mod trie;
 
 use super::bench_loop::{self, BenchError};
@@ -23,6 +24,8 @@ pub enum BenchCommand {
     Bal(BenchArgs),
     /// State roots beside the limit that Keccak sets, on one thread and on several
     Trie(TrieArgs),
+    /// Whole generated blocks in every mode, on one thread and on several
+    Block(BenchArgs),
 }
 
 /// Options of every bench.
@@ -80,6 +83,7 @@ pub fn main(command: &BenchCommand) -> Status {
         },
         BenchCommand::Senders(args) => done(bench_senders::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
         }

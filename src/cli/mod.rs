@@ -42,7 +42,7 @@ enum Command {
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
-    /// Measure the parts: interpreter loop, sender recovery, list decoding, state root
+    /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }

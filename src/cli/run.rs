@@ -269,3 +269,32 @@ impl Run<'_> {
         self.status
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use balustrade::Mode;
+    use balustrade::exec::interpreter::LoopKind;
+
+    #[test]
+    fn sealed_devnet_blocks_verify_in_every_mode_and_hold_what_they_promise() {
+        let mut devnet = Devnet::default();
+        let rules = Devnet::rules();
+        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
+        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+        for _ in 0..2 {
+            let template = Devnet::template(chain.head().expect("a head"));
+            let transactions = devnet.transactions(template.base_fee.expect("London"));
+            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let mut run = |mode, keep| {
+                engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
+            };
+            let sequential = run(Mode::Sequential, false).expect("valid");
+            let bal = run(Mode::Bal, true).expect("valid");
+            assert_eq!(sequential.difference(&bal), None);
+            assert_eq!(bal.outcome.hash, built.header.hash());
+            assert!(bal.outcome.transactions.iter().all(|transaction| transaction.success));
+            assert!((25_000_000..50_000_000).contains(&bal.outcome.gas_used), "{}", bal.outcome.gas_used);
+        }
+    }
+}
