@@ -8,6 +8,7 @@ use balustrade::arena::store::LatencyStore;
 use balustrade::exec::error::BlockError;
 use balustrade::exec::fork::Fork;
 use balustrade::exec::optimistic::Speculation;
+use balustrade::trie::Fate;
 use balustrade::{BlockOutcome, Executor, Mode};
 use chain::{COINBASE, Chain, Draft, sender, word};
 use std::time::Duration;
@@ -41,7 +42,8 @@ fn assert_same(expected: &Result<BlockOutcome, BlockError>, found: &Result<Block
     assert_eq!(expected.state_root, found.state_root, "{what}: root");
     let speculation = found.speculation.expect("an optimistic run says how it went");
     assert_eq!(speculation.write_back_reads, 0, "{what}: reads in write-back");
-    assert_eq!(speculation.executions, found.transactions.len(), "{what}: executions");
+    assert!(speculation.executions >= found.transactions.len(), "{what}: executions");
+    assert!(speculation.conflicts <= speculation.re_executions, "{what}: {speculation:?}");
 }
 
 /// Runs a block with every number of threads, `repeats` times each, and compares it with sequential execution. Returns
@@ -100,38 +102,42 @@ fn a_long_chain_of_reads_agrees() {
     compare(&chain, &block, 20, "chain of reads");
 }
 
-/// CREATE2 with salt 0 of a contract whose storage is written by its init code, then a call that destroys it: by the
-/// first word of calldata 0 makes, else destroys.
+/// Init code of a child: slot 0 = NUMBER, slot 7 += 1; its runtime is SELFDESTRUCT(CALLER).
+const CHILD: [u8; 26] = [
+    0x43, 0x60, 0x00, 0x55, 0x60, 0x07, 0x54, 0x60, 0x01, 0x01, 0x60, 0x07, 0x55, 0x61, 0x33, 0xff, 0x60, 0x00, 0x52,
+    0x60, 0x02, 0x60, 0x1e, 0xf3, 0x00, 0x00,
+];
+
+/// By the first word of calldata: 0 makes the child (CREATE2, salt 0, value 3) and keeps its address in slot 1, anything
+/// else calls whoever stands in slot 1 and keeps the result in slot 2.
 fn maker() -> Vec<u8> {
-    // Runtime of the child: SELFDESTRUCT(CALLER). Its init code: slot 0 = NUMBER, slot 7 += 1, return 0x33ff.
-    let init = [
-        0x43, 0x5f, 0x55, 0x60, 0x07, 0x54, 0x60, 0x01, 0x01, 0x60, 0x07, 0x55, 0x61, 0x33, 0xff, 0x5f, 0x52, 0x60,
-        0x02, 0x60, 0x1e, 0xf3,
-    ];
-    let mut code = Vec::new();
-    // if calldata[0..32] != 0 jump to destroy
-    code.extend([0x5f, 0x35, 0x60, 0x00, 0x57]);
-    let target = code.len() - 2;
-    code.push(0x60 + init.len() as u8 - 1);
-    code.extend(init);
-    code.extend([0x5f, 0x52]);
-    // salt 0, length, offset, value 3; remember the child in slot 1
-    code.extend([0x5f, 0x60, init.len() as u8, 0x60, 32 - init.len() as u8, 0x60, 0x03, 0xf5, 0x60, 0x01, 0x55, 0x00]);
-    code[target] = code.len() as u8;
+    let len = CHILD.len() as u8;
+    let mut code = vec![0x60, 0x00, 0x35, 0x60, 0, 0x57, 0x60 + len - 1];
+    code.extend(CHILD);
+    code.extend([0x60, 0x00, 0x52]);
+    code.extend([0x60, 0x00, 0x60, len, 0x60, 32 - len, 0x60, 0x03, 0xf5, 0x60, 0x01, 0x55, 0x00]);
+    code[4] = code.len() as u8;
     code.push(0x5b);
-    // call slot 1 with all gas
-    code.extend([0x5f, 0x5f, 0x5f, 0x5f, 0x5f, 0x60, 0x01, 0x54, 0x5a, 0xf1, 0x60, 0x02, 0x55, 0x00]);
+    code.extend([0x60, 0x00].repeat(5));
+    code.extend([0x60, 0x01, 0x54, 0x5a, 0xf1, 0x60, 0x02, 0x55, 0x00]);
     code
 }
 
 #[test]
 fn contracts_made_and_destroyed_in_turn_agree() {
-    for fork in [Fork::Shanghai, Fork::Cancun, Fork::Prague] {
+    for fork in [Fork::Petersburg, Fork::Istanbul, Fork::Shanghai, Fork::Cancun, Fork::Prague] {
         let mut chain = Chain::new(fork, 24);
         chain.deploy(CONTRACT, &maker(), []);
         let drafts: Vec<_> = (0..24).map(|key| Draft::call(key, CONTRACT, word(key % 2))).collect();
         let block = chain.build(&drafts);
         compare(&chain, &block, 20, &format!("create and destroy, {fork:?}"));
+        speculate_slowly(&chain, &block, 4, 500);
+        let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
+        let hash = alloy_primitives::keccak256(CHILD);
+        let child = CONTRACT.create2([0; 32], hash);
+        let row = outcome.changes.addresses.iter().position(|address| *address == child);
+        // Destroyed before Cancun: nothing of the child is written. From Cancun on it stays, and is made only once.
+        assert_eq!(row.is_some_and(|row| outcome.changes.fates[row] == Fate::Kept), fork >= Fork::Cancun, "{fork:?}");
     }
 }
 

@@ -201,6 +201,20 @@ impl SharedCache {
         Ok((account, version))
     }
 
+    /// Reads these accounts of the parent state in one batch, but for those that were read already. Returns how many.
+    ///
+    /// # Errors
+    /// The store's; the cache is then as before.
+    pub fn read_accounts(&self, ids: &[AccountId], reader: &Reader<'_>) -> Result<usize, StoreError> {
+        let missing: Vec<&AccountCell> =
+            ids.iter().map(|id| self.account(*id)).filter(|cell| cell.parent.get().is_none()).collect();
+        let addresses: Vec<Address> = missing.iter().map(|cell| cell.address).collect();
+        for (cell, account) in missing.iter().zip(reader.accounts(&addresses)?) {
+            cell.parent.value.get_or_init(|| (account, reader.worker));
+        }
+        Ok(missing.len())
+    }
+
     /// The slot as a task at `index` finds it: overlay, then cache, then the worker's reader.
     ///
     /// # Errors

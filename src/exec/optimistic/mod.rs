@@ -34,7 +34,7 @@ use cache::SharedCache;
 pub struct Speculation {
     /// Workers.
     pub workers: usize,
-    /// Transactions run ahead of their turn.
+    /// Runs ahead of their turn.
     pub executions: usize,
     /// Of these, those that had seen a value which was not final.
     pub conflicts: usize,

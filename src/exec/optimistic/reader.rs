@@ -34,14 +34,27 @@ impl Reader<'_> {
     pub fn account(&self, address: &Address) -> Result<BaseAccount, StoreError> {
         let mut out = [ParentAccount::default()];
         self.store.accounts(core::slice::from_ref(address), &mut out)?;
-        let [parent] = out;
-        Ok(BaseAccount {
+        Ok(self.resolve(&out[0]))
+    }
+
+    /// Accounts of the parent state, in one batch.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn accounts(&self, addresses: &[Address]) -> Result<Vec<BaseAccount>, StoreError> {
+        let mut out = vec![ParentAccount::default(); addresses.len()];
+        self.store.accounts(addresses, &mut out)?;
+        Ok(out.iter().map(|parent| self.resolve(parent)).collect())
+    }
+
+    fn resolve(&self, parent: &ParentAccount) -> BaseAccount {
+        BaseAccount {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,
             balance: parent.balance,
             code: self.codes.intern(parent.code_hash),
-        })
+        }
     }
 
     /// A slot of the parent state.

@@ -2,7 +2,7 @@
 //!
 //! One counter hands out transactions in order; one lock, only ever tried, lets one worker at a time commit what is
 //! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
-//! final by then, so a transaction is repeated at most once.
+//! final by then. Runs above that were misled by it are dropped and handed out again.
 //! The only file here with scheduling atomics. Relies on: what a worker takes from the counter it finishes.
 //! Not here: what a run saw and did (`effects`).
 
@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::{Speculated, Speculation};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
-use crate::arena::{BlockAccessIndex, Id, TxIndex};
+use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
 use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
 use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch};
 use crate::exec::error::BlockError;
@@ -24,18 +24,30 @@ use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use hashbrown::HashMap;
+use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
-/// How far a transaction and its sender's next one have come; bits of [`Schedule::progress`].
+/// How far a transaction has come: bits of [`Schedule::progress`]; above them, how often it was dropped.
 mod progress {
+    /// A worker has taken it.
+    pub(super) const CLAIMED: u32 = 1;
     /// It ran.
-    pub(super) const RAN: u8 = 1;
+    pub(super) const RAN: u32 = 1 << 1;
     /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
-    pub(super) const FOLLOWED: u8 = 2;
+    pub(super) const FOLLOWED: u32 = 1 << 2;
+    /// One run dropped.
+    pub(super) const DROPPED_UNIT: u32 = 1 << 3;
 }
+
+/// Runs above a conflict that are looked at for more of it at once: enough for what is in flight, few enough that
+/// conflict after conflict stays cheap.
+const SWEEP_MAX: usize = 64;
+
+/// Accounts of one batch of reads.
+const READ_CHUNK: usize = 256;
 
 /// What all workers of a block share.
 struct Schedule<'b> {
@@ -52,7 +64,7 @@ struct Schedule<'b> {
     /// second's nonce would be wrong.
     chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
     /// Bits of [`progress`], by transaction.
-    progress: Vec<AtomicU8>,
+    progress: Vec<AtomicU32>,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
@@ -69,6 +81,8 @@ struct Done {
 /// A run that waits for its turn.
 struct Run {
     worker: u32,
+    /// How often the transaction ran before.
+    incarnation: u32,
     result: Result<Done, TaskError>,
 }
 
@@ -122,11 +136,12 @@ pub fn run_optimistic(
         next: AtomicU32::new(1),
         over: AtomicBool::new(tx_count == 0),
         chains: sender_chains(context.senders),
-        progress: (0..tx_count).map(|_| AtomicU8::new(0)).collect(),
+        progress: (0..tx_count).map(|_| AtomicU32::new(0)).collect(),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
     let mut counts = ReadCounts::default();
+    counts.add(&schedule.read_ahead());
     // System calls come first: whoever reads after them reads the state that they leave.
     counts.add(&schedule.run_phase(BlockAccessIndex(0), &scratches[0])?);
 
@@ -192,17 +207,71 @@ impl Drop for EndOnPanic<'_> {
 }
 
 impl<'b> Schedule<'b> {
-    /// Whether the transaction must wait for its sender's last one; whoever runs that one then runs this one, too.
-    fn must_wait(&self, tx: TxIndex) -> bool {
-        let Some(before) = self.chains[tx.index()].0 else { return false };
-        let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
-        progress & progress::RAN == 0
+    /// Takes a transaction for a worker and returns the number of its run; nothing where another worker has it, or where
+    /// it must wait for its sender's last one: whoever runs that one then runs this one, too.
+    fn claim(&self, tx: TxIndex) -> Option<u32> {
+        if let Some(before) = self.chains[tx.index()].0 {
+            let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
+            if progress & progress::RAN == 0 {
+                return None;
+            }
+        }
+        let progress = self.progress[tx.index()].fetch_or(progress::CLAIMED, Ordering::AcqRel);
+        (progress & progress::CLAIMED == 0).then_some(progress / progress::DROPPED_UNIT)
     }
 
     /// Notes that a transaction ran; returns its sender's next one if that waits for it.
     fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
         let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
         self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
+    }
+
+    /// Drops runs above `tx` that went wrong with it, so that they are repeated at once and mislead nobody. Without this
+    /// a chain of transactions that once runs on a wrong value would stay one step ahead of its correction to its end.
+    fn drop_misled(&self, tx: TxIndex, speculation: &mut Speculation) {
+        let above = tx.index() + 1;
+        let mut first_dropped = None;
+        for (at, waiting) in self.waiting.iter().enumerate().skip(above).take(SWEEP_MAX) {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(run) = &*waiting else { continue };
+            let index = BlockAccessIndex::new(at + 1);
+            if let Ok(done) = &run.result {
+                if done.effects.holds(self.cache, index) {
+                    continue;
+                }
+                done.effects.withdraw(self.cache, index);
+            }
+            *waiting = None;
+            drop(waiting);
+            speculation.conflicts += 1;
+            speculation.re_executions += 1;
+            self.progress[at].fetch_add(progress::DROPPED_UNIT, Ordering::AcqRel);
+            self.progress[at].fetch_and(!(progress::CLAIMED | progress::RAN), Ordering::AcqRel);
+            first_dropped.get_or_insert(index.0);
+        }
+        if let Some(index) = first_dropped {
+            self.next.fetch_min(index, Ordering::AcqRel);
+        }
+    }
+
+    /// Reads the accounts that every transaction is sure to touch into the cache, in batches on all threads. What cannot
+    /// be read is left to the task that needs it.
+    fn read_ahead(&self) -> ReadCounts {
+        let transactions = self.context.block.transactions.rows();
+        let mut ids: Vec<AccountId> = (self.context.senders.iter().flatten())
+            .chain(transactions.iter().filter_map(|tx| tx.to.as_ref()))
+            .chain([&self.context.env.coinbase])
+            .map(|address| self.cache.account_id(address))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let read = |ids: &[AccountId]| {
+            let worker = rayon::current_thread_index().unwrap_or_default() as u32;
+            let reader = Reader { store: self.store, codes: self.codes, worker };
+            self.cache.read_accounts(ids, &reader).unwrap_or_default()
+        };
+        let account_reads = ids.par_chunks(READ_CHUNK).map(read).sum();
+        ReadCounts { account_reads, ..ReadCounts::default() }
     }
 
     /// Gives `work` a worker with its own reader, view and machine.
@@ -266,33 +335,34 @@ impl Worker<'_, '_, '_> {
         let _guard = EndOnPanic(&schedule.over);
         let tx_count = schedule.waiting.len() as u32;
         while !schedule.over.load(Ordering::Acquire) {
-            let index = schedule.next.fetch_add(1, Ordering::Relaxed);
-            if index <= tx_count {
-                let mut next = Some(TxIndex(index - 1)).filter(|tx| !schedule.must_wait(*tx));
-                while let Some(tx) = next {
-                    self.run_ahead(tx);
-                    next = schedule.has_run(tx);
-                    self.commit_ready();
-                }
-            } else {
+            if schedule.next.load(Ordering::Relaxed) > tx_count {
                 // Nothing left to run: the others are about to finish.
-                schedule.next.store(tx_count + 1, Ordering::Relaxed);
                 self.commit_ready();
                 std::thread::yield_now();
+                continue;
+            }
+            let index = schedule.next.fetch_add(1, Ordering::AcqRel);
+            let mut next = (index <= tx_count).then(|| TxIndex(index - 1));
+            while let Some(tx) = next.take()
+                && let Some(incarnation) = schedule.claim(tx)
+            {
+                self.run_ahead(tx, incarnation);
+                next = schedule.has_run(tx);
+                self.commit_ready();
             }
         }
         core::mem::take(&mut self.evm.state.logs)
     }
 
     /// Runs a transaction before its turn and leaves the run for whoever commits it.
-    fn run_ahead(&mut self, tx: TxIndex) {
+    fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
         let schedule = self.schedule;
         let index = BlockAccessIndex(tx.0 + 1);
-        let result = self.run(index, 0, &mut Vec::new());
+        let result = self.run(index, incarnation, &mut Vec::new());
         if let Ok(done) = &result {
             done.effects.write_ahead(schedule.cache, index);
         }
-        let run = Run { worker: self.number, result };
+        let run = Run { worker: self.number, incarnation, result };
         *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
@@ -320,17 +390,20 @@ impl Worker<'_, '_, '_> {
 
     /// Makes the next transaction final: everything below it is.
     fn commit(&mut self, commits: &mut Commits, run: Run) -> Result<(), BlockError> {
-        let Schedule { cache, context, .. } = *self.schedule;
-        let index = BlockAccessIndex::new(commits.count + 1);
-        let Run { mut worker, mut result } = run;
-        commits.speculation.executions += 1;
+        let schedule = self.schedule;
+        let Schedule { cache, context, .. } = *schedule;
+        let tx = TxIndex::new(commits.count);
+        let index = BlockAccessIndex(tx.0 + 1);
+        let Run { mut worker, incarnation, mut result } = run;
+        commits.speculation.executions += 1 + incarnation as usize;
         // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
         let failed = result.is_err();
-        if !matches!(&result, Ok(done) if done.effects.holds(cache, index)) {
+        let holds = matches!(&result, Ok(done) if done.effects.holds(cache, index));
+        if !holds {
             if let Ok(done) = &result {
                 done.effects.withdraw(cache, index);
             }
-            result = self.run(index, 1, &mut Vec::new());
+            result = self.run(index, incarnation + 1, &mut Vec::new());
             worker = self.number;
             commits.speculation.re_executions += 1;
             commits.speculation.conflicts += usize::from(!failed || result.is_ok());
@@ -338,9 +411,12 @@ impl Worker<'_, '_, '_> {
         match result {
             Ok(Done { outcome, effects, span, trace }) => {
                 commits.executed.include(context, index, worker, Ok(outcome))?;
-                commits.take_in(self.schedule, index, &effects);
+                commits.take_in(schedule, index, &effects);
                 commits.executed.spans.push(span);
                 commits.executed.traces.extend(trace);
+                if !holds {
+                    schedule.drop_misled(tx, &mut commits.speculation);
+                }
                 Ok(())
             }
             Err(error) => commits.executed.include(context, index, worker, Err(error)),
