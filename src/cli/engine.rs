@@ -6,7 +6,7 @@
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{MemoryStore, StateStore, WitnessStore};
+use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
@@ -14,6 +14,7 @@ use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use std::time::Duration;
 
 /// A block that the executor accepted, and how it ran.
 #[derive(Debug)]
@@ -225,6 +226,16 @@ pub struct Engine {
     loop_kind: LoopKind,
     /// Whether outcomes bring EIP-3155 lines.
     pub trace: bool,
+    latency: Option<Latency>,
+}
+
+/// What a store's answers are delayed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Every call.
+    pub per_batch: Duration,
+    /// Every item of a call.
+    pub per_item: Duration,
 }
 
 impl Engine {
@@ -236,7 +247,12 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false })
+        Ok(Self { executor, loop_kind, trace: false, latency: None })
+    }
+
+    /// The same, with a store behind a delay for the blocks that it executes.
+    pub fn with_latency(self, latency: Option<Latency>) -> Self {
+        Self { latency, ..self }
     }
 
     /// Seals a block of `transactions` on the chain's head, which stays where it is.
@@ -317,16 +333,20 @@ impl Engine {
             ommers_omitted: chain.ommers_omitted,
         };
         let mut tries = chain.tries.take();
-        let result = self.executor.execute(
-            &input,
-            chain.store(),
-            tries.as_mut(),
-            Options {
-                loop_kind: self.loop_kind,
-                trace: self.trace,
-                ..mode.map_or_else(Options::automatic, Options::new)
-            },
-        );
+        let delayed;
+        let store = match self.latency {
+            None => chain.store(),
+            Some(Latency { per_batch, per_item }) => {
+                delayed = LatencyStore::new(chain.store(), per_batch, per_item);
+                &delayed
+            }
+        };
+        let options = Options {
+            loop_kind: self.loop_kind,
+            trace: self.trace,
+            ..mode.map_or_else(Options::automatic, Options::new)
+        };
+        let result = self.executor.execute(&input, store, tries.as_mut(), options);
         chain.tries = tries;
         let outcome = result?;
         if keep {

@@ -5,7 +5,7 @@
 //! Not here: protocol rules.
 
 use super::devnet::{self, Devnet};
-use super::engine::{Accepted, Chain, Engine, Failure, List, modes};
+use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
 use super::{ExecArgs, Status};
@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -32,14 +33,24 @@ pub struct RunArgs {
     /// the traces of all modes. Times are then those of a traced run
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
+    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
+    latency: Option<Latency>,
     #[command(flatten)]
     exec: ExecArgs,
+}
+
+/// `--latency`: what a disk would take.
+fn parse_latency(text: &str) -> Result<Latency, std::num::ParseIntError> {
+    let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
+    let micros = |text: &str| text.parse().map(Duration::from_micros);
+    Ok(Latency { per_batch: micros(batch)?, per_item: micros(item)? })
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
-        Ok(engine) => engine,
+        Ok(engine) => engine.with_latency(args.latency),
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
