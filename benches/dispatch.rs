@@ -4,12 +4,12 @@
 //! `bench loop` measure the same at length. Under `cargo test` each line runs once.
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../src/cli/bench_loop.rs"]
-mod bench_loop;
+#[path = "../src/cli/workload.rs"]
+mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
-use bench_loop::{Workload, with_runner};
 use criterion::{Criterion, criterion_group, criterion_main};
+use workload::{Workload, with_runner};
 
 /// A loop of 1,000 rounds over `body`, hex, which keeps the stack's height and finds the counter on top.
 fn program(name: &str, body: &str) -> Workload {

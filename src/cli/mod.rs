@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod statetest;
 mod suite;
+mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};

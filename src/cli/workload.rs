@@ -1,0 +1,276 @@
+//! Interpreter workloads: read, set up on a machine, run again and again.
+//!
+//! In: workload files (code, calldata, gas, other accounts). Out: one run as a function, and its median time.
+//! One call transaction per run, fork Cancun, gas price 0. Not here: printing (`bench_loop`).
+
+use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
+use alloy_rlp::Encodable;
+use balustrade::arena::TxIndex;
+use balustrade::arena::code::CodeArena;
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::exec::base::{Overlay, OverlayBase};
+use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::state::{StateScratch, TxState};
+use balustrade::exec::tx::TxInput;
+use balustrade::exec::wire::Transactions;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Who sends the transaction.
+pub const SENDER: Address = address!("1000000000000000000000000000000000000001");
+/// The contract that it calls.
+pub const TARGET: Address = address!("2000000000000000000000000000000000000002");
+
+/// One workload file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Workload {
+    /// Name.
+    pub name: String,
+    /// Group for means.
+    #[serde(default)]
+    pub group: String,
+    /// Runtime code of the target, hex.
+    pub code: String,
+    /// Input, hex.
+    #[serde(default)]
+    pub calldata: String,
+    /// Gas limit.
+    pub gas: u64,
+    /// Other accounts.
+    #[serde(default)]
+    pub accounts: Option<Vec<WorkloadAccount>>,
+}
+
+/// An account that a workload uses.
+#[derive(Clone, Debug, Deserialize)]
+pub struct WorkloadAccount {
+    /// Address, hex.
+    pub address: String,
+    /// Wei, decimal.
+    #[serde(default)]
+    pub balance: String,
+    /// Code, hex.
+    #[serde(default)]
+    pub code: String,
+    /// Slots: key to value, hex words.
+    #[serde(default)]
+    pub storage: std::collections::BTreeMap<String, String>,
+}
+
+/// Why a workload cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no workload.
+    #[error("{path}: {reason}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The transaction cannot be executed.
+    #[error("{name}: {reason}")]
+    Transaction {
+        /// Which workload.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What one workload measured.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct BenchRow {
+    /// Workload.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Median over the samples of ns per transaction.
+    pub ns_per_run: f64,
+    /// Execution gas of one transaction: what was paid without the intrinsic gas.
+    pub gas: u64,
+    /// Million execution gas per second.
+    pub mgas_per_s: f64,
+    /// Whether the call succeeded.
+    pub success: bool,
+    /// keccak256 of the output.
+    pub output_hash: B256,
+}
+
+impl Workload {
+    /// Reads a workload file.
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        let text = std::fs::read(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })?;
+        let format = |reason: String| BenchError::Format { path: path.to_owned(), reason };
+        let workload: Self = serde_json::from_slice(&text).map_err(|error| format(error.to_string()))?;
+        workload.store().map_err(format)?;
+        Ok(workload)
+    }
+
+    /// All workload files of a folder, or one file, in order of name.
+    pub fn find(paths: &[PathBuf]) -> Result<Vec<Self>, BenchError> {
+        let mut files = Vec::new();
+        for path in paths {
+            let read = |source| BenchError::Read { path: path.clone(), source };
+            if path.is_dir() {
+                for entry in std::fs::read_dir(path).map_err(read)? {
+                    let entry = entry.map_err(read)?.path();
+                    if entry.extension().is_some_and(|extension| extension == "json") {
+                        files.push(entry);
+                    }
+                }
+            } else {
+                files.push(path.clone());
+            }
+        }
+        files.sort();
+        files.iter().map(|file| Self::read(file)).collect()
+    }
+
+    /// The state before the transaction; an error names the field that is malformed.
+    pub fn store(&self) -> Result<MemoryStore, String> {
+        let mut store = MemoryStore::default();
+        let bytes =
+            |field: &str, text: &str| hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"));
+        let word = |text: &str| {
+            U256::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| format!("storage: {error}"))
+        };
+        bytes("calldata", &self.calldata)?;
+        let hash = store.insert_code(bytes("code", &self.code)?);
+        let mut target_storage = Vec::new();
+        for account in self.accounts.iter().flatten() {
+            let address: Address = account.address.parse().map_err(|error| format!("address: {error}"))?;
+            let mut storage = Vec::new();
+            for (key, value) in &account.storage {
+                storage.push((word(key)?, word(value)?));
+            }
+            if address == TARGET {
+                target_storage = storage;
+                continue;
+            }
+            let balance = account.balance.parse().unwrap_or(U256::ZERO);
+            let code = store.insert_code(bytes("accounts.code", &account.code)?);
+            store.insert_account(address, 1, balance, code, storage);
+        }
+        store.insert_account(TARGET, 1, U256::from(1_000_000_000u64), hash, target_storage);
+        store.insert_account(SENDER, 0, U256::from(10).pow(U256::from(20)), KECCAK_EMPTY, []);
+        Ok(store)
+    }
+
+    /// The signed transaction's bytes; the signature is never looked at.
+    fn transaction(&self) -> Bytes {
+        let data = Bytes::from(hex::decode(&self.calldata).unwrap_or_default());
+        let mut payload = Vec::new();
+        0u64.encode(&mut payload);
+        0u64.encode(&mut payload);
+        self.gas.encode(&mut payload);
+        TARGET.encode(&mut payload);
+        U256::ZERO.encode(&mut payload);
+        data.encode(&mut payload);
+        27u64.encode(&mut payload);
+        1u64.encode(&mut payload);
+        1u64.encode(&mut payload);
+        let mut out = Vec::new();
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+        out.extend_from_slice(&payload);
+        out.into()
+    }
+}
+
+/// What one run gave.
+#[derive(Clone, Copy, Debug)]
+pub struct RunResult {
+    /// Whether the call succeeded.
+    pub success: bool,
+    /// Execution gas: what was paid without the intrinsic gas.
+    pub gas: u64,
+    /// keccak256 of the output, where it was asked for.
+    pub output_hash: Option<B256>,
+}
+
+/// Runs a workload again and again, `samples` samples in about `target` time, and gives the median.
+pub fn measure(
+    workload: &Workload,
+    loop_kind: LoopKind,
+    target: Duration,
+    samples: usize,
+) -> Result<BenchRow, BenchError> {
+    with_runner(workload, loop_kind, |run| {
+        let RunResult { success, gas, output_hash } = run(true)?;
+        // Code is decoded after a few runs.
+        for _ in 0..8 {
+            run(false)?;
+        }
+        let start = Instant::now();
+        run(false)?;
+        let once = start.elapsed().max(Duration::from_nanos(20));
+        let per_sample = (target.as_nanos() / samples.max(1) as u128 / once.as_nanos()).clamp(1, 1_000_000) as u32;
+        let mut times = Vec::with_capacity(samples);
+        for _ in 0..samples.max(1) {
+            let start = Instant::now();
+            for _ in 0..per_sample {
+                run(false)?;
+            }
+            times.push(start.elapsed().as_nanos() as f64 / f64::from(per_sample));
+        }
+        times.sort_by(f64::total_cmp);
+        let ns_per_run = times[times.len() / 2];
+        Ok(BenchRow {
+            name: workload.name.clone(),
+            group: workload.group.clone(),
+            ns_per_run,
+            gas,
+            mgas_per_s: gas as f64 * 1_000.0 / ns_per_run,
+            success,
+            output_hash: output_hash.unwrap_or_default(),
+        })
+    })
+}
+
+/// Sets a workload up and hands out a function that runs it once; its argument says whether to hash the output.
+pub fn with_runner<T>(
+    workload: &Workload,
+    loop_kind: LoopKind,
+    body: impl FnOnce(&mut dyn FnMut(bool) -> Result<RunResult, BenchError>) -> Result<T, BenchError>,
+) -> Result<T, BenchError> {
+    let error = |reason: String| BenchError::Transaction { name: workload.name.clone(), reason };
+    let store = workload.store().map_err(error)?;
+    let chain = ChainRules::mainnet(Fork::Cancun);
+    let block = BlockEnv {
+        chain_id: 1,
+        number: 1,
+        timestamp: 1,
+        gas_limit: 30_000_000_000,
+        blob_base_fee: U256::ONE,
+        ..BlockEnv::default()
+    };
+    let transactions = Transactions::decode_one(workload.transaction()).map_err(|fault| error(fault.to_string()))?;
+    let codes = CodeArena::default();
+    let mut overlay = Overlay::default();
+    let base = Box::new(OverlayBase { overlay: &mut overlay, store: &store, codes: &codes });
+    let state = TxState::new(StateScratch::default(), None, base, &codes, chain.fork);
+    let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+    let input = TxInput { transactions: &transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };
+    let (intrinsic, _) = balustrade::exec::tx::intrinsic_gas(chain.fork_rules(), &input);
+    body(&mut |hash_output| {
+        evm.state.logs.clear();
+        evm.state.begin();
+        let outcome = evm.execute_tx(&input, loop_kind).map_err(|fault| error(format!("{fault:?}")))?;
+        Ok(RunResult {
+            success: outcome.success,
+            gas: outcome.gas_paid - intrinsic,
+            output_hash: hash_output.then(|| keccak256(&evm.return_data)),
+        })
+    })
+}
