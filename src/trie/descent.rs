@@ -11,7 +11,7 @@
 
 use super::TrieError;
 use super::changes::NodePath;
-use super::node::{Extension, Kind, Ref, item_at, item_of_rank, rank};
+use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -19,7 +19,7 @@ use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
 /// Visits between asking for a node and using it.
-const AHEAD: usize = 12;
+const AHEAD: usize = 16;
 
 /// A sorted key: its first 64 bits, its place in the key column, and the row it came from.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,8 @@ pub(super) struct Descent {
     pub(super) removals: bool,
     /// Visits of nodes that are not in memory yet.
     stubs: usize,
+    /// Branches of the running level that gain children, with their new masks.
+    growing: Vec<(u32, u16)>,
     /// Wide storage tries of deleted accounts.
     pub(super) dropped_wide: Vec<u32>,
     /// Hashed addresses whose storage went as a whole.
@@ -153,6 +155,7 @@ impl Descent {
             accounts,
             removals: false,
             stubs: 0,
+            growing: Vec::new(),
             dropped_wide: Vec::new(),
             wiped: Vec::new(),
             vacated: Vec::new(),
@@ -170,6 +173,7 @@ impl Descent {
         self.leaf_of.clear();
         self.removals = false;
         self.stubs = 0;
+        self.growing.clear();
         self.dropped_wide.clear();
         self.wiped.clear();
         self.vacated.clear();
@@ -276,7 +280,12 @@ impl Descent {
             while i < self.levels[depth].len() {
                 if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
                     let visit = &self.visits[*ahead as usize];
-                    shards[visit.shard as usize].prefetch(visit.node);
+                    // Where a node is to be made, the one above will take its reference.
+                    let node = match visit.node {
+                        Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
+                        node => node,
+                    };
+                    shards[visit.shard as usize].prefetch(node);
                 }
                 let v = self.levels[depth][i] as usize;
                 i += 1;
@@ -293,6 +302,7 @@ impl Descent {
                     Kind::Wide | Kind::Stub => unreachable!("resolved above"),
                 }
             }
+            self.reshape(shards);
         }
         Ok(())
     }
@@ -503,14 +513,35 @@ impl Descent {
             lo = end;
         }
         if mask != had {
-            let node = shard.reshape(visit.node, mask);
-            self.place(shard, v, node);
+            // The whole old branch will be read: that waits until its lines are here.
+            shard.prefetch_message(visit.node);
+            self.growing.push((v as u32, mask));
+            let kind = branch_kind(mask.count_ones());
             for child in &mut self.visits[listed..] {
-                child.at = item_at(node.kind(), mask, child.nibble) as u16;
+                child.at = item_at(kind, mask, child.nibble) as u16;
             }
         } else if listed == self.visits.len() {
             self.visits[v].state |= CLEAN;
         }
+    }
+
+    /// Writes the branches of a level that gained children anew.
+    fn reshape(&mut self, shards: Shards<'_, '_>) {
+        for i in 0..self.growing.len() {
+            let (v, mask) = self.growing[i];
+            if let Some((ahead, _)) = self.growing.get(i + AHEAD) {
+                let visit = &self.visits[*ahead as usize];
+                shards[visit.shard as usize].prefetch_message(visit.node);
+                if visit.parent & ROOT == 0 {
+                    shards[visit.shard as usize].prefetch(self.visits[visit.parent as usize].node);
+                }
+            }
+            let visit = self.visits[v as usize];
+            let shard = &mut *shards[visit.shard as usize];
+            let node = shard.reshape(visit.node, mask);
+            self.place(shard, v as usize, node);
+        }
+        self.growing.clear();
     }
 
     fn extension(&mut self, shard: &mut Shard, v: usize) {

@@ -12,7 +12,7 @@ use alloy_primitives::B256;
 use smallvec::SmallVec;
 
 /// Visits between asking for a branch's message and hashing it.
-const AHEAD: usize = 10;
+const AHEAD: usize = 16;
 
 /// What an update hashed: the measure of the work that no implementation can avoid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
