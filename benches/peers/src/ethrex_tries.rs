@@ -94,7 +94,7 @@ impl EthrexTries {
                 self.accounts.insert(job.key, job.resident);
             }
         }
-        update_split(&mut self.root, &leaves)?;
+        update_split(&mut self.root, &mut leaves)?;
         Ok(root_hash(&self.root))
     }
 
@@ -147,9 +147,9 @@ impl Job<'_> {
             if split { change.slots.par_iter().map(leaf).collect() } else { change.slots.iter().map(leaf).collect() };
         leaves.sort_unstable_by_key(|(key, _)| *key);
         if split {
-            update_split(&mut resident.storage, &leaves)?;
+            update_split(&mut resident.storage, &mut leaves)?;
         } else {
-            write(&mut resident.storage, &leaves)?;
+            write(&mut resident.storage, &mut leaves)?;
         }
         resident.state.storage_root = root_hash(&resident.storage);
         Ok(())
@@ -163,14 +163,17 @@ fn root_hash(root: &NodeRef) -> H256 {
     root.compute_hash_no_alloc(&mut Vec::with_capacity(600), &NativeCrypto).finalize(&NativeCrypto)
 }
 
-/// Writes leaves in order; an empty value removes.
-fn write(root: &mut NodeRef, leaves: &[(H256, Vec<u8>)]) -> Result<(), TrieError> {
+/// A hashed key with the RLP that it gets; nothing removes it.
+type Leaf = (H256, Vec<u8>);
+
+/// Writes leaves in order, taking their values.
+fn write(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError> {
     let mut trie = Trie::new_temp_with_root(std::mem::take(root));
     for (key, value) in leaves {
         if value.is_empty() {
             trie.remove(&key.0)?;
         } else {
-            trie.insert(key.0.to_vec(), value.clone())?;
+            trie.insert(key.0.to_vec(), std::mem::take(value))?;
         }
     }
     *root = trie.root;
@@ -178,23 +181,30 @@ fn write(root: &mut NodeRef, leaves: &[(H256, Vec<u8>)]) -> Result<(), TrieError
 }
 
 /// [`write`] with one task per first nibble, where the root is a branch; hashes are made by the tasks.
-fn update_split(root: &mut NodeRef, leaves: &[(H256, Vec<u8>)]) -> Result<(), TrieError> {
+fn update_split(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError> {
     let Some(choices) = take_choices(root) else { return write(root, leaves) };
-    let shards: Vec<(usize, NodeRef)> = choices.into_iter().enumerate().collect();
+    let mut shards = Vec::with_capacity(16);
+    let mut rest = leaves;
+    for (nibble, child) in choices.into_iter().enumerate() {
+        let end = rest.partition_point(|(key, _)| usize::from(key.0[0] >> 4) == nibble);
+        let (own, others) = std::mem::take(&mut rest).split_at_mut(end);
+        rest = others;
+        shards.push((nibble, child, own));
+    }
     let done: Vec<NodeRef> = shards
         .into_par_iter()
         .with_max_len(1)
-        .map(|(nibble, child)| {
-            let start = leaves.partition_point(|(key, _)| usize::from(key.0[0] >> 4) < nibble);
-            let end = leaves.partition_point(|(key, _)| usize::from(key.0[0] >> 4) <= nibble);
-            if start == end {
+        .map(|(nibble, child, leaves)| {
+            if leaves.is_empty() {
                 return Ok(child);
             }
-            let mut alone = std::array::from_fn(|_| NodeRef::default());
-            let empty = !child.is_valid();
-            alone[nibble] = child;
-            let mut shard = if empty { NodeRef::default() } else { NodeRef::from(Node::from(BranchNode::new(alone))) };
-            write(&mut shard, &leaves[start..end])?;
+            let mut shard = NodeRef::default();
+            if child.is_valid() {
+                let mut alone = std::array::from_fn(|_| NodeRef::default());
+                alone[nibble] = child;
+                shard = NodeRef::from(Node::from(BranchNode::new(alone)));
+            }
+            write(&mut shard, leaves)?;
             let child = below(shard, nibble);
             if child.is_valid() {
                 child.compute_hash_no_alloc(&mut Vec::with_capacity(600), &NativeCrypto);

@@ -83,6 +83,16 @@ pub(crate) enum Way {
     List,
 }
 
+impl Way {
+    /// Name in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "ethrex-seq",
+            Self::List => "ethrex-bal",
+        }
+    }
+}
+
 pub(crate) struct Ethrex {
     case: Rc<Case>,
     way: Way,
@@ -228,10 +238,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 impl Arrangement for Ethrex {
     fn name(&self) -> &'static str {
-        match self.way {
-            Way::Sequential => "ethrex-seq",
-            Way::List => "ethrex-bal",
-        }
+        self.way.name()
     }
 
     fn prepare(&mut self) {

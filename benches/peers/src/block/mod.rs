@@ -17,7 +17,9 @@
 //! run leaves is off the peers' clock.
 
 mod case;
+mod chart;
 mod ethrex;
+mod memory;
 mod ours;
 mod revm;
 
@@ -45,6 +47,15 @@ pub(crate) struct BlockArgs {
     /// Only these arrangements beside `bal` and `sequential-1`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure the memory of each arrangement, too, in a process of its own
+    #[arg(long)]
+    memory: bool,
+    /// Draw the families as a chart
+    #[arg(long, value_name = "FILE.svg")]
+    chart: Option<PathBuf>,
+    /// One arrangement alone, for its memory
+    #[arg(long, value_name = "NAME", hide = true)]
+    memory_of: Option<String>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -128,13 +139,16 @@ struct Family {
 pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
     let threads = threads::bind(args.common.threads)?;
     let columns = ["block", "txs", "mgas", "bal_ms", "revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal", "best_peer"];
-    let mut report = Report::new(args.common.json, &columns);
+    let mut report = Report::new(args.common.json || args.memory_of.is_some(), &columns);
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     for path in &args.inputs {
         let mut result = Ok(());
         let read = each_document(path, &mut |_| (), &mut |document| {
             result = match Case::read(&document) {
-                Ok(case) => one_block(case, threads, args, &mut report, &mut families),
+                Ok(case) => match &args.memory_of {
+                    Some(name) => memory::measure_here(case, threads, name, &mut report),
+                    None => one_block(case, &document.name, threads, args, &mut report, &mut families),
+                },
                 Err(reason) => {
                     eprintln!("skipped: {}: {reason}", document.name);
                     Ok(())
@@ -145,16 +159,24 @@ pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
         result?;
         let _ = read.map_err(|error| PeersError::Input { path: path.clone(), reason: error.to_string() })?;
     }
+    if args.memory_of.is_some() {
+        return Ok(());
+    }
     report.section();
     for (name, family) in &families {
         report.row(&family.row(name));
     }
     report.summary(&summary(&families));
-    Ok(())
+    match &args.chart {
+        Some(path) => chart::write(path, &families, threads)
+            .map_err(|error| PeersError::Input { path: path.clone(), reason: error.to_string() }),
+        None => Ok(()),
+    }
 }
 
 fn one_block(
     case: Case,
+    document: &str,
     threads: usize,
     args: &BlockArgs,
     report: &mut Report,
@@ -162,10 +184,9 @@ fn one_block(
 ) -> Result<(), PeersError> {
     let case = Rc::new(case);
     let failed = |who, difference| PeersError::Mismatch { what: case.name.clone(), who, difference };
-    let mut contestants = contestants(&case, threads).map_err(|(who, error)| failed(who, error))?;
     let always = |name: &str| name == BAL || name == SEQUENTIAL_ONE;
-    contestants
-        .retain(|one| args.only.is_empty() || always(one.name()) || args.only.iter().any(|name| name == one.name()));
+    let wanted = |name: &str| args.only.is_empty() || always(name) || args.only.iter().any(|only| only == name);
+    let mut contestants = contestants(&case, threads, wanted).map_err(|(who, error)| failed(who, error))?;
 
     let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     let mut stages: BTreeMap<&'static str, Vec<Stages>> = BTreeMap::new();
@@ -185,7 +206,11 @@ fn one_block(
     }
     let medians: Medians =
         times.iter().filter_map(|(name, times)| median(times).map(|median| (*name, median))).collect();
-    report.row(&block_row(&case, &medians, &stages));
+    let mut row = block_row(&case, &medians, &stages);
+    if args.memory {
+        row.extend(memory::in_own_processes(document, threads, medians.keys().copied())?);
+    }
+    report.row(&row);
     let family = families.entry(case.family.clone()).or_default();
     family.blocks += 1;
     family.transactions += case.transactions;
@@ -198,23 +223,39 @@ fn one_block(
 
 type Contestants = Vec<Box<dyn Arrangement>>;
 
-fn contestants(case: &Rc<Case>, threads: usize) -> Result<Contestants, (&'static str, String)> {
-    let ours = |name, mode, threads| ours::Ours::new(name, case, mode, threads).map_err(|error| (name, error));
+fn contestants(
+    case: &Rc<Case>,
+    threads: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Contestants, (&'static str, String)> {
+    let mut contestants: Contestants = Vec::new();
+    let ours = [
+        (BAL, Mode::Bal, threads),
+        ("sequential", Mode::Sequential, threads),
+        (SEQUENTIAL_ONE, Mode::Sequential, 1),
+        ("bal-cold", Mode::Bal, threads),
+    ];
+    for (name, mode, threads) in ours.into_iter().filter(|(name, ..)| wanted(name)) {
+        let ours = ours::Ours::new(name, case, mode, threads).map_err(|error| (name, error))?;
+        contestants.push(Box::new(if name == "bal-cold" { ours.cold() } else { ours }));
+    }
+    if !PEERS.iter().any(|name| wanted(name)) {
+        return Ok(contestants);
+    }
     let resident = Rc::new(resident(case).map_err(|error| ("ethrex-trie", error))?);
-    let revm_flat = Arc::new(revm::RevmFlat::new(case));
-    let ethrex_flat = Arc::new(ethrex::flat(case, &resident));
-    let revm = |way| revm::Revm::new(case, way, threads, &revm_flat, &resident);
-    let ethrex = |way| ethrex::Ethrex::new(case, way, &ethrex_flat, &resident);
-    Ok(vec![
-        Box::new(ours(BAL, Mode::Bal, threads)?),
-        Box::new(revm(revm::Way::Sequential)),
-        Box::new(revm(revm::Way::List)),
-        Box::new(ethrex(ethrex::Way::Sequential)),
-        Box::new(ethrex(ethrex::Way::List)),
-        Box::new(ours("sequential", Mode::Sequential, threads)?),
-        Box::new(ours(SEQUENTIAL_ONE, Mode::Sequential, 1)?),
-        Box::new(ours("bal-cold", Mode::Bal, threads)?.cold()),
-    ])
+    if wanted("revm-seq") || wanted("revm-bal") {
+        let flat = Arc::new(revm::RevmFlat::new(case));
+        for way in [revm::Way::Sequential, revm::Way::List].into_iter().filter(|way| wanted(way.name())) {
+            contestants.push(Box::new(revm::Revm::new(case, way, threads, &flat, &resident)));
+        }
+    }
+    if wanted("ethrex-seq") || wanted("ethrex-bal") {
+        let flat = Arc::new(ethrex::flat(case, &resident));
+        for way in [ethrex::Way::Sequential, ethrex::Way::List].into_iter().filter(|way| wanted(way.name())) {
+            contestants.push(Box::new(ethrex::Ethrex::new(case, way, &flat, &resident)));
+        }
+    }
+    Ok(contestants)
 }
 
 /// The pre-state's tries for the peers.

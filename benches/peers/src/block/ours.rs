@@ -43,13 +43,8 @@ impl Arrangement for Ours {
 
     fn run(&mut self) -> Result<Stages, String> {
         let case = &*self.case;
-        let input = BlockInput {
-            rules: &case.rules,
-            block: case.block.clone(),
-            bal: Some(case.list.clone()),
-            parent: case.parent.as_ref(),
-            ommers_omitted: false,
-        };
+        let input = BlockInput::new(&case.rules, case.block.clone()).with_list(case.list.clone());
+        let input = BlockInput { parent: case.parent.as_ref(), ..input };
         let outcome = self
             .executor
             .execute(&input, &case.store, Some(&mut self.tries), self.options)

@@ -110,6 +110,16 @@ pub(crate) enum Way {
     List,
 }
 
+impl Way {
+    /// Name in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "revm-seq",
+            Self::List => "revm-bal",
+        }
+    }
+}
+
 pub(crate) struct Revm {
     case: Rc<Case>,
     way: Way,
@@ -373,10 +383,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 impl Arrangement for Revm {
     fn name(&self) -> &'static str {
-        match self.way {
-            Way::Sequential => "revm-seq",
-            Way::List => "revm-bal",
-        }
+        self.way.name()
     }
 
     fn prepare(&mut self) {

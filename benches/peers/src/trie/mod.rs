@@ -2,8 +2,9 @@
 //!
 //! In: shapes from the library's workload module. Out: per state size, update size and thread count the time of an
 //! update, from addresses and keys to the root. Roots must be equal. A chain of blocks, each other bytes: every
-//! contestant updates its resident tries in place, block after block; the first of a shape is not counted but printed as
-//! cold. The limit is the number of permutations times the price of one in full batches, measured in the same run,
+//! contestant updates its resident tries in place, block after block. The first blocks of a shape touch memory and are
+//! not counted; the very first is printed as cold. The limit is the number of permutations times the price of one in full
+//! batches, measured in the same run,
 //! divided by the threads.
 //! Not on the clock: our commit, which recycles memory (printed beside); merging alloy's flat leaves.
 
@@ -38,6 +39,9 @@ pub(crate) struct TrieArgs {
 /// Columns of the table.
 const COLUMNS: [&str; 9] =
     ["shape", "threads", "ours_ms", "ethrex_ms", "alloy_ms", "vs_ethrex", "vs_alloy", "over_keccak_limit", "scaling"];
+
+/// Rounds of each shape that are not counted.
+const WARM_ROUNDS: u32 = 2;
 
 /// Slots beside so many accounts: the shapes of the measurements that the targets come from.
 fn slots_of(accounts: usize) -> usize {
@@ -128,11 +132,12 @@ impl Contest {
     ) -> Result<(), PeersError> {
         let slots = slots_of(accounts);
         let mut by_threads: Vec<Times> = thread_counts.iter().map(|_| Times::default()).collect();
-        for round in 0..=args.common.rounds {
+        for round in 0..args.common.rounds + WARM_ROUNDS {
             for ((pool, times), count) in pools.iter().zip(&mut by_threads).zip(thread_counts) {
                 self.blocks += 1;
                 let block = self.workload.block(self.blocks, accounts, slots);
-                pool.install(|| self.block(&block, *count, round == 0, times))?;
+                let counted = round >= WARM_ROUNDS;
+                pool.install(|| self.block(&block, *count, counted, times))?;
             }
         }
         let one = median(&by_threads[0].ours).unwrap_or(f64::NAN);
@@ -174,7 +179,7 @@ impl Contest {
         &mut self,
         block: &UpdateColumns,
         threads: usize,
-        cold: bool,
+        counted: bool,
         times: &mut Times,
     ) -> Result<(), PeersError> {
         let what = format!("block {} of {} accounts", self.blocks, self.workload.accounts);
@@ -204,8 +209,10 @@ impl Contest {
         self.alloy.settle(staged);
         agree(&what, "alloy", root, alloy)?;
 
-        if cold {
+        if times.cold_ns == 0.0 {
             times.cold_ns = ours_ns;
+        }
+        if !counted {
             return Ok(());
         }
         let count = self.ours.hash_count();
