@@ -12,7 +12,7 @@ pub mod match_loop;
 pub mod observe;
 pub mod opcode;
 pub mod ops;
-#[cfg(tail_calls)]
+#[cfg(all(tail_calls, not(debug_assertions)))]
 #[allow(unsafe_code)]
 pub mod tail;
 pub mod trace;
@@ -65,9 +65,9 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
         return end;
     }
     match kind {
-        #[cfg(tail_calls)]
+        #[cfg(all(tail_calls, not(debug_assertions)))]
         LoopKind::Tail => drive(evm, tail::run),
-        #[cfg(not(tail_calls))]
+        #[cfg(not(all(tail_calls, not(debug_assertions))))]
         LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Levm => drive(evm, levm_loop::run),

@@ -4,8 +4,10 @@
 //! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As `decode::Decoded`,
 //! made once a code has been run a few times and kept beside it, checks are made per block, constants and jump targets
 //! are resolved and common sequences are one instruction.
-//! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does from optimisation level 1 on
-//! (`build.rs` sets `tail_calls`; without it `LoopKind::Tail` runs the match loop). Door to unsafe code: see `machine`.
+//! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does at optimisation levels 2 and 3
+//! (`build.rs` sets `tail_calls`) as long as no debug assertion puts a message's arguments on the native stack. In any
+//! other build `LoopKind::Tail` runs the match loop; the tests run every handler on a small stack. Door to unsafe code:
+//! see `machine`.
 
 mod bodies;
 mod decode;
