@@ -57,7 +57,7 @@ impl Scratch {
     /// The only children that collapsing branches of the last update gave way to: owner and path in its trie.
     pub(super) fn survivors(&self) -> Vec<(B256, NodePath)> {
         let mut survivors = self.top_survivors.clone();
-        self.workers.iter().for_each(|worker| worker.survivors(&mut survivors));
+        self.workers.iter().for_each(|worker| survivors.extend_from_slice(&worker.survivors));
         survivors
     }
 }
@@ -182,7 +182,10 @@ impl Tries<'_> {
         let owner = deal(update, &starts, order, threads);
         let mut deal = Deal { owner, groups: vec![Vec::with_capacity(SHARDS); threads] };
         for (n, owner) in owner.into_iter().enumerate() {
-            deal.groups[owner].push(Group { shard: n, rows: &order[starts[n]..starts[n + 1]] });
+            let rows = &order[starts[n]..starts[n + 1]];
+            let slots =
+                |row: &u32| (update.slot_starts[*row as usize + 1] - update.slot_starts[*row as usize]) as usize;
+            deal.groups[owner].push(Group { shard: n, rows, weight: rows.iter().map(|row| 1 + slots(row)).sum() });
         }
         workers.resize_with(workers.len().max(threads), Worker::new);
         let workers = &mut workers[..threads];
@@ -190,11 +193,7 @@ impl Tries<'_> {
         let spread = spread_min(update, threads, self.tuning);
         let mut jobs = Vec::new();
         if self.wide.is_empty() && spread.is_none() {
-            deal.run(workers, self.shards, |worker, shards, groups| {
-                worker.find_accounts(&context, shards, groups)?;
-                worker.update_storage(&context, shards, groups, &[])?;
-                worker.finish(&context, shards, &[])
-            })?;
+            deal.run(workers, self.shards, |worker, shards, groups| worker.run(&context, shards, groups))?;
         } else {
             deal.run(workers, self.shards, |worker, shards, groups| worker.find_accounts(&context, shards, groups))?;
             jobs = self.wide.jobs(&context, workers, &deal, self.shards, spread)?;
@@ -211,12 +210,12 @@ impl Tries<'_> {
             deal.run(workers, self.shards, |worker, shards, _| worker.finish(&context, shards, &jobs))?;
         }
         for worker in &mut *workers {
-            for root in &worker.accounts.roots {
+            for root in &worker.roots {
                 self.top.nodes[root.owner as usize] = root.node;
                 self.top.hashes[root.owner as usize] = root.hash;
             }
             *self.count += worker.count;
-            for dropped in worker.accounts.dropped_wide.drain(..) {
+            for dropped in worker.dropped_wide.drain(..) {
                 self.wide.drop_trie(dropped, self.shards);
             }
         }

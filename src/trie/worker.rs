@@ -1,7 +1,7 @@
 //! A worker: the phases of an update for the shards of one thread.
 //!
 //! In: rows of an update, by shard. Out: those shards' tries changed and hashed, the nodes below the root in
-//! `accounts.roots`. A worker does every phase for all its shards together, so that its kernel calls are filled from
+//! `roots`. A worker does every phase for all its shards together, so that its kernel calls are filled from
 //! all its tries. Relies on: every shard of the state is some worker's, in the same order in all phases.
 
 use super::changes::{NodeChanges, NodePath};
@@ -32,6 +32,9 @@ pub(super) struct Context<'a> {
     pub(super) log: bool,
 }
 
+/// Accounts and slots that are worked on at a time: enough to fill the kernel's lanes on every level, few enough for
+/// the second-level cache.
+const BATCH_ROWS: usize = 3000;
 /// No changed storage.
 const NO_ROOT: u32 = u32::MAX;
 /// No leaf: the account is deleted.
@@ -44,12 +47,14 @@ const WIDE_ROOT: u32 = 1 << 31;
 pub(super) struct Group<'a> {
     pub(super) shard: usize,
     pub(super) rows: &'a [u32],
+    /// Changed accounts and slots.
+    pub(super) weight: usize,
 }
 
 /// The work lists of one thread; kept from update to update for their memory.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) accounts: Descent,
+    accounts: Descent,
     storage: Descent,
     /// Update row of each account key.
     rows: Vec<u32>,
@@ -63,6 +68,12 @@ pub(super) struct Worker {
     jobs: Vec<(u32, u32)>,
     pub(super) count: HashCount,
     pub(super) changes: NodeChanges,
+    /// Nodes below the account trie's root, by shard (`owner`).
+    pub(super) roots: Vec<Root>,
+    /// The only children that collapsing branches gave way to: owner and path in its trie.
+    pub(super) survivors: Vec<(B256, NodePath)>,
+    /// Wide tries of deleted and wiped accounts.
+    pub(super) dropped_wide: Vec<u32>,
 }
 
 impl Worker {
@@ -77,6 +88,9 @@ impl Worker {
             jobs: Vec::new(),
             count: HashCount::default(),
             changes: NodeChanges::default(),
+            roots: Vec::new(),
+            survivors: Vec::new(),
+            dropped_wide: Vec::new(),
         }
     }
 
@@ -84,6 +98,39 @@ impl Worker {
     pub(super) fn clear(&mut self) {
         self.accounts.clear();
         self.storage.clear();
+        self.count = HashCount::default();
+        self.changes.clear();
+        self.roots.clear();
+        self.survivors.clear();
+        self.dropped_wide.clear();
+    }
+
+    /// All phases, for a few shards at a time: what a batch has read is still in the cache when it is hashed.
+    ///
+    /// # Errors
+    /// [`TrieError`].
+    pub(super) fn run(
+        &mut self,
+        context: &Context<'_>,
+        shards: Shards<'_, '_>,
+        groups: &[Group<'_>],
+    ) -> Result<(), TrieError> {
+        let mut start = 0;
+        while start < groups.len() {
+            let (mut end, mut weight) = (start + 1, groups[start].weight);
+            while end < groups.len() && weight + groups[end].weight <= BATCH_ROWS {
+                weight += groups[end].weight;
+                end += 1;
+            }
+            let (shards, groups) = (&mut shards[start..end], &groups[start..end]);
+            start = end;
+            if weight > 0 {
+                self.find_accounts(context, shards, groups)?;
+                self.update_storage(context, shards, groups, &[])?;
+                self.finish(context, shards, &[])?;
+            }
+        }
+        Ok(())
     }
 
     /// First phase: all changed accounts find their leaves. `groups` has the update rows of each shard.
@@ -96,8 +143,6 @@ impl Worker {
         shards: Shards<'_, '_>,
         groups: &[Group<'_>],
     ) -> Result<(), TrieError> {
-        self.count = HashCount::default();
-        self.changes.clear();
         self.add_accounts(context, groups)?;
         self.accounts.descend(shards, Source::Accounts, context.store, context.width)
     }
@@ -155,6 +200,12 @@ impl Worker {
         if context.log {
             self.log(shards);
         }
+        self.roots.extend_from_slice(&self.accounts.roots);
+        for descent in [&mut self.accounts, &mut self.storage] {
+            self.dropped_wide.append(&mut descent.dropped_wide);
+            let owner = |v: u32| descent.roots[descent.root_row(v)].key;
+            self.survivors.extend(descent.survivors.iter().map(|(v, path)| (owner(*v), *path)));
+        }
         Ok(())
     }
 
@@ -182,14 +233,6 @@ impl Worker {
             let visit = &self.accounts.visits[self.accounts.leaf_of[i] as usize];
             (i, row, visit.shard as usize, visit.node)
         })
-    }
-
-    /// The only children that collapsing branches gave way to: owner and path in its trie.
-    pub(super) fn survivors(&self, out: &mut Vec<(B256, NodePath)>) {
-        for descent in [&self.accounts, &self.storage] {
-            let owner = |v: u32| descent.roots[descent.root_row(v)].key;
-            out.extend(descent.survivors.iter().map(|(v, path)| (owner(*v), *path)));
-        }
     }
 
     fn log(&mut self, shards: Shards<'_, '_>) {
