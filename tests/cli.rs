@@ -161,3 +161,51 @@ fn a_block_in_every_mode() {
         assert_eq!(line["repeats_ns"].as_array().map(Vec::len), Some(2));
     }
 }
+
+#[test]
+fn wrong_lists_are_explained() {
+    let Some(suite) = shared("fixtures/amsterdam.tar.zst") else { return };
+    let path = suite.to_str().expect("text");
+    let output = balustrade(&["bal", "verify", "--json", "--run", "matching_root", path], "");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut explained = 0;
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["valid"] == true {
+            continue;
+        }
+        assert!(line["classes"].as_array().is_some_and(|classes| !classes.is_empty()), "{line}");
+        for point in line["divergences"].as_array().expect("points") {
+            assert!(point["address"].is_string() && point["field"].is_string() && point["touches"].is_array());
+            explained += 1;
+        }
+    }
+    assert!(explained > 0, "{text}");
+    let output = balustrade(&["bal", "verify", "--run", "matching_root", path], "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(": claimed "));
+}
+
+#[test]
+fn damaged_bundles_never_panic() {
+    let folder = Folder::new("damaged");
+    let Some(file) = shared("blocks/deploy-small.json.gz") else { return };
+    let mut text = String::new();
+    let file = std::fs::File::open(file).expect("readable");
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("text");
+    // At a dozen places: cut there, or with a byte changed there.
+    for at in (0..text.len()).step_by(text.len() / 12) {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+        let changed = String::from_utf8(bytes).expect("text");
+        for (name, text) in [("cut.json", &text[..at]), ("changed.json", changed.as_str())] {
+            let path = folder.file(name, text);
+            for command in [&["run", "--json"][..], &["bal", "verify", "--json"]] {
+                let output = balustrade(&[command, &[path.as_str()]].concat(), "");
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(matches!(output.status.code(), Some(0..=2)), "{name} at {at}: {error}");
+                assert!(!error.contains("panicked"), "{name} at {at}: {error}");
+            }
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! `balustrade bal`: look at block access lists.
 //!
 //! In: lists alone (RLP bytes, hex, or the fixtures' JSON form), or the lists of bundles and block tests.
-//! Out: text for a person, or JSON in the fixtures' form. Not here: execution.
+//! Out: text for a person, or JSON in the fixtures' form. Not here: execution (`verify`).
 
 use super::input::{self, Content, Document, InputError};
+use super::verify::{self, VerifyArgs};
 use super::{Status, report};
 use alloy_primitives::{Bytes, hex};
 use balustrade::arena::AccountId;
@@ -21,6 +22,9 @@ pub enum BalCommand {
     Show(ShowArgs),
     /// Print every point where two lists disagree; status 1 if there is one
     Diff(DiffArgs),
+    /// Check blocks against their lists and print every point where list and execution disagree, with the instructions
+    /// that touched it; status 1 if a block is invalid
+    Verify(VerifyArgs),
 }
 
 /// Options of `bal show`.
@@ -54,6 +58,7 @@ pub fn main(command: &BalCommand) -> Status {
     match command {
         BalCommand::Show(args) => show(args),
         BalCommand::Diff(args) => diff(args),
+        BalCommand::Verify(args) => verify::main(args),
     }
 }
 

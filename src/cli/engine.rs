@@ -11,7 +11,7 @@ use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::BuiltBlock;
+use balustrade::executor::{BuiltBlock, Diagnosis};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 
@@ -274,6 +274,21 @@ impl Engine {
         self.execute(chain, rules, block, (bal, None), mode, keep)
     }
 
+    /// Everything on which a block's list and its execution on the chain's head disagree.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block or its list does not decode.
+    pub fn diagnose(
+        &mut self,
+        chain: &Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        bal: &Bytes,
+    ) -> Result<Diagnosis, Failure> {
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
     fn execute(
         &mut self,
         chain: &mut Chain,
@@ -290,6 +305,7 @@ impl Engine {
             sidecar,
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
+            cancel: None,
         };
         let mut tries = chain.tries.take();
         let result = self.executor.execute(

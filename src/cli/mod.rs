@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod statetest;
 mod suite;
+mod verify;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};

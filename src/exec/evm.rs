@@ -4,11 +4,13 @@
 //! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
 //! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
 
+use super::cancel::CancelToken;
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
-use super::halt::Halt;
+use super::halt::{Fault, Halt};
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
+use super::watch::Watch;
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -228,6 +230,10 @@ pub struct Evm<'b> {
     pub return_data: Vec<u8>,
     /// Hashes of mapping keys.
     pub hashes: Box<HashMemo>,
+    /// Who may stop this block.
+    pub cancel: Option<&'b CancelToken>,
+    /// What looks on, off the fast path.
+    pub watch: Option<Box<Watch>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -258,6 +264,8 @@ impl<'b> Evm<'b> {
             stack,
             return_data,
             hashes,
+            cancel: None,
+            watch: None,
         }
     }
 
@@ -268,6 +276,15 @@ impl<'b> Evm<'b> {
         let scratch =
             EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data, hashes: self.hashes };
         (scratch, self.state.into_scratch())
+    }
+
+    /// Stops execution where the caller has given up.
+    #[inline(always)]
+    pub fn check_cancelled(&mut self) -> Result<(), Halt> {
+        match self.cancel {
+            Some(token) if token.is_cancelled() => Err(self.state.fail(Fault::Cancelled)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the block's fork is `fork` or later.

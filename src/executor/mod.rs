@@ -7,6 +7,7 @@
 mod build;
 mod by_index;
 mod changes;
+mod diagnose;
 mod list;
 mod outcome;
 mod recover;
@@ -17,6 +18,7 @@ mod transact;
 
 pub use build::BuiltBlock;
 pub use changes::StateChanges;
+pub use diagnose::{Diagnosis, Point};
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
 
@@ -24,6 +26,7 @@ use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{BalColumns, Sidecar};
 use crate::exec::block::WorkerScratch;
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
@@ -73,12 +76,14 @@ pub struct BlockInput<'a> {
     pub parent: Option<&'a Header>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
+    /// Who may stop the block while it runs.
+    pub cancel: Option<&'a CancelToken>,
 }
 
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false }
+        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
     }
 
     /// The same with its block access list.
@@ -89,6 +94,11 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same, to be stopped by this token.
+    pub fn with_cancel(self, cancel: &'a CancelToken) -> Self {
+        Self { cancel: Some(cancel), ..self }
     }
 }
 
@@ -119,6 +129,7 @@ pub struct Executor {
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
     names: Universe,
+    shuffle: Option<u64>,
 }
 
 impl Executor {
@@ -138,6 +149,7 @@ impl Executor {
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
             names: Universe::default(),
+            shuffle: None,
         })
     }
 
@@ -154,6 +166,12 @@ impl Executor {
     /// Forgets all analysed codes: the next block runs on cold code.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);
+    }
+
+    /// Tests: tasks are taken in an order drawn from `seed`, not in that of the block.
+    #[doc(hidden)]
+    pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
+        self.shuffle = seed;
     }
 
     /// Executes one block and proves it against its header and its list.
@@ -173,7 +191,8 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let Self { pool, codes, scratches, bal, names } = self;
+        let Self { pool, codes, scratches, bal, names, shuffle } = self;
+        let shuffle = *shuffle;
         let store: &dyn StateStore = &Guarded(store);
         let result = pool.install(|| {
             let start = clock.now();
@@ -181,7 +200,7 @@ impl Executor {
             let mut unchecked = Vec::new();
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
-            let job = Job { input, block: &block, store, codes, options, clock: &clock };
+            let job = Job { input, block: &block, store, codes, options, clock: &clock, shuffle };
             match options.mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -204,6 +223,7 @@ struct Job<'a> {
     codes: &'a CodeArena,
     options: Options,
     clock: &'a Clock,
+    shuffle: Option<u64>,
 }
 
 fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {

@@ -28,7 +28,8 @@ pub(super) fn execute(
     let signers = recover(rules, block);
     job.clock.record(Stage::Recover, start);
 
-    let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+    let mut context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.options.loop_kind);
+    context.cancel = job.input.cancel;
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

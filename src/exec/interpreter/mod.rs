@@ -16,6 +16,7 @@ pub mod ops;
 pub mod tail;
 pub mod trace;
 
+use super::diagnose::WATCHED_LOOP;
 use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
 use super::reference;
@@ -54,6 +55,11 @@ impl LoopKind {
 
 /// Runs the top frame and all frames that it enters; returns how the top frame ended.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
+    if let Some(mut watch) = evm.watch.take() {
+        let end = run_frames_observed(WATCHED_LOOP, evm, &mut *watch);
+        evm.watch = Some(watch);
+        return end;
+    }
     match kind {
         #[cfg(tail_calls)]
         LoopKind::Tail => drive(evm, tail::run),
