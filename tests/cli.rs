@@ -209,3 +209,39 @@ fn damaged_bundles_never_panic() {
         }
     }
 }
+
+#[test]
+fn a_block_can_be_given_up() {
+    let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
+    let path = block.to_str().expect("text");
+    let output = balustrade(&["run", "--json", "--time-limit", "0.001", path], "");
+    assert_eq!(output.status.code(), Some(2));
+    let (lines, _) = json_lines(&output);
+    assert!(lines[0]["error"].as_str().is_some_and(|error| error.contains("cancelled")), "{}", lines[0]);
+    let output = balustrade(&["run", "--json", "--time-limit", "600", path], "");
+    assert_eq!(output.status.code(), Some(0));
+    for wrong in ["-1", "soon", "NaN", "1e99"] {
+        assert_eq!(status(&["run", "--time-limit", wrong, path]), Some(2), "{wrong}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_with_130() {
+    let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
+    let path = block.to_str().expect("text");
+    let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(["run", "--json", "--repeat", "1000000", path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is here");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let (lines, _) = json_lines(&output);
+    assert!(lines[0]["error"].as_str().is_some_and(|error| error.contains("cancelled: ")), "{}", lines[0]);
+}

@@ -5,6 +5,7 @@
 //! Not here: how much gas a block has left; that is admission's question.
 
 use super::{BalColumns, BalError, BalField, BalRule};
+use crate::arena::{BlockAccessIndex, Id};
 use alloy_primitives::Address;
 
 /// Gas that EIP-7928 reckons for one item of a list.
@@ -56,34 +57,65 @@ impl Limits {
     }
 }
 
+/// What a block's transactions can pay for at most, in gas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// Transactions in the block.
+    pub tx_count: usize,
+    /// Execution gas of all of them.
+    pub execution: u64,
+    /// State gas of all of them (EIP-8037).
+    pub state: u64,
+    /// Gas of any kind of all system calls, which could deploy code, too.
+    pub system: u64,
+    /// State gas of a byte of deployed code.
+    pub code_byte: u64,
+}
+
+/// Longest code that may be set without paying for its bytes: a delegation that replaces another one (EIP-7702).
+const FREE_CODE_LEN_MAX: u32 = 23;
+
 impl BalColumns {
-    /// Refuses a list that declares more storage reads than `gas` can pay, slots of the `free` accounts not counted.
+    /// Refuses a list that declares more storage accesses or more code than the transactions can pay. Reads of the `free`
+    /// accounts (system contracts) do not count, nor do changes before and after the transactions.
     ///
-    /// Every declared read must be accessed, each slot's first access costs a transaction [`READ_COST`] or more, and an
-    /// access that is undone has still been paid: so no valid list declares more.
+    /// Sound: every slot that is declared as read must be accessed, and every change of a slot at a transaction's index
+    /// is an access in that transaction. The first access of a slot in a transaction costs [`READ_COST`] or more, and
+    /// an access that is undone has still been paid. Code that is listed was deployed by a transaction that kept it, and
+    /// its state gas is not refunded.
     ///
     /// # Errors
-    /// [`BalRule::UnaffordableReads`] with the first account whose reads go beyond.
-    pub fn check_reads_affordable(&self, gas: u64, free: &[Address]) -> Result<(), BalError> {
-        let max = usize::try_from(gas / READ_COST).unwrap_or(usize::MAX);
-        if self.slot_count() <= max {
-            return Ok(());
-        }
-        let mut reads = 0;
-        for (account, address) in self.addresses().iter() {
-            if free.contains(address) {
-                continue;
+    /// [`BalRule::UnaffordableSlots`] with the first account whose slots go beyond, [`BalRule::UnaffordableCode`].
+    pub fn check_affordable(&self, means: &Means, free: &[Address]) -> Result<(), BalError> {
+        let error = |rule, address, field| BalError { rule, offset: 0, address, field, slot: None, index: None };
+        let of_tx = |index: &&BlockAccessIndex| (1..=means.tx_count).contains(&index.index());
+        let slots_max = usize::try_from(means.execution / READ_COST).unwrap_or(usize::MAX);
+        if self.slot_count() + self.storage.len() > slots_max {
+            let mut accesses = 0;
+            for (account, address) in self.addresses().iter() {
+                let is_free = free.contains(address);
+                for slot in self.slots(account) {
+                    let rows = self.storage.indices(slot);
+                    accesses += match rows {
+                        [] => usize::from(!is_free),
+                        rows => rows.iter().filter(of_tx).count(),
+                    };
+                }
+                if accesses > slots_max {
+                    let rule = BalRule::UnaffordableSlots { gas: means.execution };
+                    return Err(error(rule, Some(*address), BalField::StorageReads));
+                }
             }
-            reads += self.slots(account).filter(|slot| self.is_read_only(*slot)).count();
-            if reads > max {
-                return Err(BalError {
-                    rule: BalRule::UnaffordableReads { gas },
-                    offset: 0,
-                    address: Some(*address),
-                    field: BalField::StorageReads,
-                    slot: None,
-                    index: None,
-                });
+        }
+        let mut bytes = [0u64; 2];
+        for (index, code) in self.codes.indices.iter().zip(&self.codes.values) {
+            if code.len > FREE_CODE_LEN_MAX {
+                bytes[usize::from(of_tx(&index))] += u64::from(code.len);
+            }
+        }
+        for (bytes, gas) in bytes.into_iter().zip([means.system, means.state]) {
+            if bytes.saturating_mul(means.code_byte) > gas {
+                return Err(error(BalRule::UnaffordableCode { gas }, None, BalField::CodeChanges));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{BuiltBlock, Diagnosis};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use std::time::{Duration, Instant};
 
 /// A block that the executor accepted, and how it ran.
 #[derive(Debug)]
@@ -202,6 +203,8 @@ fn other_root(found: B256, claimed: B256) -> Failure {
 pub struct Engine {
     executor: Executor,
     loop_kind: LoopKind,
+    /// A block that takes longer is given up.
+    pub time_limit: Option<Duration>,
 }
 
 impl Engine {
@@ -213,7 +216,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind })
+        Ok(Self { executor, loop_kind, time_limit: None })
     }
 
     /// Seals a block of `transactions` on the chain's head, which stays where it is.
@@ -298,6 +301,10 @@ impl Engine {
         mode: Mode,
         keep: bool,
     ) -> Result<Accepted, Failure> {
+        let cancel = match self.time_limit {
+            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
+            None => super::interrupt::token().clone(),
+        };
         let input = BlockInput {
             rules,
             block: block.clone(),
@@ -305,7 +312,7 @@ impl Engine {
             sidecar,
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
-            cancel: None,
+            cancel: Some(&cancel),
         };
         let mut tries = chain.tries.take();
         let result = self.executor.execute(

@@ -8,7 +8,7 @@ use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
-use super::{ExecArgs, Status};
+use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
@@ -16,6 +16,7 @@ use clap::Args;
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -26,14 +27,21 @@ pub struct RunArgs {
     /// Execute each block this many times and report the median
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
+    /// Give a block up after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time_limit: Option<Duration>,
     #[command(flatten)]
     exec: ExecArgs,
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
+    interrupt::install();
     let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
-        Ok(engine) => engine,
+        Ok(mut engine) => {
+            engine.time_limit = args.time_limit;
+            engine
+        }
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
@@ -47,6 +55,13 @@ pub fn main(args: &RunArgs) -> Status {
     }
     run.finish()
 }
+
+/// `--time-limit`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 /// The state of the command between blocks.
 struct Run<'a> {
     args: &'a RunArgs,
@@ -78,7 +93,7 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                ControlFlow::Continue(())
+                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             if let Err(error) = read {
                 bar.suspend(|| self.unusable(&error));

@@ -6,7 +6,7 @@
 
 use super::engine::{Chain, Engine, Failure};
 use super::input::{self, Content, InputError};
-use super::{Status, report};
+use super::{Status, interrupt, report};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::ChainRules;
 use balustrade::executor::Diagnosis;
@@ -35,6 +35,7 @@ pub struct VerifyArgs {
 
 /// Runs the command.
 pub fn main(args: &VerifyArgs) -> Status {
+    interrupt::install();
     let engine = match Engine::new(args.threads, Default::default()) {
         Ok(engine) => engine,
         Err(error) => {
@@ -79,7 +80,7 @@ impl Verify<'_> {
                 }),
                 Err(error) => self.unusable(&error),
             }
-            ControlFlow::Continue(())
+            if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .map(drop)
     }

@@ -10,12 +10,13 @@ use super::root::{ListedChanges, update_tries};
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, Limits, Sidecar};
+use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
 use crate::exec::base::{PreState, UnlistedSender};
 use crate::exec::block::{BlockContext, ListState, WorkerScratch, run_with_list};
 use crate::exec::error::{BlockError, InvalidBlock};
-use crate::exec::fork::{Fork, TX_GAS_LIMIT_MAX};
+use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
 use crate::exec::system::SYSTEM_CONTRACTS;
+use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
@@ -80,7 +81,7 @@ pub(super) fn execute(
         bal::decode_into(columns, bytes, &limits).map_err(InvalidBlock::Bal)?;
         let columns = &*columns;
         if amsterdam {
-            check_feasible(columns, block)?;
+            check_feasible(columns, block, rules.fork_rules())?;
         }
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         let rows_at = columns.rows_per_index(block.transactions.len());
@@ -146,14 +147,21 @@ pub(super) fn execute(
     seal(job, Candidate { executed, bal: bytes.clone(), sidecar, changes, roots, unchecked })
 }
 
-/// Refuses a list that declares more reads than the transactions' gas can pay (EIP-7928, gas-budget feasibility).
+/// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).
 ///
 /// This is the check before the first transaction, with what the transactions may spend at most in place of the block's
 /// gas; slots of the system contracts do not count, as their reads cost no block gas (ethereum/EIPs#12277).
-fn check_feasible(columns: &BalColumns, block: &Block) -> Result<(), InvalidBlock> {
-    let limits = block.transactions.rows().iter().map(|tx| tx.gas_limit.min(TX_GAS_LIMIT_MAX));
-    let gas = limits.fold(0u64, u64::saturating_add).min(block.header.gas_limit);
-    columns.check_reads_affordable(gas, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)
+fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Result<(), InvalidBlock> {
+    let sum = |limits: &mut dyn Iterator<Item = u64>| limits.fold(0, u64::saturating_add).min(block.header.gas_limit);
+    let rows = block.transactions.rows();
+    let means = Means {
+        tx_count: rows.len(),
+        execution: sum(&mut rows.iter().map(|tx| tx.gas_limit.min(TX_GAS_LIMIT_MAX))),
+        state: sum(&mut rows.iter().map(|tx| tx.gas_limit)),
+        system: SYSTEM_CONTRACTS.len() as u64 * (SYSTEM_CALL_GAS + SYSTEM_CALL_RESERVOIR),
+        code_byte: rules.state_code_byte,
+    };
+    columns.check_affordable(&means, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)
 }
 
 /// Rows of one read task.
