@@ -21,7 +21,7 @@ impl CancelToken {
         Self::default()
     }
 
-    /// The same token, which also counts as cancelled from `deadline` on.
+    /// A token with the same flag that also counts as cancelled from `deadline` on; the flag itself stays as it is.
     pub fn with_deadline(&self, deadline: Instant) -> Self {
         Self { flag: Arc::clone(&self.flag), deadline: Some(deadline) }
     }
@@ -34,16 +34,6 @@ impl CancelToken {
     /// Whether to stop.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
-        self.flag.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| self.passed(deadline))
-    }
-
-    /// A deadline that passed is a cancellation, so that the clock is not asked again.
-    #[cold]
-    fn passed(&self, deadline: Instant) -> bool {
-        let passed = Instant::now() >= deadline;
-        if passed {
-            self.cancel();
-        }
-        passed
+        self.flag.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
