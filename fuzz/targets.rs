@@ -2,6 +2,8 @@
 //!
 //! A target returns; anything else (a panic, a divergence) is a finding.
 
+#![allow(unreachable_pub, reason = "a module of several crates")]
+
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::{self, Limits};

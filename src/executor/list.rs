@@ -151,7 +151,7 @@ pub(super) fn execute(
 ///
 /// This is the check before the first transaction, with what the transactions may spend at most in place of the block's
 /// gas; slots of the system contracts do not count, as their reads cost no block gas (ethereum/EIPs#12277).
-fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Result<(), InvalidBlock> {
+fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Result<(), BlockError> {
     let sum = |limits: &mut dyn Iterator<Item = u64>| limits.fold(0, u64::saturating_add).min(block.header.gas_limit);
     let rows = block.transactions.rows();
     let means = Means {
@@ -161,7 +161,7 @@ fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Res
         system: SYSTEM_CONTRACTS.len() as u64 * (SYSTEM_CALL_GAS + SYSTEM_CALL_RESERVOIR),
         code_byte: rules.state_code_byte,
     };
-    columns.check_affordable(&means, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)
+    Ok(columns.check_affordable(&means, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)?)
 }
 
 /// Rows of one read task.
