@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     let mut said = 0;
     let mut visit = |mut chain: cases::Chain, per_block: usize, report: &mut Report| {
-        for block in std::mem::take(&mut chain.blocks) {
+        for block in chain.take_valid() {
             for _ in 0..per_block {
                 trial::try_one(&mut executor, &mut chain, &block, &mut rng, report);
             }

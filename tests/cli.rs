@@ -236,3 +236,87 @@ fn lists_are_measured() {
     assert!(lines[..3].iter().all(|line| line["decode_ns"].as_f64() > Some(0.0)));
     assert!(summary["hash_share_min"].as_f64() > Some(0.0));
 }
+
+#[test]
+fn wrong_lists_are_explained() {
+    let Some(suite) = shared("fixtures/amsterdam.tar.zst") else { return };
+    let path = suite.to_str().expect("text");
+    let output = balustrade(&["bal", "verify", "--json", "--run", "matching_root", path], "");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut explained = 0;
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["valid"] == true {
+            continue;
+        }
+        assert!(line["classes"].as_array().is_some_and(|classes| !classes.is_empty()), "{line}");
+        for point in line["divergences"].as_array().expect("points") {
+            assert!(point["address"].is_string() && point["field"].is_string() && point["touches"].is_array());
+            explained += 1;
+        }
+    }
+    assert!(explained > 0, "{text}");
+    let output = balustrade(&["bal", "verify", "--run", "matching_root", path], "");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(": claimed "));
+}
+
+#[test]
+fn damaged_bundles_never_panic() {
+    let folder = Folder::new("damaged");
+    let Some(file) = shared("blocks/deploy-small.json.gz") else { return };
+    let mut text = String::new();
+    let file = std::fs::File::open(file).expect("readable");
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("text");
+    // At a dozen places: cut there, or with a byte changed there.
+    for at in (0..text.len()).step_by(text.len() / 12) {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+        let changed = String::from_utf8(bytes).expect("text");
+        for (name, text) in [("cut.json", &text[..at]), ("changed.json", changed.as_str())] {
+            let path = folder.file(name, text);
+            for command in [&["run", "--json"][..], &["bal", "verify", "--json"]] {
+                let output = balustrade(&[command, &[path.as_str()]].concat(), "");
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(matches!(output.status.code(), Some(0..=2)), "{name} at {at}: {error}");
+                assert!(!error.contains("panicked"), "{name} at {at}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_can_be_given_up() {
+    let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
+    let path = block.to_str().expect("text");
+    let output = balustrade(&["run", "--json", "--time-limit", "0.001", path], "");
+    assert_eq!(output.status.code(), Some(2));
+    let (lines, _) = json_lines(&output);
+    assert!(lines[0]["error"].as_str().is_some_and(|error| error.contains("cancelled")), "{}", lines[0]);
+    let output = balustrade(&["run", "--json", "--time-limit", "600", path], "");
+    assert_eq!(output.status.code(), Some(0));
+    for wrong in ["-1", "soon", "NaN", "1e99"] {
+        assert_eq!(status(&["run", "--time-limit", wrong, path]), Some(2), "{wrong}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_with_130() {
+    let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
+    let path = block.to_str().expect("text");
+    let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(["run", "--json", "--repeat", "1000000", path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is here");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let (lines, _) = json_lines(&output);
+    assert!(lines[0]["error"].as_str().is_some_and(|error| error.contains("cancelled: ")), "{}", lines[0]);
+}

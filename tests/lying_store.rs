@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
-use hostile::cases::{self, Chain, ValidBlock};
+use hostile::cases::{self, Chain, ListedBlock};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -230,7 +230,7 @@ fn lies_about_flat_state() {
     let mut chains = 0;
     cases::each_fixture(0, 260, &mut |mut chain: Chain| {
         let mut executor = Executor::new(1).expect("threads");
-        for block in std::mem::take(&mut chain.blocks) {
+        for block in chain.take_valid() {
             let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
             let found = check_lies(&chain.input(&block), &chain.store, &mut tries);
             chain.tries = tries;
@@ -296,7 +296,7 @@ fn without_any_node_every_thread_count_names_the_same_one() {
 fn a_store_that_knows_nothing_gives_no_outcome() {
     let mut done = 0;
     cases::each_fixture(5, 400, &mut |mut chain: Chain| {
-        let Some(block): Option<ValidBlock> = chain.blocks.first().cloned() else { return ControlFlow::Continue(()) };
+        let Some(block): Option<ListedBlock> = chain.blocks.first().cloned() else { return ControlFlow::Continue(()) };
         let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
         let root = tries.root();
         for mode in [Mode::Bal, Mode::Sequential] {

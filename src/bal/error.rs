@@ -90,6 +90,18 @@ pub enum BalRule {
     /// A code that starts with 0xef and is not a delegation (EIP-3541, EIP-7702).
     #[error("a code that starts with 0xef must be a delegation of 23 bytes")]
     ReservedCode,
+    /// More storage accesses than the block's transactions can pay.
+    #[error("the list declares more storage reads and changes than {gas} gas can pay, at 2000 each")]
+    UnaffordableSlots {
+        /// What the transactions may spend on execution.
+        gas: u64,
+    },
+    /// More deployed code than the block's transactions can pay.
+    #[error("the list declares more code than {gas} state gas can pay")]
+    UnaffordableCode {
+        /// What the transactions may spend on state.
+        gas: u64,
+    },
     /// More addresses and slots than the block's gas limit admits.
     #[error("the list holds more than {max} addresses and slots, the block's gas limit / 2000")]
     ItemLimit {

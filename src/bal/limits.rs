@@ -2,13 +2,20 @@
 //!
 //! In: numbers of the block. Out: [`Limits`], which the decoder checks on the way.
 //! Spec: EIP-7928 (size constraint, index assignment), EIP-7954 (code size), EIP-3541 (reserved prefix).
-//! Not here: how many gas a block has left; that is admission's question.
+//! Not here: how much gas a block has left; that is admission's question.
+
+use super::{BalColumns, BalError, BalField, BalRule};
+use crate::arena::{BlockAccessIndex, Id};
+use alloy_primitives::Address;
 
 /// Gas that EIP-7928 reckons for one item of a list.
 pub const ITEM_COST: u64 = 2_000;
 
 /// Longest code that Amsterdam deploys (EIP-7954), in bytes.
 pub const CODE_LEN_MAX_AMSTERDAM: usize = 65_536;
+
+/// Least gas that a read of a slot costs (EIP-7928): 1,900 in an access list and 100 for the warm read.
+pub const READ_COST: u64 = 2_000;
 
 /// What the decoder holds a list against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,5 +54,70 @@ impl Limits {
     /// Most addresses and slots.
     pub(super) fn item_max(&self) -> usize {
         self.item_count_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
+    }
+}
+
+/// What a block's transactions can pay for at most, in gas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// Transactions in the block.
+    pub tx_count: usize,
+    /// Execution gas of all of them.
+    pub execution: u64,
+    /// State gas of all of them (EIP-8037).
+    pub state: u64,
+    /// Gas of any kind of all system calls, which could deploy code, too.
+    pub system: u64,
+    /// State gas of a byte of deployed code.
+    pub code_byte: u64,
+}
+
+/// Longest code that may be set without paying for its bytes: a delegation that replaces another one (EIP-7702).
+const FREE_CODE_LEN_MAX: u32 = 23;
+
+impl BalColumns {
+    /// Refuses a list that declares more storage accesses or more code than the transactions can pay. Reads of the `free`
+    /// accounts (system contracts) do not count, nor do changes before and after the transactions.
+    ///
+    /// Sound: every slot that is declared as read must be accessed, and every change of a slot at a transaction's index
+    /// is an access in that transaction. The first access of a slot in a transaction costs [`READ_COST`] or more, and
+    /// an access that is undone has still been paid. Code that is listed was deployed by a transaction that kept it, and
+    /// its state gas is not refunded.
+    ///
+    /// # Errors
+    /// [`BalRule::UnaffordableSlots`] with the first account whose slots go beyond, [`BalRule::UnaffordableCode`].
+    pub fn check_affordable(&self, means: &Means, free: &[Address]) -> Result<(), BalError> {
+        let error = |rule, address, field| BalError { rule, offset: 0, address, field, slot: None, index: None };
+        let of_tx = |index: &&BlockAccessIndex| (1..=means.tx_count).contains(&index.index());
+        let slots_max = usize::try_from(means.execution / READ_COST).unwrap_or(usize::MAX);
+        if self.slot_count() + self.storage.len() > slots_max {
+            let mut accesses = 0;
+            for (account, address) in self.addresses().iter() {
+                let is_free = free.contains(address);
+                for slot in self.slots(account) {
+                    let rows = self.storage.indices(slot);
+                    accesses += match rows {
+                        [] => usize::from(!is_free),
+                        rows => rows.iter().filter(of_tx).count(),
+                    };
+                }
+                if accesses > slots_max {
+                    let rule = BalRule::UnaffordableSlots { gas: means.execution };
+                    return Err(error(rule, Some(*address), BalField::StorageReads));
+                }
+            }
+        }
+        let mut bytes = [0u64; 2];
+        for (index, code) in self.codes.indices.iter().zip(&self.codes.values) {
+            if code.len > FREE_CODE_LEN_MAX {
+                bytes[usize::from(of_tx(&index))] += u64::from(code.len);
+            }
+        }
+        for (bytes, gas) in bytes.into_iter().zip([means.system, means.state]) {
+            if bytes.saturating_mul(means.code_byte) > gas {
+                return Err(error(BalRule::UnaffordableCode { gas }, None, BalField::CodeChanges));
+            }
+        }
+        Ok(())
     }
 }

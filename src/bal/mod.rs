@@ -35,7 +35,7 @@ pub use decode::{decode, decode_into};
 pub use diff::{Divergence, DivergenceValue, diff};
 pub use encode::{encode, encode_into};
 pub use error::{BalError, BalField, BalRule};
-pub use limits::{CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits};
+pub use limits::{CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, Means, READ_COST};
 pub use post_state::{PostAccount, exists_before};
 pub use record::{RecordedList, Recorder, Universe};
 pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};

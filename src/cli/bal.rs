@@ -2,11 +2,12 @@
 //!
 //! In: lists alone (RLP bytes, hex, the fixtures' JSON form, or what `bal record` wrote), or the lists of bundles and
 //! block tests. Out: text for a person, or JSON in the fixtures' form.
-//! Not here: execution (`record` has what needs it).
+//! Not here: execution (`record` and `verify` have what needs it).
 
 mod record;
 
 use super::input::{self, Content, Document, InputError};
+use super::verify::{self, VerifyArgs};
 use super::{Status, report};
 use alloy_primitives::{Bytes, hex};
 use balustrade::arena::AccountId;
@@ -24,10 +25,11 @@ pub enum BalCommand {
     Show(ShowArgs),
     /// Execute blocks and write their lists, with a sidecar for what a list cannot say before Cancun
     Record(record::RecordArgs),
-    /// Execute blocks in parallel from the lists that they bring: is each list its block's own?
-    Verify(record::VerifyArgs),
     /// Print every point where two lists disagree; status 1 if there is one
     Diff(DiffArgs),
+    /// Check blocks against their lists and print every point where list and execution disagree, with the instructions
+    /// that touched it; status 1 if a block is invalid
+    Verify(VerifyArgs),
 }
 
 /// Options of `bal show`.
@@ -62,7 +64,7 @@ pub fn main(command: &BalCommand) -> Status {
         BalCommand::Show(args) => show(args),
         BalCommand::Diff(args) => diff(args),
         BalCommand::Record(args) => record::record(args),
-        BalCommand::Verify(args) => record::verify(args),
+        BalCommand::Verify(args) => verify::main(args),
     }
 }
 

@@ -11,10 +11,10 @@ use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::BuiltBlock;
+use balustrade::executor::{BuiltBlock, Diagnosis};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A block that the executor accepted, and how it ran.
 #[derive(Debug)]
@@ -226,6 +226,8 @@ pub struct Engine {
     loop_kind: LoopKind,
     /// Whether outcomes bring EIP-3155 lines.
     pub trace: bool,
+    /// A block that takes longer is given up.
+    pub time_limit: Option<Duration>,
     latency: Option<Latency>,
 }
 
@@ -247,7 +249,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, latency: None })
+        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
     }
 
     /// The same, with a store behind a delay for the blocks that it executes.
@@ -315,6 +317,21 @@ impl Engine {
         self.execute(chain, rules, block, list, mode, keep)
     }
 
+    /// Everything on which a block's list and its execution on the chain's head disagree.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block or its list does not decode.
+    pub fn diagnose(
+        &mut self,
+        chain: &Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        bal: &Bytes,
+    ) -> Result<Diagnosis, Failure> {
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
     fn execute(
         &mut self,
         chain: &mut Chain,
@@ -324,6 +341,10 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
+        let cancel = match self.time_limit {
+            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
+            None => super::interrupt::token().clone(),
+        };
         let input = BlockInput {
             rules,
             block: block.clone(),
@@ -331,6 +352,7 @@ impl Engine {
             sidecar,
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
+            cancel: Some(&cancel),
         };
         let mut tries = chain.tries.take();
         let delayed;

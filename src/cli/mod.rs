@@ -1,7 +1,8 @@
 //! The binary's commands.
 //!
 //! In: the command line. Out: tables for a person or JSON lines for a script, and an exit status: 0 all good; 1 a block
-//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error.
+//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error;
+//! 130 after Ctrl-C.
 //! Relies on: the library through `engine` alone. Not here: protocol rules.
 
 mod bal;
@@ -12,11 +13,13 @@ mod blocktest;
 mod devnet;
 mod engine;
 mod input;
+mod interrupt;
 mod pipeline;
 mod report;
 mod run;
 mod statetest;
 mod suite;
+mod verify;
 mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
@@ -110,6 +113,9 @@ pub fn main() -> ExitCode {
         Command::Bal(command) => bal::main(&command),
         Command::Bench(command) => bench::main(&command),
     };
+    if interrupt::token().is_cancelled() {
+        return interrupt::EXIT_CODE.into();
+    }
     status.into()
 }
 

@@ -8,7 +8,7 @@ use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
-use super::{ExecArgs, Status};
+use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// the traces of all modes. Times are then those of a traced run
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Give a block up after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    time_limit: Option<Duration>,
     /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
     #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
     latency: Option<Latency>,
@@ -49,6 +52,7 @@ fn parse_latency(text: &str) -> Result<Latency, std::num::ParseIntError> {
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
+    interrupt::install();
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine.with_latency(args.latency),
         Err(error) => {
@@ -57,6 +61,7 @@ pub fn main(args: &RunArgs) -> Status {
         }
     };
     engine.trace = args.trace.is_some();
+    engine.time_limit = args.time_limit;
     let trace = match args.trace.as_ref().map(File::create).transpose() {
         Ok(file) => file.map(BufWriter::new),
         Err(error) => {
@@ -71,6 +76,12 @@ pub fn main(args: &RunArgs) -> Status {
         run.files();
     }
     run.finish()
+}
+
+/// `--time-limit`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// The state of the command between blocks.
@@ -105,7 +116,7 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                ControlFlow::Continue(())
+                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             if let Err(error) = read {
                 bar.suspend(|| self.unusable(&error));

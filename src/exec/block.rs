@@ -6,6 +6,7 @@
 
 use super::admission::BlockGas;
 use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
+use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
 use super::fork::{ChainRules, Fork};
@@ -13,9 +14,10 @@ use super::halt::Fault;
 use super::header::blob_base_fee;
 use super::interpreter::LoopKind;
 use super::interpreter::trace::Eip3155;
+use super::schedule::{Next, Schedule};
 use super::state::{Logs, StateScratch, TxState};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
-use super::tx::{TxError, TxInput, TxOutcome};
+use super::tx::{TxError, TxInput, TxInvalid, TxOutcome};
 use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
@@ -24,7 +26,7 @@ use crate::arena::store::{ParentAccount, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
 use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -47,6 +49,8 @@ pub struct BlockContext<'b> {
     pub system_phases: bool,
     /// Whether transactions are traced (EIP-3155).
     pub trace: bool,
+    /// Who may stop the block.
+    pub cancel: Option<&'b CancelToken>,
     inputs: SystemInputs,
 }
 
@@ -84,6 +88,7 @@ impl<'b> BlockContext<'b> {
             loop_kind,
             system_phases: true,
             trace: false,
+            cancel: None,
             inputs: SystemInputs::of(block),
         }
     }
@@ -106,6 +111,25 @@ impl<'b> BlockContext<'b> {
             sender: self.senders[index.index()],
             authorities: &self.authorities[transactions.authorization_rows(index)],
         }
+    }
+
+    /// Whether the block has room for the task at `index` (only a transaction needs any).
+    pub(super) fn room(&self, index: BlockAccessIndex, gas: &BlockGas) -> Result<(), TxInvalid> {
+        if index.0 == 0 || index.0 as usize > self.tx_count() {
+            return Ok(());
+        }
+        let tx_limit = self.block.transactions.row(TxIndex(index.0 - 1)).gas_limit;
+        gas.admit(self.rules.fork_rules(), self.block.header.gas_limit, tx_limit)
+    }
+
+    /// What is wrong with a transaction alone, which comes before a lack of room.
+    pub(super) fn static_fault(&'b self, evm: &Evm<'b>, tx: TxIndex) -> Option<TxInvalid> {
+        evm.static_fault(&self.tx_input(tx))
+    }
+
+    /// Where a block stood when it was given up.
+    pub(super) fn given_up(&self, index: BlockAccessIndex) -> BlockError {
+        BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
     }
 
     /// Runs the task at `index` on the state of `evm`, settled but not committed. The lines of a traced transaction lie in
@@ -148,10 +172,16 @@ impl<'b> BlockContext<'b> {
 /// Why a task did not come to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TaskError {
-    Tx(super::tx::TxInvalid),
+    Tx(TxInvalid),
     Phase(Box<InvalidBlock>),
     Mismatch(Box<Mismatch>),
     Fault(Fault),
+}
+
+impl From<TxInvalid> for TaskError {
+    fn from(invalid: TxInvalid) -> Self {
+        Self::Tx(invalid)
+    }
 }
 
 impl From<TxError> for TaskError {
@@ -187,7 +217,7 @@ impl TaskError {
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) => BlockError::Store(error),
-            Self::Fault(fault) => BlockError::Cancelled(fault.to_string()),
+            Self::Fault(fault) => BlockError::Cancelled(format!("at index {}: {fault}", index.0)),
         }
     }
 }
@@ -321,6 +351,7 @@ pub fn run_sequential(
     let WorkerScratch { state, evm } = core::mem::take(scratch);
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
     let mut executed = Executed::default();
     let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, &mut sidecar, codes, clock);
     executed.logs.workers.push(core::mem::take(&mut evm.state.logs));
@@ -359,25 +390,18 @@ fn sequential_tasks<'b>(
     codes: &CodeArena,
     clock: Instant,
 ) -> Result<(), BlockError> {
-    let rules = context.rules.fork_rules();
-    let limit = context.block.header.gas_limit;
     for index in 0..context.tx_count() as u32 + 2 {
         let index = BlockAccessIndex(index);
         let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
-        let room = if is_tx {
-            let tx = TxIndex(index.0 - 1);
-            let tx_limit = context.block.transactions.row(tx).gas_limit;
-            executed.gas.admit(rules, limit, tx_limit)
-        } else {
-            Ok(())
-        };
+        if context.cancel.is_some_and(CancelToken::is_cancelled) {
+            return Err(context.given_up(index));
+        }
+        let room = context.room(index, &executed.gas);
         let start_ns = clock.elapsed().as_nanos() as u64;
         let result = match room {
             Ok(()) => context.run_task(evm, index, &mut executed.requests),
             // A fault of the transaction alone comes before the lack of room.
-            Err(no_room) => {
-                Err(TaskError::Tx(evm.static_fault(&context.tx_input(TxIndex(index.0 - 1))).unwrap_or(no_room)))
-            }
+            Err(no_room) => Err(context.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
         };
         let outcome = result.map_err(|error| error.into_block_error(index))?;
         record(&evm.state, recorder, codes, index);
@@ -398,7 +422,7 @@ fn sequential_tasks<'b>(
 }
 
 /// Adds the accesses and changes of a settled task to the recorder.
-fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index: BlockAccessIndex) {
+pub(super) fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeArena, index: BlockAccessIndex) {
     for &id in state.touched_accounts() {
         recorder.touch_account(id);
         let row = state.row(id);
@@ -446,6 +470,10 @@ pub struct ListState<'b> {
     pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
     pub rows_at: &'b [u32],
+    /// Set from outside once the block is refused for another reason: its tasks need not run any more.
+    pub refused: &'b AtomicBool,
+    /// Tests: run the tasks in an order drawn from this seed.
+    pub shuffle: Option<u64>,
 }
 
 /// What one worker brings home.
@@ -473,8 +501,8 @@ pub fn run_with_list(
     clock: Instant,
 ) -> Result<Executed, BlockError> {
     let task_count = context.tx_count() as u32 + 2;
-    let next = AtomicU32::new(0);
-    let first_bad = AtomicU32::new(u32::MAX);
+    let gas_limit = context.block.header.gas_limit;
+    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, list.shuffle);
     let workers = scratches.len().min(task_count as usize);
     let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
     let started = AtomicUsize::new(0);
@@ -482,7 +510,7 @@ pub fn run_with_list(
         for _ in 0..workers {
             scope.spawn(|_| {
                 let worker = started.fetch_add(1, Ordering::Relaxed);
-                let share = work(context, list, store, codes, &scratches[worker], worker, &next, &first_bad, clock);
+                let share = work(context, list, store, codes, &scratches[worker], worker, &schedule, clock);
                 shares.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((worker, share));
             });
         }
@@ -501,8 +529,7 @@ fn work(
     codes: &CodeArena,
     scratch: &Mutex<WorkerScratch>,
     worker: usize,
-    next: &AtomicU32,
-    first_bad: &AtomicU32,
+    schedule: &Schedule<'_>,
     clock: Instant,
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -511,6 +538,7 @@ fn work(
         Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
     let mut share = WorkerShare {
         accounts: AccessSet::with_room_for(list.bal.account_count()),
         slots: AccessSet::with_room_for(list.bal.slot_count()),
@@ -518,17 +546,15 @@ fn work(
     };
     let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
     let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
-    let task_count = context.tx_count() as u32 + 2;
     loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= task_count {
-            break;
-        }
-        // Nothing above a bad task matters any more; everything below it still does.
-        if index > first_bad.load(Ordering::Relaxed) {
-            continue;
-        }
-        let index = BlockAccessIndex(index);
+        let index = match schedule.next() {
+            Next::Run(index) => BlockAccessIndex(index),
+            Next::GivenUp(index) => {
+                share.results.push((BlockAccessIndex(index), Err(TaskError::Fault(Fault::Cancelled))));
+                break;
+            }
+            Next::Done => break,
+        };
         let start_ns = clock.elapsed().as_nanos() as u64;
         let mut result = context.run_task(&mut evm, index, &mut share.requests);
         if result.is_ok() && !task_matches(&evm.state, &claims, index) {
@@ -544,8 +570,9 @@ fn work(
         for id in evm.state.touched_slots() {
             share.slots.insert(*id);
         }
-        if result.is_err() {
-            first_bad.fetch_min(index.0, Ordering::Relaxed);
+        match &result {
+            Ok(outcome) => schedule.ended(index.0, outcome.gas_execution),
+            Err(_) => schedule.failed(index.0),
         }
         share.results.push((index, result));
         share.traces.extend(evm.take_trace().map(|lines| (index, lines)));
@@ -582,9 +609,9 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
     executed.spans.sort_unstable_by_key(|span| span.index);
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
-        // A task is missing only above one that failed, and that one ends this pass first.
+        // A task is missing only above one that failed, which ends this pass first, or when the block was given up.
         let Some((worker, result)) = slot else {
-            return Err(BlockError::Cancelled(format!("task {index} did not run")));
+            return Err(context.given_up(access_index));
         };
         if index == 0 || index > n {
             result.map_err(|error| error.into_block_error(access_index))?;

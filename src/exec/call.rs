@@ -177,6 +177,7 @@ impl<'b> Evm<'b> {
 
     /// Enters a call whose costs are paid. Depth and balance are checked here: failing them returns the gas.
     pub fn enter_call(&mut self, request: &CallRequest) -> Result<Entered, Halt> {
+        self.check_cancelled()?;
         self.return_data.clear();
         let refused = FrameEnd {
             status: Status::Revert,
@@ -371,6 +372,7 @@ impl<'b> Evm<'b> {
         gas: u64,
         charged_new_account: bool,
     ) -> Result<Entered, Halt> {
+        self.check_cancelled()?;
         self.return_data.clear();
         let row = *self.state.load(destination)?;
         // EIP-684, and EIP-7610 for storage without code or nonce.

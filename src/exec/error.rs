@@ -2,9 +2,15 @@
 //!
 //! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
 //! ([`StoreError`], worth a retry); our own bug (an assertion).
-//! Precedence: bytes, then header, then list (size and shape), then tasks by block access index (at one index: the
-//! transaction itself, room in the block, execution against the list), then items that nobody accessed, then the
-//! header's commitments. The first in this order is reported.
+//! Precedence, the same for any number of threads; the first of this order is reported:
+//! 1. the block's bytes; header alone, header beside its parent, ommers hash; roots of the body;
+//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar;
+//! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
+//!    state, the store, execution against the list;
+//! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
+//!
+//! Sequential execution compares lists after all tasks, and reports the first difference in list order.
+//! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
 use super::tx::TxInvalid;
 use super::wire::WireError;

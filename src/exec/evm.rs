@@ -4,13 +4,15 @@
 //! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
 //! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
 
+use super::cancel::CancelToken;
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
-use super::halt::Halt;
+use super::halt::{Fault, Halt};
 use super::interpreter::ops::modular::KeptModulus;
 use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
+use super::watch::Watch;
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -234,6 +236,10 @@ pub struct Evm<'b> {
     pub modulus: KeptModulus,
     /// Where the running transaction's EIP-3155 lines go; nothing where it is not traced.
     pub trace: Option<Box<Eip3155<Vec<u8>>>>,
+    /// Who may stop this block.
+    pub cancel: Option<&'b CancelToken>,
+    /// What looks on, off the fast path.
+    pub watch: Option<Box<Watch>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -266,6 +272,8 @@ impl<'b> Evm<'b> {
             hashes,
             modulus: KeptModulus::default(),
             trace: None,
+            cancel: None,
+            watch: None,
         }
     }
 
@@ -281,6 +289,15 @@ impl<'b> Evm<'b> {
         let scratch =
             EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data, hashes: self.hashes };
         (scratch, self.state.into_scratch())
+    }
+
+    /// Stops execution where the caller has given up.
+    #[inline(always)]
+    pub fn check_cancelled(&mut self) -> Result<(), Halt> {
+        match self.cancel {
+            Some(token) if token.is_cancelled() => Err(self.state.fail(Fault::Cancelled)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the block's fork is `fork` or later.

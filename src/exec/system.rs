@@ -25,6 +25,10 @@ pub const BUILDER_DEPOSITS: Address = address!("0000bff46984e3725691fa540a8c7589
 /// EIP-8282, exits.
 pub const BUILDER_EXITS: Address = address!("000064d678505ad48f8ccb093bc65613800e8282");
 
+/// All of them: their slots are read without block gas.
+pub const SYSTEM_CONTRACTS: [Address; 6] =
+    [BEACON_ROOTS, HISTORY_STORAGE, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS, BUILDER_DEPOSITS, BUILDER_EXITS];
+
 /// EIP-6110: topic of the deposit contract's event.
 const DEPOSIT_TOPIC: B256 = b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 

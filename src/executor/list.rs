@@ -10,15 +10,19 @@ use super::root::{ListedChanges, update_tries};
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, Limits, Sidecar};
+use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
 use crate::exec::base::{PreState, UnlistedSender};
-use crate::exec::block::{BlockContext, ListState, WorkerScratch, run_with_list};
+use crate::exec::block::{ListState, WorkerScratch, run_with_list};
 use crate::exec::error::{BlockError, InvalidBlock};
-use crate::exec::fork::Fork;
+use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
+use crate::exec::system::SYSTEM_CONTRACTS;
+use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
+use crate::exec::wire::Block;
 use crate::trie::StateTries;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// A list without a sidecar.
@@ -43,18 +47,28 @@ pub(super) fn execute(
     let body_roots = OnceLock::new();
     let root = OnceLock::new();
     let amsterdam = rules.fork >= Fork::Amsterdam;
+    let refused = AtomicBool::new(false);
 
     let result = rayon::scope(|scope| {
         if amsterdam {
             scope.spawn(|_| {
                 let start = job.clock.now();
-                let _ = list_hash.set(bal::bal_hash(bytes));
+                let hash = bal::bal_hash(bytes);
+                // Whatever the tasks find, a wrong hash comes before it: they need not run.
+                if header.block_access_list_hash.is_some_and(|claimed| claimed != hash) {
+                    refused.store(true, Ordering::Relaxed);
+                }
+                let _ = list_hash.set(hash);
                 job.clock.record(Stage::ListHash, start);
             });
         }
         scope.spawn(|_| {
             let start = job.clock.now();
-            let _ = body_roots.set(check_body_roots(block));
+            let roots = check_body_roots(block);
+            if roots.is_err() {
+                refused.store(true, Ordering::Relaxed);
+            }
+            let _ = body_roots.set(roots);
             job.clock.record(Stage::BodyRoots, start);
         });
 
@@ -66,6 +80,9 @@ pub(super) fn execute(
         };
         bal::decode_into(columns, bytes, &limits).map_err(InvalidBlock::Bal)?;
         let columns = &*columns;
+        if amsterdam {
+            check_feasible(columns, block, rules.fork_rules())?;
+        }
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         let rows_at = columns.rows_per_index(block.transactions.len());
         let sidecar = &given_sidecar.resolve(columns).map_err(InvalidBlock::Sidecar)?;
@@ -90,8 +107,7 @@ pub(super) fn execute(
             let signers = recover(rules, block);
             job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
-            let context = BlockContext::new(rules, block, &signers.senders, &signers.authorities, job.loop_kind)
-                .traced(job.trace);
+            let context = job.context(&signers);
             let list = ListState {
                 bal: columns,
                 sidecar,
@@ -99,6 +115,8 @@ pub(super) fn execute(
                 pre: &pre,
                 unlisted_senders: &unlisted_senders,
                 rows_at: &rows_at,
+                refused: &refused,
+                shuffle: job.shuffle,
             };
             run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
         })
@@ -125,6 +143,23 @@ pub(super) fn execute(
     let (changes, roots) = root?;
     let sidecar = given_sidecar.clone();
     seal(job, Candidate { executed, bal: bytes.clone(), sidecar, changes, roots, unchecked })
+}
+
+/// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).
+///
+/// This is the check before the first transaction, with what the transactions may spend at most in place of the block's
+/// gas; slots of the system contracts do not count, as their reads cost no block gas (ethereum/EIPs#12277).
+fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Result<(), BlockError> {
+    let sum = |limits: &mut dyn Iterator<Item = u64>| limits.fold(0, u64::saturating_add).min(block.header.gas_limit);
+    let rows = block.transactions.rows();
+    let means = Means {
+        tx_count: rows.len(),
+        execution: sum(&mut rows.iter().map(|tx| tx.gas_limit.min(TX_GAS_LIMIT_MAX))),
+        state: sum(&mut rows.iter().map(|tx| tx.gas_limit)),
+        system: SYSTEM_CONTRACTS.len() as u64 * (SYSTEM_CALL_GAS + SYSTEM_CALL_RESERVOIR),
+        code_byte: rules.state_code_byte,
+    };
+    Ok(columns.check_affordable(&means, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)?)
 }
 
 /// Rows of one read task.

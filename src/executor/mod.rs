@@ -7,6 +7,7 @@
 mod build;
 mod by_index;
 mod changes;
+mod diagnose;
 mod list;
 mod optimistic;
 mod outcome;
@@ -18,13 +19,15 @@ mod transact;
 
 pub use build::BuiltBlock;
 pub use changes::StateChanges;
+pub use diagnose::{Diagnosis, Point};
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{BalColumns, Sidecar};
-use crate::exec::block::WorkerScratch;
+use crate::exec::block::{BlockContext, WorkerScratch};
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
@@ -34,6 +37,7 @@ use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
+use recover::Signers;
 use std::sync::Mutex;
 use std::time::Instant;
 use timeline::Clock;
@@ -78,12 +82,14 @@ pub struct BlockInput<'a> {
     pub parent: Option<&'a Header>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
+    /// Who may stop the block while it runs.
+    pub cancel: Option<&'a CancelToken>,
 }
 
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false }
+        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
     }
 
     /// The same with its block access list.
@@ -94,6 +100,11 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same, to be stopped by this token.
+    pub fn with_cancel(self, cancel: &'a CancelToken) -> Self {
+        Self { cancel: Some(cancel), ..self }
     }
 }
 
@@ -132,6 +143,7 @@ pub struct Executor {
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
     names: Universe,
+    shuffle: Option<u64>,
 }
 
 impl Executor {
@@ -151,6 +163,7 @@ impl Executor {
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
             names: Universe::default(),
+            shuffle: None,
         })
     }
 
@@ -167,6 +180,12 @@ impl Executor {
     /// Forgets all analysed codes: the next block runs on cold code.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);
+    }
+
+    /// Tests: tasks are taken in an order drawn from `seed`, not in that of the block.
+    #[doc(hidden)]
+    pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
+        self.shuffle = seed;
     }
 
     /// Executes one block and proves it against its header and its list.
@@ -186,7 +205,8 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let Self { pool, codes, scratches, bal, names } = self;
+        let Self { pool, codes, scratches, bal, names, shuffle } = self;
+        let shuffle = *shuffle;
         let store: &dyn StateStore = &Guarded(store);
         let result = pool.install(|| {
             let start = clock.now();
@@ -196,7 +216,7 @@ impl Executor {
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
             let Options { loop_kind, trace, .. } = options;
-            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, clock: &clock };
+            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, clock: &clock, shuffle };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -222,6 +242,18 @@ struct Job<'a> {
     loop_kind: LoopKind,
     trace: bool,
     clock: &'a Clock,
+    shuffle: Option<u64>,
+}
+
+impl Job<'_> {
+    /// What all tasks of the block share.
+    fn context<'b>(&'b self, signers: &'b Signers) -> BlockContext<'b> {
+        let Self { input, block, loop_kind, trace, .. } = *self;
+        let Signers { senders, authorities } = signers;
+        let mut context = BlockContext::new(input.rules, block, senders, authorities, loop_kind).traced(trace);
+        context.cancel = input.cancel;
+        context
+    }
 }
 
 /// The mode that a block calls for.

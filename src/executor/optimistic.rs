@@ -5,7 +5,7 @@
 
 use super::sequential::{Recorded, check_recorded_list, finish, prepare};
 use super::{BlockOutcome, Job, Unchecked};
-use crate::exec::block::{BlockContext, WorkerScratch};
+use crate::exec::block::WorkerScratch;
 use crate::exec::error::BlockError;
 use crate::exec::optimistic::{Preload, Speculated, Speculation, run_optimistic};
 use crate::trie::StateTries;
@@ -18,8 +18,7 @@ pub(super) fn execute(
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let signers = prepare(job)?;
-    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind)
-        .traced(job.trace);
+    let context = job.context(&signers);
     let Speculated { executed, recording, speculation, cache } =
         run_optimistic(&context, job.store, job.codes, scratches, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

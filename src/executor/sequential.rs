@@ -5,7 +5,7 @@ use super::recover::{Signers, recover};
 use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
-use crate::exec::block::{BlockContext, Executed, Recording, WorkerScratch, run_sequential};
+use crate::exec::block::{Executed, Recording, WorkerScratch, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::trie::StateTries;
@@ -18,8 +18,7 @@ pub(super) fn execute(
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let signers = prepare(job)?;
-    let context = BlockContext::new(job.input.rules, job.block, &signers.senders, &signers.authorities, job.loop_kind)
-        .traced(job.trace);
+    let context = job.context(&signers);
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

@@ -25,9 +25,11 @@ pub fn shared(part: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// A valid block and its list.
+/// A block and its list.
 #[derive(Clone, Debug)]
-pub struct ValidBlock {
+pub struct ListedBlock {
+    /// Whether it is valid at its place.
+    pub valid: bool,
     /// RLP of the block.
     pub rlp: Bytes,
     /// RLP of its list.
@@ -47,13 +49,20 @@ pub struct Chain {
     pub tries: StateTries,
     /// Header at the head.
     pub head: Header,
-    /// Valid blocks still to come, in order.
-    pub blocks: Vec<ValidBlock>,
+    /// Blocks still to come, in order; invalid ones do not move the head.
+    pub blocks: Vec<ListedBlock>,
 }
 
 impl Chain {
+    /// The valid blocks, taken out.
+    pub fn take_valid(&mut self) -> Vec<ListedBlock> {
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.retain(|block| block.valid);
+        blocks
+    }
+
     /// The executor's input for a block on the head.
-    pub fn input<'a>(&'a self, block: &ValidBlock) -> BlockInput<'a> {
+    pub fn input<'a>(&'a self, block: &ListedBlock) -> BlockInput<'a> {
         BlockInput {
             rules: &self.rules,
             block: block.rlp.clone(),
@@ -61,11 +70,12 @@ impl Chain {
             sidecar: None,
             parent: Some(&self.head),
             ommers_omitted: false,
+            cancel: None,
         }
     }
 
     /// Executes a valid block one transaction after another and makes it the head.
-    pub fn advance(&mut self, executor: &mut Executor, block: &ValidBlock) -> Result<(), BlockError> {
+    pub fn advance(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<(), BlockError> {
         let mut tries = std::mem::replace(&mut self.tries, StateTries::empty());
         let result =
             executor.execute(&self.input(block), &self.store, Some(&mut tries), Options::new(Mode::Sequential));
@@ -116,9 +126,10 @@ fn chain_of_test(name: &str, test: &Value) -> Option<Chain> {
     fill(&mut store, &test["pre"]);
     let head = Block::decode(bytes(&test["genesisRLP"])?).ok()?.header;
     store.insert_block_hash(head.number, head.hash());
-    let blocks = test["blocks"].as_array()?.iter().filter(|block| block.get("expectException").is_none());
-    let blocks = blocks
-        .filter_map(|block| Some(ValidBlock { rlp: bytes(&block["rlp"])?, bal: bytes(&block["blockAccessListRlp"])? }));
+    let blocks = test["blocks"].as_array()?.iter().filter_map(|block| {
+        let valid = block.get("expectException").is_none();
+        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal: bytes(&block["blockAccessListRlp"])? })
+    });
     let blocks: Vec<_> = blocks.collect();
     let tries = StateTries::from_memory(&store).ok()?;
     Some(Chain { name: name.to_owned(), rules: rules(), store, tries, head, blocks })
@@ -138,7 +149,8 @@ fn chain_of_bundle(name: &str, bundle: &Value) -> Option<Chain> {
         store.insert_block_hash(number.parse().ok()?, hash.as_str()?.parse().ok()?);
     }
     let head = Header::decode(&bytes(&bundle["parentHeader"])?).ok()?;
-    let blocks = vec![ValidBlock { rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? }];
+    let blocks =
+        vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? }];
     let tries = StateTries::from_memory(&store).ok()?;
     Some(Chain { name: name.to_owned(), rules: rules(), store, tries, head, blocks })
 }
@@ -194,7 +206,7 @@ pub struct WitnessCase {
     /// The fork's rules on mainnet.
     pub rules: ChainRules,
     /// The block and its list.
-    pub block: ValidBlock,
+    pub block: ListedBlock,
     /// Its parent state.
     pub store: WitnessStore,
 }
@@ -212,6 +224,6 @@ pub fn witness(name: &str) -> Option<WitnessCase> {
         store.insert_block_hash(header.number, header.hash());
     }
     let rules = ChainRules::mainnet(Fork::from_name(bundle["fork"].as_str()?)?);
-    let block = ValidBlock { rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? };
+    let block = ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? };
     Some(WitnessCase { rules, block, store })
 }

@@ -1,7 +1,7 @@
 //! One mutant: taken apart, changed, resealed, run in both modes.
 
 use super::Rng;
-use super::cases::{Chain, ValidBlock};
+use super::cases::{Chain, ListedBlock};
 use super::list;
 use super::mutators::{MUTATORS, Part, Parts};
 use super::report::{Report, Verdict};
@@ -15,7 +15,7 @@ use balustrade::{BlockError, Executor, InvalidBlock, Mode, Options};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Takes a valid block apart.
-pub fn take_apart(valid: &ValidBlock) -> Parts {
+pub fn take_apart(valid: &ListedBlock) -> Parts {
     let block = Block::decode(valid.rlp.clone()).expect("valid");
     let columns = decode(&valid.bal, &Limits::format_only()).expect("valid");
     Parts {
@@ -83,7 +83,7 @@ fn slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
 pub fn run(
     executor: &mut Executor,
     chain: &mut Chain,
-    block: &ValidBlock,
+    block: &ListedBlock,
     mode: Mode,
 ) -> std::thread::Result<Result<(), BlockError>> {
     let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
@@ -97,8 +97,21 @@ pub fn run(
     result
 }
 
-/// Draws a mutant of `block`, runs it in both modes and adds what happened to the report.
-pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ValidBlock, rng: &mut Rng, report: &mut Report) {
+/// A changed and resealed block.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// The mutator.
+    pub name: &'static str,
+    /// What it changed.
+    pub part: Part,
+    /// The result.
+    pub block: ListedBlock,
+    /// Whether the state root is that of the wrong list.
+    pub root_resealed: bool,
+}
+
+/// Draws a mutant of `original`; nothing where it came out as before.
+pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
     let (name, part) = loop {
         let (name, part, change) = MUTATORS[rng.below(MUTATORS.len())];
@@ -109,11 +122,17 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ValidBlock
         }
     };
     let (bal, root_resealed) = reseal(&mut parts, part, rng.below(8) != 0, chain);
-    let mutant = ValidBlock { rlp: assemble(&parts).into(), bal };
-    if mutant.rlp == original.rlp && mutant.bal == original.bal {
+    let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal };
+    let differs = block.rlp != original.rlp || block.bal != original.bal;
+    differs.then_some(Mutant { name, part, block, root_resealed })
+}
+
+/// Draws a mutant of `original`, runs it in both modes and adds what happened to the report.
+pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBlock, rng: &mut Rng, report: &mut Report) {
+    let Some(Mutant { name, part, block: mutant, root_resealed }) = draw(chain, original, rng) else {
         report.unchanged += 1;
         return;
-    }
+    };
     let (parallel, sequential) =
         (run(executor, chain, &mutant, Mode::Bal), run(executor, chain, &mutant, Mode::Sequential));
     let context = format!("{} ({name}), block {}, list {}", chain.name, mutant.rlp, mutant.bal);

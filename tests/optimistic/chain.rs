@@ -171,6 +171,7 @@ impl Chain {
             sidecar: None,
             parent: None,
             ommers_omitted: false,
+            cancel: None,
         };
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         executor.execute(&input, store, Some(&mut tries), Options::new(mode))

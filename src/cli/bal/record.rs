@@ -1,6 +1,6 @@
-//! `bal record`: the list of any block of any fork. `bal verify`: is the list that a block brings its own?
+//! `bal record`: the list of any block of any fork.
 //!
-//! In: bundles and block tests. Out, recorded: a JSON object per block `{blockAccessList, blockAccessListHash,
+//! In: bundles and block tests. Out: a JSON object per block `{blockAccessList, blockAccessListHash,
 //! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
 
 use super::super::engine::{Chain, Engine, Failure, List};
@@ -14,7 +14,6 @@ use balustrade::exec::interpreter::LoopKind;
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
-use serde_json::json;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -28,16 +27,6 @@ pub struct RecordArgs {
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-/// Options of `bal verify`.
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    blocks: BlockArgs,
-    /// Print one JSON object per list, the last one `{"summary": {...}}`
-    #[arg(long)]
-    json: bool,
 }
 
 /// Which blocks, and how they run.
@@ -113,34 +102,6 @@ pub fn record(args: &RecordArgs) -> Status {
         }
         _ => status,
     }
-}
-
-/// Runs `bal verify`: every block runs in `bal` mode, which proves its list.
-pub fn verify(args: &VerifyArgs) -> Status {
-    let (mut passed, mut failed) = (0, 0);
-    let status = each_block(&args.blocks, &mut |engine, chain, step| {
-        let rules = step.rules.ok_or_else(unsupported)?;
-        let Some(bal) = step.list.bal else {
-            return Err(Failure::Host("it brings no list".into()));
-        };
-        let result = engine.execute_or_record(chain, &rules, step.block, step.list, Some(Mode::Bal), true);
-        let (hash, name) = (bal_hash(bal), step.name);
-        passed += u64::from(result.is_ok());
-        failed += u64::from(result.is_err());
-        match &result {
-            Ok(_) if args.json => report::json_line(&json!({"block": name, "hash": hash, "valid": true})),
-            Ok(_) => report::line(&format!("{name}: {} bytes, hash {hash}, verified", bal.len())),
-            Err(error) if args.json => {
-                report::json_line(&json!({"block": name, "hash": hash, "valid": false, "error": error.to_string()}));
-            }
-            Err(_) => {}
-        }
-        result.map(|_| ())
-    });
-    if args.json {
-        report::json_line(&json!({"summary": {"passed": passed, "failed": failed}}));
-    }
-    status
 }
 
 fn unsupported() -> Failure {

@@ -17,6 +17,7 @@ pub mod ops;
 pub mod tail;
 pub mod trace;
 
+use super::diagnose::WATCHED_LOOP;
 use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
 use super::reference;
@@ -56,12 +57,17 @@ impl LoopKind {
     }
 }
 
-/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`] it is
-/// watched.
+/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`] or
+/// a watch in [`Evm::watch`] it is watched.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     if let Some(mut trace) = evm.trace.take() {
         let end = run_frames_observed(kind, evm, &mut *trace);
         evm.trace = Some(trace);
+        return end;
+    }
+    if let Some(mut watch) = evm.watch.take() {
+        let end = run_frames_observed(WATCHED_LOOP, evm, &mut *watch);
+        evm.watch = Some(watch);
         return end;
     }
     match kind {

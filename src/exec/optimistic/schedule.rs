@@ -288,7 +288,8 @@ impl<'b> Schedule<'b> {
         let base = Box::new(OptimisticBase { view: &view });
         let rules = self.context.rules;
         let state = TxState::new(state, None, base, self.codes, rules.fork);
-        let evm = Evm::new(evm, rules, &self.context.env, state);
+        let mut evm = Evm::new(evm, rules, &self.context.env, state);
+        evm.cancel = self.context.cancel;
         let mut worker = Worker { schedule: self, view: &view, evm, number };
         let done = work(&mut worker);
         let (evm, state) = worker.evm.into_scratch();
@@ -297,8 +298,17 @@ impl<'b> Schedule<'b> {
         (done, counts)
     }
 
+    /// Stops the block before the task at `index` is final if the caller has given up.
+    fn check_cancelled(&self, index: BlockAccessIndex) -> Result<(), BlockError> {
+        match self.context.cancel {
+            Some(token) if token.is_cancelled() => Err(self.context.given_up(index)),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs and commits what comes before or after all transactions.
     fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
+        self.check_cancelled(index)?;
         let (result, counts) = self.with_worker(0, scratch, |worker| {
             let mut requests = Vec::new();
             worker.run(index, 0, &mut requests).map(|done| (done, requests))
@@ -394,6 +404,7 @@ impl Worker<'_, '_, '_> {
         let Schedule { cache, context, .. } = *schedule;
         let tx = TxIndex::new(commits.count);
         let index = BlockAccessIndex(tx.0 + 1);
+        schedule.check_cancelled(index)?;
         let Run { mut worker, incarnation, mut result } = run;
         commits.speculation.executions += 1 + incarnation as usize;
         // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.

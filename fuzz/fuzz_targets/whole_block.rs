@@ -1,0 +1,9 @@
+//! `whole_block` of `targets.rs` under coverage guidance.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::whole_block(bytes));

@@ -1,0 +1,138 @@
+//! `balustrade bal verify`: blocks against their lists, with everything on which list and execution disagree.
+//!
+//! In: bundles, fixtures, folders and archives of them. Out: a line per block, the points of disagreement below it, each
+//! with the instructions that touched it; with `--json` an object per block.
+//! Not here: what a test expects: a block that is invalid on purpose is invalid.
+
+use super::engine::{Chain, Engine, Failure, List};
+use super::input::{self, Content, InputError};
+use super::{Status, interrupt, report};
+use alloy_primitives::Bytes;
+use balustrade::Mode;
+use balustrade::exec::fork::ChainRules;
+use balustrade::executor::Diagnosis;
+use clap::Args;
+use regex::Regex;
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Options of `bal verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Bundles or fixtures; folders and archives of them
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Only tests whose name matches this regular expression
+    #[arg(long, value_name = "REGEX")]
+    run: Option<Regex>,
+    /// Threads that execute a block; by default one per processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object per block
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn main(args: &VerifyArgs) -> Status {
+    interrupt::install();
+    let engine = match Engine::new(args.threads, Default::default()) {
+        Ok(engine) => engine,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut verify = Verify { args, engine, status: Status::Good };
+    for path in &args.inputs {
+        if let Err(error) = verify.path(path) {
+            verify.unusable(&error);
+        }
+    }
+    verify.status
+}
+
+struct Verify<'a> {
+    args: &'a VerifyArgs,
+    engine: Engine,
+    status: Status,
+}
+
+impl Verify<'_> {
+    fn path(&mut self, path: &std::path::Path) -> Result<(), InputError> {
+        input::each_document(path, &mut |_| (), &mut |document| {
+            match Content::parse(&document, self.args.run.as_ref()) {
+                Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
+                    Ok(mut chain) => {
+                        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+                        self.block(&mut chain, &bundle.name, bundle.rules, &bundle.block, list);
+                    }
+                    Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
+                },
+                Ok(Content::Tests(tests)) => tests.iter().for_each(|test| match Chain::of_test(test) {
+                    Ok(mut chain) => {
+                        for (number, block) in test.blocks.iter().enumerate() {
+                            let name = format!("{} #{}", test.name, number + 1);
+                            let rules = chain.rules_of(test, block);
+                            self.block(&mut chain, &name, rules, &block.rlp, block.bal.as_ref().into());
+                        }
+                    }
+                    Err(error) => self.unusable(&format_args!("{}: {error}", test.name)),
+                }),
+                Err(error) => self.unusable(&error),
+            }
+            if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .map(drop)
+    }
+
+    fn block(&mut self, chain: &mut Chain, name: &str, rules: Option<ChainRules>, block: &Bytes, list: List<'_>) {
+        let Some(rules) = rules else {
+            return self.unusable(&format_args!("{name}: the fork is not supported"));
+        };
+        let Some(bal) = list.bal else {
+            return self.unusable(&format_args!("{name}: there is no block access list"));
+        };
+        let (what, classes) = match self.engine.execute_or_record(chain, &rules, block, list, Some(Mode::Bal), true) {
+            Ok(_) => {
+                if self.args.json {
+                    report::json_line(&json!({"block": name, "valid": true, "divergences": []}));
+                } else {
+                    report::line(&format!("{name}: valid"));
+                }
+                return;
+            }
+            Err(Failure::Host(what)) => return self.unusable(&format_args!("{name}: {what}")),
+            Err(Failure::Invalid { what, classes }) => (what, classes),
+        };
+        self.status = self.status.max(Status::Failed);
+        // Bytes that do not decode have no points to compare.
+        let Diagnosis { points, stopped, .. } = match self.engine.diagnose(chain, &rules, block, bal) {
+            Ok(diagnosis) => diagnosis,
+            Err(Failure::Invalid { .. }) => Diagnosis { points: Vec::new(), stopped: None, produced: Bytes::new() },
+            Err(Failure::Host(what)) => return self.unusable(&format_args!("{name}: {what}")),
+        };
+        let stopped = stopped.map(|(index, error)| (index.0, error.to_string()));
+        if self.args.json {
+            let stopped = stopped.map(|(index, error)| json!({"index": index, "error": error}));
+            report::json_line(&json!({
+                "block": name, "valid": false, "error": what, "classes": classes,
+                "executionStopped": stopped, "divergences": points,
+            }));
+            return;
+        }
+        report::line(&format!("{name}: {what}"));
+        for point in &points {
+            report::line(&format!("  {}", point.to_string().replace('\n', "\n  ")));
+        }
+        if let Some((index, error)) = stopped {
+            report::line(&format!("  execution ended at index {index}: {error}"));
+        }
+    }
+
+    fn unusable(&mut self, error: &dyn std::fmt::Display) {
+        report::complain(error);
+        self.status = Status::Unusable;
+    }
+}

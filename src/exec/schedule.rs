@@ -1,0 +1,174 @@
+//! Schedule: which task a worker takes next, and from which index on tasks no longer matter.
+//!
+//! In: claims and ends of tasks, from any worker in any order. Out: task indices; the bound above which nothing counts.
+//! Relies on: the block's error is that of the lowest index that has one, so what lies above a failed task is never
+//! looked at. All atomics live here.
+//! Not here: what a task does, whose error is reported (`block`).
+
+use super::cancel::CancelToken;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// The shared state of one block's workers.
+#[derive(Debug)]
+pub struct Schedule<'b> {
+    task_count: u32,
+    next: AtomicU32,
+    /// Tasks above this index do not matter.
+    last: AtomicU32,
+    /// Execution gas of the transactions that ended, and the highest index among them.
+    gas: AtomicU64,
+    highest: AtomicU32,
+    gas_limit: u64,
+    /// The block is refused whatever its tasks do.
+    refused: &'b AtomicBool,
+    cancel: Option<&'b CancelToken>,
+    /// Tests: another order than that of the block.
+    shuffle: Option<u64>,
+}
+
+/// What a worker does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Run the task at this index.
+    Run(u32),
+    /// The block was given up or refused before the task at this index ran.
+    GivenUp(u32),
+    /// Nothing is left.
+    Done,
+}
+
+impl<'b> Schedule<'b> {
+    /// Tasks `0..task_count` of a block with this gas limit.
+    pub fn new(
+        task_count: u32,
+        gas_limit: u64,
+        refused: &'b AtomicBool,
+        cancel: Option<&'b CancelToken>,
+        shuffle: Option<u64>,
+    ) -> Self {
+        Self {
+            task_count,
+            next: AtomicU32::new(0),
+            last: AtomicU32::new(u32::MAX),
+            gas: AtomicU64::new(0),
+            highest: AtomicU32::new(0),
+            gas_limit,
+            refused,
+            cancel,
+            shuffle,
+        }
+    }
+
+    /// Claims a task.
+    pub fn next(&self) -> Next {
+        loop {
+            let claimed = self.next.fetch_add(1, Ordering::Relaxed);
+            if claimed >= self.task_count {
+                return Next::Done;
+            }
+            let index = self.shuffle.map_or(claimed, |seed| permute(claimed, self.task_count, seed));
+            if index > self.last.load(Ordering::Relaxed) {
+                continue;
+            }
+            if self.refused.load(Ordering::Relaxed) || self.cancel.is_some_and(CancelToken::is_cancelled) {
+                return Next::GivenUp(index);
+            }
+            return Next::Run(index);
+        }
+    }
+
+    /// The task at `index` failed: nothing above it matters.
+    pub fn failed(&self, index: u32) {
+        self.last.fetch_min(index, Ordering::Relaxed);
+    }
+
+    /// The transaction at `index` ended with this execution gas.
+    ///
+    /// Early rejection, sound: if the gas of any set of ended transactions exceeds the block's limit, then either one of
+    /// the tasks up to the highest of the set fails, or all of them did what the block says, and then one of these
+    /// transactions had no room (each uses at most the gas that admission asks room for). Both are errors at or below
+    /// the highest index of the set, so nothing above it matters.
+    pub fn ended(&self, index: u32, execution_gas: u64) {
+        // The index is noted before its gas, so that whoever sees the sum sees the index of each summand.
+        self.highest.fetch_max(index, Ordering::AcqRel);
+        let before = self.gas.fetch_add(execution_gas, Ordering::AcqRel);
+        if before.saturating_add(execution_gas) > self.gas_limit {
+            self.failed(self.highest.load(Ordering::Acquire));
+        }
+    }
+}
+
+/// A permutation of `0..count`: an affine map by a unit of the ring.
+fn permute(at: u32, count: u32, seed: u64) -> u32 {
+    let count = u64::from(count);
+    let is_unit = |step: u64| {
+        let (mut a, mut b) = (step, count);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a == 1
+    };
+    let step = (1 + seed % count..).find(|step| is_unit(*step)).unwrap_or(1);
+    // Both factors are below 2^33.
+    ((u64::from(at) * step + seed / 7 % count) % count) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn drain(schedule: &Schedule<'_>) -> Vec<Next> {
+        std::iter::from_fn(|| Some(schedule.next()).filter(|next| *next != Next::Done)).collect()
+    }
+
+    #[test]
+    fn every_order_has_every_task() {
+        let refused = AtomicBool::new(false);
+        for count in 2..40 {
+            for seed in 0..200 {
+                let schedule = Schedule::new(count, u64::MAX, &refused, None, Some(seed));
+                let taken: BTreeSet<u32> = drain(&schedule)
+                    .into_iter()
+                    .map(|next| if let Next::Run(index) = next { index } else { panic!("{next:?}") })
+                    .collect();
+                assert_eq!(taken, (0..count).collect(), "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_below_a_failed_task_still_runs() {
+        let refused = AtomicBool::new(false);
+        let schedule = Schedule::new(10, u64::MAX, &refused, None, Some(3));
+        schedule.failed(6);
+        schedule.failed(8);
+        let mut taken = drain(&schedule);
+        taken.sort_by_key(|next| if let Next::Run(index) = next { *index } else { u32::MAX });
+        assert_eq!(taken, (0..=6).map(Next::Run).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
+        let refused = AtomicBool::new(false);
+        let schedule = Schedule::new(10, 100, &refused, None, None);
+        schedule.ended(4, 60);
+        schedule.ended(2, 40);
+        assert_eq!(schedule.last.load(Ordering::Relaxed), u32::MAX);
+        schedule.ended(3, 1);
+        assert_eq!(schedule.last.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_refused_or_cancelled_block_runs_nothing_more() {
+        let (open, refused) = (AtomicBool::new(false), AtomicBool::new(true));
+        assert_eq!(Schedule::new(3, 0, &refused, None, None).next(), Next::GivenUp(0));
+        let token = CancelToken::new();
+        let schedule = Schedule::new(3, 0, &open, Some(&token), None);
+        assert_eq!(schedule.next(), Next::Run(0));
+        token.cancel();
+        assert_eq!(schedule.next(), Next::GivenUp(1));
+        let late = CancelToken::new().with_deadline(std::time::Instant::now());
+        assert_eq!(Schedule::new(3, 0, &open, Some(&late), None).next(), Next::GivenUp(0));
+    }
+}

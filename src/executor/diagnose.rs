@@ -1,0 +1,130 @@
+//! Diagnosis: everything on which a block's list and its execution disagree, and the instructions behind it.
+//!
+//! In: a block with its list. Out: [`Diagnosis`], the same for any number of threads: it runs one task after another,
+//! twice: once to record the true list, and once watched, if the two lists differ.
+//! Not here: the verdict (`Executor::execute`), sidecars of forks before Cancun.
+
+use super::recover::recover;
+use super::{BlockInput, Executor};
+use crate::arena::BlockAccessIndex;
+use crate::arena::store::{Guarded, StateStore};
+use crate::bal::{self, BalField, Divergence, DivergenceValue, Limits};
+use crate::exec::block::BlockContext;
+use crate::exec::diagnose::run_recorded;
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::interpreter::LoopKind;
+use crate::exec::watch::Touch;
+use crate::exec::wire::Block;
+use alloy_primitives::{Address, Bytes, U256};
+use core::fmt;
+use std::collections::BTreeSet;
+
+/// Everything on which a list and an execution disagree.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    /// The points, by account, then part, slot and index.
+    pub points: Vec<Point>,
+    /// Where and why execution itself came to an end; the list was compared up to there.
+    pub stopped: Option<(BlockAccessIndex, BlockError)>,
+    /// RLP of the list that execution gives.
+    pub produced: Bytes,
+}
+
+/// One point where they disagree.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Point {
+    /// The account.
+    pub address: Address,
+    /// Part of its entry; `account`: whether it is listed at all.
+    pub field: BalField,
+    /// The slot, in the two storage parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<U256>,
+    /// The block access index, in change lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// What the list says; none: nothing.
+    pub claimed: Option<DivergenceValue>,
+    /// What execution gave; none: nothing.
+    pub produced: Option<DivergenceValue>,
+    /// Instructions that touched it (at the index, where there is one): the first ones, in order. None: no code did;
+    /// it is a sender, a fee, a withdrawal, an authorization, or nobody at all.
+    pub touches: Vec<Touch>,
+    /// Number of all such instructions.
+    pub touch_count: usize,
+}
+
+impl Point {
+    fn of(divergence: Divergence) -> Self {
+        let Divergence { address, field, slot, index, a, b } = divergence;
+        Self { address, field, slot, index, claimed: a, produced: b, touches: Vec::new(), touch_count: 0 }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.address, self.field)?;
+        if let Some(slot) = self.slot {
+            write!(f, " slot {slot:#x}")?;
+        }
+        if let Some(index) = self.index {
+            write!(f, " index {index}")?;
+        }
+        let side = |value: &Option<DivergenceValue>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+        write!(f, ": claimed {}, produced {}", side(&self.claimed), side(&self.produced))?;
+        for Touch { transaction, depth, contract, pc, opcode } in &self.touches {
+            let whose = transaction.map_or("a system call".to_owned(), |tx| format!("transaction {tx}"));
+            write!(f, "\n    {opcode} at pc {pc} of {contract}, depth {depth}, {whose}")?;
+        }
+        match self.touch_count - self.touches.len() {
+            0 => Ok(()),
+            more => write!(f, "\n    and {more} more"),
+        }
+    }
+}
+
+impl Executor {
+    /// Compares the block's list with what execution on the parent state gives, completely.
+    ///
+    /// # Errors
+    /// The block or the list does not decode ([`InvalidBlock::Wire`], [`InvalidBlock::Bal`]), or there is no list.
+    pub fn diagnose(&mut self, input: &BlockInput<'_>, store: &dyn StateStore) -> Result<Diagnosis, BlockError> {
+        let store: &dyn StateStore = &Guarded(store);
+        let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
+        let given = input.bal.as_ref().ok_or(InvalidBlock::BalPresence)?;
+        let claimed = bal::decode(given, &Limits::format_only()).map_err(InvalidBlock::Bal)?;
+        let Self { pool, codes, scratches, .. } = self;
+        pool.install(|| {
+            let signers = recover(input.rules, &block);
+            let mut context =
+                BlockContext::new(input.rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
+            context.cancel = input.cancel;
+            let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let recorded = run_recorded(&context, store, codes, &mut scratch, BTreeSet::new());
+            let divergences = bal::diff(&claimed, &recorded.list.columns);
+            let mut points: Vec<Point> = divergences.into_iter().map(Point::of).collect();
+            if let Some((stopped, _)) = &recorded.stopped {
+                // What was claimed for later, or for no index, may have come after the end.
+                points.retain(|point| match point.index {
+                    Some(index) => index < stopped.0,
+                    None => point.produced.is_some(),
+                });
+            }
+            let names = points.iter().map(|point| (point.address, point.slot)).collect::<BTreeSet<_>>();
+            if !names.is_empty() {
+                let watched = run_recorded(&context, store, codes, &mut scratch, names);
+                for point in &mut points {
+                    let name = (point.address, point.slot);
+                    let of_name = watched.touches.iter().filter(|((touched, _), _)| *touched == name);
+                    let at = of_name.filter(|((_, at), _)| point.index.is_none_or(|index| at.0 == index));
+                    for (_, touches) in at {
+                        point.touch_count += touches.count;
+                        let room = crate::exec::watch::TOUCHES_MAX - point.touches.len();
+                        point.touches.extend(touches.first.iter().take(room).cloned());
+                    }
+                }
+            }
+            Ok(Diagnosis { points, stopped: recorded.stopped, produced: recorded.list.bytes })
+        })
+    }
+}
