@@ -251,6 +251,13 @@ pub struct EvmScratch {
     hashes: Box<HashMemo>,
 }
 
+impl EvmScratch {
+    /// Forgets the remembered hashes: the next block computes all of its own (benches).
+    pub fn forget_hashes(&mut self) {
+        self.hashes.clear();
+    }
+}
+
 /// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.
 const MEMORY_KEPT: usize = 4 << 20;
 

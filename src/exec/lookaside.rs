@@ -5,7 +5,7 @@
 //! Relies on: an id, once given, means the same name until [`Lookaside::clear`]. Not here: warmth, values.
 
 use crate::arena::{AccountId, SlotId};
-use alloy_primitives::{B256, U256, keccak256};
+use alloy_primitives::{B256, U256, b256, keccak256};
 
 const SLOT_LINES: usize = 256;
 const ACCOUNT_LINES: usize = 64;
@@ -99,21 +99,37 @@ struct HashLine {
     hash: B256,
 }
 
+/// The input of zeros with its own hash.
+const ZEROS: HashLine =
+    HashLine { input: [0; 8], hash: b256!("ad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b2405849e597ba5fb5") };
+
 /// Hashes of 64-byte inputs, kept for the worker's life: where Solidity puts a mapping's entry is keccak256(key . slot),
 /// and the same few keys are asked for again and again, within a transaction and across blocks.
 #[derive(Debug)]
 pub struct HashMemo {
     lines: Vec<HashLine>,
+    /// Lines written since the last [`HashMemo::clear`], some more than once; beyond so many nobody counts.
+    written: Vec<u16>,
 }
 
 impl Default for HashMemo {
     fn default() -> Self {
-        // The input of zeros with its own hash: every line is true from the start.
-        Self { lines: vec![HashLine { input: [0; 8], hash: keccak256([0; 64]) }; HASH_LINES] }
+        // Every line is true from the start.
+        Self { lines: vec![ZEROS; HASH_LINES], written: Vec::with_capacity(HASH_LINES) }
     }
 }
 
 impl HashMemo {
+    /// Forgets all hashes, at the price of the lines that were written.
+    pub fn clear(&mut self) {
+        if self.written.len() < HASH_LINES {
+            self.written.iter().for_each(|index| self.lines[usize::from(*index)] = ZEROS);
+        } else {
+            self.lines.fill(ZEROS);
+        }
+        self.written.clear();
+    }
+
     /// keccak256 of 64 bytes.
     #[inline]
     pub fn keccak(&mut self, input: &[u8; 64]) -> B256 {
@@ -122,13 +138,17 @@ impl HashMemo {
         // A mapping's key differs in its last bytes, its slot in the very last.
         let mixed =
             (words[3] ^ words[2].rotate_left(23) ^ words[7].rotate_left(41)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let line = &mut self.lines[(mixed >> 54) as usize % HASH_LINES];
+        let index = (mixed >> 54) as usize % HASH_LINES;
+        let line = &mut self.lines[index];
         let mut differs = 0;
         for (own, other) in line.input.iter().zip(&words) {
             differs |= own ^ other;
         }
         if differs != 0 {
             *line = HashLine { input: words, hash: keccak256(input) };
+            if self.written.len() < HASH_LINES {
+                self.written.push(index as u16);
+            }
         }
         line.hash
     }
@@ -147,6 +167,13 @@ mod tests {
             input[63] = (round % 3) as u8;
             assert_eq!(memo.keccak(&input), keccak256(input));
         }
+        assert_eq!(memo.written.len(), HASH_LINES);
+        memo.clear();
+        assert!(memo.lines.iter().all(|line| line.input == ZEROS.input && line.hash == keccak256([0; 64])));
+        memo.keccak(&[7; 64]);
+        assert_eq!(memo.written.len(), 1);
+        memo.clear();
+        assert!(memo.lines.iter().all(|line| line.input == ZEROS.input && line.hash == ZEROS.hash));
     }
 
     #[test]

@@ -177,6 +177,13 @@ impl Executor {
         &self.codes
     }
 
+    /// Forgets all remembered hashes of mapping keys: the next block computes its own (benches).
+    pub fn forget_hashes(&mut self) {
+        for scratch in &mut self.scratches {
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.forget_hashes();
+        }
+    }
+
     /// Forgets all analysed codes: the next block runs on cold code.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);

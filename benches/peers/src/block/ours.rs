@@ -36,6 +36,7 @@ impl Arrangement for Ours {
 
     fn prepare(&mut self) {
         self.tries.rollback();
+        self.executor.forget_hashes();
         if self.cold {
             self.executor.forget_codes();
         }

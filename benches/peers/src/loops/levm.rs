@@ -19,8 +19,8 @@ use ethrex_levm::tracing::LevmCallTracer;
 use ethrex_levm::vm::{VM, VMType};
 use std::sync::Arc;
 
-/// Name in reports.
-pub(crate) const NAME: &str = "levm";
+/// Name in reports; one of our loops has the shape of LEVM and is called `levm`.
+pub(crate) const NAME: &str = "ethrex_levm";
 
 pub(crate) struct Levm {
     store: Arc<EthrexFlat>,

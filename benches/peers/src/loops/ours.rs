@@ -16,7 +16,7 @@ use balustrade::exec::evm::{BlockEnv, Evm};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::state::TxState;
-use balustrade::exec::tx::{TxInput, TxOutcome};
+use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 
 pub(crate) struct Ours {
@@ -52,8 +52,8 @@ impl Ours {
         Ok(Self { kind, chain, block, store, codes, transactions, scratch: WorkerScratch::default() })
     }
 
-    /// One transaction on a machine that knows no name; `look` sees the machine afterwards.
-    fn execute<T>(&mut self, look: impl FnOnce(&Evm<'_>, TxOutcome) -> T) -> Result<T, String> {
+    /// Makes a machine that knows no name and no hash, as for a new block, lets `work` use it and takes it apart.
+    fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>, LoopKind) -> T) -> T {
         let mut overlay = Overlay::default();
         let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
         let WorkerScratch { state, evm } = core::mem::take(&mut self.scratch);
@@ -65,23 +65,33 @@ impl Ours {
             sender: Some(workload::SENDER),
             authorities: &[],
         };
-        let result = evm.execute_tx(&input, self.kind).map_err(|error| format!("{error:?}"));
-        let result = result.map(|outcome| look(&evm, outcome));
+        let result = work(&mut evm, &input, self.kind);
         let (evm, state) = evm.into_scratch();
         self.scratch = WorkerScratch { state, evm };
+        self.scratch.evm.forget_hashes();
         result
     }
 }
 
 impl Contestant for Ours {
     fn run(&mut self) {
-        let _ = core::hint::black_box(self.execute(|_, outcome| outcome.gas_paid));
+        self.on_new_machine(|evm, input, kind| {
+            let _ = core::hint::black_box(evm.execute_tx(input, kind));
+        });
+    }
+
+    fn setup(&mut self) -> bool {
+        self.on_new_machine(|evm, _, _| {
+            core::hint::black_box(evm);
+        });
+        true
     }
 
     fn outcome(&mut self) -> Result<Option<Outcome>, String> {
-        self.execute(|evm, outcome| {
+        self.on_new_machine(|evm, input, kind| {
+            let outcome = evm.execute_tx(input, kind).map_err(|error| format!("{error:?}"))?;
             let output = Bytes::copy_from_slice(&evm.return_data);
-            Some(Outcome { success: outcome.success, gas: outcome.gas_paid, output })
+            Ok(Some(Outcome { success: outcome.success, gas: outcome.gas_paid, output }))
         })
     }
 }
