@@ -6,7 +6,7 @@
 //!
 //! | arrangement | what it is |
 //! |---|---|
-//! | bal, sequential | ours, on the threads of the run; `sequential-1` on one; `bal-cold` from codes not analysed |
+//! | bal, sequential, optimistic | ours, on the threads of the run; `sequential-1` on one; `bal-cold` from codes not analysed |
 //! | revm-seq | recovery in parallel, `EthBlockExecutor` over `State` with list builder, then the root |
 //! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a thread of its own |
 //! | ethrex-seq | `LEVM::execute_block` with list recording, `get_state_transitions`, then the root |
@@ -41,8 +41,8 @@ use std::time::Instant;
 /// Options of `block`.
 #[derive(Debug, Args)]
 pub(crate) struct BlockArgs {
-    /// Block bundles: files, folders, .tar.gz or .tar.zst archives
-    #[arg(value_name = "INPUT", required = true)]
+    /// Block bundles: files, folders, .tar.gz or .tar.zst archives; by default the blocks of the shared folder
+    #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Only these arrangements beside `bal` and `sequential-1`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -141,7 +141,8 @@ pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
     let columns = ["block", "txs", "mgas", "bal_ms", "revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal", "best_peer"];
     let mut report = Report::new(args.common.json || args.memory_of.is_some(), &columns);
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    for path in &args.inputs {
+    let inputs = if args.inputs.is_empty() { vec![shared_blocks()] } else { args.inputs.clone() };
+    for path in &inputs {
         let mut result = Ok(());
         let read = each_document(path, &mut |_| (), &mut |document| {
             result = match Case::read(&document) {
@@ -172,6 +173,12 @@ pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
             .map_err(|error| PeersError::Input { path: path.clone(), reason: error.to_string() }),
         None => Ok(()),
     }
+}
+
+/// Where the repository's suites find their blocks: `BALUSTRADE_SHARED`, else beside the repository.
+fn shared_blocks() -> PathBuf {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").into();
+    std::env::var_os("BALUSTRADE_SHARED").map_or_else(beside, PathBuf::from).join("blocks")
 }
 
 fn one_block(
@@ -232,6 +239,7 @@ fn contestants(
     let ours = [
         (BAL, Mode::Bal, threads),
         ("sequential", Mode::Sequential, threads),
+        ("optimistic", Mode::Optimistic, threads),
         (SEQUENTIAL_ONE, Mode::Sequential, 1),
         ("bal-cold", Mode::Bal, threads),
     ];
