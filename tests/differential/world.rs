@@ -232,13 +232,14 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
             }
             evm.state.load(destination)?;
             let value = scenario.value.min(balance);
+            let initcode = evm.init_code_of(initcode);
             return evm.enter_create(
                 origin,
                 ORIGIN,
                 destination,
                 created,
                 value,
-                initcode.clone(),
+                initcode,
                 scenario.gas,
                 false,
             );

@@ -18,6 +18,18 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// No logs, with room for as many and as much data as `other` has, and some that a revert takes back.
+    pub fn with_room_of(other: &Self) -> Self {
+        let room = |len: usize| len + len / 8 + 16;
+        let (logs, bytes) = (room(other.len()), room(other.data.len()));
+        Self {
+            addresses: Vec::with_capacity(logs),
+            topics: Vec::with_capacity(logs),
+            data_ends: Vec::with_capacity(logs),
+            data: Vec::with_capacity(bytes),
+        }
+    }
+
     /// Number of logs.
     pub fn len(&self) -> usize {
         self.addresses.len()

@@ -67,6 +67,13 @@ pub struct StateScratch {
     lookaside: Box<Lookaside>,
 }
 
+impl StateScratch {
+    /// The names that the last block without a list was about.
+    pub fn names(&self) -> &Universe {
+        &self.universe
+    }
+}
+
 /// The state that one worker's transactions see and change.
 pub struct TxState<'b> {
     /// Names of accounts and slots.
@@ -216,6 +223,12 @@ impl<'b> TxState<'b> {
         self.transient.clear();
         self.transient_index.clear();
         self.undo.clear();
+    }
+
+    /// The logs of all tasks so far, to be kept by whoever takes them. The next block's begin with as much room.
+    pub fn take_logs(&mut self) -> Logs {
+        let next = Logs::with_room_of(&self.logs);
+        core::mem::replace(&mut self.logs, next)
     }
 
     /// Accounts loaded by this task, in order of first touch.

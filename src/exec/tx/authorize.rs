@@ -8,7 +8,7 @@ use crate::exec::fork::ACCOUNT_WRITE;
 use crate::exec::halt::Halt;
 use crate::exec::host::charge;
 use crate::exec::wire::Authorization;
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, U256};
 
 impl<'b> Evm<'b> {
     /// The authority of an authorization that passes every check up to loading it (EIP-7702); loaded and warmed.
@@ -34,7 +34,7 @@ impl<'b> Evm<'b> {
             let mut designator = [0; 23];
             designator[..3].copy_from_slice(&DELEGATION_PREFIX);
             designator[3..].copy_from_slice(authorization.address.as_slice());
-            self.state.codes.insert_hashing(Bytes::copy_from_slice(&designator))
+            self.state.codes.insert_hashing(designator)
         };
         self.state.set_code(authority, code);
         self.state.set_nonce(authority, authorization.nonce + 1);

@@ -21,7 +21,7 @@ use super::halt::{Fault, Halt};
 use super::interpreter::{LoopKind, run_frames};
 use super::wire::{Authorization, Transaction, Transactions};
 use crate::arena::{AccountId, TxIndex};
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, U256};
 use core::ops::Range;
 use validity::check_static;
 
@@ -318,7 +318,7 @@ impl<'b> Evm<'b> {
                     }
                     charged_new_account = true;
                 }
-                let initcode = Bytes::copy_from_slice(self.tx.input);
+                let initcode = self.init_code_of(self.tx.input);
                 let gas = purse.left;
                 self.tx.input = &[];
                 self.enter_create(sender, origin, destination, created, tx.value, initcode, gas, charged_new_account)?
