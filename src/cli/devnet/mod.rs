@@ -92,24 +92,26 @@ pub struct Devnet {
     /// Kinds still to come before all are shuffled anew.
     deck: Vec<Kind>,
     load: u64,
+    loops_percent: u64,
     token_code: Vec<u8>,
 }
 
 impl Default for Devnet {
     fn default() -> Self {
-        Self::new(0)
+        Self::new(0, 100)
     }
 }
 
 impl Devnet {
-    /// The chain of this seed; zero is the chain of `run`.
-    pub fn new(seed: u64) -> Self {
+    /// The chain of this seed, with loops of this many percent of the usual length; 0 and 100 make the chain of `run`.
+    pub fn new(seed: u64, loops_percent: u64) -> Self {
         Self {
             signers: (0..SIGNERS).filter_map(Signer::new).collect(),
             nonces: BTreeMap::new(),
             random: Random(0x00ba_1057_4ade ^ seed),
             deck: Vec::new(),
             load: 0,
+            loops_percent,
             token_code: contracts::token(),
         }
     }
@@ -234,7 +236,7 @@ impl Devnet {
         let unknown = Address::from_slice(&keccak256(self.random.next().to_be_bytes())[12..]);
         let token = TOKENS[self.random.below(4).min(1) as usize];
         let amount = 1 + self.random.below(1_000);
-        let rounds = self.load + self.random.below(20);
+        let rounds = ((self.load + self.random.below(20)) * self.loops_percent / 100).max(1);
         let first = self.random.below(COUNTER_SLOTS);
         let delegator = (SIGNERS - 1 - self.random.below(DELEGATORS)) as usize;
         // Gas limits leave room above the need; the need itself is in AMSTERDAM's terms: execution and state together.

@@ -136,7 +136,7 @@ impl Serialize for Document<'_> {
         let parent_rlp = Bytes::from(parent_rlp);
         let schedule = generator.rules.blob_schedule;
         let codes = state.codes();
-        let receipts: Vec<Bytes> = outcome.receipts.iter().map(|receipt| Bytes::copy_from_slice(receipt)).collect();
+        let receipts: Vec<Bytes> = outcome.receipts.iter().map(Bytes::copy_from_slice).collect();
         let requests: Vec<Bytes> = outcome.requests.iter().cloned().map(Bytes::from).collect();
         let (accounts, slots) = state.size();
 

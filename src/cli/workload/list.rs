@@ -42,7 +42,7 @@ pub fn print(args: &ListArgs) {
     let line = |(flag, values, default, help): &Knob| {
         let flag = format!("--{flag} {values}");
         let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        report::line(&format!("    {flag:24} {help}{default}"));
+        report::line(&format!("    {flag:38} {help}{default}"));
     };
     for (family, knobs) in &families {
         let about = family.get_about().map(ToString::to_string).unwrap_or_default();
