@@ -5,13 +5,13 @@
 
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
-use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
+use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::store::{LatencyStore, MemoryStore, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{BuiltBlock, Diagnosis};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -172,6 +172,30 @@ impl Chain {
         self.head.as_ref()
     }
 
+    /// The whole state at the head, where the chain has it.
+    pub const fn memory(&self) -> Option<&MemoryStore> {
+        match &self.state {
+            ParentState::Memory(store) => Some(store),
+            ParentState::Witness(_) => None,
+        }
+    }
+
+    /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: there are no tries, or the changes do not fit them.
+    pub fn witness(
+        &mut self,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        changes: &StateChanges,
+    ) -> Result<Vec<Bytes>, Failure> {
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
+        self.tries = Some(tries);
+        nodes.map_err(|error| Failure::Host(error.to_string()))
+    }
+
     /// The parent state as the executor takes it.
     fn store(&self) -> &dyn StateStore {
         match &self.state {
@@ -257,19 +281,19 @@ impl Engine {
         Self { latency, ..self }
     }
 
-    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    /// Seals a block on the chain's head, which stays where it is.
     ///
     /// # Errors
     /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
-    pub fn build(
+    pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
         rules: &ChainRules,
         template: &Header,
-        transactions: &[Vec<u8>],
+        body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
         let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
-        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries);
         chain.tries = Some(tries);
         Ok(built?)
     }

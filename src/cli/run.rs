@@ -12,6 +12,7 @@ use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
+use balustrade::executor::Body;
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
@@ -137,7 +138,8 @@ impl Run<'_> {
         for number in 1..=devnet::BLOCKS {
             let Some(template) = chain.head().map(Devnet::template) else { break };
             let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            match self.engine.build(&mut chain, &rules, &template, &transactions) {
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(number) };
+            match self.engine.build(&mut chain, &rules, &template, body) {
                 Ok(built) => self.step(
                     &mut chain,
                     &Step {
@@ -307,7 +309,8 @@ mod tests {
         for _ in 0..2 {
             let template = Devnet::template(chain.head().expect("a head"));
             let transactions = devnet.transactions(template.base_fee.expect("London"));
-            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let built = engine.build(&mut chain, &rules, &template, body).expect("valid transactions");
             let mut run = |mode, keep| {
                 engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };

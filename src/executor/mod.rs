@@ -18,7 +18,7 @@ mod sequential;
 mod timeline;
 mod transact;
 
-pub use build::BuiltBlock;
+pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use outcome::{BlockOutcome, Check, Unchecked};
