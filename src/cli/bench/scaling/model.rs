@@ -143,8 +143,9 @@ impl Work {
                 }
                 None => {
                     // Nothing for this thread before another one ends something.
-                    let next = free.iter().filter(|(at, ran)| *at > now || ran.is_some()).map(|(at, _)| *at);
-                    let next = next.fold(f64::INFINITY, f64::min);
+                    let is_busy = |at: usize| free[at].1.is_some() || (at == 0 && !decoded);
+                    let ends = (0..threads).filter(|at| is_busy(*at)).map(|at| free[at].0);
+                    let next = ends.fold(f64::INFINITY, f64::min);
                     if next.is_infinite() {
                         break;
                     }
