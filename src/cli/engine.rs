@@ -8,6 +8,7 @@ use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
@@ -328,8 +329,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -341,10 +351,7 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),

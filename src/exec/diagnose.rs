@@ -43,6 +43,7 @@ pub fn run_recorded(
     let WorkerScratch { state, evm } = core::mem::take(scratch);
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
     evm.watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
     let mut gas = BlockGas::default();
     let mut requests = Vec::new();

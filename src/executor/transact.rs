@@ -33,11 +33,11 @@ impl Executor {
         loop_kind: LoopKind,
     ) -> Result<(B256, B256), BlockError> {
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: None };
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block);
+            let signers = recover(rules, &block, None)?;
             let mut context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
             context.system_phases = false;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -634,8 +634,9 @@ macro_rules! begin_block {
         let need = $r.operand();
         let used = $r.stack_bytes();
         let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        if $r.gas < gas || used.wrapping_sub(least) > span {
-            jump_to!(to_bytes_exact, $r)
+        // With the moment of the next look at the caller's token on top, one comparison serves both.
+        if $r.gas < gas + (*$r.vm).poll_below || used.wrapping_sub(least) > span {
+            jump_to!(begin_otherwise, $r)
         }
         $r.gas -= gas;
         skip!($r, 1)
@@ -648,9 +649,43 @@ handler! {
         begin_block!(r)
     }
 }
+/// Looks whether the caller has given up; true where the loop is to be left.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let evm = &mut *(*vm).evm;
+        let result = evm.poll(gas);
+        (*vm).poll_below = evm.poll_below;
+        result.map_err(|halt| (*vm).set_exit(Exit::Halt(halt))).is_err()
+    }
+}
+
+handler! {
+    /// A block that cannot begin: it is time to look at the caller's token, or gas or stack do not suffice.
+    #[cold]
+    #[inline(never)]
+    begin_otherwise [] (r) {
+        let gas = r.operand() & 0xffff_ffff;
+        let below = (*r.vm).poll_below;
+        if below == 0 || r.gas >= gas + below {
+            jump_to!(to_bytes_exact, r)
+        }
+        // What is left behind the block's own gas, so that the same block begins when it is tried again.
+        if given_up(r.vm, r.gas.saturating_sub(gas)) {
+            return leave(r);
+        }
+        let handler = (*r.pc).handler;
+        jump_to!(handler, r)
+    }
+}
 handler! {
     jumpdest_bytes [] (r) {
         settle!(Bytes, r, op::JUMPDEST);
+        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+            return leave(r);
+        }
         next!(Bytes, r, op::JUMPDEST)
     }
 }
