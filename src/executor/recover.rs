@@ -22,11 +22,7 @@ pub(super) struct Signers {
 ///
 /// # Errors
 /// [`BlockError::Cancelled`].
-pub(super) fn recover(
-    rules: &ChainRules,
-    block: &Block,
-    cancel: Option<&CancelToken>,
-) -> Result<Signers, BlockError> {
+pub(super) fn recover(rules: &ChainRules, block: &Block, cancel: Option<&CancelToken>) -> Result<Signers, BlockError> {
     // A token once cancelled stays so: where a batch was passed over the end of this function sees it.
     let given_up = || cancel.is_some_and(CancelToken::is_cancelled);
     let transactions = &block.transactions;
