@@ -8,6 +8,7 @@ use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{LatencyStore, MemoryStore, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
@@ -310,7 +311,8 @@ impl Engine {
         block: &Bytes,
     ) -> Result<(B256, B256), Failure> {
         let mut tries = tries_of(state, None)?;
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+        let cancel = self.cancel_token();
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind, Some(&cancel))?)
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
@@ -352,8 +354,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -365,10 +376,7 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),

@@ -212,7 +212,7 @@ impl Executor {
         self.codes.evict(CODE_BYTES_KEPT);
         let Self { pool, codes, scratches, bal, names, shuffle } = self;
         let shuffle = *shuffle;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;

@@ -13,13 +13,19 @@ handler! {
     }
 }
 
-/// Settles the block that begins at the program counter and goes on behind its first instruction.
+/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
+/// a jump `$back`, which every loop has, the moment of the next look at the caller's token comes on top of the block's
+/// gas: one comparison serves both.
 macro_rules! begin_block {
-    ($r:ident) => {{
+    ($r:ident, $back:expr) => {{
         let need = $r.operand();
         let used = $r.stack_bytes();
         let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        if $r.gas < gas || used.wrapping_sub(least) > span {
+        let below = if $back { (*$r.vm).poll_below } else { 0 };
+        if $r.gas < gas + below || used.wrapping_sub(least) > span {
+            if $back {
+                jump_to!(begin_otherwise, $r)
+            }
             jump_to!(to_bytes_exact, $r)
         }
         $r.gas -= gas;
@@ -27,15 +33,43 @@ macro_rules! begin_block {
     }};
 }
 
+/// Looks whether the caller has given up; true where the loop is to be left.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let evm = &mut *(*vm).evm;
+        let result = evm.poll(gas);
+        (*vm).poll_below = evm.poll_below;
+        result.map_err(|halt| (*vm).set_exit(Exit::Halt(halt))).is_err()
+    }
+}
+
+handler! {
+    /// Begins a block once it is known whether the caller still waits for it.
+    #[cold]
+    #[inline(never)]
+    begin_otherwise [] (r) {
+        if given_up(r.vm, r.gas) {
+            return leave(r);
+        }
+        jump_to!(begin, r)
+    }
+}
+
 handler! {
     /// The first instruction of a block: code's first byte, or a JUMPDEST.
     begin [] (r) {
-        begin_block!(r)
+        begin_block!(r, false)
     }
 }
 handler! {
     jumpdest_bytes [] (r) {
         settle!(Bytes, r, op::JUMPDEST);
+        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+            return leave(r);
+        }
         next!(Bytes, r, op::JUMPDEST)
     }
 }
@@ -51,7 +85,7 @@ macro_rules! jump_dynamic {
             let decoded = &*(*$r.vm).decoded;
             let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
             $r.pc = target;
-            begin_block!($r)
+            begin_block!($r, true)
         } else {
             if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
                 jump_to!(halt_invalid_jump, $r)
@@ -86,58 +120,58 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions.
-    jump_static [] (r) {
+    /// PUSH, JUMP; the operand is the distance in instructions, below 0 where `BACK`.
+    jump_static [const BACK: bool] (r) {
         r.pc = r.pc.offset(r.operand() as isize);
-        begin_block!(r)
+        begin_block!(r, BACK)
     }
 }
 
 /// Takes a static JUMPI: the operand is the rest of this block's gas, and the distance.
 macro_rules! branch {
-    ($r:ident, $taken:expr) => {{
+    ($r:ident, $taken:expr, $back:expr) => {{
         if $taken {
             let operand = $r.operand();
             $r.gas += operand & 0xffff_ffff;
             $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!($r)
+            begin_block!($r, $back)
         }
         skip!($r, 1)
     }};
 }
 handler! {
     /// PUSH, JUMPI.
-    branch_if [] (r) {
+    branch_if [const BACK: bool] (r) {
         let taken = !limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken)
+        branch!(r, taken, BACK)
     }
 }
 handler! {
     /// ISZERO, PUSH, JUMPI.
-    branch_unless [] (r) {
+    branch_unless [const BACK: bool] (r) {
         let taken = limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken)
+        branch!(r, taken, BACK)
     }
 }
 handler! {
     /// Comparison, PUSH, JUMPI, with an ISZERO between where `NEGATED`.
-    branch_compare [K: Binary, const NEGATED: bool] (r) {
+    branch_compare [K: Binary, const NEGATED: bool, const BACK: bool] (r) {
         let truth = K::apply(r.peek(0), r.peek(1))[0] != 0;
         r.drop(2);
-        branch!(r, truth != NEGATED)
+        branch!(r, truth != NEGATED, BACK)
     }
 }
 handler! {
     /// DUP1, PUSH4, EQ, PUSH, JUMPI: a function selector's test. The selector stands in the next instruction's operand.
-    branch_selector [] (r) {
+    branch_selector [const BACK: bool] (r) {
         let taken = limbs::eq(r.peek(0), limbs::small((*r.pc.add(1)).operand));
         if taken {
             let operand = r.operand();
             r.gas += operand & 0xffff_ffff;
             r.pc = r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!(r)
+            begin_block!(r, BACK)
         }
         skip!(r, 2)
     }
