@@ -12,7 +12,7 @@ use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, StateChanges};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -254,6 +254,8 @@ pub struct Engine {
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
     latency: Option<Latency>,
+    /// How senders are recovered.
+    pub recovery: Recovery,
 }
 
 /// What a store's answers are delayed by.
@@ -274,7 +276,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
+        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, recovery: Recovery::default() })
     }
 
     /// The same, with a store behind a delay for the blocks that it executes.
@@ -385,6 +387,7 @@ impl Engine {
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
             cancel: Some(&cancel),
+            known_senders: None,
         };
         let mut tries = chain.tries.take();
         let delayed;
@@ -398,6 +401,7 @@ impl Engine {
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);

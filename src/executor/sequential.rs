@@ -36,7 +36,7 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
         },
         || {
             let start = job.clock.now();
-            let signers = recover(job.input.rules, job.block, job.input.cancel);
+            let signers = recover(job.input.rules, job.block, job.means());
             job.clock.record(Stage::Recover, start);
             signers
         },
