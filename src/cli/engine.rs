@@ -6,7 +6,7 @@
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, SlotQuery, StateStore, WitnessStore};
+use balustrade::arena::store::{LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -181,6 +181,18 @@ impl Chain {
         }
     }
 
+    /// The code hashes of these accounts, that of no code where the store cannot say.
+    pub fn code_hashes(&self, addresses: &[Address]) -> Vec<B256> {
+        let mut accounts = vec![ParentAccount::default(); addresses.len()];
+        // Each alone: a witness may lack the paths of some.
+        for (address, account) in addresses.iter().zip(&mut accounts) {
+            if self.store().accounts(&[*address], core::slice::from_mut(account)).is_err() {
+                *account = ParentAccount::default();
+            }
+        }
+        accounts.into_iter().map(|account| account.code_hash).collect()
+    }
+
     /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
     ///
     /// # Errors
@@ -282,6 +294,12 @@ impl Engine {
     /// The same, with a store behind a delay for the blocks that it executes.
     pub fn with_latency(self, latency: Option<Latency>) -> Self {
         Self { latency, ..self }
+    }
+
+    /// Bytes of the code with this hash, if it was read or deployed and is kept.
+    pub fn code_len(&self, hash: B256) -> Option<usize> {
+        let codes = self.executor.codes();
+        codes.get(codes.intern(hash)).map(|code| code.bytes().len())
     }
 
     /// Seals a block on the chain's head, which stays where it is.

@@ -18,6 +18,7 @@ mod loop_workload;
 mod pipeline;
 mod report;
 mod run;
+mod slow_block;
 mod statetest;
 mod suite;
 mod verify;

@@ -21,7 +21,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
-pub use outcome::{BlockOutcome, Check, Unchecked};
+pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
 pub use timeline::{Span, Stage};
