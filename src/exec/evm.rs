@@ -331,8 +331,7 @@ impl<'b> Evm<'b> {
     #[inline(always)]
     pub fn arm_poll(&mut self, left: u64) {
         self.poll_below = match self.cancel {
-            // Never so high that a block's static gas on top of it wraps.
-            Some(_) => left.saturating_sub(POLL_GAS).min(u64::MAX - u64::from(u32::MAX)),
+            Some(_) => left.saturating_sub(POLL_GAS),
             None => 0,
         };
     }

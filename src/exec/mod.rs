@@ -22,8 +22,11 @@ pub mod optimistic;
 pub mod precompile;
 pub mod reference;
 pub mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 pub mod senders;
 pub mod state;
+pub mod sync;
 pub mod system;
 pub mod tx;
 pub mod universe;

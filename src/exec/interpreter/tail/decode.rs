@@ -151,11 +151,6 @@ enum Branch {
     Sometimes,
 }
 
-/// Whether a jump at `pc` to `to` may be one of a loop.
-fn is_back(pc: usize, to: u32) -> bool {
-    to as usize <= pc
-}
-
 /// What a PUSH pushes.
 #[derive(Clone, Copy)]
 struct Push {
@@ -408,8 +403,7 @@ impl Decoder<'_> {
             match follower {
                 op::JUMP => {
                     if let Some(to) = self.destination(&value) {
-                        let back = is_back(pc, to);
-                        let index = self.emit(pc, if back { jump_static::<true> } else { jump_static::<false> }, 0);
+                        let index = self.emit(pc, jump_static, 0);
                         self.jumps.push((index as u32, to, Branch::Always));
                         self.account_run(&[own, follower]);
                         return (next + 1, true);
@@ -417,7 +411,7 @@ impl Decoder<'_> {
                 }
                 op::JUMPI => {
                     if let Some(to) = self.destination(&value) {
-                        self.emit_branch(pc, table::branch_if_of(false, is_back(pc, to)), to);
+                        self.emit_branch(pc, branch_if, to);
                         self.account_run(&[own, follower]);
                         return (next + 1, false);
                     }
@@ -515,9 +509,7 @@ impl Decoder<'_> {
                 && let Some(target) = self.destination(&to)
                 && self.byte(to.next) == op::JUMPI
             {
-                let back = is_back(pc, target);
-                let handler = if back { branch_selector::<true> } else { branch_selector::<false> };
-                let index = self.emit_with_rest(pc, handler, 0, 2);
+                let index = self.emit_with_rest(pc, branch_selector, 0, 2);
                 self.emit(pc, halt_invalid_opcode, imm);
                 self.jumps.push((index as u32, target, Branch::Sometimes));
                 self.account_run(&[own, follower, last, self.byte(value.next + 1), op::JUMPI]);
@@ -590,10 +582,10 @@ impl Decoder<'_> {
             && value.next < self.code.len()
             && let Some(to) = self.destination(&value)
         {
-            let back = is_back(pc, to);
             let handler = match compare {
-                None => table::branch_if_of(negated, back),
-                Some(compare) => table::branch_compare_of(compare, negated, back),
+                None if negated => branch_unless,
+                None => branch_if,
+                Some(compare) => table::branch_compare_of(compare, negated),
             };
             self.emit_branch(pc, handler, to);
             self.account(own);

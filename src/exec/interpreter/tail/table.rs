@@ -175,26 +175,11 @@ pub(super) fn binary_forms(opcode: u8) -> Option<&'static BinaryForms> {
     FORMS.get(usize::from(opcode))?.as_ref()
 }
 
-/// A static JUMPI, with an ISZERO before it where `negated`.
-pub(super) fn branch_if_of(negated: bool, back: bool) -> Handler {
-    match (negated, back) {
-        (false, false) => branch_if::<false>,
-        (false, true) => branch_if::<true>,
-        (true, false) => branch_unless::<false>,
-        (true, true) => branch_unless::<true>,
-    }
-}
-
 /// A comparison with the static JUMPI behind it.
-pub(super) fn branch_compare_of(compare: u8, negated: bool, back: bool) -> Handler {
+pub(super) fn branch_compare_of(compare: u8, negated: bool) -> Handler {
     macro_rules! either {
         ($kind:ident) => {
-            match (negated, back) {
-                (false, false) => branch_compare::<$kind, false, false>,
-                (false, true) => branch_compare::<$kind, false, true>,
-                (true, false) => branch_compare::<$kind, true, false>,
-                (true, true) => branch_compare::<$kind, true, true>,
-            }
+            if negated { branch_compare::<$kind, true> } else { branch_compare::<$kind, false> }
         };
     }
     match compare {

@@ -13,22 +13,32 @@ handler! {
     }
 }
 
-/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
-/// a jump `$back`, which every loop has, the moment of the next look at the caller's token comes on top of the block's
-/// gas: one comparison serves both.
+/// Settles the block that begins at the program counter and goes on behind its first instruction.
 macro_rules! begin_block {
-    ($r:ident, $back:expr) => {{
+    ($r:ident) => {{
         let need = $r.operand();
         let used = $r.stack_bytes();
         let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        let below = if $back { (*$r.vm).poll_below } else { 0 };
-        if $r.gas < gas + below || used.wrapping_sub(least) > span {
-            if $back {
-                jump_to!(begin_otherwise, $r)
-            }
+        if $r.gas < gas || used.wrapping_sub(least) > span {
             jump_to!(to_bytes_exact, $r)
         }
         $r.gas -= gas;
+        skip!($r, 1)
+    }};
+}
+
+/// The same where a jump leads there, as one does in every loop: now and then it is also looked whether the caller still
+/// waits. `poll_below` is 0 or the gas left at that moment; the signed comparison sees it and a lack of gas at once.
+macro_rules! begin_after_jump {
+    ($r:ident) => {{
+        let need = $r.operand();
+        let used = $r.stack_bytes();
+        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
+        let left = $r.gas.wrapping_sub(gas);
+        if (left as i64) < (*$r.vm).poll_below as i64 || used.wrapping_sub(least) > span {
+            jump_to!(begin_otherwise, $r)
+        }
+        $r.gas = left;
         skip!($r, 1)
     }};
 }
@@ -47,7 +57,7 @@ unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
 }
 
 handler! {
-    /// Begins a block once it is known whether the caller still waits for it.
+    /// Begins a block once it is known that the caller still waits.
     #[cold]
     #[inline(never)]
     begin_otherwise [] (r) {
@@ -57,11 +67,10 @@ handler! {
         jump_to!(begin, r)
     }
 }
-
 handler! {
     /// The first instruction of a block: code's first byte, or a JUMPDEST.
     begin [] (r) {
-        begin_block!(r, false)
+        begin_block!(r)
     }
 }
 handler! {
@@ -85,7 +94,7 @@ macro_rules! jump_dynamic {
             let decoded = &*(*$r.vm).decoded;
             let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
             $r.pc = target;
-            begin_block!($r, true)
+            begin_after_jump!($r)
         } else {
             if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
                 jump_to!(halt_invalid_jump, $r)
@@ -120,58 +129,58 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions, below 0 where `BACK`.
-    jump_static [const BACK: bool] (r) {
+    /// PUSH, JUMP; the operand is the distance in instructions.
+    jump_static [] (r) {
         r.pc = r.pc.offset(r.operand() as isize);
-        begin_block!(r, BACK)
+        begin_after_jump!(r)
     }
 }
 
 /// Takes a static JUMPI: the operand is the rest of this block's gas, and the distance.
 macro_rules! branch {
-    ($r:ident, $taken:expr, $back:expr) => {{
+    ($r:ident, $taken:expr) => {{
         if $taken {
             let operand = $r.operand();
             $r.gas += operand & 0xffff_ffff;
             $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!($r, $back)
+            begin_after_jump!($r)
         }
         skip!($r, 1)
     }};
 }
 handler! {
     /// PUSH, JUMPI.
-    branch_if [const BACK: bool] (r) {
+    branch_if [] (r) {
         let taken = !limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken, BACK)
+        branch!(r, taken)
     }
 }
 handler! {
     /// ISZERO, PUSH, JUMPI.
-    branch_unless [const BACK: bool] (r) {
+    branch_unless [] (r) {
         let taken = limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken, BACK)
+        branch!(r, taken)
     }
 }
 handler! {
     /// Comparison, PUSH, JUMPI, with an ISZERO between where `NEGATED`.
-    branch_compare [K: Binary, const NEGATED: bool, const BACK: bool] (r) {
+    branch_compare [K: Binary, const NEGATED: bool] (r) {
         let truth = K::apply(r.peek(0), r.peek(1))[0] != 0;
         r.drop(2);
-        branch!(r, truth != NEGATED, BACK)
+        branch!(r, truth != NEGATED)
     }
 }
 handler! {
     /// DUP1, PUSH4, EQ, PUSH, JUMPI: a function selector's test. The selector stands in the next instruction's operand.
-    branch_selector [const BACK: bool] (r) {
+    branch_selector [] (r) {
         let taken = limbs::eq(r.peek(0), limbs::small((*r.pc.add(1)).operand));
         if taken {
             let operand = r.operand();
             r.gas += operand & 0xffff_ffff;
             r.pc = r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!(r, BACK)
+            begin_after_jump!(r)
         }
         skip!(r, 2)
     }
