@@ -233,16 +233,7 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
             evm.state.load(destination)?;
             let value = scenario.value.min(balance);
             let initcode = evm.init_code_of(initcode);
-            return evm.enter_create(
-                origin,
-                ORIGIN,
-                destination,
-                created,
-                value,
-                initcode,
-                scenario.gas,
-                false,
-            );
+            return evm.enter_create(origin, ORIGIN, destination, created, value, initcode, scenario.gas, false);
         }
     };
     let to = evm.state.account_id(&address)?;

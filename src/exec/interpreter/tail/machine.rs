@@ -353,3 +353,32 @@ handler! {
         jump_to!(handler, r)
     }
 }
+
+/// Settles the block that begins at the program counter and goes on behind its first instruction.
+macro_rules! begin_block {
+    ($r:ident) => {{
+        let need = $r.operand();
+        let used = $r.stack_bytes();
+        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
+        if $r.gas < gas || used.wrapping_sub(least) > span {
+            jump_to!(to_bytes_exact, $r)
+        }
+        $r.gas -= gas;
+        skip!($r, 1)
+    }};
+}
+pub(super) use begin_block;
+
+/// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
+macro_rules! branch {
+    ($r:ident, $taken:expr, $size:literal) => {{
+        if $taken {
+            let operand = $r.operand();
+            $r.gas += operand & 0xffff_ffff;
+            $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
+            begin_block!($r)
+        }
+        skip!($r, $size)
+    }};
+}
+pub(super) use branch;

@@ -136,3 +136,30 @@ handler! {
         skip!(r, 1)
     }
 }
+handler! {
+    /// PUSH of at most 4 bytes, DUPn, ADD, MSTORE.
+    mstore_add [] (r) {
+        let operand = r.operand();
+        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(body_settled::<bodies::MSTORE, Block>, r)
+        }
+        write_word(r.mem, offset[0] as usize, r.peek(0));
+        r.drop(1);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// DUPn, PUSH of at most 4 bytes, ADD, MLOAD.
+    mload_add [] (r) {
+        let operand = r.operand();
+        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(body_settled::<bodies::MLOAD, Block>, r)
+        }
+        r.push(read_word(r.mem, offset[0] as usize));
+        skip!(r, 1)
+    }
+}
