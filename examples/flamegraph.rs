@@ -6,7 +6,7 @@
 //! has one handler right above `tail::run`.
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../src/cli/workload.rs"]
+#[path = "../src/cli/loop_workload.rs"]
 mod workload;
 
 use balustrade::exec::interpreter::LoopKind;

@@ -8,7 +8,7 @@ mod block;
 mod trie;
 
 use super::bench_loop;
-use super::workload::BenchError;
+use super::loop_workload::BenchError;
 use super::{Status, bench_senders, loop_of_name, report};
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Subcommand};

@@ -5,13 +5,14 @@
 
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
-use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
+use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::store::{LatencyStore, MemoryStore, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{BuiltBlock, Diagnosis};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -172,6 +173,30 @@ impl Chain {
         self.head.as_ref()
     }
 
+    /// The whole state at the head, where the chain has it.
+    pub const fn memory(&self) -> Option<&MemoryStore> {
+        match &self.state {
+            ParentState::Memory(store) => Some(store),
+            ParentState::Witness(_) => None,
+        }
+    }
+
+    /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: there are no tries, or the changes do not fit them.
+    pub fn witness(
+        &mut self,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        changes: &StateChanges,
+    ) -> Result<Vec<Bytes>, Failure> {
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
+        self.tries = Some(tries);
+        nodes.map_err(|error| Failure::Host(error.to_string()))
+    }
+
     /// The parent state as the executor takes it.
     fn store(&self) -> &dyn StateStore {
         match &self.state {
@@ -257,19 +282,19 @@ impl Engine {
         Self { latency, ..self }
     }
 
-    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    /// Seals a block on the chain's head, which stays where it is.
     ///
     /// # Errors
     /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
-    pub fn build(
+    pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
         rules: &ChainRules,
         template: &Header,
-        transactions: &[Vec<u8>],
+        body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
         let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
-        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries);
         chain.tries = Some(tries);
         Ok(built?)
     }
@@ -286,7 +311,8 @@ impl Engine {
         block: &Bytes,
     ) -> Result<(B256, B256), Failure> {
         let mut tries = tries_of(state, None)?;
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+        let cancel = self.cancel_token();
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind, Some(&cancel))?)
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
@@ -328,8 +354,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -341,10 +376,7 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),

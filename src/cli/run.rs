@@ -12,6 +12,7 @@ use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
+use balustrade::executor::Body;
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
@@ -116,10 +117,12 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                interrupt::flow()
             });
-            if let Err(error) = read {
-                bar.suspend(|| self.unusable(&error));
+            match read {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => bar.suspend(|| self.unusable(&error)),
             }
         }
         bar.finish_and_clear();
@@ -137,7 +140,8 @@ impl Run<'_> {
         for number in 1..=devnet::BLOCKS {
             let Some(template) = chain.head().map(Devnet::template) else { break };
             let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            match self.engine.build(&mut chain, &rules, &template, &transactions) {
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(number) };
+            match self.engine.build(&mut chain, &rules, &template, body) {
                 Ok(built) => self.step(
                     &mut chain,
                     &Step {
@@ -185,11 +189,17 @@ impl Run<'_> {
     }
 
     fn test(&mut self, test: &BlockTest) {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let mut chain = match Chain::of_test(test) {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
         for (number, block) in test.blocks.iter().enumerate() {
+            if interrupt::flow().is_break() {
+                return;
+            }
             let step = Step {
                 name: format!("{} #{}", test.name, number + 1),
                 fork: &test.network_name,
@@ -307,7 +317,8 @@ mod tests {
         for _ in 0..2 {
             let template = Devnet::template(chain.head().expect("a head"));
             let transactions = devnet.transactions(template.base_fee.expect("London"));
-            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let built = engine.build(&mut chain, &rules, &template, body).expect("valid transactions");
             let mut run = |mode, keep| {
                 engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };

@@ -7,7 +7,6 @@ pub mod admission;
 pub mod base;
 pub mod block;
 pub mod call;
-pub mod cancel;
 mod dao;
 pub mod diagnose;
 pub mod error;
@@ -31,3 +30,5 @@ pub mod universe;
 pub mod verify;
 pub mod watch;
 pub mod wire;
+
+pub use crate::arena::cancel;

@@ -11,13 +11,14 @@ mod diagnose;
 mod list;
 mod optimistic;
 mod outcome;
+mod pool;
 mod recover;
 mod root;
 mod sequential;
 mod timeline;
 mod transact;
 
-pub use build::BuiltBlock;
+pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use outcome::{BlockOutcome, Check, Unchecked};
@@ -147,18 +148,15 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one.
+    /// An executor with this many threads, at least one. On Linux, as many as the process has processors are bound to one
+    /// each; fewer or more run wherever the system puts them.
     ///
     /// # Errors
     /// When the operating system refuses the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("balustrade-{index}"))
-            .build()?;
         Ok(Self {
-            pool,
+            pool: pool::build(threads)?,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
@@ -214,7 +212,7 @@ impl Executor {
         self.codes.evict(CODE_BYTES_KEPT);
         let Self { pool, codes, scratches, bal, names, shuffle } = self;
         let shuffle = *shuffle;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;

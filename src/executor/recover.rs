@@ -1,6 +1,8 @@
 //! Senders and authorities of a block, recovered in batches on the pool.
 
 use crate::arena::keccak::keccak256_many;
+use crate::exec::cancel::CancelToken;
+use crate::exec::error::BlockError;
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::senders::{Signature, recover_batch};
 use crate::exec::wire::{Block, SigningScratch};
@@ -17,11 +19,19 @@ pub(super) struct Signers {
 }
 
 /// Recovers all signers of a block.
-pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
+///
+/// # Errors
+/// [`BlockError::Cancelled`].
+pub(super) fn recover(rules: &ChainRules, block: &Block, cancel: Option<&CancelToken>) -> Result<Signers, BlockError> {
+    // A token once cancelled stays so: where a batch was passed over the end of this function sees it.
+    let given_up = || cancel.is_some_and(CancelToken::is_cancelled);
     let transactions = &block.transactions;
     let low_s = rules.fork >= Fork::Homestead;
     let mut senders = vec![None; transactions.len()];
     senders.par_chunks_mut(BATCH).enumerate().for_each(|(chunk, out)| {
+        if given_up() {
+            return;
+        }
         let first = chunk * BATCH;
         let mut hashes = Vec::with_capacity(out.len());
         transactions.signing_hashes(
@@ -43,6 +53,9 @@ pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
         let mut hashes = Vec::with_capacity(authorizations.len());
         transactions.authorization_hashes(&mut SigningScratch::default(), &mut hashes, &keccak256_many);
         authorities.par_chunks_mut(BATCH).enumerate().for_each(|(chunk, out)| {
+            if given_up() {
+                return;
+            }
             let range = chunk * BATCH..chunk * BATCH + out.len();
             let signatures: Vec<_> = authorizations[range.clone()]
                 .iter()
@@ -63,5 +76,8 @@ pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
             }
         });
     }
-    Signers { senders, authorities }
+    if given_up() {
+        return Err(BlockError::Cancelled("while the senders were recovered, before the task at index 0".to_owned()));
+    }
+    Ok(Signers { senders, authorities })
 }

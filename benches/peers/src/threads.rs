@@ -17,12 +17,26 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
         chosen.set(cpu);
     }
     sched_setaffinity(None, &chosen).map_err(|error| failed(&error))?;
-    rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global().map_err(|error| failed(&error))?;
+    builder(wanted).build_global().map_err(|error| failed(&error))?;
     Ok(wanted)
+}
+
+/// Threads bound to a processor each, as our executor's are: a thread that wakes on a busy processor waits there for a time
+/// slice, and that would be no fair figure for anybody.
+fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
+    let allowed = sched_getaffinity(None).ok();
+    let chosen: Vec<usize> =
+        (0..CpuSet::MAX_CPU).filter(|cpu| threads > 1 && allowed.is_some_and(|allowed| allowed.is_set(*cpu))).collect();
+    rayon::ThreadPoolBuilder::new().num_threads(threads).start_handler(move |index| {
+        if chosen.len() == threads {
+            let mut one = CpuSet::new();
+            one.set(chosen[index]);
+            let _ = sched_setaffinity(None, &one);
+        }
+    })
 }
 
 /// A pool of its own size, on the processors bound before.
 pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, PeersError> {
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    built.map_err(|error| PeersError::Threads(error.to_string()))
+    builder(threads).build().map_err(|error| PeersError::Threads(error.to_string()))
 }

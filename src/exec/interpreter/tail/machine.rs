@@ -38,6 +38,8 @@ pub(super) struct Vm {
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
+    /// [`Evm::poll_below`].
+    pub(super) poll_below: u64,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -66,6 +68,7 @@ impl Vm {
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
             source,
+            poll_below: 0,
             left: 0,
             sp: stack_base,
             pc: 0,
@@ -354,13 +357,19 @@ handler! {
     }
 }
 
-/// Settles the block that begins at the program counter and goes on behind its first instruction.
+/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
+/// a jump back, which every loop has, the moment of the next look at the caller's token, `$below`, comes on top of the
+/// block's gas: one comparison serves both. For a jump forward it is 0.
 macro_rules! begin_block {
-    ($r:ident) => {{
+    ($r:ident, $below:expr) => {{
+        let below: u64 = $below;
         let need = $r.operand();
         let used = $r.stack_bytes();
         let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        if $r.gas < gas || used.wrapping_sub(least) > span {
+        if $r.gas < gas + below || used.wrapping_sub(least) > span {
+            if below != 0 {
+                jump_to!($crate::exec::interpreter::tail::handlers::begin_otherwise, $r)
+            }
             jump_to!(to_bytes_exact, $r)
         }
         $r.gas -= gas;
@@ -369,14 +378,33 @@ macro_rules! begin_block {
 }
 pub(super) use begin_block;
 
+/// What `begin_block` wants where it is known when decoding whether the jump goes back.
+macro_rules! below_if {
+    ($r:ident, $back:expr) => {
+        if $back { (*$r.vm).poll_below } else { 0 }
+    };
+}
+pub(super) use below_if;
+
+/// Goes to a static target: its distance is the upper half of the operand, negative for a jump back.
+macro_rules! jump_far {
+    ($r:ident, $operand:expr) => {{
+        let distance = ($operand as i64 >> 32) as isize;
+        $r.pc = $r.pc.offset(distance);
+        // All ones or none.
+        let back = (distance >> 63) as u64;
+        begin_block!($r, (*$r.vm).poll_below & back)
+    }};
+}
+pub(super) use jump_far;
+
 /// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
 macro_rules! branch {
     ($r:ident, $taken:expr, $size:literal) => {{
         if $taken {
             let operand = $r.operand();
             $r.gas += operand & 0xffff_ffff;
-            $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!($r)
+            jump_far!($r, operand)
         }
         skip!($r, $size)
     }};

@@ -13,15 +13,43 @@ handler! {
     }
 }
 
+/// Looks whether the caller has given up; true where the loop is to be left.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let evm = &mut *(*vm).evm;
+        let result = evm.poll(gas);
+        (*vm).poll_below = evm.poll_below;
+        result.map_err(|halt| (*vm).set_exit(Exit::Halt(halt))).is_err()
+    }
+}
+
+handler! {
+    /// Begins a block once it is known whether the caller still waits for it.
+    #[cold]
+    #[inline(never)]
+    begin_otherwise [] (r) {
+        if given_up(r.vm, r.gas) {
+            return leave(r);
+        }
+        jump_to!(begin, r)
+    }
+}
+
 handler! {
     /// The first instruction of a block: code's first byte, or a JUMPDEST.
     begin [] (r) {
-        begin_block!(r)
+        begin_block!(r, 0)
     }
 }
 handler! {
     jumpdest_bytes [] (r) {
         settle!(Bytes, r, op::JUMPDEST);
+        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+            return leave(r);
+        }
         next!(Bytes, r, op::JUMPDEST)
     }
 }
@@ -37,7 +65,7 @@ macro_rules! jump_dynamic {
             let decoded = &*(*$r.vm).decoded;
             let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
             $r.pc = target;
-            begin_block!($r)
+            begin_block!($r, (*$r.vm).poll_below)
         } else {
             if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
                 jump_to!(halt_invalid_jump, $r)
@@ -72,10 +100,10 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions.
-    jump_static [] (r) {
+    /// PUSH, JUMP; the operand is the distance in instructions, below 0 where `BACK`.
+    jump_static [const BACK: bool] (r) {
         r.pc = r.pc.offset(r.operand() as isize);
-        begin_block!(r)
+        begin_block!(r, below_if!(r, BACK))
     }
 }
 
@@ -124,25 +152,20 @@ handler! {
         branch!(r, taken, 2)
     }
 }
-/// Goes to a static target: its distance is the upper half of the operand.
-macro_rules! jump_far {
-    ($r:ident) => {{
-        $r.pc = $r.pc.offset(($r.operand() as i64 >> 32) as isize);
-        begin_block!($r)
-    }};
-}
 handler! {
     /// PUSH of at most 4 bytes, PUSH, JUMP.
     push_jump [] (r) {
-        r.push(limbs::small(r.operand() & 0xffff_ffff));
-        jump_far!(r)
+        let operand = r.operand();
+        r.push(limbs::small(operand & 0xffff_ffff));
+        jump_far!(r, operand)
     }
 }
 handler! {
     /// DUPn, PUSH, JUMP.
     dup_jump [] (r) {
-        r.push(load(r.sp.byte_sub((r.operand() & 0xffff_ffff) as usize)));
-        jump_far!(r)
+        let operand = r.operand();
+        r.push(load(r.sp.byte_sub((operand & 0xffff_ffff) as usize)));
+        jump_far!(r, operand)
     }
 }
 
