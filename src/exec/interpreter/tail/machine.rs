@@ -40,6 +40,10 @@ pub(super) struct Vm {
     pub(super) source: *const crate::arena::code::Code,
     /// [`Evm::poll_below`].
     pub(super) poll_below: u64,
+    /// The frame's calldata; it moves when the memory column does, which [`Regs::reload_memory`] follows.
+    pub(super) input: *const u8,
+    /// Bytes of it.
+    pub(super) input_len: usize,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -69,6 +73,8 @@ impl Vm {
             decoded: core::ptr::null(),
             source,
             poll_below: 0,
+            input: core::ptr::null(),
+            input_len: 0,
             left: 0,
             sp: stack_base,
             pc: 0,
@@ -234,6 +240,8 @@ impl Regs {
         // SAFETY: `vm` and its machine are live, and no other reference to them is.
         let evm = unsafe { &mut *(*self.vm).evm };
         (self.mem, self.limit) = memory_of(evm);
+        // SAFETY: as above.
+        unsafe { ((*self.vm).input, (*self.vm).input_len) = input_of(evm) };
     }
 
     /// The block's instruction at the program counter.
@@ -252,6 +260,13 @@ pub(super) fn memory_of(evm: &mut Evm<'_>) -> (*mut u8, usize) {
     // The frame's memory begins inside the column, or it is empty and never accessed.
     let pointer = evm.memory.as_mut_ptr().wrapping_add(base);
     (pointer, len.saturating_sub(31))
+}
+
+/// Pointer to the running frame's calldata, and its length.
+#[inline(always)]
+pub(super) fn input_of(evm: &Evm<'_>) -> (*const u8, usize) {
+    let input = evm.input(evm.frames[evm.frames.len() - 1].input);
+    (input.as_ptr(), input.len())
 }
 
 /// Goes on with the instruction `$n` bytes (of code, or of instructions) further.

@@ -17,8 +17,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         };
     }
     out_of_line! {
-        ADDMOD MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CALLDATALOAD CALLDATASIZE
-        CALLDATACOPY CODESIZE CODECOPY GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
+        MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CODESIZE GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
         BLOCKHASH COINBASE TIMESTAMP NUMBER PREVRANDAO GASLIMIT CHAINID SELFBALANCE BASEFEE BLOBHASH BLOBBASEFEE
         SLOTNUM MSIZE SLOAD SSTORE TLOAD TSTORE LOG0 LOG1 LOG2 LOG3 LOG4 CREATE CALL CALLCODE RETURN
         DELEGATECALL CREATE2 STATICCALL REVERT SELFDESTRUCT
@@ -51,6 +50,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         op::SDIV => heavy::<Sdiv, F>,
         op::MOD => heavy::<Mod, F>,
         op::SMOD => heavy::<Smod, F>,
+        op::ADDMOD => addmod::<F>,
         op::SIGNEXTEND => binary::<SignExtend, F>,
         op::LT => binary::<Lt, F>,
         op::GT => binary::<Gt, F>,
@@ -72,6 +72,10 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         op::MSTORE => mstore::<F>,
         op::MSTORE8 => mstore8::<F>,
         op::MCOPY => mcopy::<F>,
+        op::CALLDATALOAD => calldataload::<F>,
+        op::CALLDATASIZE => calldatasize::<F>,
+        op::CALLDATACOPY => calldatacopy::<F>,
+        op::CODECOPY => codecopy::<F>,
         op::JUMP => jump::<F>,
         op::JUMPI => jumpi::<F>,
         op::JUMPDEST => jumpdest_bytes,

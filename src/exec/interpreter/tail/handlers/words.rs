@@ -117,6 +117,28 @@ handler! {
     }
 }
 
+/// ADDMOD of words that one subtraction does not reduce, out of line.
+#[inline(never)]
+unsafe extern "C" fn addmod_full(target: *mut U256, b: *const U256, a: *const U256) {
+    // SAFETY: the caller's words lie inside the frame's stack.
+    unsafe {
+        store(target, limbs::addmod(load(a), load(b), load(target)));
+    }
+}
+
+handler! {
+    /// ADDMOD: in line where both words are below the modulus.
+    addmod [F: Form] (r) {
+        settle!(F, r, op::ADDMOD);
+        r.drop(2);
+        let (modulus, b, a) = (r.peek(0), load(r.sp), load(r.sp.add(1)));
+        match limbs::addmod_of_reduced(a, b, modulus) {
+            Some(word) => r.poke(0, word),
+            None => addmod_full(r.sp.sub(1), r.sp, r.sp.add(1)),
+        }
+        next!(F, r, op::ADDMOD)
+    }
+}
 words! { Unary:
     IsZero ISZERO |a| limbs::small(u64::from(limbs::is_zero(a)));
     Not NOT |a| [!a[0], !a[1], !a[2], !a[3]];
