@@ -8,10 +8,11 @@ use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, StateChanges};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -265,6 +266,8 @@ pub struct Engine {
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
     latency: Option<Latency>,
+    /// How senders are recovered.
+    pub recovery: Recovery,
 }
 
 /// What a store's answers are delayed by.
@@ -285,7 +288,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
+        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, recovery: Recovery::default() })
     }
 
     /// The same, with a store behind a delay for the blocks that it executes.
@@ -328,7 +331,8 @@ impl Engine {
         block: &Bytes,
     ) -> Result<(B256, B256), Failure> {
         let mut tries = tries_of(state, None)?;
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+        let cancel = self.cancel_token();
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind, Some(&cancel))?)
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
@@ -370,8 +374,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -383,10 +396,7 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),
@@ -395,6 +405,7 @@ impl Engine {
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
             cancel: Some(&cancel),
+            known_senders: None,
         };
         let mut tries = chain.tries.take();
         let delayed;
@@ -408,6 +419,7 @@ impl Engine {
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);

@@ -148,10 +148,12 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                interrupt::flow()
             });
-            if let Err(error) = read {
-                bar.suspend(|| self.unusable(&error));
+            match read {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => bar.suspend(|| self.unusable(&error)),
             }
         }
         bar.finish_and_clear();
@@ -218,11 +220,17 @@ impl Run<'_> {
     }
 
     fn test(&mut self, test: &BlockTest) {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let mut chain = match Chain::of_test(test) {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
         for (number, block) in test.blocks.iter().enumerate() {
+            if interrupt::flow().is_break() {
+                return;
+            }
             let step = Step {
                 name: format!("{} #{}", test.name, number + 1),
                 fork: &test.network_name,

@@ -6,7 +6,7 @@
 
 use super::Executor;
 use super::outcome::receipts_of;
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
@@ -94,7 +94,7 @@ impl Executor {
         header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
         header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: None };
         pool.install(|| {
             header.transactions_root = ordered_root(&as_slices(transactions));
             let unsealed = assemble_with_withdrawals(&header, transactions, withdrawals);
@@ -104,7 +104,7 @@ impl Executor {
                 header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
             }
 
-            let signers = recover(rules, &block);
+            let signers = recover(rules, &block, Means::default())?;
             let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;

@@ -104,7 +104,7 @@ pub(super) fn execute(
                 shared.clock.record(Stage::Root, start);
             });
             let start = job.clock.now();
-            let signers = recover(rules, block);
+            let signers = recover(rules, block, job.means())?;
             job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context = job.context(&signers);

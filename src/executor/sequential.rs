@@ -36,14 +36,14 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
         },
         || {
             let start = job.clock.now();
-            let signers = recover(job.input.rules, job.block);
+            let signers = recover(job.input.rules, job.block, job.means());
             job.clock.record(Stage::Recover, start);
             signers
         },
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
-    Ok(signers)
+    signers
 }
 
 /// A block that was executed and recorded.

@@ -24,16 +24,7 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
 /// Threads bound to a processor each, as our executor's are: a thread that wakes on a busy processor waits there for a time
 /// slice, and that would be no fair figure for anybody.
 fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
-    let allowed = sched_getaffinity(None).ok();
-    let chosen: Vec<usize> =
-        (0..CpuSet::MAX_CPU).filter(|cpu| threads > 1 && allowed.is_some_and(|allowed| allowed.is_set(*cpu))).collect();
-    rayon::ThreadPoolBuilder::new().num_threads(threads).start_handler(move |index| {
-        if chosen.len() == threads {
-            let mut one = CpuSet::new();
-            one.set(chosen[index]);
-            let _ = sched_setaffinity(None, &one);
-        }
-    })
+    balustrade::executor::pool_builder(threads)
 }
 
 /// A pool of its own size, on the processors bound before.
