@@ -10,8 +10,10 @@
 
 /// Pieces that a state root falls into: the shards of the account trie.
 const ROOT_PIECES: usize = 16;
-/// Signatures of a batch, rows of a chunk of reads.
-const SIGNATURES_PER_BATCH: usize = 64;
+/// Signatures of a batch: two batches a thread, within these bounds.
+const BATCH_MIN: usize = 16;
+const BATCH_MAX: usize = 64;
+/// Rows of a chunk of reads.
 const ROWS_PER_CHUNK: usize = 1_024;
 
 /// What everything took on one thread, in nanoseconds.
@@ -92,6 +94,12 @@ impl Work {
         decode + list_hash + body_roots + read + recover + root + verify + tasks.iter().sum::<f64>()
     }
 
+    /// Batches of sender recovery on so many threads.
+    fn batches(&self, threads: usize) -> usize {
+        let share = self.signatures.div_ceil(2 * threads).next_multiple_of(BATCH_MIN);
+        self.signatures.div_ceil(share.clamp(BATCH_MIN, BATCH_MAX))
+    }
+
     /// Index and time of the longest task.
     pub fn largest_task(&self) -> (usize, f64) {
         let longest = self.tasks.iter().copied().enumerate().max_by(|one, two| one.1.total_cmp(&two.1));
@@ -106,7 +114,7 @@ impl Work {
             Queue::new(Kind::Beside, vec![self.list_hash, self.body_roots]),
             Queue::new(Kind::Read, even(self.read, self.rows.div_ceil(ROWS_PER_CHUNK))),
             Queue::new(Kind::Root, even(self.root, ROOT_PIECES)),
-            Queue::new(Kind::Recover, even(self.recover, self.signatures.div_ceil(SIGNATURES_PER_BATCH))),
+            Queue::new(Kind::Recover, even(self.recover, self.batches(threads))),
             Queue::new(Kind::Task, order.iter().map(|task| self.tasks[*task]).collect()),
         ];
         // When each thread is free, and what it runs until then; the first one decodes.
@@ -162,7 +170,7 @@ impl Work {
         let (task, longest) = self.largest_task();
         let part = |total: f64, parts: usize| total / parts.max(1) as f64;
         let read = part(self.read, self.rows.div_ceil(ROWS_PER_CHUNK));
-        let recover = part(self.recover, self.signatures.div_ceil(SIGNATURES_PER_BATCH));
+        let recover = part(self.recover, self.signatures.div_ceil(BATCH_MIN));
         let paths = [
             (self.decode + read + recover + longest, Through::Task(task)),
             (self.decode + read + part(self.root, ROOT_PIECES), Through::Root),
@@ -199,7 +207,7 @@ mod tests {
         assert!((work.simulate(1, &order) - work.total()).abs() < 1.0);
         let path = work.critical_path();
         assert_eq!(path.through, Through::Task(2));
-        assert_eq!(path.ns, 10.0 + 10.0 + 32.0 + 400.0 + 7.0);
+        assert_eq!(path.ns, 10.0 + 10.0 + 8.0 + 400.0 + 7.0);
         assert!((work.simulate(64, &order) - path.ns).abs() < 1.0);
         let mut last = f64::INFINITY;
         for threads in 1..20 {
