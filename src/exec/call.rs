@@ -272,6 +272,7 @@ impl<'b> Evm<'b> {
         checkpoint: super::state::Checkpoint,
     ) -> Result<FrameEnd, Halt> {
         let fork = self.rules.fork;
+        let started = self.precompiles.as_ref().map(|profile| profile.now());
         let (status, left) = match precompile::run(fork, address, self.input(request.input), request.gas) {
             Outcome::Success { gas, output } => {
                 self.return_data.extend_from_slice(&output);
@@ -282,6 +283,9 @@ impl<'b> Evm<'b> {
                 (Status::Halt(Halt::Precompile), 0)
             }
         };
+        if let (Some(started), Some(profile)) = (started, &mut self.precompiles) {
+            profile.add(self.state.precompile(request.to), started, request.gas - left, status == Status::Success);
+        }
         if let Some(caller) = self.frames.last() {
             let len = request.output.1.min(self.return_data.len());
             let start = caller.memory_base + request.output.0;

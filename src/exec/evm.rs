@@ -9,6 +9,7 @@ use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
 use super::interpreter::ops::modular::KeptModulus;
+use super::interpreter::profile::{OpcodeProfile, PrecompileProfile, WorkerProfile};
 use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
@@ -240,6 +241,10 @@ pub struct Evm<'b> {
     pub cancel: Option<&'b CancelToken>,
     /// What looks on, off the fast path.
     pub watch: Option<Box<Watch>>,
+    /// Counts and times instructions; nothing where the block is not profiled.
+    pub profile: Option<Box<OpcodeProfile>>,
+    /// Counts and times precompiles, beside [`Self::profile`].
+    pub precompiles: Option<Box<PrecompileProfile>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -249,9 +254,23 @@ pub struct EvmScratch {
     stack: Vec<U256>,
     return_data: Vec<u8>,
     hashes: Box<HashMemo>,
+    profile: Option<Box<OpcodeProfile>>,
+    precompiles: Option<Box<PrecompileProfile>>,
 }
 
 impl EvmScratch {
+    /// Starts a profile over: all that runs on this memory from now on adds to it.
+    pub fn start_profile(&mut self) {
+        let WorkerProfile { opcodes, precompiles } = WorkerProfile::default();
+        (self.profile, self.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
+    }
+
+    /// Ends the profile; what ran since [`Self::start_profile`].
+    pub fn take_profile(&mut self) -> Option<WorkerProfile> {
+        let (opcodes, precompiles) = (self.profile.take()?, self.precompiles.take()?);
+        Some(WorkerProfile { opcodes: *opcodes, precompiles: *precompiles })
+    }
+
     /// Forgets the remembered hashes: the next block computes all of its own (benches).
     pub fn forget_hashes(&mut self) {
         self.hashes.clear();
@@ -264,7 +283,7 @@ const MEMORY_KEPT: usize = 4 << 20;
 impl<'b> Evm<'b> {
     /// A machine over `state`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, stack, return_data, hashes } = scratch;
+        let EvmScratch { memory, stack, return_data, hashes, profile, precompiles } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -281,6 +300,8 @@ impl<'b> Evm<'b> {
             trace: None,
             cancel: None,
             watch: None,
+            profile,
+            precompiles,
         }
     }
 
@@ -293,8 +314,8 @@ impl<'b> Evm<'b> {
     pub fn into_scratch(mut self) -> (EvmScratch, super::state::StateScratch) {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
-        let scratch =
-            EvmScratch { memory: self.memory, stack: self.stack, return_data: self.return_data, hashes: self.hashes };
+        let Self { memory, stack, return_data, hashes, profile, precompiles, .. } = self;
+        let scratch = EvmScratch { memory, stack, return_data, hashes, profile, precompiles };
         (scratch, self.state.into_scratch())
     }
 

@@ -5,7 +5,7 @@
 
 use super::changes::intern_code_rows;
 use super::outcome::{Candidate, seal};
-use super::recover::recover;
+use super::recover::recover_timed;
 use super::root::{ListedChanges, update_tries};
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
@@ -103,9 +103,7 @@ pub(super) fn execute(
                 let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
                 shared.clock.record(Stage::Root, start);
             });
-            let start = job.clock.now();
-            let signers = recover(rules, block);
-            job.clock.record(Stage::Recover, start);
+            let signers = recover_timed(rules, block, Some(job.clock));
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context = job.context(&signers);
             let list = ListState {

@@ -32,6 +32,7 @@ use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
+use crate::exec::interpreter::profile::WorkerProfile;
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
@@ -182,6 +183,22 @@ impl Executor {
         for scratch in &mut self.scratches {
             scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.forget_hashes();
         }
+    }
+
+    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower.
+    pub fn start_profile(&mut self) {
+        for scratch in &mut self.scratches {
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile();
+        }
+    }
+
+    /// What each worker measured since [`Self::start_profile`], by worker; empty where nothing was asked for. Runs that
+    /// optimistic mode repeated count each time.
+    pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
+        let scratches = self.scratches.iter_mut();
+        scratches
+            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.take_profile())
+            .collect()
     }
 
     /// Forgets all analysed codes: the next block runs on cold code.

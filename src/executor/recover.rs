@@ -1,5 +1,6 @@
 //! Senders and authorities of a block, recovered in batches on the pool.
 
+use super::timeline::{Clock, Stage};
 use crate::arena::keccak::keccak256_many;
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::senders::{Signature, recover_batch};
@@ -18,10 +19,22 @@ pub(super) struct Signers {
 
 /// Recovers all signers of a block.
 pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
+    recover_timed(rules, block, None)
+}
+
+/// The same; `clock` learns when each thread was at it.
+pub(super) fn recover_timed(rules: &ChainRules, block: &Block, clock: Option<&Clock>) -> Signers {
+    let now = || clock.map_or(0, Clock::now);
+    let note = |start| {
+        if let Some(clock) = clock {
+            clock.extend(Stage::Recover, start);
+        }
+    };
     let transactions = &block.transactions;
     let low_s = rules.fork >= Fork::Homestead;
     let mut senders = vec![None; transactions.len()];
     senders.par_chunks_mut(BATCH).enumerate().for_each(|(chunk, out)| {
+        let start = now();
         let first = chunk * BATCH;
         let mut hashes = Vec::with_capacity(out.len());
         transactions.signing_hashes(
@@ -36,6 +49,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
             .map(|(tx, hash)| Signature { hash: *hash, r: tx.r, s: tx.s, y_parity: tx.y_parity, low_s })
             .collect();
         recover_batch(&signatures, out);
+        note(start);
     });
     let authorizations = transactions.all_authorizations();
     let mut authorities = vec![None; authorizations.len()];
@@ -43,6 +57,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
         let mut hashes = Vec::with_capacity(authorizations.len());
         transactions.authorization_hashes(&mut SigningScratch::default(), &mut hashes, &keccak256_many);
         authorities.par_chunks_mut(BATCH).enumerate().for_each(|(chunk, out)| {
+            let start = now();
             let range = chunk * BATCH..chunk * BATCH + out.len();
             let signatures: Vec<_> = authorizations[range.clone()]
                 .iter()
@@ -61,6 +76,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block) -> Signers {
                     *out = None;
                 }
             }
+            note(start);
         });
     }
     Signers { senders, authorities }

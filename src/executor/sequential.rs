@@ -1,7 +1,7 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
 use super::outcome::{Candidate, seal};
-use super::recover::{Signers, recover};
+use super::recover::{Signers, recover_timed};
 use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
@@ -34,12 +34,7 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
             job.clock.record(Stage::BodyRoots, start);
             body
         },
-        || {
-            let start = job.clock.now();
-            let signers = recover(job.input.rules, job.block);
-            job.clock.record(Stage::Recover, start);
-            signers
-        },
+        || recover_timed(job.input.rules, job.block, Some(job.clock)),
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;

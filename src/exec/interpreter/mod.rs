@@ -12,6 +12,7 @@ pub mod match_loop;
 pub mod observe;
 pub mod opcode;
 pub mod ops;
+pub mod profile;
 #[cfg(all(tail_calls, not(debug_assertions)))]
 #[allow(unsafe_code)]
 pub mod tail;
@@ -57,12 +58,17 @@ impl LoopKind {
     }
 }
 
-/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`] or
-/// a watch in [`Evm::watch`] it is watched.
+/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`],
+/// else a profile in [`Evm::profile`], else a watch in [`Evm::watch`], it is watched.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     if let Some(mut trace) = evm.trace.take() {
         let end = run_frames_observed(kind, evm, &mut *trace);
         evm.trace = Some(trace);
+        return end;
+    }
+    if let Some(mut profile) = evm.profile.take() {
+        let end = run_frames_observed(kind, evm, &mut *profile);
+        evm.profile = Some(profile);
         return end;
     }
     if let Some(mut watch) = evm.watch.take() {
