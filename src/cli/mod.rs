@@ -15,6 +15,7 @@ mod engine;
 mod input;
 mod interrupt;
 mod pipeline;
+mod profile;
 mod report;
 mod run;
 mod statetest;
@@ -43,6 +44,8 @@ enum Command {
     Blocktest(blocktest::BlocktestArgs),
     /// Run EEST and GeneralStateTests state tests, in the same forms
     Statetest(statetest::StatetestArgs),
+    /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
+    Profile(profile::ProfileArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
+        Command::Profile(args) => profile::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Bench(command) => bench::main(&command),
     };

@@ -259,9 +259,9 @@ pub struct EvmScratch {
 }
 
 impl EvmScratch {
-    /// Starts a profile over: all that runs on this memory from now on adds to it.
-    pub fn start_profile(&mut self) {
-        let WorkerProfile { opcodes, precompiles } = WorkerProfile::default();
+    /// Starts a profile over: all that runs on this memory from now on adds to `profile`.
+    pub fn start_profile(&mut self, profile: WorkerProfile) {
+        let WorkerProfile { opcodes, precompiles } = profile;
         (self.profile, self.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
     }
 

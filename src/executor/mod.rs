@@ -32,7 +32,7 @@ use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
-use crate::exec::interpreter::profile::WorkerProfile;
+use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
@@ -185,10 +185,13 @@ impl Executor {
         }
     }
 
-    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower.
-    pub fn start_profile(&mut self) {
+    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower. Where it
+    /// is not `timed` they run in the form that is watched, but nothing is measured (see [`OpcodeProfile::untimed`]).
+    pub fn start_profile(&mut self, timed: bool) {
         for scratch in &mut self.scratches {
-            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile();
+            let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
+            let profile = WorkerProfile { opcodes, ..WorkerProfile::default() };
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile(profile);
         }
     }
 

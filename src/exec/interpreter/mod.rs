@@ -23,6 +23,7 @@ use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
 use super::reference;
 use observe::{Observer, Unobserved};
+use profile::OpcodeProfile;
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
         return end;
     }
     if let Some(mut profile) = evm.profile.take() {
-        let end = run_frames_observed(kind, evm, &mut *profile);
+        let end = run_frames_profiled(kind, evm, &mut profile);
         evm.profile = Some(profile);
         return end;
     }
@@ -93,6 +94,28 @@ pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, obser
         // The plain loop is what observers watch in place of those that only differ in dispatch.
         LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
+    }
+}
+
+/// What a profile of `kind` watches: decoded code cannot be, and loops that only differ in dispatch are not.
+pub const fn profiled_name(kind: LoopKind) -> &'static str {
+    match kind {
+        LoopKind::Tail if cfg!(all(tail_calls, not(debug_assertions))) => "tail, code as bytes",
+        LoopKind::Reference => LoopKind::Reference.name(),
+        _ => LoopKind::Match.name(),
+    }
+}
+
+/// [`run_frames`], profiled; a profile that is not timed runs what would be watched, alone.
+fn run_frames_profiled(kind: LoopKind, evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> FrameEnd {
+    match (kind, profile.is_timed()) {
+        #[cfg(all(tail_calls, not(debug_assertions)))]
+        (LoopKind::Tail, true) => drive_observed(evm, profile, tail::run_profiled),
+        #[cfg(all(tail_calls, not(debug_assertions)))]
+        (LoopKind::Tail, false) => drive(evm, tail::run_bytes),
+        (LoopKind::Reference, false) => reference::run_frames(evm),
+        (_, false) => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        (_, true) => run_frames_observed(kind, evm, profile),
     }
 }
 
