@@ -6,20 +6,24 @@
 //! Not here: how each of them is measured (the modules beside this one).
 
 mod code;
+mod compare;
 mod counters;
 mod data;
+mod flame;
 mod measure;
 mod print;
+mod report;
 mod samples;
 mod timeline;
 
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure, List};
 use super::input::{self, BlockTest, Bundle, Content};
-use super::{ExecArgs, ModeArg, Status, interrupt, report};
+use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
 use balustrade::Mode;
 use balustrade::exec::fork::{ChainRules, Fork};
 use clap::Args;
+use compare::Comparison;
 use data::Profile;
 use measure::Block;
 use serde_json::json;
@@ -36,6 +40,18 @@ pub struct ProfileArgs {
     /// How long each block is sampled; timing it alone and timing its instructions take half of it each
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = super::run::seconds)]
     seconds: Duration,
+    /// Write a report that opens in a browser without a network: everything below in one file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Compare with what an earlier run printed with --json
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Write a flamegraph as SVG
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+    /// Write the sampled stacks folded, for other tools
+    #[arg(long, value_name = "FILE")]
+    folded: Option<PathBuf>,
     /// Write the timeline in Chrome's trace event format, for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE")]
     trace_events: Option<PathBuf>,
@@ -52,7 +68,14 @@ pub fn main(args: &ProfileArgs) -> Status {
         Some(ModeArg::Sequential) => Some(Mode::Sequential),
         Some(ModeArg::Optimistic) => Some(Mode::Optimistic),
         Some(ModeArg::All) => {
-            report::complain(&"profile looks at one mode at a time");
+            out::complain(&"profile looks at one mode at a time");
+            return Status::Unusable;
+        }
+    };
+    let others = match args.against.as_deref().map(compare::load).transpose() {
+        Ok(others) => others.unwrap_or_default(),
+        Err(error) => {
+            out::complain(&error);
             return Status::Unusable;
         }
     };
@@ -61,12 +84,12 @@ pub fn main(args: &ProfileArgs) -> Status {
     let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
-            report::complain(&error);
+            out::complain(&error);
             return Status::Unusable;
         }
     };
     let measure = measure::Measure { engine, counters, loop_kind: args.exec.loop_kind, mode, length: args.seconds };
-    let mut run = Run { args, measure, profiles: Vec::new(), invalid: 0, status: Status::Good };
+    let mut run = Run { args, measure, others, profiles: Vec::new(), invalid: 0, status: Status::Good };
     if args.inputs.is_empty() {
         run.devnet();
     } else {
@@ -79,6 +102,8 @@ pub fn main(args: &ProfileArgs) -> Status {
 struct Run<'a> {
     args: &'a ProfileArgs,
     measure: measure::Measure,
+    /// The profiles to compare with.
+    others: Vec<Profile>,
     profiles: Vec<Profile>,
     invalid: u64,
     status: Status,
@@ -167,7 +192,7 @@ impl Run<'_> {
         match self.measure.profile(chain, &rules, block) {
             Ok(profile) => {
                 if self.args.exec.json {
-                    report::json_line(&profile);
+                    out::json_line(&profile);
                 } else {
                     print::profile(&profile);
                 }
@@ -188,39 +213,76 @@ impl Run<'_> {
         self.status = self.status.max(status);
         if self.args.exec.json {
             let kind = if status == Status::Failed { "invalid" } else { "host" };
-            report::json_line(&json!({"block": name, "valid": false, "error": failure.to_string(), "kind": kind}));
+            out::json_line(&json!({"block": name, "valid": false, "error": failure.to_string(), "kind": kind}));
         } else {
-            report::complain(&format_args!("{name}: {failure}"));
+            out::complain(&format_args!("{name}: {failure}"));
         }
     }
 
     fn unusable(&mut self, error: &dyn std::fmt::Display) {
-        report::complain(error);
+        out::complain(error);
         self.status = Status::Unusable;
     }
 
-    fn write(&mut self, path: Option<&Path>, what: &str, text: impl FnOnce(&[Profile]) -> String) {
+    /// For each profile the one to compare with, and what differs.
+    fn comparisons(&self) -> (Vec<Option<&Profile>>, Vec<Option<Comparison>>) {
+        let count = self.profiles.len();
+        let pair = |profile: &Profile| compare::counterpart(profile, count, &self.others);
+        let bases: Vec<Option<&Profile>> = self.profiles.iter().map(pair).collect();
+        let compare = |(base, profile): (&Option<&Profile>, &Profile)| base.map(|base| compare::compare(base, profile));
+        let comparisons = bases.iter().zip(&self.profiles).map(compare).collect();
+        (bases, comparisons)
+    }
+
+    fn print_comparisons(&self) {
+        if self.args.against.is_none() {
+            return;
+        }
+        let (_, comparisons) = self.comparisons();
+        for (profile, comparison) in self.profiles.iter().zip(comparisons) {
+            match comparison {
+                Some(comparison) if self.args.exec.json => {
+                    out::json_line(&json!({"block": profile.block, "comparison": comparison}));
+                }
+                Some(comparison) => print::comparison(&profile.block, &comparison),
+                None => out::complain(&format_args!("the other run has no block {}", profile.block)),
+            }
+        }
+    }
+
+    fn write(&mut self, path: Option<&Path>, what: &str, text: Result<String, String>) {
         let Some(path) = path else { return };
-        match std::fs::write(path, text(&self.profiles)) {
-            Ok(()) if !self.args.exec.json => report::line(&format!("{what}: {}", path.display())),
+        let written = text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
+        match written {
+            Ok(()) if !self.args.exec.json => out::line(&format!("{what}: {}", path.display())),
             Ok(()) => {}
             Err(error) => self.unusable(&format_args!("cannot write {}: {error}", path.display())),
         }
     }
 
     fn finish(mut self) -> Status {
+        self.print_comparisons();
         let args = self.args;
-        self.write(args.trace_events.as_deref(), "trace events", |profiles| {
-            timeline::trace_events(profiles).to_string()
-        });
+        if args.out.is_some() {
+            let (bases, comparisons) = self.comparisons();
+            let page = report::html(&self.profiles, &bases, &comparisons);
+            self.write(args.out.as_deref(), "report", Ok(page));
+        }
+        if args.flamegraph.is_some() {
+            let svg = flame::svg(&self.profiles);
+            self.write(args.flamegraph.as_deref(), "flamegraph", svg);
+        }
+        self.write(args.folded.as_deref(), "folded stacks", Ok(flame::folded(&self.profiles)));
+        let events = timeline::trace_events(&self.profiles).to_string();
+        self.write(args.trace_events.as_deref(), "trace events", Ok(events));
         if args.exec.json {
             let gas: u64 = self.profiles.iter().map(|profile| profile.gas).sum();
             let ns: u64 = self.profiles.iter().map(|profile| profile.ns).sum();
-            report::json_line(&json!({"summary": {
+            out::json_line(&json!({"summary": {
                 "blocks": self.profiles.len(),
                 "gas": gas,
                 "seconds": ns as f64 / 1e9,
-                "ggas_per_s": report::ggas_per_s(gas, ns),
+                "ggas_per_s": out::ggas_per_s(gas, ns),
                 "invalid": self.invalid,
             }}));
         }

@@ -1,6 +1,7 @@
 //! A profile as tables for a person.
 
 use super::super::report::{self, right_align, table};
+use super::compare::{Comparison, Difference};
 use super::data::{CodeRow, CodeTimes, Profile};
 
 /// Instructions shown; the rest is one row.
@@ -128,4 +129,37 @@ fn code(code: &CodeTimes) {
         ms(code.unwatched_ns),
         ms(code.shipped_ns),
     ));
+}
+
+/// Prints what differs from the other run: marked rows, the largest difference first.
+pub fn comparison(block: &str, comparison: &Comparison) {
+    let mut rows: Vec<&Difference> = comparison.rows.iter().filter(|row| row.marked || row.group == "block").collect();
+    let by = |row: &Difference| (row.after_ns - row.before_ns).abs();
+    rows.sort_by(|a, b| (b.group == "block").cmp(&(a.group == "block")).then(by(b).total_cmp(&by(a))));
+    let mut shown = table();
+    shown.set_header(["what", "before ms", "now ms", "difference ms", "change"]);
+    for row in rows {
+        let change = if row.before_ns > 0.0 {
+            format!("{:+.1} %", 100.0 * (row.after_ns / row.before_ns - 1.0))
+        } else {
+            "new".to_owned()
+        };
+        let mark = match row.marked {
+            true if row.after_ns > row.before_ns => "slower ",
+            true => "faster ",
+            false => "",
+        };
+        shown.add_row([
+            format!("{mark}{}: {}", row.group, row.name),
+            format!("{:.3}", ms(row.before_ns)),
+            format!("{:.3}", ms(row.after_ns)),
+            format!("{:+.3}", ms(row.after_ns - row.before_ns)),
+            change,
+        ]);
+    }
+    right_align(&mut shown, 1);
+    report::line(&format!("{block} against {}", comparison.against));
+    report::line(&shown.to_string());
+    let rest = comparison.rows.iter().filter(|row| !row.marked).count();
+    report::line(&format!("{rest} others differ by no more than noise"));
 }
