@@ -11,6 +11,7 @@ use balustrade::bal::Sidecar;
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
 use balustrade::trie::StateTries;
@@ -289,6 +290,26 @@ impl Engine {
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
         Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, recovery: Recovery::default() })
+    }
+
+    /// Forgets what may not survive between two timed executions of a block: remembered hashes.
+    pub fn forget_hashes(&mut self) {
+        self.executor.forget_hashes();
+    }
+
+    /// Threads per block.
+    pub fn threads(&self) -> usize {
+        self.executor.threads()
+    }
+
+    /// Counts and times instructions from now on, or runs them in the form that is watched where not `timed`.
+    pub fn start_profile(&mut self, timed: bool) {
+        self.executor.start_profile(timed);
+    }
+
+    /// What each worker measured since [`Self::start_profile`].
+    pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
+        self.executor.take_profile()
     }
 
     /// The same, with a store behind a delay for the blocks that it executes.

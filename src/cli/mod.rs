@@ -16,6 +16,7 @@ mod input;
 mod interrupt;
 mod loop_workload;
 mod pipeline;
+mod profile;
 mod report;
 mod run;
 mod slow_block;
@@ -45,6 +46,8 @@ enum Command {
     Blocktest(blocktest::BlocktestArgs),
     /// Run EEST and GeneralStateTests state tests, in the same forms
     Statetest(statetest::StatetestArgs),
+    /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
+    Profile(profile::ProfileArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
+        Command::Profile(args) => profile::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),

@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn overlapping_workers_count_once() {
-        let run = |stage, start_ns, end_ns| Span { stage, worker: Some(0), start_ns, end_ns };
+        let run = |stage, start_ns, end_ns| Span { stage, worker: Some(0), thread: 0, start_ns, end_ns };
         let (execute, root) = (Stage::Execute, Stage::Root);
         let timeline = [run(execute, 5, 10), run(execute, 0, 8), run(root, 0, 90), run(execute, 20, 21)];
         assert_eq!(busy_ns(&timeline, execute), 11);

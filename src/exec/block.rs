@@ -229,10 +229,17 @@ pub struct TaskSpan {
     pub index: BlockAccessIndex,
     /// Which worker ran it.
     pub worker: u32,
+    /// Which thread of the pool that worker is.
+    pub thread: u32,
     /// Start.
     pub start_ns: u64,
     /// End.
     pub end_ns: u64,
+}
+
+/// The running thread's number in its pool; 0 outside of any.
+pub fn current_thread() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
 }
 
 /// Logs of a block in transaction order.
@@ -430,7 +437,7 @@ fn sequential_tasks<'b>(
         }
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
-        executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
+        executed.spans.push(TaskSpan { index, worker: 0, thread: current_thread(), start_ns, end_ns });
         executed.traces.extend(evm.take_trace());
         if is_tx {
             executed.gas.add(&outcome);
@@ -600,7 +607,7 @@ fn work(
         share.results.push((index, result));
         share.traces.extend(evm.take_trace().map(|lines| (index, lines)));
         let end_ns = clock.elapsed().as_nanos() as u64;
-        share.spans.push(TaskSpan { index, worker: worker as u32, start_ns, end_ns });
+        share.spans.push(TaskSpan { index, worker: worker as u32, thread: current_thread(), start_ns, end_ns });
     }
     share.logs = evm.state.take_logs();
     (scratch.evm, scratch.state) = evm.into_scratch();

@@ -103,9 +103,7 @@ pub(super) fn execute(
                 let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
                 shared.clock.record(Stage::Root, start);
             });
-            let start = job.clock.now();
             let signers = recover(rules, block, job.means())?;
-            job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context = job.context(&signers);
             let list = ListState {

@@ -35,6 +35,7 @@ use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
+use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
@@ -203,6 +204,25 @@ impl Executor {
         }
     }
 
+    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower. Where it
+    /// is not `timed` they run in the form that is watched, but nothing is measured (see [`OpcodeProfile::untimed`]).
+    pub fn start_profile(&mut self, timed: bool) {
+        for scratch in &mut self.scratches {
+            let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
+            let profile = WorkerProfile { opcodes, ..WorkerProfile::default() };
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile(profile);
+        }
+    }
+
+    /// What each worker measured since [`Self::start_profile`], by worker; empty where nothing was asked for. Runs that
+    /// optimistic mode repeated count each time.
+    pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
+        let scratches = self.scratches.iter_mut();
+        scratches
+            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.take_profile())
+            .collect()
+    }
+
     /// Forgets all analysed codes: the next block runs on cold code.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);
@@ -276,7 +296,12 @@ struct Job<'a> {
 impl Job<'_> {
     /// What the recovery of senders goes by.
     fn means(&self) -> Means<'_> {
-        Means { cancel: self.input.cancel, known: self.input.known_senders, recovery: self.recovery }
+        Means {
+            cancel: self.input.cancel,
+            known: self.input.known_senders,
+            recovery: self.recovery,
+            clock: Some(self.clock),
+        }
     }
 
     /// What all tasks of the block share.

@@ -165,9 +165,10 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
     let verified = commitments(header, &produced).map_err(|invalid: InvalidBlock| BlockError::from(invalid))?;
     for worker in executed.spans.iter().map(|span| span.worker).collect::<std::collections::BTreeSet<_>>() {
         let own = || executed.spans.iter().filter(|span| span.worker == worker);
+        let thread = own().next().map_or(0, |span| span.thread);
         let (start_ns, end_ns) =
             (own().map(|span| span.start_ns).min().unwrap_or(0), own().map(|span| span.end_ns).max().unwrap_or(0));
-        job.clock.push(Span { stage: Stage::Execute, worker: Some(worker), start_ns, end_ns });
+        job.clock.push(Span { stage: Stage::Execute, worker: Some(worker), thread, start_ns, end_ns });
     }
     job.clock.record(Stage::Verify, start);
     Ok(BlockOutcome {

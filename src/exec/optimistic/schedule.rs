@@ -15,7 +15,7 @@ use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
 use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
-use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch};
+use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch, current_thread};
 use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
@@ -291,7 +291,7 @@ impl Worker<'_, '_, '_> {
         let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
         let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
-        let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
+        let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
         Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
     }
 
