@@ -1,10 +1,10 @@
 //! Header rules: what a header must say, alone and beside its parent.
 //!
-//! Sources: yellow paper 4.3.4, EIP-100, 649, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
+//! Sources: yellow paper 4.3.4, EIP-100, 649, 779, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
 //! Not here: commitments to what execution produces (receipts, state, requests, list), the ethash seal.
 
 use super::error::HeaderFault;
-use super::fork::{ChainRules, Fork, GAS_PER_BLOB};
+use super::fork::{ChainRules, DaoExtraData, Fork, GAS_PER_BLOB};
 use super::wire::{Block, Header};
 use alloy_primitives::{B64, B256, U256, b256};
 
@@ -16,35 +16,21 @@ const BLOB_BASE_COST: u64 = 1 << 13;
 /// EIP-1559: the first base fee of a chain that began without one.
 const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
+/// EIP-106 and EIP-1985: gas limits fit 63 bits.
+const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+
 /// Rules that need no parent.
 pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault> {
     let header = &block.header;
-    let fork = rules.fork;
-    let since = |since: Fork| fork >= since;
-    for (name, present, expected) in [
-        ("base_fee_per_gas", header.base_fee.is_some(), since(Fork::London)),
-        ("withdrawals_root", header.withdrawals_root.is_some(), since(Fork::Shanghai)),
-        ("blob_gas_used", header.blob_gas_used.is_some(), since(Fork::Cancun)),
-        ("excess_blob_gas", header.excess_blob_gas.is_some(), since(Fork::Cancun)),
-        ("parent_beacon_block_root", header.parent_beacon_root.is_some(), since(Fork::Cancun)),
-        ("requests_hash", header.requests_hash.is_some(), since(Fork::Prague)),
-        ("block_access_list_hash", header.block_access_list_hash.is_some(), since(Fork::Amsterdam)),
-        ("slot_number", header.slot_number.is_some(), since(Fork::Amsterdam)),
-        ("withdrawals", block.withdrawals.is_some(), since(Fork::Shanghai)),
-    ] {
-        if present != expected {
-            return Err(HeaderFault::FieldPresence(name));
-        }
+    let since = |since: Fork| rules.fork >= since;
+    check_presence(rules, header)?;
+    if block.withdrawals.is_some() != since(Fork::Shanghai) {
+        return Err(HeaderFault::FieldPresence("withdrawals"));
     }
     if block.encoded_len() > rules.fork_rules().block_size_max {
         return Err(HeaderFault::BlockSize(block.encoded_len()));
     }
-    if header.extra_data.len() > 32 {
-        return Err(HeaderFault::ExtraData(header.extra_data.len()));
-    }
-    if header.gas_used > header.gas_limit {
-        return Err(HeaderFault::GasUsedAboveLimit { used: header.gas_used, limit: header.gas_limit });
-    }
+    check_bounds(rules, header)?;
     if since(Fork::Paris)
         && (!header.difficulty.is_zero() || header.nonce != B64::ZERO || header.ommers_hash != EMPTY_OMMERS_HASH)
     {
@@ -56,6 +42,46 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
         if claimed != produced {
             return Err(HeaderFault::BlobGasUsed { claimed, produced });
         }
+    }
+    Ok(())
+}
+
+/// Fields that came with a fork are there from that fork on, and never before.
+pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
+    let since = |since: Fork| rules.fork >= since;
+    for (name, present, expected) in [
+        ("base_fee_per_gas", header.base_fee.is_some(), since(Fork::London)),
+        ("withdrawals_root", header.withdrawals_root.is_some(), since(Fork::Shanghai)),
+        ("blob_gas_used", header.blob_gas_used.is_some(), since(Fork::Cancun)),
+        ("excess_blob_gas", header.excess_blob_gas.is_some(), since(Fork::Cancun)),
+        ("parent_beacon_block_root", header.parent_beacon_root.is_some(), since(Fork::Cancun)),
+        ("requests_hash", header.requests_hash.is_some(), since(Fork::Prague)),
+        ("block_access_list_hash", header.block_access_list_hash.is_some(), since(Fork::Amsterdam)),
+        ("slot_number", header.slot_number.is_some(), since(Fork::Amsterdam)),
+    ] {
+        if present != expected {
+            return Err(HeaderFault::FieldPresence(name));
+        }
+    }
+    Ok(())
+}
+
+/// Bounds of single fields.
+pub fn check_bounds(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
+    if header.extra_data.len() > 32 {
+        return Err(HeaderFault::ExtraData(header.extra_data.len()));
+    }
+    let is_marked = *header.extra_data == *DaoExtraData::MARK;
+    match rules.dao_extra_data {
+        DaoExtraData::Required if !is_marked => return Err(HeaderFault::DaoExtraData),
+        DaoExtraData::Forbidden if is_marked => return Err(HeaderFault::DaoExtraData),
+        _ => {}
+    }
+    if header.gas_limit > GAS_LIMIT_MAX {
+        return Err(HeaderFault::GasLimitTooBig(header.gas_limit));
+    }
+    if header.gas_used > header.gas_limit {
+        return Err(HeaderFault::GasUsedAboveLimit { used: header.gas_used, limit: header.gas_limit });
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
+use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
@@ -80,6 +81,8 @@ pub struct BlockInput<'a> {
     pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
+    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
+    pub ancestry: Option<Ancestry<'a>>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
@@ -89,7 +92,7 @@ pub struct BlockInput<'a> {
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
+        Self { rules, block, bal: None, sidecar: None, parent: None, ancestry: None, ommers_omitted: false, cancel: None }
     }
 
     /// The same with its block access list.
@@ -100,6 +103,11 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same with what its ommers are checked against.
+    pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
+        Self { ancestry: Some(ancestry), ..self }
     }
 
     /// The same, to be stopped by this token.
@@ -284,6 +292,10 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
         unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    } else if let Some(reason) = check_ommers(block, input.ancestry)
+        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
+    {
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
     }
     if input.rules.fork < Fork::Paris {
         unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });
