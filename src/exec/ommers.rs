@@ -123,7 +123,10 @@ impl OmmerFault {
 
 /// Checks a block's ommers; the error says which of them breaks a rule. Where ancestors are missing, the rules that need
 /// none of them are checked all the same, and the result says why the others were not.
-pub fn check_ommers(block: &Block, ancestry: Option<Ancestry<'_>>) -> Result<Option<&'static str>, (usize, OmmerFault)> {
+pub fn check_ommers(
+    block: &Block,
+    ancestry: Option<Ancestry<'_>>,
+) -> Result<Option<&'static str>, (usize, OmmerFault)> {
     let ommers = &block.ommers;
     if ommers.len() > OMMERS_MAX {
         return Err((OMMERS_MAX, OmmerFault::TooMany(ommers.len())));
@@ -159,8 +162,9 @@ pub fn check_ommers(block: &Block, ancestry: Option<Ancestry<'_>>) -> Result<Opt
         let alone = check_presence(&rules, ommer).and_then(|()| check_bounds(&rules, ommer));
         alone.map_err(|fault| at(OmmerFault::Header(fault)))?;
         match ancestors.iter().find(|ancestor| ancestor.hash == ommer.parent_hash) {
-            Some(parent) => check_against_parent(&rules, ommer, &parent.header)
-                .map_err(|fault| at(OmmerFault::Header(fault)))?,
+            Some(parent) => {
+                check_against_parent(&rules, ommer, &parent.header).map_err(|fault| at(OmmerFault::Header(fault)))?
+            }
             // A parent has the number before its child's: it is known to be no ancestor if that one is at hand.
             None if ancestors.len() as u64 > depth => return Err(at(OmmerFault::UnknownParent)),
             None => unchecked = unchecked.or(Some("not all headers of the ancestors are given")),

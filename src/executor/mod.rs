@@ -92,7 +92,16 @@ pub struct BlockInput<'a> {
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ancestry: None, ommers_omitted: false, cancel: None }
+        Self {
+            rules,
+            block,
+            bal: None,
+            sidecar: None,
+            parent: None,
+            ancestry: None,
+            ommers_omitted: false,
+            cancel: None,
+        }
     }
 
     /// The same with its block access list.

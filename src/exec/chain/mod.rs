@@ -372,7 +372,7 @@ impl ChainConfig {
             rules.blob_schedule = self.blobs[step as usize].unwrap_or(rules.blob_schedule);
         }
         if self.is_proof_of_stake(number, timestamp) {
-            rules.fork = rules.fork.max(Fork::Paris);
+            (rules.fork, rules.bomb_delay) = (rules.fork.max(Fork::Paris), 0);
         }
         if let Some(first) = self.at(Step::Dao)
             && (first..first.saturating_add(DaoExtraData::BLOCKS)).contains(&number)
@@ -383,12 +383,14 @@ impl ChainConfig {
         rules
     }
 
-    /// The rules of this block. Where the merge hangs on a total difficulty, a header without difficulty is one of proof
-    /// of stake, as no other header can have none; whether the total difficulty was reached is not checked.
+    /// The rules of this block. Where the merge hangs on a total difficulty, its first block not being known, a header
+    /// without difficulty is one of proof of stake, as no other header can have none; whether the total difficulty was
+    /// reached is not checked.
     pub fn rules_of(&self, header: &Header) -> ChainRules {
         let mut rules = self.rules(header.number, header.timestamp);
-        if header.difficulty.is_zero() && self.terminal_total_difficulty.is_some() && rules.fork == Fork::London {
-            rules.fork = Fork::Paris;
+        let is_open = self.terminal_total_difficulty.is_some() && self.at(Step::Paris).is_none();
+        if is_open && header.difficulty.is_zero() && rules.fork == Fork::London {
+            (rules.fork, rules.bomb_delay) = (Fork::Paris, 0);
         }
         rules
     }

@@ -39,11 +39,11 @@ fn checksums_are_those_of_ieee() {
     assert_eq!(crc32(crc32(0, b"1234"), b"56789"), 0xcbf4_3926);
 }
 
-/// The expected ids are those that go-ethereum's and reth's tests name for these chains.
+/// The expected ids are those of go-ethereum's `core/forkid` tests; Sepolia's last one is reth's.
 #[test]
 fn the_public_chains_have_the_fork_ids_that_their_nodes_announce() {
     assert_eq!(
-        fork_ids(&ChainConfig::mainnet(), MAINNET, 0)[..17],
+        fork_ids(&ChainConfig::mainnet(), MAINNET, 0),
         [
             0xfc64_ec04,
             0x97c2_c34c,
@@ -62,6 +62,8 @@ fn the_public_chains_have_the_fork_ids_that_their_nodes_announce() {
             0x9f3d_2254,
             0xc376_cf8b,
             0x5167_e2a6,
+            0xcba2_a1c0,
+            0x07c9_462e,
         ]
     );
     assert_eq!(
@@ -78,10 +80,14 @@ fn the_public_chains_have_the_fork_ids_that_their_nodes_announce() {
             0x6c1d_9423,
         ]
     );
-    let hoodi = fork_ids(&ChainConfig::hoodi(), HOODI, 1_742_212_800);
-    assert_eq!(hoodi[..3], [0xbef7_1d30, 0x0929_e24e, 0xe7e0_e7ff]);
-    let holesky = fork_ids(&ChainConfig::holesky(), HOLESKY, 1_695_902_100);
-    assert_eq!(holesky[..5], [0xc61a_6098, 0xfd4f_016b, 0x9b19_2ad0, 0xdfbd_9bed, 0x783d_ef52]);
+    assert_eq!(
+        fork_ids(&ChainConfig::hoodi(), HOODI, 1_742_212_800),
+        [0xbef7_1d30, 0x0929_e24e, 0xe7e0_e7ff, 0x3893_353e, 0x23aa_1351]
+    );
+    assert_eq!(
+        fork_ids(&ChainConfig::holesky(), HOLESKY, 1_695_902_100),
+        [0xc61a_6098, 0xfd4f_016b, 0x9b19_2ad0, 0xdfbd_9bed, 0x783d_ef52, 0xa280_a45c, 0x9bc6_cb31]
+    );
 }
 
 #[test]
