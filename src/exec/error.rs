@@ -52,10 +52,12 @@ pub enum HeaderFault {
     Number,
     #[error("the timestamp is not later than the parent's")]
     Timestamp,
-    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}, or below 5000")]
+    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}")]
     GasLimit { limit: u64, parent: u64 },
     #[error("gas used {used} exceeds the gas limit {limit}")]
     GasUsedAboveLimit { used: u64, limit: u64 },
+    #[error("the gas limit {0} is below 5000")]
+    GasLimitTooLow(u64),
     #[error("the gas limit {0} is 2^63 or more")]
     GasLimitTooBig(u64),
     #[error("extra data of {0} bytes, 32 are allowed")]
@@ -66,8 +68,10 @@ pub enum HeaderFault {
     BaseFee { claimed: Option<u64>, expected: u64 },
     #[error("difficulty {claimed}, the parent's gives {expected}")]
     Difficulty { claimed: U256, expected: U256 },
-    #[error("difficulty, nonce or ommers are not those of a proof-of-stake block")]
+    #[error("difficulty or nonce are not those of a proof-of-stake block")]
     ProofOfStake,
+    #[error("a proof-of-stake block has no ommers")]
+    OmmersAfterMerge,
     #[error("the field {0} is missing in this fork, or does not exist in it")]
     FieldPresence(&'static str),
     #[error("excess blob gas {claimed:?}, the parent's gives {expected}")]
@@ -92,7 +96,7 @@ impl HeaderFault {
             Self::ParentHash => &["BlockException.UNKNOWN_PARENT"],
             Self::Number => &["BlockException.INVALID_BLOCK_NUMBER"],
             Self::Timestamp => &["BlockException.INVALID_BLOCK_TIMESTAMP_OLDER_THAN_PARENT"],
-            Self::GasLimit { .. } => &["BlockException.INVALID_GASLIMIT"],
+            Self::GasLimit { .. } | Self::GasLimitTooLow(_) => &["BlockException.INVALID_GASLIMIT"],
             Self::GasUsedAboveLimit { .. } => {
                 &["BlockException.INVALID_GAS_USED_ABOVE_LIMIT", "BlockException.INVALID_GAS_USED"]
             }
@@ -102,6 +106,7 @@ impl HeaderFault {
             Self::BaseFee { .. } => &["BlockException.INVALID_BASEFEE_PER_GAS"],
             Self::Difficulty { .. } => &["BlockException.INVALID_DIFFICULTY"],
             Self::ProofOfStake => &["BlockException.IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS"],
+            Self::OmmersAfterMerge => &["BlockException.IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"],
             Self::FieldPresence("excess_blob_gas") => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_EXCESS_BLOB_GAS"]
             }

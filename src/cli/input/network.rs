@@ -130,7 +130,7 @@ pub fn bundle_rules(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use balustrade::exec::fork::DaoExtraData;
+    use balustrade::exec::fork::{DaoExtraData, DaoTransfer};
 
     #[test]
     fn transitions_by_time_and_number() {
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(chain.rules(9, 14_999).fork, Fork::Shanghai);
         assert_eq!(chain.rules(9, 15_000).fork, Fork::Cancun);
         let chain = network("HomesteadToDaoAt5", 1, &[]).expect("known");
-        let dao: Vec<bool> = (4..7).map(|number| chain.rules(number, 0).dao_transfer).collect();
+        let dao: Vec<bool> = (4..7).map(|number| chain.rules(number, 0).dao_transfer == DaoTransfer::First).collect();
         assert_eq!(dao, [false, true, false]);
         let marked = |number| chain.rules(number, 0).dao_extra_data == DaoExtraData::Required;
         assert_eq!([4, 5, 14, 15].map(marked), [false, true, true, false]);
@@ -177,8 +177,8 @@ mod tests {
         assert_eq!(rules("London", 13_000_000).map(|rules| rules.bomb_delay), Some(9_700_000));
         assert_eq!(rules("London", 14_000_000).map(|rules| rules.bomb_delay), Some(10_700_000));
         assert_eq!(rules("London", 15_050_000).map(|rules| rules.bomb_delay), Some(11_400_000));
-        assert!(rules("Homestead", 1_920_000).is_some_and(|rules| rules.dao_transfer));
-        assert!(rules("Homestead", 1_920_001).is_some_and(|rules| !rules.dao_transfer));
+        assert!(rules("Homestead", 1_920_000).is_some_and(|rules| rules.dao_transfer == DaoTransfer::Last));
+        assert!(rules("Homestead", 1_920_001).is_some_and(|rules| rules.dao_transfer == DaoTransfer::None));
         let unnamed =
             |chain_id| bundle_rules(None, chain_id, &Header { number: 13_000_000, ..Header::default() }, None);
         assert_eq!(unnamed(1).map(|rules| rules.fork), Some(Fork::London));

@@ -10,7 +10,7 @@ mod named;
 #[cfg(test)]
 mod tests;
 
-use super::fork::{BlobSchedule, ChainRules, DaoExtraData, Fork};
+use super::fork::{BlobSchedule, ChainRules, DaoExtraData, DaoTransfer, Fork};
 use super::wire::Header;
 use alloy_primitives::{Address, U256};
 use core::fmt;
@@ -377,7 +377,11 @@ impl ChainConfig {
         if let Some(first) = self.at(Step::Dao)
             && (first..first.saturating_add(DaoExtraData::BLOCKS)).contains(&number)
         {
-            rules.dao_transfer = self.dao_support && number == first;
+            rules.dao_transfer = match first {
+                _ if !self.dao_support || number != first => DaoTransfer::None,
+                1_920_000 if self.chain_id == 1 => DaoTransfer::Last,
+                _ => DaoTransfer::First,
+            };
             rules.dao_extra_data = if self.dao_support { DaoExtraData::Required } else { DaoExtraData::Forbidden };
         }
         rules

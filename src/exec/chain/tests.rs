@@ -143,14 +143,18 @@ fn mainnet_by_number_and_time() {
 fn the_dao_fork_marks_ten_blocks_and_moves_money_in_the_first() {
     let chain = ChainConfig::mainnet();
     let rules = |number| chain.rules(number, 0);
-    let transfers: Vec<u64> = (1_919_998..1_920_012).filter(|number| rules(*number).dao_transfer).collect();
+    let transfers: Vec<u64> =
+        (1_919_998..1_920_012).filter(|number| rules(*number).dao_transfer != DaoTransfer::None).collect();
     assert_eq!(transfers, [1_920_000]);
+    assert_eq!(rules(1_920_000).dao_transfer, DaoTransfer::Last);
+    let elsewhere = ChainConfig { dao_support: true, ..ChainConfig::frontier(1) }.with(Step::Dao, 5);
+    assert_eq!(elsewhere.rules(5, 0).dao_transfer, DaoTransfer::First);
     let marked = |extra| (1_919_990..1_920_020).filter(|number| rules(*number).dao_extra_data == extra).count();
     assert_eq!(marked(DaoExtraData::Required), 10);
     assert_eq!(rules(1_920_009).dao_extra_data, DaoExtraData::Required);
     assert_eq!(rules(1_920_010).dao_extra_data, DaoExtraData::Free);
     let other_side = ChainConfig { dao_support: false, ..chain };
-    assert!(!other_side.rules(1_920_000, 0).dao_transfer);
+    assert_eq!(other_side.rules(1_920_000, 0).dao_transfer, DaoTransfer::None);
     assert_eq!(other_side.rules(1_920_000, 0).dao_extra_data, DaoExtraData::Forbidden);
 }
 
