@@ -13,6 +13,7 @@ pub mod arena;
 pub mod bal;
 pub mod exec;
 pub mod executor;
+pub mod genesis;
 pub mod trie;
 
 pub use exec::error::{BlockError, InvalidBlock};

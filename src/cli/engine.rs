@@ -9,9 +9,11 @@ use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::cancel::CancelToken;
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
+use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
 use balustrade::trie::StateTries;
@@ -103,6 +105,10 @@ pub struct Chain {
     tries: Option<StateTries>,
     head: Option<Header>,
     head_hash: B256,
+    /// The chain that ommers are checked by, where it is known.
+    config: Option<ChainConfig>,
+    /// The head and what came before it, as far as ommers need it; nothing after the merge.
+    ancestors: Vec<Ancestor>,
     ommers_omitted: bool,
 }
 
@@ -123,7 +129,9 @@ impl Chain {
         let head_hash = header.hash();
         state.insert_block_hash(header.number, head_hash);
         let state = ParentState::Memory(state);
-        Ok(Self { state, tries: Some(tries), head: Some(header), head_hash, ommers_omitted: false })
+        let ancestors = vec![Ancestor::of_header(header.clone())];
+        let tries = Some(tries);
+        Ok(Self { state, tries, head: Some(header), head_hash, config: None, ancestors, ommers_omitted: false })
     }
 
     /// At the genesis of a test.
@@ -133,7 +141,8 @@ impl Chain {
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
         let claimed = genesis.header.state_root;
-        let chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        let mut chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        chain.config = test.network.clone();
         match &chain.tries {
             Some(tries) if tries.root() != claimed => Err(other_root(tries.root(), claimed)),
             _ => Ok(chain),
@@ -161,7 +170,20 @@ impl Chain {
             BundleState::Partial(store) => (ParentState::Memory(store.clone()), None),
         };
         let head_hash = head.as_ref().map_or(B256::ZERO, Header::hash);
-        Ok(Self { state, tries, head, head_hash, ommers_omitted: bundle.ommers_omitted > 0 })
+        Ok(Self {
+            state,
+            tries,
+            head,
+            head_hash,
+            config: ChainConfig::of_chain_id(bundle.chain_id),
+            ancestors: bundle.ancestors.clone(),
+            ommers_omitted: bundle.ommers_omitted > 0,
+        })
+    }
+
+    /// The same, on the schedule of this chain.
+    pub fn with_config(self, config: Option<ChainConfig>) -> Self {
+        Self { config: config.or(self.config), ..self }
     }
 
     /// Hash of the last block kept, or of the genesis.
@@ -241,6 +263,14 @@ impl Chain {
         }
         self.head = Header::of_block(block).ok();
         self.head_hash = outcome.hash;
+        match &self.head {
+            Some(head) if !head.difficulty.is_zero() => {
+                self.ancestors.truncate(ANCESTORS_NEEDED - 1);
+                let known = Ancestor::of_block(block.clone());
+                self.ancestors.insert(0, known.unwrap_or_else(|_| Ancestor::of_header(head.clone())));
+            }
+            _ => self.ancestors.clear(),
+        }
     }
 }
 
@@ -424,6 +454,7 @@ impl Engine {
             bal: bal.cloned(),
             sidecar,
             parent: chain.head.as_ref(),
+            ancestry: chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors }),
             ommers_omitted: chain.ommers_omitted,
             cancel: Some(&cancel),
             known_senders: None,

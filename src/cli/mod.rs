@@ -10,6 +10,7 @@ mod bench;
 mod bench_loop;
 mod bench_senders;
 mod blocktest;
+mod chain;
 mod devnet;
 mod engine;
 mod input;
@@ -51,6 +52,8 @@ enum Command {
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
+    /// Show a chain's schedule, and the genesis block of a geth-style genesis file
+    Chain(chain::ChainArgs),
     /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Statetest(args) => statetest::main(&args),
         Command::Profile(args) => profile::main(&args),
         Command::Bal(command) => bal::main(&command),
+        Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
     };

@@ -9,8 +9,9 @@ use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
 use super::slow_block::SlowBlock;
-use super::{ExecArgs, Status, interrupt};
+use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::Body;
@@ -46,6 +47,10 @@ pub struct RunArgs {
     /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
     #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
     latency: Option<Latency>,
+    /// Rules of bundles by their number and time on this chain (mainnet, sepolia, hoodi, holesky or a geth-style genesis
+    /// file), whatever fork they name; test fixtures keep their own network
+    #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
+    chain: Option<Box<ChainConfig>>,
     #[command(flatten)]
     exec: ExecArgs,
 }
@@ -197,19 +202,28 @@ impl Run<'_> {
 
     fn bundle(&mut self, bundle: &Bundle) {
         // Bytes that hold no header are the block's fault, and found when it is executed.
-        if let Ok(header) = Header::of_block(&bundle.block)
-            && header.hash() != bundle.hash
-        {
-            let (found, claimed) = (header.hash(), bundle.hash);
+        let header = Header::of_block(&bundle.block).ok();
+        if let Some(found) = header.as_ref().map(Header::hash).filter(|found| *found != bundle.hash) {
+            let claimed = bundle.hash;
             return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
         }
-        match Chain::of_bundle(bundle) {
+        let (mut fork, mut rules) = (bundle.fork_name.as_str(), bundle.rules);
+        let config = self.args.chain.as_deref();
+        if let (Some(config), Some(header)) = (config, &header) {
+            if config.chain_id != bundle.chain_id {
+                let (found, asked) = (bundle.chain_id, config.chain_id);
+                return self.unusable(&format_args!("{}: of chain {found}, --chain is {asked}", bundle.name));
+            }
+            let scheduled = config.rules_of(header);
+            (fork, rules) = (scheduled.fork.name(), Some(scheduled));
+        }
+        match Chain::of_bundle(bundle).map(|chain| chain.with_config(config.cloned())) {
             Ok(mut chain) => self.step(
                 &mut chain,
                 &Step {
                     name: bundle.name.clone(),
-                    fork: &bundle.fork_name,
-                    rules: bundle.rules,
+                    fork,
+                    rules,
                     block: &bundle.block,
                     list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
                     expect_exception: None,

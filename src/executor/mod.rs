@@ -36,6 +36,7 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
+use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
@@ -85,6 +86,8 @@ pub struct BlockInput<'a> {
     pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
+    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
+    pub ancestry: Option<Ancestry<'a>>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
@@ -102,6 +105,7 @@ impl<'a> BlockInput<'a> {
             bal: None,
             sidecar: None,
             parent: None,
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
             known_senders: None,
@@ -121,6 +125,11 @@ impl<'a> BlockInput<'a> {
     /// The same with what the caller knows of its senders.
     pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
         Self { known_senders: Some(known), ..self }
+    }
+
+    /// The same with what its ommers are checked against.
+    pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
+        Self { ancestry: Some(ancestry), ..self }
     }
 
     /// The same, to be stopped by this token.
@@ -335,6 +344,10 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
         unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    } else if let Some(reason) = check_ommers(block, input.ancestry)
+        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
+    {
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
     }
     if input.rules.fork < Fork::Paris {
         unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });

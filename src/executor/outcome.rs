@@ -22,6 +22,8 @@ pub enum Check {
     ParentRules,
     /// Ommers hash and ommer rewards.
     Ommers,
+    /// Rules that relate ommers to the block's ancestors and to their own parents.
+    OmmerRules,
     /// Proof of work.
     Seal,
     /// State root after the block.
@@ -36,6 +38,7 @@ impl Check {
         match self {
             Self::ParentRules => "parent_rules",
             Self::Ommers => "ommers",
+            Self::OmmerRules => "ommer_rules",
             Self::Seal => "seal",
             Self::StateRoot => "state_root",
             Self::ReceiptsRoot => "receipts_root",

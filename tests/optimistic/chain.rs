@@ -170,6 +170,7 @@ impl Chain {
             bal: None,
             sidecar: None,
             parent: None,
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
             known_senders: None,
