@@ -33,7 +33,7 @@ pub struct Code {
     jumpdests: Vec<u64>,
     delegation: Option<Address>,
     decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
-    runs: core::sync::atomic::AtomicU32,
+    work: core::sync::atomic::AtomicU64,
 }
 
 /// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
@@ -48,7 +48,7 @@ impl Code {
             jumpdests: Vec::new(),
             delegation: None,
             decoded: Default::default(),
-            runs: Default::default(),
+            work: Default::default(),
         };
         code.refill(hash, bytes);
         code
@@ -64,7 +64,7 @@ impl Code {
         mark_jumpdests(bytes, &mut self.jumpdests);
         self.delegation = delegation(bytes);
         self.decoded = Default::default();
-        self.runs = Default::default();
+        self.work = Default::default();
     }
 
     /// Bytes of memory that the code and its marks have room for, decoded forms not counted.
@@ -131,10 +131,16 @@ impl Code {
         self.decoded.get(slot)?.get()?.downcast_ref()
     }
 
-    /// Counts one more run and returns how many there were before (saturating at `u32::MAX` is of no concern).
+    /// Adds to the gas that was spent in this code before it had another form.
     #[inline]
-    pub fn count_run(&self) -> u32 {
-        self.runs.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+    pub fn count_work(&self, gas: u64) {
+        self.work.fetch_add(gas, core::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Gas counted by [`Self::count_work`].
+    #[inline]
+    pub fn work(&self) -> u64 {
+        self.work.load(core::sync::atomic::Ordering::Relaxed)
     }
 }
 

@@ -4,7 +4,7 @@
 //! twice: once to record the true list, and once watched, if the two lists differ.
 //! Not here: the verdict (`Executor::execute`), sidecars of forks before Cancun.
 
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::{BlockInput, Executor};
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::{Guarded, StateStore};
@@ -104,7 +104,7 @@ impl Executor {
         let claimed = bal::decode(given, &Limits::format_only()).map_err(InvalidBlock::Bal)?;
         let Self { pool, codes, scratches, .. } = self;
         pool.install(|| {
-            let signers = recover(input.rules, &block, input.cancel)?;
+            let signers = recover(input.rules, &block, Means { cancel: input.cancel, ..Means::default() })?;
             let mut context =
                 BlockContext::new(input.rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
             context.cancel = input.cancel;

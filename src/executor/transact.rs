@@ -3,7 +3,7 @@
 //! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
 
 use super::Executor;
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use crate::arena::TxIndex;
 use crate::arena::store::{Guarded, StateStore};
@@ -40,7 +40,7 @@ impl Executor {
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block, cancel)?;
+            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
             let mut context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
             context.system_phases = false;
             context.cancel = cancel;

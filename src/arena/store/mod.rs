@@ -11,7 +11,7 @@ mod witness;
 
 pub(crate) use guarded::Guarded;
 pub use latency::{LatencyStore, StoreCounts};
-pub use memory::MemoryStore;
+pub use memory::{MemoryAccount, MemoryStore};
 pub use witness::WitnessStore;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
