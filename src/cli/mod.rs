@@ -10,6 +10,7 @@ mod bench;
 mod bench_loop;
 mod bench_senders;
 mod blocktest;
+mod determinism;
 mod devnet;
 mod engine;
 mod input;
@@ -45,6 +46,8 @@ enum Command {
     Blocktest(blocktest::BlocktestArgs),
     /// Run EEST and GeneralStateTests state tests, in the same forms
     Statetest(statetest::StatetestArgs),
+    /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled: all answers must be the same
+    Determinism(determinism::DeterminismArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
+        Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
