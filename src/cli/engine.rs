@@ -342,6 +342,11 @@ impl Engine {
         self.executor.take_profile()
     }
 
+    /// Takes tasks in an order drawn from `seed` from now on, not in that of the block.
+    pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
+        self.executor.shuffle_tasks(seed);
+    }
+
     /// The same, with a store behind a delay for the blocks that it executes.
     pub fn with_latency(self, latency: Option<Latency>) -> Self {
         Self { latency, ..self }

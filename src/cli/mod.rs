@@ -11,6 +11,7 @@ mod bench_loop;
 mod bench_senders;
 mod blocktest;
 mod chain;
+mod determinism;
 mod devnet;
 mod engine;
 mod input;
@@ -49,6 +50,8 @@ enum Command {
     Statetest(statetest::StatetestArgs),
     /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
     Profile(profile::ProfileArgs),
+    /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled: all answers must be the same
+    Determinism(determinism::DeterminismArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::Profile(args) => profile::main(&args),
+        Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
