@@ -5,6 +5,7 @@
 
 mod bal;
 mod block;
+mod scaling;
 mod senders;
 mod trie;
 
@@ -29,6 +30,8 @@ pub enum BenchCommand {
     Trie(TrieArgs),
     /// Whole generated blocks in every mode, on one thread and on several
     Block(BenchArgs),
+    /// How a block's time falls with the number of threads: measured, and predicted beyond this machine
+    Scaling(scaling::ScalingArgs),
 }
 
 /// Options of every bench.
@@ -98,6 +101,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Senders(args) => done(bench_senders::run(args.bench.json, args.bench.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Scaling(args) => scaling::main(args),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
         }
