@@ -5,6 +5,7 @@
 
 mod bal;
 mod block;
+mod store;
 mod trie;
 
 use super::bench_loop;
@@ -27,6 +28,8 @@ pub enum BenchCommand {
     Trie(TrieArgs),
     /// Whole generated blocks in every mode, on one thread and on several
     Block(BenchArgs),
+    /// Blocks on a store that takes its time: no prefetch, prefetch before execution, prefetch beside it
+    Store(store::StoreArgs),
 }
 
 /// Options of every bench.
@@ -85,6 +88,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Senders(args) => done(bench_senders::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
         }

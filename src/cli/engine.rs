@@ -6,12 +6,12 @@
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
+use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, StoreCounts, WitnessStore};
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{BuiltBlock, Diagnosis};
+use balustrade::executor::{BuiltBlock, Diagnosis, ParentReads};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ pub struct Accepted {
     pub mode: Mode,
     /// What was proved.
     pub outcome: BlockOutcome,
+    /// What a delayed store was asked.
+    pub store: Option<StoreCounts>,
 }
 
 impl Accepted {
@@ -228,7 +230,10 @@ pub struct Engine {
     pub trace: bool,
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
-    latency: Option<Latency>,
+    /// A delay of the store for the blocks that are executed.
+    pub latency: Option<Latency>,
+    /// How `bal` mode reads the parent state; by the store where not given.
+    pub parent_reads: Option<ParentReads>,
 }
 
 /// What a store's answers are delayed by.
@@ -240,6 +245,24 @@ pub struct Latency {
     pub per_item: Duration,
 }
 
+impl Latency {
+    /// `MICROS` or `MICROS,ITEM`: microseconds of every call, and of every item.
+    ///
+    /// # Errors
+    /// One of them is no number.
+    pub fn parse(text: &str) -> Result<Self, std::num::ParseIntError> {
+        let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
+        let micros = |text: &str| text.parse().map(Duration::from_micros);
+        Ok(Self { per_batch: micros(batch)?, per_item: micros(item)? })
+    }
+}
+
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{}", self.per_batch.as_micros(), self.per_item.as_micros())
+    }
+}
+
 impl Engine {
     /// An engine with this many threads for a block, one per processor where not given, and this loop.
     ///
@@ -249,12 +272,12 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
+        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, parent_reads: None })
     }
 
-    /// The same, with a store behind a delay for the blocks that it executes.
-    pub fn with_latency(self, latency: Option<Latency>) -> Self {
-        Self { latency, ..self }
+    /// Forgets all codes: the next block asks the store for them again.
+    pub fn forget_codes(&mut self) {
+        self.executor.forget_codes();
     }
 
     /// Seals a block of `transactions` on the chain's head, which stays where it is.
@@ -355,20 +378,17 @@ impl Engine {
             cancel: Some(&cancel),
         };
         let mut tries = chain.tries.take();
-        let delayed;
-        let store = match self.latency {
-            None => chain.store(),
-            Some(Latency { per_batch, per_item }) => {
-                delayed = LatencyStore::new(chain.store(), per_batch, per_item);
-                &delayed
-            }
-        };
+        let delayed =
+            self.latency.map(|Latency { per_batch, per_item }| LatencyStore::new(chain.store(), per_batch, per_item));
+        let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            parent_reads: self.parent_reads,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);
+        let counts = delayed.as_ref().map(LatencyStore::counts);
         chain.tries = tries;
         let outcome = result?;
         if keep {
@@ -376,7 +396,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode: outcome.mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome, store: counts })
     }
 }
 

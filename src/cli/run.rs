@@ -37,24 +37,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
     /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
-    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
+    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse)]
     latency: Option<Latency>,
     #[command(flatten)]
     exec: ExecArgs,
-}
-
-/// `--latency`: what a disk would take.
-fn parse_latency(text: &str) -> Result<Latency, std::num::ParseIntError> {
-    let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
-    let micros = |text: &str| text.parse().map(Duration::from_micros);
-    Ok(Latency { per_batch: micros(batch)?, per_item: micros(item)? })
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
     interrupt::install();
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
-        Ok(engine) => engine.with_latency(args.latency),
+        Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
@@ -62,6 +55,7 @@ pub fn main(args: &RunArgs) -> Status {
     };
     engine.trace = args.trace.is_some();
     engine.time_limit = args.time_limit;
+    engine.latency = args.latency;
     let trace = match args.trace.as_ref().map(File::create).transpose() {
         Ok(file) => file.map(BufWriter::new),
         Err(error) => {

@@ -24,6 +24,10 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
 }
 
 impl StateStore for Guarded<'_> {
+    fn is_resident(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.0.is_resident())).unwrap_or(false)
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         guard(|| self.0.accounts(addresses, out))
     }
