@@ -24,7 +24,7 @@ use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hashbrown::HashMap;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -143,33 +143,26 @@ pub fn run_optimistic(
     let mut counts = ReadCounts::default();
     counts.add(&schedule.read_ahead());
     // System calls come first: whoever reads after them reads the state that they leave.
-    counts.add(&schedule.run_phase(BlockAccessIndex(0), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
 
     let workers = scratches.len().min(tx_count);
-    let shares: Mutex<Vec<(u32, Logs, ReadCounts)>> = Mutex::default();
-    let started = AtomicUsize::new(0);
-    rayon::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|_| {
-                let number = started.fetch_add(1, Ordering::Relaxed);
-                let (logs, counts) = schedule.with_worker(number as u32, &scratches[number], |worker| worker.work());
-                shares.lock().unwrap_or_else(PoisonError::into_inner).push((number as u32, logs, counts));
-            });
-        }
+    // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
+    let shares = rayon::broadcast(|thread| {
+        let number = thread.index();
+        let scratch = scratches.get(number).filter(|_| number < workers)?;
+        Some(schedule.with_worker(number as u32, scratch, |worker| worker.work()))
     });
-    let mut shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
-    shares.sort_unstable_by_key(|(worker, ..)| *worker);
     {
         let mut commits = schedule.commits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = commits.error.take() {
             return Err(error);
         }
-        for (_, logs, worker_counts) in shares {
+        for (logs, worker_counts) in shares.into_iter().map(Option::unwrap_or_default) {
             commits.executed.logs.workers.push(logs);
             counts.add(&worker_counts);
         }
     }
-    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), scratches)?);
 
     let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
@@ -180,6 +173,11 @@ pub fn run_optimistic(
     speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
     let recording = recording(&cache, &recorder, sidecar, codes, &counts);
     Ok(Speculated { executed, recording, speculation, cache })
+}
+
+/// The number of the running thread in its pool, by which workers are known.
+fn thread_number() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
 }
 
 /// For each transaction, the one before and the one after it with the same sender.
@@ -266,8 +264,7 @@ impl<'b> Schedule<'b> {
         ids.sort_unstable();
         ids.dedup();
         let read = |ids: &[AccountId]| {
-            let worker = rayon::current_thread_index().unwrap_or_default() as u32;
-            let reader = Reader { store: self.store, codes: self.codes, worker };
+            let reader = Reader { store: self.store, codes: self.codes, worker: thread_number() };
             self.cache.read_accounts(ids, &reader).unwrap_or_default()
         };
         let account_reads = ids.par_chunks(READ_CHUNK).map(read).sum();
@@ -307,9 +304,11 @@ impl<'b> Schedule<'b> {
     }
 
     /// Runs and commits what comes before or after all transactions.
-    fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
+    fn run_phase(&self, index: BlockAccessIndex, scratches: &[Mutex<WorkerScratch>]) -> Result<ReadCounts, BlockError> {
         self.check_cancelled(index)?;
-        let (result, counts) = self.with_worker(0, scratch, |worker| {
+        let number = thread_number();
+        let scratch = scratches.get(number as usize).unwrap_or(&scratches[0]);
+        let (result, counts) = self.with_worker(number, scratch, |worker| {
             let mut requests = Vec::new();
             worker.run(index, 0, &mut requests).map(|done| (done, requests))
         });
