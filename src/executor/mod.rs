@@ -11,6 +11,7 @@ mod diagnose;
 mod list;
 mod optimistic;
 mod outcome;
+mod pool;
 mod recover;
 mod root;
 mod sequential;
@@ -153,18 +154,15 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one.
+    /// An executor with this many threads, at least one. On Linux, as many as the process has processors are bound to one
+    /// each; fewer or more run wherever the system puts them.
     ///
     /// # Errors
     /// When the operating system refuses the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("balustrade-{index}"))
-            .build()?;
         Ok(Self {
-            pool,
+            pool: pool::build(threads)?,
             readers: None,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),

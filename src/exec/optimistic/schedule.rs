@@ -279,7 +279,7 @@ impl<'b> Schedule<'b> {
         work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
     ) -> (T, ReadCounts) {
         let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
+        let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
         let reader = Reader { store: self.store, codes: self.codes, worker: number };
         let view = RefCell::new(View::new(self.cache, reader));
         let base = Box::new(OptimisticBase { view: &view });
@@ -289,8 +289,7 @@ impl<'b> Schedule<'b> {
         evm.cancel = self.context.cancel;
         let mut worker = Worker { schedule: self, view: &view, evm, number };
         let done = work(&mut worker);
-        let (evm, state) = worker.evm.into_scratch();
-        *scratch = WorkerScratch { state, evm };
+        (scratch.evm, scratch.state) = worker.evm.into_scratch();
         let counts = view.borrow().counts;
         (done, counts)
     }
@@ -360,7 +359,7 @@ impl Worker<'_, '_, '_> {
                 self.commit_ready();
             }
         }
-        core::mem::take(&mut self.evm.state.logs)
+        self.evm.state.take_logs()
     }
 
     /// Runs a transaction before its turn and leaves the run for whoever commits it.

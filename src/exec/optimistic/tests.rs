@@ -1,21 +1,17 @@
-//! Readers, cache, overlay and preload, each alone.
+//! Overlay and preload, each alone; readers, cache and whole blocks: `tests/optimistic`.
 
 use super::cache::{ReadCounts, SharedCache};
 use super::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
 use super::preload::Preload;
 use super::reader::Reader;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{
-    KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore,
-};
+use crate::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use crate::arena::{BlockAccessIndex, Column};
 use crate::bal::{Recorder, Sidecar, Universe};
 use crate::exec::block::Recording;
 use crate::exec::state::BaseAccount;
-use crate::trie::{StateTries, StateUpdate};
 use alloy_primitives::{Address, Bytes, U256};
 use core::time::Duration;
-use std::sync::Barrier;
 
 const fn at(index: u32) -> BlockAccessIndex {
     BlockAccessIndex(index)

@@ -117,7 +117,7 @@ pub(super) struct Regs {
 macro_rules! handler {
     ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
         $(#[$attr])*
-        pub(super) unsafe extern "C" fn $name<$($generics)*>(
+        pub(in crate::exec::interpreter::tail) unsafe extern "C" fn $name<$($generics)*>(
             pc: *const $crate::exec::interpreter::tail::decode::Instr,
             sp: *mut alloy_primitives::U256,
             gas: u64,
@@ -285,8 +285,8 @@ macro_rules! settle {
             let info = const { $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize] };
             if let Some(halt) = $crate::exec::interpreter::tail::machine::unsettled(&$r, info) {
                 match halt {
-                    Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
-                    Halt::StackUnderflow => jump_to!(halt_underflow, $r),
+                    $crate::exec::halt::Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
+                    $crate::exec::halt::Halt::StackUnderflow => jump_to!(halt_underflow, $r),
                     _ => jump_to!(halt_overflow, $r),
                 }
             }
