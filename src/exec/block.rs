@@ -22,7 +22,7 @@ use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, StateStore};
+use crate::arena::store::{ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
 use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
@@ -216,7 +216,7 @@ impl TaskError {
             Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
-            Self::Fault(Fault::Store(error)) => BlockError::Store(error),
+            Self::Fault(Fault::Store(error)) if error != StoreError::GivenUp => BlockError::Store(error),
             Self::Fault(fault) => BlockError::Cancelled(format!("at index {}: {fault}", index.0)),
         }
     }

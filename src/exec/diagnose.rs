@@ -43,6 +43,7 @@ pub fn run_recorded(
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
     evm.watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
     let mut gas = BlockGas::default();
     let mut requests = Vec::new();

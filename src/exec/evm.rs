@@ -4,7 +4,7 @@
 //! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
 //! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
 
-use super::cancel::CancelToken;
+use super::cancel::{CancelToken, POLL_GAS};
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
@@ -240,6 +240,8 @@ pub struct Evm<'b> {
     pub trace: Option<Box<Eip3155<Vec<u8>>>>,
     /// Who may stop this block.
     pub cancel: Option<&'b CancelToken>,
+    /// Gas of the running frame below which its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
+    pub poll_below: u64,
     /// What looks on, off the fast path.
     pub watch: Option<Box<Watch>>,
 }
@@ -296,6 +298,7 @@ impl<'b> Evm<'b> {
             modulus: KeptModulus::default(),
             trace: None,
             cancel: None,
+            poll_below: 0,
             watch: None,
         }
     }
@@ -322,6 +325,23 @@ impl<'b> Evm<'b> {
             Some(token) if token.is_cancelled() => Err(self.state.fail(Fault::Cancelled)),
             _ => Ok(()),
         }
+    }
+
+    /// Arms the loop's looks at the token for a frame with this gas.
+    #[inline(always)]
+    pub fn arm_poll(&mut self, left: u64) {
+        self.poll_below = match self.cancel {
+            Some(_) => left.saturating_sub(POLL_GAS),
+            None => 0,
+        };
+    }
+
+    /// Looks at the token, where a loop has no frame to enter, and arms the next look.
+    #[cold]
+    #[inline(never)]
+    pub fn poll(&mut self, left: u64) -> Result<(), Halt> {
+        self.arm_poll(left);
+        self.check_cancelled()
     }
 
     /// Whether the block's fork is `fork` or later.

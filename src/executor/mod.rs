@@ -18,11 +18,13 @@ mod sequential;
 mod timeline;
 mod transact;
 
-pub use build::BuiltBlock;
+pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use list::ParentReads;
-pub use outcome::{BlockOutcome, Check, Unchecked};
+pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
+pub use pool::pool_builder;
+pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
@@ -35,11 +37,12 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::optimistic::cost::speculation_pays;
+use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
-use recover::Signers;
+use recover::{Means, Signers};
 use std::sync::Mutex;
 use std::time::Instant;
 use timeline::Clock;
@@ -86,12 +89,23 @@ pub struct BlockInput<'a> {
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
     pub cancel: Option<&'a CancelToken>,
+    /// Senders that the caller has recovered before, as a mempool has: those are not recovered again.
+    pub known_senders: Option<&'a SenderCache>,
 }
 
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
+        Self {
+            rules,
+            block,
+            bal: None,
+            sidecar: None,
+            parent: None,
+            ommers_omitted: false,
+            cancel: None,
+            known_senders: None,
+        }
     }
 
     /// The same with its block access list.
@@ -102,6 +116,11 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same with what the caller knows of its senders.
+    pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
+        Self { known_senders: Some(known), ..self }
     }
 
     /// The same, to be stopped by this token.
@@ -120,6 +139,8 @@ pub struct Options {
     pub loop_kind: LoopKind,
     /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
     pub trace: bool,
+    /// How the senders are recovered.
+    pub recovery: Recovery,
     /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
     /// it is resident, else [`ParentReads::Beside`].
     pub parent_reads: Option<ParentReads>,
@@ -133,7 +154,13 @@ impl Options {
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default(), trace: false, parent_reads: None }
+        Self {
+            mode: None,
+            loop_kind: LoopKind::default(),
+            trace: false,
+            recovery: Recovery::default(),
+            parent_reads: None,
+        }
     }
 }
 
@@ -162,7 +189,7 @@ impl Executor {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
         Ok(Self {
-            pool: pool::build(threads)?,
+            pool: pool_builder(threads).build()?,
             readers: None,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
@@ -217,7 +244,7 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let reads = self.arrange_reads(input, store, options);
         let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
         let (readers, shuffle) = (readers.as_ref(), *shuffle);
@@ -228,7 +255,7 @@ impl Executor {
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-            let Options { loop_kind, trace, .. } = options;
+            let Options { loop_kind, trace, recovery, .. } = options;
             let job = Job {
                 input,
                 block: &block,
@@ -237,6 +264,7 @@ impl Executor {
                 mode,
                 loop_kind,
                 trace,
+                recovery,
                 clock: &clock,
                 shuffle,
                 reads,
@@ -282,6 +310,7 @@ struct Job<'a> {
     mode: Mode,
     loop_kind: LoopKind,
     trace: bool,
+    recovery: Recovery,
     clock: &'a Clock,
     shuffle: Option<u64>,
     reads: ParentReads,
@@ -289,6 +318,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// What the recovery of senders goes by.
+    fn means(&self) -> Means<'_> {
+        Means { cancel: self.input.cancel, known: self.input.known_senders, recovery: self.recovery }
+    }
+
     /// What all tasks of the block share.
     fn context<'b>(&'b self, signers: &'b Signers) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;

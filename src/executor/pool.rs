@@ -2,19 +2,19 @@
 //!
 //! Not here: what they do. A thread pool per executor, named, and bound to processors where that cannot hurt.
 
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 
-/// A pool of `threads` threads.
+/// What the pools of executors are made of: `threads` named threads.
 ///
 /// Where there are as many threads as processors that the process may use, each thread is bound to one of them. A block
 /// takes a few milliseconds and its stages hand over some ten times; a thread that slept meanwhile is sometimes woken on
 /// the processor of the one that woke it, and waits there for a whole time slice (3 ms and more) while another
 /// processor idles. Measured with two threads and pauses of 20 ms between blocks: see the commit that added this.
-pub(super) fn build(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
+pub fn pool_builder(threads: usize) -> ThreadPoolBuilder {
     let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("balustrade-{index}"));
     match processors::one_each(threads) {
-        Some(processors) => builder.start_handler(move |index| processors.bind(index)).build(),
-        None => builder.build(),
+        Some(processors) => builder.start_handler(move |index| processors.bind(index)),
+        None => builder,
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_pool_has_its_threads_wherever_they_may_run() {
         for threads in [1, 2, 3, std::thread::available_parallelism().map_or(1, Into::into)] {
-            let pool = build(threads).expect("threads");
+            let pool = pool_builder(threads).build().expect("threads");
             assert_eq!(pool.current_num_threads(), threads);
             let names = pool.broadcast(|_| std::thread::current().name().map(str::to_owned));
             assert_eq!(names[threads - 1].as_deref(), Some(format!("balustrade-{}", threads - 1).as_str()));
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn as_many_threads_as_processors_get_one_each() {
         let allowed = rustix::thread::sched_getaffinity(None).expect("the mask of this process").count() as usize;
-        let masks = build(allowed).expect("threads").broadcast(|_| {
+        let masks = pool_builder(allowed).build().expect("threads").broadcast(|_| {
             let mask = rustix::thread::sched_getaffinity(None).expect("the mask of this thread");
             (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| mask.is_set(*processor)).collect::<Vec<_>>()
         });

@@ -38,6 +38,8 @@ pub(super) struct Vm {
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
+    /// [`Evm::poll_below`].
+    pub(super) poll_below: u64,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -66,6 +68,7 @@ impl Vm {
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
             source,
+            poll_below: 0,
             left: 0,
             sp: stack_base,
             pc: 0,

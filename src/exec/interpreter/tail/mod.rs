@@ -54,6 +54,7 @@ pub fn run(evm: &mut Evm<'_>) -> Exit {
     let (mem, limit) = memory_of(evm);
     let base = evm.stack[stack_base..].as_mut_ptr();
     let mut vm = Vm::new(core::ptr::from_mut(evm).cast(), table::bytes(evm.rules.fork), base, code);
+    vm.poll_below = evm.poll_below;
     // SAFETY: the stack column has room for a full stack at the base of every frame, and `stack_len` words of it are in use.
     let sp = unsafe { base.add(stack_len) };
     let mut regs = Regs { pc: vm.code.cast(), sp, gas: gas_before, vm: &raw mut vm, mem, limit };

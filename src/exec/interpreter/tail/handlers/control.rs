@@ -27,6 +27,46 @@ macro_rules! begin_block {
     }};
 }
 
+/// The same where a jump leads there, as one does in every loop: now and then it is also looked whether the caller still
+/// waits. `poll_below` is 0 or the gas left at that moment; the signed comparison sees it and a lack of gas at once.
+macro_rules! begin_after_jump {
+    ($r:ident) => {{
+        let need = $r.operand();
+        let used = $r.stack_bytes();
+        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
+        let left = $r.gas.wrapping_sub(gas);
+        if (left as i64) < (*$r.vm).poll_below as i64 || used.wrapping_sub(least) > span {
+            jump_to!(begin_otherwise, $r)
+        }
+        $r.gas = left;
+        skip!($r, 1)
+    }};
+}
+
+/// Looks whether the caller has given up; true where the loop is to be left.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let evm = &mut *(*vm).evm;
+        let result = evm.poll(gas);
+        (*vm).poll_below = evm.poll_below;
+        result.map_err(|halt| (*vm).set_exit(Exit::Halt(halt))).is_err()
+    }
+}
+
+handler! {
+    /// Begins a block once it is known that the caller still waits.
+    #[cold]
+    #[inline(never)]
+    begin_otherwise [] (r) {
+        if given_up(r.vm, r.gas) {
+            return leave(r);
+        }
+        jump_to!(begin, r)
+    }
+}
 handler! {
     /// The first instruction of a block: code's first byte, or a JUMPDEST.
     begin [] (r) {
@@ -36,6 +76,9 @@ handler! {
 handler! {
     jumpdest_bytes [] (r) {
         settle!(Bytes, r, op::JUMPDEST);
+        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+            return leave(r);
+        }
         next!(Bytes, r, op::JUMPDEST)
     }
 }
@@ -51,7 +94,7 @@ macro_rules! jump_dynamic {
             let decoded = &*(*$r.vm).decoded;
             let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
             $r.pc = target;
-            begin_block!($r)
+            begin_after_jump!($r)
         } else {
             if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
                 jump_to!(halt_invalid_jump, $r)
@@ -89,7 +132,7 @@ handler! {
     /// PUSH, JUMP; the operand is the distance in instructions.
     jump_static [] (r) {
         r.pc = r.pc.offset(r.operand() as isize);
-        begin_block!(r)
+        begin_after_jump!(r)
     }
 }
 
@@ -100,7 +143,7 @@ macro_rules! branch {
             let operand = $r.operand();
             $r.gas += operand & 0xffff_ffff;
             $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!($r)
+            begin_after_jump!($r)
         }
         skip!($r, 1)
     }};
@@ -137,7 +180,7 @@ handler! {
             let operand = r.operand();
             r.gas += operand & 0xffff_ffff;
             r.pc = r.pc.offset((operand as i64 >> 32) as isize);
-            begin_block!(r)
+            begin_after_jump!(r)
         }
         skip!(r, 2)
     }
