@@ -5,6 +5,7 @@
 
 mod bal;
 mod block;
+mod cost;
 mod senders;
 mod store;
 mod trie;
@@ -30,6 +31,8 @@ pub enum BenchCommand {
     Trie(TrieArgs),
     /// Whole generated blocks in every mode, on one thread and on several
     Block(BenchArgs),
+    /// Small and large generated blocks in order and ahead of it: where speculation begins to pay
+    Cost(BenchArgs),
     /// Blocks on a store that takes its time: no prefetch, prefetch before execution, prefetch beside it
     Store(store::StoreArgs),
 }
@@ -101,6 +104,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Senders(args) => done(bench_senders::run(args.bench.json, args.bench.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)

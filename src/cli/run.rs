@@ -7,7 +7,7 @@
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
-use super::report::{self, BlockRow, RunSummary};
+use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::SlowBlock;
 use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
@@ -83,6 +83,7 @@ pub fn main(args: &RunArgs) -> Status {
         trace,
         slow_blocks,
         rows: Vec::new(),
+        compared: Vec::new(),
         summary: RunSummary::default(),
         status: Status::Good,
     };
@@ -107,6 +108,7 @@ struct Run<'a> {
     trace: Option<BufWriter<File>>,
     slow_blocks: Option<BufWriter<File>>,
     rows: Vec<BlockRow>,
+    compared: Vec<ModesRow>,
     summary: RunSummary,
     status: Status,
 }
@@ -243,16 +245,20 @@ impl Run<'_> {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
         };
         let modes = modes(self.args.exec.mode);
-        let mut first: Option<Accepted> = None;
-        for (last, mode) in modes.iter().enumerate().map(|(i, mode)| (i + 1 == modes.len(), mode)) {
-            let mut runs = Vec::with_capacity(self.args.repeat as usize);
-            for repeat in 1..=self.args.repeat {
-                let keep = last && repeat == self.args.repeat;
+        // Modes take turns: what the machine does meanwhile meets them all.
+        let mut runs: Vec<Vec<Accepted>> = modes.iter().map(|_| Vec::new()).collect();
+        for repeat in 1..=self.args.repeat {
+            for (at, mode) in modes.iter().enumerate() {
+                let keep = at + 1 == modes.len() && repeat == self.args.repeat;
                 match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
-                    Ok(accepted) => runs.push(accepted),
+                    Ok(accepted) => runs[at].push(accepted),
                     Err(failure) => return self.refused(step, &failure),
                 }
             }
+        }
+        let mut first: Option<Accepted> = None;
+        let mut compared = Vec::with_capacity(modes.len());
+        for mut runs in runs {
             let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
             runs.sort_by_key(|run| run.outcome.elapsed_ns);
             let accepted = runs.swap_remove(runs.len() / 2);
@@ -261,6 +267,7 @@ impl Run<'_> {
             }
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
+            compared.push(row.clone());
             let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, chain, &self.engine));
             self.write_slow_block(slow_block.as_ref());
             if self.args.exec.json {
@@ -272,6 +279,13 @@ impl Run<'_> {
                 self.write_trace(&accepted.outcome.traces);
             }
             first.get_or_insert(accepted);
+        }
+        if let Some(compared) = ModesRow::new(&compared) {
+            if self.args.exec.json {
+                report::json_line(&compared.json());
+            } else {
+                self.compared.push(compared);
+            }
         }
     }
 
@@ -338,6 +352,9 @@ impl Run<'_> {
         } else {
             if !self.rows.is_empty() {
                 report::line(&report::block_table(&self.rows).to_string());
+                if !self.compared.is_empty() {
+                    report::line(&report::modes_table(&self.compared).to_string());
+                }
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             report::line(&self.summary.text());

@@ -2,7 +2,8 @@
 //!
 //! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
 //! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
-//! final by then. Runs above that were misled by it are dropped and handed out again.
+//! final by then. Runs above that were misled by it are dropped and handed out again. A run that began when everything
+//! below it was final needs no validation, so that one worker alone does hardly more than sequential execution.
 //! Not here: what a run saw and did (`effects`).
 
 use super::base::{OptimisticBase, View};
@@ -20,6 +21,7 @@ use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
 use crate::exec::state::{Logs, TxState};
+use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
@@ -44,6 +46,8 @@ struct Schedule<'b> {
     cache: &'b SharedCache,
     clock: Instant,
     claims: Claims,
+    /// Transactions that are final.
+    committed: AtomicU32,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
@@ -62,6 +66,8 @@ struct Run {
     worker: u32,
     /// How often the transaction ran before.
     incarnation: u32,
+    /// Whether everything below was final when it began: there is nothing to validate.
+    is_final: bool,
     result: Result<Done, TaskError>,
 }
 
@@ -91,6 +97,8 @@ struct Worker<'s, 'v, 'b> {
     view: &'v RefCell<View<'b>>,
     evm: Evm<'v>,
     number: u32,
+    /// Effects of committed runs, for their memory.
+    spare: Vec<Effects>,
 }
 
 /// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
@@ -113,6 +121,7 @@ pub fn run_optimistic(
         cache: &cache,
         clock,
         claims: Claims::new(sender_chains(context.senders)),
+        committed: AtomicU32::new(0),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
@@ -243,7 +252,7 @@ impl<'b> Schedule<'b> {
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
         evm.cancel = self.context.cancel;
-        let mut worker = Worker { schedule: self, view: &view, evm, number };
+        let mut worker = Worker { schedule: self, view: &view, evm, number, spare: Vec::new() };
         let done = work(&mut worker);
         (scratch.evm, scratch.state) = worker.evm.into_scratch();
         let counts = view.borrow().counts;
@@ -287,7 +296,8 @@ impl Worker<'_, '_, '_> {
         let clock = self.schedule.clock;
         let start_ns = clock.elapsed().as_nanos() as u64;
         let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
-        let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
+        let mut effects = self.spare.pop().unwrap_or_default();
+        effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
         let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
         Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
@@ -321,11 +331,15 @@ impl Worker<'_, '_, '_> {
     fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
         let schedule = self.schedule;
         let index = BlockAccessIndex(tx.0 + 1);
+        let is_final = schedule.committed.load(Ordering::Acquire) == tx.0;
         let result = self.run(index, incarnation, &mut Vec::new());
-        if let Ok(done) = &result {
+        // A final run is committed at once: nobody need see its writes before.
+        if let Ok(done) = &result
+            && !is_final
+        {
             done.effects.write_ahead(schedule.cache, index);
         }
-        let run = Run { worker: self.number, incarnation, result };
+        let run = Run { worker: self.number, incarnation, is_final, result };
         *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
@@ -347,6 +361,7 @@ impl Worker<'_, '_, '_> {
                 return;
             }
             commits.count += 1;
+            schedule.committed.store(commits.count as u32, Ordering::Release);
         }
         schedule.claims.end();
     }
@@ -358,11 +373,11 @@ impl Worker<'_, '_, '_> {
         let tx = TxIndex::new(commits.count);
         let index = BlockAccessIndex(tx.0 + 1);
         schedule.check_cancelled(index)?;
-        let Run { mut worker, incarnation, mut result } = run;
+        let Run { mut worker, incarnation, is_final, mut result } = run;
         commits.speculation.executions += 1 + incarnation as usize;
         // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
         let failed = result.is_err();
-        let holds = matches!(&result, Ok(done) if done.effects.holds(cache, index));
+        let holds = is_final || matches!(&result, Ok(done) if done.effects.holds(cache, index));
         if !holds {
             if let Ok(done) = &result {
                 done.effects.withdraw(cache, index);
@@ -378,6 +393,7 @@ impl Worker<'_, '_, '_> {
                 commits.take_in(schedule, index, &effects);
                 commits.executed.spans.push(span);
                 commits.executed.traces.extend(trace);
+                self.spare.push(effects);
                 if !holds {
                     schedule.drop_misled(tx, &mut commits.speculation);
                 }
