@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! BAL bytes ─► scan ─► decode ─► BalColumns ─┬─► reduce ─► PostState ─► trie ──► candidate root ─┐
-//! parent reads (one batch) ────► PreState ───┤                                                   ├─► BlockOutcome
+//! parent reads (batches) ──────► PreState ───┤                                                   ├─► BlockOutcome
 //! transactions ─► senders ───────────────────┴─► execute ─► produced columns ─► verify ─► Verified┘
 //! ```
 //!

@@ -6,7 +6,9 @@
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
+use balustrade::arena::store::{
+    LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
+};
 use balustrade::bal::Sidecar;
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::chain::ChainConfig;
@@ -15,7 +17,7 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ pub struct Accepted {
     pub mode: Mode,
     /// What was proved.
     pub outcome: BlockOutcome,
+    /// What a delayed store was asked.
+    pub store: Option<StoreCounts>,
 }
 
 impl Accepted {
@@ -296,7 +300,10 @@ pub struct Engine {
     pub trace: bool,
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
-    latency: Option<Latency>,
+    /// A delay of the store for the blocks that are executed.
+    pub latency: Option<Latency>,
+    /// How `bal` mode reads the parent state; by the store where not given.
+    pub parent_reads: Option<ParentReads>,
     /// How senders are recovered.
     pub recovery: Recovery,
 }
@@ -310,6 +317,24 @@ pub struct Latency {
     pub per_item: Duration,
 }
 
+impl Latency {
+    /// `MICROS` or `MICROS,ITEM`: microseconds of every call, and of every item.
+    ///
+    /// # Errors
+    /// One of them is no number.
+    pub fn parse(text: &str) -> Result<Self, std::num::ParseIntError> {
+        let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
+        let micros = |text: &str| text.parse().map(Duration::from_micros);
+        Ok(Self { per_batch: micros(batch)?, per_item: micros(item)? })
+    }
+}
+
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{}", self.per_batch.as_micros(), self.per_item.as_micros())
+    }
+}
+
 impl Engine {
     /// An engine with this many threads for a block, one per processor where not given, and this loop.
     ///
@@ -319,7 +344,15 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, recovery: Recovery::default() })
+        Ok(Self {
+            executor,
+            loop_kind,
+            trace: false,
+            time_limit: None,
+            latency: None,
+            parent_reads: None,
+            recovery: Recovery::default(),
+        })
     }
 
     /// Forgets what may not survive between two timed executions of a block: remembered hashes.
@@ -347,9 +380,9 @@ impl Engine {
         self.executor.shuffle_tasks(seed);
     }
 
-    /// The same, with a store behind a delay for the blocks that it executes.
-    pub fn with_latency(self, latency: Option<Latency>) -> Self {
-        Self { latency, ..self }
+    /// Forgets all codes: the next block asks the store for them again.
+    pub fn forget_codes(&mut self) {
+        self.executor.forget_codes();
     }
 
     /// Bytes of the code with this hash, if it was read or deployed and is kept.
@@ -465,21 +498,18 @@ impl Engine {
             known_senders: None,
         };
         let mut tries = chain.tries.take();
-        let delayed;
-        let store = match self.latency {
-            None => chain.store(),
-            Some(Latency { per_batch, per_item }) => {
-                delayed = LatencyStore::new(chain.store(), per_batch, per_item);
-                &delayed
-            }
-        };
+        let delayed =
+            self.latency.map(|Latency { per_batch, per_item }| LatencyStore::new(chain.store(), per_batch, per_item));
+        let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            parent_reads: self.parent_reads,
             recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);
+        let counts = delayed.as_ref().map(LatencyStore::counts);
         chain.tries = tries;
         let outcome = result?;
         if keep {
@@ -487,7 +517,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode: outcome.mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome, store: counts })
     }
 }
 

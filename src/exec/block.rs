@@ -5,7 +5,7 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
+use super::base::{ListBase, Overlay, OverlayBase, ParentRows, UnlistedSender};
 use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
@@ -23,7 +23,7 @@ use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore, StoreError};
-use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
 use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -492,7 +492,9 @@ pub struct ListState<'b> {
     /// Its names, resolvable.
     pub names: &'b Universe,
     /// The parent state of all of them.
-    pub pre: &'b PreState,
+    pub parent: ParentRows<'b>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
     /// Senders that it does not name, by address.
     pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
@@ -561,8 +563,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
-    let base =
-        Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
+    let ListState { bal, sidecar, parent, code_rows, unlisted_senders, .. } = *list;
+    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
@@ -575,7 +577,7 @@ fn work(
         ..WorkerShare::default()
     };
     let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
-    let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let claims = Claims { bal: list.bal, sidecar, code_rows: list.code_rows, rows_at: list.rows_at };
     loop {
         let index = match schedule.next() {
             Next::Run(index) => BlockAccessIndex(index),

@@ -203,7 +203,7 @@ impl<'b> Evm<'b> {
         };
         if matches!(request.kind, CallKind::Call | CallKind::CallCode) && transfers {
             self.state.load(own)?;
-            if self.state.balance(own) < request.value {
+            if !self.state.can_pay(own, request.value) {
                 return Ok(Entered::Done(refused));
             }
         }
@@ -331,7 +331,7 @@ impl<'b> Evm<'b> {
         let (own, address) = (self.frame().target, self.frame().address);
         self.state.load(own)?;
         let nonce = self.state.nonce(own);
-        let is_poor = !value.is_zero() && self.state.balance(own) < value;
+        let is_poor = !value.is_zero() && !self.state.can_pay(own, value);
         if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }

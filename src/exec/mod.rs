@@ -4,6 +4,7 @@
 //! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
 
 pub mod admission;
+pub mod arrivals;
 pub mod base;
 pub mod block;
 pub mod call;

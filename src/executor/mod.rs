@@ -21,6 +21,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
+pub use list::ParentReads;
 pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
@@ -150,17 +151,26 @@ pub struct Options {
     pub trace: bool,
     /// How the senders are recovered.
     pub recovery: Recovery,
+    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
+    /// it is resident, else [`ParentReads::Beside`].
+    pub parent_reads: Option<ParentReads>,
 }
 
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
+        Self { mode: Some(mode), ..Self::automatic() }
     }
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
+        Self {
+            mode: None,
+            loop_kind: LoopKind::default(),
+            trace: false,
+            recovery: Recovery::default(),
+            parent_reads: None,
+        }
     }
 }
 
@@ -171,6 +181,8 @@ const CODE_BYTES_KEPT: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Executor {
     pool: rayon::ThreadPool,
+    /// Threads that wait for stores which are not resident; made when the first such store comes along.
+    readers: Option<rayon::ThreadPool>,
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
@@ -188,6 +200,7 @@ impl Executor {
         let threads = threads.max(1);
         Ok(Self {
             pool: pool_builder(threads).build()?,
+            readers: None,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
@@ -260,9 +273,10 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let Self { pool, codes, scratches, bal, names, shuffle } = self;
-        let shuffle = *shuffle;
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
+        let reads = self.arrange_reads(input, store, options);
+        let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
+        let (readers, shuffle) = (readers.as_ref(), *shuffle);
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -271,8 +285,20 @@ impl Executor {
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
             let Options { loop_kind, trace, recovery, .. } = options;
-            let clock = &clock;
-            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, recovery, clock, shuffle };
+            let job = Job {
+                input,
+                block: &block,
+                store,
+                codes,
+                mode,
+                loop_kind,
+                trace,
+                recovery,
+                clock: &clock,
+                shuffle,
+                reads,
+                readers,
+            };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -285,6 +311,22 @@ impl Executor {
             tries.rollback();
         }
         result
+    }
+
+    /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
+    /// of the block do without.
+    fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> ParentReads {
+        let by_store = || if store.is_resident() { ParentReads::OnePass } else { ParentReads::Beside };
+        let reads = options.parent_reads.unwrap_or_else(by_store);
+        let may_read = input.bal.is_some() && matches!(options.mode, None | Some(Mode::Bal));
+        if !reads.has_readers() || !may_read {
+            return reads;
+        }
+        if self.readers.is_none() {
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(list::READERS);
+            self.readers = builder.thread_name(|index| format!("balustrade-reader-{index}")).build().ok();
+        }
+        if self.readers.is_some() { reads } else { ParentReads::OnePass }
     }
 }
 
@@ -300,6 +342,8 @@ struct Job<'a> {
     recovery: Recovery,
     clock: &'a Clock,
     shuffle: Option<u64>,
+    reads: ParentReads,
+    readers: Option<&'a rayon::ThreadPool>,
 }
 
 impl Job<'_> {
