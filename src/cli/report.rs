@@ -182,10 +182,10 @@ impl ModesRow {
         self.ns[0] as f64 / self.ns[place].max(1) as f64
     }
 
-    /// The JSON line; it has no `block`, as the lines of single modes have.
+    /// The block's object in the summary's `compared`.
     pub fn json(&self) -> Value {
         json!({
-            "compare": self.name,
+            "block": self.name,
             "transactions": self.transactions,
             "gas": self.gas_used,
             "sequential_ns": self.ns[0],

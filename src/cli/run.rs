@@ -294,13 +294,7 @@ impl Run<'_> {
             }
             first.get_or_insert(accepted);
         }
-        if let Some(compared) = ModesRow::new(&compared) {
-            if self.args.exec.json {
-                report::json_line(&compared.json());
-            } else {
-                self.compared.push(compared);
-            }
-        }
+        self.compared.extend(ModesRow::new(&compared));
     }
 
     fn counts_asked(&self) -> bool {
@@ -362,7 +356,11 @@ impl Run<'_> {
             self.unusable(&format_args!("cannot write the trace: {error}"));
         }
         if self.args.exec.json {
-            report::json_line(&self.summary.json());
+            let mut line = self.summary.json();
+            if !self.compared.is_empty() {
+                line["summary"]["compared"] = self.compared.iter().map(ModesRow::json).collect();
+            }
+            report::json_line(&line);
         } else {
             if !self.rows.is_empty() {
                 report::line(&report::block_table(&self.rows).to_string());
