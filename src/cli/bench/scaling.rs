@@ -51,6 +51,8 @@ pub struct ScalingArgs {
 enum Order {
     /// As in the block: what the executor does.
     Block,
+    /// Longest first by gas limit alone.
+    GasLimit,
     /// Longest first by what gas limit and list say beforehand.
     Estimated,
     /// Longest first by the time that each really took: the bound.
@@ -58,11 +60,12 @@ enum Order {
 }
 
 impl Order {
-    const ALL: [Self; 3] = [Self::Block, Self::Estimated, Self::Known];
+    const ALL: [Self; 4] = [Self::Block, Self::GasLimit, Self::Estimated, Self::Known];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::GasLimit => "gas_limit",
             Self::Estimated => "longest_estimated",
             Self::Known => "longest_known",
         }
@@ -79,6 +82,8 @@ struct Row {
     /// Work per task in the run on two threads over that on one: how much two threads hinder each other.
     slowdown: Option<f64>,
     work: Work,
+    /// Gas limit of each task; none for the system phases.
+    limits: Vec<u64>,
     /// Estimates of the tasks, in no unit.
     estimates: Vec<f64>,
 }
@@ -88,6 +93,7 @@ impl Row {
         let mut tasks: Vec<usize> = (0..self.work.tasks.len()).collect();
         match order {
             Order::Block => {}
+            Order::GasLimit => tasks.sort_by_key(|task| core::cmp::Reverse(self.limits[*task])),
             Order::Estimated => tasks.sort_by(|one, two| self.estimates[*two].total_cmp(&self.estimates[*one])),
             Order::Known => tasks.sort_by(|one, two| self.work.tasks[*two].total_cmp(&self.work.tasks[*one])),
         }
@@ -268,7 +274,7 @@ impl Bench<'_> {
         let rows_at = columns.rows_per_index(transactions);
         let limits = decoded.transactions.rows().iter().map(|tx| tx.gas_limit);
         let limits: Vec<u64> = [0].into_iter().chain(limits).chain([0]).collect();
-        let estimates = rows_at.iter().zip(limits).map(|(rows, limit)| estimate(limit, *rows)).collect();
+        let estimates = rows_at.iter().zip(&limits).map(|(rows, limit)| estimate(*limit, *rows)).collect();
         self.rows.push(Row {
             block: name.to_owned(),
             transactions,
@@ -276,6 +282,7 @@ impl Bench<'_> {
             measured_ns: runs.iter().map(time).collect(),
             slowdown: runs.get(1).map(|two| task_work(two) / task_work(single)),
             work,
+            limits,
             estimates,
         });
         if self.args.bench.json {
@@ -289,7 +296,7 @@ impl Bench<'_> {
         let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         let total = |time: &dyn Fn(&Row) -> f64| self.rows.iter().map(time).sum::<f64>();
         let one = total(&|row| row.measured_ns[0]);
-        let curve: Vec<(usize, [f64; 3])> = PREDICTED
+        let curve: Vec<(usize, [f64; Order::ALL.len()])> = PREDICTED
             .iter()
             .map(|threads| (*threads, Order::ALL.map(|order| one / total(&|row| row.predicted(*threads, order)))))
             .collect();
@@ -309,7 +316,7 @@ impl Bench<'_> {
         self.status
     }
 
-    fn print(&self, curve: &[(usize, [f64; 3])], measured: &[f64], mean_error: f64) {
+    fn print(&self, curve: &[(usize, [f64; Order::ALL.len()])], measured: &[f64], mean_error: f64) {
         let mut table = report::table();
         let mut header = ["block", "txs", "Mgas", "ms on 1"].map(str::to_owned).to_vec();
         header.extend((2..=self.engines.len()).map(|threads| format!("x on {threads}")));
