@@ -68,12 +68,12 @@ function bars(target, rows, of) {
     const track = make("div", { class: "track" }, make("div", { class: "fill", style: `width:${100 * ns / most}%;background:${fill}` }));
     if (inner > 0) track.append(make("div", { class: "inner", style: `width:${100 * inner / most}%` }));
     const text = make("span", {}, `${ms(ns)} ms · ${fixed(100 * ns / of, 1)} %`);
-    if (before !== undefined) {
+    if (before != null) {
       track.append(make("div", { class: "before", style: `left:calc(${100 * before / most}% - 1px)` }));
       const [difference, direction] = change(before, ns);
       text.append(" ", make("span", { class: direction }, difference));
     }
-    hint(track, () => `${name}: ${ms(ns)} ms${inner > 0 ? `\nof it Keccak-256: ${ms(inner)} ms` : ""}${before === undefined ? "" : `\nbefore: ${ms(before)} ms`}`);
+    hint(track, () => `${name}: ${ms(ns)} ms${inner > 0 ? `\nof it Keccak-256: ${ms(inner)} ms` : ""}${before == null ? "" : `\nbefore: ${ms(before)} ms`}`);
     grid.append(make("span", {}, name), track, text);
   }
   target.replaceChildren(grid);
