@@ -9,7 +9,7 @@ use super::fork::{CALL_STIPEND, Fork, INITCODE_WORD};
 use super::gas::{FrameGas, words};
 use super::halt::Halt;
 use super::host::charge;
-use super::precompile::{self, Outcome};
+use super::precompile;
 use super::state::flag;
 use crate::arena::code::{Code, EMPTY_CODE};
 use crate::arena::{AccountId, CodeId};
@@ -272,12 +272,13 @@ impl<'b> Evm<'b> {
         checkpoint: super::state::Checkpoint,
     ) -> Result<FrameEnd, Halt> {
         let fork = self.rules.fork;
-        let (status, left) = match precompile::run(fork, address, self.input(request.input), request.gas) {
-            Outcome::Success { gas, output } => {
-                self.return_data.extend_from_slice(&output);
-                (Status::Success, request.gas - gas)
-            }
-            Outcome::Failure => {
+        // Taken out meanwhile: the input is borrowed from the same worker.
+        let mut output = core::mem::take(&mut self.return_data);
+        let used = precompile::run(fork, address, self.input(request.input), request.gas, &mut output);
+        self.return_data = output;
+        let (status, left) = match used {
+            Some(gas) => (Status::Success, request.gas - gas),
+            None => {
                 self.state.revert(checkpoint);
                 (Status::Halt(Halt::Precompile), 0)
             }
