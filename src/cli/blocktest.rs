@@ -7,7 +7,7 @@
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{BlockTest, Content, FixtureBlock, InputError};
 use super::suite::{self, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{ExecArgs, ModeArg, Status};
+use super::{ExecArgs, ModeArg, Status, interrupt};
 use balustrade::Mode;
 use clap::Args;
 use regex::Regex;
@@ -33,7 +33,7 @@ pub fn main(args: &BlocktestArgs) -> Status {
             Content::Tests(tests) => tests,
             Content::Bundle(_) => return Err(InputError::NotTests { name: document.name.clone() }),
         };
-        let results = tests.into_iter().map(|test| TestResult {
+        let results = tests.into_iter().take_while(|_| interrupt::flow().is_continue()).map(|test| TestResult {
             outcome: worker.run(|engine| run_test(engine, mode, &test)),
             blocks: test.blocks.len(),
             network: test.network_name,

@@ -5,13 +5,14 @@
 
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
-use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
+use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::store::{LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{BuiltBlock, Diagnosis};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, Recovery, StateChanges};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -172,6 +173,42 @@ impl Chain {
         self.head.as_ref()
     }
 
+    /// The whole state at the head, where the chain has it.
+    pub const fn memory(&self) -> Option<&MemoryStore> {
+        match &self.state {
+            ParentState::Memory(store) => Some(store),
+            ParentState::Witness(_) => None,
+        }
+    }
+
+    /// The code hashes of these accounts, that of no code where the store cannot say.
+    pub fn code_hashes(&self, addresses: &[Address]) -> Vec<B256> {
+        let mut accounts = vec![ParentAccount::default(); addresses.len()];
+        // Each alone: a witness may lack the paths of some.
+        for (address, account) in addresses.iter().zip(&mut accounts) {
+            if self.store().accounts(&[*address], core::slice::from_mut(account)).is_err() {
+                *account = ParentAccount::default();
+            }
+        }
+        accounts.into_iter().map(|account| account.code_hash).collect()
+    }
+
+    /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: there are no tries, or the changes do not fit them.
+    pub fn witness(
+        &mut self,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        changes: &StateChanges,
+    ) -> Result<Vec<Bytes>, Failure> {
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
+        self.tries = Some(tries);
+        nodes.map_err(|error| Failure::Host(error.to_string()))
+    }
+
     /// The parent state as the executor takes it.
     fn store(&self) -> &dyn StateStore {
         match &self.state {
@@ -229,6 +266,8 @@ pub struct Engine {
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
     latency: Option<Latency>,
+    /// How senders are recovered.
+    pub recovery: Recovery,
 }
 
 /// What a store's answers are delayed by.
@@ -249,7 +288,7 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
+        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None, recovery: Recovery::default() })
     }
 
     /// The same, with a store behind a delay for the blocks that it executes.
@@ -257,19 +296,25 @@ impl Engine {
         Self { latency, ..self }
     }
 
-    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    /// Bytes of the code with this hash, if it was read or deployed and is kept.
+    pub fn code_len(&self, hash: B256) -> Option<usize> {
+        let codes = self.executor.codes();
+        codes.get(codes.intern(hash)).map(|code| code.bytes().len())
+    }
+
+    /// Seals a block on the chain's head, which stays where it is.
     ///
     /// # Errors
     /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
-    pub fn build(
+    pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
         rules: &ChainRules,
         template: &Header,
-        transactions: &[Vec<u8>],
+        body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
         let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
-        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries);
         chain.tries = Some(tries);
         Ok(built?)
     }
@@ -286,7 +331,8 @@ impl Engine {
         block: &Bytes,
     ) -> Result<(B256, B256), Failure> {
         let mut tries = tries_of(state, None)?;
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+        let cancel = self.cancel_token();
+        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind, Some(&cancel))?)
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
@@ -328,8 +374,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -341,10 +396,7 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),
@@ -353,6 +405,7 @@ impl Engine {
             parent: chain.head.as_ref(),
             ommers_omitted: chain.ommers_omitted,
             cancel: Some(&cancel),
+            known_senders: None,
         };
         let mut tries = chain.tries.take();
         let delayed;
@@ -366,6 +419,7 @@ impl Engine {
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);

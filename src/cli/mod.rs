@@ -14,9 +14,11 @@ mod devnet;
 mod engine;
 mod input;
 mod interrupt;
+mod loop_workload;
 mod pipeline;
 mod report;
 mod run;
+mod slow_block;
 mod statetest;
 mod suite;
 mod verify;
@@ -49,6 +51,9 @@ enum Command {
     /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Make blocks to measure: bundles with state, list and expected roots, the same for the same knobs
+    #[command(subcommand)]
+    Workload(workload::WorkloadCommand),
 }
 
 /// Options that all executing commands share.
@@ -112,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Statetest(args) => statetest::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Bench(command) => bench::main(&command),
+        Command::Workload(command) => workload::main(&command),
     };
     if interrupt::token().is_cancelled() {
         return interrupt::EXIT_CODE.into();

@@ -4,7 +4,7 @@
 //! are workers. Not here: what the work is.
 
 use super::input::{Document, InputError, each_document, total_bytes};
-use super::report;
+use super::{interrupt, report};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::ops::ControlFlow;
@@ -13,7 +13,8 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 /// Reads the documents of `paths` and calls `work` on each, in `workers` threads with a state of their own from
-/// `start`; `collect` gets the results in order. Files that cannot be read are results too.
+/// `start`; `collect` gets the results in order. Files that cannot be read are results too. Ctrl-C ends the reading;
+/// what is at work then ends soon by itself.
 pub fn each_in_parallel<W, R: Send>(
     paths: &[PathBuf],
     workers: usize,
@@ -35,6 +36,10 @@ pub fn each_in_parallel<W, R: Send>(
                     // A worker that died while it waited leaves nothing half done behind.
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, document)) = next else { break };
+                    // The reader may still wait for room: the queue is emptied, and nothing of it done.
+                    if interrupt::flow().is_break() {
+                        continue;
+                    }
                     if results.send((number, Ok(work(&mut state, document)))).is_err() {
                         break;
                     }
@@ -48,14 +53,18 @@ pub fn each_in_parallel<W, R: Send>(
                 let read = each_document(path, &mut |bytes| bar_of_reader.inc(bytes), &mut |document| {
                     number += 1;
                     match documents.send((number - 1, document)) {
-                        Ok(()) => ControlFlow::Continue(()),
+                        Ok(()) => interrupt::flow(),
                         Err(_) => ControlFlow::Break(()),
                     }
                 });
-                if let Err(error) = read {
-                    number += 1;
-                    if results.send((number - 1, Err(error))).is_err() {
-                        return;
+                match read {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return,
+                    Err(error) => {
+                        number += 1;
+                        if results.send((number - 1, Err(error))).is_err() {
+                            return;
+                        }
                     }
                 }
             }

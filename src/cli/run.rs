@@ -8,12 +8,15 @@ use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, RunSummary};
+use super::slow_block::SlowBlock;
 use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
+use balustrade::executor::Body;
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -33,6 +36,10 @@ pub struct RunArgs {
     /// the traces of all modes. Times are then those of a traced run
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write each block's slow-block object (times, reads, writes, as other clients log them) to this file, one per line;
+    /// with --json it is part of the block's line, too
+    #[arg(long, value_name = "FILE")]
+    slow_blocks: Option<PathBuf>,
     /// Give a block up after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
@@ -69,7 +76,22 @@ pub fn main(args: &RunArgs) -> Status {
             return Status::Unusable;
         }
     };
-    let mut run = Run { args, engine, trace, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
+    let slow_blocks = match args.slow_blocks.as_ref().map(File::create).transpose() {
+        Ok(file) => file.map(BufWriter::new),
+        Err(error) => {
+            report::complain(&format_args!("cannot write the slow blocks: {error}"));
+            return Status::Unusable;
+        }
+    };
+    let mut run = Run {
+        args,
+        engine,
+        trace,
+        slow_blocks,
+        rows: Vec::new(),
+        summary: RunSummary::default(),
+        status: Status::Good,
+    };
     if args.inputs.is_empty() {
         run.devnet();
     } else {
@@ -89,9 +111,19 @@ struct Run<'a> {
     args: &'a RunArgs,
     engine: Engine,
     trace: Option<BufWriter<File>>,
+    slow_blocks: Option<BufWriter<File>>,
     rows: Vec<BlockRow>,
     summary: RunSummary,
     status: Status,
+}
+
+/// A block's line of JSON. What other clients log comes last and in their order of fields, so that their scripts find it.
+#[derive(Serialize)]
+struct JsonRow {
+    #[serde(flatten)]
+    row: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_block: Option<SlowBlock>,
 }
 
 /// One block to execute and what the file says about it.
@@ -116,10 +148,12 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                interrupt::flow()
             });
-            if let Err(error) = read {
-                bar.suspend(|| self.unusable(&error));
+            match read {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => bar.suspend(|| self.unusable(&error)),
             }
         }
         bar.finish_and_clear();
@@ -137,7 +171,8 @@ impl Run<'_> {
         for number in 1..=devnet::BLOCKS {
             let Some(template) = chain.head().map(Devnet::template) else { break };
             let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            match self.engine.build(&mut chain, &rules, &template, &transactions) {
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(number) };
+            match self.engine.build(&mut chain, &rules, &template, body) {
                 Ok(built) => self.step(
                     &mut chain,
                     &Step {
@@ -185,11 +220,17 @@ impl Run<'_> {
     }
 
     fn test(&mut self, test: &BlockTest) {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let mut chain = match Chain::of_test(test) {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
         for (number, block) in test.blocks.iter().enumerate() {
+            if interrupt::flow().is_break() {
+                return;
+            }
             let step = Step {
                 name: format!("{} #{}", test.name, number + 1),
                 fork: &test.network_name,
@@ -226,8 +267,10 @@ impl Run<'_> {
             }
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
+            let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, chain, &self.engine));
+            self.write_slow_block(slow_block.as_ref());
             if self.args.exec.json {
-                report::json_line(&row.json());
+                report::json_line(&JsonRow { row: row.json(), slow_block });
             } else {
                 self.rows.push(row);
             }
@@ -235,6 +278,20 @@ impl Run<'_> {
                 self.write_trace(&accepted.outcome.traces);
             }
             first.get_or_insert(accepted);
+        }
+    }
+
+    fn counts_asked(&self) -> bool {
+        self.args.exec.json || self.slow_blocks.is_some()
+    }
+
+    /// Appends one block's object to the file of slow blocks.
+    fn write_slow_block(&mut self, slow_block: Option<&SlowBlock>) {
+        let (Some(file), Some(slow_block)) = (&mut self.slow_blocks, slow_block) else { return };
+        let written = serde_json::to_writer(&mut *file, slow_block).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+            self.slow_blocks = None;
+            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
         }
     }
 
@@ -276,6 +333,9 @@ impl Run<'_> {
     }
 
     fn finish(mut self) -> Status {
+        if let Some(Err(error)) = self.slow_blocks.as_mut().map(Write::flush) {
+            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
+        }
         if let Some(Err(error)) = self.trace.as_mut().map(Write::flush) {
             self.unusable(&format_args!("cannot write the trace: {error}"));
         }
@@ -307,7 +367,8 @@ mod tests {
         for _ in 0..2 {
             let template = Devnet::template(chain.head().expect("a head"));
             let transactions = devnet.transactions(template.base_fee.expect("London"));
-            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let built = engine.build(&mut chain, &rules, &template, body).expect("valid transactions");
             let mut run = |mode, keep| {
                 engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };

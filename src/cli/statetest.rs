@@ -7,7 +7,7 @@
 use super::engine::{Engine, Failure};
 use super::input::{StateCase, StateTest, parse_tests};
 use super::suite::{self, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{Status, loop_of_name};
+use super::{Status, interrupt, loop_of_name};
 use balustrade::exec::interpreter::LoopKind;
 use clap::Args;
 use regex::Regex;
@@ -35,7 +35,7 @@ pub fn main(args: &StatetestArgs) -> Status {
     suite::run(&args.paths, exec, |worker, document| {
         let tests: Vec<StateTest> = parse_tests(document, args.run.as_ref())?;
         let cases = tests.iter().flat_map(|test| test.cases.iter().map(move |case| (test, case)));
-        let results = cases.map(|(test, case)| TestResult {
+        let results = cases.take_while(|_| interrupt::flow().is_continue()).map(|(test, case)| TestResult {
             name: name_of(test, case),
             network: case.fork_name.clone(),
             blocks: 1,

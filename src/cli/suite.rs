@@ -5,7 +5,7 @@
 
 use super::engine::{Engine, Failure};
 use super::input::{Document, InputError};
-use super::{Status, pipeline, report};
+use super::{Status, interrupt, pipeline, report};
 use balustrade::exec::interpreter::LoopKind;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -93,7 +93,8 @@ impl Worker {
 }
 
 /// Runs `work` on every document of `paths` (of standard input's list where there are none), one worker per processor,
-/// each with an engine of its own, and prints the results in the order of the documents.
+/// each with an engine of its own, and prints the results in the order of the documents. Ctrl-C gives up the tests that run,
+/// each of which says where it stood, and sums up.
 pub fn run(
     paths: &[PathBuf],
     exec: SuiteArgs,
@@ -106,6 +107,7 @@ pub fn run(
             return Status::Unusable;
         }
     };
+    interrupt::install();
     let start = Instant::now();
     let mut totals = Totals::default();
     let workers = std::thread::available_parallelism().map_or(1, |count| count.get());

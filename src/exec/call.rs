@@ -13,8 +13,8 @@ use super::precompile;
 use super::state::flag;
 use crate::arena::code::{Code, EMPTY_CODE};
 use crate::arena::{AccountId, CodeId};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use std::rc::Rc;
+use alloy_primitives::{Address, B256, U256, keccak256};
+use std::sync::Arc;
 
 /// Which of the four call instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ impl<'b> Evm<'b> {
             CallKind::CallCode | CallKind::DelegateCall => {}
         }
         if self.state.precompile(request.to) != 0 {
-            return self.run_precompile(request, &to_address, checkpoint).map(Entered::Done);
+            return self.run_precompile(request, checkpoint).map(Entered::Done);
         }
         if request.code == EMPTY_CODE {
             let end = FrameEnd { status: Status::Success, refill_new_account: false, ..refused };
@@ -268,13 +268,12 @@ impl<'b> Evm<'b> {
     fn run_precompile(
         &mut self,
         request: &CallRequest,
-        address: &Address,
         checkpoint: super::state::Checkpoint,
     ) -> Result<FrameEnd, Halt> {
-        let fork = self.rules.fork;
-        // Taken out meanwhile: the input is borrowed from the same worker.
+        let number = self.state.precompile(request.to);
+        // Apart while it runs: its input may lie in the machine's memory.
         let mut output = core::mem::take(&mut self.return_data);
-        let used = precompile::run(fork, address, self.input(request.input), request.gas, &mut output);
+        let used = precompile::run(self.rules.fork, number, self.input(request.input), request.gas, &mut output);
         self.return_data = output;
         let (status, left) = match used {
             Some(gas) => (Status::Success, request.gas - gas),
@@ -333,10 +332,9 @@ impl<'b> Evm<'b> {
             return Ok(Step::Push(U256::ZERO));
         }
         let start = self.frame().memory_base + offset;
-        let initcode = Bytes::copy_from_slice(&self.memory[start..start + len]);
         let created = match salt {
             None => address.create(nonce),
-            Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&initcode)),
+            Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&self.memory[start..start + len])),
         };
         let destination = self.state.account_id(&created)?;
         if self.since(Fork::Berlin) {
@@ -354,6 +352,7 @@ impl<'b> Evm<'b> {
         let gas = if self.since(Fork::Tangerine) { all_but_one_64th(*left) } else { *left };
         *left -= gas;
         self.state.set_nonce(own, nonce + 1);
+        let initcode = self.init_code_at(start..start + len);
         match self.enter_create(own, address, destination, created, value, initcode, gas, charged_new_account)? {
             Entered::Frame => Ok(Step::Enter),
             Entered::Done(end) => Ok(Step::Push(self.settle_done(&end, left))),
@@ -369,7 +368,7 @@ impl<'b> Evm<'b> {
         destination: AccountId,
         created: Address,
         value: U256,
-        initcode: Bytes,
+        initcode: Arc<Code>,
         gas: u64,
         charged_new_account: bool,
     ) -> Result<Entered, Halt> {
@@ -397,7 +396,7 @@ impl<'b> Evm<'b> {
         self.state.transfer(creator, destination, value);
         self.log_transfer(&creator_address, &created, &value);
         self.push_frame(Frame {
-            code: CodeRef::Init(Rc::new(Code::new(B256::ZERO, initcode))),
+            code: CodeRef::Init(initcode),
             kind: FrameKind::Create,
             target: destination,
             address: created,

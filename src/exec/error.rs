@@ -28,10 +28,21 @@ pub enum BlockError {
     Invalid(Box<InvalidBlock>),
     /// The store could not answer; the block may well be valid.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The caller gave up.
+    Store(StoreError),
+    /// The caller gave up; the words say where the block stood.
     #[error("cancelled: {0}")]
     Cancelled(String),
+}
+
+impl From<StoreError> for BlockError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::GivenUp => {
+                Self::Cancelled("while the parent state was read or the state root was computed".to_owned())
+            }
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl From<InvalidBlock> for BlockError {

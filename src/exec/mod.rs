@@ -7,7 +7,6 @@ pub mod admission;
 pub mod base;
 pub mod block;
 pub mod call;
-pub mod cancel;
 mod dao;
 pub mod diagnose;
 pub mod error;
@@ -23,11 +22,16 @@ pub mod optimistic;
 pub mod precompile;
 pub mod reference;
 pub mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 pub mod senders;
 pub mod state;
+pub mod sync;
 pub mod system;
 pub mod tx;
 pub mod universe;
 pub mod verify;
 pub mod watch;
 pub mod wire;
+
+pub use crate::arena::cancel;

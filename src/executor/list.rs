@@ -4,7 +4,7 @@
 //! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
 
 use super::changes::intern_code_rows;
-use super::outcome::{Candidate, seal};
+use super::outcome::{Candidate, ParentReadCount, seal};
 use super::recover::recover;
 use super::root::{ListedChanges, update_tries};
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
@@ -104,7 +104,7 @@ pub(super) fn execute(
                 shared.clock.record(Stage::Root, start);
             });
             let start = job.clock.now();
-            let signers = recover(rules, block);
+            let signers = recover(rules, block, job.means())?;
             job.clock.record(Stage::Recover, start);
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context = job.context(&signers);
@@ -142,7 +142,8 @@ pub(super) fn execute(
     };
     let (changes, roots) = root?;
     let sidecar = given_sidecar.clone();
-    seal(job, Candidate { executed, bal: bytes.clone(), sidecar, changes, roots, unchecked })
+    let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
+    seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, unchecked })
 }
 
 /// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).

@@ -11,16 +11,19 @@ mod diagnose;
 mod list;
 mod optimistic;
 mod outcome;
+mod pool;
 mod recover;
 mod root;
 mod sequential;
 mod timeline;
 mod transact;
 
-pub use build::BuiltBlock;
+pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
-pub use outcome::{BlockOutcome, Check, Unchecked};
+pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
+pub use pool::pool_builder;
+pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 
 use crate::arena::code::CodeArena;
@@ -33,11 +36,12 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::optimistic::cost::speculation_pays;
+use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
-use recover::Signers;
+use recover::{Means, Signers};
 use std::sync::Mutex;
 use std::time::Instant;
 use timeline::Clock;
@@ -84,12 +88,23 @@ pub struct BlockInput<'a> {
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
     pub cancel: Option<&'a CancelToken>,
+    /// Senders that the caller has recovered before, as a mempool has: those are not recovered again.
+    pub known_senders: Option<&'a SenderCache>,
 }
 
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
+        Self {
+            rules,
+            block,
+            bal: None,
+            sidecar: None,
+            parent: None,
+            ommers_omitted: false,
+            cancel: None,
+            known_senders: None,
+        }
     }
 
     /// The same with its block access list.
@@ -100,6 +115,11 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same with what the caller knows of its senders.
+    pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
+        Self { known_senders: Some(known), ..self }
     }
 
     /// The same, to be stopped by this token.
@@ -118,17 +138,19 @@ pub struct Options {
     pub loop_kind: LoopKind,
     /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
     pub trace: bool,
+    /// How the senders are recovered.
+    pub recovery: Recovery,
 }
 
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false }
+        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
     }
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default(), trace: false }
+        Self { mode: None, loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
     }
 }
 
@@ -147,18 +169,15 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one.
+    /// An executor with this many threads, at least one. On Linux, as many as the process has processors are bound to one
+    /// each; fewer or more run wherever the system puts them.
     ///
     /// # Errors
     /// When the operating system refuses the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("balustrade-{index}"))
-            .build()?;
         Ok(Self {
-            pool,
+            pool: pool_builder(threads).build()?,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
@@ -214,7 +233,7 @@ impl Executor {
         self.codes.evict(CODE_BYTES_KEPT);
         let Self { pool, codes, scratches, bal, names, shuffle } = self;
         let shuffle = *shuffle;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -222,8 +241,9 @@ impl Executor {
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-            let Options { loop_kind, trace, .. } = options;
-            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, clock: &clock, shuffle };
+            let Options { loop_kind, trace, recovery, .. } = options;
+            let clock = &clock;
+            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, recovery, clock, shuffle };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -248,11 +268,17 @@ struct Job<'a> {
     mode: Mode,
     loop_kind: LoopKind,
     trace: bool,
+    recovery: Recovery,
     clock: &'a Clock,
     shuffle: Option<u64>,
 }
 
 impl Job<'_> {
+    /// What the recovery of senders goes by.
+    fn means(&self) -> Means<'_> {
+        Means { cancel: self.input.cancel, known: self.input.known_senders, recovery: self.recovery }
+    }
+
     /// What all tasks of the block share.
     fn context<'b>(&'b self, signers: &'b Signers) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;

@@ -1,6 +1,6 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::outcome::{Candidate, seal};
+use super::outcome::{Candidate, ParentReadCount, seal};
 use super::recover::{Signers, recover};
 use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
@@ -36,14 +36,14 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
         },
         || {
             let start = job.clock.now();
-            let signers = recover(job.input.rules, job.block);
+            let signers = recover(job.input.rules, job.block, job.means());
             job.clock.record(Stage::Recover, start);
             signers
         },
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
-    Ok(signers)
+    signers
 }
 
 /// A block that was executed and recorded.
@@ -64,8 +64,9 @@ pub(super) fn finish(
     let n = job.block.transactions.len();
     let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    let Recording { list, sidecar, .. } = recording;
-    seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })
+    let Recording { list, sidecar, store_reads: (accounts, slots), .. } = recording;
+    let reads = ParentReadCount { accounts, slots };
+    seal(job, Candidate { executed, reads, bal: list.bytes, sidecar, changes, roots, unchecked })
 }
 
 /// A list that comes with the block must be well-formed and the one that the header commits to.

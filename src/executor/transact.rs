@@ -3,11 +3,12 @@
 //! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
 
 use super::Executor;
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use crate::arena::TxIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::{BlockContext, run_sequential};
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::ChainRules;
 use crate::exec::header::check_blob_gas;
@@ -23,7 +24,8 @@ impl Executor {
     /// (at the parent's root) hold the update, uncommitted.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block. The tries are then as before.
+    /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block, [`BlockError::Cancelled`] where
+    /// `cancel` gave it up. The tries are then as before.
     pub fn transact(
         &mut self,
         rules: &ChainRules,
@@ -31,15 +33,17 @@ impl Executor {
         store: &dyn StateStore,
         tries: &mut StateTries,
         loop_kind: LoopKind,
+        cancel: Option<&CancelToken>,
     ) -> Result<(B256, B256), BlockError> {
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel };
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block);
+            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
             let mut context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
             context.system_phases = false;
+            context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
             let (_, roots) = update_from_recording(rules, block.transactions.len(), store, &recording, Some(tries))?;

@@ -71,6 +71,7 @@ impl Chain {
             parent: Some(&self.head),
             ommers_omitted: false,
             cancel: None,
+            known_senders: None,
         }
     }
 

@@ -172,6 +172,7 @@ impl Chain {
             parent: None,
             ommers_omitted: false,
             cancel: None,
+            known_senders: None,
         };
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         executor.execute(&input, store, Some(&mut tries), Options::new(mode))

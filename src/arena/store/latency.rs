@@ -94,6 +94,10 @@ impl<S: StateStore> StateStore for LatencyStore<S> {
         self.wait(hashes.len());
         self.inner.trie_nodes(hashes, out)
     }
+
+    fn given_up(&self) -> bool {
+        self.inner.given_up()
+    }
 }
 
 #[cfg(test)]

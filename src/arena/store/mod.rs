@@ -11,7 +11,7 @@ mod witness;
 
 pub(crate) use guarded::Guarded;
 pub use latency::{LatencyStore, StoreCounts};
-pub use memory::MemoryStore;
+pub use memory::{MemoryAccount, MemoryStore};
 pub use witness::WitnessStore;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -72,6 +72,9 @@ pub enum StoreError {
     /// The store failed; the same call may succeed later.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// The caller gave the block up; the store was not asked.
+    #[error("the caller gave up")]
+    GivenUp,
 }
 
 /// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
@@ -90,6 +93,11 @@ pub trait StateStore: Send + Sync {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
     /// RLP of trie nodes by hash, of the account trie and of storage tries alike.
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+    /// Whether the caller has given up, so that long work that needs no answer stops, too. Stores need not care: the
+    /// executor answers for them.
+    fn given_up(&self) -> bool {
+        false
+    }
 }
 
 impl<S: StateStore + ?Sized> StateStore for &S {
@@ -107,5 +115,8 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     }
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         (**self).trie_nodes(hashes, out)
+    }
+    fn given_up(&self) -> bool {
+        (**self).given_up()
     }
 }

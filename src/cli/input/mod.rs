@@ -191,4 +191,6 @@ impl<'de, T: TestFormat> Visitor<'de> for TestsOf<'_, T> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

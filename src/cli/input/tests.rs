@@ -7,7 +7,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-fn shared(part: &str) -> Option<PathBuf> {
+pub(super) fn shared(part: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("BALUSTRADE_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = folder.join(part);

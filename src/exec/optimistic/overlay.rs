@@ -9,10 +9,9 @@
 
 use crate::arena::{BlockAccessIndex, CodeId};
 use crate::exec::state::BaseAccount;
+use crate::exec::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use alloy_primitives::U256;
-use core::sync::atomic::{AtomicBool, Ordering};
 use smallvec::SmallVec;
-use std::sync::{Mutex, MutexGuard};
 
 /// Who wrote a value: the parent state, or a run of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

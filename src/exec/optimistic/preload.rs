@@ -120,4 +120,8 @@ impl StateStore for Preload<'_> {
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.store.trie_nodes(hashes, out)
     }
+
+    fn given_up(&self) -> bool {
+        self.store.given_up()
+    }
 }

@@ -1,13 +1,13 @@
 //! The schedule: who runs which transaction, and when a run becomes final.
 //!
-//! One counter hands out transactions in order; one lock, only ever tried, lets one worker at a time commit what is
+//! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
 //! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
 //! final by then. Runs above that were misled by it are dropped and handed out again.
-//! The only file here with scheduling atomics. Relies on: what a worker takes from the counter it finishes.
 //! Not here: what a run saw and did (`effects`).
 
 use super::base::{OptimisticBase, View};
 use super::cache::{ReadCounts, SharedCache};
+use super::claims::Claims;
 use super::effects::Effects;
 use super::reader::Reader;
 use super::{Speculated, Speculation};
@@ -24,23 +24,11 @@ use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
-
-/// How far a transaction has come: bits of [`Schedule::progress`]; above them, how often it was dropped.
-mod progress {
-    /// A worker has taken it.
-    pub(super) const CLAIMED: u32 = 1;
-    /// It ran.
-    pub(super) const RAN: u32 = 1 << 1;
-    /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
-    pub(super) const FOLLOWED: u32 = 1 << 2;
-    /// One run dropped.
-    pub(super) const DROPPED_UNIT: u32 = 1 << 3;
-}
 
 /// Runs above a conflict that are looked at for more of it at once: enough for what is in flight, few enough that
 /// conflict after conflict stays cheap.
@@ -56,15 +44,7 @@ struct Schedule<'b> {
     codes: &'b CodeArena,
     cache: &'b SharedCache,
     clock: Instant,
-    /// Block access index of the next transaction to run ahead.
-    next: AtomicU32,
-    /// Set when every transaction is final, or one is found invalid.
-    over: AtomicBool,
-    /// The sender's transaction before and after each one: two of one sender never run at the same time, since the
-    /// second's nonce would be wrong.
-    chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
-    /// Bits of [`progress`], by transaction.
-    progress: Vec<AtomicU32>,
+    claims: Claims,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
@@ -133,10 +113,7 @@ pub fn run_optimistic(
         codes,
         cache: &cache,
         clock,
-        next: AtomicU32::new(1),
-        over: AtomicBool::new(tx_count == 0),
-        chains: sender_chains(context.senders),
-        progress: (0..tx_count).map(|_| AtomicU32::new(0)).collect(),
+        claims: Claims::new(sender_chains(context.senders)),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
@@ -196,36 +173,17 @@ fn sender_chains(senders: &[Option<Address>]) -> Vec<(Option<TxIndex>, Option<Tx
 }
 
 /// Ends the schedule when its worker panics, so that no other worker waits for it.
-struct EndOnPanic<'a>(&'a AtomicBool);
+struct EndOnPanic<'a>(&'a Claims);
 
 impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.store(true, Ordering::Release);
+            self.0.end();
         }
     }
 }
 
 impl<'b> Schedule<'b> {
-    /// Takes a transaction for a worker and returns the number of its run; nothing where another worker has it, or where
-    /// it must wait for its sender's last one: whoever runs that one then runs this one, too.
-    fn claim(&self, tx: TxIndex) -> Option<u32> {
-        if let Some(before) = self.chains[tx.index()].0 {
-            let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
-            if progress & progress::RAN == 0 {
-                return None;
-            }
-        }
-        let progress = self.progress[tx.index()].fetch_or(progress::CLAIMED, Ordering::AcqRel);
-        (progress & progress::CLAIMED == 0).then_some(progress / progress::DROPPED_UNIT)
-    }
-
-    /// Notes that a transaction ran; returns its sender's next one if that waits for it.
-    fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
-        let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
-        self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
-    }
-
     /// Drops runs above `tx` that went wrong with it, so that they are repeated at once and mislead nobody. Without this
     /// a chain of transactions that once runs on a wrong value would stay one step ahead of its correction to its end.
     fn drop_misled(&self, tx: TxIndex, speculation: &mut Speculation) {
@@ -245,12 +203,11 @@ impl<'b> Schedule<'b> {
             drop(waiting);
             speculation.conflicts += 1;
             speculation.re_executions += 1;
-            self.progress[at].fetch_add(progress::DROPPED_UNIT, Ordering::AcqRel);
-            self.progress[at].fetch_and(!(progress::CLAIMED | progress::RAN), Ordering::AcqRel);
-            first_dropped.get_or_insert(index.0);
+            self.claims.give_back(TxIndex::new(at));
+            first_dropped.get_or_insert(index);
         }
         if let Some(index) = first_dropped {
-            self.next.fetch_min(index, Ordering::AcqRel);
+            self.claims.hand_out_from(index);
         }
     }
 
@@ -282,7 +239,7 @@ impl<'b> Schedule<'b> {
         work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
     ) -> (T, ReadCounts) {
         let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
+        let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
         let reader = Reader { store: self.store, codes: self.codes, worker: number };
         let view = RefCell::new(View::new(self.cache, reader));
         let base = Box::new(OptimisticBase { view: &view });
@@ -292,8 +249,7 @@ impl<'b> Schedule<'b> {
         evm.cancel = self.context.cancel;
         let mut worker = Worker { schedule: self, view: &view, evm, number };
         let done = work(&mut worker);
-        let (evm, state) = worker.evm.into_scratch();
-        *scratch = WorkerScratch { state, evm };
+        (scratch.evm, scratch.state) = worker.evm.into_scratch();
         let counts = view.borrow().counts;
         (done, counts)
     }
@@ -342,26 +298,25 @@ impl Worker<'_, '_, '_> {
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
     fn work(&mut self) -> Logs {
         let schedule = self.schedule;
-        let _guard = EndOnPanic(&schedule.over);
-        let tx_count = schedule.waiting.len() as u32;
-        while !schedule.over.load(Ordering::Acquire) {
-            if schedule.next.load(Ordering::Relaxed) > tx_count {
+        let claims = &schedule.claims;
+        let _guard = EndOnPanic(claims);
+        while !claims.is_over() {
+            if claims.is_exhausted() {
                 // Nothing left to run: the others are about to finish.
                 self.commit_ready();
                 std::thread::yield_now();
                 continue;
             }
-            let index = schedule.next.fetch_add(1, Ordering::AcqRel);
-            let mut next = (index <= tx_count).then(|| TxIndex(index - 1));
+            let mut next = claims.hand_out();
             while let Some(tx) = next.take()
-                && let Some(incarnation) = schedule.claim(tx)
+                && let Some(incarnation) = claims.claim(tx)
             {
                 self.run_ahead(tx, incarnation);
-                next = schedule.has_run(tx);
+                next = claims.has_run(tx);
                 self.commit_ready();
             }
         }
-        core::mem::take(&mut self.evm.state.logs)
+        self.evm.state.take_logs()
     }
 
     /// Runs a transaction before its turn and leaves the run for whoever commits it.
@@ -385,17 +340,17 @@ impl Worker<'_, '_, '_> {
             Err(TryLockError::WouldBlock) => return,
         };
         while let Some(waiting) = schedule.waiting.get(commits.count)
-            && !schedule.over.load(Ordering::Relaxed)
+            && !schedule.claims.is_over()
         {
             let Some(run) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
             if let Err(error) = self.commit(&mut commits, run) {
                 commits.error = Some(error);
-                schedule.over.store(true, Ordering::Release);
+                schedule.claims.end();
                 return;
             }
             commits.count += 1;
         }
-        schedule.over.store(true, Ordering::Release);
+        schedule.claims.end();
     }
 
     /// Makes the next transaction final: everything below it is.

@@ -12,7 +12,7 @@
 //!
 //! Twin: `revm-precompile`, which calls `ark-bn254` whole. Not here: gas and padding.
 
-use alloy_primitives::{U256, U512, uint};
+use alloy_primitives::{U256, U512};
 use ark_bn254::{Bn254, Config, Fq, Fq2, Fq12, Fr, G1Affine, G1Projective, G2Affine, G2Projective, g1};
 use ark_ec::bn::{BnConfig, G2Prepared};
 use ark_ec::pairing::{MillerLoopOutput, Pairing};
@@ -269,4 +269,133 @@ fn is_one(points: &[(G1Affine, G2Affine)]) -> bool {
     evaluate(&mut product, &mut step);
     evaluate(&mut product, &mut step);
     Bn254::final_exponentiation(MillerLoopOutput(product)).is_some_and(|value| value.0.is_one())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Random, agree};
+    use super::*;
+    use crate::exec::fork::Fork;
+    use ark_ec::{CurveConfig, CurveGroup, PrimeGroup};
+
+    fn bytes(numbers: &[Fq]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| U256::from_limbs(number.into_bigint().0).to_be_bytes::<32>()).collect()
+    }
+
+    fn pair(p: G1Affine, q: G2Affine) -> Vec<u8> {
+        bytes(&[p.x, p.y, q.x.c1, q.x.c0, q.y.c1, q.y.c0])
+    }
+
+    fn scalar(random: &mut Random) -> Fr {
+        Fr::from_be_bytes_mod_order(&random.bytes(32))
+    }
+
+    /// A point of the twist, hardly ever of the group.
+    fn on_the_twist(random: &mut Random) -> G2Affine {
+        loop {
+            let [real, imaginary] = [0, 1].map(|_| Fq::from_be_bytes_mod_order(&random.bytes(32)));
+            if let Some(point) = G2Affine::get_point_from_x_unchecked(Fq2::new(real, imaginary), true) {
+                return point;
+            }
+        }
+    }
+
+    #[test]
+    fn halves_of_a_scalar() {
+        let mut random = Random::new(20);
+        for _ in 0..2_000 {
+            let whole = scalar(&mut random);
+            let (first, second) = split(U256::from_limbs(whole.into_bigint().0));
+            assert!(first < 1 << 127 && second.unsigned_abs() < 1 << 127);
+            let half = Fr::from(second.unsigned_abs());
+            let half = if second < 0 { -half } else { half };
+            assert_eq!(Fr::from(first) + half * g1::Config::LAMBDA, whole);
+        }
+    }
+
+    #[test]
+    fn digits_of_a_number() {
+        let mut random = Random::new(21);
+        for number in [0, 1, 15, 16, 17, 31, 32, (1 << 127) - 1, 1 << 126].into_iter().chain((0..500).map(|_| {
+            let shift = 1 + random.below(127);
+            random.word().wrapping_to::<u128>() >> shift
+        })) {
+            let digits = windows(number);
+            assert!(digits.iter().all(|digit| *digit == 0 || (digit % 2 != 0 && digit.abs() < 16)));
+            let sum = digits.iter().rev().fold(0i128, |sum, digit| 2 * sum + i128::from(*digit));
+            assert_eq!(sum as u128, number);
+        }
+        assert_eq!(SEED.iter().fold(0i128, |sum, digit| 2 * sum + i128::from(*digit)), i128::from(Config::X[0]));
+    }
+
+    #[test]
+    fn membership_is_what_the_order_says() {
+        let mut random = Random::new(22);
+        let generator = G2Projective::generator();
+        let cofactor = U256::from_limbs(ark_bn254::g2::Config::COFACTOR.try_into().unwrap());
+        // The cofactor's one small prime: points of that order are the likeliest to be taken for members.
+        let small = U256::from(10_069);
+        assert_eq!(cofactor % small, U256::ZERO);
+        for _ in 0..30 {
+            let member = (generator * scalar(&mut random)).into_affine();
+            assert!(in_g2(&member));
+            let stranger = on_the_twist(&mut random);
+            assert_eq!(in_g2(&stranger), stranger.is_in_correct_subgroup_assuming_on_curve());
+            let of_cofactor_order = stranger.mul_bigint(Fr::MODULUS).into_affine();
+            assert!(!in_g2(&of_cofactor_order));
+            let of_small_order = of_cofactor_order.mul_bigint((cofactor / small).into_limbs());
+            if !of_small_order.is_zero() {
+                assert!(!in_g2(&of_small_order.into_affine()));
+                assert!(!in_g2(&(of_small_order + member).into_affine()));
+            }
+        }
+    }
+
+    #[test]
+    fn pairings_are_the_twins() {
+        let mut random = Random::new(23);
+        let (one, two) = (G1Projective::generator(), G2Projective::generator());
+        let infinity = (G1Affine::identity(), G2Affine::identity());
+        for count in 0..7 {
+            let mut input = Vec::new();
+            let mut sum = Fr::ZERO;
+            for _ in 0..count {
+                let (a, b) = (scalar(&mut random), scalar(&mut random));
+                sum += a * b;
+                input.extend(pair((one * a).into_affine(), (two * b).into_affine()));
+            }
+            agree(Fork::Osaka, 8, &input);
+            // What is missing from one.
+            input.extend(pair((one * -sum).into_affine(), two.into_affine()));
+            assert_eq!(agree(Fork::Osaka, 8, &input).unwrap()[31], 1, "{count}");
+            for extra in
+                [pair(infinity.0, two.into_affine()), pair(one.into_affine(), infinity.1), pair(infinity.0, infinity.1)]
+            {
+                let with = [input.as_slice(), &extra].concat();
+                assert_eq!(agree(Fork::Byzantium, 8, &with).unwrap()[31], 1);
+                agree(Fork::Istanbul, 8, &extra);
+            }
+            // Not a multiple of a pair; a bit that is wrong; a point of the twist that is not of the group.
+            agree(Fork::Osaka, 8, &input[1..]);
+            for _ in 0..4 {
+                let mut wrong = input.clone();
+                wrong[random.below(input.len())] ^= 1 << random.below(8);
+                agree(Fork::Osaka, 8, &wrong);
+            }
+            let stranger = pair(one.into_affine(), on_the_twist(&mut random));
+            assert_eq!(agree(Fork::Osaka, 8, &[input.as_slice(), &stranger].concat()), None);
+            assert_eq!(agree(Fork::Osaka, 8, &pair(infinity.0, on_the_twist(&mut random))), None);
+        }
+        // Coordinates from the modulus on are refused in every place, infinity's too.
+        let valid = pair(one.into_affine(), two.into_affine());
+        for place in 0..6 {
+            for input in [&valid, &vec![0; PAIR]] {
+                let mut input = input.clone();
+                let word = &mut input[32 * place..32 * place + 32];
+                let sum = U256::from_be_slice(word) + U256::from_limbs(Fq::MODULUS.0);
+                word.copy_from_slice(&sum.to_be_bytes::<32>());
+                assert_eq!(agree(Fork::Osaka, 8, &input), None);
+            }
+        }
+    }
 }

@@ -378,13 +378,14 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
         evm.state.load(destination)?;
         evm.state.set_nonce(own, nonce + 1);
+        let initcode = evm.init_code_of(inputs.init_code());
         evm.enter_create(
             own,
             inputs.caller(),
             destination,
             created,
             inputs.value(),
-            inputs.init_code().clone(),
+            initcode,
             inputs.gas_limit(),
             inputs.charged_create_state_gas(),
         )

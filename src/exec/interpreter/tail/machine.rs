@@ -38,6 +38,8 @@ pub(super) struct Vm {
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
+    /// [`Evm::poll_below`].
+    pub(super) poll_below: u64,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -66,6 +68,7 @@ impl Vm {
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
             source,
+            poll_below: 0,
             left: 0,
             sp: stack_base,
             pc: 0,
@@ -117,7 +120,7 @@ pub(super) struct Regs {
 macro_rules! handler {
     ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
         $(#[$attr])*
-        pub(super) unsafe extern "C" fn $name<$($generics)*>(
+        pub(in crate::exec::interpreter::tail) unsafe extern "C" fn $name<$($generics)*>(
             pc: *const $crate::exec::interpreter::tail::decode::Instr,
             sp: *mut alloy_primitives::U256,
             gas: u64,
@@ -285,8 +288,8 @@ macro_rules! settle {
             let info = const { $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize] };
             if let Some(halt) = $crate::exec::interpreter::tail::machine::unsettled(&$r, info) {
                 match halt {
-                    Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
-                    Halt::StackUnderflow => jump_to!(halt_underflow, $r),
+                    $crate::exec::halt::Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
+                    $crate::exec::halt::Halt::StackUnderflow => jump_to!(halt_underflow, $r),
                     _ => jump_to!(halt_overflow, $r),
                 }
             }
