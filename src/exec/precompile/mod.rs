@@ -11,13 +11,15 @@
 //! | SHA2-256, RIPEMD-160, BLAKE2F | the same | `sha2`, `ripemd`, its own |
 //! | MODEXP | `ruint`, `aws-lc-sys`, `aurora-engine-modexp` | `aurora-engine-modexp` |
 //! | BN254 | `ark-bn254`, with less work | `ark-bn254` |
-//! | point evaluation, BLS12-381 | the same | `blst` |
+//! | point evaluation | `blst`, see [`kzg`] | `blst` |
+//! | BLS12-381 | the same | `blst` |
 //! | P256VERIFY | `aws-lc-rs` | `p256` |
 //!
 //! Sources: Yellow Paper appendix E, EIP-152, 196, 197, 198, 1108, 2537, 2565, 4844, 7823, 7883, 7951.
 //! Not here: value transfer and frames.
 
 mod bn254;
+mod kzg;
 mod modexp;
 mod p256;
 #[cfg(test)]
@@ -27,7 +29,8 @@ use super::fork::Fork;
 use super::gas::words;
 use super::senders::ecrecover_point;
 use alloy_primitives::{Address, B256, U256, keccak256};
-use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto, kzg_point_evaluation};
+use revm_precompile::kzg_point_evaluation::RETURN_VALUE;
+use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto};
 
 /// The number of the precompile at `address` (its address as an integer), 0 where there is none in this fork.
 pub fn number(fork: Fork, address: &Address) -> u16 {
@@ -105,6 +108,14 @@ pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut V
             output.extend_from_slice(&state);
             Some(gas)
         }
+        10 => {
+            let gas = within(50_000)?;
+            if !kzg::holds(input) {
+                return None;
+            }
+            output.extend_from_slice(RETURN_VALUE);
+            Some(gas)
+        }
         0x100 => {
             // An invalid signature is no failure, but an empty answer.
             let gas = within(6_900)?;
@@ -124,7 +135,6 @@ pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut V
 /// The precompiles that are the library's as a whole.
 fn run_by_library(number: u16, input: &[u8], gas: u64) -> Option<EthPrecompileResult> {
     Some(match number {
-        0x0a => kzg_point_evaluation::run(input, gas),
         0x0b => bls12_381::g1_add::g1_add(input, gas),
         0x0c => bls12_381::g1_msm::g1_msm(input, gas),
         0x0d => bls12_381::g2_add::g2_add(input, gas),
