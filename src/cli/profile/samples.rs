@@ -444,7 +444,7 @@ mod tests {
         let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
         assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
-        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile.rs"), run, task]);
+        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile/mod.rs"), run, task]);
         assert_eq!(place(&precompile), Some((4, "execute", Part::Precompile, false)));
     }
 
