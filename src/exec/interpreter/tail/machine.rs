@@ -15,6 +15,7 @@ use super::decode::{Decoded, Instr};
 use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::Info;
+use crate::exec::interpreter::profile::OpcodeProfile;
 use alloy_primitives::U256;
 
 /// One instruction: registers in, tail call to the next.
@@ -30,6 +31,10 @@ pub(super) struct Vm {
     pub(super) evm: *mut Evm<'static>,
     /// Handlers by opcode, of the block's fork.
     pub(super) table: *const [Handler; 256],
+    /// The handlers behind those that note instructions for a profile, where there is one.
+    pub(super) noted: *const [Handler; 256],
+    /// What they note them in.
+    pub(super) profile: *mut OpcodeProfile,
     /// First word of the frame's stack.
     pub(super) stack_base: *mut U256,
     /// The frame's padded code.
@@ -68,6 +73,8 @@ impl Vm {
         Self {
             evm,
             table,
+            noted: table,
+            profile: core::ptr::null_mut(),
             stack_base,
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
