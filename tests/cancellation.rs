@@ -170,15 +170,15 @@ struct Slow<'a>(&'a MemoryStore);
 
 impl StateStore for Slow<'_> {
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
         self.0.accounts(addresses, out)
     }
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
         self.0.slots(slots, out)
     }
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
         self.0.codes(hashes, out)
     }
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
@@ -226,7 +226,7 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
     let result = executor.diagnose(&case.input().with_cancel(&token), &case.store);
     assert!(matches!(result, Err(BlockError::Cancelled(_))) && start.elapsed() < SOON, "{result:?}");
 
-    // A store that takes a second for everything that is asked of it.
+    // A store that takes longer for one answer than the caller waits.
     let codes: Vec<(Address, Bytes)> =
         (0..50).map(|i| (Address::repeat_byte(i + 1), Bytes::from_static(&[0]))).collect();
     let calls = codes.iter().map(|(address, _)| transaction(0, Some(*address), 100_000, &[])).collect();

@@ -5,7 +5,10 @@
 
 mod bal;
 mod block;
+mod cost;
+mod scaling;
 mod senders;
+mod store;
 mod trie;
 
 use super::bench_loop;
@@ -29,6 +32,12 @@ pub enum BenchCommand {
     Trie(TrieArgs),
     /// Whole generated blocks in every mode, on one thread and on several
     Block(BenchArgs),
+    /// How a block's time falls with the number of threads: measured, and predicted beyond this machine
+    Scaling(scaling::ScalingArgs),
+    /// Small and large generated blocks in order and ahead of it: where speculation begins to pay
+    Cost(BenchArgs),
+    /// Blocks on a store that takes its time: no prefetch, prefetch before execution, prefetch beside it
+    Store(store::StoreArgs),
 }
 
 /// Options of every bench.
@@ -98,6 +107,9 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Senders(args) => done(bench_senders::run(args.bench.json, args.bench.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Scaling(args) => scaling::main(args),
+        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
         }

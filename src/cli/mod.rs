@@ -10,6 +10,7 @@ mod bench;
 mod bench_loop;
 mod bench_senders;
 mod blocktest;
+mod chain;
 mod determinism;
 mod devnet;
 mod engine;
@@ -17,6 +18,7 @@ mod input;
 mod interrupt;
 mod loop_workload;
 mod pipeline;
+mod profile;
 mod report;
 mod run;
 mod slow_block;
@@ -46,11 +48,15 @@ enum Command {
     Blocktest(blocktest::BlocktestArgs),
     /// Run EEST and GeneralStateTests state tests, in the same forms
     Statetest(statetest::StatetestArgs),
+    /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
+    Profile(profile::ProfileArgs),
     /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled: all answers must be the same
     Determinism(determinism::DeterminismArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
+    /// Show a chain's schedule, and the genesis block of a geth-style genesis file
+    Chain(chain::ChainArgs),
     /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -118,8 +124,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
+        Command::Profile(args) => profile::main(&args),
         Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
+        Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
     };

@@ -7,10 +7,11 @@
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
-use super::report::{self, BlockRow, RunSummary};
+use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::SlowBlock;
-use super::{ExecArgs, Status, interrupt};
+use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::Body;
@@ -44,24 +45,21 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
     /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
-    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
+    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse)]
     latency: Option<Latency>,
+    /// Rules of bundles by their number and time on this chain (mainnet, sepolia, hoodi, holesky or a geth-style genesis
+    /// file), whatever fork they name; test fixtures keep their own network
+    #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
+    chain: Option<Box<ChainConfig>>,
     #[command(flatten)]
     exec: ExecArgs,
-}
-
-/// `--latency`: what a disk would take.
-fn parse_latency(text: &str) -> Result<Latency, std::num::ParseIntError> {
-    let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
-    let micros = |text: &str| text.parse().map(Duration::from_micros);
-    Ok(Latency { per_batch: micros(batch)?, per_item: micros(item)? })
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
     interrupt::install();
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
-        Ok(engine) => engine.with_latency(args.latency),
+        Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
@@ -69,6 +67,7 @@ pub fn main(args: &RunArgs) -> Status {
     };
     engine.trace = args.trace.is_some();
     engine.time_limit = args.time_limit;
+    engine.latency = args.latency;
     let trace = match args.trace.as_ref().map(File::create).transpose() {
         Ok(file) => file.map(BufWriter::new),
         Err(error) => {
@@ -89,6 +88,7 @@ pub fn main(args: &RunArgs) -> Status {
         trace,
         slow_blocks,
         rows: Vec::new(),
+        compared: Vec::new(),
         summary: RunSummary::default(),
         status: Status::Good,
     };
@@ -101,7 +101,7 @@ pub fn main(args: &RunArgs) -> Status {
 }
 
 /// `--time-limit`.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
@@ -113,6 +113,7 @@ struct Run<'a> {
     trace: Option<BufWriter<File>>,
     slow_blocks: Option<BufWriter<File>>,
     rows: Vec<BlockRow>,
+    compared: Vec<ModesRow>,
     summary: RunSummary,
     status: Status,
 }
@@ -197,19 +198,28 @@ impl Run<'_> {
 
     fn bundle(&mut self, bundle: &Bundle) {
         // Bytes that hold no header are the block's fault, and found when it is executed.
-        if let Ok(header) = Header::of_block(&bundle.block)
-            && header.hash() != bundle.hash
-        {
-            let (found, claimed) = (header.hash(), bundle.hash);
+        let header = Header::of_block(&bundle.block).ok();
+        if let Some(found) = header.as_ref().map(Header::hash).filter(|found| *found != bundle.hash) {
+            let claimed = bundle.hash;
             return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
         }
-        match Chain::of_bundle(bundle) {
+        let (mut fork, mut rules) = (bundle.fork_name.as_str(), bundle.rules);
+        let config = self.args.chain.as_deref();
+        if let (Some(config), Some(header)) = (config, &header) {
+            if config.chain_id != bundle.chain_id {
+                let (found, asked) = (bundle.chain_id, config.chain_id);
+                return self.unusable(&format_args!("{}: of chain {found}, --chain is {asked}", bundle.name));
+            }
+            let scheduled = config.rules_of(header);
+            (fork, rules) = (scheduled.fork.name(), Some(scheduled));
+        }
+        match Chain::of_bundle(bundle).map(|chain| chain.with_config(config.cloned())) {
             Ok(mut chain) => self.step(
                 &mut chain,
                 &Step {
                     name: bundle.name.clone(),
-                    fork: &bundle.fork_name,
-                    rules: bundle.rules,
+                    fork,
+                    rules,
                     block: &bundle.block,
                     list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
                     expect_exception: None,
@@ -249,16 +259,20 @@ impl Run<'_> {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
         };
         let modes = modes(self.args.exec.mode);
-        let mut first: Option<Accepted> = None;
-        for (last, mode) in modes.iter().enumerate().map(|(i, mode)| (i + 1 == modes.len(), mode)) {
-            let mut runs = Vec::with_capacity(self.args.repeat as usize);
-            for repeat in 1..=self.args.repeat {
-                let keep = last && repeat == self.args.repeat;
+        // Modes take turns: what the machine does meanwhile meets them all.
+        let mut runs: Vec<Vec<Accepted>> = modes.iter().map(|_| Vec::new()).collect();
+        for repeat in 1..=self.args.repeat {
+            for (at, mode) in modes.iter().enumerate() {
+                let keep = at + 1 == modes.len() && repeat == self.args.repeat;
                 match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
-                    Ok(accepted) => runs.push(accepted),
+                    Ok(accepted) => runs[at].push(accepted),
                     Err(failure) => return self.refused(step, &failure),
                 }
             }
+        }
+        let mut first: Option<Accepted> = None;
+        let mut compared = Vec::with_capacity(modes.len());
+        for mut runs in runs {
             let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
             runs.sort_by_key(|run| run.outcome.elapsed_ns);
             let accepted = runs.swap_remove(runs.len() / 2);
@@ -267,6 +281,7 @@ impl Run<'_> {
             }
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
+            compared.push(row.clone());
             let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, chain, &self.engine));
             self.write_slow_block(slow_block.as_ref());
             if self.args.exec.json {
@@ -279,6 +294,7 @@ impl Run<'_> {
             }
             first.get_or_insert(accepted);
         }
+        self.compared.extend(ModesRow::new(&compared));
     }
 
     fn counts_asked(&self) -> bool {
@@ -340,10 +356,17 @@ impl Run<'_> {
             self.unusable(&format_args!("cannot write the trace: {error}"));
         }
         if self.args.exec.json {
-            report::json_line(&self.summary.json());
+            let mut line = self.summary.json();
+            if !self.compared.is_empty() {
+                line["summary"]["compared"] = self.compared.iter().map(ModesRow::json).collect();
+            }
+            report::json_line(&line);
         } else {
             if !self.rows.is_empty() {
                 report::line(&report::block_table(&self.rows).to_string());
+                if !self.compared.is_empty() {
+                    report::line(&report::modes_table(&self.compared).to_string());
+                }
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             report::line(&self.summary.text());

@@ -5,7 +5,7 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
+use super::base::{ListBase, Overlay, OverlayBase, ParentRows, UnlistedSender};
 use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
@@ -23,7 +23,7 @@ use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore, StoreError};
-use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
 use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -229,10 +229,17 @@ pub struct TaskSpan {
     pub index: BlockAccessIndex,
     /// Which worker ran it.
     pub worker: u32,
+    /// Which thread of the pool that worker is.
+    pub thread: u32,
     /// Start.
     pub start_ns: u64,
     /// End.
     pub end_ns: u64,
+}
+
+/// The running thread's number in its pool; 0 outside of any.
+pub fn current_thread() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
 }
 
 /// Logs of a block in transaction order.
@@ -430,7 +437,7 @@ fn sequential_tasks<'b>(
         }
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
-        executed.spans.push(TaskSpan { index, worker: 0, start_ns, end_ns });
+        executed.spans.push(TaskSpan { index, worker: 0, thread: current_thread(), start_ns, end_ns });
         executed.traces.extend(evm.take_trace());
         if is_tx {
             executed.gas.add(&outcome);
@@ -485,7 +492,9 @@ pub struct ListState<'b> {
     /// Its names, resolvable.
     pub names: &'b Universe,
     /// The parent state of all of them.
-    pub pre: &'b PreState,
+    pub parent: ParentRows<'b>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
     /// Senders that it does not name, by address.
     pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
@@ -554,8 +563,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
-    let base =
-        Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
+    let ListState { bal, sidecar, parent, code_rows, unlisted_senders, .. } = *list;
+    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
@@ -568,7 +577,7 @@ fn work(
         ..WorkerShare::default()
     };
     let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
-    let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let claims = Claims { bal: list.bal, sidecar, code_rows: list.code_rows, rows_at: list.rows_at };
     loop {
         let index = match schedule.next() {
             Next::Run(index) => BlockAccessIndex(index),
@@ -600,7 +609,7 @@ fn work(
         share.results.push((index, result));
         share.traces.extend(evm.take_trace().map(|lines| (index, lines)));
         let end_ns = clock.elapsed().as_nanos() as u64;
-        share.spans.push(TaskSpan { index, worker: worker as u32, start_ns, end_ns });
+        share.spans.push(TaskSpan { index, worker: worker as u32, thread: current_thread(), start_ns, end_ns });
     }
     share.logs = evm.state.take_logs();
     (scratch.evm, scratch.state) = evm.into_scratch();

@@ -203,7 +203,7 @@ impl<'b> Evm<'b> {
         };
         if matches!(request.kind, CallKind::Call | CallKind::CallCode) && transfers {
             self.state.load(own)?;
-            if self.state.balance(own) < request.value {
+            if !self.state.can_pay(own, request.value) {
                 return Ok(Entered::Done(refused));
             }
         }
@@ -271,6 +271,7 @@ impl<'b> Evm<'b> {
         checkpoint: super::state::Checkpoint,
     ) -> Result<FrameEnd, Halt> {
         let number = self.state.precompile(request.to);
+        let started = self.precompiles.as_ref().map(|profile| profile.now());
         // Apart while it runs: its input may lie in the machine's memory.
         let mut output = core::mem::take(&mut self.return_data);
         let used = precompile::run(self.rules.fork, number, self.input(request.input), request.gas, &mut output);
@@ -282,6 +283,9 @@ impl<'b> Evm<'b> {
                 (Status::Halt(Halt::Precompile), 0)
             }
         };
+        if let (Some(started), Some(profile)) = (started, &mut self.precompiles) {
+            profile.add(self.state.precompile(request.to), started, request.gas - left, status == Status::Success);
+        }
         if let Some(caller) = self.frames.last() {
             let len = request.output.1.min(self.return_data.len());
             let start = caller.memory_base + request.output.0;
@@ -327,7 +331,7 @@ impl<'b> Evm<'b> {
         let (own, address) = (self.frame().target, self.frame().address);
         self.state.load(own)?;
         let nonce = self.state.nonce(own);
-        let is_poor = !value.is_zero() && self.state.balance(own) < value;
+        let is_poor = !value.is_zero() && !self.state.can_pay(own, value);
         if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }

@@ -9,6 +9,7 @@ use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
 use super::interpreter::ops::modular::KeptModulus;
+use super::interpreter::profile::{OpcodeProfile, PrecompileProfile, WorkerProfile};
 use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
@@ -244,6 +245,10 @@ pub struct Evm<'b> {
     pub poll_below: u64,
     /// What looks on, off the fast path.
     pub watch: Option<Box<Watch>>,
+    /// Counts and times instructions; nothing where the block is not profiled.
+    pub profile: Option<Box<OpcodeProfile>>,
+    /// Counts and times precompiles, beside [`Self::profile`].
+    pub precompiles: Option<Box<PrecompileProfile>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -255,9 +260,23 @@ pub struct EvmScratch {
     return_data: Vec<u8>,
     hashes: Box<HashMemo>,
     init_codes: Vec<Arc<Code>>,
+    profile: Option<Box<OpcodeProfile>>,
+    precompiles: Option<Box<PrecompileProfile>>,
 }
 
 impl EvmScratch {
+    /// Starts a profile over: all that runs on this memory from now on adds to `profile`.
+    pub fn start_profile(&mut self, profile: WorkerProfile) {
+        let WorkerProfile { opcodes, precompiles } = profile;
+        (self.profile, self.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
+    }
+
+    /// Ends the profile; what ran since [`Self::start_profile`].
+    pub fn take_profile(&mut self) -> Option<WorkerProfile> {
+        let (opcodes, precompiles) = (self.profile.take()?, self.precompiles.take()?);
+        Some(WorkerProfile { opcodes: *opcodes, precompiles: *precompiles })
+    }
+
     /// Forgets the remembered hashes: the next block computes all of its own (benches).
     pub fn forget_hashes(&mut self) {
         self.hashes.clear();
@@ -281,7 +300,7 @@ fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
 impl<'b> Evm<'b> {
     /// A machine over `state`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes } = scratch;
+        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -300,6 +319,8 @@ impl<'b> Evm<'b> {
             cancel: None,
             poll_below: 0,
             watch: None,
+            profile,
+            precompiles,
         }
     }
 
@@ -313,8 +334,9 @@ impl<'b> Evm<'b> {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
         self.frames.clear();
-        let Self { memory, frames, stack, return_data, hashes, init_codes, state, .. } = self;
-        let scratch = EvmScratch { memory, frames: emptied(frames), stack, return_data, hashes, init_codes };
+        let Self { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles, state, .. } = self;
+        let frames = emptied(frames);
+        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles };
         (scratch, state.into_scratch())
     }
 

@@ -4,9 +4,11 @@
 //! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
 
 pub mod admission;
+pub mod arrivals;
 pub mod base;
 pub mod block;
 pub mod call;
+pub mod chain;
 mod dao;
 pub mod diagnose;
 pub mod error;
@@ -18,6 +20,7 @@ pub mod header;
 pub mod host;
 pub mod interpreter;
 pub mod lookaside;
+pub mod ommers;
 pub mod optimistic;
 pub mod precompile;
 pub mod reference;

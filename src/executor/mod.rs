@@ -21,6 +21,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
+pub use list::ParentReads;
 pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
@@ -35,6 +36,8 @@ use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
+use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
+use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
@@ -84,6 +87,8 @@ pub struct BlockInput<'a> {
     pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
+    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
+    pub ancestry: Option<Ancestry<'a>>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
@@ -101,6 +106,7 @@ impl<'a> BlockInput<'a> {
             bal: None,
             sidecar: None,
             parent: None,
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
             known_senders: None,
@@ -122,6 +128,11 @@ impl<'a> BlockInput<'a> {
         Self { known_senders: Some(known), ..self }
     }
 
+    /// The same with what its ommers are checked against.
+    pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
+        Self { ancestry: Some(ancestry), ..self }
+    }
+
     /// The same, to be stopped by this token.
     pub fn with_cancel(self, cancel: &'a CancelToken) -> Self {
         Self { cancel: Some(cancel), ..self }
@@ -140,17 +151,26 @@ pub struct Options {
     pub trace: bool,
     /// How the senders are recovered.
     pub recovery: Recovery,
+    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
+    /// it is resident, else [`ParentReads::Beside`].
+    pub parent_reads: Option<ParentReads>,
 }
 
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
+        Self { mode: Some(mode), ..Self::automatic() }
     }
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default(), trace: false, recovery: Recovery::default() }
+        Self {
+            mode: None,
+            loop_kind: LoopKind::default(),
+            trace: false,
+            recovery: Recovery::default(),
+            parent_reads: None,
+        }
     }
 }
 
@@ -161,6 +181,8 @@ const CODE_BYTES_KEPT: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Executor {
     pool: rayon::ThreadPool,
+    /// Threads that wait for stores which are not resident; made when the first such store comes along.
+    readers: Option<rayon::ThreadPool>,
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
@@ -178,6 +200,7 @@ impl Executor {
         let threads = threads.max(1);
         Ok(Self {
             pool: pool_builder(threads).build()?,
+            readers: None,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
@@ -201,6 +224,25 @@ impl Executor {
         for scratch in &mut self.scratches {
             scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.forget_hashes();
         }
+    }
+
+    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower. Where it
+    /// is not `timed` they run in the form that is watched, but nothing is measured (see [`OpcodeProfile::untimed`]).
+    pub fn start_profile(&mut self, timed: bool) {
+        for scratch in &mut self.scratches {
+            let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
+            let profile = WorkerProfile { opcodes, ..WorkerProfile::default() };
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile(profile);
+        }
+    }
+
+    /// What each worker measured since [`Self::start_profile`], by worker; empty where nothing was asked for. Runs that
+    /// optimistic mode repeated count each time.
+    pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
+        let scratches = self.scratches.iter_mut();
+        scratches
+            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.take_profile())
+            .collect()
     }
 
     /// Forgets all analysed codes: the next block runs on cold code.
@@ -231,9 +273,10 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let Self { pool, codes, scratches, bal, names, shuffle } = self;
-        let shuffle = *shuffle;
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
+        let reads = self.arrange_reads(input, store, options);
+        let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
+        let (readers, shuffle) = (readers.as_ref(), *shuffle);
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -242,8 +285,20 @@ impl Executor {
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
             let Options { loop_kind, trace, recovery, .. } = options;
-            let clock = &clock;
-            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, recovery, clock, shuffle };
+            let job = Job {
+                input,
+                block: &block,
+                store,
+                codes,
+                mode,
+                loop_kind,
+                trace,
+                recovery,
+                clock: &clock,
+                shuffle,
+                reads,
+                readers,
+            };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -256,6 +311,22 @@ impl Executor {
             tries.rollback();
         }
         result
+    }
+
+    /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
+    /// of the block do without.
+    fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> ParentReads {
+        let by_store = || if store.is_resident() { ParentReads::OnePass } else { ParentReads::Beside };
+        let reads = options.parent_reads.unwrap_or_else(by_store);
+        let may_read = input.bal.is_some() && matches!(options.mode, None | Some(Mode::Bal));
+        if !reads.has_readers() || !may_read {
+            return reads;
+        }
+        if self.readers.is_none() {
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(list::READERS);
+            self.readers = builder.thread_name(|index| format!("balustrade-reader-{index}")).build().ok();
+        }
+        if self.readers.is_some() { reads } else { ParentReads::OnePass }
     }
 }
 
@@ -271,12 +342,19 @@ struct Job<'a> {
     recovery: Recovery,
     clock: &'a Clock,
     shuffle: Option<u64>,
+    reads: ParentReads,
+    readers: Option<&'a rayon::ThreadPool>,
 }
 
 impl Job<'_> {
     /// What the recovery of senders goes by.
     fn means(&self) -> Means<'_> {
-        Means { cancel: self.input.cancel, known: self.input.known_senders, recovery: self.recovery }
+        Means {
+            cancel: self.input.cancel,
+            known: self.input.known_senders,
+            recovery: self.recovery,
+            clock: Some(self.clock),
+        }
     }
 
     /// What all tasks of the block share.
@@ -310,6 +388,10 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
         unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    } else if let Some(reason) = check_ommers(block, input.ancestry)
+        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
+    {
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
     }
     if input.rules.fork < Fork::Paris {
         unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });

@@ -22,6 +22,8 @@ pub enum Check {
     ParentRules,
     /// Ommers hash and ommer rewards.
     Ommers,
+    /// Rules that relate ommers to the block's ancestors and to their own parents.
+    OmmerRules,
     /// Proof of work.
     Seal,
     /// State root after the block.
@@ -36,6 +38,7 @@ impl Check {
         match self {
             Self::ParentRules => "parent_rules",
             Self::Ommers => "ommers",
+            Self::OmmerRules => "ommer_rules",
             Self::Seal => "seal",
             Self::StateRoot => "state_root",
             Self::ReceiptsRoot => "receipts_root",
@@ -165,9 +168,10 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
     let verified = commitments(header, &produced).map_err(|invalid: InvalidBlock| BlockError::from(invalid))?;
     for worker in executed.spans.iter().map(|span| span.worker).collect::<std::collections::BTreeSet<_>>() {
         let own = || executed.spans.iter().filter(|span| span.worker == worker);
+        let thread = own().next().map_or(0, |span| span.thread);
         let (start_ns, end_ns) =
             (own().map(|span| span.start_ns).min().unwrap_or(0), own().map(|span| span.end_ns).max().unwrap_or(0));
-        job.clock.push(Span { stage: Stage::Execute, worker: Some(worker), start_ns, end_ns });
+        job.clock.push(Span { stage: Stage::Execute, worker: Some(worker), thread, start_ns, end_ns });
     }
     job.clock.record(Stage::Verify, start);
     Ok(BlockOutcome {

@@ -1,5 +1,6 @@
 //! Senders and authorities of a block, recovered in batches on the pool.
 
+use super::timeline::{Clock, Stage};
 use crate::arena::keccak::keccak256_many;
 use crate::exec::cancel::CancelToken;
 use crate::exec::error::BlockError;
@@ -41,6 +42,8 @@ pub(super) struct Means<'a> {
     /// Senders that the caller knows already.
     pub(super) known: Option<&'a SenderCache>,
     pub(super) recovery: Recovery,
+    /// Learns when each thread was at it.
+    pub(super) clock: Option<&'a Clock>,
 }
 
 /// Who signed each transaction, and each authorization of all transactions in a row.
@@ -54,6 +57,12 @@ pub(super) struct Signers {
 /// # Errors
 /// [`BlockError::Cancelled`].
 pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Result<Signers, BlockError> {
+    let now = || means.clock.map_or(0, Clock::now);
+    let note = |start| {
+        if let Some(clock) = means.clock {
+            clock.extend(Stage::Recover, start);
+        }
+    };
     // A token once cancelled stays so: where a batch was passed over the end of this function sees it.
     let given_up = || means.cancel.is_some_and(CancelToken::is_cancelled);
     let recover_many = |signatures: &[Signature], out: &mut [Option<Address>]| match means.recovery {
@@ -70,6 +79,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
         if given_up() {
             return;
         }
+        let start = now();
         let range = chunk * batch..chunk * batch + out.len();
         let mut tx_hashes = Vec::new();
         if let Some(known) = means.known {
@@ -92,6 +102,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
             Some(known) => known.recover_missing(&tx_hashes, &signatures, out, recover_many),
             None => recover_many(&signatures, out),
         }
+        note(start);
     });
     let authorizations = transactions.all_authorizations();
     let mut authorities = vec![None; authorizations.len()];
@@ -103,6 +114,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
             if given_up() {
                 return;
             }
+            let start = now();
             let range = chunk * batch..chunk * batch + out.len();
             let signatures: Vec<_> = authorizations[range.clone()]
                 .iter()
@@ -121,6 +133,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
                     *out = None;
                 }
             }
+            note(start);
         });
     }
     if given_up() {

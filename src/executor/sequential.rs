@@ -34,12 +34,7 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
             job.clock.record(Stage::BodyRoots, start);
             body
         },
-        || {
-            let start = job.clock.now();
-            let signers = recover(job.input.rules, job.block, job.means());
-            job.clock.record(Stage::Recover, start);
-            signers
-        },
+        || recover(job.input.rules, job.block, job.means()),
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;

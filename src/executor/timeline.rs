@@ -1,5 +1,6 @@
 //! When each stage of a block ran, on one clock.
 
+use crate::exec::block::current_thread;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -59,6 +60,8 @@ pub struct Span {
     pub stage: Stage,
     /// Which worker, where the stage runs on several.
     pub worker: Option<u32>,
+    /// Which thread of the pool.
+    pub thread: u32,
     /// Start.
     pub start_ns: u64,
     /// End.
@@ -84,7 +87,19 @@ impl Clock {
 
     /// Notes a stage that began at `start_ns` and ends now. A handful of calls per block: a lock is no matter.
     pub(super) fn record(&self, stage: Stage, start_ns: u64) {
-        self.push(Span { stage, worker: None, start_ns, end_ns: self.now() });
+        self.push(Span { stage, worker: None, thread: current_thread(), start_ns, end_ns: self.now() });
+    }
+
+    /// Notes a part of a stage that began at `start_ns` and ends now; parts that follow one another on a thread are one.
+    pub(super) fn extend(&self, stage: Stage, start_ns: u64) {
+        /// What lies between two parts of one stage, at most.
+        const GAP_NS: u64 = 20_000;
+        let (thread, end_ns) = (current_thread(), self.now());
+        let mut spans = self.spans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match spans.iter_mut().rev().find(|span| span.thread == thread) {
+            Some(last) if last.stage == stage && start_ns.saturating_sub(last.end_ns) < GAP_NS => last.end_ns = end_ns,
+            _ => spans.push(Span { stage, worker: None, thread, start_ns, end_ns }),
+        }
     }
 
     pub(super) fn push(&self, span: Span) {

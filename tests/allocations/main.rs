@@ -24,9 +24,9 @@ mod kinds;
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
-use balustrade::arena::{BlockAccessIndex, Column, TxIndex};
+use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
 use balustrade::bal::{self, BalColumns, Sidecar, SidecarColumns};
-use balustrade::exec::base::{ListBase, Overlay, OverlayBase, PreState};
+use balustrade::exec::base::{ListBase, Overlay, OverlayBase, ParentRows, PreState};
 use balustrade::exec::block::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
 use balustrade::exec::evm::Evm;
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -129,12 +129,8 @@ impl Bed {
         List {
             rows_at: columns.rows_per_index(self.block.transactions.len()),
             sidecar: Sidecar::default().resolve(&columns).expect("an empty one"),
-            pre: PreState {
-                accounts: Column::from(accounts),
-                codes: Column::from(codes),
-                slots: Column::from(slots),
-                code_rows,
-            },
+            pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
+            code_rows,
             names,
             columns,
         }
@@ -188,13 +184,13 @@ impl Bed {
     fn count_with_list(&self, kind: &Kind) -> Vec<u64> {
         let context = self.context();
         let list = self.list();
-        let claims =
-            Claims { bal: &list.columns, sidecar: None, code_rows: &list.pre.code_rows, rows_at: &list.rows_at };
+        let claims = Claims { bal: &list.columns, sidecar: None, code_rows: &list.code_rows, rows_at: &list.rows_at };
         let mut scratch = WorkerScratch::default();
         let mut counts = Vec::new();
         for _ in 0..=WARM_UP {
-            let base =
-                Box::new(ListBase::new(&list.columns, &list.sidecar, &list.pre, &[], &self.store, self.rules.fork));
+            let List { columns, sidecar, pre, code_rows, .. } = &list;
+            let parent = ParentRows::Known(pre);
+            let base = Box::new(ListBase::new(columns, sidecar, parent, code_rows, &[], &self.store, self.rules.fork));
             let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
@@ -213,7 +209,8 @@ impl Bed {
             bal: &list.columns,
             sidecar: &list.sidecar,
             names: &list.names,
-            pre: &list.pre,
+            parent: ParentRows::Known(&list.pre),
+            code_rows: &list.code_rows,
             unlisted_senders: &[],
             rows_at: &list.rows_at,
             refused: &refused,
@@ -242,6 +239,7 @@ struct List {
     sidecar: SidecarColumns,
     names: Universe,
     pre: PreState,
+    code_rows: Vec<CodeId>,
     rows_at: Vec<u32>,
 }
 

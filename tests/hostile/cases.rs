@@ -69,6 +69,7 @@ impl Chain {
             bal: Some(block.bal.clone()),
             sidecar: None,
             parent: Some(&self.head),
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
             known_senders: None,

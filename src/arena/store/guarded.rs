@@ -34,6 +34,10 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
 }
 
 impl StateStore for Guarded<'_> {
+    fn is_resident(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.store.is_resident())).unwrap_or(false)
+    }
+
     fn given_up(&self) -> bool {
         self.cancel.is_some_and(CancelToken::is_cancelled)
     }

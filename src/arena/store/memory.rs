@@ -130,6 +130,10 @@ impl MemoryStore {
 }
 
 impl StateStore for MemoryStore {
+    fn is_resident(&self) -> bool {
+        true
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         for (address, out) in addresses.iter().zip(out) {
             *out = self.accounts.get(address).map_or_else(ParentAccount::default, |account| ParentAccount {

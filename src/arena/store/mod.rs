@@ -82,6 +82,11 @@ pub enum StoreError {
 /// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method that panics
 /// counts as one that returns [`StoreError::Failed`].
 pub trait StateStore: Send + Sync {
+    /// Whether answers cost no more than a look into this process's memory. They are then read in one pass, by the threads
+    /// that run the block; any other store is asked by readers that wait beside them.
+    fn is_resident(&self) -> bool {
+        false
+    }
     /// Accounts by address. An absent account is [`ParentAccount::default`], not an error.
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
@@ -101,6 +106,9 @@ pub trait StateStore: Send + Sync {
 }
 
 impl<S: StateStore + ?Sized> StateStore for &S {
+    fn is_resident(&self) -> bool {
+        (**self).is_resident()
+    }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         (**self).accounts(addresses, out)
     }

@@ -189,6 +189,34 @@ impl Devnet {
         store
     }
 
+    /// A contract that hashes in a loop, see [`Self::hashing_call`].
+    pub fn hashing_code() -> Vec<u8> {
+        contracts::hashes()
+    }
+
+    /// A call of a copy of [`Self::hashing_code`] at `to` by the `signer`-th account, for `rounds` rounds; without any a
+    /// plain transfer to another account. EIP-2718 encoded.
+    pub fn hashing_call(&mut self, signer: usize, to: Address, rounds: u64, gas_limit: u64, base_fee: u64) -> Vec<u8> {
+        let recipient = self.signers[(signer + 250) % self.signers.len()].address;
+        let signer = &self.signers[signer % self.signers.len()];
+        let nonce = self.nonces.entry(signer.address).or_default();
+        let draft = Draft {
+            tx_type: 2,
+            nonce: *nonce,
+            gas_limit,
+            max_fee: 2 * base_fee + 1_000_000_000,
+            priority_fee: 1_000_000_000,
+            to: Some(if rounds == 0 { recipient } else { to }),
+            value: U256::from(u64::from(rounds == 0)),
+            input: if rounds == 0 { Vec::new() } else { contracts::two_words(rounds, rounds) },
+            access: None,
+            blobs: Vec::new(),
+            authorizations: Vec::new(),
+        };
+        *nonce += 1;
+        draft.sign(signer)
+    }
+
     /// The next block's transactions, EIP-2718 encoded, for a block with this base fee.
     pub fn transactions(&mut self, base_fee: u64) -> Vec<Vec<u8>> {
         let count: u64 = MIX.iter().map(|(_, count)| count).sum();

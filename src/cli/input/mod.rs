@@ -7,7 +7,6 @@
 mod bal_json;
 mod block_test;
 mod bundle;
-mod json;
 mod network;
 mod source;
 mod state_test;
@@ -18,6 +17,7 @@ pub use source::{Document, each_document, total_bytes};
 pub use state_test::{StateCase, StateTest};
 
 use alloy_primitives::Bytes;
+use balustrade::genesis::json;
 use bundle::BundleJson;
 use regex::Regex;
 use serde::Deserialize;

@@ -5,7 +5,7 @@
 use super::TestFormat;
 use super::block_test::ConfigJson;
 use super::json::{self, Alloc, Entries};
-use super::network::Network;
+use super::network::network;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -133,7 +133,7 @@ impl TestFormat for StateTest {
     fn from_json(json: StateTestJson, name: String) -> serde_json::Result<Self> {
         let mut cases = Vec::new();
         for (fork_name, posts) in json.post.0 {
-            let network = Network::from_name(&fork_name, json.config.chain_id(), json.config.blob_schedules());
+            let network = network(&fork_name, json.config.chain_id(), json.config.blob_schedules());
             let rules = network.map(|network| network.rules(json.env.number, json.env.timestamp));
             cases.extend(posts.into_iter().map(|post| StateCase {
                 fork_name: fork_name.clone(),

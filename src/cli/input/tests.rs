@@ -2,6 +2,7 @@
 
 use super::*;
 use alloy_primitives::{B256, Bytes};
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::wire::{Block, Header};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -147,6 +148,11 @@ fn bundles_of_all_three_kinds() {
             let block = decode_and_encode(&bundle.name, &bundle.block);
             assert_eq!(block.header_hash, bundle.hash, "{}", bundle.name);
             assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
+            // A real block's fork is its chain's at its number and time.
+            if kind < 2 {
+                let chain = ChainConfig::of_chain_id(bundle.chain_id).expect("a public chain");
+                assert_eq!(Some(chain.rules_of(&block.header)), bundle.rules, "{}", bundle.name);
+            }
             if let Some(parent) = &bundle.parent_header {
                 assert_eq!(Header::decode(parent).map(|header| header.hash()), Ok(block.header.parent_hash));
             }

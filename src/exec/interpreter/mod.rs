@@ -12,6 +12,7 @@ pub mod match_loop;
 pub mod observe;
 pub mod opcode;
 pub mod ops;
+pub mod profile;
 #[cfg(all(tail_calls, not(debug_assertions)))]
 #[allow(unsafe_code)]
 pub mod tail;
@@ -22,6 +23,7 @@ use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
 use super::reference;
 use observe::{Observer, Unobserved};
+use profile::OpcodeProfile;
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,12 +59,17 @@ impl LoopKind {
     }
 }
 
-/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`] or
-/// a watch in [`Evm::watch`] it is watched.
+/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`],
+/// else a profile in [`Evm::profile`], else a watch in [`Evm::watch`], it is watched.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     if let Some(mut trace) = evm.trace.take() {
         let end = run_frames_observed(kind, evm, &mut *trace);
         evm.trace = Some(trace);
+        return end;
+    }
+    if let Some(mut profile) = evm.profile.take() {
+        let end = run_frames_profiled(kind, evm, &mut profile);
+        evm.profile = Some(profile);
         return end;
     }
     if let Some(mut watch) = evm.watch.take() {
@@ -87,6 +94,28 @@ pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, obser
         // The plain loop is what observers watch in place of those that only differ in dispatch.
         LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
+    }
+}
+
+/// What a profile of `kind` watches: decoded code cannot be, and loops that only differ in dispatch are not.
+pub const fn profiled_name(kind: LoopKind) -> &'static str {
+    match kind {
+        LoopKind::Tail if cfg!(all(tail_calls, not(debug_assertions))) => "tail, code as bytes",
+        LoopKind::Reference => LoopKind::Reference.name(),
+        _ => LoopKind::Match.name(),
+    }
+}
+
+/// [`run_frames`], profiled; a profile that is not timed runs what would be watched, alone.
+fn run_frames_profiled(kind: LoopKind, evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> FrameEnd {
+    match (kind, profile.is_timed()) {
+        #[cfg(all(tail_calls, not(debug_assertions)))]
+        (LoopKind::Tail, true) => drive_observed(evm, profile, tail::run_profiled),
+        #[cfg(all(tail_calls, not(debug_assertions)))]
+        (LoopKind::Tail, false) => drive(evm, tail::run_bytes),
+        (LoopKind::Reference, false) => reference::run_frames(evm),
+        (_, false) => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        (_, true) => run_frames_observed(kind, evm, profile),
     }
 }
 

@@ -83,6 +83,10 @@ impl<'b> Preload<'b> {
 }
 
 impl StateStore for Preload<'_> {
+    fn is_resident(&self) -> bool {
+        self.store.is_resident()
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         for (address, out) in addresses.iter().zip(out) {
             match self.accounts.get(address) {

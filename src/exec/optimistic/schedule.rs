@@ -2,7 +2,8 @@
 //!
 //! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
 //! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
-//! final by then. Runs above that were misled by it are dropped and handed out again.
+//! final by then. Runs above that were misled by it are dropped and handed out again. A run that began when everything
+//! below it was final needs no validation, so that one worker alone does hardly more than sequential execution.
 //! Not here: what a run saw and did (`effects`).
 
 use super::base::{OptimisticBase, View};
@@ -15,16 +16,16 @@ use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
 use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
-use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch};
+use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch, current_thread};
 use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
 use crate::exec::state::{Logs, TxState};
+use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -45,6 +46,8 @@ struct Schedule<'b> {
     cache: &'b SharedCache,
     clock: Instant,
     claims: Claims,
+    /// Transactions that are final.
+    committed: AtomicU32,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
@@ -63,6 +66,8 @@ struct Run {
     worker: u32,
     /// How often the transaction ran before.
     incarnation: u32,
+    /// Whether everything below was final when it began: there is nothing to validate.
+    is_final: bool,
     result: Result<Done, TaskError>,
 }
 
@@ -92,6 +97,8 @@ struct Worker<'s, 'v, 'b> {
     view: &'v RefCell<View<'b>>,
     evm: Evm<'v>,
     number: u32,
+    /// Effects of committed runs, for their memory.
+    spare: Vec<Effects>,
 }
 
 /// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
@@ -114,39 +121,33 @@ pub fn run_optimistic(
         cache: &cache,
         clock,
         claims: Claims::new(sender_chains(context.senders)),
+        committed: AtomicU32::new(0),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
     let mut counts = ReadCounts::default();
     counts.add(&schedule.read_ahead());
     // System calls come first: whoever reads after them reads the state that they leave.
-    counts.add(&schedule.run_phase(BlockAccessIndex(0), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
 
     let workers = scratches.len().min(tx_count);
-    let shares: Mutex<Vec<(u32, Logs, ReadCounts)>> = Mutex::default();
-    let started = AtomicUsize::new(0);
-    rayon::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|_| {
-                let number = started.fetch_add(1, Ordering::Relaxed);
-                let (logs, counts) = schedule.with_worker(number as u32, &scratches[number], |worker| worker.work());
-                shares.lock().unwrap_or_else(PoisonError::into_inner).push((number as u32, logs, counts));
-            });
-        }
+    // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
+    let shares = rayon::broadcast(|thread| {
+        let number = thread.index();
+        let scratch = scratches.get(number).filter(|_| number < workers)?;
+        Some(schedule.with_worker(number as u32, scratch, |worker| worker.work()))
     });
-    let mut shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
-    shares.sort_unstable_by_key(|(worker, ..)| *worker);
     {
         let mut commits = schedule.commits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = commits.error.take() {
             return Err(error);
         }
-        for (_, logs, worker_counts) in shares {
+        for (logs, worker_counts) in shares.into_iter().map(Option::unwrap_or_default) {
             commits.executed.logs.workers.push(logs);
             counts.add(&worker_counts);
         }
     }
-    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), scratches)?);
 
     let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
@@ -157,6 +158,11 @@ pub fn run_optimistic(
     speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
     let recording = recording(&cache, &recorder, sidecar, codes, &counts);
     Ok(Speculated { executed, recording, speculation, cache })
+}
+
+/// The number of the running thread in its pool, by which workers are known.
+fn thread_number() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
 }
 
 /// For each transaction, the one before and the one after it with the same sender.
@@ -223,8 +229,7 @@ impl<'b> Schedule<'b> {
         ids.sort_unstable();
         ids.dedup();
         let read = |ids: &[AccountId]| {
-            let worker = rayon::current_thread_index().unwrap_or_default() as u32;
-            let reader = Reader { store: self.store, codes: self.codes, worker };
+            let reader = Reader { store: self.store, codes: self.codes, worker: thread_number() };
             self.cache.read_accounts(ids, &reader).unwrap_or_default()
         };
         let account_reads = ids.par_chunks(READ_CHUNK).map(read).sum();
@@ -247,7 +252,7 @@ impl<'b> Schedule<'b> {
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
         evm.cancel = self.context.cancel;
-        let mut worker = Worker { schedule: self, view: &view, evm, number };
+        let mut worker = Worker { schedule: self, view: &view, evm, number, spare: Vec::new() };
         let done = work(&mut worker);
         (scratch.evm, scratch.state) = worker.evm.into_scratch();
         let counts = view.borrow().counts;
@@ -263,9 +268,11 @@ impl<'b> Schedule<'b> {
     }
 
     /// Runs and commits what comes before or after all transactions.
-    fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
+    fn run_phase(&self, index: BlockAccessIndex, scratches: &[Mutex<WorkerScratch>]) -> Result<ReadCounts, BlockError> {
         self.check_cancelled(index)?;
-        let (result, counts) = self.with_worker(0, scratch, |worker| {
+        let number = thread_number();
+        let scratch = scratches.get(number as usize).unwrap_or(&scratches[0]);
+        let (result, counts) = self.with_worker(number, scratch, |worker| {
             let mut requests = Vec::new();
             worker.run(index, 0, &mut requests).map(|done| (done, requests))
         });
@@ -289,9 +296,10 @@ impl Worker<'_, '_, '_> {
         let clock = self.schedule.clock;
         let start_ns = clock.elapsed().as_nanos() as u64;
         let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
-        let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
+        let mut effects = self.spare.pop().unwrap_or_default();
+        effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
-        let span = TaskSpan { index, worker: self.number, start_ns, end_ns };
+        let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
         Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
     }
 
@@ -323,11 +331,15 @@ impl Worker<'_, '_, '_> {
     fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
         let schedule = self.schedule;
         let index = BlockAccessIndex(tx.0 + 1);
+        let is_final = schedule.committed.load(Ordering::Acquire) == tx.0;
         let result = self.run(index, incarnation, &mut Vec::new());
-        if let Ok(done) = &result {
+        // A final run is committed at once: nobody need see its writes before.
+        if let Ok(done) = &result
+            && !is_final
+        {
             done.effects.write_ahead(schedule.cache, index);
         }
-        let run = Run { worker: self.number, incarnation, result };
+        let run = Run { worker: self.number, incarnation, is_final, result };
         *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
@@ -349,6 +361,7 @@ impl Worker<'_, '_, '_> {
                 return;
             }
             commits.count += 1;
+            schedule.committed.store(commits.count as u32, Ordering::Release);
         }
         schedule.claims.end();
     }
@@ -360,11 +373,11 @@ impl Worker<'_, '_, '_> {
         let tx = TxIndex::new(commits.count);
         let index = BlockAccessIndex(tx.0 + 1);
         schedule.check_cancelled(index)?;
-        let Run { mut worker, incarnation, mut result } = run;
+        let Run { mut worker, incarnation, is_final, mut result } = run;
         commits.speculation.executions += 1 + incarnation as usize;
         // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
         let failed = result.is_err();
-        let holds = matches!(&result, Ok(done) if done.effects.holds(cache, index));
+        let holds = is_final || matches!(&result, Ok(done) if done.effects.holds(cache, index));
         if !holds {
             if let Ok(done) = &result {
                 done.effects.withdraw(cache, index);
@@ -380,6 +393,7 @@ impl Worker<'_, '_, '_> {
                 commits.take_in(schedule, index, &effects);
                 commits.executed.spans.push(span);
                 commits.executed.traces.extend(trace);
+                self.spare.push(effects);
                 if !holds {
                     schedule.drop_misled(tx, &mut commits.speculation);
                 }

@@ -359,7 +359,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let own = evm.frame().target;
         evm.state.load(own)?;
         let nonce = evm.state.nonce(own);
-        if evm.state.balance(own) < inputs.value() || nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
+        if !evm.state.can_pay(own, inputs.value()) || nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Revert,
                 left: inputs.gas_limit(),

@@ -20,6 +20,7 @@ impl<'b> TxState<'b> {
         if row.epoch != self.epoch {
             row.epoch = self.epoch;
             row.seen = 0;
+            row.need = 0;
             row.flags = if row.precompile != 0 { flag::WARM } else { 0 };
         }
         row
@@ -108,6 +109,38 @@ impl<'b> TxState<'b> {
         row.balance
     }
 
+    /// Whether a loaded account has this much, wei; looks no closer than that, so that what others add or take meanwhile
+    /// matters only where it decides.
+    #[inline]
+    pub fn can_pay(&mut self, id: AccountId, amount: U256) -> bool {
+        let row = &mut self.accounts[id];
+        let Some(left) = row.balance.checked_sub(amount) else {
+            row.seen |= seen::BALANCE;
+            return false;
+        };
+        // What stood in the account at the start and is not spare.
+        match u128::try_from(row.balance_start.saturating_sub(left)) {
+            Ok(need) if is_common(&row.balance) && is_common(&row.balance_start) => row.need = row.need.max(need),
+            _ => row.seen |= seen::BALANCE,
+        }
+        true
+    }
+
+    /// Takes from the balance of a loaded account and touches it. Returns false, and changes nothing, where it has less.
+    #[inline]
+    pub fn debit(&mut self, id: AccountId, amount: U256) -> bool {
+        if !self.can_pay(id, amount) {
+            return false;
+        }
+        let row = &mut self.accounts[id];
+        if !amount.is_zero() {
+            self.undo.push(Undo::Balance(id, row.balance));
+            row.balance -= amount;
+        }
+        self.set_flag(id, flag::TOUCHED);
+        true
+    }
+
     /// Nonce of a loaded account.
     #[inline]
     pub fn nonce(&mut self, id: AccountId) -> u64 {
@@ -174,11 +207,11 @@ impl<'b> TxState<'b> {
     #[inline]
     pub fn credit(&mut self, id: AccountId, amount: U256) {
         let row = &mut self.accounts[id];
-        // The sum of all balances is far below 2^256; a hostile pre-state that is not saturates, and is looked at.
-        let sum = row.balance.checked_add(amount).unwrap_or_else(|| {
+        // The sum of all balances is far below 2^128; a hostile pre-state that is not may saturate, and is looked at.
+        let sum = row.balance.saturating_add(amount);
+        if !is_common(&sum) {
             row.seen |= seen::BALANCE;
-            U256::MAX
-        });
+        }
         if row.balance != sum {
             self.undo.push(Undo::Balance(id, row.balance));
             row.balance = sum;
@@ -212,17 +245,18 @@ impl<'b> TxState<'b> {
             self.touch(to);
             return true;
         }
-        let Some(left) = self.balance(from).checked_sub(value) else {
-            return false;
-        };
-        if from != to {
-            self.set_balance(from, left);
-            self.credit(to, value);
-        } else {
-            self.touch(from);
-            self.touch(to);
+        if from == to {
+            let can_pay = self.can_pay(from, value);
+            if can_pay {
+                self.touch(from);
+            }
+            return can_pay;
         }
-        true
+        let paid = self.debit(from, value);
+        if paid {
+            self.credit(to, value);
+        }
+        paid
     }
 
     /// The code of an id, its bytes fetched where need be.
@@ -252,4 +286,11 @@ impl<'b> TxState<'b> {
     pub fn block_hash(&mut self, number: u64) -> Result<B256, Halt> {
         self.base.block_hash(number).map_err(|fault| self.fail(fault))
     }
+}
+
+/// Whether a balance is of the size that balances have: sums of some of them are far from 2^256.
+#[inline]
+fn is_common(balance: &U256) -> bool {
+    let limbs = balance.as_limbs();
+    limbs[2] | limbs[3] == 0
 }

@@ -69,7 +69,7 @@ pub mod flag {
 /// and whether it had storage. Never undone: what was looked at was looked at. An optimistic task whose bits are unset
 /// need not run again when that value turns out to be another one.
 pub mod seen {
-    /// The balance itself.
+    /// The balance itself; without it only that it was at least [`AccountRow::need`](super::AccountRow::need).
     pub const BALANCE: u8 = 1;
     /// The nonce itself.
     pub const NONCE: u8 = 1 << 1;
@@ -99,6 +99,9 @@ pub struct AccountRow {
     pub nonce_start: u64,
     /// Balance when the task began.
     pub balance_start: U256,
+    /// What the balance at the start had to be at least, for all that the account paid, wei. Never undone. More than 128
+    /// bits are no need but a look at the balance itself.
+    pub need: u128,
 }
 
 impl AccountRow {
@@ -113,6 +116,7 @@ impl AccountRow {
         code_start: EMPTY_CODE,
         nonce_start: 0,
         balance_start: U256::ZERO,
+        need: 0,
     };
 
     /// Whether the account exists after the task, where its fields do not tell: it exists though empty, or it went
@@ -149,14 +153,19 @@ impl AccountRow {
     /// [`Self::is_empty`], noted in [`Self::seen`] where the value at the start decides it.
     #[inline]
     pub(super) fn look_if_empty(&mut self) -> bool {
-        let looked_at = |what| self.seen & what != 0;
-        // A balance that nobody looked at only grows; a known nonce that is not zero decides alone.
+        let seen = self.seen;
+        let looked_at = |what| seen & what != 0;
+        // A balance that grew is not zero, wherever it began; a known nonce that is not zero decides alone.
         if self.code != EMPTY_CODE
-            || (!looked_at(seen::BALANCE) && self.balance != self.balance_start)
+            || (!looked_at(seen::BALANCE) && self.balance > self.balance_start)
             || (looked_at(seen::NONCE) && self.nonce != 0)
         {
             return false;
         }
+        // What was paid may have been all that there was.
+        self.seen |= if self.balance < self.balance_start { seen::BALANCE } else { 0 };
+        let seen = self.seen;
+        let looked_at = |what| seen & what != 0;
         self.seen |= match (looked_at(seen::BALANCE), looked_at(seen::NONCE)) {
             (true, _) if !self.balance.is_zero() => return false,
             (true, _) => seen::NONCE,

@@ -185,12 +185,14 @@ impl<'b> Evm<'b> {
             Ok(row) => row.code,
             Err(halt) => return Err(self.fault(halt)),
         };
-        let (nonce, balance) = (self.state.nonce(sender), self.state.balance(sender));
-        self.check_sender(input, nonce, balance, code)?;
+        let nonce = self.state.nonce(sender);
+        let most = self.check_sender(input, nonce, code)?;
         let blob_gas = U256::from(input.transactions.blob_hashes(input.index).len() as u64 * GAS_PER_BLOB);
         let limit = U256::from(tx.gas_limit);
         let cost = limit * price + blob_gas * self.block.blob_base_fee;
-        self.state.set_balance(sender, balance - cost);
+        if !most.is_some_and(|most| self.state.can_pay(sender, most)) || !self.state.debit(sender, cost) {
+            return Err(TxInvalid::InsufficientFunds.into());
+        }
         self.state.set_nonce(sender, nonce + 1);
         Ok(())
     }

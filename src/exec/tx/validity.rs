@@ -148,20 +148,22 @@ impl<'b> Evm<'b> {
     pub(super) fn unlisted_sender(&mut self, input: &TxInput<'b>, sender: &Address, halt: Halt) -> TxError {
         let fault = self.fault(halt);
         let Some(account) = self.state.base.unlisted_sender(sender) else { return fault };
-        match self.check_sender(input, account.nonce, account.balance, account.code) {
+        match self.check_sender(input, account.nonce, account.code) {
+            Ok(most) if most.is_some_and(|most| most <= account.balance) => fault,
+            Ok(_) => TxInvalid::InsufficientFunds.into(),
             Err(invalid @ TxError::Invalid(_)) => invalid,
-            Err(TxError::Fault(_)) | Ok(()) => fault,
+            Err(TxError::Fault(_)) => fault,
         }
     }
 
-    /// What of a transaction's validity its sender's account decides.
+    /// What of a transaction's validity its sender's nonce and code decide. Returns what its sender must have, wei; nothing
+    /// where nobody can have that much.
     pub(super) fn check_sender(
         &mut self,
         input: &TxInput<'b>,
         nonce: u64,
-        balance: U256,
         code: CodeId,
-    ) -> Result<(), TxError> {
+    ) -> Result<Option<U256>, TxError> {
         let tx = input.row();
         if tx.nonce < nonce {
             return Err(TxInvalid::NonceTooLow { tx: tx.nonce, state: nonce }.into());
@@ -183,10 +185,6 @@ impl<'b> Evm<'b> {
         let limit = U256::from(tx.gas_limit);
         // 64 bits of gas times 128 bits of price: no product overflows, but the sum with the value may.
         let most = limit * U256::from(tx.max_fee_per_gas) + blob_gas * U256::from(tx.max_fee_per_blob_gas);
-        match most.checked_add(tx.value) {
-            Some(most) if most <= balance => {}
-            _ => return Err(TxInvalid::InsufficientFunds.into()),
-        }
-        Ok(())
+        Ok(most.checked_add(tx.value))
     }
 }

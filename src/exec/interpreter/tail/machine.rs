@@ -15,6 +15,7 @@ use super::decode::{Decoded, Instr};
 use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::Info;
+use crate::exec::interpreter::profile::OpcodeProfile;
 use alloy_primitives::U256;
 
 /// One instruction: registers in, tail call to the next.
@@ -30,6 +31,10 @@ pub(super) struct Vm {
     pub(super) evm: *mut Evm<'static>,
     /// Handlers by opcode, of the block's fork.
     pub(super) table: *const [Handler; 256],
+    /// The handlers behind those that note instructions for a profile, where there is one.
+    pub(super) noted: *const [Handler; 256],
+    /// What they note them in.
+    pub(super) profile: *mut OpcodeProfile,
     /// First word of the frame's stack.
     pub(super) stack_base: *mut U256,
     /// The frame's padded code.
@@ -40,6 +45,10 @@ pub(super) struct Vm {
     pub(super) source: *const crate::arena::code::Code,
     /// [`Evm::poll_below`].
     pub(super) poll_below: u64,
+    /// The frame's calldata; it moves when the memory column does, which [`Regs::reload_memory`] follows.
+    pub(super) input: *const u8,
+    /// Bytes of it.
+    pub(super) input_len: usize,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -64,11 +73,15 @@ impl Vm {
         Self {
             evm,
             table,
+            noted: table,
+            profile: core::ptr::null_mut(),
             stack_base,
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
             source,
             poll_below: 0,
+            input: core::ptr::null(),
+            input_len: 0,
             left: 0,
             sp: stack_base,
             pc: 0,
@@ -234,6 +247,8 @@ impl Regs {
         // SAFETY: `vm` and its machine are live, and no other reference to them is.
         let evm = unsafe { &mut *(*self.vm).evm };
         (self.mem, self.limit) = memory_of(evm);
+        // SAFETY: as above.
+        unsafe { ((*self.vm).input, (*self.vm).input_len) = input_of(evm) };
     }
 
     /// The block's instruction at the program counter.
@@ -252,6 +267,13 @@ pub(super) fn memory_of(evm: &mut Evm<'_>) -> (*mut u8, usize) {
     // The frame's memory begins inside the column, or it is empty and never accessed.
     let pointer = evm.memory.as_mut_ptr().wrapping_add(base);
     (pointer, len.saturating_sub(31))
+}
+
+/// Pointer to the running frame's calldata, and its length.
+#[inline(always)]
+pub(super) fn input_of(evm: &Evm<'_>) -> (*const u8, usize) {
+    let input = evm.input(evm.frames[evm.frames.len() - 1].input);
+    (input.as_ptr(), input.len())
 }
 
 /// Goes on with the instruction `$n` bytes (of code, or of instructions) further.
@@ -356,3 +378,57 @@ handler! {
         jump_to!(handler, r)
     }
 }
+
+/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
+/// a jump back, which every loop has, the moment of the next look at the caller's token, `$below`, comes on top of the
+/// block's gas: one comparison serves both. For a jump forward it is 0.
+macro_rules! begin_block {
+    ($r:ident, $below:expr) => {{
+        let below: u64 = $below;
+        let need = $r.operand();
+        let used = $r.stack_bytes();
+        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
+        if $r.gas < gas + below || used.wrapping_sub(least) > span {
+            if below != 0 {
+                jump_to!($crate::exec::interpreter::tail::handlers::begin_otherwise, $r)
+            }
+            jump_to!(to_bytes_exact, $r)
+        }
+        $r.gas -= gas;
+        skip!($r, 1)
+    }};
+}
+pub(super) use begin_block;
+
+/// What `begin_block` wants where it is known when decoding whether the jump goes back.
+macro_rules! below_if {
+    ($r:ident, $back:expr) => {
+        if $back { (*$r.vm).poll_below } else { 0 }
+    };
+}
+pub(super) use below_if;
+
+/// Goes to a static target: its distance is the upper half of the operand, negative for a jump back.
+macro_rules! jump_far {
+    ($r:ident, $operand:expr) => {{
+        let distance = ($operand as i64 >> 32) as isize;
+        $r.pc = $r.pc.offset(distance);
+        // All ones or none.
+        let back = (distance >> 63) as u64;
+        begin_block!($r, (*$r.vm).poll_below & back)
+    }};
+}
+pub(super) use jump_far;
+
+/// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
+macro_rules! branch {
+    ($r:ident, $taken:expr, $size:literal) => {{
+        if $taken {
+            let operand = $r.operand();
+            $r.gas += operand & 0xffff_ffff;
+            jump_far!($r, operand)
+        }
+        skip!($r, $size)
+    }};
+}
+pub(super) use branch;

@@ -14,13 +14,18 @@ mod decode;
 mod handlers;
 mod limbs;
 mod machine;
+mod profiled;
 mod table;
+
+pub use profiled::{run_bytes, run_profiled};
 
 use crate::arena::code::Code;
 use crate::exec::evm::{CodeRef, Evm, Exit};
+use crate::exec::interpreter::profile::OpcodeProfile;
 use decode::Decoded;
 use handlers::DECODED_PC;
-use machine::{Handler, Regs, Vm, memory_of};
+use machine::{Handler, Regs, Vm, input_of, memory_of};
+use profiled::NOTED;
 
 /// Gas that a code must have burnt as bytes, per byte of it, before it is decoded.
 ///
@@ -43,6 +48,12 @@ fn decoded_form<'a>(code: &'a Code, evm: &Evm<'_>) -> Option<&'a Decoded> {
 
 /// Runs the top frame until it ends or enters another.
 pub fn run(evm: &mut Evm<'_>) -> Exit {
+    run_form::<true>(evm, core::ptr::null_mut())
+}
+
+/// Runs the top frame, in decoded form where `DECODE` allows and the code has it; watched by `profile` unless that is null.
+#[inline(always)]
+fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) -> Exit {
     let frame = &evm.frames[evm.frames.len() - 1];
     let source: *const Code = &*frame.code;
     let (pc, gas_before, stack_base, stack_len) = (frame.pc, frame.gas.left, frame.stack_base, frame.stack_len);
@@ -50,11 +61,16 @@ pub fn run(evm: &mut Evm<'_>) -> Exit {
     // SAFETY: the frame, and with it the code, stays while the loop runs: only frames above it come and go, and a move of
     // the frame column moves the handle, not the code.
     let code: &Code = unsafe { &*source };
-    let decoded = if pc & DECODED_PC != 0 || (pc == 0 && is_arena) { decoded_form(code, evm) } else { None };
+    let decoded =
+        if DECODE && (pc & DECODED_PC != 0 || (pc == 0 && is_arena)) { decoded_form(code, evm) } else { None };
     let (mem, limit) = memory_of(evm);
     let base = evm.stack[stack_base..].as_mut_ptr();
     let mut vm = Vm::new(core::ptr::from_mut(evm).cast(), table::bytes(evm.rules.fork), base, code);
     vm.poll_below = evm.poll_below;
+    (vm.input, vm.input_len) = input_of(evm);
+    if !profile.is_null() {
+        (vm.profile, vm.noted, vm.table) = (profile, vm.table, &raw const NOTED);
+    }
     // SAFETY: the stack column has room for a full stack at the base of every frame, and `stack_len` words of it are in use.
     let sp = unsafe { base.add(stack_len) };
     let mut regs = Regs { pc: vm.code.cast(), sp, gas: gas_before, vm: &raw mut vm, mem, limit };
@@ -76,7 +92,8 @@ pub fn run(evm: &mut Evm<'_>) -> Exit {
             vm.decoded = core::ptr::null();
             let bytes = code.padded();
             regs.pc = bytes[byte_pc..].as_ptr().cast();
-            table::bytes(evm.rules.fork)[usize::from(bytes[byte_pc])]
+            // SAFETY: it points to one of the static tables.
+            unsafe { (*vm.table)[usize::from(bytes[byte_pc])] }
         }
         // SAFETY: `at` gave a pointer into the instructions.
         None => unsafe { (*regs.pc).handler },

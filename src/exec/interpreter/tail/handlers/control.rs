@@ -13,36 +13,6 @@ handler! {
     }
 }
 
-/// Settles the block that begins at the program counter and goes on behind its first instruction.
-macro_rules! begin_block {
-    ($r:ident) => {{
-        let need = $r.operand();
-        let used = $r.stack_bytes();
-        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        if $r.gas < gas || used.wrapping_sub(least) > span {
-            jump_to!(to_bytes_exact, $r)
-        }
-        $r.gas -= gas;
-        skip!($r, 1)
-    }};
-}
-
-/// The same where a jump leads there, as one does in every loop: now and then it is also looked whether the caller still
-/// waits. `poll_below` is 0 or the gas left at that moment; the signed comparison sees it and a lack of gas at once.
-macro_rules! begin_after_jump {
-    ($r:ident) => {{
-        let need = $r.operand();
-        let used = $r.stack_bytes();
-        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        let left = $r.gas.wrapping_sub(gas);
-        if (left as i64) < (*$r.vm).poll_below as i64 || used.wrapping_sub(least) > span {
-            jump_to!(begin_otherwise, $r)
-        }
-        $r.gas = left;
-        skip!($r, 1)
-    }};
-}
-
 /// Looks whether the caller has given up; true where the loop is to be left.
 #[cold]
 #[inline(never)]
@@ -57,7 +27,7 @@ unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
 }
 
 handler! {
-    /// Begins a block once it is known that the caller still waits.
+    /// Begins a block once it is known whether the caller still waits for it.
     #[cold]
     #[inline(never)]
     begin_otherwise [] (r) {
@@ -67,10 +37,11 @@ handler! {
         jump_to!(begin, r)
     }
 }
+
 handler! {
     /// The first instruction of a block: code's first byte, or a JUMPDEST.
     begin [] (r) {
-        begin_block!(r)
+        begin_block!(r, 0)
     }
 }
 handler! {
@@ -94,7 +65,7 @@ macro_rules! jump_dynamic {
             let decoded = &*(*$r.vm).decoded;
             let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
             $r.pc = target;
-            begin_after_jump!($r)
+            begin_block!($r, (*$r.vm).poll_below)
         } else {
             if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
                 jump_to!(halt_invalid_jump, $r)
@@ -129,31 +100,19 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions.
-    jump_static [] (r) {
+    /// PUSH, JUMP; the operand is the distance in instructions, below 0 where `BACK`.
+    jump_static [const BACK: bool] (r) {
         r.pc = r.pc.offset(r.operand() as isize);
-        begin_after_jump!(r)
+        begin_block!(r, below_if!(r, BACK))
     }
 }
 
-/// Takes a static JUMPI: the operand is the rest of this block's gas, and the distance.
-macro_rules! branch {
-    ($r:ident, $taken:expr) => {{
-        if $taken {
-            let operand = $r.operand();
-            $r.gas += operand & 0xffff_ffff;
-            $r.pc = $r.pc.offset((operand as i64 >> 32) as isize);
-            begin_after_jump!($r)
-        }
-        skip!($r, 1)
-    }};
-}
 handler! {
     /// PUSH, JUMPI.
     branch_if [] (r) {
         let taken = !limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken)
+        branch!(r, taken, 1)
     }
 }
 handler! {
@@ -161,7 +120,7 @@ handler! {
     branch_unless [] (r) {
         let taken = limbs::is_zero(r.peek(0));
         r.drop(1);
-        branch!(r, taken)
+        branch!(r, taken, 1)
     }
 }
 handler! {
@@ -169,20 +128,91 @@ handler! {
     branch_compare [K: Binary, const NEGATED: bool] (r) {
         let truth = K::apply(r.peek(0), r.peek(1))[0] != 0;
         r.drop(2);
-        branch!(r, truth != NEGATED)
+        branch!(r, truth != NEGATED, 1)
     }
 }
 handler! {
     /// DUP1, PUSH4, EQ, PUSH, JUMPI: a function selector's test. The selector stands in the next instruction's operand.
     branch_selector [] (r) {
         let taken = limbs::eq(r.peek(0), limbs::small((*r.pc.add(1)).operand));
-        if taken {
-            let operand = r.operand();
-            r.gas += operand & 0xffff_ffff;
-            r.pc = r.pc.offset((operand as i64 >> 32) as isize);
-            begin_after_jump!(r)
-        }
-        skip!(r, 2)
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// DUPn, PUSH, JUMPI. The DUP's operand stands in the next instruction.
+    branch_if_dup [] (r) {
+        let taken = !limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// DUPn, ISZERO, PUSH, JUMPI, in the same way.
+    branch_unless_dup [] (r) {
+        let taken = limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// PUSH of at most 4 bytes, PUSH, JUMP.
+    push_jump [] (r) {
+        let operand = r.operand();
+        r.push(limbs::small(operand & 0xffff_ffff));
+        jump_far!(r, operand)
+    }
+}
+handler! {
+    /// DUPn, PUSH, JUMP.
+    dup_jump [] (r) {
+        let operand = r.operand();
+        r.push(load(r.sp.byte_sub((operand & 0xffff_ffff) as usize)));
+        jump_far!(r, operand)
+    }
+}
+
+// Ends of functions: the operand is how far down the first SWAP reaches, the second one, and what is dropped, in bytes.
+
+handler! {
+    /// POPs, JUMP.
+    pops_jump [] (r) {
+        r.sp = r.sp.byte_sub(r.operand() as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, JUMP.
+    swap_jump [] (r) {
+        let other = r.sp.sub(1).byte_sub((r.operand() & 0xffff) as usize);
+        let to = load(other);
+        store(other, r.peek(0));
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, POPs, JUMP.
+    swap_pops_jump [] (r) {
+        let operand = r.operand();
+        store(r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.peek(0));
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, SWAPm, POPs, JUMP.
+    swap_swap_pops_jump [] (r) {
+        let operand = r.operand();
+        let (first, second) = (r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.sp.sub(1).byte_sub((operand >> 16 & 0xffff) as usize));
+        let word = load(first);
+        store(first, r.peek(0));
+        store(second, word);
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
     }
 }
 handler! {

@@ -109,7 +109,75 @@ handler! {
     swap_pop [] (r) {
         let top = r.peek(0);
         r.drop(1);
-        store(r.sp.byte_sub(r.operand() as usize), top);
+        store(r.sp.byte_sub((r.operand() & 0xffff) as usize), top);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// SWAPn, POPs; how many is the operand's upper half, in bytes of stack.
+    swap_pops [] (r) {
+        let operand = r.operand();
+        store(r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.peek(0));
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// SWAPn, SWAPm, POPs.
+    swap_swap_pops [] (r) {
+        let operand = r.operand();
+        let top = r.sp.sub(1);
+        let (first, second) = (top.byte_sub((operand & 0xffff) as usize), top.byte_sub((operand >> 16 & 0xffff) as usize));
+        let word = load(first);
+        store(first, load(top));
+        store(second, word);
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// SWAPn, SWAPm.
+    swap_swap [] (r) {
+        let operand = r.operand();
+        let top = r.sp.sub(1);
+        let (first, second) = (top.byte_sub((operand & 0xffff) as usize), top.byte_sub((operand >> 16 & 0xffff) as usize));
+        let word = load(first);
+        store(first, load(top));
+        store(top, load(second));
+        store(second, word);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// DUPm, SWAPn; offsets count from the height before both, the DUP's in the upper half.
+    dup_swap [] (r) {
+        let operand = r.operand();
+        let word = load(r.sp.byte_sub((operand >> 16 & 0xffff) as usize));
+        let other = r.sp.byte_sub((operand & 0xffff) as usize);
+        let top = load(other);
+        store(other, word);
+        r.push(top);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// PUSH, SWAPn.
+    push_swap [] (r) {
+        let operand = r.operand();
+        let other = r.sp.byte_sub((operand & 0xffff) as usize);
+        let top = load(other);
+        store(other, limbs::small(operand >> 16));
+        r.push(top);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// PUSH, DUPn; the offset counts from the height before both.
+    push_dup [] (r) {
+        let operand = r.operand();
+        let word = load(r.sp.byte_sub((operand & 0xffff) as usize));
+        r.push(limbs::small(operand >> 16));
+        r.push(word);
         skip!(r, 1)
     }
 }

@@ -1,4 +1,4 @@
-//! Arithmetic, comparison and bits, alone and fused with what puts their words on the stack.
+//! Arithmetic, comparison and bits, alone and fused with what puts their words on the stack and with the jump they decide.
 
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::tail::limbs;
@@ -117,6 +117,28 @@ handler! {
     }
 }
 
+/// ADDMOD of words that one subtraction does not reduce, out of line.
+#[inline(never)]
+unsafe extern "C" fn addmod_full(target: *mut U256, b: *const U256, a: *const U256) {
+    // SAFETY: the caller's words lie inside the frame's stack.
+    unsafe {
+        store(target, limbs::addmod(load(a), load(b), load(target)));
+    }
+}
+
+handler! {
+    /// ADDMOD: in line where both words are below the modulus.
+    addmod [F: Form] (r) {
+        settle!(F, r, op::ADDMOD);
+        r.drop(2);
+        let (modulus, b, a) = (r.peek(0), load(r.sp), load(r.sp.add(1)));
+        match limbs::addmod_of_reduced(a, b, modulus) {
+            Some(word) => r.poke(0, word),
+            None => addmod_full(r.sp.sub(1), r.sp, r.sp.add(1)),
+        }
+        next!(F, r, op::ADDMOD)
+    }
+}
 words! { Unary:
     IsZero ISZERO |a| limbs::small(u64::from(limbs::is_zero(a)));
     Not NOT |a| [!a[0], !a[1], !a[2], !a[3]];
@@ -139,11 +161,67 @@ handler! {
         next!(F, r, K::OP)
     }
 }
+/// Where a fused operation's words come from: the operand, and the stack as it is before the sequence.
+pub(in crate::exec::interpreter::tail) trait From {
+    /// Words of the stack that the operation consumes.
+    const DROPS: usize;
+    /// Top and second word of the operation.
+    ///
+    /// # Safety
+    /// The words that the operand names lie on the frame's stack.
+    unsafe fn words(r: &Regs, operand: u64) -> (Limbs, Limbs);
+}
+
+/// The word `bytes` below the end of the stack.
+#[inline(always)]
+unsafe fn below(r: &Regs, bytes: u64) -> Limbs {
+    // SAFETY: the caller's word lies on the frame's stack.
+    unsafe { load(r.sp.byte_sub((bytes & 0xffff) as usize)) }
+}
+
+macro_rules! sources {
+    ($($(#[$doc:meta])* $name:ident drops $drops:literal |$r:ident, $operand:ident| $a:expr, $b:expr;)*) => {$(
+        $(#[$doc])*
+        pub(in crate::exec::interpreter::tail) struct $name;
+        impl From for $name {
+            const DROPS: usize = $drops;
+            #[inline(always)]
+            unsafe fn words($r: &Regs, $operand: u64) -> (Limbs, Limbs) {
+                // SAFETY: the duty of the caller.
+                unsafe { ($a, $b) }
+            }
+        }
+    )*};
+}
+sources! {
+    /// PUSH of at most 8 bytes.
+    FromImm drops 1 |r, operand| limbs::small(operand), r.peek(0);
+    /// DUPn; the operand is n in bytes of stack.
+    FromDup drops 1 |r, operand| below(r, operand), r.peek(0);
+    /// DUPn, PUSH: the immediate is on top.
+    FromDupImm drops 0 |r, operand| limbs::small(operand >> 16), below(r, operand);
+    /// PUSH, DUPn: the duplicate is on top.
+    FromImmDup drops 0 |r, operand| below(r, operand), limbs::small(operand >> 16);
+    /// DUPm, DUPn; the offsets count from the height before both.
+    FromDupDup drops 0 |r, operand| below(r, operand), below(r, operand >> 16);
+}
+
 handler! {
-    /// PUSH of at most 8 bytes, then the operation.
-    binary_imm [K: Binary] (r) {
-        r.poke(0, K::apply(limbs::small(r.operand()), r.peek(0)));
+    /// What puts the words on the stack, then the operation.
+    binary_from [K: Binary, S: From] (r) {
+        let (a, b) = S::words(&r, r.operand());
+        r.drop(S::DROPS);
+        r.push(K::apply(a, b));
         skip!(r, 1)
+    }
+}
+handler! {
+    /// The same, then a static JUMPI. The words' operand stands in the next instruction.
+    branch_from [K: Binary, S: From, const NEGATED: bool] (r) {
+        let (a, b) = S::words(&r, (*r.pc.add(1)).operand);
+        r.drop(S::DROPS);
+        let truth = !limbs::is_zero(K::apply(a, b));
+        branch!(r, truth != NEGATED, 2)
     }
 }
 handler! {
@@ -155,11 +233,12 @@ handler! {
     }
 }
 handler! {
-    /// DUPn, then the operation; the operand is n in bytes of stack.
-    binary_dup [K: Binary] (r) {
-        let a = load(r.sp.byte_sub(r.operand() as usize));
-        r.poke(0, K::apply(a, r.peek(0)));
-        skip!(r, 1)
+    /// The same with a DUPn between, whose operand stands in the next instruction.
+    binary_wide_dup [K: Binary] (r) {
+        let word = load(r.operand() as *const U256);
+        let top = below(&r, (*r.pc.add(1)).operand);
+        r.push(K::apply(top, word));
+        skip!(r, 2)
     }
 }
 handler! {
@@ -168,34 +247,6 @@ handler! {
         let word = K::apply(r.peek(1), r.peek(0));
         r.drop(1);
         r.poke(0, word);
-        skip!(r, 1)
-    }
-}
-handler! {
-    /// DUPn, PUSH, operation: the immediate is on top.
-    binary_dup_imm [K: Binary] (r) {
-        let operand = r.operand();
-        let b = load(r.sp.byte_sub((operand & 0xffff) as usize));
-        r.push(K::apply(limbs::small(operand >> 16), b));
-        skip!(r, 1)
-    }
-}
-handler! {
-    /// PUSH, DUPn, operation: the duplicate is on top.
-    binary_imm_dup [K: Binary] (r) {
-        let operand = r.operand();
-        let a = load(r.sp.byte_sub((operand & 0xffff) as usize));
-        r.push(K::apply(a, limbs::small(operand >> 16)));
-        skip!(r, 1)
-    }
-}
-handler! {
-    /// DUPm, DUPn, operation; the offsets count from the height before both.
-    binary_dup_dup [K: Binary] (r) {
-        let operand = r.operand();
-        let a = load(r.sp.byte_sub((operand & 0xffff) as usize));
-        let b = load(r.sp.byte_sub((operand >> 16 & 0xffff) as usize));
-        r.push(K::apply(a, b));
         skip!(r, 1)
     }
 }

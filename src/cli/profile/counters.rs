@@ -1,0 +1,101 @@
+//! Hardware counters of the executions that are timed, where the kernel grants them.
+//!
+//! They count this process's threads in user space, those included that are started after them: open them before the
+//! executor. Virtual machines often have none, and `/proc/sys/kernel/perf_event_paranoid` may forbid them; the reason is
+//! then kept in one line, and it is never an error.
+
+use super::data::Counters;
+
+#[cfg(target_os = "linux")]
+pub use linux::Open;
+#[cfg(not(target_os = "linux"))]
+pub use nowhere::Open;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::Counters;
+    use perf_event::events::Hardware;
+    use perf_event::{Builder, Counter};
+
+    const EVENTS: [(&str, Hardware); 6] = [
+        ("cycles", Hardware::CPU_CYCLES),
+        ("instructions", Hardware::INSTRUCTIONS),
+        ("branches", Hardware::BRANCH_INSTRUCTIONS),
+        ("branch misses", Hardware::BRANCH_MISSES),
+        ("cache references", Hardware::CACHE_REFERENCES),
+        ("cache misses", Hardware::CACHE_MISSES),
+    ];
+
+    /// Counters that are open.
+    #[derive(Debug)]
+    pub struct Open {
+        counters: Vec<(&'static str, Counter)>,
+        refused: Option<String>,
+    }
+
+    impl Open {
+        /// Opens what the kernel grants.
+        pub fn new() -> Self {
+            let mut open = Self { counters: Vec::new(), refused: None };
+            for (name, event) in EVENTS {
+                match Builder::new(event).inherit(true).build() {
+                    Ok(counter) => open.counters.push((name, counter)),
+                    Err(error) => {
+                        open.refused.get_or_insert_with(|| format!("{name}: {error}"));
+                    }
+                }
+            }
+            open
+        }
+
+        /// Starts all counters at zero.
+        pub fn start(&mut self) {
+            for (_, counter) in &mut self.counters {
+                // A counter that fails now fails again when it is read.
+                let _ = counter.reset().and_then(|()| counter.enable());
+            }
+        }
+
+        /// Stops them; what they counted, per execution.
+        pub fn stop(&mut self, executions: usize) -> Counters {
+            let mut read = Counters::default();
+            for (name, counter) in &mut self.counters {
+                match counter.disable().and_then(|()| counter.read()) {
+                    Ok(count) => {
+                        read.values.insert((*name).to_owned(), count as f64 / executions.max(1) as f64);
+                    }
+                    Err(error) => {
+                        self.refused.get_or_insert_with(|| format!("{name}: {error}"));
+                    }
+                }
+            }
+            read.unavailable = self.refused.as_ref().map(|what| format!("the kernel refuses {what}"));
+            read
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod nowhere {
+    use super::Counters;
+
+    /// No counters.
+    #[derive(Debug)]
+    pub struct Open;
+
+    impl Open {
+        /// Opens nothing.
+        pub fn new() -> Self {
+            Self
+        }
+
+        /// Nothing to start.
+        pub fn start(&mut self) {}
+
+        /// Says why there is nothing.
+        pub fn stop(&mut self, _: usize) -> Counters {
+            let unavailable = Some("only Linux has perf_event_open".to_owned());
+            Counters { unavailable, ..Counters::default() }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Stacks as files: folded, and as a flamegraph.
+
+use super::data::Profile;
+use inferno::flamegraph::{self, Options};
+use std::collections::BTreeMap;
+
+/// Stacks of all blocks, as other tools read them: frames by semicolons, a blank, samples.
+pub fn folded(profiles: &[Profile]) -> String {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (stack, samples) in profiles.iter().flat_map(|profile| &profile.stacks) {
+        *sums.entry(stack).or_default() += samples;
+    }
+    sums.iter().map(|(stack, samples)| format!("{stack} {samples}\n")).collect()
+}
+
+/// A flamegraph of all blocks as SVG, the stages at its foot.
+///
+/// # Errors
+/// In words: there are no samples.
+pub fn svg(profiles: &[Profile]) -> Result<String, String> {
+    let names: Vec<&str> = profiles.iter().map(|profile| profile.block.as_str()).collect();
+    let mut options = Options::default();
+    options.title = match profiles.first() {
+        Some(first) => {
+            format!("{}: {} mode, {} threads, {} loop", names.join(", "), first.mode, first.threads, first.loop_name)
+        }
+        None => String::new(),
+    };
+    options.count_name = "samples".to_owned();
+    options.deterministic = true;
+    // Percent of the whole: what is narrower cannot be read and makes the file large.
+    options.min_width = 0.05;
+    let folded = folded(profiles);
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, folded.lines(), &mut svg).map_err(|error| error.to_string())?;
+    String::from_utf8(svg).map_err(|error| error.to_string())
+}

@@ -1,0 +1,207 @@
+//! The rounds of one block's profile.
+//!
+//! Between two executions only analysed code survives: no hash, sender or state. What a block before Amsterdam needs for
+//! `bal` mode is recorded before the first round.
+
+use super::super::engine::{Accepted, Chain, Engine, Failure, List};
+use super::code::{Watched, code_times, faster_half};
+use super::counters;
+use super::data::{CodeTimes, PartRow, Profile, Sampling};
+use super::samples::{self, Part, Samples};
+use super::timeline;
+use alloy_primitives::Bytes;
+use balustrade::bal::Sidecar;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::{LoopKind, profiled_name};
+use balustrade::{BlockOutcome, Mode};
+use std::time::{Duration, Instant};
+
+/// Executions to warm up: code is analysed after a few runs.
+const WARM_UP: usize = 4;
+/// Fewest and most executions of a round.
+const RUNS_MIN: usize = 5;
+const RUNS_MAX: usize = 2_000;
+
+/// One block to profile.
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its fork, as the file writes it.
+    pub fork: &'a str,
+    /// Its RLP.
+    pub block: &'a Bytes,
+    /// Its access list.
+    pub list: List<'a>,
+}
+
+/// Profiles blocks.
+#[derive(Debug)]
+pub struct Measure {
+    /// Executes.
+    pub engine: Engine,
+    /// What counts beside the timed executions.
+    pub counters: counters::Open,
+    /// Which loop is looked at.
+    pub loop_kind: LoopKind,
+    /// Which mode; where nothing is said the block decides.
+    pub mode: Option<Mode>,
+    /// Time for sampling; the other rounds take half of it each.
+    pub length: Duration,
+}
+
+/// A block with everything that it needs to run in its mode.
+struct Job<'a> {
+    rules: &'a ChainRules,
+    block: &'a Bytes,
+    bal: Option<Bytes>,
+    sidecar: Option<Sidecar>,
+    mode: Option<Mode>,
+}
+
+/// Time of all tasks of an execution on all threads.
+fn tasks_ns(outcome: &BlockOutcome) -> u64 {
+    outcome.tasks.iter().map(|task| task.end_ns.saturating_sub(task.start_ns)).sum()
+}
+
+impl Measure {
+    /// Executes a block once and makes it the head.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is refused.
+    pub fn advance(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+    ) -> Result<(), Failure> {
+        self.engine.execute_or_record(chain, rules, block, list, None, true).map(drop)
+    }
+
+    /// Profiles a block on the chain's head, which stays where it is.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is refused, or the caller gave up.
+    pub fn profile(&mut self, chain: &mut Chain, rules: &ChainRules, block: &Block<'_>) -> Result<Profile, Failure> {
+        let mut job = Job {
+            rules,
+            block: block.block,
+            bal: block.list.bal.cloned(),
+            sidecar: block.list.sidecar.cloned(),
+            mode: self.mode,
+        };
+        let is_bal = job.mode.map_or(job.bal.is_some(), |mode| mode == Mode::Bal);
+        if is_bal && rules.fork < Fork::Amsterdam && (job.bal.is_none() || job.sidecar.is_none()) {
+            let recorded = self.once(chain, &Job { bal: None, sidecar: None, mode: Some(Mode::Sequential), ..job })?;
+            job = Job {
+                rules,
+                block: block.block,
+                bal: Some(block.list.bal.unwrap_or(&recorded.outcome.bal).clone()),
+                sidecar: Some(recorded.outcome.sidecar),
+                mode: self.mode,
+            };
+        }
+        for _ in 0..WARM_UP {
+            self.once(chain, &job)?;
+        }
+
+        self.counters.start();
+        let mut timed = self.repeat(chain, &job, self.length / 2, |_, accepted| accepted)?;
+        let counters = self.counters.stop(timed.len());
+        timed.sort_by_key(|accepted| accepted.outcome.elapsed_ns);
+        let shipped_ns = faster_half(timed.iter().map(|accepted| tasks_ns(&accepted.outcome)).collect());
+        let (repeats, ns_min) = (timed.len(), timed[0].outcome.elapsed_ns);
+        let median = timed.swap_remove(timed.len() / 2);
+        drop(timed);
+
+        let sampled = samples::sample(self.length, || self.once(chain, &job).map(drop))?;
+        let (sampling, stacks) = match sampled {
+            Ok(samples) => (sampling(&samples), samples.stacks),
+            Err(why) => (Sampling { unavailable: Some(why), ..Sampling::default() }, Default::default()),
+        };
+        let code = self.code(chain, &job, shipped_ns)?;
+        let outcome = &median.outcome;
+        Ok(Profile {
+            block: block.name.clone(),
+            fork: block.fork.to_owned(),
+            mode: median.mode.name().to_owned(),
+            threads: self.engine.threads(),
+            loop_name: self.loop_kind.name().to_owned(),
+            transactions: outcome.transactions.len(),
+            gas: outcome.gas_used,
+            repeats,
+            ns: outcome.elapsed_ns,
+            ns_min,
+            stages: timeline::stages(outcome),
+            sampling,
+            code,
+            counters,
+            stacks,
+            slices: timeline::slices(outcome),
+        })
+    }
+
+    /// Times the instructions: the loop watched and not watched take turns. `shipped_ns` is the time of all tasks of an
+    /// execution of which nothing is watched.
+    fn code(&mut self, chain: &mut Chain, job: &Job<'_>, shipped_ns: f64) -> Result<CodeTimes, Failure> {
+        let mut timed = false;
+        self.engine.start_profile(timed);
+        let runs = self.repeat(chain, job, self.length / 2, |engine, accepted| {
+            let run = Watched { workers: engine.take_profile(), tasks_ns: tasks_ns(&accepted.outcome), timed };
+            timed = !timed;
+            engine.start_profile(timed);
+            run
+        });
+        self.engine.take_profile();
+        let (watched, alone): (Vec<_>, Vec<_>) = runs?.into_iter().partition(|run| run.timed);
+        let unwatched_ns = faster_half(alone.iter().map(|run| run.tasks_ns).collect());
+        Ok(code_times(watched, unwatched_ns, shipped_ns, profiled_name(self.loop_kind)))
+    }
+
+    /// Executes for this long, within the bounds of a round; `keep` says what is kept of each execution.
+    fn repeat<T>(
+        &mut self,
+        chain: &mut Chain,
+        job: &Job<'_>,
+        length: Duration,
+        mut keep: impl FnMut(&mut Engine, Accepted) -> T,
+    ) -> Result<Vec<T>, Failure> {
+        let mut runs = Vec::new();
+        let begin = Instant::now();
+        while runs.len() < RUNS_MIN || (begin.elapsed() < length && runs.len() < RUNS_MAX) {
+            let accepted = self.once(chain, job)?;
+            runs.push(keep(&mut self.engine, accepted));
+        }
+        Ok(runs)
+    }
+
+    fn once(&mut self, chain: &mut Chain, job: &Job<'_>) -> Result<Accepted, Failure> {
+        self.engine.forget_hashes();
+        let list = List { bal: job.bal.as_ref(), sidecar: job.sidecar.as_ref() };
+        self.engine.execute_or_record(chain, job.rules, job.block, list, job.mode, false)
+    }
+}
+
+/// Samples as times of one execution.
+fn sampling(samples: &Samples) -> Sampling {
+    let sample_ns = samples.sample_ns();
+    let rows = Part::ALL.into_iter().map(|part| {
+        let of = |keccak| samples.parts.get(&(part, keccak)).copied().unwrap_or_default();
+        let count = of(false) + of(true);
+        PartRow {
+            part: part.name().to_owned(),
+            samples: count,
+            ns: count as f64 * sample_ns,
+            keccak_ns: of(true) as f64 * sample_ns,
+            share: count as f64 / samples.inside.max(1) as f64,
+        }
+    });
+    Sampling {
+        samples: samples.inside,
+        repeats: samples.repeats,
+        cpu_ns: (samples.inside as f64 * sample_ns) as u64,
+        parts: rows.collect(),
+        unavailable: None,
+    }
+}

@@ -1,0 +1,291 @@
+//! `balustrade profile`: where the time of a block goes.
+//!
+//! In: bundles and fixtures, as `run` takes them. Each block is executed many times on its parent state, in four rounds:
+//! to warm up, to be timed alone (timeline, stages, counters), to be sampled (flamegraph, parts), and to have its
+//! instructions timed. Out: tables or JSON lines, and files: a report for the browser, a flamegraph, trace events.
+//! Not here: how each of them is measured (the modules beside this one).
+
+mod code;
+mod compare;
+mod counters;
+mod data;
+mod flame;
+mod measure;
+mod print;
+mod report;
+mod samples;
+mod timeline;
+
+use super::devnet::Devnet;
+use super::engine::{Chain, Engine, Failure, List};
+use super::input::{self, BlockTest, Bundle, Content};
+use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
+use balustrade::Mode;
+use balustrade::exec::fork::{ChainRules, Fork};
+use clap::Args;
+use compare::Comparison;
+use data::Profile;
+use measure::Block;
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Options of `profile`.
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, one generated block
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// How long each block is sampled; timing it alone and timing its instructions take half of it each
+    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = super::run::seconds)]
+    seconds: Duration,
+    /// Write a report that opens in a browser without a network: everything below in one file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Compare with what an earlier run printed with --json
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Write a flamegraph as SVG
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+    /// Write the sampled stacks folded, for other tools
+    #[arg(long, value_name = "FILE")]
+    folded: Option<PathBuf>,
+    /// Write the timeline in Chrome's trace event format, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    trace_events: Option<PathBuf>,
+    #[command(flatten)]
+    exec: ExecArgs,
+}
+
+/// Runs the command.
+pub fn main(args: &ProfileArgs) -> Status {
+    interrupt::install();
+    let mode = match args.exec.mode {
+        None => None,
+        Some(ModeArg::Bal) => Some(Mode::Bal),
+        Some(ModeArg::Sequential) => Some(Mode::Sequential),
+        Some(ModeArg::Optimistic) => Some(Mode::Optimistic),
+        Some(ModeArg::All) => {
+            out::complain(&"profile looks at one mode at a time");
+            return Status::Unusable;
+        }
+    };
+    let others = match args.against.as_deref().map(compare::load).transpose() {
+        Ok(others) => others.unwrap_or_default(),
+        Err(error) => {
+            out::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    // Before the executor: counters follow threads that are started after them.
+    let counters = counters::Open::new();
+    let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
+        Ok(engine) => engine,
+        Err(error) => {
+            out::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let measure = measure::Measure { engine, counters, loop_kind: args.exec.loop_kind, mode, length: args.seconds };
+    let mut run = Run { args, measure, others, profiles: Vec::new(), invalid: 0, status: Status::Good };
+    if args.inputs.is_empty() {
+        run.devnet();
+    } else {
+        run.files();
+    }
+    run.finish()
+}
+
+/// The state of the command between blocks.
+struct Run<'a> {
+    args: &'a ProfileArgs,
+    measure: measure::Measure,
+    /// The profiles to compare with.
+    others: Vec<Profile>,
+    profiles: Vec<Profile>,
+    invalid: u64,
+    status: Status,
+}
+
+impl Run<'_> {
+    fn files(&mut self) {
+        for path in &self.args.inputs {
+            let read = input::each_document(path, &mut |_| (), &mut |document| {
+                match Content::parse(&document, None) {
+                    Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
+                    Ok(Content::Tests(tests)) => tests.iter().for_each(|test| self.test(test)),
+                    Err(error) => self.unusable(&error),
+                }
+                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Err(error) = read {
+                self.unusable(&error);
+            }
+        }
+    }
+
+    /// The first block of the chain that `run` generates.
+    fn devnet(&mut self) {
+        let mut devnet = Devnet::default();
+        let rules = Devnet::rules();
+        let built = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).and_then(|mut chain| {
+            let template = chain.head().map(Devnet::template).unwrap_or_default();
+            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
+            let built = self.measure.engine.build(&mut chain, &rules, &template, &transactions)?;
+            Ok((chain, built))
+        });
+        match built {
+            Ok((mut chain, built)) => self.block(
+                &mut chain,
+                Some(rules),
+                &Block {
+                    name: "devnet-01".to_owned(),
+                    fork: Fork::Amsterdam.name(),
+                    block: &built.block,
+                    list: Some(&built.bal).into(),
+                },
+            ),
+            Err(error) => self.unusable(&error),
+        }
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) {
+        match Chain::of_bundle(bundle) {
+            Ok(mut chain) => self.block(
+                &mut chain,
+                bundle.rules,
+                &Block {
+                    name: bundle.name.clone(),
+                    fork: &bundle.fork_name,
+                    block: &bundle.block,
+                    list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
+                },
+            ),
+            Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
+        }
+    }
+
+    /// All valid blocks of a test; those that it announces as invalid only move on.
+    fn test(&mut self, test: &BlockTest) {
+        let mut chain = match Chain::of_test(test) {
+            Ok(chain) => chain,
+            Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
+        };
+        for (number, block) in test.blocks.iter().enumerate().filter(|(_, block)| block.expect_exception.is_none()) {
+            let rules = chain.rules_of(test, block);
+            let list = block.bal.as_ref().into();
+            let name = format!("{} #{}", test.name, number + 1);
+            self.block(&mut chain, rules, &Block { name, fork: &test.network_name, block: &block.rlp, list });
+            let Some(rules) = rules else { continue };
+            if let Err(failure) = self.measure.advance(&mut chain, &rules, &block.rlp, list) {
+                return self.refused(&test.name, &failure);
+            }
+        }
+    }
+
+    fn block(&mut self, chain: &mut Chain, rules: Option<ChainRules>, block: &Block<'_>) {
+        let Some(rules) = rules else {
+            return self.unusable(&format_args!("{}: the fork {} is not supported", block.name, block.fork));
+        };
+        match self.measure.profile(chain, &rules, block) {
+            Ok(profile) => {
+                if self.args.exec.json {
+                    out::json_line(&profile);
+                } else {
+                    print::profile(&profile);
+                }
+                self.profiles.push(profile);
+            }
+            Err(failure) => self.refused(&block.name, &failure),
+        }
+    }
+
+    fn refused(&mut self, name: &str, failure: &Failure) {
+        let status = match failure {
+            Failure::Invalid { .. } => {
+                self.invalid += 1;
+                Status::Failed
+            }
+            Failure::Host(_) => Status::Unusable,
+        };
+        self.status = self.status.max(status);
+        if self.args.exec.json {
+            let kind = if status == Status::Failed { "invalid" } else { "host" };
+            out::json_line(&json!({"block": name, "valid": false, "error": failure.to_string(), "kind": kind}));
+        } else {
+            out::complain(&format_args!("{name}: {failure}"));
+        }
+    }
+
+    fn unusable(&mut self, error: &dyn std::fmt::Display) {
+        out::complain(error);
+        self.status = Status::Unusable;
+    }
+
+    /// For each profile the one to compare with, and what differs.
+    fn comparisons(&self) -> (Vec<Option<&Profile>>, Vec<Option<Comparison>>) {
+        let count = self.profiles.len();
+        let pair = |profile: &Profile| compare::counterpart(profile, count, &self.others);
+        let bases: Vec<Option<&Profile>> = self.profiles.iter().map(pair).collect();
+        let compare = |(base, profile): (&Option<&Profile>, &Profile)| base.map(|base| compare::compare(base, profile));
+        let comparisons = bases.iter().zip(&self.profiles).map(compare).collect();
+        (bases, comparisons)
+    }
+
+    fn print_comparisons(&self) {
+        if self.args.against.is_none() {
+            return;
+        }
+        let (_, comparisons) = self.comparisons();
+        for (profile, comparison) in self.profiles.iter().zip(comparisons) {
+            match comparison {
+                Some(comparison) if self.args.exec.json => {
+                    out::json_line(&json!({"block": profile.block, "comparison": comparison}));
+                }
+                Some(comparison) => print::comparison(&profile.block, &comparison),
+                None => out::complain(&format_args!("the other run has no block {}", profile.block)),
+            }
+        }
+    }
+
+    fn write(&mut self, path: Option<&Path>, what: &str, text: Result<String, String>) {
+        let Some(path) = path else { return };
+        let written = text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
+        match written {
+            Ok(()) if !self.args.exec.json => out::line(&format!("{what}: {}", path.display())),
+            Ok(()) => {}
+            Err(error) => self.unusable(&format_args!("cannot write {}: {error}", path.display())),
+        }
+    }
+
+    fn finish(mut self) -> Status {
+        self.print_comparisons();
+        let args = self.args;
+        if args.out.is_some() {
+            let (bases, comparisons) = self.comparisons();
+            let page = report::html(&self.profiles, &bases, &comparisons);
+            self.write(args.out.as_deref(), "report", Ok(page));
+        }
+        if args.flamegraph.is_some() {
+            let svg = flame::svg(&self.profiles);
+            self.write(args.flamegraph.as_deref(), "flamegraph", svg);
+        }
+        self.write(args.folded.as_deref(), "folded stacks", Ok(flame::folded(&self.profiles)));
+        let events = timeline::trace_events(&self.profiles).to_string();
+        self.write(args.trace_events.as_deref(), "trace events", Ok(events));
+        if args.exec.json {
+            let gas: u64 = self.profiles.iter().map(|profile| profile.gas).sum();
+            let ns: u64 = self.profiles.iter().map(|profile| profile.ns).sum();
+            out::json_line(&json!({"summary": {
+                "blocks": self.profiles.len(),
+                "gas": gas,
+                "seconds": ns as f64 / 1e9,
+                "ggas_per_s": out::ggas_per_s(gas, ns),
+                "invalid": self.invalid,
+            }}));
+        }
+        self.status
+    }
+}

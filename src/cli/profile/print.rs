@@ -1,0 +1,165 @@
+//! A profile as tables for a person.
+
+use super::super::report::{self, right_align, table};
+use super::compare::{Comparison, Difference};
+use super::data::{CodeRow, CodeTimes, Profile};
+
+/// Instructions shown; the rest is one row.
+const ROWS_MAX: usize = 24;
+
+/// Prints a profile.
+pub fn profile(profile: &Profile) {
+    report::line(&format!(
+        "{} ({}, {} mode, {} threads, {} loop): {} transactions, {:.2} Mgas in {:.3} ms, {:.2} Ggas/s (median of {}, best {:.3} ms)",
+        profile.block,
+        profile.fork,
+        profile.mode,
+        profile.threads,
+        profile.loop_name,
+        profile.transactions,
+        profile.gas as f64 / 1e6,
+        ms(profile.ns as f64),
+        profile.ggas_per_s(),
+        profile.repeats,
+        ms(profile.ns_min as f64),
+    ));
+    stages(profile);
+    parts(profile);
+    counters(profile);
+    code(&profile.code);
+}
+
+fn ms(ns: f64) -> f64 {
+    ns / 1e6
+}
+
+fn stages(profile: &Profile) {
+    let mut rows = table();
+    rows.set_header(["stage", "at work ms", "% of block", "sum over threads ms"]);
+    for row in &profile.stages {
+        rows.add_row([
+            row.stage.clone(),
+            format!("{:.3}", ms(row.busy_ns as f64)),
+            format!("{:.1}", 100.0 * row.busy_ns as f64 / profile.ns.max(1) as f64),
+            format!("{:.3}", ms(row.sum_ns as f64)),
+        ]);
+    }
+    right_align(&mut rows, 1);
+    report::line(&rows.to_string());
+}
+
+fn parts(profile: &Profile) {
+    let sampling = &profile.sampling;
+    if let Some(why) = &sampling.unavailable {
+        return report::line(&format!("no samples: {why}"));
+    }
+    let mut rows = table();
+    rows.set_header(["processor time for", "ms", "%", "of it Keccak ms", "samples"]);
+    for row in &sampling.parts {
+        rows.add_row([
+            row.part.clone(),
+            format!("{:.3}", ms(row.ns)),
+            format!("{:.1}", 100.0 * row.share),
+            format!("{:.3}", ms(row.keccak_ns)),
+            row.samples.to_string(),
+        ]);
+    }
+    right_align(&mut rows, 1);
+    report::line(&rows.to_string());
+    report::line(&format!(
+        "{:.3} ms of processor time per execution, from {} samples of {} executions",
+        ms(sampling.cpu_ns as f64),
+        sampling.samples,
+        sampling.repeats
+    ));
+}
+
+fn counters(profile: &Profile) {
+    let values = &profile.counters.values;
+    if !values.is_empty() {
+        let text: Vec<String> = values.iter().map(|(name, count)| format!("{name} {:.3} M", count / 1e6)).collect();
+        report::line(&format!("hardware counters per execution: {}", text.join(", ")));
+    }
+    if let Some(why) = &profile.counters.unavailable {
+        report::line(&format!("hardware counters: {why}"));
+    }
+}
+
+fn code(code: &CodeTimes) {
+    let mut rows: Vec<(&CodeRow, &str)> = code.opcodes.iter().map(|row| (row, "")).collect();
+    rows.extend(code.precompiles.iter().map(|row| (row, "precompile ")));
+    rows.sort_by(|(a, _), (b, _)| b.total.ns.total_cmp(&a.total.ns));
+    let all: f64 = rows.iter().map(|(row, _)| row.total.ns).sum();
+    let workers = code.opcodes.iter().map(|row| row.workers.len()).max().unwrap_or(0);
+    let mut shown = table();
+    let mut header = ["instruction", "count", "gas", "ms", "%", "ns per run", "ns per gas"].map(str::to_owned).to_vec();
+    if workers > 1 {
+        header.extend((0..workers).map(|worker| format!("ms on {worker}")));
+    }
+    shown.set_header(header);
+    for (row, kind) in rows.iter().take(ROWS_MAX) {
+        let mut cells = vec![
+            format!("{kind}{}", row.name),
+            format!("{:.0}", row.total.count),
+            format!("{:.0}", row.total.gas),
+            format!("{:.3}", ms(row.total.ns)),
+            format!("{:.1}", 100.0 * row.total.ns / all.max(1.0)),
+            format!("{:.1}", row.ns_per_run()),
+            row.ns_per_gas().map_or_else(String::new, |per_gas| format!("{per_gas:.2}")),
+        ];
+        if workers > 1 {
+            cells.extend(row.workers.iter().map(|worker| format!("{:.3}", ms(worker.ns))));
+        }
+        shown.add_row(cells);
+    }
+    right_align(&mut shown, 1);
+    report::line(&shown.to_string());
+    if rows.len() > ROWS_MAX {
+        let rest: f64 = rows[ROWS_MAX..].iter().map(|(row, _)| row.total.ns).sum();
+        report::line(&format!("and {} more with {:.3} ms", rows.len() - ROWS_MAX, ms(rest)));
+    }
+    report::line(&format!(
+        "timed in the {} loop over {} executions; {:.1} ns per clock reading subtracted (alone it takes {:.1}); all tasks \
+         take {:.3} ms watched, {:.3} ms in the same form alone, {:.3} ms as they ship",
+        code.loop_name,
+        code.repeats,
+        code.reading_ns,
+        code.reading_alone_ns,
+        ms(code.watched_ns),
+        ms(code.unwatched_ns),
+        ms(code.shipped_ns),
+    ));
+}
+
+/// Prints what differs from the other run: marked rows, the largest difference first.
+pub fn comparison(block: &str, comparison: &Comparison) {
+    let mut rows: Vec<&Difference> = comparison.rows.iter().filter(|row| row.marked || row.group == "block").collect();
+    let by = |row: &Difference| (row.after_ns - row.before_ns).abs();
+    rows.sort_by(|a, b| (b.group == "block").cmp(&(a.group == "block")).then(by(b).total_cmp(&by(a))));
+    let mut shown = table();
+    shown.set_header(["what", "before ms", "now ms", "difference ms", "change"]);
+    for row in rows {
+        let change = if row.before_ns > 0.0 {
+            format!("{:+.1} %", 100.0 * (row.after_ns / row.before_ns - 1.0))
+        } else {
+            "new".to_owned()
+        };
+        let mark = match row.marked {
+            true if row.after_ns > row.before_ns => "slower ",
+            true => "faster ",
+            false => "",
+        };
+        shown.add_row([
+            format!("{mark}{}: {}", row.group, row.name),
+            format!("{:.3}", ms(row.before_ns)),
+            format!("{:.3}", ms(row.after_ns)),
+            format!("{:+.3}", ms(row.after_ns - row.before_ns)),
+            change,
+        ]);
+    }
+    right_align(&mut shown, 1);
+    report::line(&format!("{block} against {}", comparison.against));
+    report::line(&shown.to_string());
+    let rest = comparison.rows.iter().filter(|row| !row.marked).count();
+    report::line(&format!("{rest} others differ by no more than noise"));
+}

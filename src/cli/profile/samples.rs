@@ -1,0 +1,476 @@
+//! Where the processor's time goes: stacks sampled while a block is repeated, sorted into stages and parts.
+//!
+//! In: a closure that executes the block once. Out: [`Samples`]: folded stacks under their stage, samples per stage and
+//! part. Stages and parts are told by the functions on a stack, the innermost one that is known deciding; so it does not
+//! matter which thread ran a piece of work, or that a waiting thread took up another one. Samples outside of the executor
+//! (between two repeats) are dropped.
+//! pprof keeps one address per function and stack, so that code inlined into a hot function would all be that of the
+//! first sample: short sessions, each with its own first one, undo this on average.
+//! Not here: drawing (`flame`), times of single instructions (`opcodes`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::c_void;
+use std::time::{Duration, Instant};
+
+/// Samples per second of processor time asked for; what kernels give is their tick, often 250.
+const FREQUENCY: i32 = 997;
+/// Length of one session.
+const SESSION: Duration = Duration::from_millis(250);
+
+/// Sampled stacks of one block.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Folded stacks, the stage first, and their samples.
+    pub stacks: BTreeMap<String, u64>,
+    /// Samples by part and whether Keccak ran.
+    pub parts: BTreeMap<(Part, bool), u64>,
+    /// Samples inside of the executor.
+    pub inside: u64,
+    /// All samples.
+    pub all: u64,
+    /// Repeats of the block.
+    pub repeats: u64,
+    /// Processor time of the process while it was sampled, where the system tells it.
+    pub cpu_ns: Option<u64>,
+}
+
+impl Samples {
+    /// Nanoseconds of processor time per repeat that one sample stands for.
+    pub fn sample_ns(&self) -> f64 {
+        let cpu_ns = match self.cpu_ns {
+            Some(ns) => ns as f64,
+            None => self.all as f64 * 1e9 / f64::from(FREQUENCY),
+        };
+        cpu_ns / self.all.max(1) as f64 / self.repeats.max(1) as f64
+    }
+}
+
+/// What a piece of work is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Instructions and frames.
+    Interpreter,
+    /// Accounts and slots: the parent state, names to rows, values before an index, journal.
+    State,
+    /// Keccak-256 for the code that runs and for the list.
+    Hashing,
+    /// Precompiles.
+    Precompile,
+    /// Validity, fees and settling of transactions, system calls.
+    Transaction,
+    /// What was done against what the list claims, receipts, commitments.
+    Verify,
+    /// Senders and authorities.
+    Senders,
+    /// Tries.
+    Root,
+    /// Bytes to columns.
+    Decode,
+    /// Handing out tasks and waiting for them.
+    Schedule,
+    /// None of these.
+    Other,
+}
+
+impl Part {
+    /// All parts in the order of the tables.
+    pub const ALL: [Self; 11] = [
+        Self::Interpreter,
+        Self::State,
+        Self::Hashing,
+        Self::Precompile,
+        Self::Transaction,
+        Self::Verify,
+        Self::Senders,
+        Self::Root,
+        Self::Decode,
+        Self::Schedule,
+        Self::Other,
+    ];
+
+    /// The part's name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interpreter => "interpreter",
+            Self::State => "state lookup",
+            Self::Hashing => "hashing",
+            Self::Precompile => "precompile",
+            Self::Transaction => "transaction",
+            Self::Verify => "verify",
+            Self::Senders => "senders",
+            Self::Root => "root",
+            Self::Decode => "decode",
+            Self::Schedule => "schedule",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Where functions belong: the beginning of `folder/file::function` in `src`, stage, part. The innermost function of a
+/// stack that is found here decides, and of several beginnings the first one. An empty stage is that of whoever called.
+const PLACES: &[(&str, &str, Part)] = &[
+    ("cli/", OUTSIDE, Part::Other),
+    ("trie::rollback", OUTSIDE, Part::Other),
+    ("trie::commit", OUTSIDE, Part::Other),
+    ("exec/precompile", "execute", Part::Precompile),
+    ("executor/recover::", "recover", Part::Senders),
+    ("exec/senders", "recover", Part::Senders),
+    ("executor::check_body_roots", "body_roots", Part::Verify),
+    ("executor::check_header", "decode", Part::Decode),
+    ("exec/header::", "decode", Part::Decode),
+    ("executor/list::read_", "read", Part::State),
+    ("executor/list::in_chunks", "read", Part::State),
+    ("executor/list::provide_codes", "read", Part::State),
+    ("executor/changes::intern_code_rows", "read", Part::State),
+    ("executor/list::check_feasible", "decode", Part::Decode),
+    ("executor/outcome::", "verify", Part::Verify),
+    ("executor/sequential::check_", "verify", Part::Verify),
+    ("executor/root::", "root", Part::Root),
+    ("executor/changes::", "root", Part::Root),
+    ("executor/by_index::", "root", Part::Root),
+    ("exec/block::merge", "verify", Part::Verify),
+    ("exec/block::record", "execute", Part::Verify),
+    ("exec/verify::", "execute", Part::Verify),
+    ("exec/state", "execute", Part::State),
+    ("exec/base::", "execute", Part::State),
+    ("exec/host::", "execute", Part::State),
+    ("exec/optimistic/schedule::", "execute", Part::Schedule),
+    ("exec/optimistic/effects::", "execute", Part::Verify),
+    ("exec/optimistic", "execute", Part::State),
+    ("exec/schedule::", "execute", Part::Schedule),
+    ("exec/lookaside::", "execute", Part::Hashing),
+    ("exec/interpreter", "execute", Part::Interpreter),
+    ("exec/reference", "execute", Part::Interpreter),
+    ("exec/evm::", "execute", Part::Interpreter),
+    ("exec/call::", "execute", Part::Interpreter),
+    ("exec/tx", "execute", Part::Transaction),
+    ("exec/system::", "execute", Part::Transaction),
+    ("exec/block::", "execute", Part::Transaction),
+    ("exec/wire/receipt::", "verify", Part::Verify),
+    ("exec/wire/bloom::", "verify", Part::Verify),
+    ("exec/wire/transaction::signing", "recover", Part::Senders),
+    ("exec/wire/transaction::hash", "recover", Part::Senders),
+    ("exec/wire", "decode", Part::Decode),
+    ("trie/ordered::", "", Part::Verify),
+    ("trie", "root", Part::Root),
+    ("bal::bal_hash", "list_hash", Part::Hashing),
+    ("bal::code_hashes", "read", Part::Hashing),
+    ("bal/reduce::", "root", Part::Root),
+    ("bal/record::", "execute", Part::Verify),
+    ("bal/encode::", "execute", Part::Verify),
+    ("bal/access::", "execute", Part::Verify),
+    ("bal/columns::rows_per_index", "decode", Part::Decode),
+    ("bal/columns::", "", Part::State),
+    ("bal", "decode", Part::Decode),
+    ("exec/universe::", "", Part::State),
+    ("arena/store", "", Part::State),
+    ("executor", "schedule", Part::Schedule),
+];
+
+/// Functions that only hand on, some of them on one thread only.
+const PASSED_THROUGH: [&str; 5] = [
+    "block::run_with_list",
+    "interpreter::drive",
+    "interpreter::drive_observed",
+    "tx::execute_tx_inner",
+    "block::run_task",
+];
+
+/// The stage of what is no part of an execution.
+const OUTSIDE: &str = "outside";
+
+/// A function on a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Frame {
+    /// `folder/file::function` in this library's `src`, else the crate; empty where nobody knows.
+    place: String,
+    /// Its name alone.
+    name: String,
+    ours: bool,
+}
+
+impl Frame {
+    /// From a symbol's demangled name and source file; `name` has no path where the function was inlined.
+    fn new(name: &str, file: Option<&str>) -> Self {
+        let function = shorten(name);
+        let parts: Vec<&str> = file.unwrap_or_default().split('/').collect();
+        let at = |piece: &str| parts.iter().position(|part| *part == piece);
+        // Registry paths are registry/src/INDEX/CRATE-VERSION/...
+        let registry = at("registry").and_then(|at| parts.get(at + 3)).copied();
+        let krate = registry.map(|name| name.rsplit_once('-').map_or(name, |(name, _)| name));
+        let is_std = file.is_some_and(|file| file.starts_with("/rustc/") || parts.contains(&"library"))
+            || ["core::", "std::", "alloc::", "<core::"].iter().any(|path| name.starts_with(path));
+        let ours = match (krate, file) {
+            (Some(krate), _) => krate == "balustrade",
+            (None, Some(_)) => !is_std && at("src").is_some_and(|src| !parts[..src].join("/").contains("jemalloc")),
+            (None, None) => name.starts_with("balustrade::"),
+        };
+        let module = match (ours, parts.iter().rposition(|part| *part == "src")) {
+            (true, Some(src)) => parts[src + 1..].join("/"),
+            (true, None) => name.split("::").skip(1).collect::<Vec<_>>().join("/"),
+            (false, _) if is_std => "std".to_owned(),
+            (false, _) if parts.iter().any(|part| part.contains("jemalloc")) => "jemalloc".to_owned(),
+            (false, _) => krate.unwrap_or_default().to_owned(),
+        };
+        let module = module.trim_end_matches(".rs").trim_end_matches("/mod");
+        let place = if ours { format!("{module}::{function}") } else { module.to_owned() };
+        Self { place, name: function, ours }
+    }
+
+    fn is_keccak(&self) -> bool {
+        let has = |text: &str| text.contains("keccak") || text.contains("Keccak");
+        has(&self.name) || has(&self.place)
+    }
+
+    /// What a flamegraph calls it; nothing for what only stands between two functions that say something.
+    fn label(&self) -> Option<String> {
+        let name = self.name.as_str();
+        if name.is_empty() || name.starts_with(['{', '<']) && !self.ours {
+            return None;
+        }
+        if self.ours {
+            let module = self.place.rsplit("::").nth(1).unwrap_or_default();
+            let file = module.rsplit('/').next().unwrap_or_default();
+            let is_closure = name.starts_with(['{', '<']) || file.is_empty();
+            return (!is_closure).then(|| format!("{file}::{name}"));
+        }
+        match self.place.as_str() {
+            // Layers that tell nothing; what has no source (assembly, libc) does.
+            "std" | "rayon-core" | "rayon" => None,
+            "" => Some(name.to_owned()),
+            krate => Some(krate.to_owned()),
+        }
+    }
+}
+
+/// Where a stack belongs: how many of its frames are shown, its stage, its part, and whether Keccak ran. `frames` go from
+/// the innermost function outwards. Nothing where it is no part of an execution.
+fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
+    let (mut part, mut stage, mut shown) = (None, "", 0);
+    for (at, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.ours) {
+        let Some(&(_, its_stage, its_part)) = PLACES.iter().find(|(piece, ..)| frame.place.starts_with(piece)) else {
+            continue;
+        };
+        // A precompile's or a sender's hash is theirs.
+        let part = *part.get_or_insert(its_part);
+        if its_stage == OUTSIDE && (stage.is_empty() || part == Part::Schedule) {
+            return None;
+        }
+        if stage.is_empty() || (stage == "schedule" && its_stage != OUTSIDE && its_stage != stage) {
+            stage = its_stage;
+        }
+        if its_stage == stage || its_stage.is_empty() {
+            shown = at;
+        } else {
+            // An outer stage: this thread waits in it and helps out.
+            break;
+        }
+    }
+    let part = part?;
+    let keccak = frames[..=shown].iter().any(Frame::is_keccak);
+    let part = match part {
+        Part::Interpreter | Part::State | Part::Transaction if keccak => Part::Hashing,
+        part => part,
+    };
+    let stage = match (stage, part) {
+        // Another thread's piece of the receipts' or the body's roots.
+        ("", Part::Verify) => "verify",
+        ("", _) => "execute",
+        _ => stage,
+    };
+    Some((shown + 1, stage, part, keccak))
+}
+
+/// Executes with `once` until `length` has passed, sampling all threads.
+///
+/// # Errors
+/// What the profiler says where it cannot run, or what `once` says.
+pub fn sample<E>(length: Duration, mut once: impl FnMut() -> Result<(), E>) -> Result<Result<Samples, String>, E> {
+    let mut samples = Samples::default();
+    let mut names = Names::default();
+    let begin = Instant::now();
+    let mut cpu_ns = Some(0);
+    while begin.elapsed() < length {
+        let before = process_cpu_ns();
+        let guard = match pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).build() {
+            Ok(guard) => guard,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let session = Instant::now();
+        while session.elapsed() < SESSION {
+            once()?;
+            samples.repeats += 1;
+        }
+        cpu_ns = cpu_ns.zip(process_cpu_ns()).zip(before).map(|((sum, after), before)| sum + (after - before));
+        let report = match guard.report().build_unresolved() {
+            Ok(report) => report,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        for (stack, count) in &report.data {
+            let addresses: Vec<usize> = stack.frames.iter().map(|frame| frame.ip() as usize).collect();
+            samples.add(&names.of_stack(&addresses), (*count).max(0) as u64);
+        }
+    }
+    samples.cpu_ns = cpu_ns;
+    Ok(Ok(samples))
+}
+
+impl Samples {
+    fn add(&mut self, frames: &[Frame], count: u64) {
+        self.all += count;
+        let Some((shown, stage, part, keccak)) = place(frames) else { return };
+        self.inside += count;
+        *self.parts.entry((part, keccak)).or_default() += count;
+        let mut folded = stage.to_owned();
+        let mut last = String::new();
+        for label in frames[..shown].iter().rev().filter_map(Frame::label) {
+            // Layers of one crate, and a closure inside its own function, are one.
+            if label != last && !PASSED_THROUGH.contains(&label.as_str()) {
+                folded.push(';');
+                folded.push_str(&label);
+                last = label;
+            }
+        }
+        *self.stacks.entry(folded).or_default() += count;
+    }
+}
+
+/// The functions at an address, the innermost inlined one first.
+#[derive(Debug, Default)]
+struct Names {
+    known: HashMap<usize, Vec<Frame>>,
+}
+
+impl Names {
+    /// The functions of a stack from the innermost outwards, the profiler's own left out.
+    fn of_stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
+        let mut frames = Vec::with_capacity(addresses.len() * 2);
+        let mut at = 0;
+        let mut is_leaf = true;
+        while at < addresses.len() {
+            // Return addresses point behind their call; the look-up goes back by one for all.
+            let found = self.at(addresses[at] + usize::from(is_leaf));
+            if found.iter().any(|frame| frame.name.contains("perf_signal_handler")) {
+                // Above it lies what the profiler called, below it the signal's trampoline.
+                frames.clear();
+                (at, is_leaf) = (at + 2, true);
+                continue;
+            }
+            frames.extend_from_slice(found);
+            (at, is_leaf) = (at + 1, false);
+        }
+        frames
+    }
+
+    fn at(&mut self, address: usize) -> &[Frame] {
+        self.known.entry(address).or_insert_with(|| {
+            let mut frames = Vec::new();
+            backtrace::resolve(address as *mut c_void, |symbol| {
+                if let Some(name) = symbol.name() {
+                    frames.push(Frame::new(&format!("{name:#}"), symbol.filename().and_then(|file| file.to_str())));
+                }
+            });
+            frames
+        })
+    }
+}
+
+/// Processor time that all threads of this process have used, as Linux tells it.
+fn process_cpu_ns() -> Option<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
+        // A thread may end meanwhile.
+        let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
+        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(sum)
+}
+
+/// A function's name: the last piece of its path, arguments in angle brackets shortened in the same way.
+fn shorten(name: &str) -> String {
+    let mut short = String::with_capacity(name.len());
+    let mut piece = String::new();
+    let name = name.replace("::{{closure}}", "");
+    for letter in name.chars().chain([' ']) {
+        match letter {
+            ':' => piece.clear(),
+            // The separator of folded stacks must not stand in a name.
+            ';' => piece.push(','),
+            '<' | '>' | ',' | ' ' | '(' | ')' | '[' | ']' | '&' => {
+                short.push_str(&piece);
+                short.push(letter);
+                piece.clear();
+            }
+            letter => piece.push(letter),
+        }
+    }
+    // Arguments that are closures tell nothing.
+    let end = short.find('<').filter(|at| *at > 0 && short[*at..].contains('{')).unwrap_or(short.len());
+    short[..end].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(files: &[(&str, &str)]) -> Vec<Frame> {
+        files.iter().map(|(name, file)| Frame::new(name, (!file.is_empty()).then_some(*file))).collect()
+    }
+
+    #[test]
+    fn the_innermost_known_function_decides() {
+        let stack = frames(&[
+            ("__KeccakF1600", ""),
+            ("core::ptr::write", "/rustc/0123/library/core/src/ptr/mod.rs"),
+            ("keccak256_many", "/home/a/balustrade/src/arena/keccak/batch.rs"),
+            ("run", "/home/a/balustrade/src/trie/hash.rs"),
+            ("balustrade::executor::root::update_tries", "/home/a/balustrade/src/executor/root.rs"),
+            ("execute", "/home/a/.cargo/registry/src/index/rayon-core-1.13.0/src/job.rs"),
+            ("run_with_list", "/home/a/balustrade/src/exec/block.rs"),
+            ("execute", "/home/a/balustrade/src/executor/mod.rs"),
+        ]);
+        assert_eq!(place(&stack), Some((5, "root", Part::Root, true)));
+        assert_eq!(place(&stack[5..6]), None);
+        let mut samples = Samples::default();
+        samples.add(&stack, 2);
+        let folded = "root;root::update_tries;hash::run;batch::keccak256_many;__KeccakF1600";
+        assert_eq!(samples.stacks, BTreeMap::from([(folded.to_owned(), 2)]));
+    }
+
+    #[test]
+    fn hashing_in_code_is_hashing_and_precompiles_are_their_own() {
+        let run = ("run", "src/exec/interpreter/tail/mod.rs");
+        let task = ("work", "src/exec/block.rs");
+        let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
+        assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
+        let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
+        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile/mod.rs"), run, task]);
+        assert_eq!(place(&precompile), Some((4, "execute", Part::Precompile, false)));
+    }
+
+    #[test]
+    fn what_lies_between_two_executions_does_not_count() {
+        let cli = ("once", "src/cli/profile/measure.rs");
+        let execute = ("execute", "src/executor/mod.rs");
+        assert_eq!(place(&frames(&[("drop_in_place", "/rustc/1/library/core/src/ptr/mod.rs"), cli])), None);
+        assert_eq!(
+            place(&frames(&[("put_item", "src/trie/shard.rs"), execute, cli])).map(|(_, stage, ..)| stage),
+            Some("root")
+        );
+        assert_eq!(place(&frames(&[("rollback", "src/trie/mod.rs"), cli])), None);
+    }
+
+    #[test]
+    fn frames_know_their_place_without_a_source_file() {
+        let frame = Frame::new("balustrade::exec::tx::execute_tx", None);
+        assert!(frame.ours && frame.place.starts_with("exec/tx"), "{frame:?}");
+        assert_eq!(Frame::new("memcpy", None).label().as_deref(), Some("memcpy"));
+    }
+
+    #[test]
+    fn names_become_short() {
+        assert_eq!(shorten("balustrade::executor::list::execute::{{closure}}::{{closure}}"), "execute");
+        assert_eq!(shorten("a::binary<balustrade::a::handlers::Add, b::c::Block>"), "binary<Add, Block>");
+        assert_eq!(shorten("<balustrade::x::Y as core::fmt::Debug>::fmt"), "<Y as Debug>fmt");
+    }
+}

@@ -1,0 +1,88 @@
+//! A block's timeline: slices by thread, and the file that Perfetto and chrome://tracing read.
+
+use super::data::{Profile, Slice, StageRow};
+use crate::cli::report::busy_ns;
+use balustrade::BlockOutcome;
+use balustrade::executor::Stage;
+use serde_json::{Value, json};
+
+/// What kind a task's slice has.
+pub const TASK: &str = "task";
+
+/// Stages and tasks of an execution, by thread and start; of two that begin together the longer one first.
+pub fn slices(outcome: &BlockOutcome) -> Vec<Slice> {
+    let stages = outcome.timeline.iter().map(|span| Slice {
+        thread: span.thread,
+        kind: span.stage.name(),
+        index: None,
+        gas: None,
+        start_ns: span.start_ns,
+        end_ns: span.end_ns,
+    });
+    let tasks = outcome.tasks.iter().map(|task| Slice {
+        thread: task.thread,
+        kind: TASK,
+        index: Some(task.index.0),
+        gas: (task.index.0 as usize)
+            .checked_sub(1)
+            .and_then(|tx| outcome.transactions.get(tx))
+            .map(|transaction| transaction.gas_paid),
+        start_ns: task.start_ns,
+        end_ns: task.end_ns,
+    });
+    let mut slices: Vec<Slice> = stages.chain(tasks).collect();
+    slices.sort_by_key(|slice| (slice.thread, slice.start_ns, core::cmp::Reverse(slice.end_ns), slice.index));
+    slices
+}
+
+/// The stages of an execution, in the order in which they begin.
+pub fn stages(outcome: &BlockOutcome) -> Vec<StageRow> {
+    Stage::ALL
+        .iter()
+        .map(|&stage| StageRow {
+            stage: stage.name().to_owned(),
+            busy_ns: busy_ns(&outcome.timeline, stage),
+            sum_ns: outcome
+                .timeline
+                .iter()
+                .filter(|span| span.stage == stage)
+                .map(|span| span.end_ns.saturating_sub(span.start_ns))
+                .sum(),
+        })
+        .collect()
+}
+
+/// A task's name.
+pub fn task_name(index: u32, transactions: usize) -> String {
+    match index {
+        0 => "before the transactions".to_owned(),
+        index if index as usize > transactions => "after the transactions".to_owned(),
+        index => format!("transaction {}", index - 1),
+    }
+}
+
+/// All blocks in Chrome's trace event format: a process per block, a row per thread, times in microseconds.
+pub fn trace_events(profiles: &[Profile]) -> Value {
+    let mut events = Vec::new();
+    for (process, profile) in profiles.iter().enumerate() {
+        let name = format!("{} ({}, {} threads)", profile.block, profile.mode, profile.threads);
+        events.push(json!({"ph": "M", "name": "process_name", "pid": process, "args": {"name": name}}));
+        for thread in 0..profile.threads {
+            let name = format!("worker {thread}");
+            events
+                .push(json!({"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "args": {"name": name}}));
+        }
+        for slice in &profile.slices {
+            let mut event = json!({
+                "ph": "X", "cat": slice.kind, "name": slice.kind, "pid": process, "tid": slice.thread,
+                "ts": slice.start_ns as f64 / 1e3, "dur": slice.end_ns.saturating_sub(slice.start_ns) as f64 / 1e3,
+            });
+            if let Some(index) = slice.index {
+                event["name"] = json!(task_name(index, profile.transactions));
+                event["args"] = json!({"block_access_index": index, "gas": slice.gas});
+            }
+            events.push(event);
+        }
+    }
+    json!({"traceEvents": events, "displayTimeUnit": "ms"})
+}

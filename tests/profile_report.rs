@@ -1,0 +1,175 @@
+//! The report of `balustrade profile` in a real browser without a window: all charts drawn, nothing in the console, no
+//! request to any network. Skipped with a line where no browser is found; `BALUSTRADE_BROWSER` names one.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Browsers of Chromium's family, by name in `PATH`.
+const NAMES: [&str; 6] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome-headless-shell",
+    "microsoft-edge",
+];
+
+fn browser() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("BALUSTRADE_BROWSER") {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let in_path = std::env::split_paths(&path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    // What puppeteer and playwright download.
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let downloaded = [
+        (".cache/puppeteer/chrome", "chrome-linux64/chrome"),
+        (".cache/puppeteer/chrome-headless-shell", "chrome-headless-shell-linux64/chrome-headless-shell"),
+        (".cache/ms-playwright", "chrome-linux/chrome"),
+    ]
+    .into_iter()
+    .flat_map(|(folder, file)| {
+        let versions = std::fs::read_dir(home.join(folder)).into_iter().flatten().flatten();
+        versions.map(move |version| version.path().join(file)).collect::<Vec<_>>()
+    });
+    in_path.chain(downloaded).find(|path| path.is_file())
+}
+
+/// A folder of this test's own, gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("balustrade-report-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("temporary folder");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("text").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a browser made of a page.
+struct Seen {
+    dom: String,
+    /// What it wrote to its console.
+    console: Vec<String>,
+    /// What the page asked any network for.
+    requests: Vec<String>,
+}
+
+/// Opens a page without a window; no name resolves.
+fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
+    let (log, profile) = (folder.file("net.json"), folder.file("browser"));
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1400,1000", "--virtual-time-budget=5000"])
+        .args(["--enable-logging=stderr", "--dump-dom"])
+        .arg(format!("--user-data-dir={profile}"))
+        .arg(format!("--log-net-log={log}"))
+        .arg(format!("file://{page}"))
+        .output()
+        .expect("the browser starts");
+    assert!(output.status.success(), "{:?}", output.status);
+    let console = String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .map(str::to_owned)
+        .collect();
+    let log = std::fs::read_to_string(log).expect("the browser logs its requests");
+    let log: Value = serde_json::from_str(&log).expect("JSON");
+    let requests = log["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter_map(|event| {
+            let (url, initiator) = (event["params"]["url"].as_str()?, event["params"]["initiator"].as_str()?);
+            // The browser's own ones (updates, time) have no origin.
+            let of_page = initiator != "not an origin" && !url.starts_with("file:") && !url.starts_with("data:");
+            of_page.then(|| url.to_owned())
+        })
+        .collect();
+    Seen { dom: String::from_utf8_lossy(&output.stdout).into_owned(), console, requests }
+}
+
+/// Runs `profile` on the generated block; its JSON.
+fn profile(args: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(["profile", "--json", "--threads", "2", "--seconds", "0.3"])
+        .args(args)
+        .output()
+        .expect("the command starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
+}
+
+/// The part of `dom` from the element with the first id to the one with the second.
+fn between<'a>(dom: &'a str, from: &str, to: &str) -> &'a str {
+    let start = dom.find(&format!("id=\"{from}\"")).unwrap_or_else(|| panic!("no {from}"));
+    let rest = &dom[start..];
+    &rest[..rest.find(&format!("id=\"{to}\"")).unwrap_or(rest.len())]
+}
+
+#[test]
+fn a_browser_draws_every_chart_and_asks_no_network() {
+    let Some(browser) = browser() else {
+        eprintln!("skipped: no Chromium, Chrome or Edge is here; BALUSTRADE_BROWSER may name one");
+        return;
+    };
+    let folder = Folder::new();
+
+    // The eyes of this test see what they must.
+    let control = folder.file("control.html");
+    let bad = "<body><img src=\"http://elsewhere.invalid/a.png\"><script>nowhere()</script></body>";
+    std::fs::write(&control, bad).expect("write");
+    let seen = open(&browser, &folder, &control);
+    assert_eq!(seen.requests, ["http://elsewhere.invalid/a.png"]);
+    assert!(seen.console.iter().any(|line| line.contains("nowhere is not defined")), "{:?}", seen.console);
+
+    let (first, second, saved) = (folder.file("first.html"), folder.file("second.html"), folder.file("first.json"));
+    let events = folder.file("events.json");
+    let alone = profile(&["--out", &first, "--trace-events", &events]);
+    std::fs::write(&saved, format!("{alone}\n")).expect("write");
+    let compared = profile(&["--out", &second, "--against", &saved]);
+
+    for (page, profile, is_compared) in [(&first, &alone, false), (&second, &compared, true)] {
+        let Seen { dom, console, requests } = open(&browser, &folder, page);
+        assert_eq!(console, Vec::<String>::new());
+        assert_eq!(requests, Vec::<String>::new());
+        assert!(dom.contains("data-ready=\"0\""), "the script came to its end");
+        let rows = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let count = |part: &str, what: &str| part.matches(what).count();
+        assert!(count(between(&dom, "summary", "stages"), "class=\"card\"") >= 7);
+        assert_eq!(count(between(&dom, "stages", "parts-note"), "class=\"fill\""), rows(&profile["stages"]));
+        assert_eq!(count(between(&dom, "parts", "timeline"), "class=\"fill\""), rows(&profile["sampling"]["parts"]));
+        let before = count(between(&dom, "stages", "parts-note"), "class=\"before\"");
+        assert_eq!(before, if is_compared { rows(&profile["stages"]) } else { 0 });
+        // A slice per transaction, those before and after them, and the stages.
+        let slices = count(between(&dom, "timeline", "flame-note"), "class=\"slice\"");
+        assert!(slices > profile["transactions"].as_u64().expect("a number") as usize + 2 + 6, "{slices}");
+        if !is_compared {
+            let events: Value =
+                serde_json::from_str(&std::fs::read_to_string(&events).expect("written")).expect("JSON");
+            let drawn = events["traceEvents"].as_array().expect("events").iter().filter(|event| event["ph"] == "X");
+            assert_eq!(slices, drawn.count());
+        }
+        let flame = between(&dom, "flame", "code-note");
+        let samples = profile["sampling"]["samples"].as_u64().unwrap_or(0);
+        assert!(count(flame, "<rect") >= if samples > 0 { 3 } else { 1 });
+        let table = between(&dom, "code", "against");
+        let instructions = rows(&profile["code"]["opcodes"]) + rows(&profile["code"]["precompiles"]);
+        assert_eq!(count(table, "<tr"), instructions + 1);
+        let differences = between(&dom, "differences", "tip");
+        assert_eq!(count(differences, "<tr") > instructions, is_compared);
+    }
+}
