@@ -98,6 +98,8 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
         // SAFETY: `at` gave a pointer into the instructions.
         None => unsafe { (*regs.pc).handler },
     };
+    // Last, so that no write to `vm` itself comes between the pointer and its use.
+    regs.vm = &raw mut vm;
     // SAFETY: all pointers in `regs` and `vm` were just made from live values that nobody else touches during the call.
     unsafe { first(regs.pc, regs.sp, regs.gas, regs.vm, regs.mem, regs.limit) };
     let (left, sp, pc, exit) = (vm.left, vm.sp, vm.pc, vm.exit());
