@@ -11,7 +11,7 @@
 //! A word is always read and written as four 8-byte halves of a general register (volatile, so that they stay so): a load
 //! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
 
-use super::decode::{Decoded, Instr};
+use super::decode::{Decoded, Instr, Need};
 use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::Info;
@@ -251,6 +251,13 @@ impl Regs {
         unsafe { ((*self.vm).input, (*self.vm).input_len) = input_of(evm) };
     }
 
+    /// What the block needs that begins at the program counter.
+    #[inline(always)]
+    pub(super) unsafe fn need(&self) -> *const Need {
+        // SAFETY: in decoded form `pc` points into the instructions, here to a block's first.
+        unsafe { (&raw const (*self.pc).operand).cast() }
+    }
+
     /// The block's instruction at the program counter.
     #[inline(always)]
     pub(super) unsafe fn operand(&self) -> u64 {
@@ -385,40 +392,41 @@ handler! {
 macro_rules! begin_block {
     ($r:ident, $below:expr) => {{
         let below: u64 = $below;
-        let need = $r.operand();
-        let used = $r.stack_bytes();
-        let (gas, least, span) = (need & 0xffff_ffff, (need >> 32 & 0xffff) as usize, (need >> 48) as usize);
-        if $r.gas < gas + below || used.wrapping_sub(least) > span {
+        let need = $r.need();
+        if $r.gas < u64::from((*need).gas) + below
+            || $r.stack_bytes().wrapping_sub(usize::from((*need).least)) > usize::from((*need).span)
+        {
             if below != 0 {
                 jump_to!($crate::exec::interpreter::tail::handlers::begin_otherwise, $r)
             }
             jump_to!(to_bytes_exact, $r)
         }
-        $r.gas -= gas;
+        $r.gas -= u64::from((*need).gas);
         skip!($r, 1)
     }};
 }
 pub(super) use begin_block;
 
-/// What `begin_block` wants where it is known when decoding whether the jump goes back.
-macro_rules! below_if {
-    ($r:ident, $back:expr) => {
-        if $back { (*$r.vm).poll_below } else { 0 }
-    };
-}
-pub(super) use below_if;
-
 /// Goes to a static target: its distance is the upper half of the operand, negative for a jump back.
 macro_rules! jump_far {
     ($r:ident, $operand:expr) => {{
-        let distance = ($operand as i64 >> 32) as isize;
+        let distance: isize = ($operand as i64 >> 32) as isize;
+        jump_by!($r, distance)
+    }};
+}
+pub(super) use jump_far;
+
+/// Goes `$distance` instructions further. One handler serves both directions, so that the jump to it is the same.
+macro_rules! jump_by {
+    ($r:ident, $distance:expr) => {{
+        let distance: isize = $distance;
         $r.pc = $r.pc.offset(distance);
         // All ones or none.
         let back = (distance >> 63) as u64;
         begin_block!($r, (*$r.vm).poll_below & back)
     }};
 }
-pub(super) use jump_far;
+pub(super) use jump_by;
 
 /// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
 macro_rules! branch {

@@ -186,8 +186,7 @@ impl Decoder<'_> {
             match follower {
                 op::JUMP => {
                     if let Some(to) = self.destination(&value.word) {
-                        let back = to as usize <= pc;
-                        let index = self.emit(pc, if back { jump_static::<true> } else { jump_static::<false> }, 0);
+                        let index = self.emit(pc, jump_static, 0);
                         self.jumps.push((index as u32, to, Branch::Always));
                         self.account_run(&with(&[follower]));
                         return (next + 1, true);

@@ -31,6 +31,26 @@ pub(super) struct Instr {
     pub(super) operand: u64,
 }
 
+/// What a block needs, as the operand of its first instruction holds it: fields apart, each a load of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Need {
+    /// Static gas.
+    pub(super) gas: u32,
+    /// Bytes of stack at least.
+    pub(super) least: u16,
+    /// Bytes of stack that there may be above these.
+    pub(super) span: u16,
+}
+
+impl Need {
+    fn operand(self) -> u64 {
+        let ([g0, g1, g2, g3], [l0, l1], [s0, s1]) =
+            (self.gas.to_ne_bytes(), self.least.to_ne_bytes(), self.span.to_ne_bytes());
+        u64::from_ne_bytes([g0, g1, g2, g3, l0, l1, s0, s1])
+    }
+}
+
 /// Where an instruction stands in the code, and the static gas from it to the end of its block, which is prepaid.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
@@ -220,7 +240,7 @@ impl Decoder<'_> {
         // `least <= used <= least + span`, in bytes; a block that fits no stack asks for more than there ever is.
         let (least, span) =
             if need + max > STACK_LIMIT { (0xffff, 0) } else { (need * 32, (STACK_LIMIT - max - need) * 32) };
-        self.instrs[begin].operand = u64::from(gas) | (least as u64) << 32 | (span as u64) << 48;
+        self.instrs[begin].operand = Need { gas, least: least as u16, span: span as u16 }.operand();
         self.places[begin].rest = 0;
         for place in &mut self.places[begin + 1..] {
             place.rest = gas - place.rest;

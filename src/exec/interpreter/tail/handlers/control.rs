@@ -100,10 +100,9 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions, below 0 where `BACK`.
-    jump_static [const BACK: bool] (r) {
-        r.pc = r.pc.offset(r.operand() as isize);
-        begin_block!(r, below_if!(r, BACK))
+    /// PUSH, JUMP; the operand is the distance in instructions.
+    jump_static [] (r) {
+        jump_by!(r, r.operand() as isize)
     }
 }
 
