@@ -22,6 +22,7 @@ pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use outcome::{BlockOutcome, Check, Unchecked};
 pub use timeline::{Span, Stage};
+pub use transact::Transacted;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
