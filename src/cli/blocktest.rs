@@ -30,8 +30,8 @@ pub struct BlocktestArgs {
 
 impl BlocktestArgs {
     /// The same as go-ethereum's `evm` takes them.
-    pub fn as_evm(self) -> Self {
-        let geth = self.geth.as_evm(self.exec.json);
+    pub fn called_evm(self) -> Self {
+        let geth = self.geth.called_evm(self.exec.json);
         Self { exec: ExecArgs { json: false, ..self.exec }, geth, ..self }
     }
 }

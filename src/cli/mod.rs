@@ -116,8 +116,8 @@ fn is_called_evm() -> bool {
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
     let command = match Cli::parse().command {
-        Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.as_evm()),
-        Command::Statetest(args) if is_called_evm() => Command::Statetest(args.as_evm()),
+        Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
+        Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
         command => command,
     };
     let status = match command {

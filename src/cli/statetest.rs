@@ -40,8 +40,8 @@ pub struct StatetestArgs {
 
 impl StatetestArgs {
     /// The same as go-ethereum's `evm` takes them.
-    pub fn as_evm(self) -> Self {
-        Self { json: false, geth: self.geth.as_evm(self.json), ..self }
+    pub fn called_evm(self) -> Self {
+        Self { json: false, geth: self.geth.called_evm(self.json), ..self }
     }
 }
 

@@ -52,7 +52,7 @@ pub struct GethArgs {
 
 impl GethArgs {
     /// The same as go-ethereum's `evm` takes them; its `--json` asks for a trace.
-    pub fn as_evm(self, json: bool) -> Self {
+    pub fn called_evm(self, json: bool) -> Self {
         Self { geth: true, trace: self.trace || json, ..self }
     }
 
