@@ -30,7 +30,7 @@ pub fn content(bytes: &[u8]) {
 pub fn state_tests(bytes: &[u8]) {
     for test in parse_tests::<StateTest>(&document(bytes), None).unwrap_or_default() {
         for case in &test.cases {
-            if let (Some(rules), Some(transaction)) = (&case.rules, &case.transaction) {
+            if let (Some(rules), Ok(transaction)) = (&case.rules, &case.transaction) {
                 let _ = Header::of_block(&test.block(rules, transaction));
             }
         }

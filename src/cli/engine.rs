@@ -17,7 +17,7 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -408,20 +408,24 @@ impl Engine {
         Ok(built?)
     }
 
-    /// Runs the transactions of a block and nothing else of it on a state. Returns the state root and the hash of the
-    /// logs' RLP.
+    /// Runs the transactions of a block and nothing else of it on a state. Where a transaction cannot stand in the block,
+    /// the root is that of the state as it was.
     ///
     /// # Errors
-    /// [`Failure`]: a transaction cannot stand in the block.
+    /// [`Failure::Host`]: no tries can be built.
     pub fn transact(
         &mut self,
         state: &MemoryStore,
         rules: &ChainRules,
         block: &Bytes,
-    ) -> Result<(B256, B256), Failure> {
+    ) -> Result<(B256, Result<Transacted, Failure>), Failure> {
         let mut tries = tries_of(state, None)?;
+        let root_before = tries.root();
         let cancel = self.cancel_token();
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind, Some(&cancel))?)
+        let options = Options { loop_kind: self.loop_kind, trace: self.trace, ..Options::new(Mode::Sequential) };
+        let result = self.executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel));
+        let root = result.as_ref().map_or(root_before, |done| done.state_root);
+        Ok((root, result.map_err(Failure::from)))
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be

@@ -118,9 +118,20 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Whether the command goes by the name of go-ethereum's: tools that drive `evm` get what they expect.
+fn is_called_evm() -> bool {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from);
+    path.is_some_and(|path| path.file_stem().is_some_and(|stem| stem == "evm"))
+}
+
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
-    let status = match Cli::parse().command {
+    let command = match Cli::parse().command {
+        Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
+        Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
+        command => command,
+    };
+    let status = match command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),

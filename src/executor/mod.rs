@@ -26,6 +26,7 @@ pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
 pub use timeline::{Span, Stage};
+pub use transact::Transacted;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};

@@ -8,6 +8,7 @@ mod bal_json;
 mod block_test;
 mod bundle;
 mod network;
+mod signed;
 mod source;
 mod state_test;
 
