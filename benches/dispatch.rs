@@ -4,7 +4,7 @@
 //! `bench loop` measure the same at length. Under `cargo test` each line runs once.
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../src/cli/workload.rs"]
+#[path = "../src/cli/loop_workload.rs"]
 mod workload;
 
 use balustrade::exec::interpreter::LoopKind;

@@ -1,6 +1,7 @@
-//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT [SEED [THREADS]]`.
+//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT [SEED [THREADS [PART OF]]]`.
 //!
-//! Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
+//! About COUNT mutants of all valid blocks at hand. Every chain draws from a seed of its own, so that the parts `0 OF` to
+//! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
 
 #[path = "../tests/hostile/mod.rs"]
 mod hostile;
@@ -20,11 +21,13 @@ const PER_BUNDLE: usize = 8;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().ok());
     let Some(Some(count)) = arguments.next() else {
-        eprintln!("usage: mutate COUNT [SEED [THREADS]]");
+        eprintln!("usage: mutate COUNT [SEED [THREADS [PART OF]]]");
         return ExitCode::from(2);
     };
-    let mut rng = Rng(arguments.next().flatten().unwrap_or(1));
+    let seed = arguments.next().flatten().unwrap_or(1);
     let threads = arguments.next().flatten().unwrap_or(2) as usize;
+    let part = arguments.next().flatten().unwrap_or(0);
+    let parts = arguments.next().flatten().unwrap_or(1).max(1);
     let mut executor = match Executor::new(threads) {
         Ok(executor) => executor,
         Err(error) => {
@@ -37,7 +40,13 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let mut report = Report::default();
     let mut said = 0;
+    let mut number = 0;
     let mut visit = |mut chain: cases::Chain, per_block: usize, report: &mut Report| {
+        number += 1;
+        if number % parts != part {
+            return ControlFlow::Continue(());
+        }
+        let mut rng = Rng(Rng(seed ^ number).next());
         for block in chain.take_valid() {
             for _ in 0..per_block {
                 trial::try_one(&mut executor, &mut chain, &block, &mut rng, report);
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
             said = report.total() / 10_000;
             eprintln!("{} mutants, {} findings, {:.0?}", report.total(), report.findings.len(), start.elapsed());
         }
-        if report.total() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        ControlFlow::Continue(())
     };
     cases::each_bundle(400_000, &mut |chain| visit(chain, PER_BUNDLE, &mut report));
     cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! BAL bytes ─► scan ─► decode ─► BalColumns ─┬─► reduce ─► PostState ─► trie ──► candidate root ─┐
-//! parent reads (one batch) ────► PreState ───┤                                                   ├─► BlockOutcome
+//! parent reads (batches) ──────► PreState ───┤                                                   ├─► BlockOutcome
 //! transactions ─► senders ───────────────────┴─► execute ─► produced columns ─► verify ─► Verified┘
 //! ```
 //!
@@ -13,6 +13,7 @@ pub mod arena;
 pub mod bal;
 pub mod exec;
 pub mod executor;
+pub mod genesis;
 pub mod trie;
 
 pub use exec::error::{BlockError, InvalidBlock};

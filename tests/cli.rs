@@ -152,6 +152,9 @@ fn a_block_in_every_mode() {
     let modes: Vec<&Value> = lines[..lines.len() - 1].iter().map(|line| &line["mode"]).collect();
     assert_eq!(modes, ["sequential", "optimistic", "bal"]);
     assert_eq!((&summary["blocks"], &summary["fallbacks"]), (&3.into(), &0.into()));
+    let compared = &summary["compared"][0];
+    assert_eq!((&compared["block"], &compared["executions"]), (&lines[0]["block"], &39.into()));
+    assert!(compared["bal_vs_sequential"].as_f64() > Some(0.0));
     for line in &lines[..3] {
         let stages = line["stages"].as_array().expect("stages");
         for stage in ["decode", "recover", "execute", "root", "verify"] {

@@ -3,8 +3,9 @@
 use alloy_primitives::{Address, B256, U256, keccak256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::senders::SenderCache;
 use balustrade::exec::wire::Header;
-use balustrade::executor::Stage;
+use balustrade::executor::{Recovery, Stage};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use secp256k1::{Message, SecretKey};
@@ -155,6 +156,41 @@ fn both_modes_give_the_same_bytes_for_any_number_of_threads() {
             assert_eq!((outcome.gas, &outcome.changes), (expected.gas, &expected.changes));
         }
     }
+}
+
+#[test]
+fn senders_are_the_same_however_they_are_found() {
+    let (mut world, transactions) = mixed_block();
+    let mut executor = Executor::new(2).expect("threads");
+    let (block, bal) = world.build(&mut executor, &transactions);
+    let expected = world.execute(&mut executor, &block, &bal, Mode::Bal).expect("valid");
+    let none = SenderCache::new(1000);
+    let (some, all) = (SenderCache::new(1000), SenderCache::new(1000));
+    for (index, raw) in transactions.iter().enumerate() {
+        let (hash, sender) = (keccak256(raw), address_of(&secret(index as u64 % 20)));
+        all.insert(hash, sender);
+        if index % 3 == 0 {
+            some.insert(hash, sender);
+        }
+    }
+    for known in [None, Some(&none), Some(&some), Some(&all)] {
+        for recovery in [Recovery::Batched, Recovery::OneByOne] {
+            for mode in [Mode::Bal, Mode::Sequential, Mode::Optimistic] {
+                let input = BlockInput::new(&world.rules, block.clone()).with_list(bal.clone());
+                let input = BlockInput { known_senders: known, ..input };
+                let options = Options { recovery, ..Options::new(mode) };
+                let outcome =
+                    executor.execute(&input, &world.store, Some(&mut world.tries), options).expect("the same block");
+                world.tries.rollback();
+                assert_eq!((outcome.state_root, &outcome.bal), (expected.state_root, &expected.bal));
+            }
+        }
+    }
+    // What the caller says of a sender is believed: a wrong word is another block.
+    all.insert(keccak256(&transactions[0]), address_of(&secret(1)));
+    let input = BlockInput::new(&world.rules, block.clone()).with_list(bal.clone()).with_known_senders(&all);
+    let result = executor.execute(&input, &world.store, Some(&mut world.tries), Options::new(Mode::Bal));
+    assert!(matches!(result, Err(BlockError::Invalid(_))));
 }
 
 /// Log ranges are positions in a worker's columns: they alone may differ.

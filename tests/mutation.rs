@@ -1,4 +1,4 @@
-//! Mutated blocks are refused by both modes, without a panic; the big run is `examples/mutate.rs`.
+//! Mutated blocks are refused by all modes, without a panic; the big run is `examples/mutate.rs`.
 
 mod hostile;
 

@@ -27,7 +27,7 @@ fn run(fork: Fork, code: &Bytes) -> Outcome {
         gas: 1_000_000,
         reservoir: 0,
         access_list: Vec::new(),
-        runs_before: 0,
+        work_before: 0,
         faulty: None,
     };
     execute(&scenario, &mut |evm| run_frames(evm))
@@ -113,7 +113,7 @@ fn the_1024th_frame_is_the_last_on_every_loop() {
                 gas: 1_000_000_000_000_000,
                 reservoir: 1_000_000_000,
                 access_list: Vec::new(),
-                runs_before: 0,
+                work_before: 0,
                 faulty: None,
             };
             if let Err(divergence) = differential::compare(&scenario, true) {
@@ -142,7 +142,7 @@ fn a_fault_ends_every_frame() {
         gas: 1_000_000,
         reservoir: 0,
         access_list: Vec::new(),
-        runs_before: 0,
+        work_before: 0,
         faulty: Some(Address::repeat_byte(0xcc)),
     };
     let outcome = execute(&scenario, &mut |evm| run_frames(evm));

@@ -28,12 +28,12 @@ pub const EMPTY_CODE: CodeId = CodeId(0);
 #[derive(Debug)]
 pub struct Code {
     hash: B256,
-    bytes: Bytes,
-    padded: Box<[u8]>,
-    jumpdests: Box<[u64]>,
+    /// The bytes, then [`CODE_PADDING`] zeros.
+    padded: Vec<u8>,
+    jumpdests: Vec<u64>,
     delegation: Option<Address>,
     decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
-    runs: core::sync::atomic::AtomicU32,
+    work: core::sync::atomic::AtomicU64,
 }
 
 /// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
@@ -41,12 +41,35 @@ pub const DECODED_SLOTS: usize = 3;
 
 impl Code {
     /// Analyses `bytes`. The hash is the caller's word.
-    pub fn new(hash: B256, bytes: Bytes) -> Self {
-        let mut padded = vec![0; bytes.len() + CODE_PADDING].into_boxed_slice();
-        padded[..bytes.len()].copy_from_slice(&bytes);
-        let jumpdests = jumpdests(&bytes);
-        let delegation = delegation(&bytes);
-        Self { hash, bytes, padded, jumpdests, delegation, decoded: Default::default(), runs: Default::default() }
+    pub fn new(hash: B256, bytes: &[u8]) -> Self {
+        let mut code = Self {
+            hash,
+            padded: Vec::new(),
+            jumpdests: Vec::new(),
+            delegation: None,
+            decoded: Default::default(),
+            work: Default::default(),
+        };
+        code.refill(hash, bytes);
+        code
+    }
+
+    /// Becomes the code `bytes`, in the memory of the old one: init codes come and go.
+    pub fn refill(&mut self, hash: B256, bytes: &[u8]) {
+        self.hash = hash;
+        self.padded.clear();
+        self.padded.reserve_exact(bytes.len() + CODE_PADDING);
+        self.padded.extend_from_slice(bytes);
+        self.padded.resize(bytes.len() + CODE_PADDING, 0);
+        mark_jumpdests(bytes, &mut self.jumpdests);
+        self.delegation = delegation(bytes);
+        self.decoded = Default::default();
+        self.work = Default::default();
+    }
+
+    /// Bytes of memory that the code and its marks have room for, decoded forms not counted.
+    pub fn room(&self) -> usize {
+        self.padded.capacity() + 8 * self.jumpdests.capacity()
     }
 
     /// keccak256 of the code; zero for init code, whose hash nobody asks for.
@@ -57,8 +80,8 @@ impl Code {
 
     /// The code as deployed.
     #[inline]
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.padded[..self.len()]
     }
 
     /// The code followed by [`CODE_PADDING`] zero bytes.
@@ -70,13 +93,13 @@ impl Code {
     /// Length of the code in bytes, padding not counted.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.padded.len() - CODE_PADDING
     }
 
     /// Whether there is no code.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Whether a jump may land on `pc`.
@@ -108,10 +131,16 @@ impl Code {
         self.decoded.get(slot)?.get()?.downcast_ref()
     }
 
-    /// Counts one more run and returns how many there were before (saturating at `u32::MAX` is of no concern).
+    /// Adds to the gas that was spent in this code before it had another form.
     #[inline]
-    pub fn count_run(&self) -> u32 {
-        self.runs.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+    pub fn count_work(&self, gas: u64) {
+        self.work.fetch_add(gas, core::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Gas counted by [`Self::count_work`].
+    #[inline]
+    pub fn work(&self) -> u64 {
+        self.work.load(core::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -121,9 +150,10 @@ pub fn delegation(code: &[u8]) -> Option<Address> {
     (target.len() == 20).then(|| Address::from_slice(target))
 }
 
-/// One bit per byte of code: a JUMPDEST that is not push data.
-fn jumpdests(code: &[u8]) -> Box<[u64]> {
-    let mut bits = vec![0u64; code.len().div_ceil(64)].into_boxed_slice();
+/// Sets one bit per byte of code: a JUMPDEST that is not push data.
+fn mark_jumpdests(code: &[u8], bits: &mut Vec<u64>) {
+    bits.clear();
+    bits.resize(code.len().div_ceil(64), 0);
     let mut pc = 0;
     while let Some(&opcode) = code.get(pc) {
         match opcode {
@@ -133,7 +163,6 @@ fn jumpdests(code: &[u8]) -> Box<[u64]> {
         }
         pc += 1;
     }
-    bits
 }
 
 struct Entry {
@@ -165,7 +194,7 @@ impl Default for CodeArena {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             bytes_held: Default::default(),
         };
-        let empty = arena.insert(KECCAK_EMPTY, Bytes::new());
+        let empty = arena.insert(KECCAK_EMPTY, []);
         debug_assert_eq!(empty, EMPTY_CODE);
         arena
     }
@@ -192,25 +221,27 @@ impl CodeArena {
         })
     }
 
-    /// Adds a code. Its hash is the caller's word.
-    pub fn insert(&self, hash: B256, bytes: Bytes) -> CodeId {
+    /// Adds a code. Its hash is the caller's word. A code that is known costs no memory.
+    pub fn insert(&self, hash: B256, bytes: impl AsRef<[u8]>) -> CodeId {
         let id = self.intern(hash);
         self.provide(id, bytes);
         id
     }
 
     /// Adds a code and hashes it.
-    pub fn insert_hashing(&self, bytes: Bytes) -> CodeId {
+    pub fn insert_hashing(&self, bytes: impl AsRef<[u8]>) -> CodeId {
+        let bytes = bytes.as_ref();
         if bytes.is_empty() {
             return EMPTY_CODE;
         }
-        self.insert(keccak256(&bytes), bytes)
+        self.insert(keccak256(bytes), bytes)
     }
 
     /// Supplies the bytes of an interned hash; a second supply is ignored.
-    pub fn provide(&self, id: CodeId, bytes: Bytes) {
+    pub fn provide(&self, id: CodeId, bytes: impl AsRef<[u8]>) {
         if let Some(entry) = self.entries.get(id.0 as usize) {
             entry.code.get_or_init(|| {
+                let bytes = bytes.as_ref();
                 // Padded copy, jump bits, and a loop's decoded form of about 16 bytes per byte of code.
                 self.bytes_held.fetch_add(bytes.len() * 20 + 256, core::sync::atomic::Ordering::Relaxed);
                 Box::new(Code::new(entry.hash, bytes))
@@ -271,7 +302,7 @@ mod tests {
 
     #[test]
     fn push_data_is_no_jump_destination() {
-        let code = Code::new(B256::ZERO, bytes!("5b605b615b5b5b00"));
+        let code = Code::new(B256::ZERO, &bytes!("5b605b615b5b5b00"));
         let marks: Vec<_> = (0..code.len() + 4).filter(|pc| code.is_jumpdest(*pc)).collect();
         assert_eq!(marks, [0, 6]);
         assert_eq!(code.padded().len(), 8 + CODE_PADDING);
@@ -293,7 +324,7 @@ mod tests {
         let id = arena.intern(keccak256(&bytes));
         assert!(arena.get(id).is_none());
         assert_eq!(arena.insert_hashing(bytes.clone()), id);
-        assert_eq!(arena.get(id).map(Code::bytes), Some(&bytes));
+        assert_eq!(arena.get(id).map(Code::bytes), Some(&bytes[..]));
         assert_eq!(arena.intern(KECCAK_EMPTY), EMPTY_CODE);
     }
 }

@@ -3,6 +3,7 @@
 //! In: nothing. Out: the typed ids, columns, stores and hashes that every other room is built from.
 //! Not here: anything that knows a fork, an opcode or a trie.
 
+pub mod cancel;
 pub mod code;
 mod column;
 mod id;

@@ -5,12 +5,17 @@
 
 mod bal;
 mod block;
+mod cost;
+mod scaling;
+mod senders;
+mod store;
 mod trie;
 
 use super::bench_loop;
-use super::workload::BenchError;
+use super::loop_workload::BenchError;
 use super::{Status, bench_senders, loop_of_name, report};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::executor::pool_builder;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -19,14 +24,20 @@ use std::path::PathBuf;
 pub enum BenchCommand {
     /// Interpreter workloads, each one call transaction, again and again on one thread
     Loop(LoopArgs),
-    /// Sender recovery in batches, beside libsecp256k1 and k256
-    Senders(BenchArgs),
+    /// Sender recovery in batches, beside libsecp256k1 and k256; with blocks, what it does for each whole block
+    Senders(SendersArgs),
     /// Decoding, validating and hashing access lists of 50 KB, 500 KB and 5 MB
     Bal(BenchArgs),
     /// State roots beside the limit that Keccak sets, on one thread and on several
     Trie(TrieArgs),
     /// Whole generated blocks in every mode, on one thread and on several
     Block(BenchArgs),
+    /// How a block's time falls with the number of threads: measured, and predicted beyond this machine
+    Scaling(scaling::ScalingArgs),
+    /// Small and large generated blocks in order and ahead of it: where speculation begins to pay
+    Cost(BenchArgs),
+    /// Blocks on a store that takes its time: no prefetch, prefetch before execution, prefetch beside it
+    Store(store::StoreArgs),
 }
 
 /// Options of every bench.
@@ -61,6 +72,16 @@ pub struct LoopArgs {
     bench: BenchArgs,
 }
 
+/// Options of `bench senders`.
+#[derive(Debug, Args)]
+pub struct SendersArgs {
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
 /// Options of `bench trie`.
 #[derive(Debug, Args)]
 pub struct TrieArgs {
@@ -82,9 +103,13 @@ pub fn main(command: &BenchCommand) -> Status {
                 if matches!(error, BenchError::Transaction { .. }) { Status::Failed } else { Status::Unusable }
             }
         },
-        BenchCommand::Senders(args) => done(bench_senders::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Senders(args) if !args.inputs.is_empty() => senders::run(&args.inputs, args.bench),
+        BenchCommand::Senders(args) => done(bench_senders::run(args.bench.json, args.bench.threads()), Status::Failed),
         BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Scaling(args) => scaling::main(args),
+        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
             done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
         }
@@ -100,7 +125,7 @@ fn done<E: std::fmt::Display>(result: Result<(), E>, status: Status) -> Status {
 
 /// A pool of this many threads; the error is the operating system's.
 fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()
+    pool_builder(threads.max(1)).build()
 }
 
 /// The middle of some figures; not a number of none.

@@ -5,8 +5,8 @@
 //! slots and the analysed code stay between runs, as they do within a block; values, warmth and logs start anew.
 //! Not here: the peers (a workspace member of its own), comparisons.
 
+use super::loop_workload::{BenchError, BenchRow, Workload, measure};
 use super::report;
-use super::workload::{BenchError, BenchRow, Workload, measure};
 use balustrade::exec::interpreter::LoopKind;
 use serde_json::json;
 use std::path::PathBuf;

@@ -6,8 +6,9 @@
 
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::input::{BlockTest, Content, FixtureBlock, InputError};
-use super::suite::{self, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{ExecArgs, ModeArg, Status};
+use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
+use super::{ExecArgs, ModeArg, Status, interrupt};
+use alloy_primitives::B256;
 use balustrade::Mode;
 use clap::Args;
 use regex::Regex;
@@ -23,46 +24,71 @@ pub struct BlocktestArgs {
     run: Option<Regex>,
     #[command(flatten)]
     exec: ExecArgs,
+    #[command(flatten)]
+    geth: GethArgs,
+}
+
+impl BlocktestArgs {
+    /// The same as go-ethereum's `evm` takes them.
+    pub fn called_evm(self) -> Self {
+        let geth = self.geth.called_evm(self.exec.json);
+        Self { exec: ExecArgs { json: false, ..self.exec }, geth, ..self }
+    }
 }
 
 /// Runs the command.
 pub fn main(args: &BlocktestArgs) -> Status {
     let ExecArgs { mode, threads, loop_kind, json } = args.exec;
-    suite::run(&args.paths, SuiteArgs { threads, loop_kind, json }, |worker, document| {
+    let geth = &args.geth;
+    suite::run(&args.paths, SuiteArgs { threads, loop_kind, json, geth }, |worker, document| {
         let tests = match Content::parse(document, args.run.as_ref())? {
             Content::Tests(tests) => tests,
             Content::Bundle(_) => return Err(InputError::NotTests { name: document.name.clone() }),
         };
-        let results = tests.into_iter().map(|test| TestResult {
-            outcome: worker.run(|engine| run_test(engine, mode, &test)),
-            blocks: test.blocks.len(),
-            network: test.network_name,
-            name: test.name,
+        let wanted = tests.into_iter().take_while(|_| interrupt::flow().is_continue());
+        let results = wanted.map(|test| {
+            let ended = worker.run(|engine| run_test(engine, geth, mode, &test));
+            let (state_root, outcome) = ended.unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
+            if geth.trace {
+                // Whoever reads the trace waits for its end, also where no root is known.
+                geth.write_root(state_root.unwrap_or_default(), Some(matches!(outcome, Outcome::Passed)));
+            }
+            TestResult { outcome, state_root, blocks: test.blocks.len(), network: test.network_name, name: test.name }
         });
         Ok(results.collect())
     })
 }
 
-/// Runs one test in every mode asked for.
-fn run_test(engine: &mut Engine, mode: Option<ModeArg>, test: &BlockTest) -> Result<Outcome, TestFailure> {
+/// Runs one test in every mode asked for; returns the state root at its head beside its outcome.
+fn run_test(
+    engine: &mut Engine,
+    geth: &GethArgs,
+    mode: Option<ModeArg>,
+    test: &BlockTest,
+) -> Result<(Option<B256>, Outcome), TestFailure> {
     if test.network.is_none() {
-        return Ok(Outcome::Skipped(format!("the network {} is not supported", test.network_name)));
+        return Ok((None, Outcome::Skipped(format!("the network {} is not supported", test.network_name))));
     }
-    let mut first: Option<Vec<Accepted>> = None;
+    let mut first: Option<(Vec<Accepted>, B256)> = None;
     for mode in modes(mode) {
-        let accepted = run_chain(engine, test, *mode)?;
-        if let Some(first) = &first
+        let (accepted, root) = run_chain(engine, first.is_none().then_some(geth), test, *mode)?;
+        if let Some((first, _)) = &first
             && let Some(difference) = first.iter().zip(&accepted).find_map(|(a, b)| a.difference(b))
         {
             return Err(TestFailure::new("modes differ", difference));
         }
-        first.get_or_insert(accepted);
+        first.get_or_insert((accepted, root));
     }
-    Ok(Outcome::Passed)
+    Ok((first.map(|(_, root)| root), Outcome::Passed))
 }
 
-/// Runs the test's blocks in one mode and returns what was proved about the valid ones.
-fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<Vec<Accepted>, TestFailure> {
+/// Runs the test's blocks in one mode and returns what was proved about the valid ones, and the head's state root.
+fn run_chain(
+    engine: &mut Engine,
+    trace_to: Option<&GethArgs>,
+    test: &BlockTest,
+    mode: Option<Mode>,
+) -> Result<(Vec<Accepted>, B256), TestFailure> {
     let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
     let mut executed = Vec::new();
     for (number, block) in test.blocks.iter().enumerate() {
@@ -81,6 +107,9 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
                     let found = dimensions(&done);
                     return Err(at("gas dimensions", format!("expected {expected:?}, found {found:?}")));
                 }
+                if let Some(geth) = trace_to {
+                    geth.write_trace(&done.outcome.traces);
+                }
                 executed.push(done);
             }
         }
@@ -89,7 +118,8 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
         let (found, expected) = (chain.head_hash(), test.last_block_hash);
         return Err(TestFailure::new("wrong head", format!("expected {expected}, found {found}")));
     }
-    Ok(executed)
+    let root = chain.head().map_or(B256::ZERO, |head| head.state_root);
+    Ok((executed, root))
 }
 
 /// Block gas, execution and state.

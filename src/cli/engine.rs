@@ -5,14 +5,19 @@
 
 use super::ModeArg;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
-use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::{LatencyStore, MemoryStore, StateStore, WitnessStore};
+use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::store::{
+    LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
+};
 use balustrade::bal::Sidecar;
+use balustrade::exec::cancel::CancelToken;
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
+use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{BuiltBlock, Diagnosis};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};
@@ -24,6 +29,8 @@ pub struct Accepted {
     pub mode: Mode,
     /// What was proved.
     pub outcome: BlockOutcome,
+    /// What a delayed store was asked.
+    pub store: Option<StoreCounts>,
 }
 
 impl Accepted {
@@ -102,6 +109,10 @@ pub struct Chain {
     tries: Option<StateTries>,
     head: Option<Header>,
     head_hash: B256,
+    /// The chain that ommers are checked by, where it is known.
+    config: Option<ChainConfig>,
+    /// The head and what came before it, as far as ommers need it; nothing after the merge.
+    ancestors: Vec<Ancestor>,
     ommers_omitted: bool,
 }
 
@@ -122,7 +133,9 @@ impl Chain {
         let head_hash = header.hash();
         state.insert_block_hash(header.number, head_hash);
         let state = ParentState::Memory(state);
-        Ok(Self { state, tries: Some(tries), head: Some(header), head_hash, ommers_omitted: false })
+        let ancestors = vec![Ancestor::of_header(header.clone())];
+        let tries = Some(tries);
+        Ok(Self { state, tries, head: Some(header), head_hash, config: None, ancestors, ommers_omitted: false })
     }
 
     /// At the genesis of a test.
@@ -132,7 +145,8 @@ impl Chain {
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
         let claimed = genesis.header.state_root;
-        let chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        let mut chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
+        chain.config = test.network.clone();
         match &chain.tries {
             Some(tries) if tries.root() != claimed => Err(other_root(tries.root(), claimed)),
             _ => Ok(chain),
@@ -160,7 +174,20 @@ impl Chain {
             BundleState::Partial(store) => (ParentState::Memory(store.clone()), None),
         };
         let head_hash = head.as_ref().map_or(B256::ZERO, Header::hash);
-        Ok(Self { state, tries, head, head_hash, ommers_omitted: bundle.ommers_omitted > 0 })
+        Ok(Self {
+            state,
+            tries,
+            head,
+            head_hash,
+            config: ChainConfig::of_chain_id(bundle.chain_id),
+            ancestors: bundle.ancestors.clone(),
+            ommers_omitted: bundle.ommers_omitted > 0,
+        })
+    }
+
+    /// The same, on the schedule of this chain.
+    pub fn with_config(self, config: Option<ChainConfig>) -> Self {
+        Self { config: config.or(self.config), ..self }
     }
 
     /// Hash of the last block kept, or of the genesis.
@@ -171,6 +198,42 @@ impl Chain {
     /// Header of the last block kept, or of the genesis; nothing for a bundle without its parent's.
     pub const fn head(&self) -> Option<&Header> {
         self.head.as_ref()
+    }
+
+    /// The whole state at the head, where the chain has it.
+    pub const fn memory(&self) -> Option<&MemoryStore> {
+        match &self.state {
+            ParentState::Memory(store) => Some(store),
+            ParentState::Witness(_) => None,
+        }
+    }
+
+    /// The code hashes of these accounts, that of no code where the store cannot say.
+    pub fn code_hashes(&self, addresses: &[Address]) -> Vec<B256> {
+        let mut accounts = vec![ParentAccount::default(); addresses.len()];
+        // Each alone: a witness may lack the paths of some.
+        for (address, account) in addresses.iter().zip(&mut accounts) {
+            if self.store().accounts(&[*address], core::slice::from_mut(account)).is_err() {
+                *account = ParentAccount::default();
+            }
+        }
+        accounts.into_iter().map(|account| account.code_hash).collect()
+    }
+
+    /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: there are no tries, or the changes do not fit them.
+    pub fn witness(
+        &mut self,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        changes: &StateChanges,
+    ) -> Result<Vec<Bytes>, Failure> {
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
+        self.tries = Some(tries);
+        nodes.map_err(|error| Failure::Host(error.to_string()))
     }
 
     /// The parent state as the executor takes it.
@@ -204,6 +267,14 @@ impl Chain {
         }
         self.head = Header::of_block(block).ok();
         self.head_hash = outcome.hash;
+        match &self.head {
+            Some(head) if !head.difficulty.is_zero() => {
+                self.ancestors.truncate(ANCESTORS_NEEDED - 1);
+                let known = Ancestor::of_block(block.clone());
+                self.ancestors.insert(0, known.unwrap_or_else(|_| Ancestor::of_header(head.clone())));
+            }
+            _ => self.ancestors.clear(),
+        }
     }
 }
 
@@ -229,7 +300,12 @@ pub struct Engine {
     pub trace: bool,
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
-    latency: Option<Latency>,
+    /// A delay of the store for the blocks that are executed.
+    pub latency: Option<Latency>,
+    /// How `bal` mode reads the parent state; by the store where not given.
+    pub parent_reads: Option<ParentReads>,
+    /// How senders are recovered.
+    pub recovery: Recovery,
 }
 
 /// What a store's answers are delayed by.
@@ -241,6 +317,24 @@ pub struct Latency {
     pub per_item: Duration,
 }
 
+impl Latency {
+    /// `MICROS` or `MICROS,ITEM`: microseconds of every call, and of every item.
+    ///
+    /// # Errors
+    /// One of them is no number.
+    pub fn parse(text: &str) -> Result<Self, std::num::ParseIntError> {
+        let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
+        let micros = |text: &str| text.parse().map(Duration::from_micros);
+        Ok(Self { per_batch: micros(batch)?, per_item: micros(item)? })
+    }
+}
+
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{}", self.per_batch.as_micros(), self.per_item.as_micros())
+    }
+}
+
 impl Engine {
     /// An engine with this many threads for a block, one per processor where not given, and this loop.
     ///
@@ -250,7 +344,15 @@ impl Engine {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
         let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
-        Ok(Self { executor, loop_kind, trace: false, time_limit: None, latency: None })
+        Ok(Self {
+            executor,
+            loop_kind,
+            trace: false,
+            time_limit: None,
+            latency: None,
+            parent_reads: None,
+            recovery: Recovery::default(),
+        })
     }
 
     /// Forgets what may not survive between two timed executions of a block: remembered hashes.
@@ -273,41 +375,57 @@ impl Engine {
         self.executor.take_profile()
     }
 
-    /// The same, with a store behind a delay for the blocks that it executes.
-    pub fn with_latency(self, latency: Option<Latency>) -> Self {
-        Self { latency, ..self }
+    /// Takes tasks in an order drawn from `seed` from now on, not in that of the block.
+    pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
+        self.executor.shuffle_tasks(seed);
     }
 
-    /// Seals a block of `transactions` on the chain's head, which stays where it is.
+    /// Forgets all codes: the next block asks the store for them again.
+    pub fn forget_codes(&mut self) {
+        self.executor.forget_codes();
+    }
+
+    /// Bytes of the code with this hash, if it was read or deployed and is kept.
+    pub fn code_len(&self, hash: B256) -> Option<usize> {
+        let codes = self.executor.codes();
+        codes.get(codes.intern(hash)).map(|code| code.bytes().len())
+    }
+
+    /// Seals a block on the chain's head, which stays where it is.
     ///
     /// # Errors
     /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
-    pub fn build(
+    pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
         rules: &ChainRules,
         template: &Header,
-        transactions: &[Vec<u8>],
+        body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
         let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
-        let built = self.executor.build(rules, template, transactions, chain.store(), &mut tries);
+        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries);
         chain.tries = Some(tries);
         Ok(built?)
     }
 
-    /// Runs the transactions of a block and nothing else of it on a state. Returns the state root and the hash of the
-    /// logs' RLP.
+    /// Runs the transactions of a block and nothing else of it on a state. Where a transaction cannot stand in the block,
+    /// the root is that of the state as it was.
     ///
     /// # Errors
-    /// [`Failure`]: a transaction cannot stand in the block.
+    /// [`Failure::Host`]: no tries can be built.
     pub fn transact(
         &mut self,
         state: &MemoryStore,
         rules: &ChainRules,
         block: &Bytes,
-    ) -> Result<(B256, B256), Failure> {
+    ) -> Result<(B256, Result<Transacted, Failure>), Failure> {
         let mut tries = tries_of(state, None)?;
-        Ok(self.executor.transact(rules, block.clone(), state, &mut tries, self.loop_kind)?)
+        let root_before = tries.root();
+        let cancel = self.cancel_token();
+        let options = Options { loop_kind: self.loop_kind, trace: self.trace, ..Options::new(Mode::Sequential) };
+        let result = self.executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel));
+        let root = result.as_ref().map_or(root_before, |done| done.state_root);
+        Ok((root, result.map_err(Failure::from)))
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
@@ -349,8 +467,17 @@ impl Engine {
         block: &Bytes,
         bal: &Bytes,
     ) -> Result<Diagnosis, Failure> {
-        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone());
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Ctrl-C, and the time limit from now on.
+    fn cancel_token(&self) -> CancelToken {
+        let token = super::interrupt::token();
+        // A limit beyond the clock's end is none.
+        let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
 
     fn execute(
@@ -362,34 +489,31 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let cancel = match self.time_limit {
-            Some(limit) => super::interrupt::token().with_deadline(Instant::now() + limit),
-            None => super::interrupt::token().clone(),
-        };
+        let cancel = self.cancel_token();
         let input = BlockInput {
             rules,
             block: block.clone(),
             bal: bal.cloned(),
             sidecar,
             parent: chain.head.as_ref(),
+            ancestry: chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors }),
             ommers_omitted: chain.ommers_omitted,
             cancel: Some(&cancel),
+            known_senders: None,
         };
         let mut tries = chain.tries.take();
-        let delayed;
-        let store = match self.latency {
-            None => chain.store(),
-            Some(Latency { per_batch, per_item }) => {
-                delayed = LatencyStore::new(chain.store(), per_batch, per_item);
-                &delayed
-            }
-        };
+        let delayed =
+            self.latency.map(|Latency { per_batch, per_item }| LatencyStore::new(chain.store(), per_batch, per_item));
+        let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
         let options = Options {
             loop_kind: self.loop_kind,
             trace: self.trace,
+            parent_reads: self.parent_reads,
+            recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
         let result = self.executor.execute(&input, store, tries.as_mut(), options);
+        let counts = delayed.as_ref().map(LatencyStore::counts);
         chain.tries = tries;
         let outcome = result?;
         if keep {
@@ -397,7 +521,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode: outcome.mode, outcome })
+        Ok(Accepted { mode: outcome.mode, outcome, store: counts })
     }
 }
 

@@ -1,8 +1,11 @@
-//! Ctrl-C: the running block is given up and says where it stood; a second one ends the process at once.
+//! Ctrl-C: the running block is given up and says where it stood, what was done so far is summed up; a second one ends
+//! the process at once.
 //!
-//! Only commands that show single blocks install it; elsewhere Ctrl-C does what it does by default.
+//! All commands that execute blocks of files install it; elsewhere (lists alone, benches) Ctrl-C does what it does by
+//! default.
 
 use balustrade::exec::cancel::CancelToken;
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 /// What a shell expects of a process that ended on Ctrl-C.
@@ -13,6 +16,11 @@ static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 /// The token that Ctrl-C cancels.
 pub fn token() -> &'static CancelToken {
     TOKEN.get_or_init(CancelToken::new)
+}
+
+/// Whether to go on with the next block or document.
+pub fn flow() -> ControlFlow<()> {
+    if token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Makes Ctrl-C cancel [`token`].

@@ -10,14 +10,18 @@ mod bench;
 mod bench_loop;
 mod bench_senders;
 mod blocktest;
+mod chain;
+mod determinism;
 mod devnet;
 mod engine;
 mod input;
 mod interrupt;
+mod loop_workload;
 mod pipeline;
 mod profile;
 mod report;
 mod run;
+mod slow_block;
 mod statetest;
 mod suite;
 mod verify;
@@ -46,12 +50,19 @@ enum Command {
     Statetest(statetest::StatetestArgs),
     /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
     Profile(profile::ProfileArgs),
+    /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled: all answers must be the same
+    Determinism(determinism::DeterminismArgs),
     /// Look at block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
+    /// Show a chain's schedule, and the genesis block of a geth-style genesis file
+    Chain(chain::ChainArgs),
     /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Make blocks to measure: bundles with state, list and expected roots, the same for the same knobs
+    #[command(subcommand)]
+    Workload(workload::WorkloadCommand),
 }
 
 /// Options that all executing commands share.
@@ -107,15 +118,29 @@ impl From<Status> for ExitCode {
     }
 }
 
+/// Whether the command goes by the name of go-ethereum's: tools that drive `evm` get what they expect.
+fn is_called_evm() -> bool {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from);
+    path.is_some_and(|path| path.file_stem().is_some_and(|stem| stem == "evm"))
+}
+
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
-    let status = match Cli::parse().command {
+    let command = match Cli::parse().command {
+        Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
+        Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
+        command => command,
+    };
+    let status = match command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::Profile(args) => profile::main(&args),
+        Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
+        Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
+        Command::Workload(command) => workload::main(&command),
     };
     if interrupt::token().is_cancelled() {
         return interrupt::EXIT_CODE.into();

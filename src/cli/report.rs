@@ -145,6 +145,83 @@ impl BlockRow {
     }
 }
 
+/// One block in all modes.
+#[derive(Clone, Debug)]
+pub struct ModesRow {
+    name: String,
+    transactions: usize,
+    gas_used: u64,
+    /// Nanoseconds by place in [`ModesRow::MODES`].
+    ns: [u64; 3],
+    speculation: Speculation,
+}
+
+impl ModesRow {
+    const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
+
+    /// The row of a block that ran in every mode; nothing where one is missing.
+    pub fn new(rows: &[BlockRow]) -> Option<Self> {
+        let of = |mode| rows.iter().find(|row| row.mode == mode);
+        let first = rows.first()?;
+        let mut ns = [0; 3];
+        for (ns, mode) in ns.iter_mut().zip(Self::MODES) {
+            *ns = of(mode)?.elapsed_ns;
+        }
+        let speculation = of(Mode::Optimistic)?.speculation?;
+        Some(Self {
+            name: first.name.clone(),
+            transactions: first.transactions,
+            gas_used: first.gas_used,
+            ns,
+            speculation,
+        })
+    }
+
+    /// How many times faster than sequential execution a mode is, by place in [`Self::MODES`].
+    fn speed_up(&self, place: usize) -> f64 {
+        self.ns[0] as f64 / self.ns[place].max(1) as f64
+    }
+
+    /// The block's object in the summary's `compared`.
+    pub fn json(&self) -> Value {
+        json!({
+            "block": self.name,
+            "transactions": self.transactions,
+            "gas": self.gas_used,
+            "sequential_ns": self.ns[0],
+            "optimistic_ns": self.ns[1],
+            "bal_ns": self.ns[2],
+            "optimistic_vs_sequential": self.speed_up(1),
+            "bal_vs_sequential": self.speed_up(2),
+            "executions": self.speculation.executions,
+            "conflicts": self.speculation.conflicts,
+            "re_executions": self.speculation.re_executions,
+            "reads": self.speculation.account_reads + self.speculation.slot_reads,
+            "reads_saved": self.speculation.reads_saved,
+        })
+    }
+}
+
+/// The table of `run --mode all`: a row per block, its median time in each mode and how speculation went.
+pub fn modes_table(rows: &[ModesRow]) -> Table {
+    let mut table = table();
+    let mut header = ["block", "txs", "Mgas"].map(str::to_owned).to_vec();
+    header.extend(ModesRow::MODES.map(|mode| format!("{} ms", mode.name())));
+    header.extend(["optimistic ×", "bal ×", "re-executions", "reads", "reads saved"].map(str::to_owned));
+    table.set_header(header);
+    for row in rows {
+        let mut cells =
+            vec![row.name.clone(), row.transactions.to_string(), format!("{:.2}", row.gas_used as f64 / 1e6)];
+        cells.extend(row.ns.map(|ns| format!("{:.3}", ns as f64 / 1e6)));
+        cells.extend([1, 2].map(|place| format!("{:.2}", row.speed_up(place))));
+        let Speculation { re_executions, account_reads, slot_reads, reads_saved, .. } = row.speculation;
+        cells.extend([re_executions, account_reads + slot_reads, reads_saved].map(|count| count.to_string()));
+        table.add_row(cells);
+    }
+    right_align(&mut table, 1);
+    table
+}
+
 /// How speculation went, as counts.
 fn speculation_json(speculation: &Speculation) -> Value {
     let Speculation {

@@ -7,13 +7,17 @@
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
-use super::report::{self, BlockRow, RunSummary};
-use super::{ExecArgs, Status, interrupt};
+use super::report::{self, BlockRow, ModesRow, RunSummary};
+use super::slow_block::SlowBlock;
+use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
+use balustrade::executor::Body;
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -33,28 +37,29 @@ pub struct RunArgs {
     /// the traces of all modes. Times are then those of a traced run
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write each block's slow-block object (times, reads, writes, as other clients log them) to this file, one per line;
+    /// with --json it is part of the block's line, too
+    #[arg(long, value_name = "FILE")]
+    slow_blocks: Option<PathBuf>,
     /// Give a block up after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
     /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
-    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = parse_latency)]
+    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse)]
     latency: Option<Latency>,
+    /// Rules of bundles by their number and time on this chain (mainnet, sepolia, hoodi, holesky or a geth-style genesis
+    /// file), whatever fork they name; test fixtures keep their own network
+    #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
+    chain: Option<Box<ChainConfig>>,
     #[command(flatten)]
     exec: ExecArgs,
-}
-
-/// `--latency`: what a disk would take.
-fn parse_latency(text: &str) -> Result<Latency, std::num::ParseIntError> {
-    let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
-    let micros = |text: &str| text.parse().map(Duration::from_micros);
-    Ok(Latency { per_batch: micros(batch)?, per_item: micros(item)? })
 }
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
     interrupt::install();
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
-        Ok(engine) => engine.with_latency(args.latency),
+        Ok(engine) => engine,
         Err(error) => {
             report::complain(&error);
             return Status::Unusable;
@@ -62,6 +67,7 @@ pub fn main(args: &RunArgs) -> Status {
     };
     engine.trace = args.trace.is_some();
     engine.time_limit = args.time_limit;
+    engine.latency = args.latency;
     let trace = match args.trace.as_ref().map(File::create).transpose() {
         Ok(file) => file.map(BufWriter::new),
         Err(error) => {
@@ -69,7 +75,23 @@ pub fn main(args: &RunArgs) -> Status {
             return Status::Unusable;
         }
     };
-    let mut run = Run { args, engine, trace, rows: Vec::new(), summary: RunSummary::default(), status: Status::Good };
+    let slow_blocks = match args.slow_blocks.as_ref().map(File::create).transpose() {
+        Ok(file) => file.map(BufWriter::new),
+        Err(error) => {
+            report::complain(&format_args!("cannot write the slow blocks: {error}"));
+            return Status::Unusable;
+        }
+    };
+    let mut run = Run {
+        args,
+        engine,
+        trace,
+        slow_blocks,
+        rows: Vec::new(),
+        compared: Vec::new(),
+        summary: RunSummary::default(),
+        status: Status::Good,
+    };
     if args.inputs.is_empty() {
         run.devnet();
     } else {
@@ -89,9 +111,20 @@ struct Run<'a> {
     args: &'a RunArgs,
     engine: Engine,
     trace: Option<BufWriter<File>>,
+    slow_blocks: Option<BufWriter<File>>,
     rows: Vec<BlockRow>,
+    compared: Vec<ModesRow>,
     summary: RunSummary,
     status: Status,
+}
+
+/// A block's line of JSON. What other clients log comes last and in their order of fields, so that their scripts find it.
+#[derive(Serialize)]
+struct JsonRow {
+    #[serde(flatten)]
+    row: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_block: Option<SlowBlock>,
 }
 
 /// One block to execute and what the file says about it.
@@ -116,10 +149,12 @@ impl Run<'_> {
                     Ok(Content::Tests(tests)) => bar.suspend(|| tests.iter().for_each(|test| self.test(test))),
                     Err(error) => bar.suspend(|| self.unusable(&error)),
                 }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                interrupt::flow()
             });
-            if let Err(error) = read {
-                bar.suspend(|| self.unusable(&error));
+            match read {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => bar.suspend(|| self.unusable(&error)),
             }
         }
         bar.finish_and_clear();
@@ -137,7 +172,8 @@ impl Run<'_> {
         for number in 1..=devnet::BLOCKS {
             let Some(template) = chain.head().map(Devnet::template) else { break };
             let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            match self.engine.build(&mut chain, &rules, &template, &transactions) {
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(number) };
+            match self.engine.build(&mut chain, &rules, &template, body) {
                 Ok(built) => self.step(
                     &mut chain,
                     &Step {
@@ -162,19 +198,28 @@ impl Run<'_> {
 
     fn bundle(&mut self, bundle: &Bundle) {
         // Bytes that hold no header are the block's fault, and found when it is executed.
-        if let Ok(header) = Header::of_block(&bundle.block)
-            && header.hash() != bundle.hash
-        {
-            let (found, claimed) = (header.hash(), bundle.hash);
+        let header = Header::of_block(&bundle.block).ok();
+        if let Some(found) = header.as_ref().map(Header::hash).filter(|found| *found != bundle.hash) {
+            let claimed = bundle.hash;
             return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
         }
-        match Chain::of_bundle(bundle) {
+        let (mut fork, mut rules) = (bundle.fork_name.as_str(), bundle.rules);
+        let config = self.args.chain.as_deref();
+        if let (Some(config), Some(header)) = (config, &header) {
+            if config.chain_id != bundle.chain_id {
+                let (found, asked) = (bundle.chain_id, config.chain_id);
+                return self.unusable(&format_args!("{}: of chain {found}, --chain is {asked}", bundle.name));
+            }
+            let scheduled = config.rules_of(header);
+            (fork, rules) = (scheduled.fork.name(), Some(scheduled));
+        }
+        match Chain::of_bundle(bundle).map(|chain| chain.with_config(config.cloned())) {
             Ok(mut chain) => self.step(
                 &mut chain,
                 &Step {
                     name: bundle.name.clone(),
-                    fork: &bundle.fork_name,
-                    rules: bundle.rules,
+                    fork,
+                    rules,
                     block: &bundle.block,
                     list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
                     expect_exception: None,
@@ -185,11 +230,17 @@ impl Run<'_> {
     }
 
     fn test(&mut self, test: &BlockTest) {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let mut chain = match Chain::of_test(test) {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
         for (number, block) in test.blocks.iter().enumerate() {
+            if interrupt::flow().is_break() {
+                return;
+            }
             let step = Step {
                 name: format!("{} #{}", test.name, number + 1),
                 fork: &test.network_name,
@@ -208,16 +259,20 @@ impl Run<'_> {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
         };
         let modes = modes(self.args.exec.mode);
-        let mut first: Option<Accepted> = None;
-        for (last, mode) in modes.iter().enumerate().map(|(i, mode)| (i + 1 == modes.len(), mode)) {
-            let mut runs = Vec::with_capacity(self.args.repeat as usize);
-            for repeat in 1..=self.args.repeat {
-                let keep = last && repeat == self.args.repeat;
+        // Modes take turns: what the machine does meanwhile meets them all.
+        let mut runs: Vec<Vec<Accepted>> = modes.iter().map(|_| Vec::new()).collect();
+        for repeat in 1..=self.args.repeat {
+            for (at, mode) in modes.iter().enumerate() {
+                let keep = at + 1 == modes.len() && repeat == self.args.repeat;
                 match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
-                    Ok(accepted) => runs.push(accepted),
+                    Ok(accepted) => runs[at].push(accepted),
                     Err(failure) => return self.refused(step, &failure),
                 }
             }
+        }
+        let mut first: Option<Accepted> = None;
+        let mut compared = Vec::with_capacity(modes.len());
+        for mut runs in runs {
             let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
             runs.sort_by_key(|run| run.outcome.elapsed_ns);
             let accepted = runs.swap_remove(runs.len() / 2);
@@ -226,8 +281,11 @@ impl Run<'_> {
             }
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
+            compared.push(row.clone());
+            let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, chain, &self.engine));
+            self.write_slow_block(slow_block.as_ref());
             if self.args.exec.json {
-                report::json_line(&row.json());
+                report::json_line(&JsonRow { row: row.json(), slow_block });
             } else {
                 self.rows.push(row);
             }
@@ -235,6 +293,21 @@ impl Run<'_> {
                 self.write_trace(&accepted.outcome.traces);
             }
             first.get_or_insert(accepted);
+        }
+        self.compared.extend(ModesRow::new(&compared));
+    }
+
+    fn counts_asked(&self) -> bool {
+        self.args.exec.json || self.slow_blocks.is_some()
+    }
+
+    /// Appends one block's object to the file of slow blocks.
+    fn write_slow_block(&mut self, slow_block: Option<&SlowBlock>) {
+        let (Some(file), Some(slow_block)) = (&mut self.slow_blocks, slow_block) else { return };
+        let written = serde_json::to_writer(&mut *file, slow_block).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+            self.slow_blocks = None;
+            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
         }
     }
 
@@ -276,14 +349,24 @@ impl Run<'_> {
     }
 
     fn finish(mut self) -> Status {
+        if let Some(Err(error)) = self.slow_blocks.as_mut().map(Write::flush) {
+            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
+        }
         if let Some(Err(error)) = self.trace.as_mut().map(Write::flush) {
             self.unusable(&format_args!("cannot write the trace: {error}"));
         }
         if self.args.exec.json {
-            report::json_line(&self.summary.json());
+            let mut line = self.summary.json();
+            if !self.compared.is_empty() {
+                line["summary"]["compared"] = self.compared.iter().map(ModesRow::json).collect();
+            }
+            report::json_line(&line);
         } else {
             if !self.rows.is_empty() {
                 report::line(&report::block_table(&self.rows).to_string());
+                if !self.compared.is_empty() {
+                    report::line(&report::modes_table(&self.compared).to_string());
+                }
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             report::line(&self.summary.text());
@@ -307,7 +390,8 @@ mod tests {
         for _ in 0..2 {
             let template = Devnet::template(chain.head().expect("a head"));
             let transactions = devnet.transactions(template.base_fee.expect("London"));
-            let built = engine.build(&mut chain, &rules, &template, &transactions).expect("valid transactions");
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let built = engine.build(&mut chain, &rules, &template, body).expect("valid transactions");
             let mut run = |mode, keep| {
                 engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };

@@ -6,8 +6,9 @@
 
 use super::engine::{Engine, Failure};
 use super::input::{StateCase, StateTest, parse_tests};
-use super::suite::{self, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{Status, loop_of_name};
+use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
+use super::{Status, interrupt, loop_of_name};
+use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
 use clap::Args;
 use regex::Regex;
@@ -21,25 +22,50 @@ pub struct StatetestArgs {
     /// Only tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
+    /// Only cases of this fork
+    #[arg(long, value_name = "NAME", alias = "statetest.fork")]
+    fork: Option<String>,
+    /// Only the case at this place of each test
+    #[arg(long, value_name = "N", alias = "statetest.index")]
+    index: Option<usize>,
     /// Which interpreter loop runs
     #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    geth: GethArgs,
+}
+
+impl StatetestArgs {
+    /// The same as go-ethereum's `evm` takes them.
+    pub fn called_evm(self) -> Self {
+        Self { json: false, geth: self.geth.called_evm(self.json), ..self }
+    }
 }
 
 /// Runs the command. A single transaction runs on a single thread.
 pub fn main(args: &StatetestArgs) -> Status {
-    let exec = SuiteArgs { threads: Some(1), loop_kind: args.loop_kind, json: args.json };
+    let geth = &args.geth;
+    let exec = SuiteArgs { threads: Some(1), loop_kind: args.loop_kind, json: args.json, geth };
     suite::run(&args.paths, exec, |worker, document| {
         let tests: Vec<StateTest> = parse_tests(document, args.run.as_ref())?;
-        let cases = tests.iter().flat_map(|test| test.cases.iter().map(move |case| (test, case)));
-        let results = cases.map(|(test, case)| TestResult {
-            name: name_of(test, case),
-            network: case.fork_name.clone(),
-            blocks: 1,
-            outcome: worker.run(|engine| run_case(engine, test, case)),
+        let cases =
+            tests.iter().flat_map(|test| test.cases.iter().enumerate().map(move |(place, case)| (test, place, case)));
+        let wanted = cases.filter(|(_, place, case)| {
+            args.index.is_none_or(|index| index == *place)
+                && args.fork.as_ref().is_none_or(|fork| *fork == case.fork_name)
+        });
+        let results = wanted.take_while(|_| interrupt::flow().is_continue()).map(|(test, _, case)| {
+            let (state_root, outcome) = worker
+                .run(|engine| run_case(engine, geth, test, case))
+                .unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
+            if let Some(root) = state_root {
+                geth.write_root(root, None);
+            }
+            let name = if geth.geth { test.name.clone() } else { name_of(test, case) };
+            TestResult { name, network: case.fork_name.clone(), blocks: 1, state_root, outcome }
         });
         Ok(results.collect())
     })
@@ -53,15 +79,33 @@ fn name_of(test: &StateTest, case: &StateCase) -> String {
     }
 }
 
-fn run_case(engine: &mut Engine, test: &StateTest, case: &StateCase) -> Result<Outcome, TestFailure> {
+/// Runs a case; returns the state root that it leaves beside its outcome.
+fn run_case(
+    engine: &mut Engine,
+    geth: &GethArgs,
+    test: &StateTest,
+    case: &StateCase,
+) -> Result<(Option<B256>, Outcome), TestFailure> {
     let Some(rules) = case.rules else {
-        return Ok(Outcome::Skipped(format!("the fork {} is not supported", case.fork_name)));
+        return Ok((None, Outcome::Skipped(format!("the fork {} is not supported", case.fork_name))));
     };
-    let Some(transaction) = &case.transaction else {
-        return Ok(Outcome::Skipped("the fixture has no signed transaction".to_owned()));
+    let transaction = match &case.transaction {
+        Ok(transaction) => transaction,
+        Err(why) => return Ok((None, Outcome::Skipped(why.clone()))),
     };
-    let result = engine.transact(&test.pre, &rules, &test.block(&rules, transaction));
-    match (result, &case.expect_exception) {
+    let (state_root, result) = engine
+        .transact(&test.pre, &rules, &test.block(&rules, transaction))
+        .map_err(|failure| TestFailure::new("host", failure.to_string()))?;
+    if let Ok(done) = &result {
+        geth.write_trace(&done.traces);
+    }
+    let outcome = judge(case, state_root, result.map(|done| done.logs_hash));
+    Ok((Some(state_root), outcome.map_or_else(Outcome::Failed, |()| Outcome::Passed)))
+}
+
+/// Holds what a case left against what its fixture says.
+fn judge(case: &StateCase, state_root: B256, logs_hash: Result<B256, Failure>) -> Result<(), TestFailure> {
+    match (logs_hash, &case.expect_exception) {
         (Err(Failure::Host(what)), _) => Err(TestFailure::new("host", what)),
         (Err(Failure::Invalid { what, .. }), None) => Err(TestFailure::new("refused a valid transaction", what)),
         (Ok(_), Some(expected)) => {
@@ -69,18 +113,18 @@ fn run_case(engine: &mut Engine, test: &StateTest, case: &StateCase) -> Result<O
         }
         (Err(Failure::Invalid { what, classes }), Some(expected)) => {
             if expected.split('|').any(|name| classes.contains(&name)) {
-                return Ok(Outcome::Passed);
+                return Ok(());
             }
             Err(TestFailure::new("wrong exception", format!("expected {expected}, found {classes:?}: {what}")))
         }
-        (Ok((state_root, _)), None) if state_root != case.state_root => {
+        (Ok(_), None) if state_root != case.state_root => {
             let expected = case.state_root;
             Err(TestFailure::new("state root", format!("expected {expected}, found {state_root}")))
         }
-        (Ok((_, logs_hash)), None) if logs_hash != case.logs_hash => {
+        (Ok(logs_hash), None) if logs_hash != case.logs_hash => {
             let expected = case.logs_hash;
             Err(TestFailure::new("logs", format!("expected hash {expected}, found {logs_hash}")))
         }
-        (Ok(_), None) => Ok(Outcome::Passed),
+        (Ok(_), None) => Ok(()),
     }
 }

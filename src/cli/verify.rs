@@ -14,7 +14,6 @@ use balustrade::executor::Diagnosis;
 use clap::Args;
 use regex::Regex;
 use serde_json::json;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Options of `bal verify`.
@@ -45,7 +44,7 @@ pub fn main(args: &VerifyArgs) -> Status {
         }
     };
     let mut verify = Verify { args, engine, status: Status::Good };
-    for path in &args.inputs {
+    for path in args.inputs.iter().take_while(|_| interrupt::flow().is_continue()) {
         if let Err(error) = verify.path(path) {
             verify.unusable(&error);
         }
@@ -82,12 +81,15 @@ impl Verify<'_> {
                 }),
                 Err(error) => self.unusable(&error),
             }
-            if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            interrupt::flow()
         })
         .map(drop)
     }
 
     fn block(&mut self, chain: &mut Chain, name: &str, rules: Option<ChainRules>, block: &Bytes, list: List<'_>) {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let Some(rules) = rules else {
             return self.unusable(&format_args!("{name}: the fork is not supported"));
         };

@@ -1,16 +1,18 @@
 //! Where a task's values come from: the parent state plus a block access list, or the tasks before it.
 //!
-//! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store.
+//! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store. The parent
+//! values are all there, or arrive while the tasks run ([`ParentRows`]).
 //! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
 
+use super::arrivals::{AccountArrival, Arrivals};
 use super::fork::Fork;
 use super::halt::Fault;
 use super::state::{Base, BaseAccount};
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, SidecarColumns, exists_before};
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// The parent state of everything that a list names.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +23,33 @@ pub struct PreState {
     pub codes: Column<AccountId, CodeId>,
     /// Slot values.
     pub slots: Column<SlotId, U256>,
-    /// The arena's id of each code row of the list.
-    pub code_rows: Vec<CodeId>,
+}
+
+/// Where the tasks of a block with a list find the parent state of its names.
+#[derive(Clone, Copy, Debug)]
+pub enum ParentRows<'b> {
+    /// All of it was read before.
+    Known(&'b PreState),
+    /// It is being read.
+    Arriving(&'b Arrivals<'b>),
+}
+
+impl ParentRows<'_> {
+    #[inline]
+    fn account(&self, id: AccountId) -> Result<AccountArrival, Fault> {
+        match self {
+            Self::Known(pre) => Ok((pre.accounts[id], pre.codes[id])),
+            Self::Arriving(arrivals) => arrivals.account(id),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, id: SlotId) -> Result<U256, Fault> {
+        match self {
+            Self::Known(pre) => Ok(pre.slots[id]),
+            Self::Arriving(arrivals) => arrivals.slot(id),
+        }
+    }
 }
 
 /// A sender that the list does not name, as the parent state has it. A valid block has none; they are read with the
@@ -44,7 +71,9 @@ pub struct ListBase<'b> {
     /// What the list cannot say.
     pub sidecar: &'b SidecarColumns,
     /// The parent state.
-    pub pre: &'b PreState,
+    pub parent: ParentRows<'b>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
     /// Senders that the list does not name, by address.
     pub unlisted_senders: &'b [UnlistedSender],
     /// For codes that nobody expected to be read, and for block hashes.
@@ -59,13 +88,14 @@ impl<'b> ListBase<'b> {
     pub fn new(
         bal: &'b BalColumns,
         sidecar: &'b SidecarColumns,
-        pre: &'b PreState,
+        parent: ParentRows<'b>,
+        code_rows: &'b [CodeId],
         unlisted_senders: &'b [UnlistedSender],
         store: &'b dyn StateStore,
         fork: Fork,
     ) -> Self {
         let wipes = fork < Fork::Cancun;
-        Self { bal, sidecar, pre, unlisted_senders, store, wipes, index: BlockAccessIndex(0) }
+        Self { bal, sidecar, parent, code_rows, unlisted_senders, store, wipes, index: BlockAccessIndex(0) }
     }
 }
 
@@ -75,18 +105,18 @@ impl Base for ListBase<'_> {
     }
 
     fn account(&mut self, id: AccountId, _address: &Address) -> Result<BaseAccount, Fault> {
-        let (bal, pre, index) = (self.bal, self.pre, self.index);
-        let parent = &pre.accounts[id];
+        let (bal, index) = (self.bal, self.index);
+        let (parent, parent_code) = self.parent.account(id)?;
         let balance = bal.balance_before(id, index);
         let nonce = bal.nonce_before(id, index);
-        let code = bal.code_row_before(id, index).map(|row| pre.code_rows[row]);
+        let code = bal.code_row_before(id, index).map(|row| self.code_rows[row]);
         let wiped = self.wipes && parent.has_storage && bal.wiped_before(id, index).is_some();
         Ok(BaseAccount {
-            exists: exists_before(bal, self.sidecar, parent, id, index),
+            exists: exists_before(bal, self.sidecar, &parent, id, index),
             has_storage: parent.has_storage && !wiped,
             nonce: nonce.unwrap_or(parent.nonce),
             balance: balance.unwrap_or(parent.balance),
-            code: code.unwrap_or(pre.codes[id]),
+            code: code.unwrap_or(parent_code),
         })
     }
 
@@ -112,7 +142,10 @@ impl Base for ListBase<'_> {
         {
             return Ok(U256::ZERO);
         }
-        Ok(row.map_or(self.pre.slots[id], |row| *changes.value(row)))
+        match row {
+            Some(row) => Ok(*changes.value(row)),
+            None => self.parent.slot(id),
+        }
     }
 
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
@@ -133,6 +166,30 @@ pub(super) fn fetch_code(store: &dyn StateStore, id: CodeId, codes: &CodeArena) 
     let code = code.ok_or(StoreError::MissingCode(hash))?;
     codes.provide_checked(id, code)?;
     Ok(())
+}
+
+/// Asks the store for the codes of these accounts that the arena lacks, in one batch; `ids` are the arena's ids of them.
+/// A code that the store lacks, too, is left out: it is missed only if it is run.
+pub(crate) fn fetch_codes(
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    accounts: &[ParentAccount],
+    ids: &[CodeId],
+) -> Result<Vec<(CodeId, Bytes)>, StoreError> {
+    let mut missing: Vec<(B256, CodeId)> = accounts
+        .iter()
+        .zip(ids)
+        .filter(|(account, id)| account.code_hash != KECCAK_EMPTY && codes.get(**id).is_none())
+        .map(|(account, id)| (account.code_hash, *id))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let hashes: Vec<B256> = missing.iter().map(|(hash, _)| *hash).collect();
+    let mut found = vec![None; hashes.len()];
+    if !hashes.is_empty() {
+        store.codes(&hashes, &mut found)?;
+    }
+    Ok(missing.into_iter().zip(found).filter_map(|((_, id), code)| Some((id, code?))).collect())
 }
 
 /// Asks the store for one block hash.

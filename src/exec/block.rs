@@ -5,7 +5,7 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, PreState, UnlistedSender};
+use super::base::{ListBase, Overlay, OverlayBase, ParentRows, UnlistedSender};
 use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
@@ -22,8 +22,8 @@ use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
 use super::wire::Block;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, StateStore};
-use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId, TxIndex};
+use crate::arena::store::{ParentAccount, StateStore, StoreError};
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
 use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
 use alloy_primitives::{Address, U256};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -216,7 +216,7 @@ impl TaskError {
             Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
-            Self::Fault(Fault::Store(error)) => BlockError::Store(error),
+            Self::Fault(Fault::Store(error)) if error != StoreError::GivenUp => BlockError::Store(error),
             Self::Fault(fault) => BlockError::Cancelled(format!("at index {}: {fault}", index.0)),
         }
     }
@@ -280,6 +280,16 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// Nothing yet, with room for the outcomes of `tx_count` transactions.
+    pub(super) fn with_room_for(tx_count: usize) -> Self {
+        Self {
+            outcomes: Vec::with_capacity(tx_count),
+            logs: BlockLogs { workers: Vec::new(), ranges: Vec::with_capacity(tx_count) },
+            spans: Vec::with_capacity(tx_count + 2),
+            ..Self::default()
+        }
+    }
+
     /// Takes in the next transaction of the block: admission is replayed, and a fault of the transaction alone comes
     /// before the lack of room.
     pub(super) fn include(
@@ -328,6 +338,15 @@ pub struct WorkerScratch {
     pub state: StateScratch,
     /// Stack and memory.
     pub evm: EvmScratch,
+    /// What sequential execution keeps beside them.
+    pub sequential: SequentialScratch,
+}
+
+/// What sequential execution learns of the state and records of it.
+#[derive(Debug, Default)]
+pub struct SequentialScratch {
+    overlay: Overlay,
+    recorder: Recorder,
 }
 
 /// What sequential execution leaves besides its outcome.
@@ -351,33 +370,34 @@ pub fn run_sequential(
     scratch: &mut WorkerScratch,
     clock: Instant,
 ) -> Result<(Executed, Recording), BlockError> {
-    let mut overlay = Overlay::default();
-    let mut recorder = Recorder::new();
+    let WorkerScratch { state, evm, sequential: SequentialScratch { mut overlay, mut recorder } } =
+        core::mem::take(scratch);
+    overlay.clear();
+    recorder.clear();
     let mut sidecar = Sidecar::default();
     let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
-    let WorkerScratch { state, evm } = core::mem::take(scratch);
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
-    let mut executed = Executed::default();
+    let mut executed = Executed::with_room_for(context.tx_count());
     let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, &mut sidecar, codes, clock);
-    executed.logs.workers.push(core::mem::take(&mut evm.state.logs));
-    let names = match &mut evm.state.names {
-        super::state::Names::Growing(universe) => core::mem::take(&mut **universe),
-        super::state::Names::Closed(universe) => (*universe).clone(),
-    };
-    let (evm_scratch, state_scratch) = evm.into_scratch();
-    *scratch = WorkerScratch { state: state_scratch, evm: evm_scratch };
-    result?;
-    executed.add_deposits(context.rules)?;
-    let list = recorder.finish(&RecordedNames {
-        addresses: names.addresses(),
-        slot_keys: names.keys(),
-        slot_accounts: names.owners(),
+    executed.logs.workers.push(evm.state.take_logs());
+    let (evm, state) = evm.into_scratch();
+    let recorded = result.and_then(|()| {
+        executed.add_deposits(context.rules)?;
+        let names = state.names();
+        let list = recorder.finish(&RecordedNames {
+            addresses: names.addresses(),
+            slot_keys: names.keys(),
+            slot_accounts: names.owners(),
+        });
+        let parents = parents_of(&list, names, &overlay);
+        Ok((list, parents))
     });
-    sidecar.existence.sort_unstable();
-    let parents = parents_of(&list, &names, &overlay);
     let store_reads = (overlay.account_reads, overlay.slot_reads);
+    *scratch = WorkerScratch { state, evm, sequential: SequentialScratch { overlay, recorder } };
+    let (list, parents) = recorded?;
+    sidecar.existence.sort_unstable();
     let recording = Recording { list, sidecar, parents, store_reads };
     Ok((executed, recording))
 }
@@ -472,7 +492,9 @@ pub struct ListState<'b> {
     /// Its names, resolvable.
     pub names: &'b Universe,
     /// The parent state of all of them.
-    pub pre: &'b PreState,
+    pub parent: ParentRows<'b>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
     /// Senders that it does not name, by address.
     pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
@@ -540,19 +562,22 @@ fn work(
     clock: Instant,
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
-    let base =
-        Box::new(ListBase::new(list.bal, list.sidecar, list.pre, list.unlisted_senders, store, context.rules.fork));
+    let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
+    let ListState { bal, sidecar, parent, code_rows, unlisted_senders, .. } = *list;
+    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, unlisted_senders, store, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
     let mut share = WorkerShare {
+        // Tasks are claimed one by one: any worker may end up with all of them.
+        results: Vec::with_capacity(context.tx_count() + 2),
+        spans: Vec::with_capacity(context.tx_count() + 2),
         accounts: AccessSet::with_room_for(list.bal.account_count()),
         slots: AccessSet::with_room_for(list.bal.slot_count()),
         ..WorkerShare::default()
     };
     let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
-    let claims = Claims { bal: list.bal, sidecar, code_rows: &list.pre.code_rows, rows_at: list.rows_at };
+    let claims = Claims { bal: list.bal, sidecar, code_rows: list.code_rows, rows_at: list.rows_at };
     loop {
         let index = match schedule.next() {
             Next::Run(index) => BlockAccessIndex(index),
@@ -586,16 +611,15 @@ fn work(
         let end_ns = clock.elapsed().as_nanos() as u64;
         share.spans.push(TaskSpan { index, worker: worker as u32, thread: current_thread(), start_ns, end_ns });
     }
-    share.logs = core::mem::take(&mut evm.state.logs);
-    let (evm, state) = evm.into_scratch();
-    *scratch = WorkerScratch { state, evm };
+    share.logs = evm.state.take_logs();
+    (scratch.evm, scratch.state) = evm.into_scratch();
     share
 }
 
 /// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
 fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerShare>) -> Result<Executed, BlockError> {
     let n = context.tx_count();
-    let mut executed = Executed::default();
+    let mut executed = Executed::with_room_for(n);
     let mut slots: Vec<Option<(u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
     let mut accounts = AccessSet::with_room_for(list.bal.account_count());
     let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());

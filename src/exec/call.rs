@@ -9,12 +9,12 @@ use super::fork::{CALL_STIPEND, Fork, INITCODE_WORD};
 use super::gas::{FrameGas, words};
 use super::halt::Halt;
 use super::host::charge;
-use super::precompile::{self, Outcome};
+use super::precompile;
 use super::state::flag;
 use crate::arena::code::{Code, EMPTY_CODE};
 use crate::arena::{AccountId, CodeId};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use std::rc::Rc;
+use alloy_primitives::{Address, B256, U256, keccak256};
+use std::sync::Arc;
 
 /// Which of the four call instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl<'b> Evm<'b> {
         };
         if matches!(request.kind, CallKind::Call | CallKind::CallCode) && transfers {
             self.state.load(own)?;
-            if self.state.balance(own) < request.value {
+            if !self.state.can_pay(own, request.value) {
                 return Ok(Entered::Done(refused));
             }
         }
@@ -218,7 +218,7 @@ impl<'b> Evm<'b> {
             CallKind::CallCode | CallKind::DelegateCall => {}
         }
         if self.state.precompile(request.to) != 0 {
-            return self.run_precompile(request, &to_address, checkpoint).map(Entered::Done);
+            return self.run_precompile(request, checkpoint).map(Entered::Done);
         }
         if request.code == EMPTY_CODE {
             let end = FrameEnd { status: Status::Success, refill_new_account: false, ..refused };
@@ -268,17 +268,17 @@ impl<'b> Evm<'b> {
     fn run_precompile(
         &mut self,
         request: &CallRequest,
-        address: &Address,
         checkpoint: super::state::Checkpoint,
     ) -> Result<FrameEnd, Halt> {
-        let fork = self.rules.fork;
+        let number = self.state.precompile(request.to);
         let started = self.precompiles.as_ref().map(|profile| profile.now());
-        let (status, left) = match precompile::run(fork, address, self.input(request.input), request.gas) {
-            Outcome::Success { gas, output } => {
-                self.return_data.extend_from_slice(&output);
-                (Status::Success, request.gas - gas)
-            }
-            Outcome::Failure => {
+        // Apart while it runs: its input may lie in the machine's memory.
+        let mut output = core::mem::take(&mut self.return_data);
+        let used = precompile::run(self.rules.fork, number, self.input(request.input), request.gas, &mut output);
+        self.return_data = output;
+        let (status, left) = match used {
+            Some(gas) => (Status::Success, request.gas - gas),
+            None => {
                 self.state.revert(checkpoint);
                 (Status::Halt(Halt::Precompile), 0)
             }
@@ -331,15 +331,14 @@ impl<'b> Evm<'b> {
         let (own, address) = (self.frame().target, self.frame().address);
         self.state.load(own)?;
         let nonce = self.state.nonce(own);
-        let is_poor = !value.is_zero() && self.state.balance(own) < value;
+        let is_poor = !value.is_zero() && !self.state.can_pay(own, value);
         if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }
         let start = self.frame().memory_base + offset;
-        let initcode = Bytes::copy_from_slice(&self.memory[start..start + len]);
         let created = match salt {
             None => address.create(nonce),
-            Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&initcode)),
+            Some(salt) => address.create2(B256::from(salt.to_be_bytes()), keccak256(&self.memory[start..start + len])),
         };
         let destination = self.state.account_id(&created)?;
         if self.since(Fork::Berlin) {
@@ -357,6 +356,7 @@ impl<'b> Evm<'b> {
         let gas = if self.since(Fork::Tangerine) { all_but_one_64th(*left) } else { *left };
         *left -= gas;
         self.state.set_nonce(own, nonce + 1);
+        let initcode = self.init_code_at(start..start + len);
         match self.enter_create(own, address, destination, created, value, initcode, gas, charged_new_account)? {
             Entered::Frame => Ok(Step::Enter),
             Entered::Done(end) => Ok(Step::Push(self.settle_done(&end, left))),
@@ -372,7 +372,7 @@ impl<'b> Evm<'b> {
         destination: AccountId,
         created: Address,
         value: U256,
-        initcode: Bytes,
+        initcode: Arc<Code>,
         gas: u64,
         charged_new_account: bool,
     ) -> Result<Entered, Halt> {
@@ -400,7 +400,7 @@ impl<'b> Evm<'b> {
         self.state.transfer(creator, destination, value);
         self.log_transfer(&creator_address, &created, &value);
         self.push_frame(Frame {
-            code: CodeRef::Init(Rc::new(Code::new(B256::ZERO, initcode))),
+            code: CodeRef::Init(initcode),
             kind: FrameKind::Create,
             target: destination,
             address: created,

@@ -10,7 +10,7 @@ use super::block::{BlockContext, WorkerScratch, record};
 use super::error::BlockError;
 use super::evm::Evm;
 use super::interpreter::LoopKind;
-use super::state::{Names, TxState};
+use super::state::TxState;
 use super::watch::{Name, Touches, Watch};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
@@ -40,9 +40,10 @@ pub fn run_recorded(
     let mut overlay = Overlay::default();
     let mut recorder = Recorder::new();
     let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
-    let WorkerScratch { state, evm } = core::mem::take(scratch);
+    let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
     evm.watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
     let mut gas = BlockGas::default();
     let mut requests = Vec::new();
@@ -66,16 +67,12 @@ pub fn run_recorded(
         evm.state.commit();
     }
     let touches = evm.watch.take().map(|watch| watch.touches).unwrap_or_default();
-    let universe = match &mut evm.state.names {
-        Names::Growing(universe) => core::mem::take(&mut **universe),
-        Names::Closed(universe) => (*universe).clone(),
-    };
-    let (evm_scratch, state_scratch) = evm.into_scratch();
-    *scratch = WorkerScratch { state: state_scratch, evm: evm_scratch };
+    (scratch.evm, scratch.state) = evm.into_scratch();
+    let names = scratch.state.names();
     let list = recorder.finish(&RecordedNames {
-        addresses: universe.addresses(),
-        slot_keys: universe.keys(),
-        slot_accounts: universe.owners(),
+        addresses: names.addresses(),
+        slot_keys: names.keys(),
+        slot_accounts: names.owners(),
     });
     Recorded { list, stopped, touches }
 }

@@ -3,7 +3,7 @@
 //! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
 //! ([`StoreError`], worth a retry); our own bug (an assertion).
 //! Precedence, the same for any number of threads; the first of this order is reported:
-//! 1. the block's bytes; header alone, header beside its parent, ommers hash; roots of the body;
+//! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
 //! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar;
 //! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
 //!    state, the store, execution against the list;
@@ -12,6 +12,7 @@
 //! Sequential execution compares lists after all tasks, and reports the first difference in list order.
 //! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
+use super::ommers::OmmerFault;
 use super::tx::TxInvalid;
 use super::wire::WireError;
 use crate::arena::store::StoreError;
@@ -28,10 +29,21 @@ pub enum BlockError {
     Invalid(Box<InvalidBlock>),
     /// The store could not answer; the block may well be valid.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The caller gave up.
+    Store(StoreError),
+    /// The caller gave up; the words say where the block stood.
     #[error("cancelled: {0}")]
     Cancelled(String),
+}
+
+impl From<StoreError> for BlockError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::GivenUp => {
+                Self::Cancelled("while the parent state was read or the state root was computed".to_owned())
+            }
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl From<InvalidBlock> for BlockError {
@@ -51,18 +63,26 @@ pub enum HeaderFault {
     Number,
     #[error("the timestamp is not later than the parent's")]
     Timestamp,
-    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}, or below 5000")]
+    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}")]
     GasLimit { limit: u64, parent: u64 },
     #[error("gas used {used} exceeds the gas limit {limit}")]
     GasUsedAboveLimit { used: u64, limit: u64 },
+    #[error("the gas limit {0} is below 5000")]
+    GasLimitTooLow(u64),
+    #[error("the gas limit {0} is 2^63 or more")]
+    GasLimitTooBig(u64),
     #[error("extra data of {0} bytes, 32 are allowed")]
     ExtraData(usize),
+    #[error("the extra data takes the wrong side of the DAO fork")]
+    DaoExtraData,
     #[error("base fee {claimed:?}, the parent's gives {expected}")]
     BaseFee { claimed: Option<u64>, expected: u64 },
     #[error("difficulty {claimed}, the parent's gives {expected}")]
     Difficulty { claimed: U256, expected: U256 },
-    #[error("difficulty, nonce or ommers are not those of a proof-of-stake block")]
+    #[error("difficulty or nonce are not those of a proof-of-stake block")]
     ProofOfStake,
+    #[error("a proof-of-stake block has no ommers")]
+    OmmersAfterMerge,
     #[error("the field {0} is missing in this fork, or does not exist in it")]
     FieldPresence(&'static str),
     #[error("excess blob gas {claimed:?}, the parent's gives {expected}")]
@@ -77,24 +97,27 @@ pub enum HeaderFault {
     TransactionsRoot,
     #[error("the withdrawals root does not match the body")]
     WithdrawalsRoot,
-    #[error("the ommers hash does not match the body, or an ommer is not allowed here")]
+    #[error("the ommers hash does not match the body")]
     Ommers,
 }
 
 impl HeaderFault {
-    fn eest_classes(&self) -> &'static [&'static str] {
+    pub(super) fn eest_classes(&self) -> &'static [&'static str] {
         match self {
             Self::ParentHash => &["BlockException.UNKNOWN_PARENT"],
             Self::Number => &["BlockException.INVALID_BLOCK_NUMBER"],
             Self::Timestamp => &["BlockException.INVALID_BLOCK_TIMESTAMP_OLDER_THAN_PARENT"],
-            Self::GasLimit { .. } => &["BlockException.INVALID_GASLIMIT"],
+            Self::GasLimit { .. } | Self::GasLimitTooLow(_) => &["BlockException.INVALID_GASLIMIT"],
             Self::GasUsedAboveLimit { .. } => {
                 &["BlockException.INVALID_GAS_USED_ABOVE_LIMIT", "BlockException.INVALID_GAS_USED"]
             }
+            Self::GasLimitTooBig(_) => &["BlockException.GASLIMIT_TOO_BIG", "BlockException.INVALID_GASLIMIT"],
             Self::ExtraData(_) => &["BlockException.EXTRA_DATA_TOO_BIG"],
+            Self::DaoExtraData => &["BlockException.EXTRA_DATA_INVALID_DAO"],
             Self::BaseFee { .. } => &["BlockException.INVALID_BASEFEE_PER_GAS"],
             Self::Difficulty { .. } => &["BlockException.INVALID_DIFFICULTY"],
             Self::ProofOfStake => &["BlockException.IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS"],
+            Self::OmmersAfterMerge => &["BlockException.IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"],
             Self::FieldPresence("excess_blob_gas") => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_EXCESS_BLOB_GAS"]
             }
@@ -117,7 +140,7 @@ impl HeaderFault {
             Self::BlockSize(_) => &["BlockException.RLP_BLOCK_LIMIT_EXCEEDED"],
             Self::TransactionsRoot => &["BlockException.INVALID_TRANSACTIONS_ROOT"],
             Self::WithdrawalsRoot => &["BlockException.INVALID_WITHDRAWALS_ROOT"],
-            Self::Ommers => &["BlockException.UNCLES_HASH_INVALID"],
+            Self::Ommers => &["BlockException.INVALID_UNCLES_HASH", "BlockException.UNCLES_HASH_INVALID"],
         }
     }
 }
@@ -203,6 +226,14 @@ pub enum InvalidBlock {
     /// The header.
     #[error("header: {0}")]
     Header(HeaderFault),
+    /// An ommer.
+    #[error("ommer {index}: {fault}")]
+    Ommer {
+        /// Which of the block's.
+        index: usize,
+        /// Why.
+        fault: OmmerFault,
+    },
     /// The list's bytes, shape or size.
     #[error("{0}")]
     Bal(BalError),
@@ -286,6 +317,7 @@ impl InvalidBlock {
         match self {
             Self::Wire(error) => error.eest_classes().to_vec(),
             Self::Header(fault) => fault.eest_classes().to_vec(),
+            Self::Ommer { fault, .. } => fault.eest_classes().to_vec(),
             Self::Bal(error) => vec![error.eest_class()],
             Self::Sidecar(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
             Self::BalPresence => vec!["BlockException.INCORRECT_BLOCK_FORMAT"],

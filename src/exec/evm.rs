@@ -4,7 +4,7 @@
 //! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
 //! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
 
-use super::cancel::CancelToken;
+use super::cancel::{CancelToken, POLL_GAS};
 use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
@@ -16,8 +16,8 @@ use super::state::{Checkpoint, TxState};
 use super::watch::Watch;
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use std::rc::Rc;
+use alloy_primitives::{Address, B256, U256, keccak256};
+use std::sync::Arc;
 
 /// Most words on one frame's stack.
 pub const STACK_LIMIT: usize = 1024;
@@ -81,7 +81,7 @@ pub enum CodeRef<'b> {
     /// Deployed code.
     Arena(&'b Code),
     /// Init code.
-    Init(Rc<Code>),
+    Init(Arc<Code>),
 }
 
 impl core::ops::Deref for CodeRef<'_> {
@@ -231,6 +231,8 @@ pub struct Evm<'b> {
     pub stack: Vec<U256>,
     /// Output of the last ended inner frame.
     pub return_data: Vec<u8>,
+    /// Init codes of ended frames: memory for the next ones.
+    init_codes: Vec<Arc<Code>>,
     /// Hashes of mapping keys.
     pub hashes: Box<HashMemo>,
     /// The modulus of the last MULMOD.
@@ -239,6 +241,8 @@ pub struct Evm<'b> {
     pub trace: Option<Box<Eip3155<Vec<u8>>>>,
     /// Who may stop this block.
     pub cancel: Option<&'b CancelToken>,
+    /// Gas of the running frame below which its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
+    pub poll_below: u64,
     /// What looks on, off the fast path.
     pub watch: Option<Box<Watch>>,
     /// Counts and times instructions; nothing where the block is not profiled.
@@ -251,9 +255,11 @@ pub struct Evm<'b> {
 #[derive(Debug, Default)]
 pub struct EvmScratch {
     memory: Vec<u8>,
+    frames: Vec<Frame<'static>>,
     stack: Vec<U256>,
     return_data: Vec<u8>,
     hashes: Box<HashMemo>,
+    init_codes: Vec<Arc<Code>>,
     profile: Option<Box<OpcodeProfile>>,
     precompiles: Option<Box<PrecompileProfile>>,
 }
@@ -279,11 +285,22 @@ impl EvmScratch {
 
 /// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.
 const MEMORY_KEPT: usize = 4 << 20;
+/// Init codes whose memory a worker keeps, and the most bytes that each may hold.
+const INIT_CODES_KEPT: usize = 32;
+const INIT_CODE_KEPT: usize = 256 << 10;
+
+/// The memory of a frame column without its frames, for frames of another lifetime.
+#[expect(clippy::unnecessary_filter_map, reason = "a filter would keep the lifetime")]
+fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
+    frames.clear();
+    // Collected in place: nothing is allocated.
+    frames.into_iter().filter_map(|_| None).collect()
+}
 
 impl<'b> Evm<'b> {
     /// A machine over `state`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, stack, return_data, hashes, profile, precompiles } = scratch;
+        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -291,14 +308,16 @@ impl<'b> Evm<'b> {
             tx: TxEnv::default(),
             state,
             gas: TxGas::default(),
-            frames: Vec::with_capacity(16),
+            frames: emptied(frames),
             memory,
             stack,
             return_data,
+            init_codes,
             hashes,
             modulus: KeptModulus::default(),
             trace: None,
             cancel: None,
+            poll_below: 0,
             watch: None,
             profile,
             precompiles,
@@ -314,9 +333,11 @@ impl<'b> Evm<'b> {
     pub fn into_scratch(mut self) -> (EvmScratch, super::state::StateScratch) {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
-        let Self { memory, stack, return_data, hashes, profile, precompiles, .. } = self;
-        let scratch = EvmScratch { memory, stack, return_data, hashes, profile, precompiles };
-        (scratch, self.state.into_scratch())
+        self.frames.clear();
+        let Self { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles, state, .. } = self;
+        let frames = emptied(frames);
+        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles };
+        (scratch, state.into_scratch())
     }
 
     /// Stops execution where the caller has given up.
@@ -326,6 +347,23 @@ impl<'b> Evm<'b> {
             Some(token) if token.is_cancelled() => Err(self.state.fail(Fault::Cancelled)),
             _ => Ok(()),
         }
+    }
+
+    /// Arms the loop's looks at the token for a frame with this gas.
+    #[inline(always)]
+    pub fn arm_poll(&mut self, left: u64) {
+        self.poll_below = match self.cancel {
+            Some(_) => left.saturating_sub(POLL_GAS),
+            None => 0,
+        };
+    }
+
+    /// Looks at the token, where a loop has no frame to enter, and arms the next look.
+    #[cold]
+    #[inline(never)]
+    pub fn poll(&mut self, left: u64) -> Result<(), Halt> {
+        self.arm_poll(left);
+        self.check_cancelled()
     }
 
     /// Whether the block's fork is `fork` or later.
@@ -450,7 +488,10 @@ impl<'b> Evm<'b> {
                 self.return_data.clear();
             }
         }
-        // In place: a frame is some 300 bytes, and only init code needs dropping.
+        if kind == FrameKind::Create {
+            self.keep_init_code();
+        }
+        // In place: a frame is some 300 bytes.
         self.frames.truncate(last);
         if let FrameKind::Call { ret_offset, ret_len } = kind
             && let Some(caller) = self.frames.last()
@@ -466,6 +507,27 @@ impl<'b> Evm<'b> {
             refill_new_account: status != Status::Success && charged,
             created,
         }
+    }
+
+    /// Ends the running frame, a creation, but for what its caller sees, and keeps its code's memory.
+    fn keep_init_code(&mut self) {
+        if let Some(Frame { code: CodeRef::Init(code), .. }) = self.frames.pop()
+            && self.init_codes.len() < INIT_CODES_KEPT
+            && code.room() <= INIT_CODE_KEPT
+        {
+            self.init_codes.push(code);
+        }
+    }
+
+    /// Init code that lies in the memory column, analysed; in the memory of an ended frame's where there is one.
+    pub(super) fn init_code_at(&mut self, range: core::ops::Range<usize>) -> Arc<Code> {
+        let spare = self.init_codes.pop();
+        refilled(spare, &self.memory[range])
+    }
+
+    /// [`Self::init_code_at`] for bytes that lie elsewhere.
+    pub fn init_code_of(&mut self, bytes: &[u8]) -> Arc<Code> {
+        refilled(self.init_codes.pop(), bytes)
     }
 
     /// Gives an ended frame's gas to its caller (EIP-150, EIP-8037).
@@ -508,12 +570,21 @@ impl<'b> Evm<'b> {
         let code = if len == 0 {
             EMPTY_CODE
         } else {
-            // One copy, which the arena keeps.
-            self.state.codes.insert(keccak256(&self.return_data), Bytes::copy_from_slice(&self.return_data))
+            self.state.codes.insert(keccak256(&self.return_data), &self.return_data)
         };
         if code != EMPTY_CODE {
             self.state.set_code(target, code);
         }
         Ok(())
     }
+}
+
+fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
+    if let Some(mut spare) = spare
+        && let Some(code) = Arc::get_mut(&mut spare)
+    {
+        code.refill(B256::ZERO, bytes);
+        return spare;
+    }
+    Arc::new(Code::new(B256::ZERO, bytes))
 }

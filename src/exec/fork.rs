@@ -2,7 +2,7 @@
 //!
 //! Out: [`ForkRules`], a plain table row. A rule that is a number is a field; a rule that is a mere switch is a
 //! comparison of [`Fork`]s at the place where it acts. Sources: the EIP named at each field.
-//! Not here: which fork a block belongs to (that is the chain configuration's word, see [`ChainRules`]).
+//! Not here: which fork a block belongs to (see [`ChainConfig`](super::chain::ChainConfig)).
 
 use alloy_primitives::{Address, U256, address};
 
@@ -135,6 +135,38 @@ impl BlobSchedule {
 /// The deposit contract of mainnet and hoodi (EIP-6110).
 pub const MAINNET_DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cBB839Cbe05303d7705Fa");
 
+/// Whether a block carries out EIP-779's transfer, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DaoTransfer {
+    /// Not at all.
+    #[default]
+    None,
+    /// Before its transactions, at index 0, as EIP-779 has it.
+    First,
+    /// After them, at index n + 1: where published lists record it for mainnet's block, none of whose transactions can
+    /// tell the difference.
+    Last,
+}
+
+/// What EIP-779 says of the extra data in the ten blocks from the DAO fork on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DaoExtraData {
+    /// The block is not one of them.
+    #[default]
+    Free,
+    /// It is, on the side of the transfer: the extra data is the mark.
+    Required,
+    /// It is, on the other side: the extra data is not the mark.
+    Forbidden,
+}
+
+impl DaoExtraData {
+    /// Number of blocks, from the fork on, to which the rule applies.
+    pub const BLOCKS: u64 = 10;
+    /// The extra data of blocks on the side of the transfer.
+    pub const MARK: &'static [u8] = b"dao-hard-fork";
+}
+
 /// The rules in force for one block, as its chain's configuration gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainRules {
@@ -147,7 +179,9 @@ pub struct ChainRules {
     /// Where deposit requests are logged (EIP-6110).
     pub deposit_contract: Address,
     /// Whether this very block carries out the DAO transfer (EIP-779).
-    pub dao_transfer: bool,
+    pub dao_transfer: DaoTransfer,
+    /// What the extra data must or must not be (EIP-779).
+    pub dao_extra_data: DaoExtraData,
     /// By how many blocks the difficulty bomb is delayed (EIP-649, 1234, 2384, 3554, 4345, 5133).
     pub bomb_delay: u64,
 }
@@ -172,7 +206,8 @@ impl ChainRules {
             chain_id: 1,
             blob_schedule,
             deposit_contract: MAINNET_DEPOSIT_CONTRACT,
-            dao_transfer: false,
+            dao_transfer: DaoTransfer::None,
+            dao_extra_data: DaoExtraData::Free,
             bomb_delay,
         }
     }

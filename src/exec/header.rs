@@ -1,10 +1,10 @@
 //! Header rules: what a header must say, alone and beside its parent.
 //!
-//! Sources: yellow paper 4.3.4, EIP-100, 649, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
+//! Sources: yellow paper 4.3.4, EIP-100, 649, 779, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
 //! Not here: commitments to what execution produces (receipts, state, requests, list), the ethash seal.
 
 use super::error::HeaderFault;
-use super::fork::{ChainRules, Fork, GAS_PER_BLOB};
+use super::fork::{ChainRules, DaoExtraData, Fork, GAS_PER_BLOB};
 use super::wire::{Block, Header};
 use alloy_primitives::{B64, B256, U256, b256};
 
@@ -16,11 +16,42 @@ const BLOB_BASE_COST: u64 = 1 << 13;
 /// EIP-1559: the first base fee of a chain that began without one.
 const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
+/// Yellow paper 4.3.4: the smallest gas limit.
+const GAS_LIMIT_MIN: u64 = 5_000;
+/// ethereum/EIPs#106: gas limits fit 63 bits. The executable specification has no bound; every client has this one.
+const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+
 /// Rules that need no parent.
 pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault> {
     let header = &block.header;
-    let fork = rules.fork;
-    let since = |since: Fork| fork >= since;
+    let since = |since: Fork| rules.fork >= since;
+    check_presence(rules, header)?;
+    if block.withdrawals.is_some() != since(Fork::Shanghai) {
+        return Err(HeaderFault::FieldPresence("withdrawals"));
+    }
+    if block.encoded_len() > rules.fork_rules().block_size_max {
+        return Err(HeaderFault::BlockSize(block.encoded_len()));
+    }
+    check_bounds(rules, header)?;
+    if since(Fork::Paris) && (!header.difficulty.is_zero() || header.nonce != B64::ZERO) {
+        return Err(HeaderFault::ProofOfStake);
+    }
+    if since(Fork::Paris) && header.ommers_hash != EMPTY_OMMERS_HASH {
+        return Err(HeaderFault::OmmersAfterMerge);
+    }
+    if since(Fork::Cancun) {
+        let produced = check_blob_gas(rules, block)?;
+        let claimed = header.blob_gas_used.unwrap_or_default();
+        if claimed != produced {
+            return Err(HeaderFault::BlobGasUsed { claimed, produced });
+        }
+    }
+    Ok(())
+}
+
+/// Fields that came with a fork are there from that fork on, and never before.
+pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
+    let since = |since: Fork| rules.fork >= since;
     for (name, present, expected) in [
         ("base_fee_per_gas", header.base_fee.is_some(), since(Fork::London)),
         ("withdrawals_root", header.withdrawals_root.is_some(), since(Fork::Shanghai)),
@@ -30,32 +61,33 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
         ("requests_hash", header.requests_hash.is_some(), since(Fork::Prague)),
         ("block_access_list_hash", header.block_access_list_hash.is_some(), since(Fork::Amsterdam)),
         ("slot_number", header.slot_number.is_some(), since(Fork::Amsterdam)),
-        ("withdrawals", block.withdrawals.is_some(), since(Fork::Shanghai)),
     ] {
         if present != expected {
             return Err(HeaderFault::FieldPresence(name));
         }
     }
-    if block.encoded_len() > rules.fork_rules().block_size_max {
-        return Err(HeaderFault::BlockSize(block.encoded_len()));
-    }
+    Ok(())
+}
+
+/// Bounds of single fields.
+pub fn check_bounds(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
     if header.extra_data.len() > 32 {
         return Err(HeaderFault::ExtraData(header.extra_data.len()));
     }
+    let is_marked = *header.extra_data == *DaoExtraData::MARK;
+    match rules.dao_extra_data {
+        DaoExtraData::Required if !is_marked => return Err(HeaderFault::DaoExtraData),
+        DaoExtraData::Forbidden if is_marked => return Err(HeaderFault::DaoExtraData),
+        _ => {}
+    }
+    if header.gas_limit < GAS_LIMIT_MIN {
+        return Err(HeaderFault::GasLimitTooLow(header.gas_limit));
+    }
+    if header.gas_limit > GAS_LIMIT_MAX {
+        return Err(HeaderFault::GasLimitTooBig(header.gas_limit));
+    }
     if header.gas_used > header.gas_limit {
         return Err(HeaderFault::GasUsedAboveLimit { used: header.gas_used, limit: header.gas_limit });
-    }
-    if since(Fork::Paris)
-        && (!header.difficulty.is_zero() || header.nonce != B64::ZERO || header.ommers_hash != EMPTY_OMMERS_HASH)
-    {
-        return Err(HeaderFault::ProofOfStake);
-    }
-    if since(Fork::Cancun) {
-        let produced = check_blob_gas(rules, block)?;
-        let claimed = header.blob_gas_used.unwrap_or_default();
-        if claimed != produced {
-            return Err(HeaderFault::BlobGasUsed { claimed, produced });
-        }
     }
     Ok(())
 }
@@ -82,7 +114,7 @@ pub fn check_against_parent(rules: &ChainRules, header: &Header, parent: &Header
     // EIP-1559: the gas limit doubles with the fork, as the target takes over the old limit's role.
     let first_london = london && parent.base_fee.is_none();
     let parent_limit = if first_london { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit };
-    if header.gas_limit.abs_diff(parent_limit) >= parent_limit / 1024 || header.gas_limit < 5_000 {
+    if header.gas_limit.abs_diff(parent_limit) >= parent_limit / 1024 {
         return Err(HeaderFault::GasLimit { limit: header.gas_limit, parent: parent_limit });
     }
     if london {
@@ -196,6 +228,8 @@ pub fn next_difficulty(rules: &ChainRules, number: u64, timestamp: u64, parent: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::fork::BlobSchedule;
+    use crate::exec::wire::assemble;
 
     #[test]
     fn the_first_base_fee_steps_of_eip_1559() {
@@ -205,6 +239,162 @@ mod tests {
         assert_eq!(next_base_fee(&parent(9_000_000)), 987_500_000);
         assert_eq!(next_base_fee(&parent(11_000_000)), 1_012_500_000);
         assert_eq!(next_base_fee(&parent(0)), 875_000_000);
+    }
+
+    /// A header that keeps the bounds of single fields.
+    fn plain() -> Header {
+        Header { gas_limit: 30_000_000, ..Header::default() }
+    }
+
+    #[test]
+    fn bounds_of_single_fields() {
+        let rules = ChainRules::mainnet(Fork::Frontier);
+        let check = |header: Header| check_bounds(&rules, &header);
+        assert_eq!(check(plain()), Ok(()));
+        assert_eq!(check(Header { gas_limit: 5_000, ..plain() }), Ok(()));
+        assert_eq!(check(Header { gas_limit: 4_999, ..plain() }), Err(HeaderFault::GasLimitTooLow(4_999)));
+        assert_eq!(check(Header { gas_limit: (1 << 63) - 1, ..plain() }), Ok(()));
+        assert_eq!(check(Header { gas_limit: 1 << 63, ..plain() }), Err(HeaderFault::GasLimitTooBig(1 << 63)));
+        assert_eq!(check(Header { gas_used: 30_000_000, ..plain() }), Ok(()));
+        let (used, limit) = (30_000_001, 30_000_000);
+        let above = HeaderFault::GasUsedAboveLimit { used, limit };
+        assert_eq!(check(Header { gas_used: used, ..plain() }), Err(above));
+        let extra = |len: usize| Header { extra_data: vec![0; len].into(), ..plain() };
+        assert_eq!([check(extra(32)), check(extra(33))], [Ok(()), Err(HeaderFault::ExtraData(33))]);
+    }
+
+    #[test]
+    fn both_sides_of_the_dao_fork_mark_their_blocks() {
+        let marked = Header { extra_data: DaoExtraData::MARK.into(), ..plain() };
+        let other = Header { extra_data: b"dao-hard-fork!".as_slice().into(), ..plain() };
+        for (side, of_marked, of_other) in [
+            (DaoExtraData::Free, Ok(()), Ok(())),
+            (DaoExtraData::Required, Ok(()), Err(HeaderFault::DaoExtraData)),
+            (DaoExtraData::Forbidden, Err(HeaderFault::DaoExtraData), Ok(())),
+        ] {
+            let rules = ChainRules { dao_extra_data: side, ..ChainRules::mainnet(Fork::Homestead) };
+            assert_eq!(check_bounds(&rules, &marked), of_marked, "{side:?}");
+            assert_eq!(check_bounds(&rules, &other), of_other, "{side:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_comes_with_its_fork() {
+        let of_fork = |fork: Fork| {
+            let since = |since: Fork| fork >= since;
+            Header {
+                base_fee: since(Fork::London).then_some(7),
+                withdrawals_root: since(Fork::Shanghai).then_some(B256::ZERO),
+                blob_gas_used: since(Fork::Cancun).then_some(0),
+                excess_blob_gas: since(Fork::Cancun).then_some(0),
+                parent_beacon_root: since(Fork::Cancun).then_some(B256::ZERO),
+                requests_hash: since(Fork::Prague).then_some(B256::ZERO),
+                block_access_list_hash: since(Fork::Amsterdam).then_some(B256::ZERO),
+                slot_number: since(Fork::Amsterdam).then_some(0),
+                ..plain()
+            }
+        };
+        let shape = |fork: Fork| {
+            [Fork::London, Fork::Shanghai, Fork::Cancun, Fork::Prague, Fork::Amsterdam].map(|since| fork >= since)
+        };
+        for rules_of in Fork::ALL {
+            for header_of in Fork::ALL {
+                let checked = check_presence(&ChainRules::mainnet(rules_of), &of_fork(header_of));
+                assert_eq!(checked.is_ok(), shape(rules_of) == shape(header_of), "{rules_of:?}, {header_of:?}");
+            }
+        }
+    }
+
+    /// A child of `parent` that keeps every rule beside it.
+    fn child(rules: &ChainRules, parent: &Header, gas_limit: u64) -> Header {
+        let (number, timestamp) = (parent.number + 1, parent.timestamp + 12);
+        let since = |since: Fork| rules.fork >= since;
+        Header {
+            parent_hash: parent.hash(),
+            number,
+            timestamp,
+            gas_limit,
+            base_fee: since(Fork::London).then(|| next_base_fee(parent)),
+            excess_blob_gas: since(Fork::Cancun).then(|| next_excess_blob_gas(rules, parent)),
+            difficulty: if since(Fork::Paris) { U256::ZERO } else { next_difficulty(rules, number, timestamp, parent) },
+            ..Header::default()
+        }
+    }
+
+    #[test]
+    fn gas_limits_move_by_less_than_a_1024th() {
+        let rules = ChainRules::mainnet(Fork::Shanghai);
+        let parent = Header { base_fee: Some(7), gas_limit: 1_024_000, ..Header::default() };
+        let check = |limit| check_against_parent(&rules, &child(&rules, &parent, limit), &parent);
+        let fault = |limit| Err(HeaderFault::GasLimit { limit, parent: 1_024_000 });
+        assert_eq!([1_023_001, 1_024_999].map(check), [Ok(()); 2]);
+        assert_eq!([1_023_000, 1_025_000].map(check), [fault(1_023_000), fault(1_025_000)]);
+    }
+
+    #[test]
+    fn the_first_block_of_london_doubles_its_gas_limit_and_starts_its_base_fee() {
+        let rules = ChainRules::mainnet(Fork::London);
+        let parent = Header { difficulty: U256::from(1_000_000), gas_limit: 1_024_000, ..Header::default() };
+        let first = child(&rules, &parent, 2_048_000);
+        assert_eq!((first.base_fee, check_against_parent(&rules, &first, &parent)), (Some(1_000_000_000), Ok(())));
+        let fault = HeaderFault::GasLimit { limit: 1_024_000, parent: 2_048_000 };
+        assert_eq!(check_against_parent(&rules, &child(&rules, &parent, 1_024_000), &parent), Err(fault));
+        let dear = Header { base_fee: Some(1_000_000_001), ..first };
+        let fault = HeaderFault::BaseFee { claimed: Some(1_000_000_001), expected: 1_000_000_000 };
+        assert_eq!(check_against_parent(&rules, &dear, &parent), Err(fault));
+    }
+
+    #[test]
+    fn the_excess_of_blob_gas_follows_the_childs_schedule() {
+        let excess = |fork, blob_schedule, base_fee, excess: u64, used: u64| {
+            let rules = ChainRules { blob_schedule, ..ChainRules::mainnet(fork) };
+            let parent = Header {
+                base_fee: Some(base_fee),
+                excess_blob_gas: Some(excess),
+                blob_gas_used: Some(used * GAS_PER_BLOB),
+                ..Header::default()
+            };
+            next_excess_blob_gas(&rules, &parent)
+        };
+        // EIP-4844: what the parent used above the target stays over.
+        assert_eq!(excess(Fork::Cancun, BlobSchedule::CANCUN, 7, 0, 3), 0);
+        assert_eq!(excess(Fork::Cancun, BlobSchedule::CANCUN, 7, 0, 6), 3 * GAS_PER_BLOB);
+        // EIP-7691, and a parent of the fork before: the child's target counts.
+        assert_eq!(excess(Fork::Prague, BlobSchedule::PRAGUE, 7, GAS_PER_BLOB, 6), GAS_PER_BLOB);
+        // EIP-7892: likewise in the first block of a blob-parameter-only fork.
+        let dear = 100 * GAS_PER_BLOB * 14;
+        assert_eq!(excess(Fork::Osaka, BlobSchedule::BPO1, 7, dear, 15), dear + 5 * GAS_PER_BLOB);
+        assert_eq!(excess(Fork::Osaka, BlobSchedule::BPO2, 7, dear, 21), dear + 7 * GAS_PER_BLOB);
+        // EIP-7918: below the reserve price (8,192 execution gas against the 131,072 of a blob) the excess falls no more.
+        for (schedule, target, max) in
+            [(BlobSchedule::PRAGUE, 6, 9), (BlobSchedule::BPO1, 10, 15), (BlobSchedule::BPO2, 14, 21)]
+        {
+            let used = target * GAS_PER_BLOB;
+            // A blob gas fee of 1 wei: the prices are equal at a base fee of 16.
+            assert_eq!(excess(Fork::Osaka, schedule, 16, used, target), used, "no reserve price: {schedule:?}");
+            let scaled = used + used * (max - target) / max;
+            assert_eq!(excess(Fork::Osaka, schedule, 17, used, target), scaled, "{schedule:?}");
+            assert_eq!(excess(Fork::Prague, schedule, 17, used, target), used, "not before Osaka: {schedule:?}");
+        }
+        // The first block with blob gas has no parent's to count.
+        let rules = ChainRules::mainnet(Fork::Cancun);
+        assert_eq!(next_excess_blob_gas(&rules, &Header::default()), 0);
+    }
+
+    #[test]
+    fn proof_of_stake_headers() {
+        let rules = ChainRules::mainnet(Fork::Paris);
+        let sealed = |header: Header| {
+            let block = Block::decode(assemble::<Vec<u8>>(&header, &[]).into()).expect("well-formed");
+            check_alone(&rules, &block)
+        };
+        let valid = Header { base_fee: Some(7), ommers_hash: EMPTY_OMMERS_HASH, ..plain() };
+        assert_eq!(sealed(valid.clone()), Ok(()));
+        let nonce = B64::repeat_byte(1);
+        assert_eq!(sealed(Header { nonce, ..valid.clone() }), Err(HeaderFault::ProofOfStake));
+        let difficulty = U256::ONE;
+        assert_eq!(sealed(Header { difficulty, ..valid.clone() }), Err(HeaderFault::ProofOfStake));
+        assert_eq!(sealed(Header { ommers_hash: B256::ZERO, ..valid }), Err(HeaderFault::OmmersAfterMerge));
     }
 
     #[test]

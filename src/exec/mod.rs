@@ -4,10 +4,11 @@
 //! Not here: tries and roots (the `trie` room), RLP of access lists (the `bal` room).
 
 pub mod admission;
+pub mod arrivals;
 pub mod base;
 pub mod block;
 pub mod call;
-pub mod cancel;
+pub mod chain;
 mod dao;
 pub mod diagnose;
 pub mod error;
@@ -19,15 +20,21 @@ pub mod header;
 pub mod host;
 pub mod interpreter;
 pub mod lookaside;
+pub mod ommers;
 pub mod optimistic;
 pub mod precompile;
 pub mod reference;
 pub mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 pub mod senders;
 pub mod state;
+pub mod sync;
 pub mod system;
 pub mod tx;
 pub mod universe;
 pub mod verify;
 pub mod watch;
 pub mod wire;
+
+pub use crate::arena::cancel;

@@ -2,11 +2,11 @@
 //!
 //! In: claims and ends of tasks, from any worker in any order. Out: task indices; the bound above which nothing counts.
 //! Relies on: the block's error is that of the lowest index that has one, so what lies above a failed task is never
-//! looked at. All atomics live here.
+//! looked at. All atomics live here; `tests/loom` tries every order of events among few workers.
 //! Not here: what a task does, whose error is reported (`block`).
 
 use super::cancel::CancelToken;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The shared state of one block's workers.
 #[derive(Debug)]
@@ -111,64 +111,4 @@ fn permute(at: u32, count: u32, seed: u64) -> u32 {
     let step = (1 + seed % count..).find(|step| is_unit(*step)).unwrap_or(1);
     // Both factors are below 2^33.
     ((u64::from(at) * step + seed / 7 % count) % count) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    fn drain(schedule: &Schedule<'_>) -> Vec<Next> {
-        std::iter::from_fn(|| Some(schedule.next()).filter(|next| *next != Next::Done)).collect()
-    }
-
-    #[test]
-    fn every_order_has_every_task() {
-        let refused = AtomicBool::new(false);
-        for count in 2..40 {
-            for seed in 0..200 {
-                let schedule = Schedule::new(count, u64::MAX, &refused, None, Some(seed));
-                let taken: BTreeSet<u32> = drain(&schedule)
-                    .into_iter()
-                    .map(|next| if let Next::Run(index) = next { index } else { panic!("{next:?}") })
-                    .collect();
-                assert_eq!(taken, (0..count).collect(), "{seed}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_lies_below_a_failed_task_still_runs() {
-        let refused = AtomicBool::new(false);
-        let schedule = Schedule::new(10, u64::MAX, &refused, None, Some(3));
-        schedule.failed(6);
-        schedule.failed(8);
-        let mut taken = drain(&schedule);
-        taken.sort_by_key(|next| if let Next::Run(index) = next { *index } else { u32::MAX });
-        assert_eq!(taken, (0..=6).map(Next::Run).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
-        let refused = AtomicBool::new(false);
-        let schedule = Schedule::new(10, 100, &refused, None, None);
-        schedule.ended(4, 60);
-        schedule.ended(2, 40);
-        assert_eq!(schedule.last.load(Ordering::Relaxed), u32::MAX);
-        schedule.ended(3, 1);
-        assert_eq!(schedule.last.load(Ordering::Relaxed), 4);
-    }
-
-    #[test]
-    fn a_refused_or_cancelled_block_runs_nothing_more() {
-        let (open, refused) = (AtomicBool::new(false), AtomicBool::new(true));
-        assert_eq!(Schedule::new(3, 0, &refused, None, None).next(), Next::GivenUp(0));
-        let token = CancelToken::new();
-        let schedule = Schedule::new(3, 0, &open, Some(&token), None);
-        assert_eq!(schedule.next(), Next::Run(0));
-        token.cancel();
-        assert_eq!(schedule.next(), Next::GivenUp(1));
-        let late = CancelToken::new().with_deadline(std::time::Instant::now());
-        assert_eq!(Schedule::new(3, 0, &open, Some(&late), None).next(), Next::GivenUp(0));
-    }
 }

@@ -5,7 +5,7 @@
 
 use super::error::InvalidBlock;
 use super::evm::{Evm, Status};
-use super::fork::Fork;
+use super::fork::{DaoTransfer, Fork};
 use super::halt::{Fault, Halt};
 use super::interpreter::LoopKind;
 use super::wire::Block;
@@ -76,9 +76,13 @@ impl SystemInputs {
 }
 
 impl<'b> Evm<'b> {
-    /// Index 0: the beacon root, the parent hash. The state holds the effects, not committed.
+    /// Index 0: the DAO transfer, the beacon root, the parent hash. The state holds the effects, not committed.
     pub fn pre_execution(&mut self, inputs: &'b SystemInputs, loop_kind: LoopKind) -> Result<(), PhaseError> {
         self.state.begin();
+        if self.chain.dao_transfer == DaoTransfer::First {
+            self.dao_transfer().map_err(|_| self.stopped())?;
+            self.state.settle(self.rules);
+        }
         // A failing call, or one without a contract, is no fault of the block.
         if self.since(Fork::Cancun) {
             self.system_call(&BEACON_ROOTS, inputs.parent_beacon_root.as_slice(), loop_kind)?;
@@ -90,7 +94,7 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Index n + 1: the DAO transfer, withdrawals, block rewards, then the request contracts in type order.
+    /// Index n + 1: mainnet's DAO transfer, withdrawals, block rewards, then the request contracts in type order.
     /// Requests (type byte first, empty ones left out) are appended to `requests`.
     pub fn post_execution(
         &mut self,
@@ -99,9 +103,7 @@ impl<'b> Evm<'b> {
         loop_kind: LoopKind,
     ) -> Result<(), PhaseError> {
         self.state.begin();
-        // EIP-779 moves the balances as the block begins. Published lists record it here, at n + 1, and mainnet's one
-        // such block has no transaction that could tell the difference.
-        if self.chain.dao_transfer {
+        if self.chain.dao_transfer == DaoTransfer::Last {
             self.dao_transfer().map_err(|_| self.stopped())?;
         }
         self.credits(block).map_err(|_| self.stopped())?;

@@ -2,11 +2,11 @@
 //!
 //! The tasks run one after another and record the list; what execution produces is filled into the header. The block
 //! executes and verifies like any other one afterwards. For generators, tests and block builders.
-//! Not here: choosing transactions, ommers, withdrawals.
+//! Not here: choosing transactions, ommers.
 
 use super::Executor;
 use super::outcome::receipts_of;
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
@@ -15,8 +15,9 @@ use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::check_blob_gas;
 use crate::exec::interpreter::LoopKind;
+use crate::exec::tx::TxOutcome;
 use crate::exec::verify::requests_hash;
-use crate::exec::wire::{Block, Header, assemble};
+use crate::exec::wire::{Block, Header, assemble_with_withdrawals};
 use crate::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use alloy_primitives::{B256, Bytes};
 use std::time::Instant;
@@ -30,18 +31,30 @@ pub struct BuiltBlock {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928), as recorded.
     pub bal: Bytes,
+    /// What each transaction did.
+    pub transactions: Vec<TxOutcome>,
+}
+
+/// What a builder puts below a header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Body<'a> {
+    /// EIP-2718 encodings in order.
+    pub transactions: &'a [Vec<u8>],
+    /// RLP of each withdrawal (EIP-4895) in order; none before Shanghai.
+    pub withdrawals: &'a [Vec<u8>],
+}
+
+impl<'a> From<&'a Vec<Vec<u8>>> for Body<'a> {
+    fn from(transactions: &'a Vec<Vec<u8>>) -> Self {
+        Self { transactions, withdrawals: &[] }
+    }
 }
 
 impl Executor {
-    /// Executes `transactions` (EIP-2718 encodings, in order) on the parent state and seals a block of them, without
-    /// ommers and without withdrawals. The fork is Byzantium or later: older receipts hold state roots.
-    ///
-    /// `template` says what a builder decides: parent hash, coinbase, number, gas limit, timestamp, extra data, mix
-    /// hash, base fee, excess blob gas, beacon root, slot number, difficulty. All other fields are filled in. The tries
-    /// (at the parent's root) are as before when it returns.
+    /// [`Executor::build_body`] without withdrawals.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block.
+    /// As there.
     pub fn build(
         &mut self,
         rules: &ChainRules,
@@ -50,25 +63,48 @@ impl Executor {
         store: &dyn StateStore,
         tries: &mut StateTries,
     ) -> Result<BuiltBlock, BlockError> {
+        self.build_body(rules, template, Body { transactions, withdrawals: &[] }, store, tries)
+    }
+
+    /// Executes the transactions of `body` on the parent state and seals a block of them, without ommers. The fork is
+    /// Byzantium or later: older receipts hold state roots.
+    ///
+    /// `template` says what a builder decides: parent hash, coinbase, number, gas limit, timestamp, extra data, mix
+    /// hash, base fee, excess blob gas, beacon root, slot number, difficulty. All other fields are filled in. The tries
+    /// (at the parent's root) are as before when it returns.
+    ///
+    /// # Errors
+    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block.
+    pub fn build_body(
+        &mut self,
+        rules: &ChainRules,
+        template: &Header,
+        body: Body<'_>,
+        store: &dyn StateStore,
+        tries: &mut StateTries,
+    ) -> Result<BuiltBlock, BlockError> {
+        let Body { transactions, withdrawals } = body;
         let fork = rules.fork;
         let mut header = template.clone();
-        header.withdrawals_root = (fork >= Fork::Shanghai).then_some(EMPTY_ROOT);
+        let withdrawals_root =
+            || if withdrawals.is_empty() { EMPTY_ROOT } else { ordered_root(&as_slices(withdrawals)) };
+        header.withdrawals_root = (fork >= Fork::Shanghai).then(withdrawals_root);
         // Places of what is not known yet: a header's later fields encode only behind all earlier ones.
         header.blob_gas_used = (fork >= Fork::Cancun).then_some(0);
         header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
         header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: None };
         pool.install(|| {
-            let encoded: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();
-            header.transactions_root = ordered_root(&encoded);
-            let block = Block::decode(assemble(&header, transactions).into()).map_err(InvalidBlock::Wire)?;
+            header.transactions_root = ordered_root(&as_slices(transactions));
+            let unsealed = assemble_with_withdrawals(&header, transactions, withdrawals);
+            let block = Block::decode(unsealed.into()).map_err(InvalidBlock::Wire)?;
             header.ommers_hash = block.ommers_hash();
             if fork >= Fork::Cancun {
                 header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
             }
 
-            let signers = recover(rules, &block);
+            let signers = recover(rules, &block, Means::default())?;
             let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
@@ -84,8 +120,12 @@ impl Executor {
             let (_, roots) = update_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
             header.state_root = roots.state.unwrap_or_default();
             tries.rollback();
-            let block = assemble(&header, transactions).into();
-            Ok(BuiltBlock { header, block, bal })
+            let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();
+            Ok(BuiltBlock { header, block, bal, transactions: executed.outcomes })
         })
     }
+}
+
+fn as_slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
+    items.iter().map(Vec::as_slice).collect()
 }

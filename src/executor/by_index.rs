@@ -9,7 +9,7 @@ use super::root::ListedChanges;
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
 use crate::bal::exists_before;
-use crate::exec::fork::ChainRules;
+use crate::exec::fork::{ChainRules, DaoTransfer};
 use crate::exec::system::takes_part_in_dao_transfer;
 use crate::trie::{Fate, StateTries, TrieError};
 use alloy_primitives::B256;
@@ -56,8 +56,8 @@ fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
     let ListedChanges { bal, sidecar, .. } = listed;
     let mut rows: Vec<Row> = Vec::with_capacity(bal.change_count());
     for account in bal.addresses().ids() {
-        // Lists record the DAO transfer at the end of its block; the receipts' roots hold it from the start.
-        let is_early = rules.dao_transfer && takes_part_in_dao_transfer(&bal.addresses()[account]);
+        // Published lists record mainnet's DAO transfer at the end of its block; the receipts' roots hold it from the start.
+        let is_early = rules.dao_transfer == DaoTransfer::Last && takes_part_in_dao_transfer(&bal.addresses()[account]);
         let row = |index: BlockAccessIndex, slot| Row {
             when: if is_early { BlockAccessIndex(0) } else { index },
             account,

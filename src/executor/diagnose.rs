@@ -4,13 +4,13 @@
 //! twice: once to record the true list, and once watched, if the two lists differ.
 //! Not here: the verdict (`Executor::execute`), sidecars of forks before Cancun.
 
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::{BlockInput, Executor};
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{self, BalField, Divergence, DivergenceValue, Limits};
 use crate::exec::block::BlockContext;
-use crate::exec::diagnose::run_recorded;
+use crate::exec::diagnose::{Recorded, run_recorded};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::watch::Touch;
@@ -83,24 +83,34 @@ impl fmt::Display for Point {
     }
 }
 
+/// A run that was given up explains nothing.
+fn given_up(recorded: &Recorded) -> Result<(), BlockError> {
+    match &recorded.stopped {
+        Some((_, error @ BlockError::Cancelled(_))) => Err(error.clone()),
+        _ => Ok(()),
+    }
+}
+
 impl Executor {
     /// Compares the block's list with what execution on the parent state gives, completely.
     ///
     /// # Errors
-    /// The block or the list does not decode ([`InvalidBlock::Wire`], [`InvalidBlock::Bal`]), or there is no list.
+    /// The block or the list does not decode ([`InvalidBlock::Wire`], [`InvalidBlock::Bal`]), there is no list, or the
+    /// caller gave up.
     pub fn diagnose(&mut self, input: &BlockInput<'_>, store: &dyn StateStore) -> Result<Diagnosis, BlockError> {
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
         let given = input.bal.as_ref().ok_or(InvalidBlock::BalPresence)?;
         let claimed = bal::decode(given, &Limits::format_only()).map_err(InvalidBlock::Bal)?;
         let Self { pool, codes, scratches, .. } = self;
         pool.install(|| {
-            let signers = recover(input.rules, &block);
+            let signers = recover(input.rules, &block, Means { cancel: input.cancel, ..Means::default() })?;
             let mut context =
                 BlockContext::new(input.rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
             context.cancel = input.cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let recorded = run_recorded(&context, store, codes, &mut scratch, BTreeSet::new());
+            given_up(&recorded)?;
             let divergences = bal::diff(&claimed, &recorded.list.columns);
             let mut points: Vec<Point> = divergences.into_iter().map(Point::of).collect();
             if let Some((stopped, _)) = &recorded.stopped {
@@ -113,6 +123,7 @@ impl Executor {
             let names = points.iter().map(|point| (point.address, point.slot)).collect::<BTreeSet<_>>();
             if !names.is_empty() {
                 let watched = run_recorded(&context, store, codes, &mut scratch, names);
+                given_up(&watched)?;
                 for point in &mut points {
                     let name = (point.address, point.slot);
                     let of_name = watched.touches.iter().filter(|((touched, _), _)| *touched == name);

@@ -1,29 +1,72 @@
 //! `bal` mode: everything that the list makes possible, side by side.
 //!
-//! As soon as the list is decoded and the parent state read, the state root is computed from its reduced columns while
+//! As soon as the list is decoded and the parent accounts read, the state root is computed from its reduced columns while
 //! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
+//! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
+//! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
+//! [`ParentReads`] names the other arrangements, for comparison.
 
 use super::changes::intern_code_rows;
-use super::outcome::{Candidate, seal};
-use super::recover::recover_timed;
+use super::outcome::{Candidate, ParentReadCount, seal};
+use super::recover::recover;
 use super::root::{ListedChanges, update_tries};
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
-use crate::exec::base::{PreState, UnlistedSender};
+use crate::exec::arrivals::{Arrivals, Progress};
+use crate::exec::base::{ParentRows, PreState, UnlistedSender, fetch_codes};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
+use crate::exec::halt::Fault;
 use crate::exec::system::SYSTEM_CONTRACTS;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, U256};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// How the parent state of a list's names is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentReads {
+    /// In one pass by the threads of the block, before the first task: for answers that lie in memory.
+    OnePass,
+    /// Row by row, by the task that needs it; the root waits for the last task. What a client without prefetch does; an
+    /// error of the store is then one of the task (see SECURITY.md on the order of errors).
+    OnDemand,
+    /// In batches by the readers, before the first task.
+    Before,
+    /// In batches by the readers, beside recovery, execution and merkleization.
+    Beside,
+}
+
+impl ParentReads {
+    /// All arrangements.
+    pub const ALL: [Self; 4] = [Self::OnePass, Self::OnDemand, Self::Before, Self::Beside];
+
+    /// The arrangement's name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OnePass => "one-pass",
+            Self::OnDemand => "on-demand",
+            Self::Before => "before",
+            Self::Beside => "beside",
+        }
+    }
+
+    /// Whether it needs the readers.
+    pub(super) const fn has_readers(self) -> bool {
+        matches!(self, Self::Before | Self::Beside)
+    }
+}
+
+/// Number of readers: how many calls a store is asked at a time. They cost a sleeping thread each.
+pub(super) const READERS: usize = 8;
 
 /// A list without a sidecar.
 static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
@@ -90,34 +133,97 @@ pub(super) fn execute(
 
         let start = job.clock.now();
         let code_hashes = bal::code_hashes(columns);
-        let code_rows = intern_code_rows(columns, &code_hashes, job.codes);
-        let pre = read_pre_state(job, columns, code_rows)?;
-        job.clock.record(Stage::Read, start);
-
-        let accounts = &pre.accounts;
-        let (root, shared) = (&root, job);
-        rayon::scope(|inner| {
-            inner.spawn(move |_| {
-                let start = shared.clock.now();
-                let listed = ListedChanges { bal: columns, sidecar, parents: accounts, code_hashes };
-                let _ = root.set(update_tries(rules, block.transactions.len(), shared.store, listed, tries));
-                shared.clock.record(Stage::Root, start);
-            });
-            let signers = recover_timed(rules, block, Some(job.clock));
+        let code_rows = &intern_code_rows(columns, &code_hashes, job.codes);
+        let once = Mutex::new(Some((code_hashes, tries)));
+        let update = |parents: &Column<AccountId, ParentAccount>| {
+            let Some((code_hashes, tries)) = once.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            let start = job.clock.now();
+            let listed = ListedChanges { bal: columns, sidecar, parents, code_hashes };
+            let _ = root.set(update_tries(rules, block.transactions.len(), job.store, listed, tries));
+            job.clock.record(Stage::Root, start);
+        };
+        let run = |parent: ParentRows<'_>| {
+            let signers = recover(rules, block, job.means())?;
             let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
             let context = job.context(&signers);
             let list = ListState {
                 bal: columns,
                 sidecar,
                 names,
-                pre: &pre,
+                parent,
+                code_rows,
                 unlisted_senders: &unlisted_senders,
                 rows_at: &rows_at,
                 refused: &refused,
                 shuffle: job.shuffle,
             };
             run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
-        })
+        };
+
+        let readers = match job.reads {
+            ParentReads::OnePass => {
+                let pre = read_pre_state(job, columns)?;
+                job.clock.record(Stage::Read, start);
+                return rayon::scope(|inner| {
+                    inner.spawn(|_| update(&pre.accounts));
+                    run(ParentRows::Known(&pre))
+                });
+            }
+            ParentReads::OnDemand => None,
+            ParentReads::Before | ParentReads::Beside => job.readers,
+        };
+        let (store, codes) = (job.store, job.codes);
+        let arrivals = &Arrivals::new(columns, names, &block.transactions, store, codes, readers.is_none());
+        let tasks = || run(ParentRows::Arriving(arrivals));
+        let update_if_there = || arrivals.parents().map(|parents| update(&parents));
+        let Some(readers) = readers else {
+            let executed = tasks()?;
+            return match update_if_there() {
+                Ok(()) => Ok(executed),
+                Err(Fault::Store(error)) => Err(error.into()),
+                Err(fault) => Err(BlockError::Cancelled(format!("while the parent state was read: {fault}"))),
+            };
+        };
+        let is_over = || refused.load(Ordering::Relaxed) || job.input.cancel.is_some_and(CancelToken::is_cancelled);
+        let read = |all_accounts: &(dyn Fn() + Sync)| {
+            while !is_over() {
+                let start = job.clock.now();
+                match arrivals.read_next() {
+                    Progress::Done => return,
+                    Progress::Some => job.clock.record(Stage::Read, start),
+                    Progress::AllAccounts => {
+                        job.clock.record(Stage::Read, start);
+                        all_accounts();
+                    }
+                }
+            }
+            arrivals.stop();
+        };
+        // A fault here is reported from the arrivals, which name the first.
+        let root_task = || drop(update_if_there());
+        let reader_count = READERS.min(arrivals.batch_count());
+        let read = &read;
+        let result = if job.reads == ParentReads::Before {
+            readers.in_place_scope(|scope| (0..reader_count).for_each(|_| scope.spawn(|_| read(&|| ()))));
+            readers.in_place_scope(|scope| {
+                if arrivals.first_error().is_none() {
+                    scope.spawn(|_| root_task());
+                }
+                tasks()
+            })
+        } else {
+            readers.in_place_scope(|scope| {
+                (0..reader_count).for_each(|_| scope.spawn(|_| read(&root_task)));
+                if columns.account_count() == 0 {
+                    scope.spawn(|_| root_task());
+                }
+                tasks()
+            })
+        };
+        match arrivals.first_error() {
+            Some(error) => Err(error.clone().into()),
+            None => result,
+        }
     });
 
     // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::error`).
@@ -140,7 +246,8 @@ pub(super) fn execute(
     };
     let (changes, roots) = root?;
     let sidecar = given_sidecar.clone();
-    seal(job, Candidate { executed, bal: bytes.clone(), sidecar, changes, roots, unchecked })
+    let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
+    seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, unchecked })
 }
 
 /// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).
@@ -164,7 +271,7 @@ fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Res
 const READ_CHUNK: usize = 1024;
 
 /// Reads the parent state of everything that the list names, in batches on all threads.
-fn read_pre_state(job: &Job<'_>, bal: &BalColumns, code_rows: Vec<CodeId>) -> Result<PreState, StoreError> {
+fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreError> {
     let store = job.store;
     let addresses = bal.addresses().as_slice();
     let mut accounts = vec![ParentAccount::default(); addresses.len()];
@@ -182,12 +289,14 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns, code_rows: Vec<CodeId>) -> Re
     })?;
 
     let codes: Vec<CodeId> = accounts.iter().map(|account| job.codes.intern(account.code_hash)).collect();
-    provide_codes(job, &accounts, &codes)?;
+    let provide = |(id, code)| job.codes.provide_checked(id, code);
+    let fetched = fetch_codes(store, job.codes, &accounts, &codes)?;
+    let results: Vec<Result<(), StoreError>> = fetched.into_par_iter().map(provide).collect();
+    results.into_iter().collect::<Result<(), _>>()?;
     Ok(PreState {
         accounts: Column::<AccountId, _>::from(accounts),
         codes: Column::from(codes),
         slots: Column::from(slots),
-        code_rows,
     })
 }
 
@@ -228,26 +337,5 @@ fn in_chunks<T: Send>(
             read(start..start + out.len(), out)
         })
         .collect();
-    results.into_iter().collect()
-}
-
-/// Asks the store for the codes that the arena lacks. A code that the store lacks is missed only if it is run.
-fn provide_codes(job: &Job<'_>, accounts: &[ParentAccount], ids: &[CodeId]) -> Result<(), StoreError> {
-    let mut missing: Vec<(B256, CodeId)> = accounts
-        .iter()
-        .zip(ids)
-        .filter(|(account, id)| account.code_hash != KECCAK_EMPTY && job.codes.get(**id).is_none())
-        .map(|(account, id)| (account.code_hash, *id))
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
-    let hashes: Vec<B256> = missing.iter().map(|(hash, _)| *hash).collect();
-    let mut found = vec![None; hashes.len()];
-    job.store.codes(&hashes, &mut found)?;
-    let provide = |((_, id), code): (&(B256, CodeId), Option<Bytes>)| match code {
-        Some(code) => job.codes.provide_checked(*id, code),
-        None => Ok(()),
-    };
-    let results: Vec<Result<(), StoreError>> = missing.par_iter().zip(found).map(provide).collect();
     results.into_iter().collect()
 }

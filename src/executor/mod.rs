@@ -11,17 +11,22 @@ mod diagnose;
 mod list;
 mod optimistic;
 mod outcome;
+mod pool;
 mod recover;
 mod root;
 mod sequential;
 mod timeline;
 mod transact;
 
-pub use build::BuiltBlock;
+pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
-pub use outcome::{BlockOutcome, Check, Unchecked};
+pub use list::ParentReads;
+pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
+pub use pool::pool_builder;
+pub use recover::Recovery;
 pub use timeline::{Span, Stage};
+pub use transact::Transacted;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
@@ -33,12 +38,14 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
+use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
+use crate::exec::senders::SenderCache;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
-use recover::Signers;
+use recover::{Means, Signers};
 use std::sync::Mutex;
 use std::time::Instant;
 use timeline::Clock;
@@ -81,16 +88,30 @@ pub struct BlockInput<'a> {
     pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
+    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
+    pub ancestry: Option<Ancestry<'a>>,
     /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
     pub cancel: Option<&'a CancelToken>,
+    /// Senders that the caller has recovered before, as a mempool has: those are not recovered again.
+    pub known_senders: Option<&'a SenderCache>,
 }
 
 impl<'a> BlockInput<'a> {
     /// A block without a list, whose parent is not at hand.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self { rules, block, bal: None, sidecar: None, parent: None, ommers_omitted: false, cancel: None }
+        Self {
+            rules,
+            block,
+            bal: None,
+            sidecar: None,
+            parent: None,
+            ancestry: None,
+            ommers_omitted: false,
+            cancel: None,
+            known_senders: None,
+        }
     }
 
     /// The same with its block access list.
@@ -101,6 +122,16 @@ impl<'a> BlockInput<'a> {
     /// The same with its parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
+    }
+
+    /// The same with what the caller knows of its senders.
+    pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
+        Self { known_senders: Some(known), ..self }
+    }
+
+    /// The same with what its ommers are checked against.
+    pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
+        Self { ancestry: Some(ancestry), ..self }
     }
 
     /// The same, to be stopped by this token.
@@ -119,17 +150,28 @@ pub struct Options {
     pub loop_kind: LoopKind,
     /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
     pub trace: bool,
+    /// How the senders are recovered.
+    pub recovery: Recovery,
+    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
+    /// it is resident, else [`ParentReads::Beside`].
+    pub parent_reads: Option<ParentReads>,
 }
 
 impl Options {
     /// The default loop in this mode.
     pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), loop_kind: LoopKind::default(), trace: false }
+        Self { mode: Some(mode), ..Self::automatic() }
     }
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self { mode: None, loop_kind: LoopKind::default(), trace: false }
+        Self {
+            mode: None,
+            loop_kind: LoopKind::default(),
+            trace: false,
+            recovery: Recovery::default(),
+            parent_reads: None,
+        }
     }
 }
 
@@ -140,6 +182,8 @@ const CODE_BYTES_KEPT: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Executor {
     pool: rayon::ThreadPool,
+    /// Threads that wait for stores which are not resident; made when the first such store comes along.
+    readers: Option<rayon::ThreadPool>,
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
@@ -148,18 +192,16 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one.
+    /// An executor with this many threads, at least one. On Linux, as many as the process has processors are bound to one
+    /// each; fewer or more run wherever the system puts them.
     ///
     /// # Errors
     /// When the operating system refuses the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("balustrade-{index}"))
-            .build()?;
         Ok(Self {
-            pool,
+            pool: pool_builder(threads).build()?,
+            readers: None,
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
@@ -232,9 +274,10 @@ impl Executor {
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
         self.codes.evict(CODE_BYTES_KEPT);
-        let Self { pool, codes, scratches, bal, names, shuffle } = self;
-        let shuffle = *shuffle;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
+        let reads = self.arrange_reads(input, store, options);
+        let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
+        let (readers, shuffle) = (readers.as_ref(), *shuffle);
         let result = pool.install(|| {
             let start = clock.now();
             let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -242,8 +285,21 @@ impl Executor {
             check_header(input, &block, &mut unchecked)?;
             clock.record(Stage::Decode, start);
             let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-            let Options { loop_kind, trace, .. } = options;
-            let job = Job { input, block: &block, store, codes, mode, loop_kind, trace, clock: &clock, shuffle };
+            let Options { loop_kind, trace, recovery, .. } = options;
+            let job = Job {
+                input,
+                block: &block,
+                store,
+                codes,
+                mode,
+                loop_kind,
+                trace,
+                recovery,
+                clock: &clock,
+                shuffle,
+                reads,
+                readers,
+            };
             match mode {
                 Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
                 Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
@@ -257,6 +313,22 @@ impl Executor {
         }
         result
     }
+
+    /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
+    /// of the block do without.
+    fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> ParentReads {
+        let by_store = || if store.is_resident() { ParentReads::OnePass } else { ParentReads::Beside };
+        let reads = options.parent_reads.unwrap_or_else(by_store);
+        let may_read = input.bal.is_some() && matches!(options.mode, None | Some(Mode::Bal));
+        if !reads.has_readers() || !may_read {
+            return reads;
+        }
+        if self.readers.is_none() {
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(list::READERS);
+            self.readers = builder.thread_name(|index| format!("balustrade-reader-{index}")).build().ok();
+        }
+        if self.readers.is_some() { reads } else { ParentReads::OnePass }
+    }
 }
 
 /// Everything that the stages of one block share.
@@ -268,11 +340,24 @@ struct Job<'a> {
     mode: Mode,
     loop_kind: LoopKind,
     trace: bool,
+    recovery: Recovery,
     clock: &'a Clock,
     shuffle: Option<u64>,
+    reads: ParentReads,
+    readers: Option<&'a rayon::ThreadPool>,
 }
 
 impl Job<'_> {
+    /// What the recovery of senders goes by.
+    fn means(&self) -> Means<'_> {
+        Means {
+            cancel: self.input.cancel,
+            known: self.input.known_senders,
+            recovery: self.recovery,
+            clock: Some(self.clock),
+        }
+    }
+
     /// What all tasks of the block share.
     fn context<'b>(&'b self, signers: &'b Signers) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;
@@ -304,6 +389,10 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
         unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    } else if let Some(reason) = check_ommers(block, input.ancestry)
+        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
+    {
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
     }
     if input.rules.fork < Fork::Paris {
         unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });

@@ -4,7 +4,7 @@
 //! from the store again.
 
 use super::sequential::{Recorded, check_recorded_list, finish, prepare};
-use super::{BlockOutcome, Job, Unchecked};
+use super::{BlockOutcome, Job, ParentReadCount, Unchecked};
 use crate::exec::block::WorkerScratch;
 use crate::exec::error::BlockError;
 use crate::exec::optimistic::{Preload, Speculated, Speculation, run_optimistic};
@@ -25,6 +25,7 @@ pub(super) fn execute(
     let preload = Preload::new(&cache, job.codes, job.store, &recording);
     let write_back = Job { store: &preload, ..*job };
     let mut outcome = finish(&write_back, tries, Recorded { executed, recording, unchecked })?;
+    outcome.reads = ParentReadCount { accounts: speculation.account_reads, slots: speculation.slot_reads };
     outcome.speculation = Some(Speculation { write_back_reads: preload.store_reads(), ..speculation });
     Ok(outcome)
 }

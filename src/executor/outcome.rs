@@ -22,6 +22,8 @@ pub enum Check {
     ParentRules,
     /// Ommers hash and ommer rewards.
     Ommers,
+    /// Rules that relate ommers to the block's ancestors and to their own parents.
+    OmmerRules,
     /// Proof of work.
     Seal,
     /// State root after the block.
@@ -36,6 +38,7 @@ impl Check {
         match self {
             Self::ParentRules => "parent_rules",
             Self::Ommers => "ommers",
+            Self::OmmerRules => "ommer_rules",
             Self::Seal => "seal",
             Self::StateRoot => "state_root",
             Self::ReceiptsRoot => "receipts_root",
@@ -52,6 +55,15 @@ pub struct Unchecked {
     pub reason: &'static str,
 }
 
+/// Accounts and slots that a block's execution asked the store for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParentReadCount {
+    /// Accounts.
+    pub accounts: usize,
+    /// Slots.
+    pub slots: usize,
+}
+
 /// A block that is what its header and its list claim.
 #[derive(Debug)]
 pub struct BlockOutcome {
@@ -63,6 +75,8 @@ pub struct BlockOutcome {
     pub mode: Mode,
     /// How speculation went, in optimistic mode.
     pub speculation: Option<Speculation>,
+    /// What was read of the parent state.
+    pub reads: ParentReadCount,
     /// Receipts in their EIP-2718 encoding, with the block's bloom.
     pub receipts: ReceiptList,
     /// Outcome of each transaction.
@@ -99,6 +113,7 @@ pub struct BlockOutcome {
 /// Everything that a mode hands over for the last checks.
 pub(super) struct Candidate {
     pub(super) executed: Executed,
+    pub(super) reads: ParentReadCount,
     pub(super) bal: Bytes,
     pub(super) sidecar: Sidecar,
     pub(super) changes: StateChanges,
@@ -126,7 +141,7 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
 
 /// Receipts, commitments, outcome.
 pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, bal, sidecar, changes, roots, mut unchecked } = candidate;
+    let Candidate { executed, reads, bal, sidecar, changes, roots, mut unchecked } = candidate;
     let state_root = roots.state;
     let start = job.clock.now();
     let header = &job.block.header;
@@ -164,6 +179,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         number: header.number,
         mode: job.mode,
         speculation: None,
+        reads,
         receipts,
         transactions: executed.outcomes,
         logs: executed.logs,

@@ -1,7 +1,7 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::outcome::{Candidate, seal};
-use super::recover::{Signers, recover_timed};
+use super::outcome::{Candidate, ParentReadCount, seal};
+use super::recover::{Signers, recover};
 use super::root::update_from_recording;
 use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::bal::{self, Limits};
@@ -34,11 +34,11 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
             job.clock.record(Stage::BodyRoots, start);
             body
         },
-        || recover_timed(job.input.rules, job.block, Some(job.clock)),
+        || recover(job.input.rules, job.block, job.means()),
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
-    Ok(signers)
+    signers
 }
 
 /// A block that was executed and recorded.
@@ -59,8 +59,9 @@ pub(super) fn finish(
     let n = job.block.transactions.len();
     let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    let Recording { list, sidecar, .. } = recording;
-    seal(job, Candidate { executed, bal: list.bytes, sidecar, changes, roots, unchecked })
+    let Recording { list, sidecar, store_reads: (accounts, slots), .. } = recording;
+    let reads = ParentReadCount { accounts, slots };
+    seal(job, Candidate { executed, reads, bal: list.bytes, sidecar, changes, roots, unchecked })
 }
 
 /// A list that comes with the block must be well-formed and the one that the header commits to.

@@ -2,55 +2,71 @@
 //!
 //! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
 
-use super::Executor;
-use super::recover::recover;
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
+use super::{Executor, Options};
 use crate::arena::TxIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::{BlockContext, run_sequential};
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::ChainRules;
 use crate::exec::header::check_blob_gas;
-use crate::exec::interpreter::LoopKind;
 use crate::exec::wire::{Block, LogRef, encode_logs};
 use crate::trie::StateTries;
 use alloy_primitives::{B256, Bytes, keccak256};
 use std::time::Instant;
 
+/// What transactions alone leave.
+#[derive(Clone, Debug)]
+pub struct Transacted {
+    /// State root after them.
+    pub state_root: B256,
+    /// keccak256 of the RLP of all their logs.
+    pub logs_hash: B256,
+    /// EIP-3155 lines of each transaction, its summary line last; empty unless [`Options::trace`].
+    pub traces: Vec<Vec<u8>>,
+}
+
 impl Executor {
-    /// Runs the transactions of a block, and nothing else of it, on the parent state. Of its header only what
-    /// instructions see matters. Returns the state root after them and keccak256 of the RLP of all their logs; the tries
-    /// (at the parent's root) hold the update, uncommitted.
+    /// Runs the transactions of a block, and nothing else of it, on the parent state, one after another, whatever mode
+    /// the options name. Of its header only what instructions see matters. The tries (at the parent's root) hold the
+    /// update, uncommitted.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block. The tries are then as before.
+    /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block, [`BlockError::Cancelled`] where
+    /// `cancel` gave it up. The tries are then as before.
     pub fn transact(
         &mut self,
         rules: &ChainRules,
         block: Bytes,
         store: &dyn StateStore,
         tries: &mut StateTries,
-        loop_kind: LoopKind,
-    ) -> Result<(B256, B256), BlockError> {
+        options: Options,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Transacted, BlockError> {
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded(store);
+        let store: &dyn StateStore = &Guarded { store, cancel };
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block);
-            let mut context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
+            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
+            let Options { loop_kind, trace, .. } = options;
+            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
+            let mut context = context.traced(trace);
             context.system_phases = false;
+            context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
             let (_, roots) = update_from_recording(rules, block.transactions.len(), store, &recording, Some(tries))?;
-            let root = roots.state.unwrap_or_default();
             let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
                 .flat_map(|tx| executed.logs.of(TxIndex(tx)))
                 .map(|(address, topics, data)| LogRef { address, topics, data })
                 .collect();
             let mut encoded = Vec::new();
             encode_logs(logs.iter().copied(), &mut encoded);
-            Ok((root, keccak256(encoded)))
+            let (state_root, logs_hash) = (roots.state.unwrap_or_default(), keccak256(encoded));
+            Ok(Transacted { state_root, logs_hash, traces: executed.traces })
         })
     }
 }

@@ -12,7 +12,7 @@ use super::top::Top;
 use super::wide::WideJob;
 use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
 use crate::arena::keccak::{Width, hash_fixed};
-use crate::arena::store::StateStore;
+use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 
 /// Leaves between asking for one and filling it.
@@ -30,6 +30,13 @@ pub(super) struct Context<'a> {
     pub(super) top: &'a Top,
     /// Whether changes are logged.
     pub(super) log: bool,
+}
+
+impl Context<'_> {
+    /// Ends an update that nobody waits for any more.
+    fn check_given_up(&self) -> Result<(), TrieError> {
+        if self.store.given_up() { Err(StoreError::GivenUp.into()) } else { Ok(()) }
+    }
 }
 
 /// Accounts and slots that are worked on at a time: enough to fill the kernel's lanes on every level, few enough for
@@ -143,6 +150,7 @@ impl Worker {
         shards: Shards<'_, '_>,
         groups: &[Group<'_>],
     ) -> Result<(), TrieError> {
+        context.check_given_up()?;
         self.add_accounts(context, groups)?;
         self.accounts.descend(shards, Source::Accounts, context.store, context.width)
     }
@@ -159,6 +167,7 @@ impl Worker {
         jobs: &[WideJob],
     ) -> Result<(), TrieError> {
         let Context { update, store, width, .. } = *context;
+        context.check_given_up()?;
         self.add_storage(context, shards)?;
         for (j, job) in jobs.iter().enumerate() {
             for (local, group) in groups.iter().enumerate() {
@@ -194,6 +203,7 @@ impl Worker {
         jobs: &[WideJob],
     ) -> Result<(), TrieError> {
         let Context { store, width, .. } = *context;
+        context.check_given_up()?;
         self.fill_accounts(context, shards, jobs);
         self.accounts.collapse(shards, store, width)?;
         self.accounts.hash(shards, width, &mut self.count);

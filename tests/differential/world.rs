@@ -56,7 +56,7 @@ pub struct Scenario {
     /// Warm from the start (EIP-2930).
     pub access_list: Vec<(Address, Vec<U256>)>,
     /// How often each code has run before: a loop may treat codes that run often in another way.
-    pub runs_before: u32,
+    pub work_before: u64,
     /// An address that the store cannot answer for.
     pub faulty: Option<Address>,
 }
@@ -161,12 +161,10 @@ pub fn execute_listed(
     run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd,
 ) -> Outcome {
     let codes = CodeArena::default();
-    if scenario.runs_before > 0 {
+    if scenario.work_before > 0 {
         for account in scenario.accounts.values() {
             if let Some(code) = codes.get(codes.insert_hashing(account.code.clone())) {
-                for _ in 0..scenario.runs_before {
-                    code.count_run();
-                }
+                code.count_work(scenario.work_before);
             }
         }
     }
@@ -232,16 +230,8 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
             }
             evm.state.load(destination)?;
             let value = scenario.value.min(balance);
-            return evm.enter_create(
-                origin,
-                ORIGIN,
-                destination,
-                created,
-                value,
-                initcode.clone(),
-                scenario.gas,
-                false,
-            );
+            let initcode = evm.init_code_of(initcode);
+            return evm.enter_create(origin, ORIGIN, destination, created, value, initcode, scenario.gas, false);
         }
     };
     let to = evm.state.account_id(&address)?;

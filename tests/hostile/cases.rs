@@ -69,8 +69,10 @@ impl Chain {
             bal: Some(block.bal.clone()),
             sidecar: None,
             parent: Some(&self.head),
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
+            known_senders: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Hostile blocks: valid blocks of the shared folder, changed in one place, resealed, and held against both modes.
+//! Hostile blocks: valid blocks of the shared folder, changed in one place, resealed, and held against all modes.
 //!
 //! In: fixtures and bundles, a seed. Out: [`report::Report`]: who was refused by which check, and every finding.
 //! Not here: hand-written cases (the fixtures have them), coverage guidance (`fuzz/`).

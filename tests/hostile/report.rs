@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// What both modes made of a mutant.
+/// What the modes made of a mutant.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Both accept: the mutant is another valid block.
+    /// All accept: the mutant is another valid block.
     Equivalent,
-    /// Both refuse.
+    /// All refuse.
     Refused {
         /// What caught it in `bal` mode.
         check: String,
-        /// Whether both modes name a common exception class.
+        /// Whether `bal` mode and the recorders name a common exception class.
         same_class: bool,
     },
 }
@@ -69,7 +69,7 @@ impl Report {
     /// Markdown: one row per mutator, then one per check.
     pub fn table(&self) -> String {
         let mut out = String::from(
-            "| mutator | mutants | state root resealed | accepted by both | other class | caught by |\n|---|---|---|---|---|---|\n",
+            "| mutator | mutants | state root resealed | another valid block | other class | caught by |\n|---|---|---|---|---|---|\n",
         );
         let mut by_check: BTreeMap<&str, usize> = BTreeMap::new();
         for (name, row) in &self.rows {

@@ -1,4 +1,4 @@
-//! One mutant: taken apart, changed, resealed, run in both modes.
+//! One mutant: taken apart, changed, resealed, run in all modes.
 
 use super::Rng;
 use super::cases::{Chain, ListedBlock};
@@ -127,20 +127,24 @@ pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<
     differs.then_some(Mutant { name, part, block, root_resealed })
 }
 
-/// Draws a mutant of `original`, runs it in both modes and adds what happened to the report.
+/// Draws a mutant of `original`, runs it in all modes and adds what happened to the report.
 pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBlock, rng: &mut Rng, report: &mut Report) {
     let Some(Mutant { name, part, block: mutant, root_resealed }) = draw(chain, original, rng) else {
         report.unchanged += 1;
         return;
     };
-    let (parallel, sequential) =
-        (run(executor, chain, &mutant, Mode::Bal), run(executor, chain, &mutant, Mode::Sequential));
+    let [parallel, sequential, optimistic] =
+        [Mode::Bal, Mode::Sequential, Mode::Optimistic].map(|mode| run(executor, chain, &mutant, mode));
     let context = format!("{} ({name}), block {}, list {}", chain.name, mutant.rlp, mutant.bal);
-    let (Ok(parallel), Ok(sequential)) = (parallel, sequential) else {
+    let (Ok(parallel), Ok(sequential), Ok(optimistic)) = (parallel, sequential, optimistic) else {
         report.finding("panic", context);
         *executor = Executor::new(executor.threads()).expect("threads");
         return;
     };
+    if sequential != optimistic {
+        report.finding("recorders disagree", format!("{sequential:?} but {optimistic:?}: {context}"));
+        return;
+    }
     let verdict = match (&parallel, &sequential) {
         (Ok(()), Ok(())) => Verdict::Equivalent,
         (Err(BlockError::Invalid(invalid)), Err(BlockError::Invalid(other))) => {

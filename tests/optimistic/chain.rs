@@ -2,10 +2,13 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader};
+use balustrade::arena::TxIndex;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
 use balustrade::exec::error::BlockError;
 use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::wire::Header;
+use balustrade::exec::senders::{Signature, recover_batch};
+use balustrade::exec::wire::{Header, Transactions};
+use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
 use secp256k1::ecdsa::RecoverableSignature;
@@ -137,19 +140,39 @@ impl Chain {
         list(&fields)
     }
 
+    /// Who signed a transaction of this chain.
+    pub(crate) fn sender_of(&self, transactions: &Transactions, tx: TxIndex) -> Option<Address> {
+        let row = transactions.row(tx);
+        let mut payload = Vec::new();
+        transactions.signing_payload(tx, &mut payload);
+        let hash = keccak256(payload);
+        let mut out = [None];
+        recover_batch(&[Signature { hash, r: row.r, s: row.s, y_parity: row.y_parity, low_s: true }], &mut out);
+        out[0]
+    }
+
     /// Builds a valid block of these transactions.
     pub(crate) fn build(&mut self, drafts: &[Draft]) -> Bytes {
+        self.build_listed(drafts).block
+    }
+
+    /// The same with its list.
+    pub(crate) fn build_listed(&mut self, drafts: &[Draft]) -> BuiltBlock {
         let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         let mut executor = Executor::new(1).unwrap();
-        executor.build(&self.rules(), &self.template(), &transactions, &self.store, &mut tries).unwrap().block
+        executor.build(&self.rules(), &self.template(), &transactions, &self.store, &mut tries).unwrap()
     }
 
     /// A block whose header claims nothing true about its execution: for blocks that execution refuses.
     pub(crate) fn assemble(&mut self, drafts: &[Draft]) -> Bytes {
-        let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
         let valid = self.clone().build(&[]);
-        let mut header = Header::of_block(&valid).unwrap();
+        self.assemble_under(Header::of_block(&valid).unwrap(), drafts)
+    }
+
+    /// A block of these transactions under a header that knows only their root.
+    pub(crate) fn assemble_under(&mut self, mut header: Header, drafts: &[Draft]) -> Bytes {
+        let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
         let items: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();
         header.transactions_root = balustrade::trie::ordered_root(&items);
         balustrade::exec::wire::assemble(&header, &transactions).into()
@@ -170,8 +193,10 @@ impl Chain {
             bal: None,
             sidecar: None,
             parent: None,
+            ancestry: None,
             ommers_omitted: false,
             cancel: None,
+            known_senders: None,
         };
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         executor.execute(&input, store, Some(&mut tries), Options::new(mode))

@@ -1,14 +1,15 @@
 //! Optimistic execution against sequential execution: any number of threads, any timing, the same outcome.
 
 mod chain;
+mod race;
+mod reads;
 mod stress;
 
-use alloy_primitives::{Address, Bytes, U256, address};
+use alloy_primitives::{Address, Bytes, U256};
 use balustrade::arena::store::LatencyStore;
 use balustrade::exec::error::BlockError;
 use balustrade::exec::fork::Fork;
 use balustrade::exec::optimistic::Speculation;
-use balustrade::trie::Fate;
 use balustrade::{BlockOutcome, Executor, Mode};
 use chain::{COINBASE, Chain, Draft, sender, word};
 use std::time::Duration;
@@ -124,24 +125,6 @@ fn maker() -> Vec<u8> {
 }
 
 #[test]
-fn contracts_made_and_destroyed_in_turn_agree() {
-    for fork in [Fork::Petersburg, Fork::Istanbul, Fork::Shanghai, Fork::Cancun, Fork::Prague] {
-        let mut chain = Chain::new(fork, 24);
-        chain.deploy(CONTRACT, &maker(), []);
-        let drafts: Vec<_> = (0..24).map(|key| Draft::call(key, CONTRACT, word(key % 2))).collect();
-        let block = chain.build(&drafts);
-        compare(&chain, &block, 20, &format!("create and destroy, {fork:?}"));
-        speculate_slowly(&chain, &block, 4, 500);
-        let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
-        let hash = alloy_primitives::keccak256(CHILD);
-        let child = CONTRACT.create2([0; 32], hash);
-        let row = outcome.changes.addresses.iter().position(|address| *address == child);
-        // Destroyed before Cancun: nothing of the child is written. From Cancun on it stays, and is made only once.
-        assert_eq!(row.is_some_and(|row| outcome.changes.fates[row] == Fate::Kept), fork >= Fork::Cancun, "{fork:?}");
-    }
-}
-
-#[test]
 fn fees_and_plain_transfers_do_not_serialize_a_block() {
     for fork in [Fork::London, Fork::Cancun, Fork::Amsterdam] {
         let mut chain = Chain::new(fork, 48);
@@ -153,8 +136,8 @@ fn fees_and_plain_transfers_do_not_serialize_a_block() {
         let block = chain.build(&drafts);
         compare(&chain, &block, 5, "transfers");
         let speculation = speculate_slowly(&chain, &block, 8, 1_000);
-        // The one who both receives and sends, at the end, looks at a balance that others add to.
-        assert!(speculation.conflicts <= 1, "{fork:?}: {speculation:?}");
+        // Not even the one who both receives and sends, at the end: whatever others add, it has enough.
+        assert_eq!(speculation.conflicts, 0, "{fork:?}: {speculation:?}");
 
         let drafts: Vec<_> =
             (0..40).map(|key| Draft { nonce: Some(0), ..Draft::transfer(key, recipients[2], 1) }).collect();
@@ -164,6 +147,51 @@ fn fees_and_plain_transfers_do_not_serialize_a_block() {
             // In Amsterdam the first to send there pays for the account's state: the others depend on it.
             assert_eq!(speculate_slowly(&chain, &block, 8, 1_000).conflicts, 0, "{fork:?}");
         }
+    }
+}
+
+/// Pays its caller 1 wei: CALL(gas, CALLER, 1).
+const PAYER: [u8; 16] =
+    [0x60, 0x00, 0x60, 0x00, 0x60, 0x00, 0x60, 0x00, 0x60, 0x01, 0x33, 0x5a, 0xf1, 0x50, 0x00, 0x00];
+
+#[test]
+fn payments_out_of_one_balance_conflict_only_where_it_decides() {
+    for fork in [Fork::Byzantium, Fork::London, Fork::Cancun, Fork::Amsterdam] {
+        // Enough for all; enough for some; nothing but what others pay in meanwhile.
+        for balance in [1_000u64, 9, 0] {
+            let mut chain = Chain::new(fork, 40);
+            let hash = chain.store.insert_code(Bytes::copy_from_slice(&PAYER));
+            chain.store.insert_account(CONTRACT, 1, U256::from(balance), hash, []);
+            let drafts: Vec<_> = (0..40)
+                .map(|key| match key % 4 {
+                    // Brings 1 wei and gets it back.
+                    3 => Draft { value: 1, ..Draft::call(key, CONTRACT, Vec::new()) },
+                    _ => Draft::call(key, CONTRACT, Vec::new()),
+                })
+                .collect();
+            let block = chain.build(&drafts);
+            compare(&chain, &block, 10, &format!("payments out of {balance}, {fork:?}"));
+            let speculation = speculate_slowly(&chain, &block, 8, 500);
+            if balance == 1_000 {
+                assert_eq!(speculation.conflicts, 0, "{fork:?}: {speculation:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn senders_that_are_paid_in_the_block_that_they_pay_in_agree() {
+    // Each sends most of what it has to the next, who could not pay its own without that.
+    for fork in [Fork::Byzantium, Fork::Cancun, Fork::Amsterdam] {
+        let mut chain = Chain::new(fork, 30);
+        let gas = 300_000 * 101;
+        for key in 1..30 {
+            chain.store.insert_account(sender(key), 0, U256::from(gas), balustrade::arena::store::KECCAK_EMPTY, []);
+        }
+        let drafts: Vec<_> =
+            (0..30).map(|key| Draft::transfer(key, sender((key + 1) % 30), 1_000_000 - 7 * key)).collect();
+        let block = chain.build(&drafts);
+        compare(&chain, &block, 20, &format!("chain of payments, {fork:?}"));
     }
 }
 
@@ -215,80 +243,6 @@ fn zero_fees_and_zero_values_leave_empty_accounts_as_in_order() {
             compare(&chain, &block, 10, &format!("touches, {fork:?}"));
         }
     }
-}
-
-#[test]
-fn repeated_reads_are_no_conflict_and_reach_the_store_once() {
-    // Reads slots 0 to 3 and the balance of another account.
-    let mut code = Vec::new();
-    for slot in 0..4 {
-        code.extend([0x60, slot, 0x54, 0x50]);
-    }
-    code.extend([0x60, 0x99, 0x31, 0x50, 0x00]);
-    let mut chain = Chain::new(Fork::Cancun, 32);
-    chain.deploy(CONTRACT, &code, [(0, 1), (1, 2), (2, 3)]);
-    let drafts: Vec<_> = (0..32).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
-    let block = chain.build(&drafts);
-    for run in compare(&chain, &block, 10, "repeated reads") {
-        assert_eq!((run.conflicts, run.re_executions), (0, 0));
-        assert_eq!(run.slot_reads, 4);
-        // Senders, coinbase, contract, the account looked at, the contracts of the two system calls.
-        assert!(run.account_reads <= 32 + 5, "{run:?}");
-        assert!(run.reads_saved >= 31 * 6, "{run:?}");
-    }
-}
-
-#[test]
-fn readers_start_from_the_state_after_the_system_calls() {
-    // A beacon roots contract that keeps its input: slot 0 = calldata. The transactions read that slot through it.
-    let beacon = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
-    // if CALLER is the system: sstore(0, calldataload 0); else return sload 0
-    let code = [
-        0x33, 0x73, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0xff, 0xff, 0xfe, 0x14, 0x60, 0x21, 0x57, 0x5f, 0x54, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3,
-    ];
-    let mut code = code.to_vec();
-    code[24] = code.len() as u8;
-    code.extend([0x5b, 0x5f, 0x35, 0x5f, 0x55, 0x00]);
-    // slot[caller] = what the beacon contract returns
-    let mut reader = vec![0x60, 0x20, 0x5f, 0x5f, 0x5f, 0x73];
-    reader.extend(beacon);
-    reader.extend([0x5a, 0xfa, 0x50, 0x5f, 0x51, 0x33, 0x55, 0x00]);
-    for fork in [Fork::Cancun, Fork::Prague, Fork::Amsterdam] {
-        let mut chain = Chain::new(fork, 16);
-        chain.deploy(beacon, &code, [(0, 1)]);
-        chain.deploy(CONTRACT, &reader, []);
-        let drafts: Vec<_> = (0..16).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
-        let block = chain.build(&drafts);
-        for run in compare(&chain, &block, 10, "system calls") {
-            assert_eq!(run.conflicts, 0, "the transactions read what the system call left");
-        }
-        let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
-        let row = outcome.changes.addresses.iter().position(|address| *address == CONTRACT).unwrap();
-        let slots = outcome.changes.slot_starts[row] as usize..outcome.changes.slot_starts[row + 1] as usize;
-        assert_eq!(slots.len(), 16);
-        assert!(outcome.changes.slot_values[slots].iter().all(|value| *value == U256::from_be_bytes([0xbe; 32])));
-    }
-}
-
-#[test]
-fn blocks_on_both_sides_of_a_precompile_activation_agree() {
-    // Calls P256VERIFY's address (0x100) with value and keeps how warm it was: Osaka makes it a precompile.
-    let code = [
-        0x5a, 0x61, 0x01, 0x00, 0x31, 0x50, 0x5a, 0x90, 0x03, 0x33, 0x55, 0x5f, 0x5f, 0x5f, 0x5f, 0x60, 0x01, 0x61,
-        0x01, 0x00, 0x5a, 0xf1, 0x50, 0x00,
-    ];
-    let mut costs = Vec::new();
-    for fork in [Fork::Prague, Fork::Osaka, Fork::Amsterdam] {
-        let mut chain = Chain::new(fork, 16);
-        chain.deploy(CONTRACT, &code, []);
-        let drafts: Vec<_> = (0..16).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
-        let block = chain.build(&drafts);
-        compare(&chain, &block, 10, &format!("precompile, {fork:?}"));
-        let outcome = chain.execute(&mut Executor::new(2).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
-        costs.push(outcome.changes.slot_values.iter().copied().max().unwrap());
-    }
-    assert!(costs[0] > costs[1], "cold before Osaka, warm from there on: {costs:?}");
 }
 
 #[test]

@@ -17,12 +17,17 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
         chosen.set(cpu);
     }
     sched_setaffinity(None, &chosen).map_err(|error| failed(&error))?;
-    rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global().map_err(|error| failed(&error))?;
+    builder(wanted).build_global().map_err(|error| failed(&error))?;
     Ok(wanted)
+}
+
+/// Threads bound to a processor each, as our executor's are: a thread that wakes on a busy processor waits there for a time
+/// slice, and that would be no fair figure for anybody.
+fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
+    balustrade::executor::pool_builder(threads)
 }
 
 /// A pool of its own size, on the processors bound before.
 pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, PeersError> {
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    built.map_err(|error| PeersError::Threads(error.to_string()))
+    builder(threads).build().map_err(|error| PeersError::Threads(error.to_string()))
 }

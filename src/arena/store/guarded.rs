@@ -1,20 +1,30 @@
 //! A store that may panic, made one that fails.
 //!
 //! The host's code runs on our threads in the middle of a block. Its panic ends here, as [`StoreError::Failed`], so that
-//! it never unwinds through arenas and tries that are half written. Not here: panics of our own, which are bugs.
+//! it never unwinds through arenas and tries that are half written. Once the caller has given up, the store is not asked
+//! any more. Not here: panics of our own, which are bugs.
 
 use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::cancel::CancelToken;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
-/// A store whose panics are errors.
-pub(crate) struct Guarded<'a>(pub(crate) &'a dyn StateStore);
+/// A store whose panics are errors, asked until the caller gives up.
+pub(crate) struct Guarded<'a> {
+    pub(crate) store: &'a dyn StateStore,
+    pub(crate) cancel: Option<&'a CancelToken>,
+}
 
-/// Runs one call. What the store leaves in `out` when it panics is not looked at: the call failed.
-fn guard(call: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+impl Guarded<'_> {
+    /// Runs one call. What the store leaves in `out` when it panics is not looked at: the call failed.
+    fn guard(&self, call: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if self.given_up() {
+            return Err(StoreError::GivenUp);
+        }
+        catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
 }
 
 #[cold]
@@ -24,23 +34,31 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
 }
 
 impl StateStore for Guarded<'_> {
+    fn is_resident(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.store.is_resident())).unwrap_or(false)
+    }
+
+    fn given_up(&self) -> bool {
+        self.cancel.is_some_and(CancelToken::is_cancelled)
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-        guard(|| self.0.accounts(addresses, out))
+        self.guard(|| self.store.accounts(addresses, out))
     }
 
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        guard(|| self.0.slots(slots, out))
+        self.guard(|| self.store.slots(slots, out))
     }
 
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        guard(|| self.0.codes(hashes, out))
+        self.guard(|| self.store.codes(hashes, out))
     }
 
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-        guard(|| self.0.block_hashes(numbers, out))
+        self.guard(|| self.store.block_hashes(numbers, out))
     }
 
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        guard(|| self.0.trie_nodes(hashes, out))
+        self.guard(|| self.store.trie_nodes(hashes, out))
     }
 }

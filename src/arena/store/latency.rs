@@ -65,6 +65,10 @@ impl<S> LatencyStore<S> {
 }
 
 impl<S: StateStore> StateStore for LatencyStore<S> {
+    fn is_resident(&self) -> bool {
+        self.per_batch.is_zero() && self.per_item.is_zero() && self.inner.is_resident()
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         self.accounts.fetch_add(addresses.len(), Ordering::Relaxed);
         self.wait(addresses.len());
@@ -93,6 +97,10 @@ impl<S: StateStore> StateStore for LatencyStore<S> {
         self.nodes.fetch_add(hashes.len(), Ordering::Relaxed);
         self.wait(hashes.len());
         self.inner.trie_nodes(hashes, out)
+    }
+
+    fn given_up(&self) -> bool {
+        self.inner.given_up()
     }
 }
 

@@ -98,6 +98,21 @@ impl MemoryStore {
         self.accounts.iter()
     }
 
+    /// One account.
+    pub fn account(&self, address: &Address) -> Option<&MemoryAccount> {
+        self.accounts.get(address)
+    }
+
+    /// All codes by hash, in no set order.
+    pub fn iter_codes(&self) -> impl ExactSizeIterator<Item = (&B256, &Bytes)> {
+        self.codes.iter()
+    }
+
+    /// The code with this hash.
+    pub fn code(&self, hash: &B256) -> Option<&Bytes> {
+        self.codes.get(hash)
+    }
+
     /// One account, writable.
     pub fn account_mut(&mut self, address: &Address) -> Option<&mut MemoryAccount> {
         self.accounts.get_mut(address)
@@ -115,6 +130,10 @@ impl MemoryStore {
 }
 
 impl StateStore for MemoryStore {
+    fn is_resident(&self) -> bool {
+        true
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         for (address, out) in addresses.iter().zip(out) {
             *out = self.accounts.get(address).map_or_else(ParentAccount::default, |account| ParentAccount {

@@ -11,7 +11,7 @@ mod witness;
 
 pub(crate) use guarded::Guarded;
 pub use latency::{LatencyStore, StoreCounts};
-pub use memory::MemoryStore;
+pub use memory::{MemoryAccount, MemoryStore};
 pub use witness::WitnessStore;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -72,6 +72,9 @@ pub enum StoreError {
     /// The store failed; the same call may succeed later.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// The caller gave the block up; the store was not asked.
+    #[error("the caller gave up")]
+    GivenUp,
 }
 
 /// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
@@ -79,6 +82,11 @@ pub enum StoreError {
 /// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method that panics
 /// counts as one that returns [`StoreError::Failed`].
 pub trait StateStore: Send + Sync {
+    /// Whether answers cost no more than a look into this process's memory. They are then read in one pass, by the threads
+    /// that run the block; any other store is asked by readers that wait beside them.
+    fn is_resident(&self) -> bool {
+        false
+    }
     /// Accounts by address. An absent account is [`ParentAccount::default`], not an error.
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
@@ -90,9 +98,17 @@ pub trait StateStore: Send + Sync {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
     /// RLP of trie nodes by hash, of the account trie and of storage tries alike.
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+    /// Whether the caller has given up, so that long work that needs no answer stops, too. Stores need not care: the
+    /// executor answers for them.
+    fn given_up(&self) -> bool {
+        false
+    }
 }
 
 impl<S: StateStore + ?Sized> StateStore for &S {
+    fn is_resident(&self) -> bool {
+        (**self).is_resident()
+    }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         (**self).accounts(addresses, out)
     }
@@ -107,5 +123,8 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     }
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         (**self).trie_nodes(hashes, out)
+    }
+    fn given_up(&self) -> bool {
+        (**self).given_up()
     }
 }

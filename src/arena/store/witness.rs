@@ -85,6 +85,10 @@ impl WitnessStore {
 }
 
 impl StateStore for WitnessStore {
+    fn is_resident(&self) -> bool {
+        true
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         let mut keys = vec![B256::ZERO; addresses.len()];
         hash_addresses(Width::detect(), addresses, &mut keys);

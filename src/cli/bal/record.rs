@@ -5,7 +5,7 @@
 
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::input::{self, Content, Document};
-use super::super::{Status, loop_of_name, report};
+use super::super::{Status, interrupt, loop_of_name, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
 use balustrade::bal::{Sidecar, bal_hash};
@@ -75,6 +75,7 @@ pub fn record(args: &RecordArgs) -> Status {
             }
         },
     };
+    interrupt::install();
     let mut written = Ok(());
     let status = each_block(&args.blocks, &mut |engine, chain, step| {
         let rules = step.rules.ok_or_else(unsupported)?;
@@ -123,6 +124,9 @@ fn each_block(
         }
     };
     let mut on_block = |chain: &mut Chain, step: &Step<'_>| {
+        if interrupt::flow().is_break() {
+            return;
+        }
         let Err(failure) = visit(&mut engine, chain, step) else { return };
         let fault = match failure {
             Failure::Invalid { .. } if step.is_invalid => return,
@@ -139,11 +143,15 @@ fn each_block(
                 report::complain(&error);
                 faults = Status::Unusable;
             }
-            ControlFlow::Continue(())
+            interrupt::flow()
         });
-        if let Err(error) = read {
-            report::complain(&error);
-            faults = Status::Unusable;
+        match read {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break,
+            Err(error) => {
+                report::complain(&error);
+                faults = Status::Unusable;
+            }
         }
     }
     status.max(faults)

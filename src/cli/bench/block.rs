@@ -9,6 +9,7 @@ use super::super::report;
 use super::median;
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::executor::Body;
 use serde_json::json;
 
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
@@ -40,7 +41,8 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
     for _ in 0..BLOCKS {
         let Some(template) = chain.head().map(Devnet::template) else { break };
         let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-        let built = engines[0].build(&mut chain, &rules, &template, &transactions)?;
+        let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+        let built = engines[0].build(&mut chain, &rules, &template, body)?;
         gas += built.header.gas_used;
         let mut times = vec![Vec::with_capacity(ROUNDS); rows.len()];
         let mut first: Option<Accepted> = None;

@@ -1,8 +1,35 @@
 //! A tiny assembler: opcodes, minimal pushes, labels.
 //!
-//! In: calls in program order. Out: bytecode. Not here: any check of the stack.
+//! In: calls in program order, or a program as text ([`assemble`]). Out: bytecode. Not here: any check of the stack.
 
-use revm_bytecode::opcode as op;
+use alloy_primitives::U256;
+use revm_bytecode::opcode::{self as op, OpCode};
+use std::collections::BTreeMap;
+
+/// Bytecode of a program as text: names of opcodes as they are, numbers (decimal or `0x` hex) as minimal pushes, `name:` a
+/// label, `@name` its push, `;` a comment up to the end of the line. A word that is none of these becomes INVALID.
+pub fn assemble(program: &str) -> Vec<u8> {
+    let mut asm = Asm::default();
+    let mut labels: BTreeMap<&str, Label> = BTreeMap::new();
+    let words = program.lines().flat_map(|line| line.split(';').next().unwrap_or_default().split_whitespace());
+    for word in words {
+        if let Some(name) = word.strip_suffix(':') {
+            let label = *labels.entry(name).or_insert_with(|| asm.label());
+            asm.bind(label);
+        } else if let Some(name) = word.strip_prefix('@') {
+            let label = *labels.entry(name).or_insert_with(|| asm.label());
+            asm.push_label(label);
+        } else if let Ok(number) = word.parse::<U256>() {
+            asm.push_bytes(&number.to_be_bytes_trimmed_vec());
+        } else {
+            let code = (0..=u8::MAX).find(|byte| OpCode::new(*byte).is_some_and(|known| known.as_str() == word));
+            debug_assert!(code.is_some(), "no opcode: {word}");
+            asm.ops(&[code.unwrap_or(op::INVALID)]);
+        }
+    }
+    debug_assert!(asm.bound.iter().all(Option::is_some), "a label without a place");
+    asm.build()
+}
 
 /// A place in the code, bound by [`Asm::bind`].
 #[derive(Clone, Copy, Debug)]
@@ -85,5 +112,8 @@ mod tests {
         let (start, end) = (asm.label(), asm.label());
         asm.bind(start).push(0).push(1).push(0x100).jump_if(end).jump(start).bind(end).ops(&[op::STOP]);
         assert_eq!(asm.build(), hex!("5b 5f 6001 610100 61000f57 61000056 5b 00"));
+        let text = "start: 0 1 0x100 @end JUMPI ; a comment: @nowhere\n @start JUMP end: STOP";
+        assert_eq!(assemble(text), asm.build());
+        assert_eq!(assemble("KECCAK256 0xff00000000000000000000"), hex!("20 6aff00000000000000000000"));
     }
 }

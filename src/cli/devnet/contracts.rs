@@ -1,9 +1,10 @@
 //! The contracts of the generated chain.
 //!
 //! Out: runtime codes and the calldata that drives them. Token: balances in a mapping, transfers with a log.
-//! Storage: a counter in each of a range of slots. Compute: a chain of hashes, products and remainders.
+//! Storage: a counter in each of a range of slots. Compute: a chain of hashes, products and remainders. Wallet: a batch
+//! of token transfers, the code that accounts delegate to.
 
-use super::asm::Asm;
+use super::asm::{Asm, assemble};
 use alloy_primitives::{Address, B256, U256, b256, keccak256};
 use revm_bytecode::opcode as op;
 
@@ -75,6 +76,28 @@ pub fn hashes() -> Vec<u8> {
     asm.push(1).ops(&[op::SWAP1, op::SUB]).jump(each);
     asm.bind(end).push(0).ops(&[op::MLOAD]).push(0).ops(&[op::SSTORE, op::STOP]);
     asm.build()
+}
+
+/// A wallet for delegations (EIP-7702): calldata `(token ‖ recipient ‖ amount)*`, each a token transfer of the account
+/// whose code it is. Reverts if one fails.
+pub fn wallet() -> Vec<u8> {
+    assemble(
+        "0                                                   ; offset
+         each: DUP1 CALLDATASIZE EQ @end JUMPI
+         0xa9059cbb 224 SHL 0 MSTORE                         ; transfer(address,uint256)
+         DUP1 32 ADD CALLDATALOAD 4 MSTORE
+         DUP1 64 ADD CALLDATALOAD 36 MSTORE
+         32 0 68 0 0 DUP6 CALLDATALOAD GAS CALL ISZERO @fail JUMPI
+         96 ADD @each JUMP
+         fail: 0 0 REVERT
+         end: STOP",
+    )
+}
+
+/// Calldata of a wallet: token transfers of `amount` each.
+pub fn batch_call(transfers: &[(Address, Address)], amount: u64) -> Vec<u8> {
+    let words = |(token, to): &(Address, Address)| [token.into_word(), to.into_word(), B256::from(U256::from(amount))];
+    transfers.iter().flat_map(words).flat_map(|word| word.0).collect()
 }
 
 /// Calldata of two words.

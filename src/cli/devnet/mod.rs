@@ -1,14 +1,15 @@
 //! A small deterministic chain in the manner of a devnet: for a first run on a machine that has nothing else.
 //!
-//! Out: a genesis, and block after block of signed transactions: transfers, token transfers, storage and hash loops,
-//! deployments; about 113 transactions and 36 Mgas a block under the final Amsterdam rules.
+//! Out: a genesis, and block after block of signed transactions of all types: transfers, token transfers, storage and
+//! hash loops, deployments, blobs, delegated wallets, and withdrawals; about 113 transactions and 36 Mgas a block under
+//! the final Amsterdam rules.
 //! The same blocks for everybody: keys, amounts and targets come from fixed seeds.
 //! Not here: sealing (headers need the results of execution).
 
-mod asm;
-mod contracts;
-mod system_contracts;
-mod transactions;
+pub mod asm;
+pub mod contracts;
+pub mod system_contracts;
+pub mod transactions;
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
@@ -19,7 +20,7 @@ use balustrade::exec::verify::requests_hash;
 use balustrade::exec::wire::Header;
 use std::collections::BTreeMap;
 use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
-use transactions::{CHAIN_ID, Draft, Signer};
+use transactions::{Authorization, CHAIN_ID, Draft, Signer};
 
 /// Blocks of the chain.
 pub const BLOCKS: u64 = 60;
@@ -38,8 +39,14 @@ const COINBASE: Address = address!("c01bba5ec01bba5ec01bba5ec01bba5ec01bba5e");
 const COUNTERS: Address = address!("000000000000000000000000000000000000c0c0");
 const HASHES: Address = address!("0000000000000000000000000000000000004a54");
 
+const WALLET: Address = address!("0000000000000000000000000000000000007702");
+
 /// Accounts with keys.
 const SIGNERS: u64 = 500;
+/// The last of them, which delegate to the wallet; the others send and receive.
+const DELEGATORS: u64 = 40;
+/// Withdrawals of a block.
+const WITHDRAWALS: u64 = 8;
 /// Slots of the counters that are not zero at genesis.
 const COUNTER_SLOTS: u64 = 40_000;
 /// What every account owns of either token at genesis.
@@ -56,18 +63,24 @@ enum Kind {
     Hash,
     Deploy,
     DeployByFactory,
+    /// Carries one to three blobs.
+    Blob,
+    /// Delegates an account to the wallet and has it pay three others in tokens.
+    Delegate,
 }
 
 /// How many of each kind a block holds: 113 in all.
-const MIX: [(Kind, u64); 8] = [
-    (Kind::Transfer, 42),
+const MIX: [(Kind, u64); 10] = [
+    (Kind::Transfer, 38),
     (Kind::TransferToNew, 6),
-    (Kind::TokenTransfer, 34),
+    (Kind::TokenTransfer, 33),
     (Kind::TokenTransferToNew, 5),
     (Kind::Count, 12),
     (Kind::Hash, 10),
     (Kind::Deploy, 2),
     (Kind::DeployByFactory, 2),
+    (Kind::Blob, 3),
+    (Kind::Delegate, 2),
 ];
 
 /// The chain's users and what they have done so far.
@@ -76,21 +89,33 @@ pub struct Devnet {
     signers: Vec<Signer>,
     nonces: BTreeMap<Address, u64>,
     random: Random,
+    /// Kinds still to come before all are shuffled anew.
+    deck: Vec<Kind>,
+    load: u64,
+    loops_percent: u64,
     token_code: Vec<u8>,
 }
 
 impl Default for Devnet {
     fn default() -> Self {
-        Self {
-            signers: (0..SIGNERS).filter_map(Signer::new).collect(),
-            nonces: BTreeMap::new(),
-            random: Random(0x00ba_1057_4ade),
-            token_code: contracts::token(),
-        }
+        Self::new(0, 100)
     }
 }
 
 impl Devnet {
+    /// The chain of this seed, with loops of this many percent of the usual length; 0 and 100 make the chain of `run`.
+    pub fn new(seed: u64, loops_percent: u64) -> Self {
+        Self {
+            signers: (0..SIGNERS).filter_map(Signer::new).collect(),
+            nonces: BTreeMap::new(),
+            random: Random(0x00ba_1057_4ade ^ seed),
+            deck: Vec::new(),
+            load: 0,
+            loops_percent,
+            token_code: contracts::token(),
+        }
+    }
+
     /// The rules of the chain: final Amsterdam.
     pub fn rules() -> ChainRules {
         ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(Fork::Amsterdam) }
@@ -156,6 +181,7 @@ impl Devnet {
             contracts::counters(),
             (0..COUNTER_SLOTS).map(|slot| (U256::from(slot), U256::ONE)).collect(),
         );
+        contract(WALLET, contracts::wallet(), Vec::new());
         contract(HASHES, contracts::hashes(), vec![(U256::ZERO, U256::ONE)]);
         for signer in &self.signers {
             store.insert_account(signer.address, 0, U256::from(10).pow(U256::from(21)), KECCAK_EMPTY, []);
@@ -163,25 +189,84 @@ impl Devnet {
         store
     }
 
-    /// The next block's transactions, EIP-2718 encoded, for a block with this base fee.
-    pub fn transactions(&mut self, base_fee: u64) -> Vec<Vec<u8>> {
-        let mut kinds: Vec<Kind> = MIX.iter().flat_map(|(kind, count)| (0..*count).map(|_| *kind)).collect();
-        for i in (1..kinds.len()).rev() {
-            kinds.swap(i, self.random.below(i as u64 + 1) as usize);
-        }
-        // Some blocks are fuller than others: 70 to 130 % of the usual loops.
-        let load = 70 + self.random.below(61);
-        kinds.into_iter().map(|kind| self.transaction(kind, base_fee, load)).collect()
+    /// A contract that hashes in a loop, see [`Self::hashing_call`].
+    pub fn hashing_code() -> Vec<u8> {
+        contracts::hashes()
     }
 
-    fn transaction(&mut self, kind: Kind, base_fee: u64, load: u64) -> Vec<u8> {
-        let sender = self.random.below(self.signers.len() as u64) as usize;
-        let known = self.signers[self.random.below(self.signers.len() as u64) as usize].address;
+    /// A call of a copy of [`Self::hashing_code`] at `to` by the `signer`-th account, for `rounds` rounds; without any a
+    /// plain transfer to another account. EIP-2718 encoded.
+    pub fn hashing_call(&mut self, signer: usize, to: Address, rounds: u64, gas_limit: u64, base_fee: u64) -> Vec<u8> {
+        let recipient = self.signers[(signer + 250) % self.signers.len()].address;
+        let signer = &self.signers[signer % self.signers.len()];
+        let nonce = self.nonces.entry(signer.address).or_default();
+        let draft = Draft {
+            tx_type: 2,
+            nonce: *nonce,
+            gas_limit,
+            max_fee: 2 * base_fee + 1_000_000_000,
+            priority_fee: 1_000_000_000,
+            to: Some(if rounds == 0 { recipient } else { to }),
+            value: U256::from(u64::from(rounds == 0)),
+            input: if rounds == 0 { Vec::new() } else { contracts::two_words(rounds, rounds) },
+            access: None,
+            blobs: Vec::new(),
+            authorizations: Vec::new(),
+        };
+        *nonce += 1;
+        draft.sign(signer)
+    }
+
+    /// The next block's transactions, EIP-2718 encoded, for a block with this base fee.
+    pub fn transactions(&mut self, base_fee: u64) -> Vec<Vec<u8>> {
+        let count: u64 = MIX.iter().map(|(_, count)| count).sum();
+        (0..count).map(|_| self.next(base_fee, u64::MAX).1).collect()
+    }
+
+    /// The next transaction for a block with this base fee and this much room for blobs; its sender first, its blobs
+    /// last.
+    pub fn next(&mut self, base_fee: u64, blobs_left: u64) -> (Address, Vec<u8>, u64) {
+        if self.deck.is_empty() {
+            self.deck.extend(MIX.iter().flat_map(|(kind, count)| (0..*count).map(|_| *kind)));
+            for i in (1..self.deck.len()).rev() {
+                self.deck.swap(i, self.random.below(i as u64 + 1) as usize);
+            }
+            // Some blocks are fuller than others: 70 to 130 % of the usual loops.
+            self.load = 70 + self.random.below(61);
+        }
+        let kind = self.deck.pop().unwrap_or(Kind::Transfer);
+        self.transaction(kind, base_fee, blobs_left)
+    }
+
+    /// RLP of the withdrawals of block `number`: most to users, the last one to an account that is new.
+    pub fn withdrawals(&self, number: u64) -> Vec<Vec<u8>> {
+        let first = number * WITHDRAWALS;
+        (first..first + WITHDRAWALS)
+            .map(|index| {
+                let user = self.signers[index as usize % self.signers.len()].address;
+                let unknown = Address::from_slice(&keccak256(index.to_be_bytes())[12..]);
+                let to = if index == first + WITHDRAWALS - 1 { unknown } else { user };
+                transactions::withdrawal(index, 7 * index % 1_000_000, to, 18_000_000 + index)
+            })
+            .collect()
+    }
+
+    fn user(&mut self) -> usize {
+        self.random.below(self.signers.len() as u64 - DELEGATORS) as usize
+    }
+
+    fn transaction(&mut self, kind: Kind, base_fee: u64, blobs_left: u64) -> (Address, Vec<u8>, u64) {
+        let blobs = 1 + self.random.below(3);
+        let kind = if matches!(kind, Kind::Blob) && blobs > blobs_left { Kind::Transfer } else { kind };
+        let sender = self.user();
+        let known = self.user();
+        let known = self.signers[known].address;
         let unknown = Address::from_slice(&keccak256(self.random.next().to_be_bytes())[12..]);
         let token = TOKENS[self.random.below(4).min(1) as usize];
         let amount = 1 + self.random.below(1_000);
-        let rounds = load + self.random.below(20);
+        let rounds = ((self.load + self.random.below(20)) * self.loops_percent / 100).max(1);
         let first = self.random.below(COUNTER_SLOTS);
+        let delegator = (SIGNERS - 1 - self.random.below(DELEGATORS)) as usize;
         // Gas limits leave room above the need; the need itself is in AMSTERDAM's terms: execution and state together.
         let (to, value, input, gas_limit) = match kind {
             Kind::Transfer => (Some(known), amount, Vec::new(), 21_000),
@@ -196,17 +281,31 @@ impl Devnet {
                 input.extend_from_slice(&contracts::init_code(&self.token_code));
                 (Some(FACTORY), 0, input, 1_500_000)
             }
+            Kind::Blob => (Some(known), 0, B256::from(U256::from(amount)).to_vec(), 100_000),
+            Kind::Delegate => {
+                let payees = [sender, sender / 2, sender / 3].map(|payee| (token, self.signers[payee].address));
+                (Some(self.signers[delegator].address), 0, contracts::batch_call(&payees, amount), 400_000)
+            }
         };
         // Every type occurs; a token transfer of type 1 warms what it is going to touch.
-        let tx_type = [2, 2, 2, 0, 1][self.random.below(5) as usize];
-        let signer = &self.signers[sender];
+        let tx_type = match kind {
+            Kind::Blob => 3,
+            Kind::Delegate => 4,
+            _ => [2, 2, 2, 0, 1][self.random.below(5) as usize],
+        };
+        let Self { signers, nonces, random, .. } = self;
+        let signer = &signers[sender];
         let access = matches!(kind, Kind::TokenTransfer)
             .then(|| (token, vec![contracts::balance_slot(signer.address), contracts::balance_slot(known)]))
             .filter(|_| tx_type == 1);
-        let nonce = self.nonces.entry(signer.address).or_default();
-        let draft = Draft {
+        let mut nonce_of = |address| {
+            let nonce = nonces.entry(address).or_default();
+            *nonce += 1;
+            *nonce - 1
+        };
+        let mut draft = Draft {
             tx_type,
-            nonce: *nonce,
+            nonce: nonce_of(signer.address),
             gas_limit,
             max_fee: 2 * base_fee + 1_000_000_000,
             priority_fee: 1_000_000_000,
@@ -214,18 +313,28 @@ impl Devnet {
             value: U256::from(value),
             input,
             access,
+            ..Draft::default()
         };
-        *nonce += 1;
-        draft.sign(signer)
+        match kind {
+            Kind::Blob => draft.blobs = (0..blobs).map(|_| transactions::blob_hash(random.next())).collect(),
+            Kind::Delegate => {
+                let authority = &signers[delegator];
+                draft.authorizations = vec![Authorization::new(authority, WALLET, nonce_of(authority.address))];
+            }
+            _ => {}
+        }
+        let blobs = draft.blobs.len() as u64;
+        (signer.address, draft.sign(signer), blobs)
     }
 }
 
 /// SplitMix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// 64 bits.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -234,7 +343,7 @@ impl Random {
     }
 
     /// A number below `bound`; the bias is of no importance here.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 }
@@ -254,6 +363,6 @@ mod tests {
                 balustrade::exec::wire::Transactions::decode_one(transaction.into()).expect("decodes");
             }
         }
-        assert_eq!(one.genesis_state().len() as u64, SIGNERS + 4 + SYSTEM_CONTRACTS.len() as u64);
+        assert_eq!(one.genesis_state().len() as u64, SIGNERS + 5 + SYSTEM_CONTRACTS.len() as u64);
     }
 }

@@ -1,7 +1,7 @@
 //! Drafts of transactions, signed and encoded.
 //!
-//! In: drafts, keys. Out: EIP-2718 encodings of types 0, 1 and 2. Signatures are deterministic (RFC 6979).
-//! Spec: EIP-155, 2718, 2930, 1559.
+//! In: drafts, keys. Out: EIP-2718 encodings of types 0 to 4. Signatures are deterministic (RFC 6979).
+//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702.
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
@@ -38,10 +38,27 @@ impl Signer {
     }
 }
 
+/// A versioned hash of a blob that nobody has (EIP-4844).
+pub fn blob_hash(seed: u64) -> B256 {
+    let mut hash = keccak256(seed.to_be_bytes());
+    hash[0] = 1;
+    hash
+}
+
+/// RLP of a withdrawal (EIP-4895).
+pub fn withdrawal(index: u64, validator: u64, to: Address, gwei: u64) -> Vec<u8> {
+    let mut fields = Vec::with_capacity(50);
+    index.encode(&mut fields);
+    validator.encode(&mut fields);
+    to.encode(&mut fields);
+    gwei.encode(&mut fields);
+    list(&fields)
+}
+
 /// A transaction without its signature.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Draft {
-    /// 0, 1 or 2.
+    /// 0 to 4.
     pub tx_type: u8,
     /// The sender's nonce.
     pub nonce: u64,
@@ -59,6 +76,34 @@ pub struct Draft {
     pub input: Vec<u8>,
     /// Address and keys to warm; unused by type 0.
     pub access: Option<(Address, Vec<U256>)>,
+    /// Versioned hashes of the blobs; used by type 3 alone.
+    pub blobs: Vec<B256>,
+    /// Signed authorizations; used by type 4 alone.
+    pub authorizations: Vec<Authorization>,
+}
+
+/// Wei per blob gas at most, of every blob transaction here.
+const MAX_BLOB_FEE: u64 = 1_000_000_000;
+
+/// A signed delegation of an account to a code (EIP-7702), as RLP.
+#[derive(Clone, Debug)]
+pub struct Authorization(Vec<u8>);
+
+impl Authorization {
+    /// `signer` delegates to `target`; `nonce` is its account's at that moment.
+    pub fn new(signer: &Signer, target: Address, nonce: u64) -> Self {
+        let mut fields = Vec::with_capacity(110);
+        CHAIN_ID.encode(&mut fields);
+        target.encode(&mut fields);
+        nonce.encode(&mut fields);
+        let mut message = vec![0x05];
+        message.extend_from_slice(&list(&fields));
+        let (r, s, odd) = signer.sign(keccak256(message));
+        odd.encode(&mut fields);
+        r.encode(&mut fields);
+        s.encode(&mut fields);
+        Self(list(&fields))
+    }
 }
 
 impl Draft {
@@ -88,7 +133,7 @@ impl Draft {
             CHAIN_ID.encode(&mut out);
         }
         self.nonce.encode(&mut out);
-        if self.tx_type == 2 {
+        if self.tx_type >= 2 {
             self.priority_fee.encode(&mut out);
         }
         self.max_fee.encode(&mut out);
@@ -108,6 +153,17 @@ impl Draft {
                 list(&entry)
             });
             out.extend_from_slice(&list(&entry));
+        }
+        match self.tx_type {
+            3 => {
+                MAX_BLOB_FEE.encode(&mut out);
+                out.extend_from_slice(&list(&self.blobs.iter().flat_map(alloy_rlp::encode).collect::<Vec<u8>>()));
+            }
+            4 => {
+                let signed: Vec<u8> = self.authorizations.iter().flat_map(|one| one.0.iter().copied()).collect();
+                out.extend_from_slice(&list(&signed));
+            }
+            _ => {}
         }
         out
     }
@@ -138,7 +194,8 @@ mod tests {
     #[test]
     fn signed_drafts_decode_and_recover_to_their_signer() {
         let signer = Signer::new(7).expect("a key");
-        for tx_type in 0..3 {
+        let authority = Signer::new(8).expect("a key");
+        for tx_type in 0..5 {
             for access in [None, Some((signer.address, vec![U256::from(3), U256::MAX]))] {
                 let draft = Draft {
                     tx_type,
@@ -150,6 +207,8 @@ mod tests {
                     value: U256::from(9),
                     input: vec![1; 70],
                     access,
+                    blobs: vec![B256::with_last_byte(1); 2],
+                    authorizations: vec![Authorization::new(&authority, signer.address, 3)],
                 };
                 let bytes = Bytes::from(draft.sign(&signer));
                 let decoded = Transactions::decode_one(bytes).expect("decodes");
@@ -162,6 +221,9 @@ mod tests {
                 let mut sender = [None];
                 recover_batch(&[signature], &mut sender);
                 assert_eq!(sender, [Some(signer.address)]);
+                assert_eq!(decoded.blob_count(), if tx_type == 3 { 2 } else { 0 });
+                assert_eq!(decoded.all_authorizations().len(), usize::from(tx_type == 4));
+                assert!(decoded.all_authorizations().iter().all(|one| one.address == signer.address && one.nonce == 3));
             }
         }
     }

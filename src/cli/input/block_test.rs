@@ -6,9 +6,11 @@
 use super::TestFormat;
 use super::bal_json;
 use super::json::{self, Alloc, Entries};
-use super::network::{BlobScheduleJson, Network};
+use super::network::network;
 use alloy_primitives::{B256, Bytes};
 use balustrade::arena::store::MemoryStore;
+use balustrade::exec::chain::ChainConfig;
+use balustrade::genesis::BlobScheduleJson;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -19,8 +21,8 @@ pub struct BlockTest {
     pub name: String,
     /// The network's name.
     pub network_name: String,
-    /// The network's rules; `None` where the name holds a fork that is not supported.
-    pub network: Option<Network>,
+    /// The network as a chain; `None` where the name holds a fork that is not supported.
+    pub network: Option<ChainConfig>,
     /// State of the genesis block.
     pub pre: MemoryStore,
     /// RLP of the genesis block.
@@ -115,7 +117,7 @@ impl TestFormat for BlockTest {
 
     /// Resolves the network, fills the store, encodes access lists that the fixture has as JSON only.
     fn from_json(json: BlockTestJson<'_>, name: String) -> serde_json::Result<Self> {
-        let network = Network::from_name(&json.network, json.config.chain_id(), json.config.blob_schedules());
+        let network = network(&json.network, json.config.chain_id(), json.config.blob_schedules());
         let blocks = json.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
         Ok(Self {
             name,

@@ -5,12 +5,14 @@
 //! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`Sidecar`] as JSON).
 
 use super::json::{self, Alloc};
-use super::network::{BlobScheduleJson, bundle_rules};
+use super::network::bundle_rules;
 use alloy_primitives::{B256, Bytes, keccak256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::bal::Sidecar;
 use balustrade::exec::fork::ChainRules;
+use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor};
 use balustrade::exec::wire::Header;
+use balustrade::genesis::BlobScheduleJson;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -19,7 +21,9 @@ use std::collections::BTreeMap;
 pub struct Bundle {
     /// File name without folder and extensions.
     pub name: String,
-    /// The fork's name as the file writes it.
+    /// EIP-155.
+    pub chain_id: u64,
+    /// The fork's name as the file writes it; where it writes none, its chain's word.
     pub fork_name: String,
     /// The block's rules; `None` where the fork is not supported.
     pub rules: Option<ChainRules>,
@@ -33,6 +37,8 @@ pub struct Bundle {
     pub sidecar: Option<Sidecar>,
     /// RLP of the parent's header; absent for some bundles.
     pub parent_header: Option<Bytes>,
+    /// The ancestors whose headers the file has, the parent first: as many as ommers need.
+    pub ancestors: Vec<Ancestor>,
     /// Where the parent state comes from.
     pub state: BundleState,
     /// Hashes of ancestors by number: those of the headers, and those listed.
@@ -70,7 +76,7 @@ pub enum BundleState {
 pub struct BundleJson {
     #[serde(deserialize_with = "json::u64")]
     chain_id: u64,
-    fork: String,
+    fork: Option<String>,
     blob_schedule: Option<BlobScheduleJson>,
     #[serde(deserialize_with = "json::u64")]
     number: u64,
@@ -118,10 +124,14 @@ impl BundleJson {
     pub fn into_bundle(self, name: String) -> Result<Bundle, String> {
         let mut block_hashes: Vec<(u64, B256)> = self.block_hashes.into_iter().collect();
         let mut parent_root = self.pre_state_root;
+        let mut ancestors = Vec::new();
         for rlp in self.headers.iter().chain(&self.parent_header) {
             let header = Header::decode(rlp).map_err(|error| format!("an ancestor's header: {error}"))?;
             block_hashes.push((header.number, keccak256(rlp)));
+            ancestors.push(header);
         }
+        ancestors.dedup();
+        let ancestors = ancestors.into_iter().rev().take(ANCESTORS_NEEDED).map(Ancestor::of_header).collect();
         if let (None, Some(rlp)) = (parent_root, &self.parent_header) {
             let header = Header::decode(rlp).map_err(|error| format!("the parent's header: {error}"))?;
             parent_root = Some(header.state_root);
@@ -146,10 +156,21 @@ impl BundleJson {
                 }
             }
         };
+        // A block without a header is refused when it is executed; until then its number is the file's word.
+        let header =
+            Header::of_block(&self.block).unwrap_or_else(|_| Header { number: self.number, ..Header::default() });
+        let schedule = self.blob_schedule.map(Into::into);
+        let rules = bundle_rules(self.fork.as_deref(), self.chain_id, &header, schedule);
+        let fork_name = self.fork.unwrap_or_else(|| match rules {
+            Some(rules) => rules.fork.name().to_owned(),
+            None => format!("of chain {}", self.chain_id),
+        });
         Ok(Bundle {
             name,
-            rules: bundle_rules(&self.fork, self.chain_id, self.number, self.blob_schedule.map(Into::into)),
-            fork_name: self.fork,
+            chain_id: self.chain_id,
+            rules,
+            fork_name,
+            ancestors,
             hash: self.hash,
             block: self.block,
             bal: self.block_access_list,

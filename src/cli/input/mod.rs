@@ -7,8 +7,8 @@
 mod bal_json;
 mod block_test;
 mod bundle;
-mod json;
 mod network;
+mod signed;
 mod source;
 mod state_test;
 
@@ -18,6 +18,7 @@ pub use source::{Document, each_document, total_bytes};
 pub use state_test::{StateCase, StateTest};
 
 use alloy_primitives::Bytes;
+use balustrade::genesis::json;
 use bundle::BundleJson;
 use regex::Regex;
 use serde::Deserialize;
@@ -190,5 +191,7 @@ impl<'de, T: TestFormat> Visitor<'de> for TestsOf<'_, T> {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

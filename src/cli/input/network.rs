@@ -1,77 +1,95 @@
-//! Network and fork names of fixtures and bundles to the rules of a block.
+//! Network and fork names of fixtures and bundles to chains.
 //!
-//! In: `Cancun`, `ShanghaiToCancunAtTime15k`, blob schedules. Out: [`ChainRules`] by number and timestamp.
+//! In: `Cancun`, `ShanghaiToCancunAtTime15k`, blob schedules. Out: [`ChainConfig`], whose steps up to the named fork are
+//! in force from the start, or from the transition on; the [`ChainRules`] of a bundle.
 //! Not here: the rules themselves.
 
-use super::json;
-use alloy_primitives::{Address, address};
+use balustrade::exec::chain::{ChainConfig, Step};
 use balustrade::exec::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
-use serde::Deserialize;
+use balustrade::exec::wire::Header;
+use balustrade::genesis::BlobScheduleJson;
 
-/// Blob parameters as JSON writes them.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BlobScheduleJson {
-    #[serde(deserialize_with = "json::u64")]
-    target: u64,
-    #[serde(deserialize_with = "json::u64")]
-    max: u64,
-    #[serde(deserialize_with = "json::u64")]
-    base_fee_update_fraction: u64,
-}
-
-impl From<BlobScheduleJson> for BlobSchedule {
-    fn from(json: BlobScheduleJson) -> Self {
-        Self { target: json.target, max: json.max, base_fee_update_fraction: json.base_fee_update_fraction }
-    }
-}
-
-/// When a transition network changes from its first to its second rule set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Activation {
-    Number(u64),
-    Timestamp(u64),
-}
-
-/// The rule sets of a test network: one, or two with a transition between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
-    before: ChainRules,
-    transition: Option<(Activation, ChainRules)>,
-}
-
-impl Network {
-    /// The network of this name, or nothing where a fork in it is unknown. `schedules` are the fixture's blob
-    /// parameters by fork name; mainnet's hold where one is absent.
-    pub fn from_name(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<Self> {
-        let rules = |name: &str| {
-            let fixed = schedules.iter().find(|(fork, _)| fork == name).map(|(_, schedule)| (*schedule).into());
-            named_rules(name, chain_id, fixed)
-        };
-        if let Some(before) = rules(name) {
-            return Some(Self { before, transition: None });
+/// The chain of a test network, or nothing where a fork in its name is unknown. `schedules` are the fixture's blob
+/// parameters by fork name; mainnet's hold where one is absent.
+pub fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
+    let mut chain = ChainConfig { deposit_contract: MAINNET_DEPOSIT_CONTRACT, ..ChainConfig::frontier(chain_id) }
+        .with_blobs(Step::Bpo1, BlobSchedule::BPO1)
+        .with_blobs(Step::Bpo2, BlobSchedule::BPO2);
+    for (fork, schedule) in schedules {
+        if let Some(step) = last_step(fork).flatten() {
+            chain = chain.with_blobs(step, (*schedule).into());
         }
-        let (names, at) = name.rsplit_once("At")?;
-        let (before, after) = names.split_once("To")?;
-        let activation = match at.strip_prefix("Time") {
-            Some(time) => Activation::Timestamp(thousands(time)?),
-            None => Activation::Number(thousands(at)?),
-        };
-        let mut after_rules = rules(after)?;
-        // The DAO fork is Homestead plus one transfer, in the very block of the transition.
-        after_rules.dao_transfer = after.eq_ignore_ascii_case("dao");
-        Some(Self { before: rules(before)?, transition: Some((activation, after_rules)) })
     }
+    if let Some(last) = last_step(name) {
+        return Some(taken(chain, last, 0));
+    }
+    let (names, at) = name.rsplit_once("At")?;
+    let (before, after) = names.split_once("To")?;
+    let (before, after) = (last_step(before)?, last_step(after)??);
+    let (by_time, at) = match at.strip_prefix("Time") {
+        Some(time) => (true, thousands(time)?),
+        None => (false, thousands(at)?),
+    };
+    if after.is_by_time() != by_time || before >= Some(after) {
+        return None;
+    }
+    let chain = taken(chain, Some(after), at);
+    Some(taken(chain, before, 0))
+}
 
-    /// The rules of the block with this number and timestamp.
-    pub fn rules(&self, number: u64, timestamp: u64) -> ChainRules {
-        let Some((activation, after)) = self.transition else { return self.before };
-        let (active, first) = match activation {
-            Activation::Number(at) => (number >= at, number == at),
-            Activation::Timestamp(at) => (timestamp >= at, false),
+/// The chain with every step up to `last` taken at `at`.
+fn taken(mut chain: ChainConfig, last: Option<Step>, at: u64) -> ChainConfig {
+    let Some(last) = last else { return chain };
+    for step in Step::ALL.into_iter().filter(|step| *step <= last) {
+        let belongs = match step {
+            // No network but its own has had the DAO fork.
+            Step::Dao => last == Step::Dao,
+            Step::MergeNetsplit => false,
+            Step::Bpo3 | Step::Bpo4 | Step::Bpo5 => last < Step::Amsterdam,
+            _ => true,
         };
-        if active { ChainRules { dao_transfer: after.dao_transfer && first, ..after } } else { self.before }
+        if belongs {
+            chain = chain.with(step, at);
+        }
     }
+    match last {
+        // Without a word on it, Petersburg comes along.
+        Step::Constantinople => chain.with(Step::Petersburg, u64::MAX),
+        Step::Dao => ChainConfig { dao_support: true, ..chain },
+        _ => chain,
+    }
+}
+
+/// The last step that a fork of this name has taken: none for Frontier. In the spellings of EEST, geth and the bundles.
+fn last_step(name: &str) -> Option<Option<Step>> {
+    Some(Some(match name {
+        "Frontier" => return Some(None),
+        "Homestead" => Step::Homestead,
+        _ if name.eq_ignore_ascii_case("dao") => Step::Dao,
+        "Tangerine" | "TangerineWhistle" | "EIP150" => Step::TangerineWhistle,
+        "SpuriousDragon" | "EIP158" => Step::SpuriousDragon,
+        "Byzantium" => Step::Byzantium,
+        "Constantinople" => Step::Constantinople,
+        "Petersburg" | "ConstantinopleFix" => Step::Petersburg,
+        "Istanbul" => Step::Istanbul,
+        "MuirGlacier" => Step::MuirGlacier,
+        "Berlin" => Step::Berlin,
+        "London" => Step::London,
+        "ArrowGlacier" => Step::ArrowGlacier,
+        "GrayGlacier" => Step::GrayGlacier,
+        "Paris" | "Merge" => Step::Paris,
+        "Shanghai" => Step::Shanghai,
+        "Cancun" => Step::Cancun,
+        "Prague" => Step::Prague,
+        "Osaka" => Step::Osaka,
+        "BPO1" => Step::Bpo1,
+        "BPO2" => Step::Bpo2,
+        "BPO3" => Step::Bpo3,
+        "BPO4" => Step::Bpo4,
+        "BPO5" => Step::Bpo5,
+        "Amsterdam" => Step::Amsterdam,
+        _ => return None,
+    }))
 }
 
 fn thousands(text: &str) -> Option<u64> {
@@ -81,82 +99,89 @@ fn thousands(text: &str) -> Option<u64> {
     }
 }
 
-/// Rules of one fork by name, with a blob schedule given or mainnet's, on no chain in particular.
-fn named_rules(name: &str, chain_id: u64, schedule: Option<BlobSchedule>) -> Option<ChainRules> {
-    let fork = if name.eq_ignore_ascii_case("dao") { Fork::Homestead } else { Fork::from_name(name)? };
-    let mut rules = ChainRules { chain_id, ..ChainRules::mainnet(fork) };
-    match name {
-        "BPO1" => rules.blob_schedule = BlobSchedule::BPO1,
-        "BPO2" => rules.blob_schedule = BlobSchedule::BPO2,
-        "MuirGlacier" => rules.bomb_delay = 9_000_000,
-        "ArrowGlacier" => rules.bomb_delay = 10_700_000,
-        "GrayGlacier" => rules.bomb_delay = 11_400_000,
-        _ => {}
-    }
+/// The rules of a bundle: fork and blob schedule are the file's word; its chain decides the deposit contract, the
+/// difficulty bomb and the DAO fork. A bundle that names no fork follows its chain in everything, if that is known.
+pub fn bundle_rules(
+    fork: Option<&str>,
+    chain_id: u64,
+    header: &Header,
+    schedule: Option<BlobSchedule>,
+) -> Option<ChainRules> {
+    let chain = ChainConfig::of_chain_id(chain_id);
+    let scheduled = chain.as_ref().map(|chain| chain.rules_of(header));
+    let mut rules = match fork {
+        Some(fork) => network(fork, chain_id, &[])?.rules(header.number, header.timestamp),
+        None => scheduled?,
+    };
     if let Some(schedule) = schedule {
         rules.blob_schedule = schedule;
     }
-    Some(rules)
-}
-
-/// The rules of a bundle: fork and schedule are the file's word; the chain decides the deposit contract, and its block
-/// number the length of the difficulty bomb's delay and the DAO transfer.
-pub fn bundle_rules(fork: &str, chain_id: u64, number: u64, schedule: Option<BlobSchedule>) -> Option<ChainRules> {
-    /// First mainnet blocks of Muir, Arrow and Gray Glacier, which share a neighbour's rules but for the bomb.
-    const BOMB_DELAYS: [(u64, u64); 3] = [(9_200_000, 9_000_000), (13_773_000, 10_700_000), (15_050_000, 11_400_000)];
-    let mut rules = named_rules(fork, chain_id, schedule)?;
-    rules.deposit_contract = deposit_contract(chain_id);
-    if chain_id == 1 && matches!(rules.fork, Fork::Istanbul | Fork::London) {
-        let delays = BOMB_DELAYS.iter().filter(|(first, _)| number >= *first);
-        rules.bomb_delay = delays.map(|(_, delay)| *delay).fold(rules.bomb_delay, u64::max);
+    if let Some(scheduled) = scheduled {
+        rules.deposit_contract = scheduled.deposit_contract;
+        rules.dao_transfer = scheduled.dao_transfer;
+        rules.dao_extra_data = scheduled.dao_extra_data;
+        if rules.fork == scheduled.fork && rules.fork < Fork::Paris {
+            rules.bomb_delay = scheduled.bomb_delay;
+        }
     }
-    rules.dao_transfer = chain_id == 1 && number == 1_920_000;
     Some(rules)
-}
-
-/// Where deposits are logged (EIP-6110); mainnet's address for unknown chains.
-const fn deposit_contract(chain_id: u64) -> Address {
-    match chain_id {
-        11_155_111 => address!("7f02C3E3c98b133055B8B348B2Ac625669Ed295D"),
-        17_000 => address!("4242424242424242424242424242424242424242"),
-        _ => MAINNET_DEPOSIT_CONTRACT,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use balustrade::exec::fork::{DaoExtraData, DaoTransfer};
 
     #[test]
     fn transitions_by_time_and_number() {
-        let network = Network::from_name("ShanghaiToCancunAtTime15k", 1, &[]).expect("known");
-        assert_eq!(network.rules(9, 14_999).fork, Fork::Shanghai);
-        assert_eq!(network.rules(9, 15_000).fork, Fork::Cancun);
-        let network = Network::from_name("HomesteadToDaoAt5", 1, &[]).expect("known");
-        let dao: Vec<bool> = (4..7).map(|number| network.rules(number, 0).dao_transfer).collect();
+        let chain = network("ShanghaiToCancunAtTime15k", 1, &[]).expect("known");
+        assert_eq!(chain.rules(9, 14_999).fork, Fork::Shanghai);
+        assert_eq!(chain.rules(9, 15_000).fork, Fork::Cancun);
+        let chain = network("HomesteadToDaoAt5", 1, &[]).expect("known");
+        let dao: Vec<bool> = (4..7).map(|number| chain.rules(number, 0).dao_transfer == DaoTransfer::First).collect();
         assert_eq!(dao, [false, true, false]);
-        let network = Network::from_name("BPO1ToBPO2AtTime15k", 1, &[]).expect("known");
-        assert_eq!(network.rules(1, 0).blob_schedule, BlobSchedule::BPO1);
-        assert_eq!(network.rules(1, 15_000).blob_schedule, BlobSchedule::BPO2);
-        assert_eq!(network.rules(1, 15_000).fork, Fork::Osaka);
+        let marked = |number| chain.rules(number, 0).dao_extra_data == DaoExtraData::Required;
+        assert_eq!([4, 5, 14, 15].map(marked), [false, true, true, false]);
+        let chain = network("BPO1ToBPO2AtTime15k", 1, &[]).expect("known");
+        assert_eq!(chain.rules(1, 0).blob_schedule, BlobSchedule::BPO1);
+        assert_eq!(chain.rules(1, 15_000).blob_schedule, BlobSchedule::BPO2);
+        assert_eq!(chain.rules(1, 15_000).fork, Fork::Osaka);
         for unknown in [
             "",
             "Utopia",
             "CancunToUtopiaAtTime15k",
             "CancunToPragueAt",
+            "CancunToPragueAt5",
+            "PragueToCancunAtTime15k",
             "ToAtTime1k",
             "CancunToPragueAtTime99999999999999999999k",
+            "ArrowGlacierToParisAtDiffC0000",
         ] {
-            assert_eq!(Network::from_name(unknown, 1, &[]), None, "{unknown}");
+            assert_eq!(network(unknown, 1, &[]), None, "{unknown}");
         }
     }
 
     #[test]
+    fn every_fork_is_found_by_its_name() {
+        for fork in Fork::ALL {
+            let chain = network(fork.name(), 1, &[]).expect("known");
+            assert_eq!(chain.rules(0, 0), ChainRules::mainnet(fork), "{fork:?}");
+        }
+        let delay = |name| network(name, 1, &[]).expect("known").rules(7, 0).bomb_delay;
+        assert_eq!(["MuirGlacier", "ArrowGlacier", "GrayGlacier"].map(delay), [9_000_000, 10_700_000, 11_400_000]);
+    }
+
+    #[test]
     fn bundles_follow_their_chain() {
-        assert_eq!(bundle_rules("London", 1, 13_000_000, None).map(|rules| rules.bomb_delay), Some(9_700_000));
-        assert_eq!(bundle_rules("London", 1, 14_000_000, None).map(|rules| rules.bomb_delay), Some(10_700_000));
-        assert_eq!(bundle_rules("London", 1, 15_050_000, None).map(|rules| rules.bomb_delay), Some(11_400_000));
-        assert!(bundle_rules("Homestead", 1, 1_920_000, None).is_some_and(|rules| rules.dao_transfer));
-        assert!(bundle_rules("Homestead", 1, 1_920_001, None).is_some_and(|rules| !rules.dao_transfer));
+        let rules = |fork, number| bundle_rules(Some(fork), 1, &Header { number, ..Header::default() }, None);
+        assert_eq!(rules("London", 13_000_000).map(|rules| rules.bomb_delay), Some(9_700_000));
+        assert_eq!(rules("London", 14_000_000).map(|rules| rules.bomb_delay), Some(10_700_000));
+        assert_eq!(rules("London", 15_050_000).map(|rules| rules.bomb_delay), Some(11_400_000));
+        assert!(rules("Homestead", 1_920_000).is_some_and(|rules| rules.dao_transfer == DaoTransfer::Last));
+        assert!(rules("Homestead", 1_920_001).is_some_and(|rules| rules.dao_transfer == DaoTransfer::None));
+        let unnamed =
+            |chain_id| bundle_rules(None, chain_id, &Header { number: 13_000_000, ..Header::default() }, None);
+        assert_eq!(unnamed(1).map(|rules| rules.fork), Some(Fork::London));
+        assert_eq!(unnamed(1337), None);
     }
 }

@@ -1,10 +1,11 @@
 //! Where documents come from: files, folders, `.tar.gz` and `.tar.zst` archives, each possibly gzipped inside.
 //!
 //! In: a path. Out: one [`Document`] at a time, sorted by path in folders, in archive order otherwise. Archives are
-//! streamed: no more than one document is held here.
+//! streamed: no more than one document is held here, and none above [`DOCUMENT_BYTES_MAX`], whatever its compressed size.
 
 use super::InputError;
 use flate2::read::GzDecoder;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
@@ -12,6 +13,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// Archives are compressed with windows up to 2^27 bytes, above the decoder's own limit.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Most bytes of one document, and of what an archive holds between two of them; more is refused. The largest bundles
+/// that exist are a tenth of it, while compressed files can grow a thousandfold.
+pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// One JSON file.
 #[derive(Clone, Debug)]
@@ -56,6 +61,9 @@ impl Kind {
         .find_map(|(suffix, kind)| name.ends_with(suffix).then_some(kind))
     }
 }
+
+/// Headers and padding of an entry.
+const ENTRY_OVERHEAD: u64 = 1 << 20;
 
 /// Calls `visit` with every document below `path`, until it breaks. A file named directly counts as JSON whatever its
 /// extension; in folders and archives other files are passed over.
@@ -129,36 +137,66 @@ fn read_file(
 ) -> std::io::Result<ControlFlow<()>> {
     let file = BufReader::new(Counted { file: File::open(path)?, progress });
     let name = path.to_string_lossy();
+    let max = DOCUMENT_BYTES_MAX;
     match kind {
-        Kind::Json => document(&name, file, visit),
-        Kind::GzippedJson => document(&name, GzDecoder::new(file), visit),
-        Kind::TarGz => archive(&name, GzDecoder::new(file), visit),
+        Kind::Json => document(&name, file, max, visit),
+        Kind::GzippedJson => document(&name, GzDecoder::new(file), max, visit),
+        Kind::TarGz => archive(&name, GzDecoder::new(file), max, visit),
         Kind::TarZst => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(file)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            archive(&name, decoder, visit)
+            archive(&name, decoder, max, visit)
         }
     }
 }
 
+/// Too much to be what it should be.
+fn too_long(max: u64) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("a document of more than {max} bytes"))
+}
+
 fn document(
     name: &str,
-    mut reader: impl Read,
+    reader: impl Read,
+    bytes_max: u64,
     visit: &mut dyn FnMut(Document) -> ControlFlow<()>,
 ) -> std::io::Result<ControlFlow<()>> {
     let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes)?;
+    reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(too_long(bytes_max));
+    }
     Ok(visit(Document { name: name.to_owned(), bytes }))
+}
+
+/// A stream that ends with an error where it gives more than `max` bytes since it was last allowed anew: what lies between
+/// two documents of an archive (names of any length among it) is read into memory by the archive's reader.
+struct Allowance<'a, R> {
+    reader: R,
+    left: &'a Cell<u64>,
+    max: u64,
+}
+
+impl<R: Read> Read for Allowance<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64).ok_or_else(|| too_long(self.max))?;
+        self.left.set(left);
+        Ok(count)
+    }
 }
 
 fn archive(
     name: &str,
     reader: impl Read,
+    bytes_max: u64,
     visit: &mut dyn FnMut(Document) -> ControlFlow<()>,
 ) -> std::io::Result<ControlFlow<()>> {
-    let mut archive = tar::Archive::new(reader);
+    let left = Cell::new(bytes_max);
+    let mut archive = tar::Archive::new(Allowance { reader, left: &left, max: bytes_max });
     for entry in archive.entries()? {
         let entry = entry?;
+        left.set(bytes_max.saturating_add(ENTRY_OVERHEAD));
         let path = entry.path()?.into_owned();
         let hidden = path
             .components()
@@ -168,8 +206,8 @@ fn archive(
         }
         let name = format!("{name}/{}", path.display());
         let flow = match Kind::of(&path) {
-            Some(Kind::Json) => document(&name, entry, visit)?,
-            Some(Kind::GzippedJson) => document(&name, GzDecoder::new(entry), visit)?,
+            Some(Kind::Json) => document(&name, entry, bytes_max, visit)?,
+            Some(Kind::GzippedJson) => document(&name, GzDecoder::new(entry), bytes_max, visit)?,
             _ => continue,
         };
         if flow.is_break() {
@@ -190,5 +228,72 @@ impl Read for Counted<'_> {
         let count = self.file.read(buffer)?;
         (self.progress)(count as u64);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    const MAX: u64 = 1 << 16;
+
+    fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, *bytes).expect("a tar in memory");
+        }
+        tar.into_inner().expect("a tar in memory")
+    }
+
+    fn visited(
+        read: impl FnOnce(&mut dyn FnMut(Document) -> ControlFlow<()>) -> std::io::Result<ControlFlow<()>>,
+    ) -> (usize, Option<ErrorKind>) {
+        let mut count = 0;
+        let result = read(&mut |document| {
+            assert!(document.bytes.len() as u64 <= MAX);
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        (count, result.err().map(|error| error.kind()))
+    }
+
+    #[test]
+    fn documents_that_grow_without_bound_are_refused() {
+        let zeros = |len: u64| std::io::repeat(b' ').take(len);
+        assert_eq!(visited(|visit| document("fits", zeros(MAX), MAX, visit)), (1, None));
+        assert_eq!(
+            visited(|visit| document("one more", zeros(MAX + 1), MAX, visit)),
+            (0, Some(ErrorKind::FileTooLarge))
+        );
+        assert_eq!(
+            visited(|visit| document("endless", std::io::repeat(0), MAX, visit)),
+            (0, Some(ErrorKind::FileTooLarge))
+        );
+        // A thousand times its size.
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::copy(&mut zeros(MAX * 100), &mut gz).expect("memory");
+        let bomb = gz.finish().expect("memory");
+        assert!((bomb.len() as u64) < MAX);
+        let refused = (0, Some(ErrorKind::FileTooLarge));
+        assert_eq!(visited(|visit| document("bomb", GzDecoder::new(&bomb[..]), MAX, visit)), refused);
+        let inside = tar_of(&[("a.json", b"{}"), ("bomb.json.gz", &bomb)]);
+        assert_eq!(visited(|visit| archive("tar", &inside[..], MAX, visit)), (1, refused.1));
+    }
+
+    #[test]
+    fn archives_are_bounded_between_their_documents_too() {
+        let large = vec![b' '; MAX as usize];
+        let many: Vec<(String, &[u8])> = (0..40).map(|number| (format!("{number}.json"), large.as_slice())).collect();
+        let many: Vec<(&str, &[u8])> = many.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+        // Each alone fits; together they are far above the bound.
+        assert_eq!(visited(|visit| archive("many", &tar_of(&many)[..], MAX, visit)), (40, None));
+        let endless = "n".repeat(3 << 20);
+        let names = tar_of(&[("a.json", b"{}"), (&endless, b"{}")]);
+        let (count, error) = visited(|visit| archive("names", &names[..], MAX, visit));
+        assert!(count == 1 && error.is_some(), "{count} {error:?}");
     }
 }

@@ -1,16 +1,19 @@
 //! EEST and GeneralStateTests state tests: one transaction on a state, per fork.
 //!
-//! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from its signed bytes.
+//! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from its signed bytes, or signed here
+//! where a test brings none.
 
 use super::TestFormat;
 use super::block_test::ConfigJson;
 use super::json::{self, Alloc, Entries};
-use super::network::Network;
+use super::network::network;
+use super::signed;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Header, assemble};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// A state, a block to be in, and transactions with what each must leave.
 #[derive(Clone, Debug)]
@@ -33,8 +36,8 @@ pub struct StateCase {
     pub rules: Option<ChainRules>,
     /// Which of the test's data, gas limits and values the transaction uses.
     pub indexes: [u64; 3],
-    /// The signed transaction in its EIP-2718 encoding; `None` where the fixture has only its fields.
-    pub transaction: Option<Bytes>,
+    /// The signed transaction in its EIP-2718 encoding, or why there is none.
+    pub transaction: Result<Bytes, String>,
     /// State root afterwards.
     pub state_root: B256,
     /// keccak256 of the RLP of the logs.
@@ -98,9 +101,11 @@ const fn base_fee_of_old_fixtures() -> u64 {
 
 /// The fields of a test's JSON that matter here.
 #[derive(Deserialize)]
-pub struct StateTestJson {
+pub struct StateTestJson<'a> {
     env: Env,
     pre: Alloc,
+    #[serde(borrow)]
+    transaction: Option<&'a RawValue>,
     post: Entries<String, Vec<PostJson>>,
     #[serde(default)]
     config: ConfigJson,
@@ -128,21 +133,29 @@ struct IndexesJson {
 }
 
 impl TestFormat for StateTest {
-    type Json<'a> = StateTestJson;
+    type Json<'a> = StateTestJson<'a>;
 
-    fn from_json(json: StateTestJson, name: String) -> serde_json::Result<Self> {
+    fn from_json(json: StateTestJson<'_>, name: String) -> serde_json::Result<Self> {
         let mut cases = Vec::new();
         for (fork_name, posts) in json.post.0 {
-            let network = Network::from_name(&fork_name, json.config.chain_id(), json.config.blob_schedules());
+            let network = network(&fork_name, json.config.chain_id(), json.config.blob_schedules());
             let rules = network.map(|network| network.rules(json.env.number, json.env.timestamp));
-            cases.extend(posts.into_iter().map(|post| StateCase {
-                fork_name: fork_name.clone(),
-                rules,
-                indexes: [post.indexes.data, post.indexes.gas, post.indexes.value],
-                transaction: post.transaction,
-                state_root: post.hash,
-                logs_hash: post.logs,
-                expect_exception: post.expect_exception,
+            cases.extend(posts.into_iter().map(|post| {
+                let indexes = [post.indexes.data, post.indexes.gas, post.indexes.value];
+                let transaction = match (post.transaction, json.transaction) {
+                    (Some(bytes), _) => Ok(bytes),
+                    (None, Some(fields)) => signed::transaction(fields.get(), indexes, json.config.chain_id()),
+                    (None, None) => Err("the test has no transaction".to_owned()),
+                };
+                StateCase {
+                    fork_name: fork_name.clone(),
+                    rules,
+                    indexes,
+                    transaction,
+                    state_root: post.hash,
+                    logs_hash: post.logs,
+                    expect_exception: post.expect_exception,
+                }
             }));
         }
         Ok(Self { name, pre: json.pre.into_store(Vec::new()), cases, env: json.env })

@@ -2,12 +2,13 @@
 
 use super::*;
 use alloy_primitives::{B256, Bytes};
+use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::wire::{Block, Header};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-fn shared(part: &str) -> Option<PathBuf> {
+pub(super) fn shared(part: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("BALUSTRADE_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = folder.join(part);
@@ -147,6 +148,11 @@ fn bundles_of_all_three_kinds() {
             let block = decode_and_encode(&bundle.name, &bundle.block);
             assert_eq!(block.header_hash, bundle.hash, "{}", bundle.name);
             assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
+            // A real block's fork is its chain's at its number and time.
+            if kind < 2 {
+                let chain = ChainConfig::of_chain_id(bundle.chain_id).expect("a public chain");
+                assert_eq!(Some(chain.rules_of(&block.header)), bundle.rules, "{}", bundle.name);
+            }
             if let Some(parent) = &bundle.parent_header {
                 assert_eq!(Header::decode(parent).map(|header| header.hash()), Ok(block.header.parent_hash));
             }

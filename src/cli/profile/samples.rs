@@ -112,7 +112,7 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("cli/", OUTSIDE, Part::Other),
     ("trie::rollback", OUTSIDE, Part::Other),
     ("trie::commit", OUTSIDE, Part::Other),
-    ("exec/precompile::run", "execute", Part::Precompile),
+    ("exec/precompile", "execute", Part::Precompile),
     ("executor/recover::", "recover", Part::Senders),
     ("exec/senders", "recover", Part::Senders),
     ("executor::check_body_roots", "body_roots", Part::Verify),
@@ -444,7 +444,7 @@ mod tests {
         let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
         assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
-        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile.rs"), run, task]);
+        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile/mod.rs"), run, task]);
         assert_eq!(place(&precompile), Some((4, "execute", Part::Precompile, false)));
     }
 

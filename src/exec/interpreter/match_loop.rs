@@ -258,7 +258,11 @@ pub(super) fn step(
         op::PC => push!(U256::from(at)),
         op::MSIZE => push!(memory::msize(evm)),
         op::GAS => push!(U256::from(regs.left)),
-        op::JUMPDEST => {}
+        op::JUMPDEST => {
+            if regs.left < evm.poll_below {
+                evm.poll(regs.left)?;
+            }
+        }
         op::TLOAD => {
             let key = pop!();
             push!(storage::tload(evm, key));

@@ -133,6 +133,7 @@ pub fn drive_observed<'b, O: Observer>(
     let floor = evm.frames.len();
     observer.enter(evm);
     loop {
+        evm.arm_poll(evm.frames[evm.frames.len() - 1].gas.left);
         let exit = run(evm, observer);
         if exit == Exit::Enter {
             observer.enter(evm);

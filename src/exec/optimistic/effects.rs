@@ -1,8 +1,8 @@
 //! What one run of a task saw and did, taken out of its worker's rows; whether it still holds; how it becomes final.
 //!
 //! A run holds if every value that its course depended on is the one that a run now would see. Then the run would go the
-//! same way again, and its writes are those of sequential execution: absolute where it knew the value before, additions
-//! where it did not look. Reads carry the version they saw; equal versions of a slot need no comparison, and a newer
+//! same way again, and its writes are those of sequential execution: absolute where it knew the value before, relative
+//! where it did not look, or only whether there was enough. Reads carry the version they saw; equal versions of a slot need no comparison, and a newer
 //! version with the same value is no conflict.
 //! Not here: when to ask (`schedule`).
 
@@ -24,6 +24,8 @@ struct AccountEffect {
     version: Version,
     /// What of it the task looked at.
     seen: u8,
+    /// What its balance had to be at least.
+    need: u128,
     write: AccountWrite,
 }
 
@@ -54,9 +56,10 @@ fn write_of(row: &AccountRow) -> AccountWrite {
             BalanceWrite::Kept
         } else if row.seen & seen::BALANCE != 0 {
             BalanceWrite::Set(balance)
-        } else {
-            // Nobody looked at it, so it only grew.
+        } else if balance > row.balance_start {
             BalanceWrite::Add(balance - row.balance_start)
+        } else {
+            BalanceWrite::Sub(row.balance_start - balance)
         },
         code: (row.code != row.code_start).then_some(row.code),
         // An account with code exists, and no touch changes that: calling a contract writes nothing.
@@ -67,28 +70,25 @@ fn write_of(row: &AccountRow) -> AccountWrite {
 }
 
 impl Effects {
-    /// Takes the effects of a settled task out of a worker's state.
-    pub fn of(state: &TxState<'_>, view: &mut View<'_>, incarnation: u32) -> Self {
-        let mut effects = Self {
-            incarnation,
-            accounts: Vec::with_capacity(state.touched_accounts().len()),
-            slots: Vec::with_capacity(state.touched_slots().len()),
-        };
+    /// Takes the effects of a settled task out of a worker's state, in place of what was here.
+    pub fn take(&mut self, state: &TxState<'_>, view: &mut View<'_>, incarnation: u32) {
+        self.incarnation = incarnation;
+        self.accounts.clear();
+        self.slots.clear();
         let names = state.names.get();
         for &local in state.touched_accounts() {
             let row = state.row(local);
             let (id, version) = view.account_read(local, &names.addresses()[local]);
             let (start, write) = (row.start(), write_of(row));
-            effects.accounts.push(AccountEffect { id, start, version, seen: row.seen, write });
+            self.accounts.push(AccountEffect { id, start, version, seen: row.seen, need: row.need, write });
         }
         for &local in state.touched_slots() {
             let row = state.slot_row(local);
             let owner = names.owners()[local];
             let (id, version) = view.slot_read(local, owner, &names.addresses()[owner], &names.keys()[local]);
             let read = version.map(|version| (row.original, version));
-            effects.slots.push(SlotEffect { id, read, write: (row.value != row.original).then_some(row.value) });
+            self.slots.push(SlotEffect { id, read, write: (row.value != row.original).then_some(row.value) });
         }
-        effects
     }
 
     /// Shows the writes to the tasks above.
@@ -178,10 +178,15 @@ impl AccountEffect {
             && same(seen::BALANCE, now.balance == start.balance)
             && same(seen::EMPTY, now.is_empty() == start.is_empty())
             && same(seen::EXISTS, now.exists == start.exists)
-            && match self.write.balance {
-                BalanceWrite::Add(amount) => now.balance.checked_add(amount).is_some(),
-                BalanceWrite::Kept | BalanceWrite::Set(_) => true,
-            }
+            && (now.balance == start.balance || self.balance_suffices(&now.balance))
+    }
+}
+
+impl AccountEffect {
+    /// Whether a task that did not look at the balance would have done the same with this one: all that it paid was there,
+    /// and all that it added has room (what it saw itself stayed below 2^128).
+    fn balance_suffices(&self, balance: &U256) -> bool {
+        u128::try_from(balance).is_ok_and(|balance| balance >= self.need)
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub mod base;
 pub mod cache;
+mod claims;
 pub mod cost;
 pub mod effects;
 pub mod overlay;

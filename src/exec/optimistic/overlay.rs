@@ -1,18 +1,17 @@
 //! The overlay: what the block's tasks wrote, per account and slot, versioned by block access index.
 //!
 //! A read at an index sees the last writer below it: what is committed, then what was written ahead of its commit.
-//! Accounts keep their fields apart; an addition to a balance (fees, plain transfers) is kept as such, so that those who
-//! only add do not depend on each other. Committing folds a write into the committed value, so lists hold no more than
+//! Accounts keep their fields apart; what is added to a balance or taken from it (fees, plain transfers) is kept as such,
+//! so that those who only add or pay do not depend on each other. Committing folds a write into the committed value, so lists hold no more than
 //! the transactions in flight.
 //! Relies on: commits come in index order; whoever reads at an index reads above everything committed.
 //! Not here: the parent state (`cache`), and whether a read still holds (`effects`).
 
 use crate::arena::{BlockAccessIndex, CodeId};
 use crate::exec::state::BaseAccount;
+use crate::exec::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use alloy_primitives::U256;
-use core::sync::atomic::{AtomicBool, Ordering};
 use smallvec::SmallVec;
-use std::sync::{Mutex, MutexGuard};
 
 /// Who wrote a value: the parent state, or a run of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +37,8 @@ pub enum BalanceWrite {
     Set(U256),
     /// Added to it, whatever it was.
     Add(U256),
+    /// Took from it, knowing that it was enough.
+    Sub(U256),
 }
 
 /// What a task did to an account, field by field.
@@ -61,7 +62,7 @@ impl AccountWrite {
         *self == Self::default()
     }
 
-    /// The account after the write. A balance beyond 2^256 saturates: whoever commits makes sure that none does.
+    /// The account after the write. A balance beyond its bounds saturates: whoever commits makes sure that none does.
     fn apply(&self, account: &mut BaseAccount) {
         account.nonce = self.nonce.unwrap_or(account.nonce);
         account.code = self.code.unwrap_or(account.code);
@@ -71,6 +72,7 @@ impl AccountWrite {
             BalanceWrite::Kept => {}
             BalanceWrite::Set(balance) => account.balance = balance,
             BalanceWrite::Add(amount) => account.balance = account.balance.saturating_add(amount),
+            BalanceWrite::Sub(amount) => account.balance = account.balance.saturating_sub(amount),
         }
     }
 }

@@ -83,6 +83,10 @@ impl<'b> Preload<'b> {
 }
 
 impl StateStore for Preload<'_> {
+    fn is_resident(&self) -> bool {
+        self.store.is_resident()
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         for (address, out) in addresses.iter().zip(out) {
             match self.accounts.get(address) {
@@ -119,5 +123,9 @@ impl StateStore for Preload<'_> {
 
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.store.trie_nodes(hashes, out)
+    }
+
+    fn given_up(&self) -> bool {
+        self.store.given_up()
     }
 }

@@ -1,13 +1,14 @@
 //! The schedule: who runs which transaction, and when a run becomes final.
 //!
-//! One counter hands out transactions in order; one lock, only ever tried, lets one worker at a time commit what is
+//! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
 //! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
-//! final by then. Runs above that were misled by it are dropped and handed out again.
-//! The only file here with scheduling atomics. Relies on: what a worker takes from the counter it finishes.
+//! final by then. Runs above that were misled by it are dropped and handed out again. A run that began when everything
+//! below it was final needs no validation, so that one worker alone does hardly more than sequential execution.
 //! Not here: what a run saw and did (`effects`).
 
 use super::base::{OptimisticBase, View};
 use super::cache::{ReadCounts, SharedCache};
+use super::claims::Claims;
 use super::effects::Effects;
 use super::reader::Reader;
 use super::{Speculated, Speculation};
@@ -20,27 +21,15 @@ use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
 use crate::exec::state::{Logs, TxState};
+use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
-
-/// How far a transaction has come: bits of [`Schedule::progress`]; above them, how often it was dropped.
-mod progress {
-    /// A worker has taken it.
-    pub(super) const CLAIMED: u32 = 1;
-    /// It ran.
-    pub(super) const RAN: u32 = 1 << 1;
-    /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
-    pub(super) const FOLLOWED: u32 = 1 << 2;
-    /// One run dropped.
-    pub(super) const DROPPED_UNIT: u32 = 1 << 3;
-}
 
 /// Runs above a conflict that are looked at for more of it at once: enough for what is in flight, few enough that
 /// conflict after conflict stays cheap.
@@ -56,15 +45,9 @@ struct Schedule<'b> {
     codes: &'b CodeArena,
     cache: &'b SharedCache,
     clock: Instant,
-    /// Block access index of the next transaction to run ahead.
-    next: AtomicU32,
-    /// Set when every transaction is final, or one is found invalid.
-    over: AtomicBool,
-    /// The sender's transaction before and after each one: two of one sender never run at the same time, since the
-    /// second's nonce would be wrong.
-    chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
-    /// Bits of [`progress`], by transaction.
-    progress: Vec<AtomicU32>,
+    claims: Claims,
+    /// Transactions that are final.
+    committed: AtomicU32,
     /// Runs that wait for their turn, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
@@ -83,6 +66,8 @@ struct Run {
     worker: u32,
     /// How often the transaction ran before.
     incarnation: u32,
+    /// Whether everything below was final when it began: there is nothing to validate.
+    is_final: bool,
     result: Result<Done, TaskError>,
 }
 
@@ -112,6 +97,8 @@ struct Worker<'s, 'v, 'b> {
     view: &'v RefCell<View<'b>>,
     evm: Evm<'v>,
     number: u32,
+    /// Effects of committed runs, for their memory.
+    spare: Vec<Effects>,
 }
 
 /// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
@@ -133,43 +120,34 @@ pub fn run_optimistic(
         codes,
         cache: &cache,
         clock,
-        next: AtomicU32::new(1),
-        over: AtomicBool::new(tx_count == 0),
-        chains: sender_chains(context.senders),
-        progress: (0..tx_count).map(|_| AtomicU32::new(0)).collect(),
+        claims: Claims::new(sender_chains(context.senders)),
+        committed: AtomicU32::new(0),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
     };
     let mut counts = ReadCounts::default();
     counts.add(&schedule.read_ahead());
     // System calls come first: whoever reads after them reads the state that they leave.
-    counts.add(&schedule.run_phase(BlockAccessIndex(0), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
 
     let workers = scratches.len().min(tx_count);
-    let shares: Mutex<Vec<(u32, Logs, ReadCounts)>> = Mutex::default();
-    let started = AtomicUsize::new(0);
-    rayon::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|_| {
-                let number = started.fetch_add(1, Ordering::Relaxed);
-                let (logs, counts) = schedule.with_worker(number as u32, &scratches[number], |worker| worker.work());
-                shares.lock().unwrap_or_else(PoisonError::into_inner).push((number as u32, logs, counts));
-            });
-        }
+    // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
+    let shares = rayon::broadcast(|thread| {
+        let number = thread.index();
+        let scratch = scratches.get(number).filter(|_| number < workers)?;
+        Some(schedule.with_worker(number as u32, scratch, |worker| worker.work()))
     });
-    let mut shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
-    shares.sort_unstable_by_key(|(worker, ..)| *worker);
     {
         let mut commits = schedule.commits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = commits.error.take() {
             return Err(error);
         }
-        for (_, logs, worker_counts) in shares {
+        for (logs, worker_counts) in shares.into_iter().map(Option::unwrap_or_default) {
             commits.executed.logs.workers.push(logs);
             counts.add(&worker_counts);
         }
     }
-    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), &scratches[0])?);
+    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), scratches)?);
 
     let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
     let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
@@ -180,6 +158,11 @@ pub fn run_optimistic(
     speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
     let recording = recording(&cache, &recorder, sidecar, codes, &counts);
     Ok(Speculated { executed, recording, speculation, cache })
+}
+
+/// The number of the running thread in its pool, by which workers are known.
+fn thread_number() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
 }
 
 /// For each transaction, the one before and the one after it with the same sender.
@@ -196,36 +179,17 @@ fn sender_chains(senders: &[Option<Address>]) -> Vec<(Option<TxIndex>, Option<Tx
 }
 
 /// Ends the schedule when its worker panics, so that no other worker waits for it.
-struct EndOnPanic<'a>(&'a AtomicBool);
+struct EndOnPanic<'a>(&'a Claims);
 
 impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.store(true, Ordering::Release);
+            self.0.end();
         }
     }
 }
 
 impl<'b> Schedule<'b> {
-    /// Takes a transaction for a worker and returns the number of its run; nothing where another worker has it, or where
-    /// it must wait for its sender's last one: whoever runs that one then runs this one, too.
-    fn claim(&self, tx: TxIndex) -> Option<u32> {
-        if let Some(before) = self.chains[tx.index()].0 {
-            let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
-            if progress & progress::RAN == 0 {
-                return None;
-            }
-        }
-        let progress = self.progress[tx.index()].fetch_or(progress::CLAIMED, Ordering::AcqRel);
-        (progress & progress::CLAIMED == 0).then_some(progress / progress::DROPPED_UNIT)
-    }
-
-    /// Notes that a transaction ran; returns its sender's next one if that waits for it.
-    fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
-        let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
-        self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
-    }
-
     /// Drops runs above `tx` that went wrong with it, so that they are repeated at once and mislead nobody. Without this
     /// a chain of transactions that once runs on a wrong value would stay one step ahead of its correction to its end.
     fn drop_misled(&self, tx: TxIndex, speculation: &mut Speculation) {
@@ -245,12 +209,11 @@ impl<'b> Schedule<'b> {
             drop(waiting);
             speculation.conflicts += 1;
             speculation.re_executions += 1;
-            self.progress[at].fetch_add(progress::DROPPED_UNIT, Ordering::AcqRel);
-            self.progress[at].fetch_and(!(progress::CLAIMED | progress::RAN), Ordering::AcqRel);
-            first_dropped.get_or_insert(index.0);
+            self.claims.give_back(TxIndex::new(at));
+            first_dropped.get_or_insert(index);
         }
         if let Some(index) = first_dropped {
-            self.next.fetch_min(index, Ordering::AcqRel);
+            self.claims.hand_out_from(index);
         }
     }
 
@@ -266,8 +229,7 @@ impl<'b> Schedule<'b> {
         ids.sort_unstable();
         ids.dedup();
         let read = |ids: &[AccountId]| {
-            let worker = rayon::current_thread_index().unwrap_or_default() as u32;
-            let reader = Reader { store: self.store, codes: self.codes, worker };
+            let reader = Reader { store: self.store, codes: self.codes, worker: thread_number() };
             self.cache.read_accounts(ids, &reader).unwrap_or_default()
         };
         let account_reads = ids.par_chunks(READ_CHUNK).map(read).sum();
@@ -282,7 +244,7 @@ impl<'b> Schedule<'b> {
         work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
     ) -> (T, ReadCounts) {
         let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let WorkerScratch { state, evm } = core::mem::take(&mut *scratch);
+        let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
         let reader = Reader { store: self.store, codes: self.codes, worker: number };
         let view = RefCell::new(View::new(self.cache, reader));
         let base = Box::new(OptimisticBase { view: &view });
@@ -290,10 +252,9 @@ impl<'b> Schedule<'b> {
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
         evm.cancel = self.context.cancel;
-        let mut worker = Worker { schedule: self, view: &view, evm, number };
+        let mut worker = Worker { schedule: self, view: &view, evm, number, spare: Vec::new() };
         let done = work(&mut worker);
-        let (evm, state) = worker.evm.into_scratch();
-        *scratch = WorkerScratch { state, evm };
+        (scratch.evm, scratch.state) = worker.evm.into_scratch();
         let counts = view.borrow().counts;
         (done, counts)
     }
@@ -307,9 +268,11 @@ impl<'b> Schedule<'b> {
     }
 
     /// Runs and commits what comes before or after all transactions.
-    fn run_phase(&self, index: BlockAccessIndex, scratch: &Mutex<WorkerScratch>) -> Result<ReadCounts, BlockError> {
+    fn run_phase(&self, index: BlockAccessIndex, scratches: &[Mutex<WorkerScratch>]) -> Result<ReadCounts, BlockError> {
         self.check_cancelled(index)?;
-        let (result, counts) = self.with_worker(0, scratch, |worker| {
+        let number = thread_number();
+        let scratch = scratches.get(number as usize).unwrap_or(&scratches[0]);
+        let (result, counts) = self.with_worker(number, scratch, |worker| {
             let mut requests = Vec::new();
             worker.run(index, 0, &mut requests).map(|done| (done, requests))
         });
@@ -333,7 +296,8 @@ impl Worker<'_, '_, '_> {
         let clock = self.schedule.clock;
         let start_ns = clock.elapsed().as_nanos() as u64;
         let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
-        let effects = Effects::of(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
+        let mut effects = self.spare.pop().unwrap_or_default();
+        effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
         let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
         Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
@@ -342,37 +306,40 @@ impl Worker<'_, '_, '_> {
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
     fn work(&mut self) -> Logs {
         let schedule = self.schedule;
-        let _guard = EndOnPanic(&schedule.over);
-        let tx_count = schedule.waiting.len() as u32;
-        while !schedule.over.load(Ordering::Acquire) {
-            if schedule.next.load(Ordering::Relaxed) > tx_count {
+        let claims = &schedule.claims;
+        let _guard = EndOnPanic(claims);
+        while !claims.is_over() {
+            if claims.is_exhausted() {
                 // Nothing left to run: the others are about to finish.
                 self.commit_ready();
                 std::thread::yield_now();
                 continue;
             }
-            let index = schedule.next.fetch_add(1, Ordering::AcqRel);
-            let mut next = (index <= tx_count).then(|| TxIndex(index - 1));
+            let mut next = claims.hand_out();
             while let Some(tx) = next.take()
-                && let Some(incarnation) = schedule.claim(tx)
+                && let Some(incarnation) = claims.claim(tx)
             {
                 self.run_ahead(tx, incarnation);
-                next = schedule.has_run(tx);
+                next = claims.has_run(tx);
                 self.commit_ready();
             }
         }
-        core::mem::take(&mut self.evm.state.logs)
+        self.evm.state.take_logs()
     }
 
     /// Runs a transaction before its turn and leaves the run for whoever commits it.
     fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
         let schedule = self.schedule;
         let index = BlockAccessIndex(tx.0 + 1);
+        let is_final = schedule.committed.load(Ordering::Acquire) == tx.0;
         let result = self.run(index, incarnation, &mut Vec::new());
-        if let Ok(done) = &result {
+        // A final run is committed at once: nobody need see its writes before.
+        if let Ok(done) = &result
+            && !is_final
+        {
             done.effects.write_ahead(schedule.cache, index);
         }
-        let run = Run { worker: self.number, incarnation, result };
+        let run = Run { worker: self.number, incarnation, is_final, result };
         *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
@@ -385,17 +352,18 @@ impl Worker<'_, '_, '_> {
             Err(TryLockError::WouldBlock) => return,
         };
         while let Some(waiting) = schedule.waiting.get(commits.count)
-            && !schedule.over.load(Ordering::Relaxed)
+            && !schedule.claims.is_over()
         {
             let Some(run) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
             if let Err(error) = self.commit(&mut commits, run) {
                 commits.error = Some(error);
-                schedule.over.store(true, Ordering::Release);
+                schedule.claims.end();
                 return;
             }
             commits.count += 1;
+            schedule.committed.store(commits.count as u32, Ordering::Release);
         }
-        schedule.over.store(true, Ordering::Release);
+        schedule.claims.end();
     }
 
     /// Makes the next transaction final: everything below it is.
@@ -405,11 +373,11 @@ impl Worker<'_, '_, '_> {
         let tx = TxIndex::new(commits.count);
         let index = BlockAccessIndex(tx.0 + 1);
         schedule.check_cancelled(index)?;
-        let Run { mut worker, incarnation, mut result } = run;
+        let Run { mut worker, incarnation, is_final, mut result } = run;
         commits.speculation.executions += 1 + incarnation as usize;
         // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
         let failed = result.is_err();
-        let holds = matches!(&result, Ok(done) if done.effects.holds(cache, index));
+        let holds = is_final || matches!(&result, Ok(done) if done.effects.holds(cache, index));
         if !holds {
             if let Ok(done) = &result {
                 done.effects.withdraw(cache, index);
@@ -425,6 +393,7 @@ impl Worker<'_, '_, '_> {
                 commits.take_in(schedule, index, &effects);
                 commits.executed.spans.push(span);
                 commits.executed.traces.extend(trace);
+                self.spare.push(effects);
                 if !holds {
                     schedule.drop_misled(tx, &mut commits.speculation);
                 }

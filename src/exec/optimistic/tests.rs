@@ -1,21 +1,17 @@
-//! Readers, cache, overlay and preload, each alone.
+//! Overlay and preload, each alone; readers, cache and whole blocks: `tests/optimistic`.
 
 use super::cache::{ReadCounts, SharedCache};
 use super::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
 use super::preload::Preload;
 use super::reader::Reader;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{
-    KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore,
-};
+use crate::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use crate::arena::{BlockAccessIndex, Column};
 use crate::bal::{Recorder, Sidecar, Universe};
 use crate::exec::block::Recording;
 use crate::exec::state::BaseAccount;
-use crate::trie::{StateTries, StateUpdate};
 use alloy_primitives::{Address, Bytes, U256};
 use core::time::Duration;
-use std::sync::Barrier;
 
 const fn at(index: u32) -> BlockAccessIndex {
     BlockAccessIndex(index)
@@ -34,104 +30,6 @@ fn state() -> MemoryStore {
         store.insert_account(Address::repeat_byte(byte), u64::from(byte), U256::from(1_000 + byte as u64), code, slots);
     }
     store
-}
-
-/// The same state behind its tries: one node per account and slot is reached by hash only.
-fn behind_tries(store: &MemoryStore) -> WitnessStore {
-    let addresses: Vec<Address> = store.iter().map(|(address, _)| *address).collect();
-    let slots: Vec<SlotQuery> = store
-        .iter()
-        .flat_map(|(address, account)| account.storage.keys().map(|key| SlotQuery { address: *address, key: *key }))
-        .collect();
-    let mut tries = StateTries::from_memory(store).unwrap();
-    let nodes = tries.witness(store, &addresses, &slots, &StateUpdate::default()).unwrap();
-    WitnessStore::new(tries.root(), nodes, [])
-}
-
-#[test]
-fn readers_agree_with_the_state_flat_or_behind_tries() {
-    let flat = state();
-    let trie = behind_tries(&flat);
-    let codes = CodeArena::default();
-    for store in [&flat as &dyn StateStore, &trie] {
-        let reader = Reader { store, codes: &codes, worker: 0 };
-        for byte in 0..42u8 {
-            let address = Address::repeat_byte(byte);
-            let mut expected = [ParentAccount::default()];
-            flat.accounts(&[address], &mut expected).unwrap();
-            let account = reader.account(&address).unwrap();
-            let found = ParentAccount {
-                exists: account.exists,
-                nonce: account.nonce,
-                balance: account.balance,
-                code_hash: codes.hash(account.code),
-                has_storage: account.has_storage,
-            };
-            assert_eq!(found, expected[0]);
-            for slot in 0..6 {
-                let key = U256::from(slot);
-                let mut expected = [U256::ZERO];
-                flat.slots(&[SlotQuery { address, key }], &mut expected).unwrap();
-                assert_eq!(reader.slot(&address, &key).unwrap(), expected[0]);
-            }
-        }
-    }
-}
-
-#[test]
-fn copies_of_a_reader_are_independent() {
-    let store = LatencyStore::new(state(), Duration::ZERO, Duration::ZERO);
-    let codes = CodeArena::default();
-    let reader = Reader { store: &store, codes: &codes, worker: 0 };
-    std::thread::scope(|scope| {
-        for worker in 0..4 {
-            let copy = Reader { worker, ..reader };
-            scope.spawn(move || {
-                for byte in 0..42 {
-                    let account = copy.account(&Address::repeat_byte(byte)).unwrap();
-                    assert_eq!(account.nonce, if byte < 40 { u64::from(byte) } else { 0 });
-                }
-            });
-        }
-    });
-    assert_eq!(store.counts().accounts, 4 * 42, "a reader keeps nothing");
-}
-
-#[test]
-fn workers_that_read_one_account_fill_one_entry() {
-    let store = LatencyStore::new(state(), Duration::from_micros(200), Duration::ZERO);
-    let codes = CodeArena::default();
-    let cache = SharedCache::default();
-    let barrier = Barrier::new(4);
-    let total: ReadCounts = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..4)
-            .map(|worker| {
-                let reader = Reader { store: &store, codes: &codes, worker: worker + 10 };
-                let (cache, barrier) = (&cache, &barrier);
-                scope.spawn(move || {
-                    let mut counts = ReadCounts::default();
-                    barrier.wait();
-                    for byte in 0..20 {
-                        let account = cache.account_id(&Address::repeat_byte(byte));
-                        let slot = cache.slot_id(account, &U256::from(1));
-                        cache.read_account(account, at(1), &reader, &mut counts).unwrap();
-                        cache.read_slot(slot, at(1), &reader, &mut counts).unwrap();
-                    }
-                    counts
-                })
-            })
-            .collect();
-        let mut total = ReadCounts::default();
-        workers.into_iter().for_each(|worker| total.add(&worker.join().unwrap()));
-        total
-    });
-    assert_eq!((total.account_reads, total.slot_reads, total.asked), (20, 20, 4 * 40));
-    assert_eq!((store.counts().accounts, store.counts().slots), (20, 20));
-    for byte in 0..20 {
-        let cell = cache.account(cache.account_id(&Address::repeat_byte(byte)));
-        assert!(cell.parent.reader().is_some_and(|worker| (10..14).contains(&worker)));
-    }
-    assert_eq!(cache.names().0.len(), 20);
 }
 
 #[test]

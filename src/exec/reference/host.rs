@@ -11,7 +11,7 @@ use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
 use crate::exec::halt::Halt;
 use crate::exec::state::flag;
-use alloy_primitives::{Address, B256, Log, U256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use revm_bytecode::Bytecode;
 use revm_context_interface::Host;
 use revm_context_interface::cfg::GasParams;
@@ -42,7 +42,7 @@ fn refuse(_: Halt) -> LoadError {
 
 /// The code as revm's interpreter runs it, analysed once.
 pub(super) fn analysed(code: &Code) -> Bytecode {
-    let analyse = |code: &Code| Bytecode::new_legacy(code.bytes().clone());
+    let analyse = |code: &Code| Bytecode::new_legacy(Bytes::copy_from_slice(code.bytes()));
     code.decoded(ANALYSIS_SLOT, analyse).cloned().unwrap_or_else(|| analyse(code))
 }
 

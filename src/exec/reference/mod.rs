@@ -359,7 +359,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let own = evm.frame().target;
         evm.state.load(own)?;
         let nonce = evm.state.nonce(own);
-        if evm.state.balance(own) < inputs.value() || nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
+        if !evm.state.can_pay(own, inputs.value()) || nonce == u64::MAX || evm.frames.len() > DEPTH_LIMIT {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Revert,
                 left: inputs.gas_limit(),
@@ -378,13 +378,14 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
         evm.state.load(destination)?;
         evm.state.set_nonce(own, nonce + 1);
+        let initcode = evm.init_code_of(inputs.init_code());
         evm.enter_create(
             own,
             inputs.caller(),
             destination,
             created,
             inputs.value(),
-            inputs.init_code().clone(),
+            initcode,
             inputs.gas_limit(),
             inputs.charged_create_state_gas(),
         )

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::{Address, B256, map::B256Map};
 
-use super::{Signature, recover_batch};
+use super::Signature;
 
 /// Locks, so that threads seldom wait for each other.
 const SHARDS: usize = 64;
@@ -56,9 +56,15 @@ impl SenderCache {
         shard.young.get(transaction_hash).or_else(|| shard.old.get(transaction_hash)).copied()
     }
 
-    /// [`recover_batch`] for the transactions that are not known; the three slices are paired item by item, and the
+    /// `recover`, which is [`super::recover_batch`] or a twin, for the transactions that are not known; the three slices are paired item by item, and the
     /// shortest decides. Nothing is added: the transactions of a block do not come again.
-    pub fn recover_batch(&self, transaction_hashes: &[B256], signatures: &[Signature], out: &mut [Option<Address>]) {
+    pub fn recover_missing(
+        &self,
+        transaction_hashes: &[B256],
+        signatures: &[Signature],
+        out: &mut [Option<Address>],
+        recover: impl Fn(&[Signature], &mut [Option<Address>]),
+    ) {
         let mut rows = [0; BATCH];
         let mut missing = Vec::with_capacity(BATCH.min(signatures.len()));
         let mut found = [None; BATCH];
@@ -70,7 +76,7 @@ impl SenderCache {
                 missing.push(signatures[row]);
             }
             if missing.len() == BATCH || row + 1 == len {
-                recover_batch(&missing, &mut found);
+                recover(&missing, &mut found);
                 for (row, found) in rows.iter().zip(found).take(missing.len()) {
                     out[*row] = found;
                 }
@@ -88,8 +94,8 @@ impl SenderCache {
 
 #[cfg(test)]
 mod tests {
-    use super::super::recover_scalar;
     use super::super::tests::{random, twin::Numbers};
+    use super::super::{recover_batch, recover_scalar};
     use super::*;
 
     #[test]
@@ -107,7 +113,7 @@ mod tests {
                 wanted[row] = Some(marker);
             }
             let mut out = vec![None; count];
-            cache.recover_batch(&hashes, &signatures, &mut out);
+            cache.recover_missing(&hashes, &signatures, &mut out, recover_batch);
             assert_eq!(out, wanted);
         }
     }

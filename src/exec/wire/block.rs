@@ -89,6 +89,15 @@ impl Block {
 /// The RLP of a block without ommers, from its header and its transactions in their EIP-2718 encoding. It has an empty
 /// list of withdrawals where the header has a root for them.
 pub fn assemble<T: AsRef<[u8]>>(header: &Header, transactions: &[T]) -> Vec<u8> {
+    assemble_with_withdrawals(header, transactions, &[])
+}
+
+/// The same with withdrawals, each one's RLP, where the header has a root for them.
+pub fn assemble_with_withdrawals<T: AsRef<[u8]>>(
+    header: &Header,
+    transactions: &[T],
+    withdrawals: &[Vec<u8>],
+) -> Vec<u8> {
     let mut items = Vec::new();
     for transaction in transactions {
         match transaction.as_ref() {
@@ -96,15 +105,19 @@ pub fn assemble<T: AsRef<[u8]>>(header: &Header, transactions: &[T]) -> Vec<u8> 
             typed => typed.encode(&mut items),
         }
     }
+    let list_of = |payload: &[u8], out: &mut Vec<u8>| {
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(out);
+        out.extend_from_slice(payload);
+    };
     let mut payload = Vec::with_capacity(items.len() + 1_000);
     header.encode(&mut payload);
-    alloy_rlp::Header { list: true, payload_length: items.len() }.encode(&mut payload);
-    payload.extend_from_slice(&items);
-    let lists = if header.withdrawals_root.is_some() { 2 } else { 1 };
-    payload.resize(payload.len() + lists, alloy_rlp::EMPTY_LIST_CODE);
+    list_of(&items, &mut payload);
+    payload.push(alloy_rlp::EMPTY_LIST_CODE);
+    if header.withdrawals_root.is_some() {
+        list_of(&withdrawals.concat(), &mut payload);
+    }
     let mut out = Vec::with_capacity(payload.len() + 5);
-    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-    out.extend_from_slice(&payload);
+    list_of(&payload, &mut out);
     out
 }
 

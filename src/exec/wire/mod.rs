@@ -13,7 +13,7 @@ mod receipt;
 mod rlp;
 mod transaction;
 
-pub use block::{Block, Withdrawal, assemble};
+pub use block::{Block, Withdrawal, assemble, assemble_with_withdrawals};
 pub use bloom::BloomBuilder;
 pub use error::{Field, WireError, WireErrorKind};
 pub use header::Header;

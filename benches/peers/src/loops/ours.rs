@@ -56,7 +56,7 @@ impl Ours {
     fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>, LoopKind) -> T) -> T {
         let mut overlay = Overlay::default();
         let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
-        let WorkerScratch { state, evm } = core::mem::take(&mut self.scratch);
+        let WorkerScratch { state, evm, .. } = core::mem::take(&mut self.scratch);
         let state = TxState::new(state, None, base, &self.codes, self.chain.fork);
         let mut evm = Evm::new(evm, &self.chain, &self.block, state);
         let input = TxInput {
@@ -67,7 +67,7 @@ impl Ours {
         };
         let result = work(&mut evm, &input, self.kind);
         let (evm, state) = evm.into_scratch();
-        self.scratch = WorkerScratch { state, evm };
+        self.scratch = WorkerScratch { state, evm, ..WorkerScratch::default() };
         self.scratch.evm.forget_hashes();
         result
     }

@@ -1,11 +1,12 @@
 //! MULMOD by a modulus that stays: division with the modulus's reciprocal kept.
 //!
-//! Contracts that use MULMOD use it with the modulus of one field, thousands of times. The reciprocal is made at the second
-//! use in a row. Source: Möller and Granlund, "Improved division by invariant integers" (2011), algorithms 5 and 6.
+//! Contracts that use MULMOD use it with the modulus of one field, thousands of times. Its reciprocal is made after a few
+//! uses in a row. Source: Möller and Granlund, "Improved division by invariant integers" (2011): algorithm 4 with words for
+//! digits (its proof holds for any base), algorithms 5 and 6 for divisors of two limbs.
 //! Twin: `arithmetic::mulmod`.
 
 use super::arithmetic;
-use alloy_primitives::U256;
+use alloy_primitives::{U256, U512};
 
 type Limbs = [u64; 4];
 
@@ -62,13 +63,27 @@ pub(in crate::exec::interpreter) fn shifted(high: u64, low: u64, shift: u32) -> 
     high << shift | (low >> 1) >> (63 - shift)
 }
 
-/// The last modulus, and from its second use on what division by it wants to know.
+/// Uses of a modulus in a row before its reciprocal is made, which takes as long as some ten divisions.
+const USES_BEFORE_RECIPROCAL: u32 = 4;
+
+/// The last modulus, and once it has been used a few times what division by it wants to know.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeptModulus {
     modulus: Limbs,
-    /// The modulus with its top bit set, by how much it was shifted for that, and its upper half's reciprocal; none where
-    /// its top limb is zero.
-    divisor: Option<(Limbs, u32, u64)>,
+    uses: u32,
+    /// None where its top limb is zero.
+    divisor: Option<Divisor>,
+}
+
+/// A divisor of one digit of 256 bits.
+#[derive(Clone, Copy, Debug)]
+struct Divisor {
+    /// The modulus with its top bit set.
+    d: Limbs,
+    /// By how much it was shifted for that.
+    shift: u32,
+    /// `(2^512 - 1) / d - 2^256`.
+    reciprocal: Limbs,
 }
 
 impl KeptModulus {
@@ -81,17 +96,20 @@ impl KeptModulus {
             | (limbs[2] ^ self.modulus[2])
             | (limbs[3] ^ self.modulus[3]);
         if differs != 0 {
-            *self = Self { modulus: limbs, divisor: None };
+            *self = Self { modulus: limbs, uses: 1, divisor: None };
             return arithmetic::mulmod(a, b, modulus);
         }
         match &self.divisor {
-            Some((divisor, shift, reciprocal)) => {
+            Some(divisor) => {
                 // Factors below the modulus leave the upper half of the product below it: a digit less.
                 let below = less(a.as_limbs(), &limbs) & less(b.as_limbs(), &limbs);
-                U256::from_limbs(reduce(product(a.as_limbs(), b.as_limbs()), below, divisor, *shift, *reciprocal))
+                U256::from_limbs(divisor.reduce(product(a.as_limbs(), b.as_limbs()), below))
             }
             None => {
-                self.divisor = divisor_of(&limbs);
+                self.uses = self.uses.saturating_add(1);
+                if self.uses == USES_BEFORE_RECIPROCAL {
+                    self.divisor = Divisor::new(&limbs);
+                }
                 arithmetic::mulmod(a, b, modulus)
             }
         }
@@ -106,20 +124,24 @@ fn less(a: &Limbs, b: &Limbs) -> bool {
     a[3].borrowing_sub(b[3], borrow).1
 }
 
-#[inline(never)]
-fn divisor_of(modulus: &Limbs) -> Option<(Limbs, u32, u64)> {
-    if modulus[3] == 0 {
-        return None;
-    }
-    let shift = modulus[3].leading_zeros();
-    let d = [
-        modulus[0] << shift,
-        shifted(modulus[1], modulus[0], shift),
-        shifted(modulus[2], modulus[1], shift),
-        shifted(modulus[3], modulus[2], shift),
-    ];
-    let of_upper = (join(!d[3], u64::MAX) / u128::from(d[3])) as u64;
-    Some((d, shift, reciprocal_of_two(of_upper, d[3], d[2])))
+/// The sum modulo 2^256, and whether it carried.
+#[inline(always)]
+fn add(a: &Limbs, b: &Limbs, carry: bool) -> (Limbs, bool) {
+    let (r0, carry) = a[0].carrying_add(b[0], carry);
+    let (r1, carry) = a[1].carrying_add(b[1], carry);
+    let (r2, carry) = a[2].carrying_add(b[2], carry);
+    let (r3, carry) = a[3].carrying_add(b[3], carry);
+    ([r0, r1, r2, r3], carry)
+}
+
+/// The difference modulo 2^256, and whether it was negative.
+#[inline(always)]
+fn sub(a: &Limbs, b: &Limbs) -> (Limbs, bool) {
+    let (r0, borrow) = a[0].borrowing_sub(b[0], false);
+    let (r1, borrow) = a[1].borrowing_sub(b[1], borrow);
+    let (r2, borrow) = a[2].borrowing_sub(b[2], borrow);
+    let (r3, borrow) = a[3].borrowing_sub(b[3], borrow);
+    ([r0, r1, r2, r3], borrow)
 }
 
 /// The whole product of two words.
@@ -136,65 +158,69 @@ fn product(a: &Limbs, b: &Limbs) -> [u64; 8] {
     product
 }
 
-/// One digit: the remainder of `r:low` by the divisor, for `r` below it.
+/// The lower half of the product of two words.
 #[inline(always)]
-fn next_remainder(r: Limbs, low: u64, d: &Limbs, v: u64) -> Limbs {
-    let top = join(d[3], d[2]);
-    if join(r[3], r[2]) == top {
-        return remainder_of_largest_digit(r, low, d);
+fn product_low(a: &Limbs, b: &Limbs) -> Limbs {
+    let mut product = [0; 4];
+    for row in 0..4 {
+        let mut carry = 0;
+        for column in 0..4 - row {
+            (product[row + column], carry) = a[row].carrying_mul_add(b[column], product[row + column], carry);
+        }
     }
-    let (digit, upper) = div_three_by_two(r[3], r[2], r[1], top, v);
-    let (p0, carry) = digit.carrying_mul(d[0], 0);
-    let (p1, p2) = digit.carrying_mul(d[1], carry);
-    let (r0, borrow) = low.borrowing_sub(p0, false);
-    let (r1, borrow) = r[0].borrowing_sub(p1, borrow);
-    let (upper, below) = upper.overflowing_sub(u128::from(p2) + u128::from(borrow));
-    let (r3, r2) = split(upper);
-    let r = [r0, r1, r2, r3];
-    if below { add(r, d) } else { r }
+    product
 }
 
-#[inline(always)]
-fn add(r: Limbs, d: &Limbs) -> Limbs {
-    let (r0, carry) = r[0].carrying_add(d[0], false);
-    let (r1, carry) = r[1].carrying_add(d[1], carry);
-    let (r2, carry) = r[2].carrying_add(d[2], carry);
-    let (r3, _) = r[3].carrying_add(d[3], carry);
-    [r0, r1, r2, r3]
-}
+impl Divisor {
+    #[inline(never)]
+    fn new(modulus: &Limbs) -> Option<Self> {
+        if modulus[3] == 0 {
+            return None;
+        }
+        let shift = modulus[3].leading_zeros();
+        let d = [
+            modulus[0] << shift,
+            shifted(modulus[1], modulus[0], shift),
+            shifted(modulus[2], modulus[1], shift),
+            shifted(modulus[3], modulus[2], shift),
+        ];
+        // 2^512 - 1 less d times 2^256, by d: below 2^256, because d is at least 2^255.
+        let numerator = U512::from_limbs([u64::MAX, u64::MAX, u64::MAX, u64::MAX, !d[0], !d[1], !d[2], !d[3]]);
+        let quotient = numerator / U512::from(U256::from_limbs(d));
+        let [v0, v1, v2, v3, ..] = quotient.into_limbs();
+        Some(Self { d, shift, reciprocal: [v0, v1, v2, v3] })
+    }
 
-/// Where the upper halves are equal the digit is `2^64 - 1`, or one less: `r:low - (d << 64) + d`, and `d` once more where that
-/// is negative.
-#[cold]
-fn remainder_of_largest_digit(r: Limbs, low: u64, d: &Limbs) -> Limbs {
-    let (r1, borrow) = r[0].borrowing_sub(d[0], false);
-    let (r2, borrow) = r[1].borrowing_sub(d[1], borrow);
-    // The limbs above cancel; what is negative here is so by less than 2^192, and `d` is at least 2^255.
-    let r3 = 0u64.wrapping_sub(u64::from(borrow));
-    add([low, r1, r2, r3], d)
-}
+    /// The remainder of `high:low` for `high` below the divisor (algorithm 4, with digits of 256 bits).
+    #[inline(always)]
+    fn remainder(&self, high: &Limbs, low: &Limbs) -> Limbs {
+        let [q0, q1, q2, q3, q4, q5, q6, q7] = product(&self.reciprocal, high);
+        let (below, carry) = add(&[q0, q1, q2, q3], low, false);
+        let (digit, _) = add(&[q4, q5, q6, q7], high, carry);
+        // One more than the estimate: too large by one at most, then the remainder is above the lower half.
+        let (digit, _) = add(&digit, &[0; 4], true);
+        let (r, _) = sub(low, &product_low(&digit, &self.d));
+        let r = if less(&below, &r) { add(&r, &self.d, false).0 } else { r };
+        let (reduced, is_below) = sub(&r, &self.d);
+        if is_below { r } else { reduced }
+    }
 
-/// A product modulo the modulus; `below`: its upper half is less than the modulus.
-#[inline(always)]
-fn reduce(x: [u64; 8], below: bool, d: &Limbs, shift: u32, v: u64) -> Limbs {
-    let up = |index: usize| shifted(x[index], x[index - 1], shift);
-    let r = if below {
-        [up(4), up(5), up(6), up(7)]
-    } else {
-        next_remainder([up(5), up(6), up(7), shifted(0, x[7], shift)], up(4), d, v)
-    };
-    let r = next_remainder(r, up(3), d, v);
-    let r = next_remainder(r, up(2), d, v);
-    let r = next_remainder(r, up(1), d, v);
-    let r = next_remainder(r, x[0] << shift, d, v);
-    let down = |high: u64, low: u64| low >> shift | (high << 1) << (63 - shift);
-    [down(r[1], r[0]), down(r[2], r[1]), down(r[3], r[2]), r[3] >> shift]
+    /// A product modulo the modulus; `below`: its upper half is less than the modulus.
+    #[inline(always)]
+    fn reduce(&self, x: [u64; 8], below: bool) -> Limbs {
+        let shift = self.shift;
+        let up = |index: usize| shifted(x[index], x[index - 1], shift);
+        let high = [up(4), up(5), up(6), up(7)];
+        let high = if below { high } else { self.remainder(&[shifted(0, x[7], shift), 0, 0, 0], &high) };
+        let r = self.remainder(&high, &[x[0] << shift, up(1), up(2), up(3)]);
+        let down = |high: u64, low: u64| low >> shift | (high << 1) << (63 - shift);
+        [down(r[1], r[0]), down(r[2], r[1]), down(r[3], r[2]), r[3] >> shift]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::U512;
 
     #[test]
     fn products_reduce_as_they_do_by_division() {
@@ -221,24 +247,12 @@ mod tests {
         let mut kept = KeptModulus::default();
         for modulus in &words {
             for (index, a) in words.iter().enumerate() {
-                for step in [3, 8] {
+                for step in [3, 8, 11] {
                     let b = words[(index * 7 + step) % words.len()];
                     let expected = arithmetic::mulmod(*a, b, *modulus);
                     assert_eq!(kept.mulmod(*a, b, *modulus), expected, "{a:#x} * {b:#x} % {modulus:#x}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn the_largest_digit_leaves_the_right_remainder() {
-        let d = [5, 7, 9, 1 << 63];
-        let v = reciprocal_of_two((join(!d[3], u64::MAX) / u128::from(d[3])) as u64, d[3], d[2]);
-        for (r0, r1, low) in [(0, 0, 0), (4, 7, 11), (u64::MAX, 6, u64::MAX), (0, 7, 3), (3, 2, 1)] {
-            let r = [r0, r1, 9, 1 << 63];
-            let numerator = (U512::from(U256::from_limbs(r)) << 64) | U512::from(low);
-            let expected: U512 = numerator % U512::from(U256::from_limbs(d));
-            assert_eq!(next_remainder(r, low, &d, v), expected.as_limbs()[..4], "{r:?} {low}");
         }
     }
 }

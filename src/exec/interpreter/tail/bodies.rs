@@ -3,7 +3,6 @@
 //! A body gets its words by value, read as limbs into registers (the first lies deepest, the last is the top), and hands
 //! its result back the same way.
 
-use super::limbs;
 use crate::exec::call::{CallKind, Step};
 use crate::exec::evm::{Evm, Exit};
 use crate::exec::halt::Halt;
@@ -64,9 +63,6 @@ mod all {
     use super::*;
 
     bodies! {
-        ADDMOD push |_evm, _left, w| {
-            U256::from_limbs(limbs::addmod(w[2].into_limbs(), w[1].into_limbs(), w[0].into_limbs()))
-        };
         MULMOD push |evm, _left, w| evm.modulus.mulmod(w[2], w[1], w[0]);
         EXP push |evm, left, w| arithmetic::exp(evm, left, w[1], w[0])?;
         KECCAK256 push |evm, left, w| memory::keccak(evm, left, w[1], w[0])?;
@@ -76,7 +72,6 @@ mod all {
         CALLER push |evm, _left, _w| env::caller(evm);
         CALLVALUE push |evm, _left, _w| env::callvalue(evm);
         CALLDATALOAD push |evm, _left, w| memory::calldataload(evm, w[0]);
-        CALLDATASIZE push |evm, _left, _w| env::calldatasize(evm);
         CALLDATACOPY run |evm, left, w| memory::calldatacopy(evm, left, w[2], w[1], w[0])?;
         CODESIZE push |evm, _left, _w| env::codesize(evm);
         CODECOPY run |evm, left, w| memory::codecopy(evm, left, w[2], w[1], w[0])?;
@@ -98,8 +93,6 @@ mod all {
         BLOBHASH push |evm, _left, w| env::blobhash(evm, w[0]);
         BLOBBASEFEE push |evm, _left, _w| env::blobbasefee(evm);
         SLOTNUM push |evm, _left, _w| env::slotnum(evm);
-        MLOAD push |evm, left, w| memory::mload(evm, left, w[0])?;
-        MSTORE run |evm, left, w| memory::mstore(evm, left, w[1], w[0])?;
         MSTORE8 run |evm, left, w| memory::mstore8(evm, left, w[1], w[0])?;
         MCOPY run |evm, left, w| memory::mcopy(evm, left, w[2], w[1], w[0])?;
         MSIZE push |evm, _left, _w| memory::msize(evm);

@@ -237,18 +237,36 @@ fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
     ]
 }
 
+/// `u2:u1:u0 / d` for `u2:u1 < d`, the top bit of `d` set: digit and remainder (Knuth, 4.3.1). The processor's own division
+/// gives the estimate; it is at most two too large.
+#[inline(always)]
+fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
+    let (d1, d0) = split(d);
+    if u2 == d1 {
+        // The largest digit, or the one below: u - (2^64 - 1) * d, negative where nothing carries.
+        let (r, carried) = join(u1.wrapping_sub(d0), u0).overflowing_add(d);
+        return if carried { (u64::MAX, r) } else { (u64::MAX - 1, r.wrapping_add(d)) };
+    }
+    let (mut digit, upper) = div_two_by_one(u2, u1, d1);
+    let (mut r, mut below) = join(upper, u0).overflowing_sub(u128::from(digit) * u128::from(d0));
+    while below {
+        digit -= 1;
+        let (sum, carried) = r.overflowing_add(d);
+        (r, below) = (sum, !carried);
+    }
+    (digit, r)
+}
+
 fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[1].leading_zeros();
     let d = join(b[1], b[0]) << shift;
-    let (d1, d0) = split(d);
-    let v = reciprocal(d1, d0);
     let u = normalised(a, shift);
     // Limbs of zero on top give digits of zero.
-    let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { div_three_by_two(u[4], u[3], u[2], d, v) };
+    let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { digit_of_two(u[4], u[3], u[2], d) };
     let (r1, r0) = split(r);
-    let (q1, r) = div_three_by_two(r1, r0, u[1], d, v);
+    let (q1, r) = digit_of_two(r1, r0, u[1], d);
     let (r1, r0) = split(r);
-    let (q0, r) = div_three_by_two(r1, r0, u[0], d, v);
+    let (q0, r) = digit_of_two(r1, r0, u[0], d);
     let (r1, r0) = split(r >> shift);
     ([q0, q1, q2, 0], [r0, r1, 0, 0])
 }
@@ -339,6 +357,17 @@ pub(super) fn addmod(a: Limbs, b: Limbs, modulus: Limbs) -> Limbs {
     let (less, borrow) = sub_borrow(sum, modulus);
     // Carried beyond 2^256, or not below the modulus.
     if lt(sum, a) || !borrow { less } else { sum }
+}
+
+/// ADDMOD where both words are below the modulus.
+#[inline(always)]
+pub(super) fn addmod_of_reduced(a: Limbs, b: Limbs, modulus: Limbs) -> Option<Limbs> {
+    if !(lt(a, modulus) & lt(b, modulus)) {
+        return None;
+    }
+    let sum = add(a, b);
+    let (less, borrow) = sub_borrow(sum, modulus);
+    Some(if lt(sum, a) || !borrow { less } else { sum })
 }
 
 /// A word modulo another that is not zero; one subtraction is often enough.

@@ -11,7 +11,7 @@
 //! A word is always read and written as four 8-byte halves of a general register (volatile, so that they stay so): a load
 //! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
 
-use super::decode::{Decoded, Instr};
+use super::decode::{Decoded, Instr, Need};
 use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::Info;
@@ -43,6 +43,12 @@ pub(super) struct Vm {
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
+    /// [`Evm::poll_below`].
+    pub(super) poll_below: u64,
+    /// The frame's calldata; it moves when the memory column does, which [`Regs::reload_memory`] follows.
+    pub(super) input: *const u8,
+    /// Bytes of it.
+    pub(super) input_len: usize,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
     /// One past the top of the stack, at the end.
@@ -73,6 +79,9 @@ impl Vm {
             code: source.padded().as_ptr(),
             decoded: core::ptr::null(),
             source,
+            poll_below: 0,
+            input: core::ptr::null(),
+            input_len: 0,
             left: 0,
             sp: stack_base,
             pc: 0,
@@ -124,7 +133,7 @@ pub(super) struct Regs {
 macro_rules! handler {
     ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
         $(#[$attr])*
-        pub(super) unsafe extern "C" fn $name<$($generics)*>(
+        pub(in crate::exec::interpreter::tail) unsafe extern "C" fn $name<$($generics)*>(
             pc: *const $crate::exec::interpreter::tail::decode::Instr,
             sp: *mut alloy_primitives::U256,
             gas: u64,
@@ -238,6 +247,15 @@ impl Regs {
         // SAFETY: `vm` and its machine are live, and no other reference to them is.
         let evm = unsafe { &mut *(*self.vm).evm };
         (self.mem, self.limit) = memory_of(evm);
+        // SAFETY: as above.
+        unsafe { ((*self.vm).input, (*self.vm).input_len) = input_of(evm) };
+    }
+
+    /// What the block needs that begins at the program counter.
+    #[inline(always)]
+    pub(super) unsafe fn need(&self) -> *const Need {
+        // SAFETY: in decoded form `pc` points into the instructions, here to a block's first.
+        unsafe { (&raw const (*self.pc).operand).cast() }
     }
 
     /// The block's instruction at the program counter.
@@ -256,6 +274,13 @@ pub(super) fn memory_of(evm: &mut Evm<'_>) -> (*mut u8, usize) {
     // The frame's memory begins inside the column, or it is empty and never accessed.
     let pointer = evm.memory.as_mut_ptr().wrapping_add(base);
     (pointer, len.saturating_sub(31))
+}
+
+/// Pointer to the running frame's calldata, and its length.
+#[inline(always)]
+pub(super) fn input_of(evm: &Evm<'_>) -> (*const u8, usize) {
+    let input = evm.input(evm.frames[evm.frames.len() - 1].input);
+    (input.as_ptr(), input.len())
 }
 
 /// Goes on with the instruction `$n` bytes (of code, or of instructions) further.
@@ -292,8 +317,8 @@ macro_rules! settle {
             let info = const { $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize] };
             if let Some(halt) = $crate::exec::interpreter::tail::machine::unsettled(&$r, info) {
                 match halt {
-                    Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
-                    Halt::StackUnderflow => jump_to!(halt_underflow, $r),
+                    $crate::exec::halt::Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
+                    $crate::exec::halt::Halt::StackUnderflow => jump_to!(halt_underflow, $r),
                     _ => jump_to!(halt_overflow, $r),
                 }
             }
@@ -360,3 +385,58 @@ handler! {
         jump_to!(handler, r)
     }
 }
+
+/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
+/// a jump back, which every loop has, the moment of the next look at the caller's token, `$below`, comes on top of the
+/// block's gas: one comparison serves both. For a jump forward it is 0.
+macro_rules! begin_block {
+    ($r:ident, $below:expr) => {{
+        let below: u64 = $below;
+        let need = $r.need();
+        if $r.gas < u64::from((*need).gas) + below
+            || $r.stack_bytes().wrapping_sub(usize::from((*need).least)) > usize::from((*need).span)
+        {
+            if below != 0 {
+                jump_to!($crate::exec::interpreter::tail::handlers::begin_otherwise, $r)
+            }
+            jump_to!(to_bytes_exact, $r)
+        }
+        $r.gas -= u64::from((*need).gas);
+        skip!($r, 1)
+    }};
+}
+pub(super) use begin_block;
+
+/// Goes to a static target: its distance is the upper half of the operand, negative for a jump back.
+macro_rules! jump_far {
+    ($r:ident, $operand:expr) => {{
+        let distance: isize = ($operand as i64 >> 32) as isize;
+        jump_by!($r, distance)
+    }};
+}
+pub(super) use jump_far;
+
+/// Goes `$distance` instructions further. One handler serves both directions, so that the jump to it is the same.
+macro_rules! jump_by {
+    ($r:ident, $distance:expr) => {{
+        let distance: isize = $distance;
+        $r.pc = $r.pc.offset(distance);
+        // All ones or none.
+        let back = (distance >> 63) as u64;
+        begin_block!($r, (*$r.vm).poll_below & back)
+    }};
+}
+pub(super) use jump_by;
+
+/// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
+macro_rules! branch {
+    ($r:ident, $taken:expr, $size:literal) => {{
+        if $taken {
+            let operand = $r.operand();
+            $r.gas += operand & 0xffff_ffff;
+            jump_far!($r, operand)
+        }
+        skip!($r, $size)
+    }};
+}
+pub(super) use branch;

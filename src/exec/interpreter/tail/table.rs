@@ -17,8 +17,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         };
     }
     out_of_line! {
-        ADDMOD MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CALLDATALOAD CALLDATASIZE
-        CALLDATACOPY CODESIZE CODECOPY GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
+        MULMOD EXP KECCAK256 ADDRESS BALANCE ORIGIN CALLER CALLVALUE CODESIZE GASPRICE EXTCODESIZE EXTCODECOPY RETURNDATASIZE RETURNDATACOPY EXTCODEHASH
         BLOCKHASH COINBASE TIMESTAMP NUMBER PREVRANDAO GASLIMIT CHAINID SELFBALANCE BASEFEE BLOBHASH BLOBBASEFEE
         SLOTNUM MSIZE SLOAD SSTORE TLOAD TSTORE LOG0 LOG1 LOG2 LOG3 LOG4 CREATE CALL CALLCODE RETURN
         DELEGATECALL CREATE2 STATICCALL REVERT SELFDESTRUCT
@@ -51,6 +50,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         op::SDIV => heavy::<Sdiv, F>,
         op::MOD => heavy::<Mod, F>,
         op::SMOD => heavy::<Smod, F>,
+        op::ADDMOD => addmod::<F>,
         op::SIGNEXTEND => binary::<SignExtend, F>,
         op::LT => binary::<Lt, F>,
         op::GT => binary::<Gt, F>,
@@ -72,6 +72,10 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
         op::MSTORE => mstore::<F>,
         op::MSTORE8 => mstore8::<F>,
         op::MCOPY => mcopy::<F>,
+        op::CALLDATALOAD => calldataload::<F>,
+        op::CALLDATASIZE => calldatasize::<F>,
+        op::CALLDATACOPY => calldatacopy::<F>,
+        op::CODECOPY => codecopy::<F>,
         op::JUMP => jump::<F>,
         op::JUMPI => jumpi::<F>,
         op::JUMPDEST => jumpdest_bytes,
@@ -127,43 +131,60 @@ pub(super) fn decoded(opcode: u8) -> Handler {
     DECODED[usize::from(opcode)]
 }
 
+/// What puts an operation's words on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// PUSH of at most 8 bytes.
+    Imm,
+    /// DUPn.
+    Dup,
+    /// SWAP1.
+    Swapped,
+    /// DUPn, PUSH.
+    DupImm,
+    /// PUSH, DUPn.
+    ImmDup,
+    /// DUPm, DUPn.
+    DupDup,
+}
+
 /// Handlers of an operation fused with what puts its words on the stack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BinaryForms {
-    /// PUSH of at most 8 bytes.
-    pub(super) imm: Handler,
-    /// A longer PUSH.
+    /// By [`Source`].
+    by_source: [Handler; 6],
+    /// A PUSH of more than 8 bytes.
     pub(super) wide: Handler,
-    /// DUPn.
-    pub(super) dup: Handler,
-    /// SWAP1.
-    pub(super) swapped: Handler,
-    /// DUPn, PUSH.
-    pub(super) dup_imm: Handler,
-    /// PUSH, DUPn.
-    pub(super) imm_dup: Handler,
-    /// DUPm, DUPn.
-    pub(super) dup_dup: Handler,
+    /// The same, then DUPn.
+    pub(super) wide_dup: Handler,
 }
 
 impl BinaryForms {
-    const fn of<K: Binary>() -> Option<Self> {
+    const fn new<K: Binary>() -> Option<Self> {
         Some(Self {
-            imm: binary_imm::<K>,
+            by_source: [
+                binary_from::<K, FromImm>,
+                binary_from::<K, FromDup>,
+                binary_swapped::<K>,
+                binary_from::<K, FromDupImm>,
+                binary_from::<K, FromImmDup>,
+                binary_from::<K, FromDupDup>,
+            ],
             wide: binary_wide::<K>,
-            dup: binary_dup::<K>,
-            swapped: binary_swapped::<K>,
-            dup_imm: binary_dup_imm::<K>,
-            imm_dup: binary_imm_dup::<K>,
-            dup_dup: binary_dup_dup::<K>,
+            wide_dup: binary_wide_dup::<K>,
         })
+    }
+
+    /// The handler for words from `source`.
+    pub(super) fn of(&self, source: Source) -> Handler {
+        self.by_source[source as usize]
     }
 }
 
 static FORMS: [Option<BinaryForms>; 32] = {
     let mut forms = [None; 32];
     macro_rules! fill {
-        ($($op:ident $kind:ident)*) => { $(forms[op::$op as usize] = BinaryForms::of::<$kind>();)* };
+        ($($op:ident $kind:ident)*) => { $(forms[op::$op as usize] = BinaryForms::new::<$kind>();)* };
     }
     fill!(ADD Add MUL Mul SUB Sub SIGNEXTEND SignExtend LT Lt GT Gt SLT Slt SGT Sgt EQ Eq AND And OR Or XOR Xor);
     fill!(BYTE Byte SHL Shl SHR Shr SAR Sar);
@@ -173,6 +194,36 @@ static FORMS: [Option<BinaryForms>; 32] = {
 /// The fused forms of an operation, where it has any.
 pub(super) fn binary_forms(opcode: u8) -> Option<&'static BinaryForms> {
     FORMS.get(usize::from(opcode))?.as_ref()
+}
+
+/// An operation with its words from `source` and the static JUMPI that it decides (`negated`: by being zero).
+pub(super) fn branch_of(operation: u8, source: Source, negated: bool) -> Option<Handler> {
+    macro_rules! from {
+        ($kind:ident $from:ident) => {
+            if negated { branch_from::<$kind, $from, true> } else { branch_from::<$kind, $from, false> }
+        };
+    }
+    macro_rules! any {
+        ($kind:ident) => {
+            match source {
+                Source::Imm => from!($kind FromImm),
+                Source::Dup => from!($kind FromDup),
+                Source::DupImm => from!($kind FromDupImm),
+                Source::ImmDup => from!($kind FromImmDup),
+                Source::DupDup => from!($kind FromDupDup),
+                Source::Swapped => return None,
+            }
+        };
+    }
+    Some(match operation {
+        op::LT => any!(Lt),
+        op::GT => any!(Gt),
+        op::SLT => any!(Slt),
+        op::SGT => any!(Sgt),
+        op::EQ => any!(Eq),
+        op::AND => any!(And),
+        _ => return None,
+    })
 }
 
 /// A comparison with the static JUMPI behind it.

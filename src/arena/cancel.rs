@@ -1,12 +1,16 @@
 //! Giving up: a flag that other threads set, and a moment after which nobody waits any more.
 //!
-//! Workers look between tasks, and where a frame is entered. So a block stops within one frame's own instructions: with
-//! the gas of one transaction (EIP-7825) that is a few hundredths of a second.
-//! Not here: giving up tasks whose outcome no longer matters (`block`).
+//! Whoever works long looks now and then: workers between tasks and where a frame is entered, the loops each
+//! [`POLL_GAS`] of a frame's gas, sender recovery between batches, the tries between batches of rows, everyone before the
+//! store is asked. So a block stops within one answer of the store or one precompile, and else within milliseconds.
+//! Not here: giving up tasks whose outcome no longer matters (`exec::block`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Gas that a frame spends between two looks at the token: less than a millisecond of the cheapest instructions.
+pub const POLL_GAS: u64 = 1 << 20;
 
 /// Asks blocks that run with it to stop. Clones share the flag; once cancelled it stays so.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,10 @@
-//! Shared pieces of the JSON formats: quantities, allocations.
+//! Shared pieces of the JSON formats of genesis files, fixtures and bundles: quantities, allocations.
 //!
 //! In: JSON strings. Out: numbers, accounts. Not here: what a document means.
 
+use crate::arena::store::MemoryStore;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::arena::store::MemoryStore;
+
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;

@@ -8,7 +8,9 @@
 //! gas, execution goes on in byte form from that very place with the exact gas (`rest` of [`Place`]), so that decoded code
 //! never decides that gas is short. Instructions that show, pass on or charge gas add the rest before they run.
 //! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded.
-//! Not here: when code is worth decoding (`mod`).
+//! Not here: when code is worth decoding (`tail`), which sequences are one instruction (`fuse`).
+
+mod fuse;
 
 use super::handlers::*;
 use super::machine::{Block, Handler, halt_invalid_opcode};
@@ -29,6 +31,26 @@ pub(super) struct Instr {
     pub(super) operand: u64,
 }
 
+/// What a block needs, as the operand of its first instruction holds it: fields apart, each a load of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Need {
+    /// Static gas.
+    pub(super) gas: u32,
+    /// Bytes of stack at least.
+    pub(super) least: u16,
+    /// Bytes of stack that there may be above these.
+    pub(super) span: u16,
+}
+
+impl Need {
+    fn operand(self) -> u64 {
+        let ([g0, g1, g2, g3], [l0, l1], [s0, s1]) =
+            (self.gas.to_ne_bytes(), self.least.to_ne_bytes(), self.span.to_ne_bytes());
+        u64::from_ne_bytes([g0, g1, g2, g3, l0, l1, s0, s1])
+    }
+}
+
 /// Where an instruction stands in the code, and the static gas from it to the end of its block, which is prepaid.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
@@ -38,12 +60,31 @@ pub(super) struct Place {
     pub(super) rest: u32,
 }
 
+/// The JUMPDESTs among 64 bytes of code: found by counting, so that all of a contract's fit the nearest cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    /// One bit per byte.
+    bits: u64,
+    /// How many there are in earlier lines.
+    before: u32,
+}
+
+/// Which of the JUMPDESTs the one at a byte offset is, if there is one.
+#[inline(always)]
+fn rank(lines: &[Line], pc: usize) -> Option<usize> {
+    let Line { bits, before } = *lines.get(pc / 64)?;
+    let below = bits & ((1 << (pc % 64)) - 1);
+    (bits >> (pc % 64) & 1 == 1).then(|| (before + below.count_ones()) as usize)
+}
+
 /// A code's decoded form.
 #[derive(Debug)]
 pub(super) struct Decoded {
     instrs: Box<[Instr]>,
     places: Box<[Place]>,
-    /// By byte offset: index of the JUMPDEST there, 0 where there is none.
+    /// Where JUMPDESTs are.
+    lines: Box<[Line]>,
+    /// Position of each JUMPDEST's instruction, in order.
     targets: Box<[u32]>,
     /// Words of more than 8 bytes; instructions point at them.
     _pool: Box<[U256]>,
@@ -89,10 +130,8 @@ impl Decoded {
     /// The JUMPDEST at a byte offset.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
-        match self.targets.get(pc) {
-            Some(&index) if index != 0 => self.instrs.get(index as usize).map(|instr| instr as *const Instr),
-            _ => None,
-        }
+        let index = *self.targets.get(rank(&self.lines, pc)?)?;
+        self.instrs.get(index as usize).map(|instr| instr as *const Instr)
     }
 
     /// Decodes `code` for `fork`.
@@ -103,7 +142,7 @@ impl Decoded {
             fork,
             instrs: Vec::with_capacity(code.len() / 2 + 4),
             places: Vec::with_capacity(code.len() / 2 + 4),
-            targets: vec![0; code.len()],
+            targets: Vec::new(),
             pool: Vec::new(),
             pooled: Vec::new(),
             jumps: Vec::new(),
@@ -133,7 +172,8 @@ struct Decoder<'a> {
     fork: Fork,
     instrs: Vec<Instr>,
     places: Vec<Place>,
-    targets: Vec<u32>,
+    /// Byte offset and position of each JUMPDEST, ascending.
+    targets: Vec<(u32, u32)>,
     pool: Vec<U256>,
     /// Instructions whose operand is a position in the pool until its address is known.
     pooled: Vec<u32>,
@@ -151,20 +191,6 @@ enum Branch {
     Sometimes,
 }
 
-/// What a PUSH pushes.
-#[derive(Clone, Copy)]
-struct Push {
-    word: U256,
-    /// Byte offset of what follows.
-    next: usize,
-}
-
-impl Push {
-    fn small(&self) -> Option<u64> {
-        u64::try_from(self.word).ok()
-    }
-}
-
 impl Decoder<'_> {
     fn byte(&self, pc: usize) -> u8 {
         self.bytes.get(pc).copied().unwrap_or(op::STOP)
@@ -173,21 +199,6 @@ impl Decoder<'_> {
     /// The byte at `pc` if it is an instruction of the fork that needs no look at its immediate.
     fn defined(&self, pc: usize) -> bool {
         TABLE[usize::from(self.byte(pc))].defined(self.fork)
-    }
-
-    fn push_at(&self, pc: usize) -> Option<Push> {
-        let opcode = self.byte(pc);
-        if !(op::PUSH0..=op::PUSH32).contains(&opcode) || !self.defined(pc) {
-            return None;
-        }
-        let next = pc + 1 + usize::from(opcode - op::PUSH0);
-        let data = self.bytes.get(pc + 1..next).unwrap_or_default();
-        Some(Push { word: U256::from_be_slice(data), next })
-    }
-
-    fn dup_at(&self, pc: usize) -> Option<u64> {
-        let opcode = self.byte(pc);
-        (op::DUP1..=op::DUP16).contains(&opcode).then(|| u64::from(opcode - op::DUP1) + 1)
     }
 
     /// Adds an instruction that begins at byte `pc`.
@@ -229,7 +240,7 @@ impl Decoder<'_> {
         // `least <= used <= least + span`, in bytes; a block that fits no stack asks for more than there ever is.
         let (least, span) =
             if need + max > STACK_LIMIT { (0xffff, 0) } else { (need * 32, (STACK_LIMIT - max - need) * 32) };
-        self.instrs[begin].operand = u64::from(gas) | (least as u64) << 32 | (span as u64) << 48;
+        self.instrs[begin].operand = Need { gas, least: least as u16, span: span as u16 }.operand();
         self.places[begin].rest = 0;
         for place in &mut self.places[begin + 1..] {
             place.rest = gas - place.rest;
@@ -252,7 +263,7 @@ impl Decoder<'_> {
             let opcode = self.byte(pc);
             if opcode == op::JUMPDEST {
                 self.close();
-                self.targets[pc] = self.instrs.len() as u32;
+                self.targets.push((pc as u32, self.instrs.len() as u32));
                 self.open(pc);
                 self.account(op::JUMPDEST);
                 pc += 1;
@@ -294,22 +305,13 @@ impl Decoder<'_> {
             self.emit(pc, halt_invalid_opcode, 0);
             return (pc + 1, true);
         }
-        if let Some(push) = self.push_at(pc) {
-            return self.after_push(pc, push);
+        if let Some(constant) = self.constant_at(pc) {
+            return self.after_constant(pc, &constant);
         }
         match opcode {
-            op::DUP1..=op::DUP16 => (self.after_dup(pc, u64::from(opcode - op::DUP1) + 1), false),
-            op::SWAP1..=op::SWAP16 => (self.after_swap(pc, u64::from(opcode - op::SWAP1) + 1), false),
-            op::POP => {
-                let mut next = pc;
-                while self.byte(next) == op::POP {
-                    next += 1;
-                }
-                let count = next - pc;
-                self.emit(pc, if count == 1 { pop::<Block> } else { pop_many }, count as u64 * 32);
-                (0..count).for_each(|_| self.account(op::POP));
-                (next, false)
-            }
+            op::DUP1..=op::DUP16 => self.after_dup(pc, u64::from(opcode - op::DUP1) + 1),
+            op::SWAP1..=op::SWAP16 => self.after_swap(pc, u64::from(opcode - op::SWAP1) + 1),
+            op::POP => self.after_pop(pc),
             op::ISZERO => (self.after_condition(pc, None), false),
             op::LT | op::GT | op::SLT | op::SGT | op::EQ => (self.after_condition(pc, Some(opcode)), false),
             op::JUMP => {
@@ -378,236 +380,27 @@ impl Decoder<'_> {
         }
     }
 
-    /// A static jump's target, if the word is one.
-    fn destination(&self, push: &Push) -> Option<u32> {
-        let to = push.small()?;
-        self.code.is_jumpdest(usize::try_from(to).ok()?).then_some(to as u32)
-    }
-
-    fn emit_branch(&mut self, pc: usize, handler: Handler, to: u32) {
-        let index = self.emit_with_rest(pc, handler, 0, 1);
-        self.jumps.push((index as u32, to, Branch::Sometimes));
-    }
-
-    fn emit_wide(&mut self, pc: usize, handler: Handler, word: U256) {
-        let index = self.emit(pc, handler, self.pool.len() as u64);
-        self.pool.push(word);
-        self.pooled.push(index as u32);
-    }
-
-    fn after_push(&mut self, pc: usize, value: Push) -> (usize, bool) {
-        let own = self.byte(pc);
-        let next = value.next;
-        let follower = self.byte(next);
-        if next < self.code.len() && self.defined(next) {
-            match follower {
-                op::JUMP => {
-                    if let Some(to) = self.destination(&value) {
-                        let index = self.emit(pc, jump_static, 0);
-                        self.jumps.push((index as u32, to, Branch::Always));
-                        self.account_run(&[own, follower]);
-                        return (next + 1, true);
-                    }
-                }
-                op::JUMPI => {
-                    if let Some(to) = self.destination(&value) {
-                        self.emit_branch(pc, branch_if, to);
-                        self.account_run(&[own, follower]);
-                        return (next + 1, false);
-                    }
-                }
-                op::MLOAD | op::MSTORE => {
-                    if let Some(offset) = value.small().filter(|offset| *offset < 1 << 32) {
-                        let handler = if follower == op::MLOAD { mload_at } else { mstore_at };
-                        self.emit(pc, handler, offset);
-                        self.account_run(&[own, follower]);
-                        return (next + 1, false);
-                    }
-                }
-                op::DUP1..=op::DUP16 => {
-                    // PUSH, DUPn, operation. DUP1 would copy the constant itself.
-                    let n = u64::from(follower - op::DUP1);
-                    let last = self.byte(next + 1);
-                    if n > 0
-                        && let Some(imm) = value.small().filter(|imm| *imm < 1 << 48)
-                        && let Some(forms) = table::binary_forms(last).filter(|_| self.defined(next + 1))
-                    {
-                        self.emit(pc, forms.imm_dup, (imm << 16) | (n * 32));
-                        self.account_run(&[own, follower, last]);
-                        return (next + 2, false);
-                    }
-                }
-                _ => {
-                    if let Some(forms) = table::binary_forms(follower) {
-                        match value.small() {
-                            Some(imm) => {
-                                self.emit(pc, forms.imm, imm);
-                            }
-                            None => self.emit_wide(pc, forms.wide, value.word),
-                        }
-                        self.account_run(&[own, follower]);
-                        return (next + 1, false);
-                    }
-                    if let Some(second) = self.push_at(next)
-                        && let (Some(low), Some(high)) = (value.small(), second.small())
-                        && low >> 32 | high >> 32 == 0
-                        && second.next < self.code.len()
-                        && !self.fuses_with_push(second.next)
-                    {
-                        self.emit(pc, push_push, low | high << 32);
-                        self.account_run(&[own, follower]);
-                        return (second.next, false);
-                    }
-                }
-            }
-        }
-        match value.small() {
-            Some(imm) => {
-                self.emit(pc, push, imm);
-            }
-            None => self.emit_wide(pc, push_wide, value.word),
-        }
-        self.account(own);
-        (next, false)
-    }
-
-    /// Whether the instruction at `pc` would rather be fused with the PUSH before it than leave that to a pair of pushes.
-    fn fuses_with_push(&self, pc: usize) -> bool {
-        let follower = self.byte(pc);
-        let operation = if self.dup_at(pc).is_some() { self.byte(pc + 1) } else { follower };
-        matches!(follower, op::JUMP | op::JUMPI | op::MLOAD | op::MSTORE) || table::binary_forms(operation).is_some()
-    }
-
-    fn after_dup(&mut self, pc: usize, n: u64) -> usize {
-        let own = self.byte(pc);
-        let follower = self.byte(pc + 1);
-        let offset = n * 32;
-        if !self.defined(pc + 1) {
-            self.emit(pc, table::decoded(own), 0);
-            self.account(own);
-            return pc + 1;
-        }
-        if let Some(forms) = table::binary_forms(follower) {
-            self.emit(pc, forms.dup, offset);
-            self.account_run(&[own, follower]);
-            return pc + 2;
-        }
-        if matches!(follower, op::MLOAD | op::MSTORE) {
-            self.emit(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset);
-            self.account_run(&[own, follower]);
-            return pc + 2;
-        }
-        if let Some(value) = self.push_at(pc + 1)
-            && let Some(imm) = value.small().filter(|imm| *imm < 1 << 48)
-            && value.next < self.code.len()
-        {
-            let last = self.byte(value.next);
-            // DUP1, PUSH4, EQ, PUSH, JUMPI.
-            if n == 1
-                && last == op::EQ
-                && let Some(to) = self.push_at(value.next + 1)
-                && let Some(target) = self.destination(&to)
-                && self.byte(to.next) == op::JUMPI
-            {
-                let index = self.emit_with_rest(pc, branch_selector, 0, 2);
-                self.emit(pc, halt_invalid_opcode, imm);
-                self.jumps.push((index as u32, target, Branch::Sometimes));
-                self.account_run(&[own, follower, last, self.byte(value.next + 1), op::JUMPI]);
-                return to.next + 1;
-            }
-            if let Some(forms) = table::binary_forms(last).filter(|_| self.defined(value.next)) {
-                self.emit(pc, forms.dup_imm, (imm << 16) | offset);
-                self.account_run(&[own, follower, last]);
-                return value.next + 1;
-            }
-            if !self.fuses_with_push(value.next) {
-                self.emit(pc, dup_push, (imm << 16) | offset);
-                self.account_run(&[own, follower]);
-                return value.next;
-            }
-        }
-        if let Some(m) = self.dup_at(pc + 1) {
-            let last = self.byte(pc + 2);
-            if let Some(forms) = table::binary_forms(last).filter(|_| self.defined(pc + 2)) {
-                // The second DUP counts from one word higher; DUP1 there copies what the first one copied.
-                let second = if m == 1 { offset } else { (m - 1) * 32 };
-                self.emit(pc, forms.dup_dup, (offset << 16) | second);
-                self.account_run(&[own, follower, last]);
-                return pc + 3;
-            }
-            if !matches!(last, op::MLOAD | op::MSTORE) {
-                self.emit(pc, dup_dup, (offset << 16) | (m * 32));
-                self.account_run(&[own, follower]);
-                return pc + 2;
-            }
-        }
-        self.emit(pc, table::decoded(own), 0);
-        self.account(own);
-        pc + 1
-    }
-
-    fn after_swap(&mut self, pc: usize, n: u64) -> usize {
-        let own = self.byte(pc);
-        let follower = self.byte(pc + 1);
-        if follower == op::POP {
-            self.emit(pc, swap_pop, n * 32);
-            self.account_run(&[own, follower]);
-            return pc + 2;
-        }
-        let swapped = table::binary_forms(follower).map(|forms| forms.swapped);
-        if n == 1
-            && self.defined(pc + 1)
-            && let Some(handler) = swapped.or_else(|| table::heavy_swapped_of(follower))
-        {
-            self.emit(pc, handler, 0);
-            self.account_run(&[own, follower]);
-            return pc + 2;
-        }
-        self.emit(pc, table::decoded(own), 0);
-        self.account(own);
-        pc + 1
-    }
-
-    /// ISZERO (`compare` absent) or a comparison, with the ISZEROs and the static JUMPI that follow.
-    fn after_condition(&mut self, pc: usize, compare: Option<u8>) -> usize {
-        let own = self.byte(pc);
-        let mut at = pc + 1;
-        let mut negated = compare.is_none();
-        while self.byte(at) == op::ISZERO {
-            negated = !negated;
-            at += 1;
-        }
-        if let Some(value) = self.push_at(at)
-            && self.byte(value.next) == op::JUMPI
-            && value.next < self.code.len()
-            && let Some(to) = self.destination(&value)
-        {
-            let handler = match compare {
-                None if negated => branch_unless,
-                None => branch_if,
-                Some(compare) => table::branch_compare_of(compare, negated),
-            };
-            self.emit_branch(pc, handler, to);
-            self.account(own);
-            (pc + 1..at).for_each(|_| self.account(op::ISZERO));
-            self.account_run(&[self.byte(at), op::JUMPI]);
-            return value.next + 1;
-        }
-        self.emit(pc, table::decoded(own), 0);
-        self.account(own);
-        pc + 1
-    }
-
     /// Resolves addresses and distances.
     fn finish(self) -> Decoded {
-        let Self { mut instrs, places, targets, pool, pooled, jumps, fork, .. } = self;
+        let Self { code, mut instrs, places, targets, pool, pooled, jumps, fork, .. } = self;
         let pool = pool.into_boxed_slice();
         for index in pooled {
             let instr = &mut instrs[index as usize];
             instr.operand = &raw const pool[instr.operand as usize] as u64;
         }
+        let mut lines = vec![Line::default(); code.len().div_ceil(64)];
+        for (pc, _) in &targets {
+            lines[*pc as usize / 64].bits |= 1 << (pc % 64);
+        }
+        let mut before = 0;
+        for line in &mut lines {
+            line.before = before;
+            before += line.bits.count_ones();
+        }
         for (index, to, branch) in jumps {
-            let distance = i64::from(targets[to as usize]) - i64::from(index);
+            // A destination is a JUMPDEST, and every JUMPDEST is decoded.
+            let Some((_, at)) = rank(&lines, to as usize).and_then(|rank| targets.get(rank)) else { continue };
+            let distance = i64::from(*at) - i64::from(index);
             let operand = &mut instrs[index as usize].operand;
             match branch {
                 Branch::Always => *operand = distance as u64,
@@ -617,7 +410,8 @@ impl Decoder<'_> {
         Decoded {
             instrs: instrs.into_boxed_slice(),
             places: places.into_boxed_slice(),
-            targets: targets.into_boxed_slice(),
+            lines: lines.into_boxed_slice(),
+            targets: targets.into_iter().map(|(_, index)| index).collect(),
             _pool: pool,
             fork,
         }

@@ -1,0 +1,47 @@
+//! What the fuzz targets over files do with their bytes: shared by cargo-fuzz and by the tests of the file readers.
+//!
+//! Whoever includes this has the file readers beside it as `input`. A target returns; a panic is a finding.
+
+#![allow(unreachable_pub, reason = "a module of several crates")]
+
+use super::input::{Content, Document, StateTest, is_recorded, list_from_json, parse_tests, recorded_lists};
+use balustrade::exec::wire::Header;
+
+fn document(bytes: &[u8]) -> Document {
+    Document { name: "fuzz/input.json".to_owned(), bytes: bytes.to_vec() }
+}
+
+/// A bundle, or tests, or a typed error.
+pub fn content(bytes: &[u8]) {
+    match Content::parse(&document(bytes), None) {
+        Ok(Content::Bundle(bundle)) => {
+            let _ = Header::of_block(&bundle.block);
+            assert!(bundle.block_hashes.is_sorted());
+        }
+        Ok(Content::Tests(tests)) => {
+            let rules = |test: &super::input::BlockTest| test.network.as_ref().map(|network| network.rules(1, 1));
+            tests.iter().filter_map(rules).for_each(drop);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// State tests, or a typed error; what they make of their transactions is a block that decodes.
+pub fn state_tests(bytes: &[u8]) {
+    for test in parse_tests::<StateTest>(&document(bytes), None).unwrap_or_default() {
+        for case in &test.cases {
+            if let (Some(rules), Ok(transaction)) = (&case.rules, &case.transaction) {
+                let _ = Header::of_block(&test.block(rules, transaction));
+            }
+        }
+    }
+}
+
+/// Lists alone in their JSON forms, or a typed error.
+pub fn lists(bytes: &[u8]) {
+    let document = document(bytes);
+    let _ = list_from_json(&document);
+    if is_recorded(bytes) {
+        let _ = recorded_lists(&document);
+    }
+}

@@ -1,0 +1,13 @@
+//! `content` of `files.rs` under coverage guidance.
+
+#![no_main]
+
+#[path = "../../src/cli/input/mod.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod input;
+
+#[path = "../files.rs"]
+#[allow(dead_code)]
+mod files;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| files::content(bytes));

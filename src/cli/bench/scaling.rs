@@ -1,0 +1,398 @@
+//! `bench scaling`: how a block's time falls with the number of threads, measured here and predicted beyond.
+//!
+//! In: bundles, or blocks of the chain that `run` generates. Out: per block the time in `bal` mode on 1 to N threads (in
+//! turns, medians), what a simulator makes of the one-thread run for more threads, its error where both are known, the
+//! critical path and the largest transaction, and what other orders of tasks would change.
+//! Relies on: one thread runs its jobs one after another, so that a span's length is its work.
+//! Not here: the simulator (`model`).
+
+mod model;
+
+use super::super::devnet::Devnet;
+use super::super::engine::{Accepted, Chain, Engine, Failure, List};
+use super::super::input::{self, Bundle, Content};
+use super::super::{Status, interrupt, report};
+use super::{BenchArgs, median};
+use alloy_primitives::Bytes;
+use balustrade::Mode;
+use balustrade::bal::{self, Limits};
+use balustrade::exec::fork::ChainRules;
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::wire::Block;
+use balustrade::executor::{Body, Stage};
+use clap::Args;
+use model::{Through, Work};
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Generated blocks where no input is given.
+const BLOCKS: usize = 4;
+/// Runs before those that count: code is analysed after a few.
+const WARM_UP: usize = 2;
+/// Numbers of threads that are predicted.
+const PREDICTED: [usize; 6] = [2, 4, 8, 16, 32, 64];
+
+/// Options of `bench scaling`.
+#[derive(Debug, Args)]
+pub struct ScalingArgs {
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated chain
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Runs of each block and number of threads; the median counts
+    #[arg(long, value_name = "K", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    repeat: u32,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
+/// An order in which tasks are claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As in the block: what the executor does.
+    Block,
+    /// Longest first by gas limit alone.
+    GasLimit,
+    /// Longest first by what gas limit and list say beforehand.
+    Estimated,
+    /// Longest first by the time that each really took: the bound.
+    Known,
+}
+
+impl Order {
+    const ALL: [Self; 4] = [Self::Block, Self::GasLimit, Self::Estimated, Self::Known];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::GasLimit => "gas_limit",
+            Self::Estimated => "longest_estimated",
+            Self::Known => "longest_known",
+        }
+    }
+}
+
+/// One block's curve.
+struct Row {
+    block: String,
+    transactions: usize,
+    gas: u64,
+    /// Median time of each number of threads, from one on.
+    measured_ns: Vec<f64>,
+    /// Work per task in the run on two threads over that on one: how much two threads hinder each other.
+    slowdown: Option<f64>,
+    work: Work,
+    /// Gas limit of each task; none for the system phases.
+    limits: Vec<u64>,
+    /// Estimates of the tasks, in no unit.
+    estimates: Vec<f64>,
+}
+
+impl Row {
+    fn order(&self, order: Order) -> Vec<usize> {
+        let mut tasks: Vec<usize> = (0..self.work.tasks.len()).collect();
+        match order {
+            Order::Block => {}
+            Order::GasLimit => tasks.sort_by_key(|task| core::cmp::Reverse(self.limits[*task])),
+            Order::Estimated => tasks.sort_by(|one, two| self.estimates[*two].total_cmp(&self.estimates[*one])),
+            Order::Known => tasks.sort_by(|one, two| self.work.tasks[*two].total_cmp(&self.work.tasks[*one])),
+        }
+        tasks
+    }
+
+    fn predicted(&self, threads: usize, order: Order) -> f64 {
+        self.work.simulate(threads, &self.order(order))
+    }
+
+    /// By how much the prediction for two threads misses what was measured, as a share of that.
+    fn error(&self) -> Option<f64> {
+        self.measured_ns.get(1).map(|measured| self.predicted(2, Order::Block) / measured - 1.0)
+    }
+
+    /// Whose task it is: nothing for a system phase.
+    fn transaction(&self, task: usize) -> Option<usize> {
+        (1..=self.transactions).contains(&task).then(|| task - 1)
+    }
+
+    fn through(&self) -> String {
+        match self.work.critical_path().through {
+            Through::Task(task) => {
+                self.transaction(task).map_or_else(|| "a system phase".to_owned(), |tx| format!("transaction {tx}"))
+            }
+            Through::Root => "the state root".to_owned(),
+            Through::Beside => "hash or roots".to_owned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let (largest, largest_ns) = self.work.largest_task();
+        let path = self.work.critical_path();
+        let measured = self
+            .measured_ns
+            .iter()
+            .enumerate()
+            .map(|(at, ns)| json!({"threads": at + 1, "ns": ns, "speed_up": self.measured_ns[0] / ns}));
+        let predicted = PREDICTED.map(|threads| {
+            let orders = Order::ALL.map(|order| (order.name().to_owned(), json!(self.predicted(threads, order))));
+            let ns = self.predicted(threads, Order::Block);
+            json!({
+                "threads": threads, "ns": ns, "speed_up": self.measured_ns[0] / ns,
+                "orders_ns": Value::Object(orders.into_iter().collect()),
+            })
+        });
+        let Work { decode, list_hash, body_roots, read, recover, root, verify, tasks, .. } = &self.work;
+        json!({
+            "block": self.block, "transactions": self.transactions, "gas": self.gas,
+            "measured": measured.collect::<Vec<_>>(), "predicted": predicted,
+            "error_2": self.error(), "slowdown_2": self.slowdown,
+            "critical_path_ns": path.ns, "critical_path_through": self.through(),
+            "largest_transaction": self.transaction(largest), "largest_ns": largest_ns,
+            "work_ns": {
+                "decode": decode, "list_hash": list_hash, "body_roots": body_roots, "read": read, "recover": recover,
+                "execute": tasks.iter().sum::<f64>(), "root": root, "verify_and_rest": verify,
+            },
+        })
+    }
+}
+
+/// Runs the command.
+pub(super) fn main(args: &ScalingArgs) -> Status {
+    interrupt::install();
+    let counts = 1..=args.bench.threads();
+    let engines = counts.map(|threads| Engine::new(Some(threads as u16), LoopKind::default()));
+    let engines = match engines.collect::<Result<Vec<_>, _>>() {
+        Ok(engines) => engines,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut bench = Bench { args, engines, rows: Vec::new(), status: Status::Good };
+    if args.inputs.is_empty() {
+        if let Err(error) = bench.devnet() {
+            bench.failed(&"the generated chain", &error);
+        }
+    } else {
+        bench.files();
+    }
+    bench.finish()
+}
+
+struct Bench<'a> {
+    args: &'a ScalingArgs,
+    /// One per number of threads, from one on.
+    engines: Vec<Engine>,
+    rows: Vec<Row>,
+    status: Status,
+}
+
+impl Bench<'_> {
+    fn files(&mut self) {
+        for path in &self.args.inputs {
+            let read = input::each_document(path, &mut |_| (), &mut |document| {
+                match Content::parse(&document, None) {
+                    Ok(Content::Bundle(bundle)) => {
+                        if let Err(error) = self.bundle(&bundle) {
+                            self.failed(&bundle.name, &error);
+                        }
+                    }
+                    Ok(Content::Tests(_)) => self.failed(&document.name, &"tests are no bundles"),
+                    Err(error) => self.failed(&document.name, &error),
+                }
+                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Err(error) = read {
+                self.failed(&path.display(), &error);
+            }
+        }
+    }
+
+    fn failed(&mut self, what: &dyn std::fmt::Display, error: &dyn std::fmt::Display) {
+        report::complain(&format_args!("{what}: {error}"));
+        self.status = Status::Unusable;
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) -> Result<(), Failure> {
+        let mut chain = Chain::of_bundle(bundle)?;
+        let rules =
+            bundle.rules.ok_or_else(|| Failure::Host(format!("the fork {} is not supported", bundle.fork_name)))?;
+        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        self.measure(&bundle.name, &mut chain, &rules, &bundle.block, list)
+    }
+
+    fn devnet(&mut self) -> Result<(), Failure> {
+        let mut devnet = Devnet::default();
+        let rules = Devnet::rules();
+        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header)?;
+        for number in 1..=BLOCKS {
+            let Some(template) = chain.head().map(Devnet::template) else { break };
+            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let built = self.engines[0].build(&mut chain, &rules, &template, body)?;
+            let list = Some(&built.bal).into();
+            self.measure(&format!("devnet-{number:02}"), &mut chain, &rules, &built.block, list)?;
+            self.engines[0].execute_or_record(&mut chain, &rules, &built.block, list, Some(Mode::Bal), true)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a block on every number of threads in turns.
+    fn measure(
+        &mut self,
+        name: &str,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+    ) -> Result<(), Failure> {
+        let repeat = self.args.repeat as usize;
+        let mut runs: Vec<Vec<Accepted>> = self.engines.iter().map(|_| Vec::with_capacity(repeat)).collect();
+        for round in 0..repeat + WARM_UP {
+            for (engine, runs) in self.engines.iter_mut().zip(&mut runs) {
+                let done = engine.execute_or_record(chain, rules, block, list, Some(Mode::Bal), false)?;
+                if round >= WARM_UP {
+                    runs.push(done);
+                }
+            }
+        }
+        let time = |runs: &Vec<Accepted>| median(runs.iter().map(|run| run.outcome.elapsed_ns as f64).collect());
+        let single = &runs[0];
+        let task_work = |runs: &Vec<Accepted>| {
+            median(
+                runs.iter()
+                    .map(|run| run.outcome.tasks.iter().map(|task| (task.end_ns - task.start_ns) as f64).sum())
+                    .collect(),
+            )
+        };
+        let decoded = Block::decode(block.clone()).map_err(|error| Failure::Host(error.to_string()))?;
+        let outcome = &single[0].outcome;
+        let columns =
+            bal::decode(&outcome.bal, &Limits::format_only()).map_err(|error| Failure::Host(error.to_string()))?;
+        let transactions = decoded.transactions.len();
+        let signatures = transactions + decoded.transactions.all_authorizations().len();
+        let work = work_of(single, signatures, columns.account_count().max(columns.slot_count()));
+        let rows_at = columns.rows_per_index(transactions);
+        let limits = decoded.transactions.rows().iter().map(|tx| tx.gas_limit);
+        let limits: Vec<u64> = [0].into_iter().chain(limits).chain([0]).collect();
+        let estimates = rows_at.iter().zip(&limits).map(|(rows, limit)| estimate(*limit, *rows)).collect();
+        self.rows.push(Row {
+            block: name.to_owned(),
+            transactions,
+            gas: outcome.gas_used,
+            measured_ns: runs.iter().map(time).collect(),
+            slowdown: runs.get(1).map(|two| task_work(two) / task_work(single)),
+            work,
+            limits,
+            estimates,
+        });
+        if self.args.bench.json {
+            self.rows.last().iter().for_each(|row| report::json_line(&row.json()));
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Status {
+        let errors: Vec<f64> = self.rows.iter().filter_map(Row::error).map(f64::abs).collect();
+        let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+        let total = |time: &dyn Fn(&Row) -> f64| self.rows.iter().map(time).sum::<f64>();
+        let one = total(&|row| row.measured_ns[0]);
+        let curve: Vec<(usize, [f64; Order::ALL.len()])> = PREDICTED
+            .iter()
+            .map(|threads| (*threads, Order::ALL.map(|order| one / total(&|row| row.predicted(*threads, order)))))
+            .collect();
+        let measured: Vec<f64> = (0..self.engines.len()).map(|at| one / total(&|row| row.measured_ns[at])).collect();
+        if self.args.bench.json {
+            let predicted = curve.iter().map(|(threads, speed_ups)| {
+                let orders = Order::ALL.iter().zip(speed_ups).map(|(order, up)| (order.name().to_owned(), json!(up)));
+                json!({"threads": threads, "speed_up": Value::Object(orders.collect())})
+            });
+            report::json_line(&json!({"summary": {
+                "blocks": self.rows.len(), "measured_speed_up": measured,
+                "predicted": predicted.collect::<Vec<_>>(), "mean_error_2": mean_error,
+            }}));
+        } else {
+            self.print(&curve, &measured, mean_error);
+        }
+        self.status
+    }
+
+    fn print(&self, curve: &[(usize, [f64; Order::ALL.len()])], measured: &[f64], mean_error: f64) {
+        let mut table = report::table();
+        let mut header = ["block", "txs", "Mgas", "ms on 1"].map(str::to_owned).to_vec();
+        header.extend((2..=self.engines.len()).map(|threads| format!("x on {threads}")));
+        header.extend(PREDICTED.map(|threads| format!("~x on {threads}")));
+        header.extend(["error %", "slower", "path ms", "through", "largest tx", "its ms"].map(str::to_owned));
+        table.set_header(header);
+        for row in &self.rows {
+            let speed_up = |ns: f64| format!("{:.2}", row.measured_ns[0] / ns);
+            let (largest, largest_ns) = row.work.largest_task();
+            let mut cells = vec![
+                row.block.clone(),
+                row.transactions.to_string(),
+                format!("{:.1}", row.gas as f64 / 1e6),
+                format!("{:.2}", row.measured_ns[0] / 1e6),
+            ];
+            cells.extend(row.measured_ns[1..].iter().map(|ns| speed_up(*ns)));
+            cells.extend(PREDICTED.map(|threads| speed_up(row.predicted(threads, Order::Block))));
+            cells.push(row.error().map_or_else(String::new, |error| format!("{:+.1}", 100.0 * error)));
+            cells.push(row.slowdown.map_or_else(String::new, |slowdown| format!("{slowdown:.2}")));
+            cells.push(format!("{:.2}", row.work.critical_path().ns / 1e6));
+            cells.push(row.through());
+            cells.push(row.transaction(largest).map_or_else(|| "system".to_owned(), |tx| tx.to_string()));
+            cells.push(format!("{:.2}", largest_ns / 1e6));
+            table.add_row(cells);
+        }
+        report::right_align(&mut table, 1);
+        report::line(&table.to_string());
+        report::line(
+            "x: speed-up over one thread, measured; ~x: predicted from the run on one thread; path: critical path;",
+        );
+        report::line("slower: work of the tasks on two threads over that on one");
+        let list = |figures: &[f64]| figures.iter().map(|figure| format!("{figure:.2}")).collect::<Vec<_>>().join(" ");
+        report::line(&format!("all blocks, measured from one thread on: {}", list(measured)));
+        for (at, order) in Order::ALL.iter().enumerate() {
+            let speed_ups: Vec<f64> = curve.iter().map(|(_, speed_ups)| speed_ups[at]).collect();
+            report::line(&format!(
+                "all blocks, predicted on {PREDICTED:?}, order {}: {}",
+                order.name(),
+                list(&speed_ups)
+            ));
+        }
+        if self.engines.len() > 1 {
+            report::line(&format!("mean error of the prediction for two threads: {:.1} %", 100.0 * mean_error));
+        }
+    }
+}
+
+/// What each stage and each task took on one thread: medians over the runs.
+fn work_of(runs: &[Accepted], signatures: usize, rows: usize) -> Work {
+    let over_runs = |figure: &dyn Fn(&Accepted) -> u64| median(runs.iter().map(|run| figure(run) as f64).collect());
+    let stage = |stage: Stage| over_runs(&|run| report::busy_ns(&run.outcome.timeline, stage));
+    let count = runs[0].outcome.tasks.len();
+    let task = |at: usize| over_runs(&|run| run.outcome.tasks.get(at).map_or(0, |task| task.end_ns - task.start_ns));
+    let mut work = Work {
+        decode: stage(Stage::Decode),
+        list_hash: stage(Stage::ListHash),
+        body_roots: stage(Stage::BodyRoots),
+        read: stage(Stage::Read),
+        recover: stage(Stage::Recover),
+        root: stage(Stage::Root),
+        verify: 0.0,
+        tasks: (0..count).map(task).collect(),
+        signatures,
+        rows,
+    };
+    // What no stage accounts for is serial: sealing, merging the workers' shares, and what lies between the stages.
+    work.verify = (over_runs(&|run| run.outcome.elapsed_ns) - work.total()).max(0.0);
+    work
+}
+
+/// How long a task may take, from what is known beforehand: at most its gas limit, at least what its rows of the list
+/// cost. Neither alone says it; their geometric mean lies between.
+fn estimate(gas_limit: u64, rows: u32) -> f64 {
+    /// Gas that a row of the list stands for, and that of a transaction with none.
+    const ROW_GAS: f64 = 5_000.0;
+    const BASE_GAS: f64 = 12_000.0;
+    let least = BASE_GAS + ROW_GAS * f64::from(rows);
+    (least * (gas_limit as f64).max(least)).sqrt()
+}

@@ -1,0 +1,290 @@
+//! `bench store`: what it costs that the parent state lies on a disk, and what prefetching it by the list saves.
+//!
+//! In: bundles, or the first blocks of the chain that `run` generates; delays of the store. Out: the median time of each
+//! block, raw bytes to last check, and how often the store was asked: in `sequential` mode (nothing is known beforehand),
+//! in `optimistic` mode (workers read ahead), and in `bal` mode with each arrangement of the reads.
+//! Arrangements take turns; analysed codes survive from one run to the next unless `--cold` is given.
+//! Not here: what the arrangements do (`ParentReads`).
+
+use super::super::devnet::Devnet;
+use super::super::engine::{Accepted, Chain, Engine, Failure, Latency, List};
+use super::super::input::{self, Bundle, Content};
+use super::super::{Status, interrupt, report};
+use super::{BenchArgs, median};
+use alloy_primitives::Bytes;
+use balustrade::Mode;
+use balustrade::exec::fork::ChainRules;
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::executor::ParentReads;
+use clap::Args;
+use serde_json::{Map, json};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Generated blocks where no input is given.
+const BLOCKS: usize = 3;
+
+/// Options of `bench store`.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated chain
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Delay of every call of the store in microseconds, and of every item of it; may be given several times
+    #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse,
+        default_values = ["0", "20,1", "100,2", "500,5"])]
+    latency: Vec<Latency>,
+    /// Runs of each block, delay and arrangement; the median counts
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    repeat: u32,
+    /// Forget all codes before every run: they are read from the store, too
+    #[arg(long)]
+    cold: bool,
+    #[command(flatten)]
+    bench: BenchArgs,
+}
+
+/// A way to run a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    mode: Mode,
+    reads: Option<ParentReads>,
+}
+
+const WAYS: [Way; 6] = [
+    Way { mode: Mode::Sequential, reads: None },
+    Way { mode: Mode::Optimistic, reads: None },
+    Way { mode: Mode::Bal, reads: Some(ParentReads::OnDemand) },
+    Way { mode: Mode::Bal, reads: Some(ParentReads::OnePass) },
+    Way { mode: Mode::Bal, reads: Some(ParentReads::Before) },
+    Way { mode: Mode::Bal, reads: Some(ParentReads::Beside) },
+];
+
+impl Way {
+    fn name(self) -> String {
+        self.reads.map_or_else(|| self.mode.name().to_owned(), |reads| format!("bal {}", reads.name()))
+    }
+}
+
+/// One block at one delay: what each way took, and what it asked the store.
+struct Row {
+    block: String,
+    latency: Latency,
+    ns: [f64; WAYS.len()],
+    calls: [usize; WAYS.len()],
+}
+
+/// Runs the command.
+pub(super) fn main(args: &StoreArgs) -> Status {
+    interrupt::install();
+    let engine = match Engine::new(Some(args.bench.threads() as u16), LoopKind::default()) {
+        Ok(engine) => engine,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut bench = Bench { args, engine, rows: Vec::new(), status: Status::Good };
+    if args.inputs.is_empty() {
+        bench.devnet();
+    } else {
+        bench.files();
+    }
+    bench.finish()
+}
+
+struct Bench<'a> {
+    args: &'a StoreArgs,
+    engine: Engine,
+    rows: Vec<Row>,
+    status: Status,
+}
+
+impl Bench<'_> {
+    fn devnet(&mut self) {
+        let rules = Devnet::rules();
+        let mut devnet = Devnet::default();
+        let mut chain = match Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header) {
+            Ok(chain) => chain,
+            Err(error) => return self.refused("genesis", &error),
+        };
+        for number in 1..=BLOCKS {
+            let name = format!("devnet-{number:02}");
+            let Some(template) = chain.head().map(Devnet::template) else { break };
+            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
+            let built = match self.engine.build(&mut chain, &rules, &template, &transactions) {
+                Ok(built) => built,
+                Err(error) => return self.refused(&name, &error),
+            };
+            let list = List::from(Some(&built.bal));
+            self.block(&mut chain, &name, &rules, &built.block, list);
+            self.engine.latency = None;
+            if let Err(error) =
+                self.engine.execute_or_record(&mut chain, &rules, &built.block, list, Some(Mode::Bal), true)
+            {
+                return self.refused(&name, &error);
+            }
+        }
+    }
+
+    fn files(&mut self) {
+        for path in &self.args.inputs {
+            let read = input::each_document(path, &mut |_| (), &mut |document| {
+                match Content::parse(&document, None) {
+                    Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
+                    Ok(Content::Tests(_)) => self.unusable(&format_args!("{} is no bundle", document.name)),
+                    Err(error) => self.unusable(&error),
+                }
+                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Err(error) = read {
+                self.unusable(&error);
+            }
+        }
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) {
+        let Some(rules) = bundle.rules else {
+            return self.unusable(&format_args!("{}: the fork {} is not supported", bundle.name, bundle.fork_name));
+        };
+        let mut chain = match Chain::of_bundle(bundle) {
+            Ok(chain) => chain,
+            Err(error) => return self.refused(&bundle.name, &error),
+        };
+        // What a bundle lacks of its list is recorded once, off the clock.
+        self.engine.latency = None;
+        let nothing = List::default();
+        let recorded = match self.engine.execute_or_record(
+            &mut chain,
+            &rules,
+            &bundle.block,
+            nothing,
+            Some(Mode::Sequential),
+            false,
+        ) {
+            Ok(recorded) => recorded.outcome,
+            Err(error) => return self.refused(&bundle.name, &error),
+        };
+        let list = List {
+            bal: bundle.bal.as_ref().or(Some(&recorded.bal)),
+            sidecar: bundle.sidecar.as_ref().or(Some(&recorded.sidecar)),
+        };
+        self.block(&mut chain, &bundle.name, &rules, &bundle.block, list);
+    }
+
+    /// Runs one block every way at every delay; the chain's head stays where it is.
+    fn block(&mut self, chain: &mut Chain, name: &str, rules: &ChainRules, block: &Bytes, list: List<'_>) {
+        let mut first: Option<Accepted> = None;
+        for latency in &self.args.latency {
+            let mut times = WAYS.map(|_| Vec::with_capacity(self.args.repeat as usize));
+            let mut calls = [0; WAYS.len()];
+            for _ in 0..self.args.repeat {
+                for (way, (times, calls)) in WAYS.iter().zip(times.iter_mut().zip(&mut calls)) {
+                    self.engine.latency = Some(*latency);
+                    self.engine.parent_reads = way.reads;
+                    if self.args.cold {
+                        self.engine.forget_codes();
+                    }
+                    let list = if way.mode == Mode::Bal { list } else { List::default() };
+                    let done = match self.engine.execute_or_record(chain, rules, block, list, Some(way.mode), false) {
+                        Ok(done) => done,
+                        Err(error) => return self.refused(name, &error),
+                    };
+                    if let Some(what) = first.as_ref().and_then(|first| first.difference(&done)) {
+                        return self.refused(name, &Failure::Invalid { what, classes: Vec::new() });
+                    }
+                    times.push(done.outcome.elapsed_ns as f64);
+                    *calls = done.store.map_or(0, |counts| counts.batches);
+                    first.get_or_insert(done);
+                }
+            }
+            let row = Row { block: name.to_owned(), latency: *latency, ns: times.map(median), calls };
+            if self.args.bench.json {
+                report::json_line(&row.json());
+            }
+            self.rows.push(row);
+        }
+    }
+
+    fn refused(&mut self, block: &str, failure: &Failure) {
+        report::complain(&format_args!("{block}: {failure}"));
+        let status = if matches!(failure, Failure::Host(_)) { Status::Unusable } else { Status::Failed };
+        self.status = self.status.max(status);
+    }
+
+    fn unusable(&mut self, error: &dyn std::fmt::Display) {
+        report::complain(error);
+        self.status = Status::Unusable;
+    }
+
+    /// Totals per delay.
+    fn finish(self) -> Status {
+        let mut table = report::table();
+        let mut header = vec!["block".to_owned(), "µs per call,item".to_owned()];
+        header.extend(WAYS.map(|way| format!("{} ms", way.name())));
+        header.push("calls on demand".to_owned());
+        header.push("calls beside".to_owned());
+        header.push("beside / before".to_owned());
+        table.set_header(header);
+        for row in &self.rows {
+            let mut cells = vec![row.block.clone(), row.latency.to_string()];
+            cells.extend(row.ns.map(|ns| format!("{:.2}", ns / 1e6)));
+            cells.extend([ON_DEMAND, BESIDE].map(|way| row.calls[way].to_string()));
+            cells.push(format!("{:.2}", row.ns[BESIDE] / row.ns[BEFORE]));
+            table.add_row(cells);
+        }
+        report::right_align(&mut table, 1);
+        let totals: Vec<_> = self.args.latency.iter().map(|latency| self.total(*latency)).collect();
+        if self.args.bench.json {
+            report::json_line(&json!({"summary": {
+                "blocks": self.rows.len() / self.args.latency.len().max(1),
+                "threads": self.args.bench.threads(),
+                "repeat": self.args.repeat,
+                "cold": self.args.cold,
+                "by_latency": totals,
+            }}));
+        } else {
+            report::line(&table.to_string());
+            for total in totals {
+                report::line(&format!(
+                    "{} µs: no prefetch is {:.2} times, prefetch before {:.2} times the time of prefetch beside",
+                    total["latency"].as_str().unwrap_or_default(),
+                    total["on_demand_vs_beside"].as_f64().unwrap_or(f64::NAN),
+                    total["before_vs_beside"].as_f64().unwrap_or(f64::NAN),
+                ));
+            }
+        }
+        self.status
+    }
+
+    /// Sums over all blocks at one delay.
+    fn total(&self, latency: Latency) -> serde_json::Value {
+        let rows = || self.rows.iter().filter(|row| row.latency == latency);
+        let sum = |way: usize| rows().map(|row| row.ns[way]).sum::<f64>();
+        let mut total: Map<_, _> = WAYS
+            .iter()
+            .enumerate()
+            .map(|(at, way)| (format!("{} ns", way.name()).replace(' ', "_"), json!(sum(at))))
+            .collect();
+        total.insert("latency".to_owned(), json!(latency.to_string()));
+        total.insert("on_demand_vs_beside".to_owned(), json!(sum(ON_DEMAND) / sum(BESIDE)));
+        total.insert("before_vs_beside".to_owned(), json!(sum(BEFORE) / sum(BESIDE)));
+        total.into()
+    }
+}
+
+/// Places in [`WAYS`].
+const ON_DEMAND: usize = 2;
+const BEFORE: usize = 4;
+const BESIDE: usize = 5;
+
+impl Row {
+    fn json(&self) -> serde_json::Value {
+        let ways: Map<_, _> = WAYS
+            .iter()
+            .enumerate()
+            .map(|(at, way)| (way.name(), json!({"ns": self.ns[at], "store_calls": self.calls[at]})))
+            .collect();
+        json!({"block": self.block, "latency": self.latency.to_string(), "ways": ways})
+    }
+}

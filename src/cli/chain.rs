@@ -1,0 +1,86 @@
+//! `balustrade chain`, and `--chain`: a public chain by its name, or a geth-style genesis file.
+//!
+//! In: a name or a path. Out: its schedule; for a file also the genesis block, whose state root our own tries compute.
+//! Not here: what a schedule may look like (the library).
+
+use super::{Status, report};
+use balustrade::exec::chain::{ChainConfig, ChainError};
+use balustrade::genesis::Genesis;
+use clap::Args;
+use serde_json::json;
+
+/// Options of `chain`.
+#[derive(Debug, Args)]
+pub struct ChainArgs {
+    /// mainnet, sepolia, hoodi, holesky, or a genesis file in go-ethereum's form
+    #[arg(value_name = "NAME|FILE")]
+    chain: String,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// The chain of this name, or of this genesis file, which then brings its genesis along.
+fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
+    match ChainConfig::named(name_or_path) {
+        Ok(chain) => Ok((chain, None)),
+        Err(unknown @ ChainError::UnknownChain(_)) => match std::fs::read(name_or_path) {
+            Ok(json) => {
+                let genesis = Genesis::from_json(&json).map_err(|error| format!("{name_or_path}: {error}"))?;
+                Ok((genesis.config.clone(), Some(genesis)))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unknown.to_string()),
+            Err(error) => Err(format!("cannot read {name_or_path}: {error}")),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Parses `--chain`.
+pub fn of_arg(name_or_path: &str) -> Result<Box<ChainConfig>, String> {
+    read(name_or_path).map(|(chain, _)| Box::new(chain))
+}
+
+/// Runs the command.
+pub fn main(args: &ChainArgs) -> Status {
+    let shown = read(&args.chain).and_then(|(chain, genesis)| {
+        let sealed = genesis.map(|genesis| genesis.seal().map(|(header, _)| (genesis.state.len(), header)));
+        Ok((chain, sealed.transpose().map_err(|error| error.to_string())?))
+    });
+    let (chain, genesis) = match shown {
+        Ok(shown) => shown,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let unit = |by_time| if by_time { "timestamp" } else { "block" };
+    if args.json {
+        for (step, at) in chain.schedule() {
+            report::json_line(&json!({"step": step.key(), "by": unit(step.is_by_time()), "at": at}));
+        }
+        let mut summary = json!({"chain_id": chain.chain_id, "deposit_contract": chain.deposit_contract});
+        if let Some(difficulty) = chain.terminal_total_difficulty {
+            summary["terminal_total_difficulty"] = json!(difficulty);
+        }
+        if let Some((accounts, header)) = genesis {
+            summary["genesis_hash"] = json!(header.hash());
+            summary["state_root"] = json!(header.state_root);
+            summary["accounts"] = json!(accounts);
+        }
+        report::json_line(&json!({"summary": summary}));
+        return Status::Good;
+    }
+    let mut table = report::table();
+    table.set_header(["step", "by", "from"]);
+    for (step, at) in chain.schedule() {
+        table.add_row([step.key().to_owned(), unit(step.is_by_time()).to_owned(), at.to_string()]);
+    }
+    report::right_align(&mut table, 2);
+    report::line(&table.to_string());
+    report::line(&format!("chain id {}", chain.chain_id));
+    if let Some((accounts, header)) = genesis {
+        report::line(&format!("genesis {}, state root {}, {accounts} accounts", header.hash(), header.state_root));
+    }
+    Status::Good
+}

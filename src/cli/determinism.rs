@@ -1,0 +1,219 @@
+//! `balustrade determinism`: the same block, the same answer, in every mode, with any number of threads, in any order.
+//!
+//! In: bundles and block tests, valid and invalid blocks alike. Out: every difference, and per mode, number of threads and
+//! order a digest over all answers in the order of the input: all digests of a mode are equal, or the status is 1.
+//! An answer is all that an outcome holds but for times, or the error's words and classes.
+//! Not here: whether the answer is right (`run`, `blocktest`).
+
+use super::engine::{Accepted, Chain, Engine, Failure, List};
+use super::input::{self, BlockTest, Bundle, Content};
+use super::{Status, interrupt, report};
+use alloy_primitives::{B256, Bytes, keccak256};
+use balustrade::Mode;
+use balustrade::exec::fork::ChainRules;
+use balustrade::exec::interpreter::LoopKind;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+const THREADS: [u16; 5] = [1, 2, 3, 8, 16];
+const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
+
+/// Options of `determinism`.
+#[derive(Debug, Args)]
+pub struct DeterminismArgs {
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Look at every Nth document only
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// One way to run a block, and the digest of its answers so far.
+struct Schedule {
+    engine: Engine,
+    threads: u16,
+    is_shuffled: bool,
+    digests: [B256; MODES.len()],
+}
+
+/// Everything between blocks.
+struct Gate {
+    schedules: Vec<Schedule>,
+    blocks: u64,
+    executions: u64,
+    differences: u64,
+    status: Status,
+}
+
+/// Runs the command.
+pub fn main(args: &DeterminismArgs) -> Status {
+    interrupt::install();
+    let mut gate = match Gate::new() {
+        Ok(gate) => gate,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    };
+    let mut number = 0u32;
+    for path in &args.inputs {
+        let read = input::each_document(path, &mut |_| (), &mut |document| {
+            number = number.wrapping_add(1);
+            if number.is_multiple_of(args.every) {
+                match Content::parse(&document, None) {
+                    Ok(Content::Bundle(bundle)) => gate.bundle(&bundle),
+                    Ok(Content::Tests(tests)) => tests.iter().for_each(|test| gate.test(test)),
+                    Err(error) => gate.unusable(&error),
+                }
+            }
+            interrupt::flow()
+        });
+        match read {
+            Ok(flow) if flow.is_break() => break,
+            Ok(_) => {}
+            Err(error) => gate.unusable(&error),
+        }
+    }
+    gate.print(args.json)
+}
+
+/// All that two executions of a block must have in common, as a hash.
+fn answer(result: &Result<Accepted, Failure>) -> B256 {
+    let text = match result {
+        Ok(Accepted { outcome, .. }) => {
+            let transactions: Vec<_> = outcome
+                .transactions
+                .iter()
+                .map(|tx| (tx.success, tx.gas_paid, tx.gas_execution, tx.gas_state, tx.logs.len(), tx.created))
+                .collect();
+            format!(
+                "{:?}",
+                (
+                    (outcome.hash, outcome.number, outcome.state_root, outcome.gas, outcome.gas_used),
+                    outcome.receipts.iter().map(keccak256).collect::<Vec<_>>(),
+                    (transactions, &outcome.requests, &outcome.bal),
+                    (&outcome.changes, &outcome.unchecked, &outcome.sidecar),
+                )
+            )
+        }
+        Err(failure) => format!("{failure:?}"),
+    };
+    keccak256(text)
+}
+
+impl Gate {
+    fn new() -> Result<Self, Failure> {
+        let ways = [false, true].into_iter().flat_map(|is_shuffled| THREADS.map(|threads| (threads, is_shuffled)));
+        let schedules = ways.map(|(threads, is_shuffled)| {
+            let mut engine = Engine::new(Some(threads), LoopKind::default())?;
+            engine.shuffle_tasks(is_shuffled.then(|| u64::from(threads) * 0x9e37_79b9));
+            Ok(Schedule { engine, threads, is_shuffled, digests: [B256::ZERO; MODES.len()] })
+        });
+        let schedules = schedules.collect::<Result<_, Failure>>()?;
+        Ok(Self { schedules, blocks: 0, executions: 0, differences: 0, status: Status::Good })
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) {
+        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        match (Chain::of_bundle(bundle), bundle.rules) {
+            (Ok(mut chain), Some(rules)) => self.block(&mut chain, &bundle.name, &rules, &bundle.block, list),
+            (Ok(_), None) => self.unusable(&format_args!("{}: the fork is not supported", bundle.name)),
+            (Err(error), _) => self.unusable(&format_args!("{}: {error}", bundle.name)),
+        }
+    }
+
+    fn test(&mut self, test: &BlockTest) {
+        let mut chain = match Chain::of_test(test) {
+            Ok(chain) => chain,
+            Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
+        };
+        for (number, block) in test.blocks.iter().enumerate() {
+            let name = format!("{} #{}", test.name, number + 1);
+            match chain.rules_of(test, block) {
+                Some(rules) => self.block(&mut chain, &name, &rules, &block.rlp, block.bal.as_ref().into()),
+                None => return self.unusable(&format_args!("{name}: the fork is not supported")),
+            }
+        }
+    }
+
+    /// Runs a block in every way; the last moves the head.
+    fn block(&mut self, chain: &mut Chain, name: &str, rules: &ChainRules, block: &Bytes, given: List<'_>) {
+        if interrupt::flow().is_break() {
+            return;
+        }
+        self.blocks += 1;
+        // Where no list is given, that which one thread records.
+        let recorder = &mut self.schedules[0].engine;
+        let recorded = recorder.execute_or_record(chain, rules, block, given, Some(Mode::Sequential), false);
+        let recorded = recorded.ok().map(|accepted| accepted.outcome);
+        let list = List {
+            bal: given.bal.or(recorded.as_ref().map(|outcome| &outcome.bal)),
+            sidecar: given.sidecar.or(recorded.as_ref().map(|outcome| &outcome.sidecar)),
+        };
+        let ways = self.schedules.len();
+        for (m, mode) in MODES.into_iter().enumerate() {
+            if mode == Mode::Bal && list.bal.is_none() {
+                continue;
+            }
+            let mut first = None;
+            for (way, schedule) in self.schedules.iter_mut().enumerate() {
+                // Only tasks of a list can be put in another order.
+                if schedule.is_shuffled && mode != Mode::Bal {
+                    continue;
+                }
+                let list = if mode == Mode::Bal { list } else { given };
+                let keep = mode == Mode::Bal && way + 1 == ways;
+                let result = schedule.engine.execute_or_record(chain, rules, block, list, Some(mode), keep);
+                self.executions += 1;
+                let answer = answer(&result);
+                let digest = &mut schedule.digests[m];
+                *digest = keccak256([*digest, answer].concat());
+                if *first.get_or_insert(answer) != answer {
+                    self.differences += 1;
+                    self.status = self.status.max(Status::Failed);
+                    let (threads, mode) = (schedule.threads, mode.name());
+                    report::complain(&format_args!("{name}: {mode} with {threads} threads has another answer"));
+                }
+            }
+        }
+    }
+
+    fn unusable(&mut self, error: &dyn std::fmt::Display) {
+        report::complain(error);
+        self.status = Status::Unusable;
+    }
+
+    fn print(&self, json: bool) -> Status {
+        let rows = MODES.into_iter().enumerate().flat_map(|(m, mode)| {
+            let of_mode = move |schedule: &&Schedule| !schedule.is_shuffled || mode == Mode::Bal;
+            self.schedules.iter().filter(of_mode).map(move |schedule| (mode, schedule, schedule.digests[m]))
+        });
+        let Self { blocks, executions, differences, .. } = self;
+        if json {
+            for (mode, Schedule { threads, is_shuffled, .. }, digest) in rows {
+                let mode = mode.name();
+                report::json_line(&json!({
+                    "mode": mode, "threads": threads, "shuffled": is_shuffled, "digest": digest,
+                }));
+            }
+            report::json_line(&json!({"summary": {
+                "blocks": blocks, "executions": executions, "differences": differences,
+            }}));
+            return self.status;
+        }
+        let mut table = report::table();
+        table.set_header(["mode", "threads", "order", "digest of all answers"]);
+        for (mode, Schedule { threads, is_shuffled, .. }, digest) in rows {
+            let order = if *is_shuffled { "shuffled" } else { "block" };
+            table.add_row([mode.name(), &threads.to_string(), order, &digest.to_string()]);
+        }
+        report::line(&table.to_string());
+        report::line(&format!("{blocks} blocks, {executions} executions, {differences} differences"));
+        self.status
+    }
+}

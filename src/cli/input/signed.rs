@@ -1,0 +1,178 @@
+//! The `transaction` section of a state test to a signed transaction.
+//!
+//! In: its JSON and which of its data, gas limits and values. Out: the EIP-2718 encoding, for tests that bring no signed
+//! bytes, as fuzzers write them. Transactions of type 0 are signed without a chain id, which every fork accepts.
+//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702. Not here: whether the transaction is valid.
+
+use super::json::Quantity;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
+use secp256k1::ecdsa::RecoverableSignature;
+use secp256k1::{Message, SecretKey};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TransactionJson {
+    nonce: Quantity,
+    #[serde(default)]
+    gas_price: Quantity,
+    max_fee_per_gas: Option<Quantity>,
+    #[serde(default)]
+    max_priority_fee_per_gas: Quantity,
+    max_fee_per_blob_gas: Option<Quantity>,
+    #[serde(default)]
+    blob_versioned_hashes: Vec<B256>,
+    gas_limit: Vec<Quantity>,
+    #[serde(default)]
+    to: String,
+    value: Vec<Quantity>,
+    data: Vec<Bytes>,
+    #[serde(default)]
+    access_lists: Vec<Option<Vec<AccessJson>>>,
+    authorization_list: Option<Vec<AuthorizationJson>>,
+    secret_key: Option<B256>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AccessJson {
+    address: Address,
+    storage_keys: Vec<B256>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthorizationJson {
+    chain_id: Quantity,
+    address: Address,
+    nonce: Quantity,
+    #[serde(alias = "v")]
+    y_parity: Quantity,
+    r: Quantity,
+    s: Quantity,
+}
+
+/// Signs the transaction of these indexes: data (and access list), gas limit, value.
+///
+/// # Errors
+/// Why there is none: the section is of another shape, lacks a secret key, or has no such index.
+pub fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u64) -> Result<Bytes, String> {
+    let fields: TransactionJson = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let key = fields.secret_key.ok_or("the transaction has no secret key")?;
+    let key = SecretKey::from_secret_bytes(key.0).map_err(|error| error.to_string())?;
+    let place = |index: u64, what: &str| usize::try_from(index).map_err(|_| format!("no such {what}"));
+    let (data, gas, value) = (place(data, "data")?, place(gas, "gas limit")?, place(value, "value")?);
+    let access_list = fields.access_lists.get(data).and_then(Option::as_ref);
+    let tx_type: u8 = match &fields {
+        fields if fields.authorization_list.is_some() => 4,
+        fields if fields.max_fee_per_blob_gas.is_some() => 3,
+        fields if fields.max_fee_per_gas.is_some() => 2,
+        _ if access_list.is_some() => 1,
+        _ => 0,
+    };
+
+    let mut out = Vec::new();
+    if tx_type > 0 {
+        chain_id.encode(&mut out);
+    }
+    fields.nonce.0.encode(&mut out);
+    match fields.max_fee_per_gas {
+        Some(max_fee) => {
+            fields.max_priority_fee_per_gas.0.encode(&mut out);
+            max_fee.0.encode(&mut out);
+        }
+        None => fields.gas_price.0.encode(&mut out),
+    }
+    fields.gas_limit.get(gas).ok_or("no such gas limit")?.0.encode(&mut out);
+    match fields.to.as_str() {
+        "" => out.push(EMPTY_STRING_CODE),
+        to => to.parse::<Address>().map_err(|error| format!("to: {error}"))?.encode(&mut out),
+    }
+    fields.value.get(value).ok_or("no such value")?.0.encode(&mut out);
+    fields.data.get(data).ok_or("no such data")?.encode(&mut out);
+    if tx_type > 0 {
+        let entries = access_list.map(Vec::as_slice).unwrap_or_default();
+        list(&mut out, |out| {
+            for AccessJson { address, storage_keys } in entries {
+                list(out, |out| {
+                    address.encode(out);
+                    storage_keys.encode(out);
+                });
+            }
+        });
+    }
+    if tx_type == 3 {
+        fields.max_fee_per_blob_gas.unwrap_or_default().0.encode(&mut out);
+        fields.blob_versioned_hashes.encode(&mut out);
+    }
+    if let Some(authorizations) = &fields.authorization_list {
+        list(&mut out, |out| {
+            for authorization in authorizations {
+                list(out, |out| {
+                    authorization.chain_id.0.encode(out);
+                    authorization.address.encode(out);
+                    for quantity in [&authorization.nonce, &authorization.y_parity, &authorization.r, &authorization.s]
+                    {
+                        quantity.0.encode(out);
+                    }
+                });
+            }
+        });
+    }
+    let hash = keccak256(envelope(tx_type, &out));
+    let (id, bytes) =
+        RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key).serialize_compact();
+    let parity = u64::from(id.to_u8() & 1);
+    (if tx_type == 0 { 27 + parity } else { parity }).encode(&mut out);
+    U256::from_be_slice(&bytes[..32]).encode(&mut out);
+    U256::from_be_slice(&bytes[32..]).encode(&mut out);
+    Ok(envelope(tx_type, &out).into())
+}
+
+/// The encoding around these fields.
+fn envelope(tx_type: u8, fields: &[u8]) -> Vec<u8> {
+    let mut out = if tx_type == 0 { Vec::new() } else { vec![tx_type] };
+    list(&mut out, |out| out.extend_from_slice(fields));
+    out
+}
+
+/// Appends an RLP list of what `items` writes.
+fn list(out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>)) {
+    let mut payload = Vec::new();
+    items(&mut payload);
+    Header { list: true, payload_length: payload.len() }.encode(out);
+    out.extend_from_slice(&payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::hex;
+
+    /// ethereum/tests, GeneralStateTests/stExample/accessListExample: the signed bytes that the fixture brings, and the
+    /// same transaction without an access list.
+    #[test]
+    fn the_bytes_of_a_published_test() {
+        let json = r#"{"accessLists": [[
+                {"address": "0x095e7baea6a6c7c4c2dfeb977efac326af552d87", "storageKeys": [
+                    "0x0000000000000000000000000000000000000000000000000000000000000000",
+                    "0x0000000000000000000000000000000000000000000000000000000000000001"]}], null],
+            "data": ["0x00", "0x"], "gasLimit": ["0x061a80"], "gasPrice": "0x0a", "nonce": "0x00",
+            "secretKey": "0x45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8",
+            "sender": "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b",
+            "to": "0x095e7baea6a6c7c4c2dfeb977efac326af552d87", "value": ["0x0186a0"]}"#;
+        // stExample/add11 has the second one, data index 1 here.
+        let signed = hex!(
+            "f863800a83061a8094095e7baea6a6c7c4c2dfeb977efac326af552d87830186a0801ba0ffb600e63115a7362e7811894a91d8ba4330e5"
+            "26f22121c994c4692035dfdfd5a06198379fcac8de3dbfac48b165df4bf88e2088f294b61efb9a65fe2281c76e16"
+        );
+        assert_eq!(transaction(json, [1, 0, 0], 1).map(|bytes| bytes.to_vec()), Ok(signed.to_vec()));
+        assert_eq!(transaction(json, [0, 0, 0], 1).map(|bytes| bytes[0]), Ok(1));
+        for indexes in [[2, 0, 0], [0, 1, 0], [0, 0, 1], [u64::MAX; 3]] {
+            assert!(transaction(json, indexes, 1).is_err(), "{indexes:?}");
+        }
+        assert!(transaction(&json.replace("secretKey", "other"), [0; 3], 1).is_err());
+        assert!(transaction("{}", [0; 3], 1).is_err());
+    }
+}

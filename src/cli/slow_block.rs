@@ -1,0 +1,232 @@
+//! The slow-block object: what a block cost, in the form on which geth, Nethermind, Besu, Reth and Erigon agreed
+//! ("cross-client execution metrics": one JSON object per block that starts with `{"level":"warn","msg":"Slow block",`).
+//!
+//! In: a proven block. Out: times, throughput, what was read and written, as counted in the block's columns.
+//! What we do not have is left out, never filled in: `commit_ms` (nothing is written on the clock), `state_read_ms`
+//! outside `bal` mode (reads happen while instructions run), cache hits (a value that was read once is a column, and
+//! nobody counts look-ups of columns), `evm` (counting instructions would cost time).
+//! Not here: measuring (`executor`).
+
+use super::engine::{Accepted, Chain, Engine};
+use super::report::{busy_ns, ggas_per_s};
+use alloy_primitives::B256;
+use balustrade::BlockOutcome;
+use balustrade::arena::store::KECCAK_EMPTY;
+use balustrade::bal::{self, BalColumns, Limits};
+use balustrade::executor::Stage;
+use balustrade::trie::Fate;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One block's object; fields in the order of the other clients.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlowBlock {
+    level: &'static str,
+    msg: &'static str,
+    block: Block,
+    timing: Timing,
+    throughput: Throughput,
+    state_reads: Reads,
+    state_writes: Writes,
+    cache: Cache,
+    unique: Unique,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Block {
+    number: u64,
+    hash: B256,
+    gas_used: u64,
+    tx_count: usize,
+}
+
+/// Milliseconds. Stages overlap: they may add up to more than the total.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Timing {
+    /// While any thread executed transactions.
+    execution_ms: f64,
+    /// While parent state was read ahead of execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_read_ms: Option<f64>,
+    /// While the state root was computed.
+    state_hash_ms: f64,
+    /// Raw bytes to last check.
+    total_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Throughput {
+    mgas_per_sec: f64,
+}
+
+/// What reached the store; codes: those of accessed accounts, whether read now or kept from earlier blocks.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Reads {
+    accounts: usize,
+    storage_slots: usize,
+    code: usize,
+    code_bytes: usize,
+}
+
+/// What the block changed for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Writes {
+    accounts: usize,
+    accounts_deleted: usize,
+    storage_slots: usize,
+    storage_slots_deleted: usize,
+    code: usize,
+    code_bytes: usize,
+    eip7702_delegations_set: usize,
+    eip7702_delegations_cleared: usize,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Cache {
+    account: Misses,
+    storage: Misses,
+}
+
+/// Values that were not at hand and had to be read from the store.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Misses {
+    misses: usize,
+}
+
+/// What the block's access list names: its own, or the recorded one.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Unique {
+    accounts: usize,
+    storage_slots: usize,
+    /// Accounts with code, the block's own deployments included.
+    contracts: usize,
+}
+
+impl SlowBlock {
+    /// The object of an executed block; `chain` stands at the block or at its parent, `engine` has executed it.
+    pub fn new(accepted: &Accepted, chain: &Chain, engine: &Engine) -> Self {
+        let outcome = &accepted.outcome;
+        let columns = bal::decode(&outcome.bal, &Limits::format_only()).unwrap_or_default();
+        let codes = codes_of(outcome, &columns, chain);
+        let known: Vec<usize> = codes.keys().filter_map(|hash| engine.code_len(*hash)).collect();
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let busy = |stage| busy_ns(&outcome.timeline, stage);
+        let reads_ahead = outcome.timeline.iter().any(|span| span.stage == Stage::Read);
+        let (accounts, storage_slots) = (outcome.reads.accounts, outcome.reads.slots);
+        Self {
+            level: "warn",
+            msg: "Slow block",
+            block: Block {
+                number: outcome.number,
+                hash: outcome.hash,
+                gas_used: outcome.gas_used,
+                tx_count: outcome.transactions.len(),
+            },
+            timing: Timing {
+                execution_ms: ms(busy(Stage::Execute)),
+                state_read_ms: reads_ahead.then(|| ms(busy(Stage::Read))),
+                state_hash_ms: ms(busy(Stage::Root)),
+                total_ms: ms(outcome.elapsed_ns),
+            },
+            throughput: Throughput { mgas_per_sec: 1e3 * ggas_per_s(outcome.gas_used, outcome.elapsed_ns) },
+            state_reads: Reads { accounts, storage_slots, code: known.len(), code_bytes: known.iter().sum() },
+            state_writes: Writes::of(outcome),
+            cache: Cache { account: Misses { misses: accounts }, storage: Misses { misses: storage_slots } },
+            unique: Unique {
+                accounts: columns.account_count(),
+                storage_slots: columns.slot_count(),
+                contracts: codes.values().sum(),
+            },
+        }
+    }
+}
+
+/// Codes of the accounts that the block accesses, each with the number of its accounts. A code that the block gave an
+/// account counts as its code.
+fn codes_of(outcome: &BlockOutcome, columns: &BalColumns, chain: &Chain) -> BTreeMap<B256, usize> {
+    let addresses = columns.addresses().as_slice();
+    let changes = &outcome.changes;
+    let changed: BTreeMap<_, _> = changes.addresses.iter().zip(&changes.code_hashes).collect();
+    let mut codes = BTreeMap::new();
+    for (address, hash) in addresses.iter().zip(chain.code_hashes(addresses)) {
+        let hash = changed.get(address).copied().copied().flatten().unwrap_or(hash);
+        if hash != KECCAK_EMPTY {
+            *codes.entry(hash).or_default() += 1;
+        }
+    }
+    codes
+}
+
+/// Length and first bytes of a delegation (EIP-7702).
+const DELEGATION_LEN: usize = 23;
+const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
+
+impl Writes {
+    fn of(outcome: &BlockOutcome) -> Self {
+        let changes = &outcome.changes;
+        let deleted = changes.fates.iter().filter(|fate| **fate == Fate::Deleted).count();
+        let slots_deleted = changes.slot_values.iter().filter(|value| value.is_zero()).count();
+        let is_delegation = |code: &[u8]| code.len() == DELEGATION_LEN && code.starts_with(&DELEGATION_PREFIX);
+        let codes = || changes.codes.iter().filter(|(_, code)| !code.is_empty());
+        Self {
+            accounts: changes.len() - deleted,
+            accounts_deleted: deleted,
+            storage_slots: changes.slot_values.len() - slots_deleted,
+            storage_slots_deleted: slots_deleted,
+            code: codes().count(),
+            code_bytes: codes().map(|(_, code)| code.len()).sum(),
+            eip7702_delegations_set: codes().filter(|(_, code)| is_delegation(code)).count(),
+            // Only a delegation can be taken from an account that stays.
+            eip7702_delegations_cleared: changes
+                .code_hashes
+                .iter()
+                .zip(&changes.fates)
+                .filter(|(hash, fate)| **hash == Some(KECCAK_EMPTY) && **fate == Fate::Kept)
+                .count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devnet::Devnet;
+    use super::*;
+    use balustrade::Mode;
+    use balustrade::exec::interpreter::LoopKind;
+    use balustrade::executor::Body;
+    use serde_json::Value;
+
+    #[test]
+    fn the_object_starts_as_others_do_and_counts_alike_in_every_mode() {
+        let mut devnet = Devnet::default();
+        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
+        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+        let template = Devnet::template(chain.head().expect("a head"));
+        let transactions = devnet.transactions(template.base_fee.expect("London"));
+        let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(1) };
+        let built = engine.build(&mut chain, &Devnet::rules(), &template, body).expect("valid");
+        let mut objects = Vec::new();
+        for (mode, keep) in
+            [(Mode::Sequential, false), (Mode::Optimistic, false), (Mode::Bal, false), (Mode::Bal, true)]
+        {
+            let list = Some(&built.bal).into();
+            let run = engine.execute_or_record(&mut chain, &Devnet::rules(), &built.block, list, Some(mode), keep);
+            let text = serde_json::to_string(&SlowBlock::new(&run.expect("valid"), &chain, &engine)).expect("JSON");
+            assert!(text.starts_with(r#"{"level":"warn","msg":"Slow block","block":{"number":1,"hash":"0x"#), "{text}");
+            objects.push(serde_json::from_str::<Value>(&text).expect("JSON"));
+        }
+        let columns = bal::decode(&built.bal, &Limits::format_only()).expect("a list");
+        for object in &objects {
+            for part in ["block", "state_writes", "unique", "state_reads"] {
+                assert_eq!(object[part], objects[0][part], "{part}");
+            }
+            assert_eq!(object["unique"]["accounts"], columns.account_count());
+            assert_eq!(object["unique"]["storage_slots"], columns.slot_count());
+            assert_eq!(object["state_writes"]["eip7702_delegations_set"], 2);
+            assert_eq!(object["state_writes"]["code"], 6, "four deployments, two delegations");
+            assert!(object["throughput"]["mgas_per_sec"].as_f64() > Some(0.0));
+            assert!(object["timing"]["commit_ms"].is_null());
+        }
+        assert!(objects[0]["timing"]["state_read_ms"].is_null() && objects[2]["timing"]["state_read_ms"].is_f64());
+    }
+}

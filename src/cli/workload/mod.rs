@@ -1,0 +1,270 @@
+//! `balustrade workload`: blocks made to measure.
+//!
+//! In: a family, its knobs, the size of block and state, a seed. Out: bundles in the documented format, each with its
+//! state, its list and the roots that our sequential executor found and that every mode confirmed.
+//! Families: the mix of the generated chain (`mix`), value in motion (`tokens`), loops (`loops`), codes (`codes`),
+//! precompiles, worst cases (`worst`). Not here: executing bundles (`run`).
+
+mod bundle;
+mod codes;
+mod generator;
+mod list;
+mod loops;
+mod mix;
+mod precompiles;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod world;
+mod worst;
+
+use super::engine::{Engine, Failure};
+use super::{Status, interrupt, report};
+use balustrade::exec::interpreter::LoopKind;
+use bundle::{Form, Target};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Subcommand};
+use generator::Generator;
+use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
+use world::{Signed, World};
+
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadCommand {
+    /// Name the families and their knobs
+    List(list::ListArgs),
+    /// The mix of the generated chain: every type of transaction, tokens, loops, deployments, blobs, withdrawals
+    Devnet(Making<mix::Devnet>),
+    /// Value transfers among many accounts
+    Transfers(Making<tokens::Transfers>),
+    /// Token transfers, uniform or to a hot spot
+    Erc20(Making<tokens::Erc20>),
+    /// Swaps in constant-product pools, by way of a router
+    Amm(Making<tokens::Amm>),
+    /// Loops of hashes, arithmetic and memory
+    Compute(Making<loops::Compute>),
+    /// Slots of a large mapping, read and written
+    Storage(Making<loops::Storage>),
+    /// Creations of contracts; state gas fills the block
+    Deploy(Making<codes::Deploy>),
+    /// Accounts that delegate to a wallet, which makes a batch of token transfers
+    #[command(name = "7702")]
+    SetCode(Making<codes::SetCode>),
+    /// Calls of all precompiles or of some
+    Precompiles(Making<precompiles::Precompiles>),
+    /// Large calldata that nobody reads
+    Calldata(Making<loops::Calldata>),
+    /// Most trie nodes for the gas: widespread slots, deep shared prefixes, widespread accounts
+    WorstTrie(Making<worst::WorstTrie>),
+    /// Most list items for the gas
+    WorstList(Making<worst::WorstList>),
+}
+
+/// A family's knobs and those that all families share.
+#[derive(Debug, Args)]
+pub struct Making<K: Args> {
+    #[command(flatten)]
+    knobs: K,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What all families are asked.
+#[derive(Clone, Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Common {
+    /// Gas of each block in millions
+    #[arg(long, value_name = "MGAS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    gas: u64,
+    /// Accounts of the state, besides contracts
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=20_000_000))]
+    accounts: u64,
+    /// Accounts that send transactions
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    senders: u64,
+    /// Blocks, each on the one before
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    blocks: u64,
+    /// What chance starts from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Write the trie nodes and the state that a block needs, not its whole pre-state
+    #[arg(long)]
+    #[serde(skip)]
+    witness: bool,
+    /// A folder, or for a single block a file; names that end with .json are not compressed
+    #[arg(long, value_name = "DIR|FILE")]
+    #[serde(skip)]
+    out: PathBuf,
+    /// Threads that check the blocks; one per processor by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[serde(skip)]
+    threads: Option<u16>,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    #[serde(skip)]
+    json: bool,
+}
+
+/// The knobs of a family: what they say is all that its transactions depend on, besides the world.
+pub trait Knobs: Args + Serialize {
+    /// Puts the family's contracts into the world and starts its transactions.
+    fn start(&self, world: &mut World) -> Box<dyn Family>;
+}
+
+/// A family at work: an endless row of transactions that all succeed.
+pub trait Family {
+    /// The next transaction.
+    fn next(&mut self, world: &mut World) -> Signed;
+
+    /// RLP of the withdrawals of block `number`.
+    fn withdrawals(&mut self, _number: u64) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+}
+
+/// A share in percent.
+fn percent() -> RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(0..=100)
+}
+
+/// Runs the command.
+pub fn main(command: &WorkloadCommand) -> Status {
+    let result = match command {
+        WorkloadCommand::List(args) => {
+            list::print(args);
+            return Status::Good;
+        }
+        WorkloadCommand::Devnet(making) => making.make("devnet"),
+        WorkloadCommand::Transfers(making) => making.make("transfers"),
+        WorkloadCommand::Erc20(making) => making.make("erc20"),
+        WorkloadCommand::Amm(making) => making.make("amm"),
+        WorkloadCommand::Compute(making) => making.make("compute"),
+        WorkloadCommand::Storage(making) => making.make("storage"),
+        WorkloadCommand::Deploy(making) => making.make("deploy"),
+        WorkloadCommand::SetCode(making) => making.make("7702"),
+        WorkloadCommand::Precompiles(making) => making.make("precompiles"),
+        WorkloadCommand::Calldata(making) => making.make("calldata"),
+        WorkloadCommand::WorstTrie(making) => making.make("worst-trie"),
+        WorkloadCommand::WorstList(making) => making.make("worst-list"),
+    };
+    match result {
+        Ok(()) => Status::Good,
+        Err(error) => {
+            report::complain(&error);
+            if matches!(error, WorkloadError::Block(Failure::Invalid { .. })) {
+                Status::Failed
+            } else {
+                Status::Unusable
+            }
+        }
+    }
+}
+
+/// Why a workload was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// A block could not be built, or the modes disagree on it.
+    #[error(transparent)]
+    Block(#[from] Failure),
+    /// A file could not be written.
+    #[error("{path}: {error}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The options contradict one another.
+    #[error("{0}")]
+    Usage(&'static str),
+}
+
+impl<K: Knobs> Making<K> {
+    /// The generator of these knobs, at its genesis.
+    fn generator(&self, family: &str) -> Result<Generator, WorkloadError> {
+        let Common { gas, accounts, senders, seed, threads, .. } = self.common;
+        let engine = Engine::new(threads, LoopKind::default())?;
+        let mut world = World::new(seed, gas * 1_000_000, accounts, senders);
+        let started = self.knobs.start(&mut world);
+        Ok(Generator::new(engine, world, started, self.source(family))?)
+    }
+
+    /// The command that makes the same blocks.
+    fn source(&self, family: &str) -> String {
+        let mut words = format!("balustrade {} workload {family}", env!("CARGO_PKG_VERSION"));
+        for knobs in [serde_json::to_value(&self.common), serde_json::to_value(&self.knobs)] {
+            let Ok(serde_json::Value::Object(knobs)) = knobs else { continue };
+            for (name, value) in knobs {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                words.push_str(&format!(" --{name} {value}"));
+            }
+        }
+        words
+    }
+
+    fn make(&self, family: &str) -> Result<(), WorkloadError> {
+        interrupt::install();
+        let Common { gas, blocks, witness, json, .. } = self.common;
+        let target = Target::new(&self.common.out, blocks)?;
+        let form = if witness { Form::Witness } else { Form::Complete };
+        let mut generator = self.generator(family)?;
+        let bar = report::progress_blocks(blocks);
+        let mut rows = Vec::new();
+        for number in 1..=blocks {
+            let made = generator.next_block()?;
+            let name = format!("{family}-{gas}m-{number:02}");
+            let path = target.path(&name);
+            let file_bytes = bundle::write(&path, family, &made, form, &mut generator)?;
+            generator.advance(&made)?;
+            let row = json!({
+                "block": name, "file": path, "file_bytes": file_bytes, "hash": made.built.header.hash(),
+                "transactions": made.outcome.transactions.len(), "failed": made.failed(),
+                "gas_asked": gas * 1_000_000, "gas": made.outcome.gas_used, "execution_gas": made.outcome.gas.execution,
+                "state_gas": made.outcome.gas.state, "block_bytes": made.built.block.len(),
+                "list_bytes": made.built.bal.len(), "list_items": made.list_items, "bound": made.bound.name(),
+                "state_root": made.outcome.state_root,
+            });
+            if json {
+                report::json_line(&row);
+            }
+            rows.push(row);
+            bar.inc(1);
+            if interrupt::token().is_cancelled() {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        if json {
+            report::json_line(&json!({"summary": {"blocks": rows.len(), "source": generator.source}}));
+        } else {
+            report::line(&table(&rows).to_string());
+        }
+        Ok(())
+    }
+}
+
+/// A row per block.
+fn table(rows: &[serde_json::Value]) -> comfy_table::Table {
+    let mut table = report::table();
+    table.set_header(["file", "txs", "failed", "Mgas", "state Mgas", "KB", "list KB", "items", "bound by"]);
+    let number = |row: &serde_json::Value, key: &str| row[key].as_u64().unwrap_or_default();
+    for row in rows {
+        let scaled = |key: &str, unit: f64| format!("{:.2}", number(row, key) as f64 / unit);
+        table.add_row([
+            row["file"].as_str().unwrap_or_default().to_owned(),
+            number(row, "transactions").to_string(),
+            number(row, "failed").to_string(),
+            scaled("gas", 1e6),
+            scaled("state_gas", 1e6),
+            scaled("block_bytes", 1e3),
+            scaled("list_bytes", 1e3),
+            number(row, "list_items").to_string(),
+            row["bound"].as_str().unwrap_or_default().to_owned(),
+        ]);
+    }
+    report::right_align(&mut table, 1);
+    table
+}

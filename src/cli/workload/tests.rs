@@ -1,0 +1,117 @@
+//! Every family, small: blocks that all modes accept, as full as asked, the same bytes for the same seed, in both forms.
+
+use super::super::engine::{Chain, Engine};
+use super::super::input::{Content, Document};
+use super::*;
+use balustrade::Mode;
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: WorkloadCommand,
+}
+
+/// Every family with knobs that make a small state.
+const LINES: [&str; 18] = [
+    "devnet",
+    "transfers",
+    "transfers --hot 50 --new 20",
+    "erc20",
+    "erc20 --tokens 1 --hot 80",
+    "amm --pools 5",
+    "amm --pools 1 --hot 100",
+    "compute",
+    "storage --slots 2000",
+    "deploy",
+    "deploy --size 200",
+    "7702",
+    "precompiles",
+    "calldata --size 2000",
+    "worst-trie --slots 10000 --deletes 20",
+    "worst-trie --shape deep --slots 10000 --deletes 20",
+    "worst-trie --shape accounts",
+    "worst-list",
+];
+
+/// Runs a command line into a new folder and returns its files by name.
+fn make(folder: &str, line: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = std::env::temp_dir().join(format!("balustrade-{}-{folder}", std::process::id()));
+    let common = format!("--accounts 400 --senders 60 --threads 2 --json --out {}", folder.display());
+    let words = format!("balustrade {line} {common}");
+    let line = Line::try_parse_from(words.split_whitespace()).expect("a command line");
+    assert_eq!(main(&line.command), Status::Good, "{words}");
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path())
+        .map(|path| (path.display().to_string(), std::fs::read(&path).expect("readable")))
+        .collect();
+    std::fs::remove_dir_all(&folder).expect("removable");
+    files.sort();
+    files
+}
+
+/// Executes a written bundle in all modes; gas used, failed transactions.
+fn execute(engine: &mut Engine, name: &str, gzipped: &[u8]) -> (u64, usize) {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzipped), &mut bytes).expect("gzip");
+    let document = Document { name: name.to_owned(), bytes };
+    let Ok(Content::Bundle(bundle)) = Content::parse(&document, None) else { panic!("{name}: no bundle") };
+    let rules = bundle.rules.expect("a fork");
+    let mut chain = Chain::of_bundle(&bundle).expect("a state with the root that the file says");
+    let mut first = None;
+    for mode in [Mode::Sequential, Mode::Optimistic, Mode::Bal] {
+        let list = bundle.bal.as_ref().into();
+        let accepted =
+            engine.execute_or_record(&mut chain, &rules, &bundle.block, list, Some(mode), false).expect("valid");
+        assert!(accepted.outcome.unchecked.is_empty(), "{name}");
+        assert_eq!(accepted.outcome.hash, bundle.hash);
+        let first = first.get_or_insert(accepted);
+        assert_eq!(first.outcome.bal, *bundle.bal.as_ref().expect("a list"));
+    }
+    let outcome = first.expect("three modes").outcome;
+    (outcome.gas_used, outcome.transactions.iter().filter(|transaction| !transaction.success).count())
+}
+
+#[test]
+fn every_family_fills_its_blocks_and_runs_in_every_mode() {
+    let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+    for (number, line) in LINES.into_iter().enumerate() {
+        for (name, bytes) in make(&format!("fill-{number}"), &format!("{line} --gas 3 --blocks 2")) {
+            let (gas, failed) = execute(&mut engine, &name, &bytes);
+            // Half of the largest transaction is as near as it gets.
+            assert!((2_850_000..=3_150_000).contains(&gas), "{line}: {gas}");
+            assert_eq!(failed, 0, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
+    for (number, line) in LINES.into_iter().enumerate().filter(|(number, _)| number % 3 == 0) {
+        let make =
+            |turn: u32, seed: u64| make(&format!("seed-{number}-{turn}"), &format!("{line} --gas 1 --seed {seed}"));
+        let bytes = |files: Vec<(String, Vec<u8>)>| files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>();
+        let (one, again, other) = (bytes(make(0, 7)), bytes(make(1, 7)), bytes(make(2, 8)));
+        assert_eq!(one, again, "{line}");
+        assert_ne!(one, other, "{line}");
+    }
+}
+
+#[test]
+fn a_witness_serves_as_the_whole_state_does() {
+    let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+    for line in ["devnet", "erc20", "worst-trie --shape deep --slots 10000 --deletes 50", "deploy --size 200"] {
+        let complete = make("complete", &format!("{line} --gas 2 --blocks 2"));
+        let witness = make("witness", &format!("{line} --gas 2 --blocks 2 --witness"));
+        for ((name, complete), (_, witness)) in complete.iter().zip(&witness) {
+            assert_eq!(execute(&mut engine, name, complete), execute(&mut engine, name, witness), "{line}");
+        }
+    }
+}
+
+#[test]
+fn several_blocks_do_not_go_into_one_file() {
+    let line = Line::try_parse_from("x transfers --blocks 2 --out x.json".split(' ')).expect("a command line");
+    assert_eq!(main(&line.command), Status::Unusable);
+}

@@ -1,0 +1,201 @@
+//! What all families share: accounts, keys, the state before the first block, the way a transaction is signed.
+//!
+//! In: the common knobs. Out: addresses, contracts in the state, signed transactions. All draws come from one seed, so
+//! that the same knobs give the same bytes everywhere. Not here: what a transaction does (the families).
+
+use super::super::devnet::Random;
+use super::super::devnet::system_contracts::SYSTEM_CONTRACTS;
+use super::super::devnet::transactions::{Authorization, Draft, Signer};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+
+/// Wei per gas that every transaction offers at most: far above the base fee, which does not rise here.
+const MAX_FEE: u64 = 100_000_000_000;
+/// Wei per gas for the coinbase.
+const PRIORITY_FEE: u64 = 1_000_000_000;
+/// Wei of an account with a key, and of one without.
+const RICH: u128 = 10u128.pow(30);
+const POOR: u128 = 1_000_000_000;
+
+/// A signed transaction.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Who signed it.
+    pub sender: Address,
+    /// EIP-2718 encoding.
+    pub encoded: Vec<u8>,
+    /// Blobs that it carries.
+    pub blobs: u64,
+}
+
+/// What a transaction calls, without sender, nonce and fees.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The recipient; `None` creates.
+    pub to: Option<Address>,
+    /// Wei.
+    pub value: u64,
+    /// Calldata or init code.
+    pub input: Vec<u8>,
+    /// Gas bought.
+    pub gas_limit: u64,
+    /// Makes it a transaction of type 4 where there are some.
+    pub authorizations: Vec<Authorization>,
+}
+
+/// Accounts, keys and state of a workload.
+#[derive(Debug)]
+pub struct World {
+    /// The only source of chance.
+    pub random: Random,
+    /// The state before the first block.
+    pub store: MemoryStore,
+    /// Gas asked of each block.
+    pub gas: u64,
+    /// Largest gas limit of a transaction; a family with larger ones says so before the genesis is made.
+    pub tx_gas_max: u64,
+    /// Blobs that still fit into the block.
+    pub blobs_left: u64,
+    accounts: u64,
+    signers: Vec<Signer>,
+    nonces: Vec<u64>,
+    fresh: u64,
+    seed: u64,
+}
+
+impl World {
+    /// A state of the system contracts and `accounts` accounts with a balance, the first `senders` of them with keys.
+    pub fn new(seed: u64, gas: u64, accounts: u64, senders: u64) -> Self {
+        let mut store = MemoryStore::default();
+        for (address, code) in SYSTEM_CONTRACTS {
+            let code_hash = store.insert_code(code.to_vec().into());
+            store.insert_account(address, 1, U256::ZERO, code_hash, []);
+        }
+        let signers: Vec<Signer> = (0..senders.min(accounts)).filter_map(Signer::new).collect();
+        let mut world = Self {
+            random: Random(0x776f_726b_6c6f_6164 ^ seed),
+            store,
+            gas,
+            tx_gas_max: 1 << 24,
+            blobs_left: 0,
+            accounts,
+            nonces: vec![0; signers.len()],
+            signers,
+            fresh: 0,
+            seed,
+        };
+        for index in 0..accounts {
+            let wei = if index < world.signers.len() as u64 { RICH } else { POOR };
+            world.store.insert_account(world.account(index), 0, U256::from(wei), KECCAK_EMPTY, []);
+        }
+        world
+    }
+
+    /// Number of accounts without code.
+    pub const fn accounts(&self) -> u64 {
+        self.accounts
+    }
+
+    /// Number of accounts with keys; they come first.
+    pub const fn senders(&self) -> u64 {
+        self.signers.len() as u64
+    }
+
+    /// The account at `index`. One without a key is the end of keccak256(seed ‖ index), two words: contracts can compute it.
+    pub fn account(&self, index: u64) -> Address {
+        match self.signers.get(index as usize) {
+            Some(signer) => signer.address,
+            None => derived(self.seed, index),
+        }
+    }
+
+    /// The seed as a word, for contracts that compute addresses.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// An address that nobody has used.
+    pub fn fresh(&mut self) -> Address {
+        self.fresh += 1;
+        derived(self.seed, u64::MAX - self.fresh)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    /// Whether an event of this chance in percent happens.
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.random.below(100) < chance
+    }
+
+    /// Any account with a key.
+    pub fn any_sender(&mut self) -> u64 {
+        self.random.below(self.senders())
+    }
+
+    /// Adds a contract whose address derives from its name.
+    pub fn contract(&mut self, name: &str, code: Vec<u8>, storage: impl IntoIterator<Item = (U256, U256)>) -> Address {
+        let address = contract_address(name);
+        let code_hash = self.store.insert_code(code.into());
+        self.store.insert_account(address, 1, U256::ZERO, code_hash, storage);
+        address
+    }
+
+    /// Delegates the account of `sender` to `target` (EIP-7702).
+    pub fn authorize(&mut self, sender: u64, target: Address) -> Authorization {
+        let nonce = self.next_nonce(sender);
+        Authorization::new(&self.signers[sender as usize], target, nonce)
+    }
+
+    /// Signs a call of `sender`.
+    pub fn sign(&mut self, sender: u64, call: Call) -> Signed {
+        let Call { to, value, input, gas_limit, authorizations } = call;
+        let nonce = self.next_nonce(sender);
+        let signer = &self.signers[sender as usize];
+        let draft = Draft {
+            tx_type: if authorizations.is_empty() { 2 } else { 4 },
+            nonce,
+            gas_limit,
+            max_fee: MAX_FEE,
+            priority_fee: PRIORITY_FEE,
+            to,
+            value: U256::from(value),
+            input,
+            authorizations,
+            ..Draft::default()
+        };
+        Signed { sender: signer.address, encoded: draft.sign(signer), blobs: 0 }
+    }
+
+    fn next_nonce(&mut self, sender: u64) -> u64 {
+        let nonce = &mut self.nonces[sender as usize];
+        *nonce += 1;
+        *nonce - 1
+    }
+
+    /// Gas of one transaction of the size that is usual here: a thirtieth of the block, within these bounds.
+    pub fn usual_tx_gas(&self, least: u64, most: u64) -> u64 {
+        (self.gas / 30).clamp(least, most)
+    }
+}
+
+/// Where a contract of this name lies.
+pub fn contract_address(name: &str) -> Address {
+    Address::from_slice(&keccak256(name)[12..])
+}
+
+fn derived(seed: u64, index: u64) -> Address {
+    Address::from_slice(&keccak256(words(&[seed, index]))[12..])
+}
+
+/// Numbers as 32-byte words, one after another: calldata.
+pub fn words(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| U256::from(*number).to_be_bytes::<32>()).collect()
+}
+
+/// The slot of `key` in the mapping at `slot`.
+pub fn mapping_slot(key: B256, slot: u64) -> U256 {
+    keccak256([key.0, U256::from(slot).to_be_bytes()].concat()).into()
+}

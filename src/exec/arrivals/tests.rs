@@ -1,0 +1,261 @@
+//! Reading order, waiting, errors and giving up, on a store that notes its calls.
+
+use super::*;
+use crate::arena::store::MemoryStore;
+use crate::bal::{Recorder, Universe as RecordedNames};
+use alloy_primitives::{Address, B256, Bytes};
+use core::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Accounts of the list; every one has a slot 7, and every third a balance change at its own index.
+const ACCOUNTS: usize = 3 * BATCH + 5;
+
+fn address(number: usize) -> Address {
+    Address::left_padding_from(&(number as u32 + 1).to_be_bytes())
+}
+
+fn columns() -> BalColumns {
+    let addresses: Column<AccountId, Address> = (0..ACCOUNTS).map(address).collect::<Vec<_>>().into();
+    let slot_keys: Column<SlotId, U256> = vec![U256::from(7); ACCOUNTS].into();
+    let slot_accounts: Column<SlotId, AccountId> = addresses.ids().collect::<Vec<_>>().into();
+    let mut recorder = Recorder::new();
+    for id in addresses.ids() {
+        recorder.touch_account(id);
+        recorder.touch_slot(SlotId(id.0));
+        if id.0.is_multiple_of(3) {
+            // The later in the list, the earlier in the block.
+            recorder.balance(id, BlockAccessIndex(1 + (ACCOUNTS as u32 - id.0)), U256::from(5));
+        }
+    }
+    recorder
+        .finish(&RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts })
+        .columns
+}
+
+fn universe(bal: &BalColumns) -> Universe {
+    let mut names = Universe::default();
+    names.fill(bal.addresses().as_slice(), bal.slot_keys().as_slice(), bal.slot_accounts().as_slice());
+    names
+}
+
+/// One legacy transaction to `to`; nobody looks at its signature here.
+fn transaction_to(to: Address) -> Transactions {
+    let mut rlp = vec![0xdd, 0x80, 0x80, 0x80, 0x94];
+    rlp.extend_from_slice(to.as_slice());
+    rlp.extend_from_slice(&[0x80, 0x80, 0x1b, 0x01, 0x01]);
+    Transactions::decode_one(rlp.into()).unwrap()
+}
+
+/// A store that answers with the number in an address, fails for some, and is held up while `gate` is closed.
+#[derive(Default)]
+struct Probe {
+    bad: Vec<Address>,
+    bad_slots: Vec<Address>,
+    closed: AtomicBool,
+    calls: Mutex<Vec<usize>>,
+}
+
+impl Probe {
+    fn answer(&self, names: &[Address], bad: &[Address]) -> Result<(), StoreError> {
+        while self.closed.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.calls.lock().unwrap().push(names.len());
+        match names.iter().find(|name| bad.contains(name)) {
+            Some(name) => Err(StoreError::Failed(name.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn number_of(address: &Address) -> u64 {
+    u64::from_be_bytes(address[12..].try_into().unwrap())
+}
+
+impl StateStore for Probe {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.answer(addresses, &self.bad)?;
+        for (address, out) in addresses.iter().zip(out) {
+            *out = ParentAccount { exists: true, nonce: number_of(address), ..ParentAccount::default() };
+        }
+        Ok(())
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        let owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
+        assert!(owners.is_sorted(), "the slots of one account stand side by side");
+        self.answer(&owners, &self.bad_slots)?;
+        for (owner, out) in owners.iter().zip(out) {
+            *out = U256::from(1_000 + number_of(owner));
+        }
+        Ok(())
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        MemoryStore::default().codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        MemoryStore::default().block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(hashes, out)
+    }
+}
+
+fn read_all(arrivals: &Arrivals<'_>) {
+    while arrivals.read_next() != Progress::Done {}
+}
+
+#[test]
+fn early_needs_come_first_and_what_the_list_does_not_tell_last() {
+    let bal = columns();
+    let (accounts, slots) = first_needs(&bal, &universe(&bal), &transaction_to(address(1)));
+    let last = (ACCOUNTS - 1) / 3 * 3;
+    assert_eq!(accounts[AccountId::new(last)], 1 + (ACCOUNTS - last) as u32);
+    assert_eq!(accounts[AccountId(1)], 1, "the first transaction is sent to it");
+    assert_eq!((accounts[AccountId(2)], slots[SlotId(2)]), (u32::MAX, u32::MAX));
+    assert_eq!(slots[SlotId(1)], 1, "a slot that is only read counts as its account");
+    let rows: Rows<AccountId, AccountArrival> = Rows::new(&accounts, 4);
+    assert_eq!(rows.batches.len(), ACCOUNTS.div_ceil(4));
+    let mut first = rows.names(0).to_vec();
+    assert!(first.is_sorted());
+    first.retain(|id| id.0 != 1);
+    assert_eq!(first, [last - 6, last - 3, last].map(AccountId::new));
+    assert!(rows.order.iter().rev().take(10).all(|id| accounts[*id] == u32::MAX));
+    for id in accounts.ids() {
+        let (batch, place) = rows.find(id);
+        assert_eq!(rows.names(batch)[place], id);
+    }
+}
+
+#[test]
+fn every_row_arrives_once_for_any_number_of_readers() {
+    let bal = columns();
+    let names = universe(&bal);
+    let codes = CodeArena::default();
+    for readers in [1, 2, 8] {
+        let store = Probe::default();
+        let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+        let last_accounts = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..readers {
+                scope.spawn(|| {
+                    loop {
+                        match arrivals.read_next() {
+                            Progress::Done => break,
+                            Progress::AllAccounts => *last_accounts.lock().unwrap() += 1,
+                            Progress::Some => {}
+                        }
+                    }
+                });
+            }
+            // Tasks that start at once wait for what they need.
+            for id in bal.addresses().ids() {
+                assert_eq!(arrivals.account(id).unwrap().0.nonce, u64::from(id.0) + 1);
+                assert_eq!(arrivals.slot(SlotId(id.0)).unwrap(), U256::from(1_001 + id.0));
+            }
+        });
+        assert_eq!(*last_accounts.lock().unwrap(), 1);
+        let calls = store.calls.lock().unwrap();
+        assert_eq!((calls.len(), calls.iter().sum::<usize>()), (arrivals.batch_count(), 2 * ACCOUNTS));
+        assert_eq!(arrivals.first_error(), None);
+        assert_eq!(arrivals.parents().unwrap().len(), ACCOUNTS);
+    }
+}
+
+#[test]
+fn what_a_task_waits_for_is_read_next() {
+    let bal = columns();
+    let names = universe(&bal);
+    let codes = CodeArena::default();
+    let store = Probe::default();
+    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+    let last = *arrivals.slots.order.last().unwrap();
+    std::thread::scope(|scope| {
+        let task = scope.spawn(move || arrivals.slot(last));
+        while arrivals.queue().wanted.is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(arrivals.read_next(), Progress::Some);
+        assert_eq!(task.join().unwrap(), Ok(U256::from(1_001 + last.0)));
+    });
+    assert_eq!(store.calls.lock().unwrap().len(), 1);
+    read_all(arrivals);
+    assert_eq!(store.calls.lock().unwrap().len(), arrivals.batch_count(), "nothing is read twice");
+}
+
+#[test]
+fn of_several_errors_the_first_in_reading_order_is_reported() {
+    let bal = columns();
+    let names = universe(&bal);
+    let codes = CodeArena::default();
+    let failed = |id: AccountId| StoreError::Failed(bal.addresses()[id].to_string());
+    let order = Arrivals::new(&bal, &names, &Transactions::default(), &Probe::default(), &codes, false).accounts.order;
+    let (early, late) = (order[BATCH + 3], order[2 * BATCH + 3]);
+    for (bad, bad_slots, expected) in [
+        (vec![late, early], vec![order[0]], early),
+        (vec![late], vec![early], late),
+        (vec![], vec![late, order[2]], order[2]),
+    ] {
+        let name = |id: &AccountId| bal.addresses()[*id];
+        for readers in [1, 2, 8] {
+            for _ in 0..20 {
+                let store = Probe {
+                    bad: bad.iter().map(name).collect(),
+                    bad_slots: bad_slots.iter().map(name).collect(),
+                    ..Probe::default()
+                };
+                let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+                std::thread::scope(|scope| {
+                    (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&arrivals))));
+                    // Whoever waits is told that nothing comes, or what went wrong.
+                    for id in bal.addresses().ids() {
+                        match arrivals.slot(SlotId(id.0)) {
+                            Ok(value) => assert_eq!(value, U256::from(1_001 + id.0)),
+                            Err(fault) => assert!(matches!(fault, Fault::Store(_) | Fault::Cancelled)),
+                        }
+                    }
+                });
+                assert_eq!(arrivals.first_error(), Some(&failed(expected)), "{readers} readers");
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_is_told_when_reading_stops() {
+    let bal = columns();
+    let names = universe(&bal);
+    let codes = CodeArena::default();
+    let store = Probe { closed: AtomicBool::new(true), ..Probe::default() };
+    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || read_all(arrivals));
+        let last = arrivals.slots.order[ACCOUNTS - 1];
+        let task = scope.spawn(move || arrivals.slot(last));
+        while arrivals.queue().wanted.is_empty() {
+            std::thread::yield_now();
+        }
+        arrivals.stop();
+        assert_eq!(task.join().unwrap(), Err(Fault::Cancelled));
+        store.closed.store(false, Ordering::Release);
+        reader.join().unwrap();
+    });
+    assert_eq!(store.calls.lock().unwrap().len(), 1, "what was asked for came to its end, nothing more was asked");
+}
+
+#[test]
+fn on_demand_each_row_is_read_by_who_needs_it_and_kept() {
+    let bal = columns();
+    let names = universe(&bal);
+    let codes = CodeArena::default();
+    let store = Probe { bad: vec![address(9)], ..Probe::default() };
+    let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, true);
+    for _ in 0..3 {
+        assert_eq!(arrivals.account(AccountId(4)).unwrap().0.nonce, 5);
+        assert_eq!(arrivals.slot(SlotId(9)).unwrap(), U256::from(1_010));
+    }
+    assert_eq!(*store.calls.lock().unwrap(), [1, 1]);
+    for _ in 0..2 {
+        assert!(matches!(arrivals.account(AccountId(9)), Err(Fault::Store(_))), "an error is the task's");
+    }
+    assert_eq!(arrivals.first_error(), None);
+}

@@ -1,0 +1,533 @@
+//! Sequences of the code that are one instruction when decoded.
+//!
+//! Found by counting what mainnet blocks run: constants that code computes again and again (`1 << 160` less 1), what puts
+//! an operation's words on the stack, comparisons with the jump that they decide, and the shuffles that end a function.
+//! Where an operand does not fit beside a distance or a pointer, it stands in the next instruction, which is never run.
+//! Relies on: no instruction but the last of a sequence may charge gas or grow memory.
+
+use super::{Branch, Decoder};
+use crate::exec::interpreter::opcode::op;
+use crate::exec::interpreter::tail::handlers::*;
+use crate::exec::interpreter::tail::limbs;
+use crate::exec::interpreter::tail::machine::{Block, Handler, halt_invalid_opcode};
+use crate::exec::interpreter::tail::table::{self, Source};
+use alloy_primitives::U256;
+use smallvec::SmallVec;
+
+/// A constant: what one PUSH or several with operations between them leave on the stack.
+#[derive(Clone, Debug)]
+pub(super) struct Constant {
+    word: U256,
+    /// Its instructions.
+    ops: SmallVec<[u8; 8]>,
+    /// Byte offset of what follows.
+    next: usize,
+}
+
+impl Constant {
+    fn small(&self) -> Option<u64> {
+        u64::try_from(self.word).ok()
+    }
+
+    /// The word where it leaves 16 bits of an operand to somebody else.
+    fn short(&self) -> Option<u64> {
+        self.small().filter(|word| *word < 1 << 48)
+    }
+}
+
+/// Most words of a constant's computation.
+const DEEPEST: usize = 4;
+/// Most instructions of one.
+const LONGEST: usize = 12;
+
+/// The value of an operation on constants; `a` is the top.
+fn apply(opcode: u8, a: U256, b: U256) -> Option<U256> {
+    let (a, b) = (a.into_limbs(), b.into_limbs());
+    Some(U256::from_limbs(match opcode {
+        op::ADD => limbs::add(a, b),
+        op::SUB => limbs::sub(a, b),
+        op::MUL => limbs::mul(a, b),
+        op::AND => [a[0] & b[0], a[1] & b[1], a[2] & b[2], a[3] & b[3]],
+        op::OR => [a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]],
+        op::SHL => limbs::shl(a, b),
+        op::SHR => limbs::shr(a, b),
+        _ => return None,
+    }))
+}
+
+impl Decoder<'_> {
+    fn push_at(&self, pc: usize) -> Option<(U256, usize)> {
+        let opcode = self.byte(pc);
+        if !(op::PUSH0..=op::PUSH32).contains(&opcode) || !self.defined(pc) {
+            return None;
+        }
+        let next = pc + 1 + usize::from(opcode - op::PUSH0);
+        let data = self.bytes.get(pc + 1..next).unwrap_or_default();
+        Some((U256::from_be_slice(data), next))
+    }
+
+    /// The constant that begins at `pc`: the longest computation that leaves one word.
+    pub(super) fn constant_at(&self, pc: usize) -> Option<Constant> {
+        let (word, next) = self.push_at(pc)?;
+        let mut stack: SmallVec<[U256; DEEPEST]> = smallvec::smallvec![word];
+        let mut run = Constant { word, ops: smallvec::smallvec![self.byte(pc)], next };
+        let mut found = run.clone();
+        while run.ops.len() < LONGEST && run.next < self.code.len() && self.defined(run.next) {
+            let opcode = self.byte(run.next);
+            if let Some((word, next)) = self.push_at(run.next) {
+                if stack.len() == DEEPEST {
+                    break;
+                }
+                stack.push(word);
+                run.next = next;
+            } else if opcode == op::NOT {
+                let Some(top) = stack.last_mut() else { break };
+                *top = !*top;
+                run.next += 1;
+            } else {
+                let [.., b, a] = stack.as_slice() else { break };
+                let Some(word) = apply(opcode, *a, *b) else { break };
+                stack.truncate(stack.len() - 2);
+                stack.push(word);
+                run.next += 1;
+            }
+            run.ops.push(opcode);
+            if let [word] = stack.as_slice() {
+                found = Constant { word: *word, ..run.clone() };
+            }
+        }
+        Some(found)
+    }
+
+    fn dup_at(&self, pc: usize) -> Option<u64> {
+        let opcode = self.byte(pc);
+        (op::DUP1..=op::DUP16).contains(&opcode).then(|| u64::from(opcode - op::DUP1) + 1)
+    }
+
+    fn swap_at(&self, pc: usize) -> Option<u64> {
+        let opcode = self.byte(pc);
+        (op::SWAP1..=op::SWAP16).contains(&opcode).then(|| u64::from(opcode - op::SWAP1) + 1)
+    }
+
+    /// A static jump's target, if the word is one.
+    fn destination(&self, word: &U256) -> Option<u32> {
+        let to = u64::try_from(*word).ok()?;
+        self.code.is_jumpdest(usize::try_from(to).ok()?).then_some(to as u32)
+    }
+
+    /// The PUSH and JUMP or JUMPI (`jump`) at `pc`, if they are a static jump: the PUSH's opcode, the target, what follows.
+    fn static_jump_at(&self, pc: usize, jump: u8) -> Option<(u8, u32, usize)> {
+        let (word, next) = self.push_at(pc)?;
+        let to = self.destination(&word).filter(|_| self.byte(next) == jump && next < self.code.len())?;
+        Some((self.byte(pc), to, next + 1))
+    }
+
+    fn emit_branch(&mut self, pc: usize, handler: Handler, to: u32) {
+        let index = self.emit_with_rest(pc, handler, 0, 1);
+        self.jumps.push((index as u32, to, Branch::Sometimes));
+    }
+
+    /// A branch that wants an operand of its own.
+    fn emit_branch_with(&mut self, pc: usize, handler: Handler, to: u32, operand: u64) {
+        let index = self.emit_with_rest(pc, handler, 0, 2);
+        self.emit(pc, halt_invalid_opcode, operand);
+        self.jumps.push((index as u32, to, Branch::Sometimes));
+    }
+
+    fn emit_wide(&mut self, pc: usize, handler: Handler, word: U256) {
+        let index = self.emit(pc, handler, self.pool.len() as u64);
+        self.pool.push(word);
+        self.pooled.push(index as u32);
+    }
+
+    /// A static jump that shares its operand with 32 bits of something else.
+    fn emit_jump_with(&mut self, pc: usize, handler: Handler, to: u32, low: u64) {
+        let index = self.emit(pc, handler, low);
+        self.jumps.push((index as u32, to, Branch::Sometimes));
+    }
+
+    /// `operation` with its words from `source`, alone or with the static JUMPI that it decides. `ops` are the instructions
+    /// up to and with the operation, which ends before `next`.
+    fn operation(&mut self, pc: usize, operation: u8, source: Source, operand: u64, ops: &[u8], next: usize) -> usize {
+        let mut at = next;
+        let mut negated = false;
+        while self.byte(at) == op::ISZERO {
+            negated = !negated;
+            at += 1;
+        }
+        if let Some(handler) = table::branch_of(operation, source, negated)
+            && let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI)
+        {
+            self.emit_branch_with(pc, handler, to, operand);
+            self.account_run(ops);
+            (next..at).for_each(|_| self.account(op::ISZERO));
+            self.account_run(&[push, op::JUMPI]);
+            return behind;
+        }
+        if let Some(forms) = table::binary_forms(operation) {
+            self.emit(pc, forms.of(source), operand);
+        }
+        self.account_run(ops);
+        next
+    }
+
+    /// Whether `pc` holds an operation that has fused forms.
+    fn fuses(&self, pc: usize) -> Option<u8> {
+        let opcode = self.byte(pc);
+        (pc < self.code.len() && self.defined(pc) && table::binary_forms(opcode).is_some()).then_some(opcode)
+    }
+
+    /// A constant and what follows it. Returns where to go on, and whether the block ends.
+    pub(super) fn after_constant(&mut self, pc: usize, value: &Constant) -> (usize, bool) {
+        let next = value.next;
+        let follower = self.byte(next);
+        let with = |more: &[u8]| value.ops.iter().chain(more).copied().collect::<SmallVec<[u8; 16]>>();
+        if next < self.code.len() && self.defined(next) {
+            match follower {
+                op::JUMP => {
+                    if let Some(to) = self.destination(&value.word) {
+                        let index = self.emit(pc, jump_static, 0);
+                        self.jumps.push((index as u32, to, Branch::Always));
+                        self.account_run(&with(&[follower]));
+                        return (next + 1, true);
+                    }
+                }
+                op::JUMPI => {
+                    if let Some(to) = self.destination(&value.word) {
+                        self.emit_branch(pc, branch_if, to);
+                        self.account_run(&with(&[follower]));
+                        return (next + 1, false);
+                    }
+                }
+                op::MLOAD | op::MSTORE => {
+                    if let Some(offset) = value.small().filter(|offset| *offset < 1 << 32) {
+                        let handler = if follower == op::MLOAD { mload_at } else { mstore_at };
+                        self.emit(pc, handler, offset);
+                        self.account_run(&with(&[follower]));
+                        return (next + 1, false);
+                    }
+                }
+                op::DUP1..=op::DUP16 => {
+                    // DUP1 would copy the constant itself.
+                    let n = u64::from(follower - op::DUP1);
+                    if n > 0
+                        && let Some(next) = self.constant_dup(pc, value, n, &with)
+                    {
+                        return (next, false);
+                    }
+                }
+                op::SWAP1..=op::SWAP16 => {
+                    let n = u64::from(follower - op::SWAP1) + 1;
+                    // SWAP1 may rather swap an operation's words.
+                    let taken = n == 1 && (self.fuses(next + 1).is_some() || self.byte(next + 1) == op::POP);
+                    if let Some(word) = value.short().filter(|_| !taken) {
+                        self.emit(pc, push_swap, word << 16 | (n * 32));
+                        self.account_run(&with(&[follower]));
+                        return (next + 1, false);
+                    }
+                }
+                _ if self.fuses(next).is_some() => {
+                    if let Some(imm) = value.small() {
+                        let ops = with(&[follower]);
+                        return (self.operation(pc, follower, Source::Imm, imm, &ops, next + 1), false);
+                    }
+                    if let Some(forms) = table::binary_forms(follower) {
+                        self.emit_wide(pc, forms.wide, value.word);
+                        self.account_run(&with(&[follower]));
+                        return (next + 1, false);
+                    }
+                }
+                _ => {
+                    if let Some(next) = self.two_constants(pc, value) {
+                        return next;
+                    }
+                }
+            }
+        }
+        match value.small() {
+            Some(imm) => {
+                self.emit(pc, push, imm);
+            }
+            None => self.emit_wide(pc, push_wide, value.word),
+        }
+        self.account_run(&value.ops);
+        (next, false)
+    }
+
+    /// A constant and DUPn; `n` counts from the word below the constant.
+    fn constant_dup(
+        &mut self,
+        pc: usize,
+        value: &Constant,
+        n: u64,
+        with: &impl Fn(&[u8]) -> SmallVec<[u8; 16]>,
+    ) -> Option<usize> {
+        let (dup, behind) = (self.byte(value.next), value.next + 1);
+        let offset = n * 32;
+        if let Some(operation) = self.fuses(behind) {
+            let ops = with(&[dup, operation]);
+            if let Some(word) = value.short() {
+                if operation == op::ADD && word >> 32 == 0 && self.byte(behind + 1) == op::MSTORE {
+                    self.emit(pc, mstore_add, word << 16 | offset);
+                    self.account_run(&ops);
+                    self.account(op::MSTORE);
+                    return Some(behind + 2);
+                }
+                return Some(self.operation(pc, operation, Source::ImmDup, word << 16 | offset, &ops, behind + 1));
+            }
+            let forms = table::binary_forms(operation)?;
+            self.emit_wide(pc, forms.wide_dup, value.word);
+            self.emit(pc, halt_invalid_opcode, offset);
+            self.account_run(&ops);
+            return Some(behind + 1);
+        }
+        // What follows may want the DUP more.
+        let is_wanted = matches!(self.byte(behind), op::MLOAD | op::MSTORE | op::ISZERO)
+            || self.dup_at(behind).is_some()
+            || self.push_at(behind).is_some();
+        let word = value.short().filter(|_| !is_wanted)?;
+        self.emit(pc, push_dup, word << 16 | offset);
+        self.account_run(&with(&[dup]));
+        Some(behind)
+    }
+
+    /// A constant and another one, or a static jump, behind it.
+    fn two_constants(&mut self, pc: usize, value: &Constant) -> Option<(usize, bool)> {
+        let low = value.small().filter(|word| word >> 32 == 0)?;
+        if let Some((push, to, behind)) = self.static_jump_at(value.next, op::JUMP) {
+            self.emit_jump_with(pc, push_jump, to, low);
+            self.account_run(&value.ops);
+            self.account_run(&[push, op::JUMP]);
+            return Some((behind, true));
+        }
+        let second = self.constant_at(value.next)?;
+        let high = second.small().filter(|word| word >> 32 == 0)?;
+        if second.next >= self.code.len() || self.wants_constant(second.next) {
+            return None;
+        }
+        self.emit(pc, push_push, low | high << 32);
+        self.account_run(&value.ops);
+        self.account_run(&second.ops);
+        Some((second.next, false))
+    }
+
+    /// Whether the instruction at `pc` would rather be fused with the constant before it than leave that to a pair.
+    fn wants_constant(&self, pc: usize) -> bool {
+        let opcode = self.byte(pc);
+        let operation = if self.dup_at(pc).is_some() { self.byte(pc + 1) } else { opcode };
+        matches!(opcode, op::JUMP | op::JUMPI | op::MLOAD | op::MSTORE | op::SWAP1..=op::SWAP16)
+            || table::binary_forms(operation).is_some()
+    }
+
+    /// DUPn and what follows it. Returns where to go on, and whether the block ends.
+    pub(super) fn after_dup(&mut self, pc: usize, n: u64) -> (usize, bool) {
+        let own = self.byte(pc);
+        let offset = n * 32;
+        let mut at = pc + 1;
+        if let Some(operation) = self.fuses(at) {
+            return (self.operation(pc, operation, Source::Dup, offset, &[own, operation], at + 1), false);
+        }
+        if !self.defined(at) {
+            self.emit(pc, table::decoded(own), 0);
+            self.account(own);
+            return (at, false);
+        }
+        let follower = self.byte(at);
+        if matches!(follower, op::MLOAD | op::MSTORE) {
+            self.emit(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset);
+            self.account_run(&[own, follower]);
+            return (at + 1, false);
+        }
+        // DUPn, any number of ISZERO, PUSH, JUMPI.
+        while self.byte(at) == op::ISZERO {
+            at += 1;
+        }
+        if let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI) {
+            let negated = (at - pc).is_multiple_of(2);
+            let handler = if negated { branch_unless_dup } else { branch_if_dup };
+            self.emit_branch_with(pc, handler, to, offset);
+            self.account(own);
+            (pc + 1..at).for_each(|_| self.account(op::ISZERO));
+            self.account_run(&[push, op::JUMPI]);
+            return (behind, false);
+        }
+        if let Some((push, to, behind)) = self.static_jump_at(pc + 1, op::JUMP) {
+            self.emit_jump_with(pc, dup_jump, to, offset);
+            self.account_run(&[own, push, op::JUMP]);
+            return (behind, true);
+        }
+        if let Some(next) = self.dup_constant(pc, n).or_else(|| self.two_dups(pc, n)) {
+            return (next, false);
+        }
+        if let Some(m) = self.swap_at(pc + 1)
+            && !(m == 1 && (self.fuses(pc + 2).is_some() || self.byte(pc + 2) == op::POP))
+        {
+            self.emit(pc, dup_swap, offset << 16 | (m * 32));
+            self.account_run(&[own, follower]);
+            return (pc + 2, false);
+        }
+        self.emit(pc, table::decoded(own), 0);
+        self.account(own);
+        (pc + 1, false)
+    }
+
+    /// DUPn and a constant.
+    fn dup_constant(&mut self, pc: usize, n: u64) -> Option<usize> {
+        let (own, offset) = (self.byte(pc), n * 32);
+        let value = self.constant_at(pc + 1)?;
+        let imm = value.short().filter(|_| value.next < self.code.len())?;
+        let last = self.byte(value.next);
+        let mut ops: SmallVec<[u8; 16]> = smallvec::smallvec![own];
+        ops.extend_from_slice(&value.ops);
+        // DUP1, PUSH4, EQ, PUSH, JUMPI.
+        if n == 1
+            && last == op::EQ
+            && let Some((push, to, behind)) = self.static_jump_at(value.next + 1, op::JUMPI)
+        {
+            self.emit_branch_with(pc, branch_selector, to, imm);
+            ops.extend_from_slice(&[last, push, op::JUMPI]);
+            self.account_run(&ops);
+            return Some(behind);
+        }
+        if let Some(operation) = self.fuses(value.next) {
+            ops.push(operation);
+            if operation == op::ADD && imm >> 32 == 0 && self.byte(value.next + 1) == op::MLOAD {
+                self.emit(pc, mload_add, imm << 16 | offset);
+                ops.push(op::MLOAD);
+                self.account_run(&ops);
+                return Some(value.next + 2);
+            }
+            return Some(self.operation(pc, operation, Source::DupImm, imm << 16 | offset, &ops, value.next + 1));
+        }
+        if self.wants_constant(value.next) {
+            return None;
+        }
+        self.emit(pc, dup_push, imm << 16 | offset);
+        self.account_run(&ops);
+        Some(value.next)
+    }
+
+    /// DUPn and DUPm.
+    fn two_dups(&mut self, pc: usize, n: u64) -> Option<usize> {
+        let (own, offset) = (self.byte(pc), n * 32);
+        let m = self.dup_at(pc + 1)?;
+        let follower = self.byte(pc + 1);
+        if let Some(operation) = self.fuses(pc + 2) {
+            // The second DUP counts from one word higher; DUP1 there copies what the first one copied.
+            let second = if m == 1 { offset } else { (m - 1) * 32 };
+            let ops = [own, follower, operation];
+            return Some(self.operation(pc, operation, Source::DupDup, offset << 16 | second, &ops, pc + 3));
+        }
+        if matches!(self.byte(pc + 2), op::MLOAD | op::MSTORE) {
+            return None;
+        }
+        self.emit(pc, dup_dup, offset << 16 | (m * 32));
+        self.account_run(&[own, follower]);
+        Some(pc + 2)
+    }
+
+    /// SWAPn and what follows it. Returns where to go on, and whether the block ends.
+    pub(super) fn after_swap(&mut self, pc: usize, n: u64) -> (usize, bool) {
+        let own = self.byte(pc);
+        let at = pc + 1;
+        let swapped = table::binary_forms(self.byte(at)).map(|forms| forms.of(Source::Swapped));
+        if n == 1
+            && self.defined(at)
+            && let Some(handler) = swapped.or_else(|| table::heavy_swapped_of(self.byte(at)))
+        {
+            self.emit(pc, handler, 0);
+            self.account_run(&[own, self.byte(at)]);
+            return (at + 1, false);
+        }
+        // One or two SWAPs, then POPs, then perhaps the JUMP that ends a function.
+        let second = self.swap_at(at);
+        let pops_at = if second.is_some() { at + 1 } else { at };
+        let mut end = pops_at;
+        while self.byte(end) == op::POP {
+            end += 1;
+        }
+        let pops = (end - pops_at) as u64;
+        let jumps = self.byte(end) == op::JUMP && end < self.code.len();
+        let handler: Handler = match (second, pops, jumps) {
+            (None, 0, true) => swap_jump,
+            (None, 1.., true) => swap_pops_jump,
+            (Some(_), 1.., true) => swap_swap_pops_jump,
+            (None, 1, false) => swap_pop,
+            (None, 1.., false) => swap_pops,
+            (Some(_), 1.., false) => swap_swap_pops,
+            // A SWAP1 in second place may rather swap an operation's words.
+            (Some(1), 0, _) if self.fuses(end).is_some() || table::heavy_swapped_of(self.byte(end)).is_some() => {
+                return self.plain_swap(pc);
+            }
+            (Some(_), 0, false) => swap_swap,
+            (Some(_), 0, true) | (None, 0, false) => return self.plain_swap(pc),
+        };
+        let (first, second_bytes, popped) = (n * 32, second.unwrap_or(0) * 32, pops * 32);
+        self.emit(pc, handler, first | (second_bytes << 16) | (popped << 32));
+        self.account(own);
+        if second.is_some() {
+            self.account(self.byte(at));
+        }
+        (pops_at..end).for_each(|_| self.account(op::POP));
+        if jumps {
+            self.account(op::JUMP);
+            end += 1;
+        }
+        (end, jumps)
+    }
+
+    fn plain_swap(&mut self, pc: usize) -> (usize, bool) {
+        let own = self.byte(pc);
+        self.emit(pc, table::decoded(own), 0);
+        self.account(own);
+        (pc + 1, false)
+    }
+
+    /// POPs, and perhaps the JUMP that ends a function. Returns where to go on, and whether the block ends.
+    pub(super) fn after_pop(&mut self, pc: usize) -> (usize, bool) {
+        let mut end = pc;
+        while self.byte(end) == op::POP {
+            end += 1;
+        }
+        let count = (end - pc) as u64;
+        let jumps = self.byte(end) == op::JUMP && end < self.code.len();
+        let handler: Handler = match (jumps, count) {
+            (true, _) => pops_jump,
+            (false, 1) => pop::<Block>,
+            (false, _) => pop_many,
+        };
+        self.emit(pc, handler, count * 32);
+        (pc..end).for_each(|_| self.account(op::POP));
+        if jumps {
+            self.account(op::JUMP);
+            end += 1;
+        }
+        (end, jumps)
+    }
+
+    /// ISZERO (`compare` absent) or a comparison, with the ISZEROs and the static JUMPI that follow.
+    pub(super) fn after_condition(&mut self, pc: usize, compare: Option<u8>) -> usize {
+        let own = self.byte(pc);
+        let mut at = pc + 1;
+        let mut negated = compare.is_none();
+        while self.byte(at) == op::ISZERO {
+            negated = !negated;
+            at += 1;
+        }
+        if let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI) {
+            let handler = match compare {
+                None if negated => branch_unless,
+                None => branch_if,
+                Some(compare) => table::branch_compare_of(compare, negated),
+            };
+            self.emit_branch(pc, handler, to);
+            self.account(own);
+            (pc + 1..at).for_each(|_| self.account(op::ISZERO));
+            self.account_run(&[push, op::JUMPI]);
+            return behind;
+        }
+        self.emit(pc, table::decoded(own), 0);
+        self.account(own);
+        pc + 1
+    }
+}

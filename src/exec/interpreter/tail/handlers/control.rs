@@ -1,0 +1,231 @@
+//! Blocks, jumps, and what reads the program counter or the gas.
+
+use super::words::Binary;
+use crate::exec::evm::Exit;
+use crate::exec::interpreter::opcode::op;
+use crate::exec::interpreter::tail::limbs;
+use crate::exec::interpreter::tail::machine::*;
+
+handler! {
+    stop [] (r) {
+        (*r.vm).set_exit(Exit::Stop);
+        leave(r)
+    }
+}
+
+/// Looks whether the caller has given up; true where the loop is to be left.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let evm = &mut *(*vm).evm;
+        let result = evm.poll(gas);
+        (*vm).poll_below = evm.poll_below;
+        result.map_err(|halt| (*vm).set_exit(Exit::Halt(halt))).is_err()
+    }
+}
+
+handler! {
+    /// Begins a block once it is known whether the caller still waits for it.
+    #[cold]
+    #[inline(never)]
+    begin_otherwise [] (r) {
+        if given_up(r.vm, r.gas) {
+            return leave(r);
+        }
+        jump_to!(begin, r)
+    }
+}
+
+handler! {
+    /// The first instruction of a block: code's first byte, or a JUMPDEST.
+    begin [] (r) {
+        begin_block!(r, 0)
+    }
+}
+handler! {
+    jumpdest_bytes [] (r) {
+        settle!(Bytes, r, op::JUMPDEST);
+        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+            return leave(r);
+        }
+        next!(Bytes, r, op::JUMPDEST)
+    }
+}
+
+/// Goes to a destination on the stack.
+macro_rules! jump_dynamic {
+    ($F:ident, $r:ident, $to:expr) => {{
+        let to: Limbs = $to;
+        if !limbs::is_small(to) {
+            jump_to!(halt_invalid_jump, $r)
+        }
+        if $F::DECODED {
+            let decoded = &*(*$r.vm).decoded;
+            let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
+            $r.pc = target;
+            begin_block!($r, (*$r.vm).poll_below)
+        } else {
+            if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
+                jump_to!(halt_invalid_jump, $r)
+            }
+            $r.pc = (*$r.vm).code.add(to[0] as usize).cast();
+            let handler = (*(*$r.vm).table)[usize::from(op::JUMPDEST)];
+            jump_to!(handler, $r)
+        }
+    }};
+}
+
+handler! {
+    jump [F: Form] (r) {
+        settle!(F, r, op::JUMP);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(F, r, to)
+    }
+}
+handler! {
+    jumpi [F: Form] (r) {
+        settle!(F, r, op::JUMPI);
+        let (to, condition) = (r.peek(0), r.peek(1));
+        r.drop(2);
+        if !limbs::is_zero(condition) {
+            if F::DECODED {
+                r.gas += r.operand();
+            }
+            jump_dynamic!(F, r, to)
+        }
+        next!(F, r, op::JUMPI)
+    }
+}
+handler! {
+    /// PUSH, JUMP; the operand is the distance in instructions.
+    jump_static [] (r) {
+        jump_by!(r, r.operand() as isize)
+    }
+}
+
+handler! {
+    /// PUSH, JUMPI.
+    branch_if [] (r) {
+        let taken = !limbs::is_zero(r.peek(0));
+        r.drop(1);
+        branch!(r, taken, 1)
+    }
+}
+handler! {
+    /// ISZERO, PUSH, JUMPI.
+    branch_unless [] (r) {
+        let taken = limbs::is_zero(r.peek(0));
+        r.drop(1);
+        branch!(r, taken, 1)
+    }
+}
+handler! {
+    /// Comparison, PUSH, JUMPI, with an ISZERO between where `NEGATED`.
+    branch_compare [K: Binary, const NEGATED: bool] (r) {
+        let truth = K::apply(r.peek(0), r.peek(1))[0] != 0;
+        r.drop(2);
+        branch!(r, truth != NEGATED, 1)
+    }
+}
+handler! {
+    /// DUP1, PUSH4, EQ, PUSH, JUMPI: a function selector's test. The selector stands in the next instruction's operand.
+    branch_selector [] (r) {
+        let taken = limbs::eq(r.peek(0), limbs::small((*r.pc.add(1)).operand));
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// DUPn, PUSH, JUMPI. The DUP's operand stands in the next instruction.
+    branch_if_dup [] (r) {
+        let taken = !limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// DUPn, ISZERO, PUSH, JUMPI, in the same way.
+    branch_unless_dup [] (r) {
+        let taken = limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
+        branch!(r, taken, 2)
+    }
+}
+handler! {
+    /// PUSH of at most 4 bytes, PUSH, JUMP.
+    push_jump [] (r) {
+        let operand = r.operand();
+        r.push(limbs::small(operand & 0xffff_ffff));
+        jump_far!(r, operand)
+    }
+}
+handler! {
+    /// DUPn, PUSH, JUMP.
+    dup_jump [] (r) {
+        let operand = r.operand();
+        r.push(load(r.sp.byte_sub((operand & 0xffff_ffff) as usize)));
+        jump_far!(r, operand)
+    }
+}
+
+// Ends of functions: the operand is how far down the first SWAP reaches, the second one, and what is dropped, in bytes.
+
+handler! {
+    /// POPs, JUMP.
+    pops_jump [] (r) {
+        r.sp = r.sp.byte_sub(r.operand() as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, JUMP.
+    swap_jump [] (r) {
+        let other = r.sp.sub(1).byte_sub((r.operand() & 0xffff) as usize);
+        let to = load(other);
+        store(other, r.peek(0));
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, POPs, JUMP.
+    swap_pops_jump [] (r) {
+        let operand = r.operand();
+        store(r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.peek(0));
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    /// SWAPn, SWAPm, POPs, JUMP.
+    swap_swap_pops_jump [] (r) {
+        let operand = r.operand();
+        let (first, second) = (r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.sp.sub(1).byte_sub((operand >> 16 & 0xffff) as usize));
+        let word = load(first);
+        store(first, r.peek(0));
+        store(second, word);
+        r.sp = r.sp.byte_sub((operand >> 32) as usize);
+        let to = r.peek(0);
+        r.drop(1);
+        jump_dynamic!(Block, r, to)
+    }
+}
+handler! {
+    pc_bytes [] (r) {
+        settle!(Bytes, r, op::PC);
+        r.push(limbs::small((r.pc as usize - (*r.vm).code as usize) as u64));
+        next!(Bytes, r, op::PC)
+    }
+}
+handler! {
+    gas [F: Form] (r) {
+        settle!(F, r, op::GAS);
+        let left = if F::DECODED { r.gas + r.operand() } else { r.gas };
+        r.push(limbs::small(left));
+        next!(F, r, op::GAS)
+    }
+}

@@ -1,0 +1,291 @@
+//! Memory: in line where no byte is new, the rest out of line.
+
+use super::out_of_line::body_settled;
+use crate::exec::interpreter::opcode::op;
+use crate::exec::interpreter::tail::machine::*;
+use crate::exec::interpreter::tail::{bodies, limbs};
+
+#[inline(always)]
+unsafe fn read_word(mem: *const u8, offset: usize) -> Limbs {
+    // SAFETY: the caller checked that 32 bytes from `offset` belong to the frame.
+    unsafe {
+        let limb = |index: usize| u64::from_be_bytes(mem.add(offset + 8 * index).cast::<[u8; 8]>().read_unaligned());
+        [limb(3), limb(2), limb(1), limb(0)]
+    }
+}
+
+#[inline(always)]
+unsafe fn write_word(mem: *mut u8, offset: usize, word: Limbs) {
+    // SAFETY: as in `read_word`. Volatile keeps the halves in general registers.
+    unsafe {
+        let at = mem.add(offset).cast::<[u8; 8]>();
+        at.write_unaligned(word[3].to_be_bytes());
+        at.add(1).write_unaligned(word[2].to_be_bytes());
+        at.add(2).write_unaligned(word[1].to_be_bytes());
+        at.add(3).write_unaligned(word[0].to_be_bytes());
+    }
+}
+
+/// Pays for memory up to `end` bytes with the gas in `vm` and grows it; false where the gas does not suffice.
+#[inline(never)]
+unsafe extern "C" fn grow_to(vm: *mut Vm, end: u64) -> bool {
+    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    unsafe {
+        let vm = &mut *vm;
+        let mut left = vm.left;
+        let paid = (*vm.evm).expand_to(&mut left, end).is_ok();
+        vm.left = left;
+        paid
+    }
+}
+
+/// Grows the memory for the word at the offset on top of the stack, or halts.
+macro_rules! grow_for_word {
+    ($F:ident, $r:ident, $rest:ident) => {{
+        let offset = $r.peek(0);
+        // Beyond 2^32 bytes no transaction can pay.
+        if !limbs::is_small(offset) || offset[0] >> 32 != 0 {
+            jump_to!(halt_out_of_gas, $r)
+        }
+        (*$r.vm).left = $r.gas + $rest;
+        if !grow_to($r.vm, offset[0] + 32) {
+            jump_to!(halt_out_of_gas, $r)
+        }
+        $r.gas = (*$r.vm).left;
+        $r.reload_memory();
+        offset[0] as usize
+    }};
+}
+/// The static gas behind the instruction, which is prepaid.
+macro_rules! rest_behind {
+    ($F:ident, $r:ident) => {
+        if $F::DECODED { u64::from((*(*$r.vm).decoded).place($r.pc.add(1)).rest) } else { 0 }
+    };
+}
+/// Goes on behind an instruction that charged gas.
+macro_rules! next_after_charge {
+    ($F:ident, $r:ident, $rest:ident, $op:expr) => {{
+        if $F::DECODED {
+            if $r.gas < $rest {
+                $r.pc = $r.pc.add(1);
+                jump_to!(to_bytes_exact, $r)
+            }
+            $r.gas -= $rest;
+        }
+        next!($F, $r, $op)
+    }};
+}
+
+handler! {
+    /// MLOAD of new bytes; its static gas is paid.
+    #[inline(never)]
+    mload_growing [F: Form] (r) {
+        let rest = rest_behind!(F, r);
+        let offset = grow_for_word!(F, r, rest);
+        r.poke(0, read_word(r.mem, offset));
+        next_after_charge!(F, r, rest, op::MLOAD)
+    }
+}
+handler! {
+    /// MSTORE to new bytes; its static gas is paid.
+    #[inline(never)]
+    mstore_growing [F: Form] (r) {
+        let rest = rest_behind!(F, r);
+        let offset = grow_for_word!(F, r, rest);
+        write_word(r.mem, offset, r.peek(1));
+        r.drop(2);
+        next_after_charge!(F, r, rest, op::MSTORE)
+    }
+}
+handler! {
+    mload [F: Form] (r) {
+        settle!(F, r, op::MLOAD);
+        let offset = r.peek(0);
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            jump_to!(mload_growing::<F>, r)
+        }
+        r.poke(0, read_word(r.mem, offset[0] as usize));
+        next!(F, r, op::MLOAD)
+    }
+}
+handler! {
+    mstore [F: Form] (r) {
+        settle!(F, r, op::MSTORE);
+        let offset = r.peek(0);
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            jump_to!(mstore_growing::<F>, r)
+        }
+        write_word(r.mem, offset[0] as usize, r.peek(1));
+        r.drop(2);
+        next!(F, r, op::MSTORE)
+    }
+}
+handler! {
+    mstore8 [F: Form] (r) {
+        settle!(F, r, op::MSTORE8);
+        let offset = r.peek(0);
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            jump_to!(body_settled::<bodies::MSTORE8, F>, r)
+        }
+        *r.mem.add(offset[0] as usize) = r.peek(1)[0] as u8;
+        r.drop(2);
+        next!(F, r, op::MSTORE8)
+    }
+}
+handler! {
+    /// In line where both ranges lie inside the memory.
+    mcopy [F: Form] (r) {
+        settle!(F, r, op::MCOPY);
+        let (target, source, len) = (r.peek(0), r.peek(1), r.peek(2));
+        let above = target[1] | target[2] | target[3] | source[1] | source[2] | source[3] | len[1] | len[2] | len[3];
+        let further = target[0] | source[0] | len[0];
+        // Below 2^32 each, so that no sum wraps; the memory is 31 bytes longer than the limit, where there is any.
+        let inside = (above | further >> 32 == 0)
+            && r.limit > 0
+            && target[0].max(source[0]) + len[0] <= r.limit as u64 + 31;
+        let cost = 3 * len[0].div_ceil(32);
+        if !inside || r.gas < cost {
+            jump_to!(body_settled::<bodies::MCOPY, F>, r)
+        }
+        r.gas -= cost;
+        if len[0] == 32 {
+            write_word(r.mem, target[0] as usize, read_word(r.mem, source[0] as usize));
+        } else {
+            core::ptr::copy(r.mem.add(source[0] as usize), r.mem.add(target[0] as usize), len[0] as usize);
+        }
+        r.drop(3);
+        next!(F, r, op::MCOPY)
+    }
+}
+/// Copies from a source of `$len` bytes into memory that is there, zeros behind its end; else out of line.
+macro_rules! copy_from {
+    ($F:ident, $r:ident, $op:ident, $source:expr, $len:expr) => {{
+        settle!($F, $r, op::$op);
+        let (target, offset, len) = ($r.peek(0), $r.peek(1), $r.peek(2));
+        let above = target[1] | target[2] | target[3] | len[1] | len[2] | len[3];
+        let inside =
+            (above | (target[0] | len[0]) >> 32 == 0) && $r.limit > 0 && target[0] + len[0] <= $r.limit as u64 + 31;
+        let cost = 3 * len[0].div_ceil(32);
+        if !inside || $r.gas < cost {
+            jump_to!(body_settled::<bodies::$op, $F>, $r)
+        }
+        $r.gas -= cost;
+        let available: usize = $len;
+        let start = if limbs::is_small(offset) { available.min(offset[0] as usize) } else { available };
+        let (len, to) = (len[0] as usize, $r.mem.add(target[0] as usize));
+        let copied = len.min(available - start);
+        core::ptr::copy_nonoverlapping($source.add(start), to, copied);
+        if copied < len {
+            to.add(copied).write_bytes(0, len - copied);
+        }
+        $r.drop(3);
+        next!($F, $r, op::$op)
+    }};
+}
+handler! {
+    /// Calldata lies in the memory of a frame below, or in the transaction: it never overlaps.
+    calldatacopy [F: Form] (r) {
+        copy_from!(F, r, CALLDATACOPY, (*r.vm).input, (*r.vm).input_len)
+    }
+}
+handler! {
+    codecopy [F: Form] (r) {
+        copy_from!(F, r, CODECOPY, (*r.vm).code, (*(*r.vm).source).len())
+    }
+}
+handler! {
+    /// In line where the whole word lies inside the calldata.
+    calldataload [F: Form] (r) {
+        settle!(F, r, op::CALLDATALOAD);
+        let (offset, len) = (r.peek(0), (*r.vm).input_len);
+        if !limbs::is_small(offset) || len < 32 || offset[0] > len as u64 - 32 {
+            jump_to!(body_settled::<bodies::CALLDATALOAD, F>, r)
+        }
+        r.poke(0, read_word((*r.vm).input, offset[0] as usize));
+        next!(F, r, op::CALLDATALOAD)
+    }
+}
+handler! {
+    calldatasize [F: Form] (r) {
+        settle!(F, r, op::CALLDATASIZE);
+        r.push(limbs::small((*r.vm).input_len as u64));
+        next!(F, r, op::CALLDATASIZE)
+    }
+}
+handler! {
+    /// PUSH, MLOAD.
+    mload_at [] (r) {
+        let offset = r.operand();
+        if offset as usize >= r.limit {
+            r.push(limbs::small(offset));
+            jump_to!(mload_growing::<Block>, r)
+        }
+        r.push(read_word(r.mem, offset as usize));
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// PUSH, MSTORE.
+    mstore_at [] (r) {
+        let offset = r.operand();
+        if offset as usize >= r.limit {
+            r.push(limbs::small(offset));
+            jump_to!(mstore_growing::<Block>, r)
+        }
+        write_word(r.mem, offset as usize, r.peek(0));
+        r.drop(1);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// DUPn, MLOAD.
+    mload_dup [] (r) {
+        let offset = load(r.sp.byte_sub(r.operand() as usize));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(mload_growing::<Block>, r)
+        }
+        r.push(read_word(r.mem, offset[0] as usize));
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// DUPn, MSTORE.
+    mstore_dup [] (r) {
+        let offset = load(r.sp.byte_sub(r.operand() as usize));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(mstore_growing::<Block>, r)
+        }
+        write_word(r.mem, offset[0] as usize, r.peek(0));
+        r.drop(1);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// PUSH of at most 4 bytes, DUPn, ADD, MSTORE.
+    mstore_add [] (r) {
+        let operand = r.operand();
+        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(mstore_growing::<Block>, r)
+        }
+        write_word(r.mem, offset[0] as usize, r.peek(0));
+        r.drop(1);
+        skip!(r, 1)
+    }
+}
+handler! {
+    /// DUPn, PUSH of at most 4 bytes, ADD, MLOAD.
+    mload_add [] (r) {
+        let operand = r.operand();
+        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
+        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
+            r.push(offset);
+            jump_to!(mload_growing::<Block>, r)
+        }
+        r.push(read_word(r.mem, offset[0] as usize));
+        skip!(r, 1)
+    }
+}

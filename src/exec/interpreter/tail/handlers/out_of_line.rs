@@ -1,0 +1,119 @@
+//! Instructions whose bodies run out of line, and how a frame is left from inside one.
+
+use crate::exec::evm::Exit;
+use crate::exec::interpreter::opcode::{TABLE_CONST, op};
+use crate::exec::interpreter::tail::bodies::{Body, Flow};
+use crate::exec::interpreter::tail::machine::*;
+use alloy_primitives::U256;
+
+/// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
+pub(in crate::exec::interpreter::tail) const DECODED_PC: usize = 1 << 63;
+/// Runs a body on its window; true where the loop is to be left.
+#[inline(never)]
+unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
+    let info = const { TABLE_CONST[B::OP as usize] };
+    let (inputs, outputs) = (info.inputs as usize, info.outputs as usize);
+    // SAFETY: `vm` and its machine are live and nobody else looks at them while the body runs; the words were checked.
+    unsafe {
+        let first = sp.sub(inputs);
+        // Written out: `array::from_fn` goes through memory.
+        let word = |index: usize| U256::from_limbs(if index < inputs { load(first.add(index)) } else { [0; 4] });
+        let words = [word(0), word(1), word(2), word(3), word(4), word(5), word(6)];
+        let vm = &mut *vm;
+        let mut left = vm.left;
+        let flow = B::run(&mut *vm.evm, &mut left, &words);
+        vm.left = left;
+        match flow {
+            Ok(Flow::Next) => return false,
+            Ok(Flow::Push(word)) => {
+                debug_assert_eq!(outputs, 1);
+                store(first, word.into_limbs());
+                return false;
+            }
+            Ok(Flow::Leave(exit)) => vm.set_exit(exit),
+            Err(halt) => vm.set_exit(Exit::Halt(halt)),
+        }
+        true
+    }
+}
+
+/// Whether an instruction may grow the frame's memory.
+const fn grows_memory(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        op::KECCAK256
+            | op::CALLDATACOPY
+            | op::CODECOPY
+            | op::EXTCODECOPY
+            | op::RETURNDATACOPY
+            | op::MLOAD
+            | op::MSTORE
+            | op::MSTORE8
+            | op::MCOPY
+            | op::LOG0
+            ..=op::LOG4 | op::CREATE | op::CREATE2 | op::CALL | op::CALLCODE | op::DELEGATECALL | op::STATICCALL
+    )
+}
+
+handler! {
+    /// Stores what a resumed frame needs and leaves.
+    #[inline(never)]
+    leave_after [B: Body, F: Form] (r) {
+        let info = const { TABLE_CONST[B::OP as usize] };
+        r.drop(info.inputs as usize);
+        r.gas = (*r.vm).left;
+        (*r.vm).pc = if F::DECODED {
+            ((*(*r.vm).decoded).index(r.pc) + 1) | DECODED_PC
+        } else {
+            r.pc as usize - (*r.vm).code as usize + 1
+        };
+        leave(r)
+    }
+}
+
+/// After a body: stack pointer, memory, gas, next.
+macro_rules! after_body {
+    ($B:ident, $F:ident, $r:ident, $rest:expr) => {{
+        let info = const { TABLE_CONST[$B::OP as usize] };
+        $r.sp = $r.sp.sub(info.inputs as usize).add(info.outputs as usize);
+        $r.gas = (*$r.vm).left;
+        if const { grows_memory($B::OP) } {
+            $r.reload_memory();
+        }
+        if $F::DECODED {
+            let rest: u64 = $rest;
+            if $r.gas < rest {
+                $r.pc = $r.pc.add(1);
+                jump_to!(to_bytes_exact, $r)
+            }
+            $r.gas -= rest;
+        }
+        next!($F, $r, $B::OP)
+    }};
+}
+
+handler! {
+    /// Any instruction with a body out of line.
+    body [B: Body, F: Form] (r) {
+        settle!(F, r, B::OP);
+        let rest = if F::DECODED { r.operand() & 0xffff_ffff } else { 0 };
+        (*r.vm).left = r.gas + rest;
+        if outlined::<B>(r.vm, r.sp) {
+            jump_to!(leave_after::<B, F>, r)
+        }
+        after_body!(B, F, r, rest)
+    }
+}
+
+handler! {
+    /// The same where the static gas is paid and, in decoded form, the operand says something else than the rest.
+    #[inline(never)]
+    body_settled [B: Body, F: Form] (r) {
+        let rest = if F::DECODED { u64::from((*(*r.vm).decoded).place(r.pc.add(1)).rest) } else { 0 };
+        (*r.vm).left = r.gas + rest;
+        if outlined::<B>(r.vm, r.sp) {
+            jump_to!(leave_after::<B, F>, r)
+        }
+        after_body!(B, F, r, rest)
+    }
+}

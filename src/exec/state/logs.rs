@@ -1,0 +1,72 @@
+//! Logs of one worker's tasks, as columns.
+//!
+//! Not here: their gas, and their bytes in a receipt.
+
+use alloy_primitives::{Address, B256};
+
+/// Logs of the tasks of one worker, as columns.
+#[derive(Clone, Debug, Default)]
+pub struct Logs {
+    /// Emitter by log.
+    pub addresses: Vec<Address>,
+    /// Topics by log: how many, and which (unused ones are zero).
+    pub topics: Vec<(u8, [B256; 4])>,
+    /// End of each log's data in `data`.
+    pub data_ends: Vec<u32>,
+    /// Data of all logs.
+    pub data: Vec<u8>,
+}
+
+impl Logs {
+    /// No logs, with room for as many and as much data as `other` has, and some that a revert takes back.
+    pub fn with_room_of(other: &Self) -> Self {
+        let room = |len: usize| len + len / 8 + 16;
+        let (logs, bytes) = (room(other.len()), room(other.data.len()));
+        Self {
+            addresses: Vec::with_capacity(logs),
+            topics: Vec::with_capacity(logs),
+            data_ends: Vec::with_capacity(logs),
+            data: Vec::with_capacity(bytes),
+        }
+    }
+
+    /// Number of logs.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether there is no log.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Adds a log.
+    pub fn push(&mut self, address: Address, topics: &[B256], data: &[u8]) {
+        let mut padded = [B256::ZERO; 4];
+        padded[..topics.len()].copy_from_slice(topics);
+        self.addresses.push(address);
+        self.topics.push((topics.len() as u8, padded));
+        self.data.extend_from_slice(data);
+        self.data_ends.push(self.data.len() as u32);
+    }
+
+    /// Log `index`: emitter, topics, data.
+    pub fn get(&self, index: usize) -> (&Address, &[B256], &[u8]) {
+        let start = index.checked_sub(1).map_or(0, |before| self.data_ends[before] as usize);
+        let (count, topics) = &self.topics[index];
+        let data = &self.data[start..self.data_ends[index] as usize];
+        (&self.addresses[index], &topics[..usize::from(*count)], data)
+    }
+
+    pub(super) fn truncate(&mut self, logs: usize, bytes: usize) {
+        self.addresses.truncate(logs);
+        self.topics.truncate(logs);
+        self.data_ends.truncate(logs);
+        self.data.truncate(bytes);
+    }
+
+    /// Forgets all logs and keeps the memory.
+    pub fn clear(&mut self) {
+        self.truncate(0, 0);
+    }
+}

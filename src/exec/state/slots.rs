@@ -1,0 +1,121 @@
+//! Slots of a task: warmth, first load, values; and transient storage (EIP-1153).
+
+use super::TxState;
+use super::journal::Undo;
+use super::rows::{SlotRow, flag};
+use crate::arena::{AccountId, SlotId};
+use crate::exec::halt::Halt;
+use alloy_primitives::U256;
+
+impl TxState<'_> {
+    /// The slot's id, if the slot is warm and loaded.
+    #[inline(always)]
+    pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
+        let id = self.lookaside.slot(account, key)?;
+        let row = &self.slots[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers a slot's id, for [`Self::ready_slot`].
+    #[inline]
+    pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
+        self.lookaside.remember_slot(account, key, id);
+    }
+
+    #[inline]
+    fn stamp_slot(&mut self, id: SlotId) -> &mut SlotRow {
+        let row = &mut self.slots[id];
+        if row.epoch != self.epoch {
+            row.epoch = self.epoch;
+            row.flags = 0;
+        }
+        row
+    }
+
+    /// Whether the slot is in the accessed set (EIP-2929).
+    #[inline]
+    pub fn is_slot_warm(&mut self, id: SlotId) -> bool {
+        self.stamp_slot(id).flags & flag::WARM != 0
+    }
+
+    /// Puts the slot into the accessed set; returns whether it was cold. Loads nothing.
+    #[inline]
+    pub fn warm_slot(&mut self, id: SlotId) -> bool {
+        let row = self.stamp_slot(id);
+        let cold = row.flags & flag::WARM == 0;
+        if cold {
+            row.flags |= flag::WARM;
+            self.undo.push(Undo::SlotWarm(id));
+        }
+        cold
+    }
+
+    /// The slot with its values; from here on it counts as accessed.
+    #[inline]
+    pub fn load_slot(&mut self, id: SlotId) -> Result<&SlotRow, Halt> {
+        if self.stamp_slot(id).flags & flag::LOADED == 0 {
+            self.load_slot_first(id)?;
+        }
+        Ok(&self.slots[id])
+    }
+
+    #[cold]
+    fn load_slot_first(&mut self, id: SlotId) -> Result<(), Halt> {
+        let names = self.names.get();
+        let account = names.owners()[id];
+        let (address, key) = (names.addresses()[account], names.keys()[id]);
+        // The storage of an account that this transaction created or wiped is empty, whatever the base holds.
+        let value = if self.accounts[account].epoch == self.epoch && self.accounts[account].has(flag::CREATED) {
+            U256::ZERO
+        } else {
+            match self.base.slot(id, account, &address, &key) {
+                Ok(value) => value,
+                Err(fault) => return Err(self.fail(fault)),
+            }
+        };
+        let row = &mut self.slots[id];
+        row.flags |= flag::LOADED;
+        (row.value, row.original) = (value, value);
+        self.touched_slots.push(id);
+        Ok(())
+    }
+
+    /// A slot row that is known to be loaded in this task.
+    #[inline]
+    pub fn slot_row(&self, id: SlotId) -> &SlotRow {
+        &self.slots[id]
+    }
+
+    /// Sets the value of a loaded slot.
+    #[inline]
+    pub fn set_slot(&mut self, id: SlotId, value: U256) {
+        let row = &mut self.slots[id];
+        if row.value != value {
+            self.undo.push(Undo::Slot(id, row.value));
+            row.value = value;
+        }
+    }
+
+    // Transient storage (EIP-1153).
+
+    /// TLOAD.
+    pub fn transient(&self, account: AccountId, key: &U256) -> U256 {
+        if self.transient.is_empty() {
+            return U256::ZERO;
+        }
+        self.transient_index.get(&(account, *key)).map_or(U256::ZERO, |index| self.transient[*index as usize].2)
+    }
+
+    /// TSTORE.
+    pub fn set_transient(&mut self, account: AccountId, key: U256, value: U256) {
+        let next = self.transient.len() as u32;
+        let index = *self.transient_index.entry((account, key)).or_insert(next);
+        if index == next {
+            self.transient.push((account, key, U256::ZERO));
+        }
+        let slot = &mut self.transient[index as usize].2;
+        self.undo.push(Undo::Transient(index, *slot));
+        *slot = value;
+    }
+}

@@ -1,0 +1,72 @@
+//! System calls (EIP-4788 and those after it).
+
+use crate::arena::code::EMPTY_CODE;
+use crate::exec::call::{CallKind, CallRequest, Entered};
+use crate::exec::evm::{Evm, Input, Status, TxEnv};
+use crate::exec::fork::Fork;
+use crate::exec::gas::TxGas;
+use crate::exec::halt::{Fault, Halt};
+use crate::exec::host::SYSTEM_ADDRESS;
+use crate::exec::interpreter::{LoopKind, run_frames};
+use alloy_primitives::{Address, B256, U256};
+
+/// Execution gas of a system call (EIP-4788, 2935, 7002, 7251, 8282).
+pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
+/// State gas of a system call in Amsterdam: 16 new slots (EIP-8037).
+pub const SYSTEM_CALL_RESERVOIR: u64 = 16 * 64 * 1_530;
+
+impl<'b> Evm<'b> {
+    /// A system call (EIP-4788 and those after it): no intrinsic gas, no fee, no nonce.
+    /// Returns nothing where the target has no code, else how the call ended; its output is the return data.
+    pub fn system_call(
+        &mut self,
+        target: &Address,
+        input: &'b [u8],
+        loop_kind: LoopKind,
+    ) -> Result<Option<Status>, Fault> {
+        match self.system_call_inner(target, input, loop_kind) {
+            Ok(status) => Ok(status),
+            Err(_) => Err(self.state.fault.clone().unwrap_or(Fault::Cancelled)),
+        }
+    }
+
+    fn system_call_inner(
+        &mut self,
+        target: &Address,
+        input: &'b [u8],
+        loop_kind: LoopKind,
+    ) -> Result<Option<Status>, Halt> {
+        const NO_BLOBS: &[B256] = &[];
+        self.frames.clear();
+        self.tx = TxEnv { origin: SYSTEM_ADDRESS, gas_price: U256::ZERO, blob_hashes: NO_BLOBS, input };
+        let reservoir = if self.since(Fork::Amsterdam) { SYSTEM_CALL_RESERVOIR } else { 0 };
+        self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
+        let to = self.state.account_id(target)?;
+        self.state.warm(to);
+        let code = self.state.load(to)?.code;
+        if code == EMPTY_CODE {
+            return Ok(None);
+        }
+        let request = CallRequest {
+            kind: CallKind::Call,
+            gas: SYSTEM_CALL_GAS,
+            to,
+            code,
+            value: U256::ZERO,
+            input: Input::Tx,
+            output: (0, 0),
+            charged_new_account: false,
+        };
+        let end = match self.enter_call(&request)? {
+            Entered::Frame => run_frames(loop_kind, self),
+            Entered::Done(end) => end,
+        };
+        match end.status {
+            Status::Halt(Halt::Fault) => Err(Halt::Fault),
+            status => {
+                self.state.settle(self.rules);
+                Ok(Some(status))
+            }
+        }
+    }
+}

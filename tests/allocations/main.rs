@@ -1,0 +1,287 @@
+//! Allocations per transaction in steady state: none.
+//!
+//! **What is counted**: calls of `alloc`, `alloc_zeroed` and `realloc` by the worker's thread between taking a transaction
+//! up and having taken its effects in ([`Evm::execute_tx`] with the default loop, then commit in sequential mode, or the
+//! comparison with the list in `bal` mode): validity, fees, frames, state access, journal, settlement. **Steady state**:
+//! the worker has run the same block before on the same scratch; its codes are analysed and decoded, and its columns
+//! have the room that the block needs. Then the count is exactly 0 for every kind of transaction in [`kinds::all`].
+//! [`kinds::by_library`] names the precompiles whose libraries allocate, and prints how often.
+//!
+//! What a block allocates around its transactions (columns of outcomes, the recorded list, a worker's share) is counted,
+//! too: it may grow with the block only as a doubling column does, see [`whole_blocks_allocate_amortized`]. Logs and
+//! outcomes leave with the block: their columns are made once per block, with the room that the last one needed.
+//! Not counted: decoding, sender recovery, receipts, roots; a code, a name or a hash that was never seen before.
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/cli/devnet/asm.rs"]
+mod asm;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/cli/devnet/contracts.rs"]
+mod contracts;
+mod counter;
+mod kinds;
+
+use alloy_primitives::{Address, B256, U256};
+use balustrade::arena::code::CodeArena;
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
+use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
+use balustrade::bal::{self, BalColumns, Sidecar, SidecarColumns};
+use balustrade::exec::base::{ListBase, Overlay, OverlayBase, ParentRows, PreState};
+use balustrade::exec::block::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
+use balustrade::exec::evm::Evm;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::state::TxState;
+use balustrade::exec::tx::TxInput;
+use balustrade::exec::universe::Universe;
+use balustrade::exec::verify::{Claims, task_matches};
+use balustrade::exec::wire::{Block, Header, assemble};
+use counter::allocations_in;
+use kinds::Kind;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+const SENDER: Address = Address::repeat_byte(0x5e);
+/// Transactions of the smaller block; the larger one has twice as many.
+const COUNT: u64 = 48;
+/// Runs before counting: a code is decoded at its fourth run.
+const WARM_UP: usize = 3;
+
+/// A block of one kind of transaction, and everything below it.
+struct Bed {
+    rules: ChainRules,
+    store: MemoryStore,
+    codes: CodeArena,
+    block: Block,
+    senders: Vec<Option<Address>>,
+    authorities: Vec<Option<Address>>,
+}
+
+impl Bed {
+    fn new(kind: &Kind, fork: Fork, count: u64) -> Self {
+        let mut store = MemoryStore::default();
+        store.insert_account(SENDER, 0, U256::from(10).pow(U256::from(30)), KECCAK_EMPTY, []);
+        let code_hash = store.insert_code(kind.code.clone().into());
+        let funds = (0..4u64).map(|slot| (U256::from(slot), U256::from(1)));
+        let own_tokens = [(contracts::balance_slot(SENDER), U256::from(1_000_000))];
+        store.insert_account(kind.target(), 1, U256::from(1_000_000), code_hash, funds.chain(own_tokens));
+        let header = Header {
+            number: 1,
+            gas_limit: 1_000_000_000,
+            base_fee: Some(7),
+            withdrawals_root: Some(B256::ZERO),
+            blob_gas_used: Some(0),
+            excess_blob_gas: Some(0),
+            parent_beacon_root: Some(B256::ZERO),
+            requests_hash: Some(B256::ZERO),
+            block_access_list_hash: (fork >= Fork::Amsterdam).then_some(B256::ZERO),
+            slot_number: (fork >= Fork::Amsterdam).then_some(1),
+            coinbase: Address::repeat_byte(0xcb),
+            ..Header::default()
+        };
+        let transactions: Vec<_> = (0..count).map(|i| kind.transaction(i)).collect();
+        let block = Block::decode(assemble(&header, &transactions).into()).expect("a block");
+        let signers = kind.authorities();
+        let authorities = (0..count).flat_map(|_| signers.iter().map(|signer| Some(*signer))).collect();
+        Self {
+            rules: ChainRules::mainnet(fork),
+            store,
+            codes: CodeArena::default(),
+            block,
+            senders: vec![Some(SENDER); count as usize],
+            authorities,
+        }
+    }
+
+    fn context(&self) -> BlockContext<'_> {
+        let mut context =
+            BlockContext::new(&self.rules, &self.block, &self.senders, &self.authorities, LoopKind::default());
+        context.system_phases = false;
+        context
+    }
+
+    fn input(&self, tx: TxIndex) -> TxInput<'_> {
+        let transactions = &self.block.transactions;
+        let authorities = &self.authorities[transactions.authorization_rows(tx)];
+        TxInput { transactions, index: tx, sender: Some(SENDER), authorities }
+    }
+
+    /// The list of the block as sequential execution records it.
+    fn list(&self) -> List {
+        let (_, recording) =
+            run_sequential(&self.context(), &self.store, &self.codes, &mut WorkerScratch::default(), Instant::now())
+                .expect("a valid block");
+        let columns = recording.list.columns;
+        let mut accounts = vec![ParentAccount::default(); columns.account_count()];
+        self.store.accounts(columns.addresses().as_slice(), &mut accounts).expect("in memory");
+        let queries: Vec<SlotQuery> = columns
+            .slot_accounts()
+            .iter()
+            .map(|(slot, owner)| SlotQuery { address: columns.addresses()[*owner], key: columns.slot_keys()[slot] })
+            .collect();
+        let mut slots = vec![U256::ZERO; queries.len()];
+        self.store.slots(&queries, &mut slots).expect("in memory");
+        let codes: Vec<_> = accounts.iter().map(|account| self.codes.intern(account.code_hash)).collect();
+        let code_rows = bal::code_hashes(&columns).into_iter().map(|hash| self.codes.intern(hash)).collect();
+        let mut names = Universe::default();
+        names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
+        List {
+            rows_at: columns.rows_per_index(self.block.transactions.len()),
+            sidecar: Sidecar::default().resolve(&columns).expect("an empty one"),
+            pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
+            code_rows,
+            names,
+            columns,
+        }
+    }
+
+    /// Runs every transaction on `evm` and counts what each allocates; `take_in` follows each.
+    fn count<'b>(
+        &'b self,
+        evm: &mut Evm<'b>,
+        kind: &Kind,
+        mut take_in: impl FnMut(&mut Evm<'b>, BlockAccessIndex),
+    ) -> Vec<u64> {
+        let transactions = (0..self.block.transactions.len()).map(|tx| TxIndex(tx as u32));
+        transactions
+            .map(|tx| {
+                let input = self.input(tx);
+                let index = BlockAccessIndex(tx.0 + 1);
+                let (allocations, outcome) = allocations_in(|| {
+                    evm.state.set_index(index);
+                    let outcome = evm.execute_tx(&input, LoopKind::default());
+                    take_in(evm, index);
+                    outcome
+                });
+                let outcome = outcome.unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
+                assert_eq!(outcome.success, !kind.fails, "{} {tx:?}", kind.name);
+                allocations
+            })
+            .collect()
+    }
+
+    /// Allocations per transaction in sequential mode, once all is warm.
+    fn count_sequential(&self, kind: &Kind) -> Vec<u64> {
+        let context = self.context();
+        let mut scratch = WorkerScratch::default();
+        let mut overlay = Overlay::default();
+        let mut counts = Vec::new();
+        for _ in 0..=WARM_UP {
+            overlay.clear();
+            let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
+            let state = TxState::new(scratch.state, None, base, &self.codes, self.rules.fork);
+            let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
+            counts = self.count(&mut evm, kind, |evm, _| evm.state.commit());
+            // The block keeps the logs; the next one begins with as much room.
+            drop(evm.state.take_logs());
+            (scratch.evm, scratch.state) = evm.into_scratch();
+        }
+        counts
+    }
+
+    /// The same in `bal` mode.
+    fn count_with_list(&self, kind: &Kind) -> Vec<u64> {
+        let context = self.context();
+        let list = self.list();
+        let claims = Claims { bal: &list.columns, sidecar: None, code_rows: &list.code_rows, rows_at: &list.rows_at };
+        let mut scratch = WorkerScratch::default();
+        let mut counts = Vec::new();
+        for _ in 0..=WARM_UP {
+            let List { columns, sidecar, pre, code_rows, .. } = &list;
+            let parent = ParentRows::Known(pre);
+            let base = Box::new(ListBase::new(columns, sidecar, parent, code_rows, &[], &self.store, self.rules.fork));
+            let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
+            let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
+            counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
+            drop(evm.state.take_logs());
+            (scratch.evm, scratch.state) = evm.into_scratch();
+        }
+        counts
+    }
+
+    /// Allocations of whole blocks in steady state, one worker: sequential, with the list.
+    fn count_blocks(&self) -> (u64, u64) {
+        let context = self.context();
+        let list = self.list();
+        let refused = AtomicBool::new(false);
+        let list = ListState {
+            bal: &list.columns,
+            sidecar: &list.sidecar,
+            names: &list.names,
+            parent: ParentRows::Known(&list.pre),
+            code_rows: &list.code_rows,
+            unlisted_senders: &[],
+            rows_at: &list.rows_at,
+            refused: &refused,
+            shuffle: None,
+        };
+        let (mut scratch, scratches) = (WorkerScratch::default(), [Mutex::default()]);
+        let mut counts = (0, 0);
+        for _ in 0..=WARM_UP {
+            let (sequential, result) = allocations_in(|| {
+                run_sequential(&context, &self.store, &self.codes, &mut scratch, Instant::now()).map(drop)
+            });
+            result.expect("a valid block");
+            let (with_list, result) = allocations_in(|| {
+                run_with_list(&context, &list, &self.store, &self.codes, &scratches, Instant::now()).map(drop)
+            });
+            result.expect("a valid block");
+            counts = (sequential, with_list);
+        }
+        counts
+    }
+}
+
+/// A recorded list, prepared as `bal` mode does.
+struct List {
+    columns: BalColumns,
+    sidecar: SidecarColumns,
+    names: Universe,
+    pre: PreState,
+    code_rows: Vec<CodeId>,
+    rows_at: Vec<u32>,
+}
+
+#[test]
+fn no_transaction_allocates_in_steady_state() {
+    for fork in [Fork::Osaka, Fork::Amsterdam] {
+        for kind in kinds::all() {
+            let bed = Bed::new(&kind, fork, COUNT);
+            let none = vec![0; COUNT as usize];
+            assert_eq!(bed.count_sequential(&kind), none, "{} in sequential mode, {fork:?}", kind.name);
+            assert_eq!(bed.count_with_list(&kind), none, "{} in bal mode, {fork:?}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn what_libraries_allocate_is_known() {
+    for kind in kinds::by_library() {
+        let bed = Bed::new(&kind, Fork::Amsterdam, COUNT);
+        let counts = bed.count_with_list(&kind);
+        println!("{}: {} allocations per transaction, one call each", kind.name, counts[0]);
+        assert!(counts.iter().all(|count| *count == counts[0] && *count < 40), "{}: {counts:?}", kind.name);
+    }
+}
+
+/// Twice the transactions cost no allocation more in `bal` mode, from handing out tasks to merging the workers' shares.
+/// In sequential mode they cost at most one more per column of the recorded list that grows: a few, whatever the count.
+#[test]
+fn whole_blocks_allocate_amortized() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    pool.install(|| {
+        for kind in kinds::all() {
+            let (sequential, with_list) = Bed::new(&kind, Fork::Amsterdam, COUNT).count_blocks();
+            let (twice_sequential, twice_with_list) = Bed::new(&kind, Fork::Amsterdam, 2 * COUNT).count_blocks();
+            println!(
+                "{}: a block of {COUNT} and one of {}: sequential {sequential}, {twice_sequential}; bal {with_list}, \
+                 {twice_with_list}",
+                kind.name,
+                2 * COUNT,
+            );
+            assert!(twice_sequential - sequential <= 8, "{}", kind.name);
+            assert_eq!(twice_with_list, with_list, "{}", kind.name);
+        }
+    });
+}

@@ -1,0 +1,414 @@
+//! Blocks that would run for years stop soon after they are given up: in every mode and loop, whatever they are at, without
+//! a thread left behind; tries and executor are then as before. Ctrl-C does the same to every command that executes.
+
+use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
+use alloy_rlp::Encodable;
+use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::exec::cancel::CancelToken;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::senders::{Signature, recover_scalar};
+use balustrade::exec::wire::{Header, assemble};
+use balustrade::trie::{Fate, StateTries, ordered_root};
+use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
+/// More than any machine executes in a year.
+const GAS_FOR_YEARS: u64 = 1 << 61;
+/// Until when a block must have stopped: generous, as other processes may run beside this one.
+const SOON: Duration = Duration::from_secs(3);
+
+const LOOPING: Address = Address::repeat_byte(0xaa);
+const OUTER: Address = Address::repeat_byte(0xbb);
+
+/// Codes that never end.
+const LOOPS: [(&str, &str); 6] = [
+    ("JUMP", "5b600056"),
+    ("dynamic jump", "60025b8056"),
+    ("JUMPI over arithmetic", "60015b8060020150806002575b00"),
+    ("memory", "5b600051600052602060002050600056"),
+    ("cold and warm reads", "5b60005450600031506000600055600056"),
+    ("inner frames", "5b60006000600060006000605a5af150600056"),
+];
+
+/// A transaction without replay protection and with the signature (1, 1), and who signed it.
+fn transaction(nonce: u64, to: Option<Address>, gas: u64, data: &[u8]) -> (Vec<u8>, Address) {
+    let fields = |out: &mut Vec<u8>| {
+        nonce.encode(out);
+        U256::ZERO.encode(out);
+        gas.encode(out);
+        to.as_ref().map_or(&[][..], |to| to.as_slice()).encode(out);
+        U256::ZERO.encode(out);
+        data.encode(out);
+    };
+    let wrapped = |signature: bool| {
+        let mut payload = Vec::new();
+        fields(&mut payload);
+        if signature {
+            [27u64, 1, 1].iter().for_each(|field| field.encode(&mut payload));
+        }
+        let mut out = Vec::new();
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+        out.extend(payload);
+        out
+    };
+    let hash = keccak256(wrapped(false));
+    let signature = Signature { hash, r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
+    (wrapped(true), recover_scalar(&signature).expect("the generator's neighbour is on the curve"))
+}
+
+/// A block and its parent state.
+struct Case {
+    rules: ChainRules,
+    block: Bytes,
+    bal: Bytes,
+    store: MemoryStore,
+}
+
+impl Case {
+    /// A block of these transactions; their senders exist. The list names the accounts and claims nothing.
+    fn new(transactions: Vec<(Vec<u8>, Address)>, codes: &[(Address, Bytes)]) -> Self {
+        let mut store = MemoryStore::default();
+        let mut names: Vec<Address> = transactions.iter().map(|(_, sender)| *sender).collect();
+        for sender in &names {
+            store.insert_account(*sender, 0, U256::ONE, keccak256([]), []);
+        }
+        for (address, code) in codes {
+            let hash = store.insert_code(code.clone());
+            store.insert_account(*address, 1, U256::ZERO, hash, [(U256::ZERO, U256::ONE)]);
+            names.push(*address);
+        }
+        // What a creation makes.
+        names.extend(transactions.iter().map(|(_, sender)| sender.create(0)));
+        names.extend([Address::ZERO, Address::with_last_byte(0x5a)]);
+        names.sort_unstable();
+        names.dedup();
+        let encoded: Vec<Vec<u8>> = transactions.into_iter().map(|(bytes, _)| bytes).collect();
+        let slices: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+        let header = Header {
+            number: 12_300_000,
+            gas_limit: GAS_FOR_YEARS * 2,
+            gas_used: GAS_FOR_YEARS,
+            difficulty: U256::from(1 << 20),
+            ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+            transactions_root: ordered_root(&slices),
+            ..Header::default()
+        };
+        Self {
+            rules: ChainRules::mainnet(Fork::Berlin),
+            block: assemble(&header, &encoded).into(),
+            bal: list_of(&names, codes),
+            store,
+        }
+    }
+
+    fn looping(code: &str) -> Self {
+        let code = Bytes::from(hex::decode(code).expect("hex"));
+        Self::new(vec![transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[])], &[(LOOPING, code)])
+    }
+
+    fn input(&self) -> BlockInput<'_> {
+        BlockInput::new(&self.rules, self.block.clone()).with_list(self.bal.clone())
+    }
+
+    fn tries(&self) -> StateTries {
+        StateTries::from_memory(&self.store).expect("a state in memory")
+    }
+}
+
+/// RLP of a list of these accounts, slot 0 of those with code, and no change.
+fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
+    let list = |payload: &[u8]| {
+        let mut out = Vec::new();
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+        out.extend_from_slice(payload);
+        out
+    };
+    let account = |name: &Address| {
+        let mut fields = Vec::new();
+        name.encode(&mut fields);
+        let reads: &[u8] = if codes.iter().any(|(address, _)| address == name) { &[0x80] } else { &[] };
+        [&[][..], reads, &[], &[], &[]].iter().for_each(|items| fields.extend(list(items)));
+        list(&fields)
+    };
+    list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
+}
+
+/// Gives the block up after a moment; returns where it says that it stood.
+fn give_up(
+    executor: &mut Executor,
+    case: &Case,
+    store: &dyn StateStore,
+    tries: &mut StateTries,
+    options: Options,
+) -> String {
+    let root = tries.root();
+    let token = CancelToken::new().with_deadline(Instant::now() + Duration::from_millis(30));
+    let start = Instant::now();
+    let result = executor.execute(&case.input().with_cancel(&token), store, Some(tries), options);
+    let elapsed = start.elapsed();
+    assert!(elapsed < SOON, "{options:?}: {elapsed:?}");
+    assert_eq!(tries.root(), root);
+    match result {
+        Err(BlockError::Cancelled(at)) => at,
+        other => panic!("{options:?}: {other:?}"),
+    }
+}
+
+/// Names of this process's live threads that an executor started.
+fn executor_threads() -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.flatten().map(name).filter(|name| name.starts_with("balustrade-")).count()
+}
+
+/// A store whose answers take their time.
+struct Slow<'a>(&'a MemoryStore);
+
+impl StateStore for Slow<'_> {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        std::thread::sleep(Duration::from_millis(50));
+        self.0.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        std::thread::sleep(Duration::from_millis(50));
+        self.0.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        std::thread::sleep(Duration::from_millis(50));
+        self.0.codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.0.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.0.trie_nodes(hashes, out)
+    }
+}
+
+/// One test, so that nobody else's executors are counted.
+#[test]
+fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
+    let mut executor = Executor::new(3).expect("threads");
+
+    // One frame that never ends; and one whose callee or initcode never ends.
+    let mut cases: Vec<(&str, Case)> = LOOPS.iter().map(|(name, code)| (*name, Case::looping(code))).collect();
+    let inner = Bytes::from(hex::decode("5b600056").expect("hex"));
+    let outer = [&hex!("6000600060006000600073")[..], LOOPING.as_slice(), &hex!("5af1")].concat();
+    let call = vec![transaction(0, Some(OUTER), GAS_FOR_YEARS, &[])];
+    cases.push(("inner frame", Case::new(call, &[(LOOPING, inner.clone()), (OUTER, outer.into())])));
+    cases.push(("initcode", Case::new(vec![transaction(0, None, GAS_FOR_YEARS, &inner)], &[])));
+    for (name, case) in &cases {
+        let mut tries = case.tries();
+        for mode in MODES {
+            for loop_kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Levm] {
+                // Codes are decoded after a few runs: both forms are met.
+                for _ in 0..if loop_kind == LoopKind::Tail { 5 } else { 1 } {
+                    let options = Options { loop_kind, ..Options::new(mode) };
+                    let at = give_up(&mut executor, case, &case.store, &mut tries, options);
+                    assert!(at.contains("index 1"), "{name}, {options:?}: {at}");
+                }
+            }
+        }
+        let traced = Options { trace: true, ..Options::new(Mode::Sequential) };
+        if *name == "inner frame" {
+            give_up(&mut executor, case, &case.store, &mut tries, traced);
+        }
+    }
+
+    // Diagnosis.
+    let case = Case::looping(LOOPS[0].1);
+    let token = CancelToken::new().with_deadline(Instant::now() + Duration::from_millis(30));
+    let start = Instant::now();
+    let result = executor.diagnose(&case.input().with_cancel(&token), &case.store);
+    assert!(matches!(result, Err(BlockError::Cancelled(_))) && start.elapsed() < SOON, "{result:?}");
+
+    // A store that takes longer for one answer than the caller waits.
+    let codes: Vec<(Address, Bytes)> =
+        (0..50).map(|i| (Address::repeat_byte(i + 1), Bytes::from_static(&[0]))).collect();
+    let calls = codes.iter().map(|(address, _)| transaction(0, Some(*address), 100_000, &[])).collect();
+    let case = Case::new(calls, &codes);
+    for mode in MODES {
+        give_up(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
+    }
+
+    // Thousands of signatures.
+    let many = (0..4000).map(|i| transaction(0, Some(LOOPING), 21_000 + i, &[])).collect();
+    let case = Case::new(many, &[]);
+    let token = CancelToken::new();
+    token.cancel();
+    for mode in MODES {
+        let start = Instant::now();
+        let result = executor.execute(&case.input().with_cancel(&token), &case.store, None, Options::new(mode));
+        assert!(matches!(result, Err(BlockError::Cancelled(_))), "{result:?}");
+        assert!(start.elapsed() < SOON);
+    }
+
+    // Afterwards the executor answers as a new one does.
+    let mut fresh = Executor::new(3).expect("threads");
+    let case = Case::new(vec![transaction(0, Some(LOOPING), 200_000, &[])], &[(LOOPING, inner)]);
+    for mode in MODES {
+        let run = |executor: &mut Executor| {
+            let mut tries = case.tries();
+            let result = executor.execute(&case.input(), &case.store, Some(&mut tries), Options::new(mode));
+            format!("{:?}", result.map(|outcome| outcome.receipts.iter().map(keccak256).collect::<Vec<_>>()))
+        };
+        assert_eq!(run(&mut executor), run(&mut fresh), "{mode:?}");
+    }
+
+    drop((executor, fresh));
+    let start = Instant::now();
+    while executor_threads() > 0 {
+        assert!(start.elapsed() < SOON, "{} threads are left", executor_threads());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
+    /// A caller that gives up at the `n`th look.
+    struct GivesUp(MemoryStore, core::sync::atomic::AtomicI64);
+    impl StateStore for GivesUp {
+        fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+            self.0.accounts(addresses, out)
+        }
+        fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+            self.0.slots(slots, out)
+        }
+        fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+            self.0.codes(hashes, out)
+        }
+        fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+            self.0.block_hashes(numbers, out)
+        }
+        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+            self.0.trie_nodes(hashes, out)
+        }
+        fn given_up(&self) -> bool {
+            self.1.fetch_sub(1, core::sync::atomic::Ordering::Relaxed) <= 0
+        }
+    }
+    let rows = 20_000u32;
+    let addresses: Vec<Address> = (0..rows).map(|i| Address::from_word(keccak256(i.to_be_bytes()))).collect();
+    let count = rows as usize;
+    let changes = balustrade::executor::StateChanges {
+        fates: vec![Fate::Kept; count],
+        nonces: vec![Some(1); count],
+        balances: vec![Some(U256::ONE); count],
+        code_hashes: vec![None; count],
+        slot_starts: (0..=rows).collect(),
+        slot_keys: vec![U256::ONE; count],
+        slot_values: vec![U256::from(2); count],
+        addresses,
+        ..Default::default()
+    };
+    let mut tries = StateTries::empty();
+    let root = tries.root();
+    let mut looks = 0;
+    loop {
+        let store = GivesUp(MemoryStore::default(), looks.into());
+        match tries.update(&changes.as_update(), &store) {
+            Err(error) => assert!(error.to_string().contains("gave up"), "{error}"),
+            Ok(_) => break,
+        }
+        assert_eq!(tries.root(), root);
+        looks += 1;
+    }
+    assert!(looks > 10, "{looks} looks");
+    let mut other = StateTries::empty();
+    let expected = other.update(&changes.as_update(), &MemoryStore::default()).expect("all is in memory");
+    assert_eq!(tries.root(), expected);
+}
+
+/// A bundle of the looping block in the command line's format, and a file of tests with it.
+#[cfg(unix)]
+fn write_files(folder: &std::path::Path) -> (PathBuf, PathBuf) {
+    let case = Case::looping(LOOPS[0].1);
+    let header = Header::of_block(&case.block).expect("made here");
+    let sender = transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).1;
+    let code = LOOPS[0].1;
+    let state = serde_json::json!({
+        sender.to_string(): {"nonce": "0x0", "balance": "0x1", "codeHash": keccak256([])},
+        LOOPING.to_string(): {"nonce": "0x1", "codeHash": keccak256(hex::decode(code).expect("hex"))},
+    });
+    let bundle = serde_json::json!({
+        "chainId": 1, "fork": "Berlin", "number": header.number, "hash": header.hash(), "block": case.block,
+        "codes": [format!("0x{code}")], "preState": state, "blockAccessList": case.bal,
+    });
+    let genesis = Header { gas_limit: header.gas_limit, number: header.number - 1, ..Header::default() };
+    let mut store = MemoryStore::default();
+    let hash = store.insert_code(hex::decode(code).expect("hex").into());
+    store.insert_account(LOOPING, 1, U256::ZERO, hash, []);
+    store.insert_account(sender, 0, U256::ONE, keccak256([]), []);
+    let genesis = Header { state_root: StateTries::from_memory(&store).expect("tries").root(), ..genesis };
+    // The child of that genesis: everything but its execution is in order.
+    let child = Header {
+        parent_hash: genesis.hash(),
+        timestamp: 13,
+        // The least, and the bomb of that height.
+        difficulty: U256::from(2_147_614_720u64),
+        ..Header::of_block(&case.block).expect("made here")
+    };
+    let child = assemble(&child, &[transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).0]);
+    let test = serde_json::json!({"looping": {
+        "network": "Berlin", "genesisRLP": Bytes::from(assemble::<Vec<u8>>(&genesis, &[])),
+        "pre": {
+            sender.to_string(): {"nonce": "0x0", "balance": "0x1", "code": "0x"},
+            LOOPING.to_string(): {"nonce": "0x1", "balance": "0x0", "code": format!("0x{code}")},
+        },
+        "blocks": [{"rlp": Bytes::from(child)}],
+        "lastblockhash": B256::ZERO,
+    }});
+    let paths = (folder.join("bundle.json"), folder.join("test.json"));
+    std::fs::write(&paths.0, bundle.to_string()).expect("write");
+    std::fs::write(&paths.1, test.to_string()).expect("write");
+    paths
+}
+
+/// Runs a command, interrupts it, and returns its status and all that it said.
+#[cfg(unix)]
+fn interrupt(args: &[&str]) -> (Option<i32>, String) {
+    let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is here");
+    assert!(sent.success());
+    let start = Instant::now();
+    let output = child.wait_with_output().expect("the command ends");
+    assert!(start.elapsed() < SOON, "{args:?}");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
+    let folder = std::env::temp_dir().join(format!("balustrade-cancellation-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let (bundle, test) = write_files(&folder);
+    let (bundle, test) = (bundle.to_str().expect("text"), test.to_str().expect("text"));
+    let commands: [&[&str]; 8] = [
+        &["run", "--mode", "bal", bundle],
+        &["run", "--mode", "sequential", bundle],
+        &["run", "--mode", "optimistic", "--threads", "2", bundle],
+        &["run", test],
+        &["bal", "verify", bundle],
+        &["bal", "record", bundle],
+        &["blocktest", "--mode", "sequential", test],
+        &["blocktest", "--mode", "all", "--json", test],
+    ];
+    for args in commands {
+        let (status, text) = interrupt(args);
+        assert_eq!(status, Some(130), "{args:?}: {text}");
+        assert!(text.contains("cancelled: ") && text.contains("index 1"), "{args:?}: {text}");
+    }
+    std::fs::remove_dir_all(&folder).expect("clean up");
+}

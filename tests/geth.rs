@@ -1,0 +1,237 @@
+//! The test commands as go-ethereum's `evm` and as goevmlab, which drives it, know them; and the chains of `--chain`.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program).args(args).stdin(Stdio::null()).output().expect("the command runs")
+}
+
+fn balustrade(args: &[&str]) -> Output {
+    run(env!("CARGO_BIN_EXE_balustrade"), args)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// All lines as JSON.
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    text(bytes).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+/// A folder of this test's own, gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("balustrade-geth-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("temporary folder");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("write");
+        path.to_str().expect("text").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A test as fuzzers write them: the transaction is not signed. A call stores 1 at 0.
+fn state_test(root: &str) -> String {
+    format!(
+        r#"{{"fuzzed": {{
+        "env": {{"currentCoinbase": "0xb94f5374fce5edbc8e2a8697c15331677e6ebf0b", "currentTimestamp": "0x03e8",
+            "currentNumber": "0x01", "currentGasLimit": "0x26e1f476fe1e22", "currentDifficulty": "0x20000",
+            "previousHash": "0x8cdd18828c27f10a8ba8e361faa8e34791ed3692f5784a35b7bbe3db838dcea8"}},
+        "pre": {{
+            "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b": {{"nonce": "0x00", "balance": "0x57505a1a0d706535",
+                "storage": {{}}, "code": ""}},
+            "0x1000000000000000000000000000000000000000": {{"nonce": "0x1c", "balance": "0x01", "storage": {{}},
+                "code": "0x6001600055"}}}},
+        "transaction": {{"sender": "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b", "gasLimit": ["0x2dc6c0"],
+            "secretKey": "0x45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8", "nonce": "0x00",
+            "data": [""], "to": "0x1000000000000000000000000000000000000000", "gasPrice": "0x0a", "value": ["0x00"]}},
+        "post": {{"Byzantium": [{{"hash": "{root}", "indexes": {{"gas": 0, "data": 0, "value": 0}},
+            "logs": "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347"}}]}}}}}}"#
+    )
+}
+
+const NO_ROOT: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
+
+#[test]
+fn results_carry_the_state_root() {
+    let folder = Folder::new("json");
+    let path = folder.file("test.json", &state_test(NO_ROOT));
+    let output = balustrade(&["statetest", "--json", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    let found = lines(&output.stdout);
+    assert_eq!(
+        (&found[0]["name"], &found[0]["pass"], &found[0]["fork"]),
+        (&"fuzzed".into(), &false.into(), &"Byzantium".into())
+    );
+    assert!(found[0]["error"].is_string() && found[1]["summary"]["failed"] == 1, "{found:?}");
+    let root = found[0]["stateRoot"].as_str().expect("a root").to_owned();
+
+    let path = folder.file("test.json", &state_test(&root));
+    let output = balustrade(&["statetest", "--json", &path]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert_eq!(lines(&output.stdout)[0]["stateRoot"], root.as_str());
+    for (filter, count) in [
+        (&["--run", "^fuzz"][..], 1),
+        (&["--run", "other"], 0),
+        (&["--fork", "Byzantium", "--index", "0"], 1),
+        (&["--fork", "London"], 0),
+        (&["--statetest.index", "1"], 0),
+    ] {
+        let output = balustrade(&[&["statetest", "--json"], filter, &[path.as_str()]].concat());
+        assert_eq!(lines(&output.stdout).len(), count + 1, "{filter:?}");
+    }
+}
+
+#[test]
+fn the_shape_of_evm_statetest() {
+    let folder = Folder::new("shape");
+    let path = folder.file("test.json", &state_test(NO_ROOT));
+    let output = balustrade(&["statetest", "--geth", &path]);
+    // go-ethereum's exit status is 0 where a test fails, and 1 where it cannot be read.
+    assert_eq!(output.status.code(), Some(0));
+    let shown = text(&output.stdout);
+    let results: Vec<Value> = serde_json::from_str(&shown).expect("an array");
+    let root = results[0]["stateRoot"].as_str().expect("a root");
+    assert_eq!((results.len(), &results[0]["pass"]), (1, &Value::Bool(false)));
+    let places: Vec<usize> = ["\"name\"", "\"pass\"", "\"stateRoot\": \"0x", "\"fork\"", "\"error\""]
+        .map(|key| shown.find(key).expect(key))
+        .to_vec();
+    assert!(places.is_sorted(), "{shown}");
+    assert_eq!(text(&output.stderr), format!("{{\"stateRoot\": \"{root}\"}}\n"));
+    for broken in [folder.file("broken.json", "{"), "no/such/file.json".to_owned()] {
+        assert_eq!(balustrade(&["statetest", "--geth", &broken]).status.code(), Some(1));
+        assert_eq!(balustrade(&["statetest", &broken]).status.code(), Some(2));
+    }
+
+    #[cfg(unix)]
+    {
+        let evm = folder.0.join("evm");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_balustrade"), &evm).expect("a link");
+        let by_name = run(evm.to_str().expect("text"), &["statetest", &path]);
+        assert_eq!((by_name.status.code(), by_name.stdout), (Some(0), output.stdout));
+    }
+}
+
+/// What goevmlab calls: the trace on standard error, the root after it.
+#[test]
+fn a_trace_ends_with_the_state_root() {
+    let folder = Folder::new("trace");
+    let path = folder.file("test.json", &state_test(NO_ROOT));
+    let flags = ["--trace", "--trace.format=json", "--trace.nomemory=true", "--trace.noreturndata=true"];
+    let output = balustrade(&[&["statetest", "--geth"], &flags[..], &[path.as_str()]].concat());
+    let trace = lines(&output.stderr);
+    let names: Vec<&str> = trace.iter().filter_map(|line| line["opName"].as_str()).collect();
+    assert_eq!(names, ["PUSH1", "PUSH1", "SSTORE", "STOP"]);
+    assert!(trace[..names.len()].iter().all(|line| line["depth"] == 1 && line["gas"].is_string()));
+    assert!(trace.iter().all(|line| line.get("returnData").is_none()));
+    assert_eq!(trace[2]["stack"], serde_json::json!(["0x1", "0x0"]));
+    assert!(trace.last().is_some_and(|end| end["stateRoot"].is_string()));
+    // Without a word on it, our own form has all fields.
+    let output = balustrade(&["statetest", "--json", "--trace", "--trace.nostack", &path]);
+    let trace = lines(&output.stderr);
+    assert!(trace[0].get("returnData").is_some() && trace[0].get("stack").is_none());
+    assert!(trace.last().is_some_and(|end| end["stateRoot"].is_string()));
+    assert_eq!(balustrade(&["statetest", "--trace", "--trace.format=md", &path]).status.code(), Some(2));
+}
+
+/// goevmlab keeps one process: it sends a name, reads up to the root, and only then sends the next one.
+#[test]
+fn names_on_standard_input_are_answered_one_by_one() {
+    let folder = Folder::new("batch");
+    let path = folder.file("test.json", &state_test(NO_ROOT));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
+        .args(["statetest", "--geth"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    for _ in 0..3 {
+        writeln!(stdin, "{path}").expect("it reads");
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("it answers");
+        let end: Value = serde_json::from_str(&line).expect("JSON");
+        assert!(end["stateRoot"].is_string(), "{line}");
+    }
+    // A blank line is the end.
+    writeln!(stdin).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    let arrays: Vec<Vec<Value>> =
+        serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().expect("arrays");
+    assert_eq!(arrays.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+fn shared(part: &str) -> Option<String> {
+    let folder = std::env::var_os("BALUSTRADE_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = folder.join(part);
+    if path.exists() {
+        return path.to_str().map(str::to_owned);
+    }
+    eprintln!("skipped: {} is not here", path.display());
+    None
+}
+
+#[test]
+fn the_shape_of_evm_blocktest() {
+    let Some(path) = shared("fixtures/eest-transitions.tar.zst") else { return };
+    let filter = ["--run", "blob_gas"];
+    let output = balustrade(&[&["blocktest", "--geth"], &filter[..], &[path.as_str()]].concat());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let results: Vec<Value> = serde_json::from_slice(&output.stdout).expect("an array");
+    assert!(!results.is_empty());
+    for result in &results {
+        assert!(result["pass"] == true && result["stateRoot"].is_string() && result["fork"].is_string(), "{result}");
+    }
+    let output = balustrade(&[&["blocktest", "--json", "--trace"], &filter[..], &[path.as_str()]].concat());
+    let ends = lines(&output.stderr).into_iter().filter(|line| line.get("stateRoot").is_some());
+    assert_eq!(ends.filter(|end| end["pass"] == true).count(), results.len());
+    assert_eq!(lines(&output.stdout)[0]["stateRoot"], results[0]["stateRoot"]);
+}
+
+#[test]
+fn chains_by_name_and_by_genesis_file() {
+    let folder = Folder::new("chain");
+    let genesis = folder.file(
+        "genesis.json",
+        r#"{"config": {"homesteadBlock": 3, "ethash": {}}, "gasLimit": "0x0", "difficulty": "0x20000",
+            "alloc": {"0100000000000000000000000000000000000000": {"balance": "1", "storage": {
+                "0x0100000000000000000000000000000000000000000000000000000000000000":
+                "0x0100000000000000000000000000000000000000000000000000000000000000"}}}}"#,
+    );
+    let output = balustrade(&["chain", "--json", &genesis]);
+    let summary = &lines(&output.stdout)[1]["summary"];
+    assert_eq!(summary["genesis_hash"], "0x89c99d90b79719238d2645c7642f2c9295246e80775b38cfd162b696817fbd50");
+    let output = balustrade(&["chain", "--json", "mainnet"]);
+    let london = lines(&output.stdout).into_iter().find(|line| line["step"] == "londonBlock").expect("scheduled");
+    assert_eq!((&london["at"], &london["by"]), (&12_965_000.into(), &"block".into()));
+    let disordered = folder
+        .file("disordered.json", r#"{"config": {"eip150Block": 3}, "alloc": {}, "gasLimit": 1, "difficulty": 1}"#);
+    for wrong in ["goerli", "no/such/file.json", disordered.as_str()] {
+        assert_eq!(balustrade(&["chain", wrong]).status.code(), Some(2), "{wrong}");
+        assert_eq!(balustrade(&["run", "--chain", wrong]).status.code(), Some(2), "{wrong}");
+    }
+
+    let Some(bundle) = shared("bundles/trie/mainnet-1.json.gz") else { return };
+    let output = balustrade(&["run", "--json", "--chain", "mainnet", &bundle]);
+    assert_eq!((output.status.code(), &lines(&output.stdout)[0]["fork"]), (Some(0), &"Frontier".into()));
+    assert_eq!(balustrade(&["run", "--json", "--chain", "sepolia", &bundle]).status.code(), Some(2));
+}
