@@ -16,6 +16,7 @@ mod linux {
     use super::Counters;
     use perf_event::events::Hardware;
     use perf_event::{Builder, Counter};
+    use std::io::ErrorKind;
 
     const EVENTS: [(&str, Hardware); 6] = [
         ("cycles", Hardware::CPU_CYCLES),
@@ -33,6 +34,16 @@ mod linux {
         refused: Option<String>,
     }
 
+    /// Why there is no such counter, in one line.
+    fn reason(name: &str, error: &std::io::Error) -> String {
+        let why = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Unsupported => "this machine offers none, as many virtual ones",
+            ErrorKind::PermissionDenied => "the kernel forbids them, see kernel.perf_event_paranoid",
+            _ => "the kernel refuses them",
+        };
+        format!("{why} ({name}: {error})")
+    }
+
     impl Open {
         /// Opens what the kernel grants.
         pub fn new() -> Self {
@@ -41,7 +52,7 @@ mod linux {
                 match Builder::new(event).inherit(true).build() {
                     Ok(counter) => open.counters.push((name, counter)),
                     Err(error) => {
-                        open.refused.get_or_insert_with(|| format!("{name}: {error}"));
+                        open.refused.get_or_insert_with(|| reason(name, &error));
                     }
                 }
             }
@@ -65,11 +76,11 @@ mod linux {
                         read.values.insert((*name).to_owned(), count as f64 / executions.max(1) as f64);
                     }
                     Err(error) => {
-                        self.refused.get_or_insert_with(|| format!("{name}: {error}"));
+                        self.refused.get_or_insert_with(|| reason(name, &error));
                     }
                 }
             }
-            read.unavailable = self.refused.as_ref().map(|what| format!("the kernel refuses {what}"));
+            read.unavailable.clone_from(&self.refused);
             read
         }
     }
