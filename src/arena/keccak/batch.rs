@@ -3,11 +3,12 @@
 //! In: messages in any order, each with the row of its digest. Out: digests in their rows of the caller's column.
 //! Not here: messages of more than four blocks (contract codes), which are hashed one by one.
 
+use super::kernel::hash_uneven;
 use super::padded::{Lanes, PaddedBlocks};
 use super::{LANES_MAX, RATE, Width, block_count, keccak256};
 use alloy_primitives::{Address, B256, U256};
 
-/// Messages of more blocks than this are hashed one by one: only keys and nodes come in numbers.
+/// Messages of more blocks than this do not wait in a queue: [`keccak256_many`] sorts them, [`Batch`] hashes them one by one.
 const BLOCKS_MAX: usize = 4;
 
 /// A queue of one block count: messages copied and padded, with the rows of their digests.
@@ -91,11 +92,37 @@ impl Batch {
 /// When the two slices differ in length.
 pub fn keccak256_many(messages: &[&[u8]], out: &mut [B256]) {
     assert_eq!(messages.len(), out.len(), "one digest per message");
-    let mut batch = Batch::new(Width::detect());
+    hash_many(Width::detect(), messages, out);
+}
+
+/// [`keccak256_many`] on a given width.
+pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
+    let mut batch = Batch::new(width);
+    let mut long = Vec::new();
     for (row, message) in messages.iter().enumerate() {
-        batch.push(message, row, out);
+        if block_count(message.len()) > BLOCKS_MAX && width == Width::Eight {
+            long.push(row);
+        } else {
+            batch.push(message, row, out);
+        }
     }
     batch.finish(out);
+    // Receipts and codes: neighbours in length share the lanes, and a lane alone is no faster than scalar code.
+    long.sort_unstable_by_key(|row| messages[*row].len());
+    for rows in long.chunks(LANES_MAX) {
+        if rows.len() == 1 {
+            out[rows[0]] = keccak256(messages[rows[0]]);
+            continue;
+        }
+        let mut lanes = [&[][..]; LANES_MAX];
+        for (lane, row) in lanes.iter_mut().zip(rows) {
+            *lane = messages[*row];
+        }
+        let digests = hash_uneven(width, &lanes);
+        for (row, digest) in rows.iter().zip(digests) {
+            out[*row] = digest;
+        }
+    }
 }
 
 /// Hashes messages of `N` bytes, `N` below the rate: the padding of the lanes is written once.

@@ -38,6 +38,25 @@ pub(super) fn hash_padded(width: Width, messages: &[&[u8]], len: &[usize; LANES_
     }
 }
 
+/// Hashes eight messages of any lengths, side by side where `width` is eight.
+pub(super) fn hash_uneven(width: Width, messages: &[&[u8]; LANES_MAX]) -> [B256; LANES_MAX] {
+    #[cfg(target_arch = "x86_64")]
+    if width == Width::Eight && width.is_supported() {
+        let mut tails = [[0; RATE]; LANES_MAX];
+        for (tail, message) in tails.iter_mut().zip(messages) {
+            let rest = &message[message.len() / RATE * RATE..];
+            tail[..rest.len()].copy_from_slice(rest);
+            // Padding of Keccak, not of SHA-3: a 1 bit, zeros, a 1 bit at the block's end.
+            tail[rest.len()] = 1;
+            tail[RATE - 1] |= 0x80;
+        }
+        let mut digests = [B256::ZERO; LANES_MAX];
+        super::x8::hash_uneven(messages, &tails, &mut digests);
+        return digests;
+    }
+    messages.map(keccak256)
+}
+
 /// Round constants of Keccak-f[1600] (FIPS 202, iota).
 #[cfg(target_arch = "x86_64")]
 pub(super) const ROUND: [u64; 24] = [

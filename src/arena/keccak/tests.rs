@@ -42,6 +42,36 @@ fn every_length_in_every_width_and_lane() {
 }
 
 #[test]
+fn long_messages_of_uneven_lengths_share_the_lanes() {
+    for seed in 0..60u64 {
+        let count = 1 + (seed as usize * 5) % 27;
+        let messages: Vec<Vec<u8>> = (0..count)
+            .map(|i| {
+                noise(
+                    seed * 100 + i as u64,
+                    (i * i * 331 + seed as usize * 577) % [900, 3000, 26_000][seed as usize % 3],
+                )
+            })
+            .collect();
+        let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let expected: Vec<B256> = messages.iter().map(|message| oracle(message)).collect();
+        for width in Width::supported() {
+            let mut out = vec![B256::ZERO; count];
+            batch::hash_many(width, &slices, &mut out);
+            assert_eq!(out, expected, "{width:?} seed {seed}");
+        }
+    }
+    // Whole blocks, one byte less and one more, next to one another.
+    let bytes = noise(7, 30 * RATE);
+    for blocks in 4..28 {
+        let slices: Vec<&[u8]> = (0..8).map(|i| &bytes[i..i + blocks * RATE + i - 3]).collect();
+        let mut out = vec![B256::ZERO; 8];
+        keccak256_many(&slices, &mut out);
+        assert!(slices.iter().zip(&out).all(|(message, digest)| *digest == oracle(message)));
+    }
+}
+
+#[test]
 fn random_batches_of_mixed_lengths() {
     for seed in 0..40u64 {
         let count = (seed as usize * 7) % 61;
