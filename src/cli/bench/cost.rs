@@ -13,7 +13,7 @@ use super::median;
 use alloy_primitives::{Address, U256};
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::optimistic::cost::{GAS_MIN, TX_COUNT_MIN};
+use balustrade::exec::optimistic::cost::{GAS_MIN, GAS_PER_TX_MIN, TX_COUNT_MIN};
 use serde_json::json;
 
 /// Transactions per block.
@@ -38,30 +38,55 @@ struct Sample {
     optimistic: f64,
 }
 
+/// Below any of these a block is run in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bounds {
+    gas: u64,
+    tx_count: usize,
+    gas_per_tx: u64,
+}
+
+/// Those of the cost model.
+const IN_FORCE: Bounds = Bounds { gas: GAS_MIN, tx_count: TX_COUNT_MIN, gas_per_tx: GAS_PER_TX_MIN };
+
 impl Sample {
+    fn gas_per_tx(&self) -> u64 {
+        self.gas / self.transactions.max(1) as u64
+    }
+
     /// What bounds lose on this block: ln(time chosen / better time).
-    fn loss(&self, gas_min: u64, tx_count_min: usize) -> f64 {
-        let speculates = self.transactions >= tx_count_min && self.gas >= gas_min;
+    fn loss(&self, bounds: Bounds) -> f64 {
+        let Bounds { gas, tx_count, gas_per_tx } = bounds;
+        let speculates = self.transactions >= tx_count && self.gas >= gas && self.gas_per_tx() >= gas_per_tx;
         let chosen = if speculates { self.optimistic } else { self.sequential };
         (chosen / self.sequential.min(self.optimistic)).ln()
     }
 }
 
-fn mean_loss(samples: &[Sample], gas_min: u64, tx_count_min: usize) -> f64 {
-    samples.iter().map(|sample| sample.loss(gas_min, tx_count_min)).sum::<f64>() / samples.len().max(1) as f64
+fn mean_loss(samples: &[Sample], bounds: Bounds) -> f64 {
+    samples.iter().map(|sample| sample.loss(bounds)).sum::<f64>() / samples.len().max(1) as f64
 }
 
-/// The bounds of least loss; of equal ones the highest, which speculate least.
-fn fit(samples: &[Sample]) -> (u64, usize) {
-    let mut gases: Vec<u64> = samples.iter().map(|sample| sample.gas).collect();
-    gases.sort_unstable();
-    let pairs = COUNTS.iter().flat_map(|count| gases.iter().map(move |gas| (*gas, *count)));
-    let loss = |pair: &(u64, usize)| mean_loss(samples, pair.0, pair.1);
-    let better = |best: (u64, usize), pair: (u64, usize)| {
-        let (old, new) = (loss(&best), loss(&pair));
-        if new < old || (new == old && pair > best) { pair } else { best }
+/// The bounds of least loss among the values that were measured; of equal ones the highest, which speculate least.
+fn fit(samples: &[Sample]) -> Bounds {
+    let sorted = |of: fn(&Sample) -> u64| {
+        let mut values: Vec<u64> = samples.iter().map(of).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
     };
-    pairs.reduce(better).unwrap_or((GAS_MIN, TX_COUNT_MIN))
+    let (gases, gases_per_tx) = (sorted(|sample| sample.gas), sorted(Sample::gas_per_tx));
+    let mut best = (mean_loss(samples, IN_FORCE), IN_FORCE);
+    for (gas, tx_count) in gases.iter().flat_map(|gas| COUNTS.map(|count| (*gas, count))) {
+        for &gas_per_tx in &gases_per_tx {
+            let bounds = Bounds { gas, tx_count, gas_per_tx };
+            let loss = mean_loss(samples, bounds);
+            if loss < best.0 || (loss == best.0 && bounds > best.1) {
+                best = (loss, bounds);
+            }
+        }
+    }
+    best.1
 }
 
 /// The contract of the `number`-th transaction.
@@ -110,13 +135,15 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
 }
 
 fn print(samples: &[Sample], threads: usize, json: bool) {
-    let (gas_min, tx_count_min) = fit(samples);
+    let fitted = fit(samples);
+    let always = Bounds { gas: 0, tx_count: 0, gas_per_tx: 0 };
     let losses = [
-        ("fitted", mean_loss(samples, gas_min, tx_count_min)),
-        ("in force", mean_loss(samples, GAS_MIN, TX_COUNT_MIN)),
-        ("always sequential", mean_loss(samples, u64::MAX, 0)),
-        ("always optimistic", mean_loss(samples, 0, 0)),
+        ("fitted", mean_loss(samples, fitted)),
+        ("in force", mean_loss(samples, IN_FORCE)),
+        ("always sequential", mean_loss(samples, Bounds { gas: u64::MAX, ..always })),
+        ("always optimistic", mean_loss(samples, always)),
     ];
+    let bounds_json = |Bounds { gas, tx_count, gas_per_tx }: Bounds| json!({"gas": gas, "transactions": tx_count, "gas_per_transaction": gas_per_tx});
     if json {
         for sample in samples {
             report::json_line(&json!({
@@ -126,8 +153,7 @@ fn print(samples: &[Sample], threads: usize, json: bool) {
         }
         report::json_line(&json!({"summary": {
             "blocks": samples.len(), "threads": threads,
-            "gas_min": gas_min, "tx_count_min": tx_count_min,
-            "gas_min_in_force": GAS_MIN, "tx_count_min_in_force": TX_COUNT_MIN,
+            "fitted": bounds_json(fitted), "in_force": bounds_json(IN_FORCE),
             "loss_fitted": losses[0].1, "loss_in_force": losses[1].1,
             "loss_sequential": losses[2].1, "loss_optimistic": losses[3].1,
         }}));
@@ -146,8 +172,11 @@ fn print(samples: &[Sample], threads: usize, json: bool) {
     }
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
-    report::line(&format!("fitted on {threads} threads: {gas_min} gas and {tx_count_min} transactions at least"));
-    report::line(&format!("in force: {GAS_MIN} gas and {TX_COUNT_MIN} transactions at least"));
+    for (what, Bounds { gas, tx_count, gas_per_tx }) in [("fitted", fitted), ("in force", IN_FORCE)] {
+        report::line(&format!(
+            "{what}, {threads} threads: at least {gas} gas, {tx_count} transactions, {gas_per_tx} gas per transaction"
+        ));
+    }
     for (what, loss) in losses {
         report::line(&format!("mean loss against the better mode, {what}: {:.1} %", 100.0 * loss));
     }
@@ -160,18 +189,23 @@ mod tests {
     #[test]
     fn the_fit_finds_the_bounds_that_the_times_follow() {
         let sample = |transactions: usize, gas: u64| {
-            let pays = transactions >= 6 && gas >= 700_000;
+            let pays = transactions >= 6 && gas >= 700_000 && gas / transactions as u64 >= 50_000;
             let (sequential, optimistic) = if pays { (2.0, 1.0) } else { (1.0, 1.5) };
             Sample { transactions, gas, sequential, optimistic }
         };
         let samples: Vec<Sample> = COUNTS
             .into_iter()
-            .flat_map(|count| [21_000, 100_000, 700_000].map(|gas| sample(count, gas * count as u64)))
-            .chain([sample(128, 700_000)])
+            .flat_map(|count| [21_000, 50_000, 100_000, 700_000].map(|gas| sample(count, gas * count as u64)))
+            .chain([sample(6, 700_000), sample(128, 700_000)])
             .collect();
-        let (gas_min, tx_count_min) = fit(&samples);
-        assert_eq!(mean_loss(&samples, gas_min, tx_count_min), 0.0);
-        assert_eq!((gas_min, tx_count_min), (700_000, 6));
-        assert!(mean_loss(&samples, 0, 0) > 0.0);
+        let fitted = fit(&samples);
+        assert_eq!(mean_loss(&samples, fitted), 0.0, "{fitted:?}");
+        let always = Bounds { gas: 0, tx_count: 0, gas_per_tx: 0 };
+        assert!(mean_loss(&samples, always) > 0.0);
+        assert!(samples.iter().filter(|sample| sample.optimistic < sample.sequential).all(|sample| {
+            sample.gas >= fitted.gas
+                && sample.transactions >= fitted.tx_count
+                && sample.gas_per_tx() >= fitted.gas_per_tx
+        }));
     }
 }
