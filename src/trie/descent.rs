@@ -18,7 +18,10 @@ use crate::arena::node::{KEY_NIBBLES, nibble};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
-/// Visits between asking for a node and using it.
+/// Visits whose nodes are asked for together.
+const BURST: usize = 32;
+
+/// Branches between asking for one and writing it anew.
 const AHEAD: usize = 16;
 
 /// A sorted key: its first 64 bits, its place in the key column, and the row it came from.
@@ -276,16 +279,11 @@ impl Descent {
                 self.resolve(shards, &stubs, store, width)?;
             }
             // Steps list visits of this level only for broken-up nodes, which need no step of their own.
+            self.prefetch(shards, depth, 0);
             let mut i = 0;
             while i < self.levels[depth].len() {
-                if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
-                    let visit = &self.visits[*ahead as usize];
-                    // Where a node is to be made, the one above will take its reference.
-                    let node = match visit.node {
-                        Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
-                        node => node,
-                    };
-                    shards[visit.shard as usize].prefetch(node);
+                if i % BURST == 0 {
+                    self.prefetch(shards, depth, i + BURST);
                 }
                 let v = self.levels[depth][i] as usize;
                 i += 1;
@@ -305,6 +303,24 @@ impl Descent {
             self.reshape(shards);
         }
         Ok(())
+    }
+
+    /// Hints that the nodes of a burst of visits will be read soon.
+    ///
+    /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
+    /// load does; side by side in a short loop, many of them wait together.
+    fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
+        let level = &self.levels[depth];
+        let end = level.len().min(start + BURST);
+        for v in level.get(start..end).unwrap_or_default() {
+            let visit = &self.visits[*v as usize];
+            // Where a node is to be made, the one above will take its reference.
+            let node = match visit.node {
+                Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
+                node => node,
+            };
+            shards[visit.shard as usize].prefetch(node);
+        }
     }
 
     /// Writes the visit's node into the node above.

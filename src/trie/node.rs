@@ -144,6 +144,8 @@ pub(super) const HEAD: usize = 12;
 
 /// Per kind: lines that a node takes; for branches where the message starts, and its length.
 const LINES: [u8; 16] = [0, 3, 5, 8, 10, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
+/// Of these, how many a descent reads: branches of one to three blocks have all references in their first line.
+const HEAD_LINES: [u8; 16] = [0, 1, 1, 1, 2, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
 const MESSAGE_AT: [u8; 4] = [HEAD as u8 + 3 * 4, HEAD as u8 + 7 * 4, HEAD as u8 + 12 * 4, HEAD as u8 + 16 * 4];
 
 impl Kind {
@@ -151,6 +153,12 @@ impl Kind {
     #[inline(always)]
     pub(super) fn lines(self) -> usize {
         LINES[self as usize] as usize
+    }
+
+    /// Lines with what a descent reads: a branch's head and references, or a whole leaf or extension.
+    #[inline(always)]
+    pub(super) fn head_lines(self) -> usize {
+        HEAD_LINES[self as usize] as usize
     }
 
     /// Keccak blocks of a branch's message.

@@ -1,23 +1,23 @@
-//! Prefetch hints, as a safe function over arrays.
+//! Prefetch hints, as a safe function.
 //!
 //! The one door for `unsafe` in the trie. Its checked twin is doing nothing: a hint changes no value.
 #![allow(unsafe_code)]
 
 use super::lines::LINE;
 
-/// Asks for the cache lines of `bytes`, as many as it has when it starts with one.
+/// Asks for the `count` cache lines from `first` on.
 #[inline(always)]
-pub(super) fn prefetch<const N: usize>(bytes: &[u8; N]) {
+pub(super) fn prefetch_lines(first: *const u8, count: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for line in 0..N.div_ceil(LINE) {
-            // SAFETY: the address lies within the array; a prefetch neither reads nor writes.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(line * LINE).cast()) };
+        for line in 0..count {
+            // SAFETY: a prefetch neither reads nor writes, and an address without memory is passed over.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = (first, count);
 }
 
 #[cfg(test)]
@@ -25,9 +25,8 @@ mod tests {
     #[test]
     fn a_hint_changes_nothing() {
         let row = [7u8; 200];
-        super::prefetch(&row);
-        super::prefetch(&[0u8; 0]);
-        super::prefetch(&[0u8; 64]);
+        super::prefetch_lines(row.as_ptr(), 4);
+        super::prefetch_lines(core::ptr::null(), 3);
         assert_eq!(row, [7u8; 200]);
     }
 }

@@ -11,7 +11,6 @@ use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
     encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
 };
-use super::prefetch::prefetch;
 use crate::arena::keccak::RATE;
 use alloy_primitives::{B256, U256};
 
@@ -245,26 +244,14 @@ impl Shard {
     /// Hints that a node's head and references (or the whole leaf) will be read soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, node: Ref) {
-        // Branches of one to three blocks have theirs in the first line, those of four in two.
-        match node.kind() {
-            Kind::None | Kind::Wide | Kind::Stub => {}
-            Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Slot | Kind::Plain => {
-                prefetch(self.lines.array::<LINE>(node.row()));
-            }
-            Kind::Branch4 | Kind::Extension => prefetch(self.lines.array::<{ 2 * LINE }>(node.row())),
-            Kind::Contract => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
-        }
+        self.lines.prefetch(node.row(), node.kind().head_lines());
     }
 
     /// Hints that a branch's message will be hashed soon.
     #[inline(always)]
     pub(super) fn prefetch_message(&self, node: Ref) {
-        match node.kind() {
-            Kind::Branch1 => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
-            Kind::Branch2 => prefetch(self.lines.array::<{ 5 * LINE }>(node.row())),
-            Kind::Branch3 => prefetch(self.lines.array::<{ 8 * LINE }>(node.row())),
-            Kind::Branch4 => prefetch(self.lines.array::<{ 10 * LINE }>(node.row())),
-            _ => {}
+        if node.kind().is_branch() {
+            self.lines.prefetch(node.row(), node.kind().lines());
         }
     }
 
@@ -383,11 +370,8 @@ impl Shard {
         if kind.is_branch() {
             // A stale place (children were lost since) is only a useless hint.
             let start = (kind.message_at() + at).min(kind.branch_len() - 33);
-            let line = node.row() + (start / LINE) as u32;
-            prefetch(self.lines.array::<LINE>(line));
-            if start % LINE > LINE - 33 {
-                prefetch(self.lines.array::<LINE>(line + 1));
-            }
+            let count = 1 + usize::from(start % LINE > LINE - 33);
+            self.lines.prefetch(node.row() + (start / LINE) as u32, count);
         }
     }
 
