@@ -107,6 +107,10 @@ fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>)
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
 #[derive(Debug, Default)]
 struct Journal {
+    /// Branches whose children's hashes changed, and which; the old hashes, by branch, then by nibble.
+    branches: Vec<(Ref, u16)>,
+    hashes: Vec<[u8; 32]>,
+    /// Children that were or are embedded.
     items: Vec<(Ref, u8, bool, Item)>,
     refs: Vec<(Ref, u8, Ref)>,
     slots: Vec<(u32, [u8; 32])>,
@@ -115,11 +119,13 @@ struct Journal {
     extensions: Vec<(u32, [u8; EXTENSION])>,
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
+    /// Where each update since the last commit began.
+    updates: Vec<[usize; 10]>,
 }
 
-/// A moment in the journal.
+/// A moment in the journal: the number of updates before it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark([usize; 8]);
+pub(super) struct Mark(usize);
 
 /// Nodes of one shard.
 #[derive(Debug, Default)]
@@ -138,8 +144,10 @@ impl Shard {
     /// Starts an update: what exists now is journaled when it changes.
     pub(super) fn begin(&mut self) -> Mark {
         self.epoch = self.epoch.wrapping_add(1);
-        let j = &self.journal;
-        Mark([
+        let j = &mut self.journal;
+        j.updates.push([
+            j.branches.len(),
+            j.hashes.len(),
             j.items.len(),
             j.refs.len(),
             j.slots.len(),
@@ -148,7 +156,8 @@ impl Shard {
             j.extensions.len(),
             j.allocated.len(),
             j.freed.len(),
-        ])
+        ]);
+        Mark(j.updates.len() - 1)
     }
 
     /// Forgets how to go back and recycles replaced nodes.
@@ -159,6 +168,9 @@ impl Shard {
         }
         self.journal.freed = freed;
         let j = &mut self.journal;
+        j.updates.clear();
+        clear(&mut j.branches);
+        clear(&mut j.hashes);
         clear(&mut j.items);
         clear(&mut j.refs);
         clear(&mut j.slots);
@@ -170,10 +182,29 @@ impl Shard {
         self.age = self.age.wrapping_add(1);
     }
 
-    /// Goes back to `mark`.
+    /// Goes back to `mark`, one update after the other: the lists of one know nothing of each other's order.
     pub(super) fn rollback(&mut self, mark: &Mark) {
-        let [items, refs, slots, plains, contracts, extensions, allocated, freed] = mark.0;
         let mut j = core::mem::take(&mut self.journal);
+        while j.updates.len() > mark.0
+            && let Some(start) = j.updates.pop()
+        {
+            self.replay(&mut j, &start);
+        }
+        self.journal = j;
+    }
+
+    fn replay(&mut self, j: &mut Journal, start: &[usize; 10]) {
+        let [branches, hashes, items, refs, slots, plains, contracts, extensions, allocated, freed] = *start;
+        let mut olds = j.hashes.drain(hashes..).rev();
+        for (node, nibbles) in j.branches.drain(branches..).rev() {
+            let (kind, mask) = (node.kind(), self.branch(node).mask);
+            let bytes = self.branch_mut(node);
+            for nibble in (0..16).rev().filter(|nibble| nibbles >> nibble & 1 == 1) {
+                let place = field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble) + 1);
+                *place = olds.next().unwrap_or(*place);
+            }
+        }
+        drop(olds);
         for (node, nibble, embedded, item) in j.items.drain(items..).rev() {
             self.put_item(node, nibble, embedded, &item);
         }
@@ -197,7 +228,6 @@ impl Shard {
             self.recycle(node);
         }
         j.freed.truncate(freed);
-        self.journal = j;
     }
 
     fn recycle(&mut self, node: Ref) {
@@ -335,27 +365,14 @@ impl Shard {
     }
 
     /// Writes what the parent's message says of a present child.
-    #[inline]
     pub(super) fn set_item(&mut self, node: Ref, nibble: u8, item: &Item) {
-        let at = item_at(node.kind(), self.branch(node).mask, nibble);
-        self.set_item_at(node, nibble, at, item);
-    }
-
-    /// Writes what the parent's message says of a present child, whose 33 bytes start at `at`.
-    #[inline(always)]
-    pub(super) fn set_item_at(&mut self, node: Ref, nibble: u8, at: usize, item: &Item) {
-        let epoch = self.epoch;
-        let message_at = node.kind().message_at();
-        debug_assert_eq!(at, item_at(node.kind(), self.branch(node).mask, nibble));
+        let (kind, mask, epoch) = (node.kind(), self.branch(node).mask, self.epoch);
         let bytes = self.branch_mut(node);
         let (born, embedded) = (u32::from_le_bytes(*field(bytes, 4)), u16::from_le_bytes(*field(bytes, 2)));
         let bit = 1u16 << nibble;
-        if item.0[0] != 0xa0 {
-            *field_mut(bytes, 2) = (embedded | bit).to_le_bytes();
-        } else if embedded & bit != 0 {
-            *field_mut(bytes, 2) = (embedded & !bit).to_le_bytes();
-        }
-        let place: &mut [u8; 33] = field_mut(bytes, message_at + at);
+        let is_embedded = item.0[0] != 0xa0;
+        *field_mut(bytes, 2) = (embedded & !bit | bit * u16::from(is_embedded)).to_le_bytes();
+        let place: &mut [u8; 33] = field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble));
         let old = Item(*place);
         *place = item.0;
         if born != epoch {
@@ -363,15 +380,34 @@ impl Shard {
         }
     }
 
-    /// Hints that [`Self::set_item_at`] will write there soon.
+    /// Writes the hashes of children into a branch's message: nibble, place in the message and hash, by nibble.
     #[inline(always)]
-    pub(super) fn prefetch_item(&self, node: Ref, at: usize) {
+    pub(super) fn set_hashes<'a>(&mut self, node: Ref, hashes: impl Iterator<Item = (u8, usize, &'a B256)>) {
         let kind = node.kind();
-        if kind.is_branch() {
-            // A stale place (children were lost since) is only a useless hint.
-            let start = (kind.message_at() + at).min(kind.branch_len() - 33);
-            let count = 1 + usize::from(start % LINE > LINE - 33);
-            self.lines.prefetch(node.row() + (start / LINE) as u32, count);
+        let Self { lines, journal, epoch, .. } = self;
+        let bytes = lines.bytes_mut(node.row(), kind.branch_len());
+        let is_old = u32::from_le_bytes(*field(bytes, 4)) != *epoch;
+        let mut nibbles = 0u16;
+        for (nibble, at, hash) in hashes {
+            let place: &mut [u8; 33] = field_mut(bytes, kind.message_at() + at);
+            if place[0] == 0xa0 {
+                let place = field_mut(place, 1);
+                if is_old {
+                    journal.hashes.push(*place);
+                    nibbles |= 1 << nibble;
+                }
+                *place = hash.0;
+            } else {
+                if is_old {
+                    journal.items.push((node, nibble, true, Item(*place)));
+                }
+                *place = Item::hash(hash).0;
+                let embedded = u16::from_le_bytes(*field(bytes, 2)) & !(1 << nibble);
+                *field_mut(bytes, 2) = embedded.to_le_bytes();
+            }
+        }
+        if nibbles != 0 {
+            journal.branches.push((node, nibbles));
         }
     }
 
@@ -531,8 +567,8 @@ impl Shard {
 
     /// Whether anything changed since the last commit.
     pub(super) fn has_journal(&self) -> bool {
-        let Journal { items, refs, slots, plains, contracts, extensions, allocated, freed } = &self.journal;
-        !(items.is_empty() && refs.is_empty() && slots.is_empty() && plains.is_empty())
+        let Journal { hashes, items, refs, slots, plains, contracts, extensions, allocated, freed, .. } = &self.journal;
+        !(hashes.is_empty() && items.is_empty() && refs.is_empty() && slots.is_empty() && plains.is_empty())
             || !(contracts.is_empty() && extensions.is_empty() && allocated.is_empty() && freed.is_empty())
     }
 

@@ -367,6 +367,7 @@ impl Worker {
                 self.accounts.visits[v].node = node;
                 self.accounts.attach(shard, v);
             }
+            self.accounts.encode_leaf(shard, v);
         }
     }
 }
