@@ -105,9 +105,12 @@ impl Descent {
                 self.give_way(shard, v, n);
             }
             _ => {
-                self.visits[v].node = shard.reshape(visit.node, left);
+                let node = shard.reshape(visit.node, left);
                 self.visits[v].state |= RESHAPED;
-                self.attach(shard, v);
+                if node != visit.node {
+                    self.visits[v].node = node;
+                    self.attach(shard, v);
+                }
             }
         }
         None

@@ -13,6 +13,7 @@ use super::TrieError;
 use super::changes::NodePath;
 use super::hash::Encoded;
 use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank};
+use super::prefetch::{Head, prefetch_heads};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -348,15 +349,17 @@ impl Descent {
     fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
         let level = &self.levels[depth];
         let end = level.len().min(start + BURST);
-        for v in level.get(start..end).unwrap_or_default() {
+        let mut heads = [Head::default(); BURST];
+        for (v, head) in level.get(start..end).unwrap_or_default().iter().zip(&mut heads) {
             let visit = &self.visits[*v as usize];
             // Where a node is to be made, the one above will take its reference.
             let node = match visit.node {
                 Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
                 node => node,
             };
-            shards[visit.shard as usize].prefetch(node);
+            *head = shards[visit.shard as usize].head(node);
         }
+        prefetch_heads(&heads);
     }
 
     /// Writes the visit's node into the node above.
@@ -618,7 +621,9 @@ impl Descent {
             let visit = self.visits[v as usize];
             let shard = &mut *shards[visit.shard as usize];
             let node = shard.reshape(visit.node, mask);
-            self.place(shard, v as usize, node);
+            if node != visit.node {
+                self.place(shard, v as usize, node);
+            }
         }
         self.growing.clear();
     }

@@ -53,7 +53,7 @@ impl Lines {
         let left = (REGION - line % REGION) as usize;
         if left < lines {
             // The end of a region serves shorter runs.
-            if let Some((region, skipped)) = self.regions.last_mut() {
+            if let Some((region, skipped)) = self.regions.get_mut((line >> REGION_LOG) as usize) {
                 region.extend(LARGE_PAGE - *skipped);
                 self.free[left].push(line);
             }
@@ -62,14 +62,30 @@ impl Lines {
         }
         let number = (line >> REGION_LOG) as usize;
         if number == self.regions.len() {
-            let first = number == 0;
-            let skipped = if first { (REGION - FIRST) as usize * LINE } else { 0 };
-            self.regions.push((Region::new(LARGE_PAGE - skipped, !first), skipped));
+            self.add_region();
         }
         let (region, skipped) = &mut self.regions[number];
         region.extend((line % REGION) as usize * LINE + lines * LINE - *skipped);
         self.next = line + lines as u32;
         line
+    }
+
+    fn add_region(&mut self) {
+        let first = self.regions.is_empty();
+        let skipped = if first { (REGION - FIRST) as usize * LINE } else { 0 };
+        self.regions.push((Region::new(LARGE_PAGE - skipped, !first), skipped));
+    }
+
+    /// Adds a region, backed by memory, where the last one is nearly full: what comes next shall not wait for it.
+    pub(super) fn reserve(&mut self) {
+        let size = if self.regions.len() > 1 { REGION } else { FIRST };
+        let is_last = (self.next >> REGION_LOG) as usize + 1 == self.regions.len();
+        if is_last && REGION - self.next % REGION < size / 4 {
+            self.add_region();
+            if let Some((region, _)) = self.regions.last_mut() {
+                region.populate();
+            }
+        }
     }
 
     /// Hands a run back.
@@ -89,9 +105,17 @@ impl Lines {
     /// Hints that the first `count` lines of the run at `line` will be read soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, line: u32, count: usize) {
-        if let Some((region, skipped)) = self.regions.get((line >> REGION_LOG) as usize) {
-            let at = ((line % REGION) as usize * LINE).wrapping_sub(*skipped);
-            prefetch_lines(region.as_ptr().wrapping_add(at), count);
+        prefetch_lines(self.address(line), count);
+    }
+
+    /// Where a line lies, for hints: null if nowhere.
+    #[inline(always)]
+    pub(super) fn address(&self, line: u32) -> *const u8 {
+        match self.regions.get((line >> REGION_LOG) as usize) {
+            Some((region, skipped)) => {
+                region.as_ptr().wrapping_add(((line % REGION) as usize * LINE).wrapping_sub(*skipped))
+            }
+            None => core::ptr::null(),
         }
     }
 

@@ -20,6 +20,35 @@ pub(super) fn prefetch_lines(first: *const u8, count: usize) {
     let _ = (first, count);
 }
 
+/// Where a node starts and where the second line to ask for is: the first again, or the next.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    first: *const u8,
+    second: *const u8,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { first: core::ptr::null(), second: core::ptr::null() }
+    }
+}
+
+impl Head {
+    #[inline(always)]
+    pub(super) fn new(first: *const u8, two: bool) -> Self {
+        Self { first, second: first.wrapping_add(usize::from(two) * LINE) }
+    }
+}
+
+/// Asks for many nodes at once: nothing but hints stands between them, so that as many as possible are under way.
+#[inline(always)]
+pub(super) fn prefetch_heads(heads: &[Head]) {
+    for head in heads {
+        prefetch_lines(head.first, 1);
+        prefetch_lines(head.second, 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -27,6 +56,7 @@ mod tests {
         let row = [7u8; 200];
         super::prefetch_lines(row.as_ptr(), 4);
         super::prefetch_lines(core::ptr::null(), 3);
+        super::prefetch_heads(&[super::Head::default(), super::Head::new(row.as_ptr(), true)]);
         assert_eq!(row, [7u8; 200]);
     }
 }

@@ -11,6 +11,7 @@ use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
     encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
 };
+use super::prefetch::Head;
 use crate::arena::keccak::RATE;
 use alloy_primitives::{B256, U256};
 
@@ -107,6 +108,9 @@ fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>)
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
 #[derive(Debug, Default)]
 struct Journal {
+    /// Branches that gained or lost children where they lie, and their bytes before.
+    reshaped: Vec<Ref>,
+    reshaped_bytes: Vec<u8>,
     /// Branches whose children's hashes changed, and which; the old hashes, by branch, then by nibble.
     branches: Vec<(Ref, u16)>,
     hashes: Vec<[u8; 32]>,
@@ -120,7 +124,7 @@ struct Journal {
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
     /// Where each update since the last commit began.
-    updates: Vec<[usize; 10]>,
+    updates: Vec<[usize; 12]>,
 }
 
 /// A moment in the journal: the number of updates before it.
@@ -146,6 +150,8 @@ impl Shard {
         self.epoch = self.epoch.wrapping_add(1);
         let j = &mut self.journal;
         j.updates.push([
+            j.reshaped.len(),
+            j.reshaped_bytes.len(),
             j.branches.len(),
             j.hashes.len(),
             j.items.len(),
@@ -169,6 +175,9 @@ impl Shard {
         self.journal.freed = freed;
         let j = &mut self.journal;
         j.updates.clear();
+        clear(&mut j.reshaped);
+        j.reshaped_bytes.clear();
+        j.reshaped_bytes.shrink_to(JOURNAL_KEPT);
         clear(&mut j.branches);
         clear(&mut j.hashes);
         clear(&mut j.items);
@@ -180,6 +189,7 @@ impl Shard {
         clear(&mut j.allocated);
         clear(&mut j.freed);
         self.age = self.age.wrapping_add(1);
+        self.lines.reserve();
     }
 
     /// Goes back to `mark`, one update after the other: the lists of one know nothing of each other's order.
@@ -193,8 +203,29 @@ impl Shard {
         self.journal = j;
     }
 
-    fn replay(&mut self, j: &mut Journal, start: &[usize; 10]) {
-        let [branches, hashes, items, refs, slots, plains, contracts, extensions, allocated, freed] = *start;
+    fn replay(&mut self, j: &mut Journal, start: &[usize; 12]) {
+        let [
+            reshaped,
+            reshaped_bytes,
+            branches,
+            hashes,
+            items,
+            refs,
+            slots,
+            plains,
+            contracts,
+            extensions,
+            allocated,
+            freed,
+        ] = *start;
+        // Within an update a branch's other entries are older than its copy: none is made once it is reshaped.
+        for node in j.reshaped.drain(reshaped..).rev() {
+            let bytes = self.branch_mut(node);
+            let at = j.reshaped_bytes.len() - bytes.len();
+            bytes.copy_from_slice(&j.reshaped_bytes[at..]);
+            j.reshaped_bytes.truncate(at);
+        }
+        debug_assert_eq!(j.reshaped_bytes.len(), reshaped_bytes);
         let mut olds = j.hashes.drain(hashes..).rev();
         for (node, nibbles) in j.branches.drain(branches..).rev() {
             let (kind, mask) = (node.kind(), self.branch(node).mask);
@@ -277,6 +308,13 @@ impl Shard {
         self.lines.prefetch(node.row(), node.kind().head_lines());
     }
 
+    /// Where a descent reads a node.
+    #[inline(always)]
+    pub(super) fn head(&self, node: Ref) -> Head {
+        let lines = node.kind().head_lines();
+        if lines == 0 { Head::default() } else { Head::new(self.lines.address(node.row()), lines > 1) }
+    }
+
     /// Hints that a branch's message will be hashed soon.
     #[inline(always)]
     pub(super) fn prefetch_message(&self, node: Ref) {
@@ -305,15 +343,22 @@ impl Shard {
         node
     }
 
-    /// A branch with the children of `mask`, those that `old` has too taken over from it; lets go of `old`.
+    /// A branch with the children of `mask`, those that `old` has too taken over from it: in `old`'s place where it
+    /// keeps its size, else in a new one, and `old` is let go.
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
-        let node = self.make(kind);
+        let stays = kind == old.kind();
+        let node = if stays { old } else { self.make(kind) };
         let (epoch, age) = (self.epoch, self.age);
         let was = self.branch(old);
         let (old_kind, old_mask, embedded) = (was.kind, was.mask, was.embedded() & mask);
+        let is_old = u32::from_le_bytes(*field(was.bytes, 4)) != epoch;
         let mut copy = [0; RUN_MAX * LINE];
         copy[..old_kind.branch_len()].copy_from_slice(was.bytes);
+        if stays && is_old {
+            self.journal.reshaped.push(old);
+            self.journal.reshaped_bytes.extend_from_slice(&copy[..old_kind.branch_len()]);
+        }
         let (old_refs, old_message) = (&copy[HEAD..], &copy[old_kind.message_at()..]);
 
         let bytes = self.branch_mut(node);
@@ -350,7 +395,9 @@ impl Shard {
         message[to.item] = 0x80;
         message[to.item + 1] = 0x01;
         *field_mut(message, kind.blocks() * RATE - 1) = [message[kind.blocks() * RATE - 1] | 0x80];
-        self.free(old);
+        if !stays {
+            self.free(old);
+        }
         node
     }
 
@@ -567,8 +614,14 @@ impl Shard {
 
     /// Whether anything changed since the last commit.
     pub(super) fn has_journal(&self) -> bool {
-        let Journal { hashes, items, refs, slots, plains, contracts, extensions, allocated, freed, .. } = &self.journal;
-        !(hashes.is_empty() && items.is_empty() && refs.is_empty() && slots.is_empty() && plains.is_empty())
+        let Journal { reshaped, hashes, items, refs, slots, plains, contracts, extensions, allocated, freed, .. } =
+            &self.journal;
+        !(reshaped.is_empty()
+            && hashes.is_empty()
+            && items.is_empty()
+            && refs.is_empty()
+            && slots.is_empty()
+            && plains.is_empty())
             || !(contracts.is_empty() && extensions.is_empty() && allocated.is_empty() && freed.is_empty())
     }
 
