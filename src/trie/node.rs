@@ -240,17 +240,15 @@ pub(super) fn put_header(mask: u16, message: &mut [u8]) -> usize {
 
 /// Writes everything but the hashes of a branch's message, padding included.
 pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
-    let mut at = put_header(mask, message);
-    for nibble in 0..16 {
-        if mask >> nibble & 1 == 1 {
-            message[at] = 0xa0;
-            at += 33;
-        } else {
-            message[at] = 0x80;
-            at += 1;
-        }
+    let start = put_header(mask, message);
+    let at = start + 16 + 32 * mask.count_ones() as usize;
+    message[start..=at].fill(0x80);
+    let (mut left, mut before) = (mask, 0);
+    while left != 0 {
+        message[start + left.trailing_zeros() as usize + 32 * before] = 0xa0;
+        left &= left - 1;
+        before += 1;
     }
-    message[at] = 0x80;
     message[at + 1..].fill(0);
     message[at + 1] = 0x01;
     if let Some(last) = message.last_mut() {

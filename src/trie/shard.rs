@@ -9,7 +9,7 @@
 use super::lines::{LINE, Lines, RUN_MAX};
 use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
-    encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
+    encode_account, encode_slot, field, header_len, item_at, item_of_rank, message_len, put_header, rank, write_frame,
 };
 use super::prefetch::Head;
 use crate::arena::keccak::RATE;
@@ -348,6 +348,10 @@ impl Shard {
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
         let stays = kind == old.kind();
+        if stays && mask.count_ones() == self.branch(old).mask.count_ones() + 1 {
+            self.grow(old, mask);
+            return old;
+        }
         let node = if stays { old } else { self.make(kind) };
         let (epoch, age) = (self.epoch, self.age);
         let was = self.branch(old);
@@ -399,6 +403,33 @@ impl Shard {
             self.free(old);
         }
         node
+    }
+
+    /// Makes room for one child in a branch that keeps its size.
+    fn grow(&mut self, node: Ref, mask: u16) {
+        let Self { lines, journal, epoch, age, .. } = self;
+        let kind = node.kind();
+        let bytes = lines.bytes_mut(node.row(), kind.branch_len());
+        if u32::from_le_bytes(*field(bytes, 4)) != *epoch {
+            journal.reshaped.push(node);
+            journal.reshaped_bytes.extend_from_slice(bytes);
+        }
+        let old_mask = u16::from_le_bytes(*field(bytes, 0));
+        let nibble = (mask & !old_mask).trailing_zeros() as u8;
+        let (before, children) = (rank(mask, nibble), old_mask.count_ones() as usize);
+        let embedded = u16::from_le_bytes(*field(bytes, 2));
+        Self::put_head(bytes, mask, embedded, *epoch, *age);
+        let place = HEAD + 4 * before;
+        bytes.copy_within(place..HEAD + 4 * children, place + 4);
+        *field_mut(bytes, place) = Ref::NONE.to_bytes();
+        // The empty child's byte gives way to 33; the padding's first byte moves along.
+        let message = &mut bytes[kind.message_at()..];
+        let end = message_len(old_mask) + 1;
+        let at = item_of_rank(kind, nibble, before);
+        message.copy_within(at + 1..end, at + 33);
+        *field_mut(message, at) = Item::default().0;
+        put_header(mask, message);
+        message[kind.blocks() * RATE - 1] |= 0x80;
     }
 
     fn put_item(&mut self, node: Ref, nibble: u8, embedded: bool, item: &Item) {
