@@ -108,7 +108,9 @@ fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>)
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
 #[derive(Debug, Default)]
 struct Journal {
-    /// Branches that gained or lost children where they lie, and their bytes before.
+    /// Branches that gained one child where they lie, and which.
+    grown: Vec<(Ref, u8)>,
+    /// Branches that changed their children otherwise where they lie, and their bytes before.
     reshaped: Vec<Ref>,
     reshaped_bytes: Vec<u8>,
     /// Branches whose children's hashes changed, and which; the old hashes, by branch, then by nibble.
@@ -124,7 +126,7 @@ struct Journal {
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
     /// Where each update since the last commit began.
-    updates: Vec<[usize; 12]>,
+    updates: Vec<[usize; 13]>,
 }
 
 /// A moment in the journal: the number of updates before it.
@@ -150,6 +152,7 @@ impl Shard {
         self.epoch = self.epoch.wrapping_add(1);
         let j = &mut self.journal;
         j.updates.push([
+            j.grown.len(),
             j.reshaped.len(),
             j.reshaped_bytes.len(),
             j.branches.len(),
@@ -175,9 +178,10 @@ impl Shard {
         self.journal.freed = freed;
         let j = &mut self.journal;
         j.updates.clear();
+        clear(&mut j.grown);
         clear(&mut j.reshaped);
         j.reshaped_bytes.clear();
-        j.reshaped_bytes.shrink_to(JOURNAL_KEPT);
+        j.reshaped_bytes.shrink_to(16 * JOURNAL_KEPT);
         clear(&mut j.branches);
         clear(&mut j.hashes);
         clear(&mut j.items);
@@ -203,8 +207,9 @@ impl Shard {
         self.journal = j;
     }
 
-    fn replay(&mut self, j: &mut Journal, start: &[usize; 12]) {
+    fn replay(&mut self, j: &mut Journal, start: &[usize; 13]) {
         let [
+            grown,
             reshaped,
             reshaped_bytes,
             branches,
@@ -242,6 +247,10 @@ impl Shard {
         for (node, nibble, child) in j.refs.drain(refs..).rev() {
             let mask = self.branch(node).mask;
             *self.child_mut(node, rank(mask, nibble)) = child.to_bytes();
+        }
+        // A branch grows before anything else of it is noted, and what is noted afterwards counts the new child.
+        for (node, nibble) in j.grown.drain(grown..).rev() {
+            self.shrink(node, nibble);
         }
         for (line, value) in j.slots.drain(slots..).rev() {
             self.lines.array_mut::<SLOT>(line)[32..].copy_from_slice(&value);
@@ -407,18 +416,16 @@ impl Shard {
 
     /// Makes room for one child in a branch that keeps its size.
     fn grow(&mut self, node: Ref, mask: u16) {
-        let Self { lines, journal, epoch, age, .. } = self;
+        let Self { lines, journal, epoch, .. } = self;
         let kind = node.kind();
         let bytes = lines.bytes_mut(node.row(), kind.branch_len());
-        if u32::from_le_bytes(*field(bytes, 4)) != *epoch {
-            journal.reshaped.push(node);
-            journal.reshaped_bytes.extend_from_slice(bytes);
-        }
         let old_mask = u16::from_le_bytes(*field(bytes, 0));
         let nibble = (mask & !old_mask).trailing_zeros() as u8;
+        if u32::from_le_bytes(*field(bytes, 4)) != *epoch {
+            journal.grown.push((node, nibble));
+        }
+        *field_mut(bytes, 0) = mask.to_le_bytes();
         let (before, children) = (rank(mask, nibble), old_mask.count_ones() as usize);
-        let embedded = u16::from_le_bytes(*field(bytes, 2));
-        Self::put_head(bytes, mask, embedded, *epoch, *age);
         let place = HEAD + 4 * before;
         bytes.copy_within(place..HEAD + 4 * children, place + 4);
         *field_mut(bytes, place) = Ref::NONE.to_bytes();
@@ -429,6 +436,28 @@ impl Shard {
         message.copy_within(at + 1..end, at + 33);
         *field_mut(message, at) = Item::default().0;
         put_header(mask, message);
+        message[kind.blocks() * RATE - 1] |= 0x80;
+    }
+
+    /// Undoes [`Self::grow`].
+    fn shrink(&mut self, node: Ref, nibble: u8) {
+        let kind = node.kind();
+        let bytes = self.branch_mut(node);
+        let mask = u16::from_le_bytes(*field(bytes, 0));
+        let (old_mask, before) = (mask & !(1 << nibble), rank(mask, nibble));
+        let embedded = u16::from_le_bytes(*field(bytes, 2)) & old_mask;
+        *field_mut(bytes, 0) = old_mask.to_le_bytes();
+        *field_mut(bytes, 2) = embedded.to_le_bytes();
+        let place = HEAD + 4 * before;
+        bytes.copy_within(place + 4..HEAD + 4 * mask.count_ones() as usize, place);
+        let message = &mut bytes[kind.message_at()..];
+        let at = item_of_rank(kind, nibble, before);
+        message.copy_within(at + 33..message_len(mask), at + 1);
+        message[at] = 0x80;
+        put_header(old_mask, message);
+        let end = message_len(old_mask);
+        message[end..].fill(0);
+        message[end] = 0x01;
         message[kind.blocks() * RATE - 1] |= 0x80;
     }
 
@@ -645,15 +674,12 @@ impl Shard {
 
     /// Whether anything changed since the last commit.
     pub(super) fn has_journal(&self) -> bool {
-        let Journal { reshaped, hashes, items, refs, slots, plains, contracts, extensions, allocated, freed, .. } =
-            &self.journal;
-        !(reshaped.is_empty()
-            && hashes.is_empty()
-            && items.is_empty()
-            && refs.is_empty()
-            && slots.is_empty()
-            && plains.is_empty())
-            || !(contracts.is_empty() && extensions.is_empty() && allocated.is_empty() && freed.is_empty())
+        let j = &self.journal;
+        let branches =
+            [j.grown.len(), j.reshaped.len(), j.hashes.len(), j.items.len(), j.refs.len(), j.extensions.len()];
+        let leaves = [j.slots.len(), j.plains.len(), j.contracts.len()];
+        let nodes = [j.allocated.len(), j.freed.len()];
+        branches.iter().chain(&leaves).chain(&nodes).any(|rows| *rows > 0)
     }
 
     /// Nodes let go of that wait for the commit, in the order of [`Self::node_counts`].
