@@ -180,7 +180,7 @@ pub(super) struct Scratch {
     pub(super) row_ends: Vec<u32>,
     /// The same per slot, changed or read, in key order.
     pub(super) merged_ends: Vec<u32>,
-    /// The account's keys as they came (the changed ones; the wide decoder: all).
+    /// The account's changed keys.
     pub(super) changed_keys: Vec<U256>,
 }
 

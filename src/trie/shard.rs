@@ -478,7 +478,7 @@ impl Shard {
         let (born, embedded) = (u32::from_le_bytes(*field(bytes, 4)), u16::from_le_bytes(*field(bytes, 2)));
         let bit = 1u16 << nibble;
         let is_embedded = item.0[0] != 0xa0;
-        *field_mut(bytes, 2) = (embedded & !bit | bit * u16::from(is_embedded)).to_le_bytes();
+        *field_mut(bytes, 2) = ((embedded & !bit) | (bit * u16::from(is_embedded))).to_le_bytes();
         let place: &mut [u8; 33] = field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble));
         let old = Item(*place);
         *place = item.0;

@@ -153,12 +153,27 @@ impl Wide<'_> {
             // SAFETY: `reserve_slots` made room for all slots of this list.
             unsafe { push_word(keys, key) };
 
-            let (changes_start, changes_end) = list(self.bytes, key_end, slot_end)?;
-            if (changes_end != slot_end) | (changes_start == changes_end) {
-                return None;
+            // Most slots change once. Then eight bytes hold the headers of list and change, and whether the change
+            // fills the slot is known a load earlier than a loop would know it.
+            let head = head(self.bytes, key_end);
+            let change = Change::from_head(head >> 8);
+            let is_only = (head as u8 == change.payload.wrapping_add(0xc1))
+                & (key_end + 2 + usize::from(change.payload) == slot_end)
+                & (change.index_len < 4);
+            if is_only {
+                if !change.is_canonical | (change.index > self.index_max) {
+                    return None;
+                }
+                // SAFETY: the value ends with the slot, in the input; `account` reserved for the rows of all slots.
+                unsafe { push_change(storage, self.bytes, &change, slot_end) };
+            } else {
+                let (changes_start, changes_end) = list(self.bytes, key_end, slot_end)?;
+                if (changes_end != slot_end) | (changes_start == changes_end) {
+                    return None;
+                }
+                // SAFETY: the list lies in the input; `account` reserved for the rows of all slots.
+                unsafe { word_changes(self.bytes, changes_start, changes_end, self.index_max, storage)? };
             }
-            // SAFETY: the list lies in the input; `account` reserved for the rows of all slots.
-            unsafe { word_changes(self.bytes, changes_start, changes_end, self.index_max, storage)? };
             row_ends.push(storage.indices.len() as u32);
             pos = slot_end;
         }
@@ -201,10 +216,10 @@ impl Wide<'_> {
     }
 }
 
-/// Makes room for the rows that a list of so many bytes can hold, and for one that is written but does not count.
+/// Makes room for the rows that a list of so many bytes can hold.
 fn reserve_rows<P, V>(changes: &mut Changes<P, V>, len_bytes: usize) {
-    changes.indices.reserve(len_bytes / 3 + 1);
-    changes.values.reserve(len_bytes / 3 + 1);
+    changes.indices.reserve(len_bytes / 3);
+    changes.values.reserve(len_bytes / 3);
 }
 
 /// Eight bytes from `pos`, zero beyond the input.
@@ -297,6 +312,8 @@ unsafe fn push_word(words: &mut Vec<U256>, word: __m256i) {
 /// What the first eight bytes say about a change `[index, integer]`.
 struct Change {
     index: u32,
+    /// Bytes of the index after its first.
+    index_len: u8,
     /// Bytes of the value.
     len: u8,
     /// Bytes of index and value, which follow the change's one byte of header.
@@ -318,7 +335,7 @@ impl Change {
         let is_canonical = (payload == 1 + index_form.len + form.room)
             & (u16::from((rest >> 8) as u8) >= form.next_min)
             & (index >= index_form.min);
-        Self { index, len: form.len, payload, is_canonical }
+        Self { index, index_len: index_form.len, len: form.len, payload, is_canonical }
     }
 }
 
@@ -340,40 +357,10 @@ unsafe fn push_change<P>(out: &mut Changes<P, U256>, bytes: &[u8], change: &Chan
     }
 }
 
-/// Appends the first change, and the second where there are two.
-///
-/// # Safety
-/// The changes are canonical, `ends` are their ends and lie in `bytes`, and both columns have room for two rows.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-unsafe fn push_one_or_two<P>(
-    out: &mut Changes<P, U256>,
-    bytes: &[u8],
-    changes: [&Change; 2],
-    ends: [usize; 2],
-    is_two: bool,
-) {
-    let row = out.indices.len();
-    debug_assert!(row + 2 <= out.indices.capacity() && row + 2 <= out.values.capacity() && row == out.values.len());
-    let second_len = select_unpredictable(is_two, changes[1].len, 0);
-    // SAFETY: as the caller vouches; the second row counts only where there are two.
-    unsafe {
-        let values = [load_word(bytes, ends[0], changes[0].len), load_word(bytes, ends[1], second_len)];
-        let place = out.values.as_mut_ptr().add(row);
-        _mm256_storeu_si256(place.cast(), values[0]);
-        _mm256_storeu_si256(place.add(1).cast(), values[1]);
-        out.values.set_len(row + 1 + usize::from(is_two));
-        let place = out.indices.as_mut_ptr().add(row);
-        place.write(BlockAccessIndex(changes[0].index));
-        place.add(1).write(BlockAccessIndex(changes[1].index));
-        out.indices.set_len(row + 1 + usize::from(is_two));
-    }
-}
-
 /// Appends the changes `[index, word]` from `pos` to `end`.
 ///
 /// # Safety
-/// `end <= bytes.len()`, and both columns have room for `(end - pos) / 3` rows and one more.
+/// `end <= bytes.len()`, and both columns have room for `(end - pos) / 3` rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 unsafe fn word_changes<P>(
@@ -383,24 +370,6 @@ unsafe fn word_changes<P>(
     index_max: u32,
     out: &mut Changes<P, U256>,
 ) -> Option<()> {
-    if pos == end {
-        return Some(());
-    }
-    // Most lists hold one change or two, and which of both is as good as random: no branch on it.
-    let first = Change::from_head(head(bytes, pos));
-    let first_end = pos + 1 + usize::from(first.payload);
-    let second = Change::from_head(head(bytes, first_end));
-    let is_two = first_end + 1 + usize::from(second.payload) == end;
-    if is_two | (first_end == end) {
-        let is_second = second.is_canonical & (second.index > first.index) & (second.index <= index_max);
-        if !(first.is_canonical & (first.index <= index_max) & (is_second | !is_two)) {
-            return None;
-        }
-        // SAFETY: both values end in the input, the second with the list (where there is none, no byte of it is
-        // read); the caller made room for both rows.
-        unsafe { push_one_or_two(out, bytes, [&first, &second], [first_end, end], is_two) };
-        return Some(());
-    }
     let mut index_min = 0u64;
     while pos < end {
         let change = Change::from_head(head(bytes, pos));
@@ -423,7 +392,7 @@ unsafe fn word_changes<P>(
 ///
 /// `rows` is the end before the first of them. `None` where a key is in both lists.
 fn merge(keys: &mut [U256], rows: u32, scratch: &mut Scratch) -> Option<()> {
-    let Scratch { row_ends, merged_ends: ends, changed_keys: unmerged } = scratch;
+    let Scratch { row_ends, merged_ends: ends, changed_keys } = scratch;
     ends.clear();
     let changed_count = row_ends.len();
     let key_count = keys.len();
@@ -434,49 +403,40 @@ fn merge(keys: &mut [U256], rows: u32, scratch: &mut Scratch) -> Option<()> {
         ends.resize(key_count, row_ends.last().copied().unwrap_or(rows));
         return Some(());
     }
-    unmerged.clear();
-    unmerged.extend_from_slice(keys);
-    let (changed, reads) = unmerged.split_at(changed_count);
+    changed_keys.clear();
+    changed_keys.extend_from_slice(changed);
     ends.resize(key_count, 0);
-    // From both ends at once: which list is next is as good as random, so nothing branches on it, and each step of one
-    // end waits for its last; the two ends wait for each other only in the middle. A key in both lists is met where
-    // the rest of both begins, or ends, with it.
-    let (mut change, mut read, mut end) = (0, 0, rows);
-    let (mut change_end, mut read_end) = (changed_count, reads.len());
-    while (change < change_end) & (read < read_end) {
-        let (lowest, highest) = (&changed[change], &changed[change_end - 1]);
-        let (lowest_read, highest_read) = (&reads[read], &reads[read_end - 1]);
-        let is_change = is_before(lowest, lowest_read)?;
-        let is_last_read = is_before(highest, highest_read)?;
-
-        let at = change + read;
-        keys[at] = *select_unpredictable(is_change, lowest, lowest_read);
-        end = select_unpredictable(is_change, row_ends[change], end);
+    let (mut next_changed, mut next_read, mut end) = (0, changed_count, rows);
+    // Which list is next is as good as random: no branch on it. The highest limb decides, except among small keys,
+    // which lie together; both candidates for the next one are loaded before it is known which is wanted. Writing
+    // never overtakes reading, as in the portable decoder.
+    let high = |keys: &[U256], at: usize| keys.get(at).map_or(0, |key| key.as_limbs()[3]);
+    let (mut change_high, mut read_high) = (high(changed_keys, 0), high(keys, next_read));
+    while next_changed < changed_count && next_read < key_count {
+        let (change, read) = (&changed_keys[next_changed], &keys[next_read]);
+        let (change_next, read_next) = (high(changed_keys, next_changed + 1), high(keys, next_read + 1));
+        let is_change = if change_high == read_high {
+            if change == read {
+                return None;
+            }
+            rlp::is_less(change, read)
+        } else {
+            change_high < read_high
+        };
+        let at = next_changed + next_read - changed_count;
+        end = select_unpredictable(is_change, row_ends[next_changed], end);
+        keys[at] = *select_unpredictable(is_change, change, read);
         ends[at] = end;
-        let last = change_end + read_end - 1;
-        keys[last] = *select_unpredictable(is_last_read, highest_read, highest);
-        ends[last] = row_ends[change_end - 1];
-
-        change += usize::from(is_change);
-        read += usize::from(!is_change);
-        read_end -= usize::from(is_last_read);
-        change_end -= usize::from(!is_last_read);
+        next_changed += usize::from(is_change);
+        next_read += usize::from(!is_change);
+        change_high = select_unpredictable(is_change, change_next, change_high);
+        read_high = select_unpredictable(is_change, read_high, read_next);
     }
-    let at = change + read;
-    let (changed, reads) = (&changed[change..change_end], &reads[read..read_end]);
-    keys[at..at + changed.len()].copy_from_slice(changed);
-    ends[at..at + changed.len()].copy_from_slice(&row_ends[change..change_end]);
-    keys[at..at + reads.len()].copy_from_slice(reads);
-    ends[at..at + reads.len()].fill(end);
+    let at = next_changed + next_read - changed_count;
+    let left = changed_count - next_changed;
+    keys[at..at + left].copy_from_slice(&changed_keys[next_changed..]);
+    ends[at..at + left].copy_from_slice(&row_ends[next_changed..]);
+    let end = row_ends.last().copied().unwrap_or(rows);
+    ends[at + left..].fill(end);
     Some(())
-}
-
-/// Whether `a < b`; `None` where they are equal. The highest limb decides, except among small keys, which lie together.
-#[inline(always)]
-fn is_before(a: &U256, b: &U256) -> Option<bool> {
-    let (a_high, b_high) = (a.as_limbs()[3], b.as_limbs()[3]);
-    if a_high != b_high {
-        return Some(a_high < b_high);
-    }
-    if a == b { None } else { Some(rlp::is_less(a, b)) }
 }
