@@ -14,6 +14,7 @@ mod trie;
 use super::bench_loop;
 use super::loop_workload::BenchError;
 use super::{Status, bench_senders, loop_of_name, report};
+use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::pool_builder;
 use clap::{Args, Subcommand};
@@ -89,6 +90,9 @@ pub struct TrieArgs {
     #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000],
         value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     accounts: Vec<u64>,
+    /// Hash with this kernel (portable, avx2, avx512) instead of the machine's widest
+    #[arg(long, value_name = "KERNEL", value_parser = width_of_name, default_value = Width::detect().name())]
+    keccak: Width,
     #[command(flatten)]
     bench: BenchArgs,
 }
@@ -111,9 +115,15 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), Status::Failed),
         BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
-            done(trie::run(&args.accounts, args.bench.json, args.bench.threads()), Status::Failed)
+            done(trie::run(&args.accounts, args.bench.json, args.bench.threads(), args.keccak), Status::Failed)
         }
     }
+}
+
+/// The Keccak kernel of that name.
+fn width_of_name(name: &str) -> Result<Width, String> {
+    let supported = || Width::supported().map(Width::name).collect::<Vec<_>>().join(", ");
+    Width::of_name(name).ok_or_else(|| format!("this machine has {}", supported()))
 }
 
 /// Good, or the status of the error that is printed.

@@ -135,6 +135,9 @@ impl BlockRow {
             "stages": stages.collect::<Vec<_>>(),
             "unchecked": unchecked.collect::<Vec<_>>(),
         });
+        if let Some(tail_ns) = root_tail_ns(&self.timeline) {
+            line["root_tail_ms"] = json!(tail_ns as f64 / 1e6);
+        }
         if let Some(speculation) = &self.speculation {
             line["speculation"] = speculation_json(speculation);
         }
@@ -260,6 +263,13 @@ pub fn busy_ns(timeline: &[Span], stage: Stage) -> u64 {
     busy
 }
 
+/// What the state root adds to a block's latency: nanoseconds from the end of the last transaction to the root. None
+/// where no root was computed.
+pub fn root_tail_ns(timeline: &[Span]) -> Option<u64> {
+    let end = |stage| timeline.iter().filter(|span| span.stage == stage).map(|span| span.end_ns).max();
+    end(Stage::Root).map(|root| root.saturating_sub(end(Stage::Execute).unwrap_or(0)))
+}
+
 /// What could not be checked, once per check and reason, with the number of blocks.
 pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -276,7 +286,7 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
     let mut table = table();
     let mut header = ["block", "fork", "mode", "txs", "Mgas", "ms"].map(str::to_owned).to_vec();
     header.extend(STAGES.map(|stage| format!("{} %", stage.name())));
-    header.push("Ggas/s".to_owned());
+    header.extend(["root tail, ms".to_owned(), "Ggas/s".to_owned()]);
     table.set_header(header);
     for row in rows {
         let mut cells = vec![
@@ -291,6 +301,7 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
             let share = 100.0 * busy_ns(&row.timeline, stage) as f64 / row.elapsed_ns.max(1) as f64;
             format!("{share:.0}")
         }));
+        cells.push(root_tail_ns(&row.timeline).map_or_else(String::new, |ns| format!("{:.3}", ns as f64 / 1e6)));
         cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
         table.add_row(cells);
     }
@@ -395,6 +406,15 @@ mod tests {
         let timeline = [run(execute, 5, 10), run(execute, 0, 8), run(root, 0, 90), run(execute, 20, 21)];
         assert_eq!(busy_ns(&timeline, execute), 11);
         assert_eq!(busy_ns(&timeline, Stage::Read), 0);
+    }
+
+    #[test]
+    fn a_root_behind_the_last_transaction_is_late() {
+        let run = |stage, start_ns, end_ns| Span { stage, worker: None, start_ns, end_ns };
+        let (execute, root) = (Stage::Execute, Stage::Root);
+        assert_eq!(root_tail_ns(&[run(execute, 0, 9), run(execute, 1, 7), run(root, 2, 12)]), Some(3));
+        assert_eq!(root_tail_ns(&[run(root, 0, 4), run(execute, 0, 9)]), Some(0));
+        assert_eq!(root_tail_ns(&[run(execute, 0, 9)]), None);
     }
 
     #[test]

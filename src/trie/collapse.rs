@@ -7,7 +7,7 @@
 
 use super::TrieError;
 use super::changes::NodePath;
-use super::descent::{CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
+use super::descent::{BELOW_EXTENSION, CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
 use super::node::{Extension, Kind, Ref, set_nibble};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
@@ -105,9 +105,12 @@ impl Descent {
                 self.give_way(shard, v, n);
             }
             _ => {
-                self.visits[v].node = shard.reshape(visit.node, left);
+                let node = shard.reshape(visit.node, left);
                 self.visits[v].state |= RESHAPED;
-                self.attach(shard, v);
+                if node != visit.node {
+                    self.visits[v].node = node;
+                    self.attach(shard, v);
+                }
             }
         }
         None
@@ -126,6 +129,9 @@ impl Descent {
             let extension = Extension { key, start: depth, end: depth + 1, child, item };
             shard.free(visit.node);
             self.visits[v].node = shard.new_extension(extension);
+            for child in self.children_of(v) {
+                self.visits[child].state |= BELOW_EXTENSION;
+            }
             self.attach(shard, v);
             self.notify_extension(v);
             return;

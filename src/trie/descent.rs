@@ -11,14 +11,19 @@
 
 use super::TrieError;
 use super::changes::NodePath;
+use super::hash::Encoded;
 use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank};
+use super::prefetch::{Head, prefetch_heads};
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
-/// Visits between asking for a node and using it.
+/// Visits whose nodes are asked for together.
+const BURST: usize = 32;
+
+/// Branches between asking for one and writing it anew.
 const AHEAD: usize = 16;
 
 /// A sorted key: its first 64 bits, its place in the key column, and the row it came from.
@@ -60,6 +65,10 @@ pub(super) const TOOK_OVER: u8 = 8;
 
 /// The branch lost children on the way up: they are not where their visits say.
 pub(super) const RESHAPED: u8 = 16;
+/// What stands for the node in the one above is its RLP, not its hash.
+pub(super) const EMBEDDED: u8 = 32;
+/// The node above is an extension.
+pub(super) const BELOW_EXTENSION: u8 = 64;
 
 /// A place in a trie: the node there, and the keys below.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +88,9 @@ pub(super) struct Visit {
     pub(super) state: u8,
     /// Where the parent's message has it, if the parent is a branch not [`RESHAPED`] since.
     pub(super) at: u16,
+    /// The visits of a branch's children: one after the other from here on.
+    pub(super) first_child: u32,
+    pub(super) child_count: u8,
 }
 
 /// Marks a visit's parent as a row of `roots`.
@@ -123,6 +135,12 @@ pub(super) struct Descent {
     pub(super) visits: Vec<Visit>,
     /// Visits by depth.
     pub(super) levels: Vec<Vec<u32>>,
+    /// Those of branches and extensions.
+    pub(super) inner: Vec<Vec<u32>>,
+    /// Per visit what stands for its node in the one above, see [`EMBEDDED`], once that is known.
+    pub(super) digests: Vec<B256>,
+    /// Leaves that wait for a full kernel call.
+    pub(super) encoded: Box<Encoded>,
     /// The visit of each key's leaf, for accounts.
     pub(super) leaf_of: Vec<u32>,
     /// Whether the leaves are accounts.
@@ -151,6 +169,9 @@ impl Descent {
             roots: Vec::new(),
             visits: Vec::new(),
             levels: vec![Vec::new(); KEY_NIBBLES + 1],
+            inner: vec![Vec::new(); KEY_NIBBLES + 1],
+            digests: Vec::new(),
+            encoded: Box::default(),
             leaf_of: Vec::new(),
             accounts,
             removals: false,
@@ -170,6 +191,9 @@ impl Descent {
         self.roots.clear();
         self.visits.clear();
         self.levels.iter_mut().for_each(Vec::clear);
+        self.inner.iter_mut().for_each(Vec::clear);
+        self.digests.clear();
+        self.encoded.clear();
         self.leaf_of.clear();
         self.removals = false;
         self.stubs = 0;
@@ -219,6 +243,8 @@ impl Descent {
                 nibble: 0,
                 state: 0,
                 at: 0,
+                first_child: 0,
+                child_count: 0,
             });
         }
     }
@@ -232,6 +258,13 @@ impl Descent {
         self.levels[visit.depth as usize].push(index as u32);
         self.visits.push(visit);
         index
+    }
+
+    /// The visits of a branch's children.
+    #[inline(always)]
+    pub(super) fn children_of(&self, v: usize) -> core::ops::Range<usize> {
+        let Visit { first_child, child_count, .. } = self.visits[v];
+        first_child as usize..first_child as usize + child_count as usize
     }
 
     #[inline(always)]
@@ -268,6 +301,7 @@ impl Descent {
         store: &dyn StateStore,
         width: Width,
     ) -> Result<(), TrieError> {
+        self.encoded.width = width;
         for depth in 0..=KEY_NIBBLES {
             if self.stubs > 0 {
                 let stubs = self.levels[depth].iter().copied();
@@ -276,16 +310,11 @@ impl Descent {
                 self.resolve(shards, &stubs, store, width)?;
             }
             // Steps list visits of this level only for broken-up nodes, which need no step of their own.
+            self.prefetch(shards, depth, 0);
             let mut i = 0;
             while i < self.levels[depth].len() {
-                if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
-                    let visit = &self.visits[*ahead as usize];
-                    // Where a node is to be made, the one above will take its reference.
-                    let node = match visit.node {
-                        Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
-                        node => node,
-                    };
-                    shards[visit.shard as usize].prefetch(node);
+                if i % BURST == 0 {
+                    self.prefetch(shards, depth, i + BURST);
                 }
                 let v = self.levels[depth][i] as usize;
                 i += 1;
@@ -296,8 +325,14 @@ impl Descent {
                 let shard = &mut *shards[visit.shard as usize];
                 match visit.node.kind() {
                     Kind::None => self.create(shard, source, v),
-                    Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => self.branch(shard, v),
-                    Kind::Extension => self.extension(shard, v),
+                    Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => {
+                        self.inner[depth].push(v as u32);
+                        self.branch(shard, v);
+                    }
+                    Kind::Extension => {
+                        self.inner[depth].push(v as u32);
+                        self.extension(shard, v);
+                    }
                     Kind::Slot | Kind::Plain | Kind::Contract => self.leaf(shard, source, v),
                     Kind::Wide | Kind::Stub => unreachable!("resolved above"),
                 }
@@ -305,6 +340,26 @@ impl Descent {
             self.reshape(shards);
         }
         Ok(())
+    }
+
+    /// Hints that the nodes of a burst of visits will be read soon.
+    ///
+    /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
+    /// load does; side by side in a short loop, many of them wait together.
+    fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
+        let level = &self.levels[depth];
+        let end = level.len().min(start + BURST);
+        let mut heads = [Head::default(); BURST];
+        for (v, head) in level.get(start..end).unwrap_or_default().iter().zip(&mut heads) {
+            let visit = &self.visits[*v as usize];
+            // Where a node is to be made, the one above will take its reference.
+            let node = match visit.node {
+                Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
+                node => node,
+            };
+            *head = shards[visit.shard as usize].head(node);
+        }
+        prefetch_heads(&heads);
     }
 
     /// Writes the visit's node into the node above.
@@ -357,12 +412,16 @@ impl Descent {
             }
         };
         self.place(shard, v, node);
+        if let Source::Slots(_) = source {
+            self.encode_leaf(shard, v);
+        }
     }
 
     fn leaf(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
         let Visit { node, lo, mut hi, .. } = self.visits[v];
         if lo == hi {
-            return; // moved by a split above: only its message changed
+            // Moved by a split above: only its message changed.
+            return self.encode_leaf(shard, v);
         }
         let leaf_key = B256::from(*shard.leaf_key(node));
         if hi - lo > 1 {
@@ -376,7 +435,10 @@ impl Descent {
         let same = (lo..hi).find(|i| *self.key_of(self.recs[*i as usize]) == leaf_key);
         match same.map(|i| (i, self.recs[i as usize])) {
             Some((_, rec)) if rec.live() && hi - lo == 1 => match source {
-                Source::Slots(values) => shard.set_slot(node, &values[rec.row()]),
+                Source::Slots(values) => {
+                    shard.set_slot(node, &values[rec.row()]);
+                    self.encode_leaf(shard, v);
+                }
                 Source::Accounts => self.leaf_of[rec.key as usize] = v as u32,
             },
             Some((i, rec)) if !rec.live() => {
@@ -421,6 +483,7 @@ impl Descent {
         let visit = self.visits[v];
         let start = visit.depth;
         self.visits[v].state |= MADE;
+        self.list_inner(v);
         if start as usize == end {
             self.place(shard, v, branch);
             return v;
@@ -428,21 +491,34 @@ impl Descent {
         let extension = Extension { key: *key, start, end: end as u8, child: branch, ..Extension::default() };
         let extension = shard.new_extension(extension);
         self.place(shard, v, extension);
-        self.push(Visit {
+        let b = self.push(Visit {
             node: branch,
             parent: v as u32,
             depth: end as u8,
             nibble: 0,
-            state: MADE,
+            state: MADE | BELOW_EXTENSION,
             removed: 0,
             ..visit
-        })
+        });
+        self.list_inner(b);
+        b
+    }
+
+    /// Lists a visit whose node is now a branch or an extension.
+    fn list_inner(&mut self, v: usize) {
+        let list = &mut self.inner[self.visits[v].depth as usize];
+        // An extension that is broken up was listed when it was met, as the last one of its level.
+        if list.last() != Some(&(v as u32)) {
+            list.push(v as u32);
+        }
     }
 
     /// Lists a visit for every child of a new branch, with the keys below it; `old` says what moves there.
     fn children(&mut self, shard: &mut Shard, b: usize, old: impl Fn(u8) -> Ref) {
         let visit = self.visits[b];
         let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).mask);
+        self.visits[b].first_child = self.visits.len() as u32;
+        self.visits[b].child_count = mask.count_ones() as u8;
         let mut lo = visit.lo;
         for n in nibbles {
             let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
@@ -458,6 +534,8 @@ impl Descent {
                 nibble: n,
                 state: 0,
                 at: item_at(visit.node.kind(), mask, n) as u16,
+                first_child: 0,
+                child_count: 0,
             });
             lo = hi;
         }
@@ -509,9 +587,13 @@ impl Descent {
                 nibble: n,
                 state: 0,
                 at,
+                first_child: 0,
+                child_count: 0,
             });
             lo = end;
         }
+        self.visits[v].first_child = listed as u32;
+        self.visits[v].child_count = (self.visits.len() - listed) as u8;
         if mask != had {
             // The whole old branch will be read: that waits until its lines are here.
             shard.prefetch_message(visit.node);
@@ -539,7 +621,9 @@ impl Descent {
             let visit = self.visits[v as usize];
             let shard = &mut *shards[visit.shard as usize];
             let node = shard.reshape(visit.node, mask);
-            self.place(shard, v as usize, node);
+            if node != visit.node {
+                self.place(shard, v as usize, node);
+            }
         }
         self.growing.clear();
     }
@@ -563,7 +647,7 @@ impl Descent {
         let fork = shared(&first, &key, from).min(shared(&last, &key, from));
         let below = Visit { node: child, lo: visit.lo, hi, parent: v as u32, removed: 0, nibble: 0, ..visit };
         if fork >= to {
-            self.push(Visit { depth: end, ..below });
+            self.push(Visit { depth: end, state: BELOW_EXTENSION, ..below });
             return;
         }
         // Some keys leave the path at nibble `fork`: a branch there, the rest of the path below it.

@@ -1,18 +1,19 @@
 //! Bottom up: the hash of every visited node, eight to a kernel call.
 //!
-//! In: the visits of a descent, shapes settled. Out: the digests, each written into its parent's message, and those
-//! of roots into `roots`. Leaves of all tries go first, in one sweep; then branches level by level, where they lie.
+//! In: the visits of a descent, shapes settled, leaves hashed already where they were met or filled. Out: the digests,
+//! each in its parent's message, and those of roots in `roots`. Branches go level by level, where they lie: each takes
+//! the digests of its children from the visits' column, so that a branch's lines are needed once.
 //! Relies on: children are listed at greater depths than their parents.
 
-use super::descent::{CLEAN, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
-use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, message_len, pack_branch};
+use super::descent::{BELOW_EXTENSION, CLEAN, DEAD, Descent, EMBEDDED, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
+use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, item_at, message_len, pack_branch};
 use super::shard::Shard;
 use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, keccak256};
 use alloy_primitives::B256;
 use smallvec::SmallVec;
 
-/// Visits between asking for a branch's message and hashing it.
-const AHEAD: usize = 16;
+/// Branches whose messages are asked for together.
+const BURST: usize = 8;
 
 /// What an update hashed: the measure of the work that no implementation can avoid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,14 +37,44 @@ impl HashCount {
         self.hashes += messages as u64;
         self.permutations += (messages * blocks) as u64;
     }
+
+    /// Takes back one leaf, which was hashed for a place that it did not keep.
+    fn remove_leaf(&mut self) {
+        self.hashes = self.hashes.saturating_sub(1);
+        self.permutations = self.permutations.saturating_sub(1);
+    }
 }
 
 /// Encoded nodes of one block (leaves, extensions) waiting for a full kernel call.
-struct Encoded {
+#[derive(Debug)]
+pub(super) struct Encoded {
     bytes: [[u8; LEAF_BYTES]; LANES_MAX],
     spans: [Span; LANES_MAX],
     visits: [u32; LANES_MAX],
     used: usize,
+    pub(super) width: Width,
+    /// What was hashed since the last time this was asked.
+    count: HashCount,
+}
+
+impl Default for Encoded {
+    fn default() -> Self {
+        Self {
+            bytes: [[0; LEAF_BYTES]; LANES_MAX],
+            spans: [Span { start: 0, len: 0 }; LANES_MAX],
+            visits: [0; LANES_MAX],
+            used: 0,
+            width: Width::One,
+            count: HashCount::default(),
+        }
+    }
+}
+
+impl Encoded {
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+        self.count = HashCount::default();
+    }
 }
 
 /// Branches of one block count waiting for a full kernel call.
@@ -60,76 +91,181 @@ impl Descent {
             || (self.removals && visit.parent & ROOT == 0 && self.visits[visit.parent as usize].state & TOOK_OVER != 0)
     }
 
-    /// Hands a node's hash, or its RLP where that is shorter than 32 bytes, to the node above.
+    /// Encodes a visit's leaf, to be hashed with the next ones.
     #[inline(always)]
-    fn deliver(&mut self, shards: Shards<'_, '_>, v: u32, item: &Item) {
-        let visit = self.visits[v as usize];
-        if visit.parent & ROOT != 0 {
-            let hash = item.as_hash().copied().unwrap_or_else(|| keccak256(item.as_rlp()));
-            self.roots[(visit.parent & !ROOT) as usize].hash = hash;
+    pub(super) fn encode_leaf(&mut self, shard: &Shard, v: usize) {
+        let Visit { node, depth, .. } = self.visits[v];
+        let span = shard.encode_leaf(node, depth as usize, &mut self.encoded.bytes[self.encoded.used]);
+        self.queue_encoded(v, span);
+    }
+
+    /// Takes the node that was encoded into the next free row of `encoded`: to be hashed with others, or, embedded or
+    /// too long for one block, at once.
+    #[inline(always)]
+    fn queue_encoded(&mut self, v: usize, span: Span) {
+        let encoded = &mut *self.encoded;
+        if span.len < 32 || span.len >= RATE {
+            let item = to_item(&encoded.bytes[encoded.used][span.start..span.start + span.len], &mut encoded.count);
+            return self.note_item(v, &item);
+        }
+        encoded.spans[encoded.used] = span;
+        encoded.visits[encoded.used] = v as u32;
+        encoded.used += 1;
+        if encoded.used == LANES_MAX {
+            self.hash_encoded();
+        }
+    }
+
+    fn hash_encoded(&mut self) {
+        let encoded = &mut *self.encoded;
+        let mut lanes = Lanes::default();
+        for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
+            lanes.push(&bytes[span.start..], span.len);
+        }
+        let digests = lanes.hash(encoded.width);
+        encoded.count.add(encoded.used, 1);
+        let (visits, used) = (encoded.visits, encoded.used);
+        encoded.used = 0;
+        for (v, digest) in visits[..used].iter().zip(&digests) {
+            self.note(*v as usize, digest);
+        }
+    }
+
+    /// Keeps a node's hash for the node above.
+    #[inline(always)]
+    fn note(&mut self, v: usize, digest: &B256) {
+        let parent = self.visits[v].parent;
+        if parent & ROOT != 0 {
+            self.roots[(parent & !ROOT) as usize].hash = *digest;
             return;
         }
-        let above = self.visits[visit.parent as usize].node;
-        let shard = &mut *shards[visit.shard as usize];
-        if above.kind() == Kind::Extension {
-            shard.change_extension(above, |extension| extension.item = *item);
-        } else if self.visits[visit.parent as usize].state & RESHAPED != 0 {
-            shard.set_item(above, visit.nibble, item);
-        } else {
-            shard.set_item_at(above, visit.nibble, visit.at as usize, item);
+        if self.digests.len() <= v {
+            self.digests.resize(self.visits.len(), B256::ZERO);
         }
+        self.digests[v] = *digest;
     }
 
-    /// Hints that the visit's hash will be handed to the node above soon.
+    /// Keeps a node's hash for the node above, or its RLP where that is shorter than 32 bytes.
+    fn note_item(&mut self, v: usize, item: &Item) {
+        let visit = &mut self.visits[v];
+        if let Some(hash) = item.as_hash() {
+            visit.state &= !EMBEDDED;
+            return self.note(v, hash);
+        }
+        let rlp = item.as_rlp();
+        if visit.parent & ROOT != 0 {
+            return self.note(v, &keccak256(rlp));
+        }
+        visit.state |= EMBEDDED;
+        self.note(v, &B256::right_padding_from(rlp));
+    }
+
+    /// What stands for a visit's node in the one above.
+    fn item_of(&self, v: usize) -> Item {
+        let digest = &self.digests[v];
+        if self.visits[v].state & EMBEDDED == 0 { Item::hash(digest) } else { Item::embedded(digest.as_slice()) }
+    }
+
+    /// Hands a digest just noted to an extension above: its message is encoded from its fields.
     #[inline(always)]
-    fn prefetch_above(&self, shards: &[&mut Shard], visit: &Visit) {
-        if visit.parent & ROOT == 0 {
-            shards[visit.shard as usize].prefetch_item(self.visits[visit.parent as usize].node, visit.at as usize);
+    fn hand_to_extension(&mut self, shards: Shards<'_, '_>, v: usize) {
+        let visit = self.visits[v];
+        if visit.state & BELOW_EXTENSION != 0 && visit.parent & ROOT == 0 {
+            let (above, item) = (self.visits[visit.parent as usize].node, self.item_of(v));
+            shards[visit.shard as usize].change_extension(above, |extension| extension.item = item);
         }
     }
 
-    /// Hashes everything that was visited.
+    /// Writes what is new of a branch's children into its message.
+    #[inline(always)]
+    fn take_digests(&mut self, shard: &mut Shard, v: usize) {
+        let Visit { node, state, .. } = self.visits[v];
+        let children = self.children_of(v);
+        let (visits, digests) = (&self.visits[children.clone()], &self.digests[children]);
+        let changed = visits.iter().zip(digests).filter(|(child, _)| child.state & (CLEAN | DEAD) == 0);
+        let embedded = visits.iter().fold(0, |all, child| all | child.state) & EMBEDDED != 0;
+        if embedded {
+            for (child, digest) in changed {
+                let is_embedded = child.state & EMBEDDED != 0;
+                let item = if is_embedded { Item::embedded(digest.as_slice()) } else { Item::hash(digest) };
+                shard.set_item(node, child.nibble, &item);
+            }
+        } else if state & RESHAPED != 0 {
+            let (kind, mask) = (node.kind(), shard.branch(node).mask);
+            let place = |nibble| item_at(kind, mask, nibble);
+            shard.set_hashes(node, changed.map(|(child, digest)| (child.nibble, place(child.nibble), digest)));
+        } else {
+            shard.set_hashes(node, changed.map(|(child, digest)| (child.nibble, child.at as usize, digest)));
+        }
+    }
+
+    /// Whether the leaf that a visit took over from a child was hashed in the child's place.
+    fn was_hashed(&self, mut v: usize) -> bool {
+        let node = self.visits[v].node;
+        while let Some(child) = self.children_of(v).find(|child| self.visits[*child].node == node) {
+            let state = self.visits[child].state;
+            if state & TOOK_OVER == 0 {
+                return state & (CLEAN | DEAD | EMBEDDED) == 0;
+            }
+            v = child;
+        }
+        false
+    }
+
+    /// Hints that the messages of a burst of branches will be hashed soon.
+    fn prefetch_messages(&self, shards: &[&mut Shard], depth: usize, start: usize) {
+        let level = &self.inner[depth];
+        let end = level.len().min(start + BURST);
+        for v in level.get(start..end).unwrap_or_default() {
+            let visit = &self.visits[*v as usize];
+            shards[visit.shard as usize].prefetch_message(visit.node);
+        }
+    }
+
+    /// Hashes everything that was visited but leaves, which wait in `encoded` or are done.
     pub(super) fn hash(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
-        let mut encoded = Encoded {
-            bytes: [[0; LEAF_BYTES]; LANES_MAX],
-            spans: [Span { start: 0, len: 0 }; LANES_MAX],
-            visits: [0; LANES_MAX],
-            used: 0,
-        };
-        self.hash_leaves(shards, width, &mut encoded, count);
+        self.encoded.width = width;
+        self.hash_encoded();
+        self.digests.resize(self.visits.len(), B256::ZERO);
         let mut waiting = [Branches::default(); 4];
-        for depth in (0..self.levels.len()).rev() {
-            for i in 0..self.levels[depth].len() {
-                if let Some(ahead) = self.levels[depth].get(i + AHEAD) {
-                    let visit = &self.visits[*ahead as usize];
-                    shards[visit.shard as usize].prefetch_message(visit.node);
-                    self.prefetch_above(shards, visit);
+        for depth in (0..self.inner.len()).rev() {
+            self.prefetch_messages(shards, depth, 0);
+            for i in 0..self.inner[depth].len() {
+                if i % BURST == 0 {
+                    self.prefetch_messages(shards, depth, i + BURST);
                 }
-                let v = self.levels[depth][i];
-                let visit = self.visits[v as usize];
+                let v = self.inner[depth][i] as usize;
+                let visit = self.visits[v];
+                if self.is_void(&visit) {
+                    continue;
+                }
+                let shard = &mut *shards[visit.shard as usize];
                 let kind = visit.node.kind();
-                if kind.is_leaf() || kind == Kind::None || self.is_void(&visit) {
-                    continue;
-                }
-                let shard = &*shards[visit.shard as usize];
-                if kind == Kind::Extension {
-                    let span = shard.extension(visit.node).encode_padded(&mut encoded.bytes[encoded.used]);
-                    self.queue_encoded(shards, width, v, span, &mut encoded, count);
-                    continue;
-                }
-                let blocks = kind.blocks();
-                let queue = &mut waiting[blocks - 1];
-                queue.visits[queue.used] = v;
-                queue.used += 1;
-                if queue.used == LANES_MAX {
-                    self.hash_branches(shards, width, queue, blocks, count);
+                if kind.is_branch() {
+                    self.take_digests(shard, v);
+                    let queue = &mut waiting[kind.blocks() - 1];
+                    queue.visits[queue.used] = v as u32;
+                    queue.used += 1;
+                    if queue.used == LANES_MAX {
+                        self.hash_branches(shards, width, queue, kind.blocks(), count);
+                    }
+                } else if kind == Kind::Extension {
+                    let span = shard.extension(visit.node).encode_padded(&mut self.encoded.bytes[self.encoded.used]);
+                    self.queue_encoded(v, span);
+                } else if kind.is_leaf() {
+                    // It moved up into the place of a branch; what was hashed for its old place was in vain.
+                    if self.was_hashed(v) {
+                        self.encoded.count.remove_leaf();
+                    }
+                    self.encode_leaf(shard, v);
                 }
             }
             for (i, queue) in waiting.iter_mut().enumerate() {
                 self.hash_branches(shards, width, queue, i + 1, count);
             }
-            self.hash_encoded(shards, width, &mut encoded, count);
+            self.hash_encoded();
         }
+        *count += core::mem::take(&mut self.encoded.count);
     }
 
     fn hash_branches(
@@ -158,71 +294,16 @@ impl Descent {
         let digests = lanes.hash(width);
         count.add(used, blocks);
         for (v, digest) in hashed[..used].iter().zip(&digests) {
-            self.deliver(shards, *v, &Item::hash(digest));
+            self.note(*v as usize, digest);
+            self.hand_to_extension(shards, *v as usize);
         }
         // A message with embedded children is not what is hashed.
         for v in special {
             let visit = self.visits[v as usize];
             let item = small_item(&*shards[visit.shard as usize], visit.node, visit.depth as usize, count);
-            self.deliver(shards, v, &item);
+            self.note_item(v as usize, &item);
+            self.hand_to_extension(shards, v as usize);
         }
-    }
-
-    fn hash_leaves(&mut self, shards: Shards<'_, '_>, width: Width, encoded: &mut Encoded, count: &mut HashCount) {
-        for v in 0..self.visits.len() {
-            if let Some(visit) = self.visits.get(v + 2 * AHEAD)
-                && visit.node.kind().is_leaf()
-            {
-                shards[visit.shard as usize].prefetch(visit.node);
-                self.prefetch_above(shards, visit);
-            }
-            let visit = self.visits[v];
-            if !visit.node.kind().is_leaf() || self.is_void(&visit) {
-                continue;
-            }
-            let shard = &*shards[visit.shard as usize];
-            let out = &mut encoded.bytes[encoded.used];
-            let span = shard.encode_leaf(visit.node, visit.depth as usize, out);
-            self.queue_encoded(shards, width, v as u32, span, encoded, count);
-        }
-        self.hash_encoded(shards, width, encoded, count);
-    }
-
-    /// Takes the node that was encoded into the next free row of `encoded`: to be hashed with others, or, embedded or
-    /// too long for one block, at once.
-    #[inline(always)]
-    fn queue_encoded(
-        &mut self,
-        shards: Shards<'_, '_>,
-        width: Width,
-        v: u32,
-        span: Span,
-        encoded: &mut Encoded,
-        count: &mut HashCount,
-    ) {
-        if span.len < 32 || span.len >= RATE {
-            let item = to_item(&encoded.bytes[encoded.used][span.start..span.start + span.len], count);
-            return self.deliver(shards, v, &item);
-        }
-        encoded.spans[encoded.used] = span;
-        encoded.visits[encoded.used] = v;
-        encoded.used += 1;
-        if encoded.used == LANES_MAX {
-            self.hash_encoded(shards, width, encoded, count);
-        }
-    }
-
-    fn hash_encoded(&mut self, shards: Shards<'_, '_>, width: Width, encoded: &mut Encoded, count: &mut HashCount) {
-        let mut lanes = Lanes::default();
-        for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
-            lanes.push(&bytes[span.start..], span.len);
-        }
-        let digests = lanes.hash(width);
-        count.add(encoded.used, 1);
-        for (v, digest) in encoded.visits[..encoded.used].iter().zip(&digests) {
-            self.deliver(shards, *v, &Item::hash(digest));
-        }
-        encoded.used = 0;
     }
 }
 

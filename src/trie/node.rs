@@ -144,6 +144,8 @@ pub(super) const HEAD: usize = 12;
 
 /// Per kind: lines that a node takes; for branches where the message starts, and its length.
 const LINES: [u8; 16] = [0, 3, 5, 8, 10, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
+/// Of these, how many a descent reads: branches of one to three blocks have all references in their first line.
+const HEAD_LINES: [u8; 16] = [0, 1, 1, 1, 2, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
 const MESSAGE_AT: [u8; 4] = [HEAD as u8 + 3 * 4, HEAD as u8 + 7 * 4, HEAD as u8 + 12 * 4, HEAD as u8 + 16 * 4];
 
 impl Kind {
@@ -151,6 +153,12 @@ impl Kind {
     #[inline(always)]
     pub(super) fn lines(self) -> usize {
         LINES[self as usize] as usize
+    }
+
+    /// Lines with what a descent reads: a branch's head and references, or a whole leaf or extension.
+    #[inline(always)]
+    pub(super) fn head_lines(self) -> usize {
+        HEAD_LINES[self as usize] as usize
     }
 
     /// Keccak blocks of a branch's message.
@@ -232,17 +240,15 @@ pub(super) fn put_header(mask: u16, message: &mut [u8]) -> usize {
 
 /// Writes everything but the hashes of a branch's message, padding included.
 pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
-    let mut at = put_header(mask, message);
-    for nibble in 0..16 {
-        if mask >> nibble & 1 == 1 {
-            message[at] = 0xa0;
-            at += 33;
-        } else {
-            message[at] = 0x80;
-            at += 1;
-        }
+    let start = put_header(mask, message);
+    let at = start + 16 + 32 * mask.count_ones() as usize;
+    message[start..=at].fill(0x80);
+    let (mut left, mut before) = (mask, 0);
+    while left != 0 {
+        message[start + left.trailing_zeros() as usize + 32 * before] = 0xa0;
+        left &= left - 1;
+        before += 1;
     }
-    message[at] = 0x80;
     message[at + 1..].fill(0);
     message[at + 1] = 0x01;
     if let Some(last) = message.last_mut() {

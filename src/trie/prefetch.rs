@@ -1,23 +1,52 @@
-//! Prefetch hints, as a safe function over arrays.
+//! Prefetch hints, as a safe function.
 //!
 //! The one door for `unsafe` in the trie. Its checked twin is doing nothing: a hint changes no value.
 #![allow(unsafe_code)]
 
 use super::lines::LINE;
 
-/// Asks for the cache lines of `bytes`, as many as it has when it starts with one.
+/// Asks for the `count` cache lines from `first` on.
 #[inline(always)]
-pub(super) fn prefetch<const N: usize>(bytes: &[u8; N]) {
+pub(super) fn prefetch_lines(first: *const u8, count: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for line in 0..N.div_ceil(LINE) {
-            // SAFETY: the address lies within the array; a prefetch neither reads nor writes.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(line * LINE).cast()) };
+        for line in 0..count {
+            // SAFETY: a prefetch neither reads nor writes, and an address without memory is passed over.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = (first, count);
+}
+
+/// Where a node starts and where the second line to ask for is: the first again, or the next.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    first: *const u8,
+    second: *const u8,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { first: core::ptr::null(), second: core::ptr::null() }
+    }
+}
+
+impl Head {
+    #[inline(always)]
+    pub(super) fn new(first: *const u8, two: bool) -> Self {
+        Self { first, second: first.wrapping_add(usize::from(two) * LINE) }
+    }
+}
+
+/// Asks for many nodes at once: nothing but hints stands between them, so that as many as possible are under way.
+#[inline(always)]
+pub(super) fn prefetch_heads(heads: &[Head]) {
+    for head in heads {
+        prefetch_lines(head.first, 1);
+        prefetch_lines(head.second, 1);
+    }
 }
 
 #[cfg(test)]
@@ -25,9 +54,9 @@ mod tests {
     #[test]
     fn a_hint_changes_nothing() {
         let row = [7u8; 200];
-        super::prefetch(&row);
-        super::prefetch(&[0u8; 0]);
-        super::prefetch(&[0u8; 64]);
+        super::prefetch_lines(row.as_ptr(), 4);
+        super::prefetch_lines(core::ptr::null(), 3);
+        super::prefetch_heads(&[super::Head::default(), super::Head::new(row.as_ptr(), true)]);
         assert_eq!(row, [7u8; 200]);
     }
 }

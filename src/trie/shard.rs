@@ -9,9 +9,9 @@
 use super::lines::{LINE, Lines, RUN_MAX};
 use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
-    encode_account, encode_slot, field, header_len, item_at, put_header, rank, write_frame,
+    encode_account, encode_slot, field, header_len, item_at, item_of_rank, message_len, put_header, rank, write_frame,
 };
-use super::prefetch::prefetch;
+use super::prefetch::Head;
 use crate::arena::keccak::RATE;
 use alloy_primitives::{B256, U256};
 
@@ -108,6 +108,15 @@ fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>)
 /// Old contents, one list per kind of thing; each is replayed backwards on its own.
 #[derive(Debug, Default)]
 struct Journal {
+    /// Branches that gained one child where they lie, and which.
+    grown: Vec<(Ref, u8)>,
+    /// Branches that changed their children otherwise where they lie, and their bytes before.
+    reshaped: Vec<Ref>,
+    reshaped_bytes: Vec<u8>,
+    /// Branches whose children's hashes changed, and which; the old hashes, by branch, then by nibble.
+    branches: Vec<(Ref, u16)>,
+    hashes: Vec<[u8; 32]>,
+    /// Children that were or are embedded.
     items: Vec<(Ref, u8, bool, Item)>,
     refs: Vec<(Ref, u8, Ref)>,
     slots: Vec<(u32, [u8; 32])>,
@@ -116,11 +125,13 @@ struct Journal {
     extensions: Vec<(u32, [u8; EXTENSION])>,
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
+    /// Where each update since the last commit began.
+    updates: Vec<[usize; 13]>,
 }
 
-/// A moment in the journal.
+/// A moment in the journal: the number of updates before it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark([usize; 8]);
+pub(super) struct Mark(usize);
 
 /// Nodes of one shard.
 #[derive(Debug, Default)]
@@ -139,8 +150,13 @@ impl Shard {
     /// Starts an update: what exists now is journaled when it changes.
     pub(super) fn begin(&mut self) -> Mark {
         self.epoch = self.epoch.wrapping_add(1);
-        let j = &self.journal;
-        Mark([
+        let j = &mut self.journal;
+        j.updates.push([
+            j.grown.len(),
+            j.reshaped.len(),
+            j.reshaped_bytes.len(),
+            j.branches.len(),
+            j.hashes.len(),
             j.items.len(),
             j.refs.len(),
             j.slots.len(),
@@ -149,7 +165,8 @@ impl Shard {
             j.extensions.len(),
             j.allocated.len(),
             j.freed.len(),
-        ])
+        ]);
+        Mark(j.updates.len() - 1)
     }
 
     /// Forgets how to go back and recycles replaced nodes.
@@ -160,6 +177,13 @@ impl Shard {
         }
         self.journal.freed = freed;
         let j = &mut self.journal;
+        j.updates.clear();
+        clear(&mut j.grown);
+        clear(&mut j.reshaped);
+        j.reshaped_bytes.clear();
+        j.reshaped_bytes.shrink_to(16 * JOURNAL_KEPT);
+        clear(&mut j.branches);
+        clear(&mut j.hashes);
         clear(&mut j.items);
         clear(&mut j.refs);
         clear(&mut j.slots);
@@ -169,18 +193,64 @@ impl Shard {
         clear(&mut j.allocated);
         clear(&mut j.freed);
         self.age = self.age.wrapping_add(1);
+        self.lines.reserve();
     }
 
-    /// Goes back to `mark`.
+    /// Goes back to `mark`, one update after the other: the lists of one know nothing of each other's order.
     pub(super) fn rollback(&mut self, mark: &Mark) {
-        let [items, refs, slots, plains, contracts, extensions, allocated, freed] = mark.0;
         let mut j = core::mem::take(&mut self.journal);
+        while j.updates.len() > mark.0
+            && let Some(start) = j.updates.pop()
+        {
+            self.replay(&mut j, &start);
+        }
+        self.journal = j;
+    }
+
+    fn replay(&mut self, j: &mut Journal, start: &[usize; 13]) {
+        let [
+            grown,
+            reshaped,
+            reshaped_bytes,
+            branches,
+            hashes,
+            items,
+            refs,
+            slots,
+            plains,
+            contracts,
+            extensions,
+            allocated,
+            freed,
+        ] = *start;
+        // Within an update a branch's other entries are older than its copy: none is made once it is reshaped.
+        for node in j.reshaped.drain(reshaped..).rev() {
+            let bytes = self.branch_mut(node);
+            let at = j.reshaped_bytes.len() - bytes.len();
+            bytes.copy_from_slice(&j.reshaped_bytes[at..]);
+            j.reshaped_bytes.truncate(at);
+        }
+        debug_assert_eq!(j.reshaped_bytes.len(), reshaped_bytes);
+        let mut olds = j.hashes.drain(hashes..).rev();
+        for (node, nibbles) in j.branches.drain(branches..).rev() {
+            let (kind, mask) = (node.kind(), self.branch(node).mask);
+            let bytes = self.branch_mut(node);
+            for nibble in (0..16).rev().filter(|nibble| nibbles >> nibble & 1 == 1) {
+                let place = field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble) + 1);
+                *place = olds.next().unwrap_or(*place);
+            }
+        }
+        drop(olds);
         for (node, nibble, embedded, item) in j.items.drain(items..).rev() {
             self.put_item(node, nibble, embedded, &item);
         }
         for (node, nibble, child) in j.refs.drain(refs..).rev() {
             let mask = self.branch(node).mask;
             *self.child_mut(node, rank(mask, nibble)) = child.to_bytes();
+        }
+        // A branch grows before anything else of it is noted, and what is noted afterwards counts the new child.
+        for (node, nibble) in j.grown.drain(grown..).rev() {
+            self.shrink(node, nibble);
         }
         for (line, value) in j.slots.drain(slots..).rev() {
             self.lines.array_mut::<SLOT>(line)[32..].copy_from_slice(&value);
@@ -198,7 +268,6 @@ impl Shard {
             self.recycle(node);
         }
         j.freed.truncate(freed);
-        self.journal = j;
     }
 
     fn recycle(&mut self, node: Ref) {
@@ -245,26 +314,21 @@ impl Shard {
     /// Hints that a node's head and references (or the whole leaf) will be read soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, node: Ref) {
-        // Branches of one to three blocks have theirs in the first line, those of four in two.
-        match node.kind() {
-            Kind::None | Kind::Wide | Kind::Stub => {}
-            Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Slot | Kind::Plain => {
-                prefetch(self.lines.array::<LINE>(node.row()));
-            }
-            Kind::Branch4 | Kind::Extension => prefetch(self.lines.array::<{ 2 * LINE }>(node.row())),
-            Kind::Contract => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
-        }
+        self.lines.prefetch(node.row(), node.kind().head_lines());
+    }
+
+    /// Where a descent reads a node.
+    #[inline(always)]
+    pub(super) fn head(&self, node: Ref) -> Head {
+        let lines = node.kind().head_lines();
+        if lines == 0 { Head::default() } else { Head::new(self.lines.address(node.row()), lines > 1) }
     }
 
     /// Hints that a branch's message will be hashed soon.
     #[inline(always)]
     pub(super) fn prefetch_message(&self, node: Ref) {
-        match node.kind() {
-            Kind::Branch1 => prefetch(self.lines.array::<{ 3 * LINE }>(node.row())),
-            Kind::Branch2 => prefetch(self.lines.array::<{ 5 * LINE }>(node.row())),
-            Kind::Branch3 => prefetch(self.lines.array::<{ 8 * LINE }>(node.row())),
-            Kind::Branch4 => prefetch(self.lines.array::<{ 10 * LINE }>(node.row())),
-            _ => {}
+        if node.kind().is_branch() {
+            self.lines.prefetch(node.row(), node.kind().lines());
         }
     }
 
@@ -288,15 +352,26 @@ impl Shard {
         node
     }
 
-    /// A branch with the children of `mask`, those that `old` has too taken over from it; lets go of `old`.
+    /// A branch with the children of `mask`, those that `old` has too taken over from it: in `old`'s place where it
+    /// keeps its size, else in a new one, and `old` is let go.
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
-        let node = self.make(kind);
+        let stays = kind == old.kind();
+        if stays && mask.count_ones() == self.branch(old).mask.count_ones() + 1 {
+            self.grow(old, mask);
+            return old;
+        }
+        let node = if stays { old } else { self.make(kind) };
         let (epoch, age) = (self.epoch, self.age);
         let was = self.branch(old);
         let (old_kind, old_mask, embedded) = (was.kind, was.mask, was.embedded() & mask);
+        let is_old = u32::from_le_bytes(*field(was.bytes, 4)) != epoch;
         let mut copy = [0; RUN_MAX * LINE];
         copy[..old_kind.branch_len()].copy_from_slice(was.bytes);
+        if stays && is_old {
+            self.journal.reshaped.push(old);
+            self.journal.reshaped_bytes.extend_from_slice(&copy[..old_kind.branch_len()]);
+        }
         let (old_refs, old_message) = (&copy[HEAD..], &copy[old_kind.message_at()..]);
 
         let bytes = self.branch_mut(node);
@@ -333,8 +408,57 @@ impl Shard {
         message[to.item] = 0x80;
         message[to.item + 1] = 0x01;
         *field_mut(message, kind.blocks() * RATE - 1) = [message[kind.blocks() * RATE - 1] | 0x80];
-        self.free(old);
+        if !stays {
+            self.free(old);
+        }
         node
+    }
+
+    /// Makes room for one child in a branch that keeps its size.
+    fn grow(&mut self, node: Ref, mask: u16) {
+        let Self { lines, journal, epoch, .. } = self;
+        let kind = node.kind();
+        let bytes = lines.bytes_mut(node.row(), kind.branch_len());
+        let old_mask = u16::from_le_bytes(*field(bytes, 0));
+        let nibble = (mask & !old_mask).trailing_zeros() as u8;
+        if u32::from_le_bytes(*field(bytes, 4)) != *epoch {
+            journal.grown.push((node, nibble));
+        }
+        *field_mut(bytes, 0) = mask.to_le_bytes();
+        let (before, children) = (rank(mask, nibble), old_mask.count_ones() as usize);
+        let place = HEAD + 4 * before;
+        bytes.copy_within(place..HEAD + 4 * children, place + 4);
+        *field_mut(bytes, place) = Ref::NONE.to_bytes();
+        // The empty child's byte gives way to 33; the padding's first byte moves along.
+        let message = &mut bytes[kind.message_at()..];
+        let end = message_len(old_mask) + 1;
+        let at = item_of_rank(kind, nibble, before);
+        message.copy_within(at + 1..end, at + 33);
+        *field_mut(message, at) = Item::default().0;
+        put_header(mask, message);
+        message[kind.blocks() * RATE - 1] |= 0x80;
+    }
+
+    /// Undoes [`Self::grow`].
+    fn shrink(&mut self, node: Ref, nibble: u8) {
+        let kind = node.kind();
+        let bytes = self.branch_mut(node);
+        let mask = u16::from_le_bytes(*field(bytes, 0));
+        let (old_mask, before) = (mask & !(1 << nibble), rank(mask, nibble));
+        let embedded = u16::from_le_bytes(*field(bytes, 2)) & old_mask;
+        *field_mut(bytes, 0) = old_mask.to_le_bytes();
+        *field_mut(bytes, 2) = embedded.to_le_bytes();
+        let place = HEAD + 4 * before;
+        bytes.copy_within(place + 4..HEAD + 4 * mask.count_ones() as usize, place);
+        let message = &mut bytes[kind.message_at()..];
+        let at = item_of_rank(kind, nibble, before);
+        message.copy_within(at + 33..message_len(mask), at + 1);
+        message[at] = 0x80;
+        put_header(old_mask, message);
+        let end = message_len(old_mask);
+        message[end..].fill(0);
+        message[end] = 0x01;
+        message[kind.blocks() * RATE - 1] |= 0x80;
     }
 
     fn put_item(&mut self, node: Ref, nibble: u8, embedded: bool, item: &Item) {
@@ -348,27 +472,14 @@ impl Shard {
     }
 
     /// Writes what the parent's message says of a present child.
-    #[inline]
     pub(super) fn set_item(&mut self, node: Ref, nibble: u8, item: &Item) {
-        let at = item_at(node.kind(), self.branch(node).mask, nibble);
-        self.set_item_at(node, nibble, at, item);
-    }
-
-    /// Writes what the parent's message says of a present child, whose 33 bytes start at `at`.
-    #[inline(always)]
-    pub(super) fn set_item_at(&mut self, node: Ref, nibble: u8, at: usize, item: &Item) {
-        let epoch = self.epoch;
-        let message_at = node.kind().message_at();
-        debug_assert_eq!(at, item_at(node.kind(), self.branch(node).mask, nibble));
+        let (kind, mask, epoch) = (node.kind(), self.branch(node).mask, self.epoch);
         let bytes = self.branch_mut(node);
         let (born, embedded) = (u32::from_le_bytes(*field(bytes, 4)), u16::from_le_bytes(*field(bytes, 2)));
         let bit = 1u16 << nibble;
-        if item.0[0] != 0xa0 {
-            *field_mut(bytes, 2) = (embedded | bit).to_le_bytes();
-        } else if embedded & bit != 0 {
-            *field_mut(bytes, 2) = (embedded & !bit).to_le_bytes();
-        }
-        let place: &mut [u8; 33] = field_mut(bytes, message_at + at);
+        let is_embedded = item.0[0] != 0xa0;
+        *field_mut(bytes, 2) = ((embedded & !bit) | (bit * u16::from(is_embedded))).to_le_bytes();
+        let place: &mut [u8; 33] = field_mut(bytes, kind.message_at() + item_at(kind, mask, nibble));
         let old = Item(*place);
         *place = item.0;
         if born != epoch {
@@ -376,18 +487,34 @@ impl Shard {
         }
     }
 
-    /// Hints that [`Self::set_item_at`] will write there soon.
+    /// Writes the hashes of children into a branch's message: nibble, place in the message and hash, by nibble.
     #[inline(always)]
-    pub(super) fn prefetch_item(&self, node: Ref, at: usize) {
+    pub(super) fn set_hashes<'a>(&mut self, node: Ref, hashes: impl Iterator<Item = (u8, usize, &'a B256)>) {
         let kind = node.kind();
-        if kind.is_branch() {
-            // A stale place (children were lost since) is only a useless hint.
-            let start = (kind.message_at() + at).min(kind.branch_len() - 33);
-            let line = node.row() + (start / LINE) as u32;
-            prefetch(self.lines.array::<LINE>(line));
-            if start % LINE > LINE - 33 {
-                prefetch(self.lines.array::<LINE>(line + 1));
+        let Self { lines, journal, epoch, .. } = self;
+        let bytes = lines.bytes_mut(node.row(), kind.branch_len());
+        let is_old = u32::from_le_bytes(*field(bytes, 4)) != *epoch;
+        let mut nibbles = 0u16;
+        for (nibble, at, hash) in hashes {
+            let place: &mut [u8; 33] = field_mut(bytes, kind.message_at() + at);
+            if place[0] == 0xa0 {
+                let place = field_mut(place, 1);
+                if is_old {
+                    journal.hashes.push(*place);
+                    nibbles |= 1 << nibble;
+                }
+                *place = hash.0;
+            } else {
+                if is_old {
+                    journal.items.push((node, nibble, true, Item(*place)));
+                }
+                *place = Item::hash(hash).0;
+                let embedded = u16::from_le_bytes(*field(bytes, 2)) & !(1 << nibble);
+                *field_mut(bytes, 2) = embedded.to_le_bytes();
             }
+        }
+        if nibbles != 0 {
+            journal.branches.push((node, nibbles));
         }
     }
 
@@ -547,9 +674,12 @@ impl Shard {
 
     /// Whether anything changed since the last commit.
     pub(super) fn has_journal(&self) -> bool {
-        let Journal { items, refs, slots, plains, contracts, extensions, allocated, freed } = &self.journal;
-        !(items.is_empty() && refs.is_empty() && slots.is_empty() && plains.is_empty())
-            || !(contracts.is_empty() && extensions.is_empty() && allocated.is_empty() && freed.is_empty())
+        let j = &self.journal;
+        let branches =
+            [j.grown.len(), j.reshaped.len(), j.hashes.len(), j.items.len(), j.refs.len(), j.extensions.len()];
+        let leaves = [j.slots.len(), j.plains.len(), j.contracts.len()];
+        let nodes = [j.allocated.len(), j.freed.len()];
+        branches.iter().chain(&leaves).chain(&nodes).any(|rows| *rows > 0)
     }
 
     /// Nodes let go of that wait for the commit, in the order of [`Self::node_counts`].

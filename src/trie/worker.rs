@@ -8,6 +8,8 @@ use super::changes::{NodeChanges, NodePath};
 use super::descent::{Descent, Rec, Root, Shards, Source};
 use super::hash::HashCount;
 use super::node::Ref;
+use super::prefetch::prefetch_lines;
+use super::shard::Shard;
 use super::top::Top;
 use super::wide::WideJob;
 use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
@@ -15,8 +17,8 @@ use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 
-/// Leaves between asking for one and filling it.
-const AHEAD: usize = 8;
+/// Leaves that are asked for together.
+const AHEAD: usize = 16;
 
 /// What all workers of an update share.
 #[derive(Clone, Copy)]
@@ -334,13 +336,28 @@ impl Worker {
         Ok(())
     }
 
+    /// Hints that some accounts' leaves and rows of the update will be read soon.
+    fn prefetch_accounts(&self, context: &Context<'_>, shards: &[&mut Shard], start: usize) {
+        let StateUpdate { nonces, balances, code_hashes, .. } = context.update;
+        let end = self.rows.len().min(start + AHEAD);
+        for i in start..end {
+            let row = self.rows[i] as usize;
+            prefetch_lines((&raw const nonces[row]).cast(), 1);
+            prefetch_lines((&raw const balances[row]).cast(), 1);
+            prefetch_lines((&raw const code_hashes[row]).cast(), 1);
+            if let Some(visit) = self.accounts.visits.get(self.accounts.leaf_of[i] as usize) {
+                shards[visit.shard as usize].prefetch(visit.node);
+            }
+        }
+    }
+
     /// Writes the fields of all account leaves.
     fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
         let update = context.update;
+        self.prefetch_accounts(context, shards, 0);
         for i in 0..self.rows.len() {
-            let ahead = self.accounts.leaf_of.get(i + AHEAD).copied().unwrap_or(NO_LEAF);
-            if let Some(ahead) = self.accounts.visits.get(ahead as usize) {
-                shards[ahead.shard as usize].prefetch(ahead.node);
+            if i % AHEAD == 0 {
+                self.prefetch_accounts(context, shards, i + AHEAD);
             }
             let row = self.rows[i] as usize;
             if update.fates[row] == Fate::Deleted {
@@ -377,6 +394,7 @@ impl Worker {
                 self.accounts.visits[v].node = node;
                 self.accounts.attach(shard, v);
             }
+            self.accounts.encode_leaf(shard, v);
         }
     }
 }

@@ -79,6 +79,20 @@ impl Width {
         [Self::One, Self::Four, Self::Eight].into_iter().filter(|width| width.is_supported())
     }
 
+    /// What the kernel is made of: `portable`, `avx2` or `avx512`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "portable",
+            Self::Four => "avx2",
+            Self::Eight => "avx512",
+        }
+    }
+
+    /// The width of that name, where this machine supports it.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::supported().find(|width| width.name() == name)
+    }
+
     /// Number of messages of one kernel call.
     pub const fn lanes(self) -> usize {
         match self {

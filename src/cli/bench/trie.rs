@@ -59,7 +59,7 @@ struct Row {
 }
 
 /// Measures and prints; figures for one thread and for `threads`.
-pub(super) fn run(sizes: &[u64], json: bool, threads: usize) -> Result<(), TrieBenchError> {
+pub(super) fn run(sizes: &[u64], json: bool, threads: usize, width: Width) -> Result<(), TrieBenchError> {
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let pools = counts.iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();
@@ -68,8 +68,9 @@ pub(super) fn run(sizes: &[u64], json: bool, threads: usize) -> Result<(), TrieB
         let state = workload.state();
         let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state.as_update()))?;
         drop(state);
+        tries.set_width(width);
         for shape in SHAPES {
-            let new = measure_shape(&mut tries, &workload, shape, &pools)?;
+            let new = measure_shape(&mut tries, &workload, shape, &pools, width)?;
             if json {
                 new.iter().for_each(|row| report::json_line(&row.json()));
             }
@@ -79,14 +80,14 @@ pub(super) fn run(sizes: &[u64], json: bool, threads: usize) -> Result<(), TrieB
     let over_max = rows.iter().map(Row::over_limit).fold(0.0, f64::max);
     let scaling_min = rows.iter().filter(|row| row.threads > 1).map(|row| row.scaling).fold(f64::INFINITY, f64::min);
     if json {
-        let mut summary = json!({"over_keccak_limit_max": over_max, "width": format!("{:?}", Width::detect())});
+        let mut summary = json!({"over_keccak_limit_max": over_max, "keccak": width.name()});
         if threads > 1 {
             summary[format!("scaling_{threads}_threads_min")] = json!(scaling_min);
         }
         report::json_line(&json!({"summary": summary}));
         return Ok(());
     }
-    print_table(&rows);
+    print_table(&rows, width);
     Ok(())
 }
 
@@ -95,13 +96,14 @@ fn measure_shape(
     workload: &Workload,
     shape: (usize, usize),
     pools: &[rayon::ThreadPool],
+    width: Width,
 ) -> Result<Vec<Row>, TrieBenchError> {
     let (changed, slots) = shape;
     let blocks: Vec<UpdateColumns> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
     let mut turns: Vec<Vec<Measured>> = pools.iter().map(|_| Vec::with_capacity(TURNS)).collect();
     let mut permutation = f64::INFINITY;
     for _ in 0..TURNS {
-        permutation = permutation.min(permutation_ns(Width::detect()));
+        permutation = permutation.min(permutation_ns(width));
         for (pool, turns) in pools.iter().zip(&mut turns) {
             turns.push(pool.install(|| measure(tries, &blocks, ROUNDS))?);
         }
@@ -146,7 +148,7 @@ impl Row {
     }
 }
 
-fn print_table(rows: &[Row]) {
+fn print_table(rows: &[Row], width: Width) {
     let mut table = report::table();
     table.set_header([
         "accounts",
@@ -182,7 +184,7 @@ fn print_table(rows: &[Row]) {
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
     report::line(&format!(
-        "medians; the limit is the permutations at the price of {:?} batches, divided by the threads",
-        Width::detect()
+        "medians; the limit is the permutations at the price of full {} batches, divided by the threads",
+        width.name()
     ));
 }

@@ -32,8 +32,15 @@ pub(crate) struct TrieArgs {
     /// Accounts that blocks change; five times as many slots come on top (four times for the smallest)
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [500, 2_000, 10_000])]
     updates: Vec<usize>,
+    /// Kernel of our hashing: portable, avx2 or avx512; the machine's widest by default
+    #[arg(long, value_name = "KERNEL", value_parser = width_of_name, default_value = Width::detect().name())]
+    keccak: Width,
     #[command(flatten)]
     common: CommonArgs,
+}
+
+fn width_of_name(name: &str) -> Result<Width, String> {
+    Width::of_name(name).ok_or_else(|| "this machine has no such kernel".to_owned())
 }
 
 /// Columns of the table.
@@ -66,6 +73,7 @@ pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
     let mut extremes = Extremes::default();
     for accounts in &args.accounts {
         let mut contest = Contest::new(*accounts)?;
+        contest.ours.set_width(args.keccak);
         for update in &args.updates {
             contest.shape(*update, &thread_counts, &pools, args, &mut report, &mut extremes)?;
         }
@@ -137,7 +145,7 @@ impl Contest {
                 self.blocks += 1;
                 let block = self.workload.block(self.blocks, accounts, slots);
                 let counted = round >= WARM_ROUNDS;
-                pool.install(|| self.block(&block, *count, counted, times))?;
+                pool.install(|| self.block(&block, *count, args.keccak, counted, times))?;
             }
         }
         let one = median(&by_threads[0].ours).unwrap_or(f64::NAN);
@@ -179,6 +187,7 @@ impl Contest {
         &mut self,
         block: &UpdateColumns,
         threads: usize,
+        width: Width,
         counted: bool,
         times: &mut Times,
     ) -> Result<(), PeersError> {
@@ -195,7 +204,7 @@ impl Contest {
         let watch = Stopwatch::start(clock);
         self.ours.commit();
         let commit_ns = watch.ns();
-        let limit_ns = permutation_ns(Width::detect());
+        let limit_ns = permutation_ns(width);
 
         let watch = Stopwatch::start(clock);
         let ethrex = self.ethrex.update(&peer_changes);
