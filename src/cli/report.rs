@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_root_behind_the_last_transaction_is_late() {
-        let run = |stage, start_ns, end_ns| Span { stage, worker: None, start_ns, end_ns };
+        let run = |stage, start_ns, end_ns| Span { stage, worker: None, thread: 0, start_ns, end_ns };
         let (execute, root) = (Stage::Execute, Stage::Root);
         assert_eq!(root_tail_ns(&[run(execute, 0, 9), run(execute, 1, 7), run(root, 2, 12)]), Some(3));
         assert_eq!(root_tail_ns(&[run(root, 0, 4), run(execute, 0, 9)]), Some(0));
