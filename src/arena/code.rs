@@ -7,6 +7,7 @@
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
 use super::CodeId;
+use super::keccak::keccak256_many;
 use super::store::{KECCAK_EMPTY, StoreError};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
@@ -254,14 +255,25 @@ impl CodeArena {
     /// # Errors
     /// [`StoreError::Corrupt`] where they hash to something else.
     pub fn provide_checked(&self, id: CodeId, bytes: Bytes) -> Result<(), StoreError> {
-        if self.get(id).is_some() {
-            return Ok(());
+        self.provide_all_checked(&[(id, bytes)])
+    }
+
+    /// The same for many, whose hashes are computed side by side.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for the first one whose bytes hash to something else; those before it are provided.
+    pub fn provide_all_checked(&self, codes: &[(CodeId, Bytes)]) -> Result<(), StoreError> {
+        let new: Vec<&(CodeId, Bytes)> = codes.iter().filter(|(id, _)| self.get(*id).is_none()).collect();
+        let bytes: Vec<&[u8]> = new.iter().map(|(_, bytes)| &bytes[..]).collect();
+        let mut hashes = vec![B256::ZERO; new.len()];
+        keccak256_many(&bytes, &mut hashes);
+        for ((id, bytes), actual) in new.into_iter().zip(hashes) {
+            let expected = self.hash(*id);
+            if expected != actual {
+                return Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
+            }
+            self.provide(*id, bytes.clone());
         }
-        let (expected, actual) = (self.hash(id), keccak256(&bytes));
-        if expected != actual {
-            return Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
-        }
-        self.provide(id, bytes);
         Ok(())
     }
 

@@ -292,9 +292,7 @@ impl<'b> Arrivals<'b> {
         let codes: Vec<CodeId> = accounts.iter().map(|account| self.codes.intern(account.code_hash)).collect();
         // On demand a code is read when it is run.
         if !self.on_demand {
-            for (id, code) in fetch_codes(self.store, self.codes, &accounts, &codes)? {
-                self.codes.provide_checked(id, code)?;
-            }
+            self.codes.provide_all_checked(&fetch_codes(self.store, self.codes, &accounts, &codes)?)?;
         }
         Ok(accounts.into_iter().zip(codes).collect())
     }

@@ -269,6 +269,8 @@ fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Res
 
 /// Rows of one read task.
 const READ_CHUNK: usize = 1024;
+/// Codes of one task that checks and analyses them: two rounds of lanes, up to 400 KB.
+const CODE_CHUNK: usize = 16;
 
 /// Reads the parent state of everything that the list names, in batches on all threads.
 fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreError> {
@@ -289,9 +291,9 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreErro
     })?;
 
     let codes: Vec<CodeId> = accounts.iter().map(|account| job.codes.intern(account.code_hash)).collect();
-    let provide = |(id, code)| job.codes.provide_checked(id, code);
     let fetched = fetch_codes(store, job.codes, &accounts, &codes)?;
-    let results: Vec<Result<(), StoreError>> = fetched.into_par_iter().map(provide).collect();
+    let provide = |codes: &[_]| job.codes.provide_all_checked(codes);
+    let results: Vec<Result<(), StoreError>> = fetched.par_chunks(CODE_CHUNK).map(provide).collect();
     results.into_iter().collect::<Result<(), _>>()?;
     Ok(PreState {
         accounts: Column::<AccountId, _>::from(accounts),
