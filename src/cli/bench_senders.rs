@@ -9,11 +9,11 @@
 
 use super::report;
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::time::Instant;
 
 use alloy_primitives::{Address, U256, keccak256};
 use balustrade::exec::senders::{Signature, recover_batch, recover_scalar};
+use balustrade::executor::pool_builder;
 use k256::ecdsa::{RecoveryId, Signature as PeerSignature, VerifyingKey};
 use serde_json::json;
 
@@ -166,24 +166,17 @@ fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
 fn measure_threads(signatures: &[Signature], threads: usize) -> f64 {
     /// Batches of one thread in one round: tens of milliseconds, far above what starting a thread costs.
     const BATCHES_PER_ROUND: usize = 200;
-    let time = |threads: usize| {
-        let barrier = Barrier::new(threads + 1);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    let mut out = vec![None; signatures.len()];
-                    barrier.wait();
-                    (0..BATCHES_PER_ROUND).for_each(|_| recover_batch(black_box(signatures), &mut out));
-                    barrier.wait();
-                });
-            }
-            barrier.wait();
-            let start = Instant::now();
-            barrier.wait();
-            start.elapsed().as_secs_f64()
-        })
+    let pool = |threads: usize| pool_builder(threads).build();
+    let (Ok(one), Ok(many)) = (pool(1), pool(threads)) else { return f64::NAN };
+    let time = |pool: &rayon::ThreadPool| {
+        let start = Instant::now();
+        pool.broadcast(|_| {
+            let mut out = vec![None; signatures.len()];
+            (0..BATCHES_PER_ROUND).for_each(|_| recover_batch(black_box(signatures), &mut out));
+        });
+        start.elapsed().as_secs_f64()
     };
-    let ratios = (0..11).map(|_| threads as f64 * time(1) / time(threads)).collect();
+    let ratios = (0..21).map(|_| threads as f64 * time(&one) / time(&many)).collect();
     median(ratios)
 }
 
