@@ -14,6 +14,7 @@ use crate::exec::verify::{Produced, Verified, commitments};
 use crate::exec::wire::{Block, BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
+use rayon::prelude::*;
 
 /// A check that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,21 +122,36 @@ pub(super) struct Candidate {
     pub(super) unchecked: Vec<Unchecked>,
 }
 
+/// Receipts that one task encodes.
+const RECEIPT_CHUNK: usize = 64;
+
 /// The receipts of an executed block; `roots` are the state roots after each transaction, where receipts hold them.
 pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B256]>) -> ReceiptList {
+    let mut gas_before = 0;
+    let cumulative: Vec<u64> = executed
+        .outcomes
+        .iter()
+        .map(|outcome| {
+            gas_before += outcome.gas_paid;
+            gas_before
+        })
+        .collect();
+    let encode = |(chunk, outcomes): (usize, &[TxOutcome])| {
+        let (mut receipts, mut blooms) = (ReceiptList::default(), BloomBuilder::default());
+        for (index, outcome) in (chunk * RECEIPT_CHUNK..).zip(outcomes) {
+            let tx = TxIndex(index as u32);
+            let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
+            let status = match roots {
+                Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
+                None => ReceiptOutcome::Status(outcome.success),
+            };
+            receipts.push(block.transactions.row(tx).tx_type, status, cumulative[index], logs, &mut blooms);
+        }
+        receipts
+    };
+    let chunks: Vec<ReceiptList> = executed.outcomes.par_chunks(RECEIPT_CHUNK).enumerate().map(encode).collect();
     let mut receipts = ReceiptList::default();
-    let mut blooms = BloomBuilder::default();
-    let mut cumulative = 0;
-    for (index, outcome) in executed.outcomes.iter().enumerate() {
-        let tx = TxIndex(index as u32);
-        cumulative += outcome.gas_paid;
-        let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
-        let status = match roots {
-            Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
-            None => ReceiptOutcome::Status(outcome.success),
-        };
-        receipts.push(block.transactions.row(tx).tx_type, status, cumulative, logs, &mut blooms);
-    }
+    receipts.extend(&chunks);
     receipts
 }
 

@@ -1,13 +1,17 @@
 //! Tries over lists: from rlp(index) to the item. Transactions, receipts and withdrawals have their roots from these.
 //!
 //! In: the items' encodings. Out: the root. The keys are known, so the trie's shape is laid out top down in one pass
-//! and hashed bottom up, every level in one batch.
+//! and hashed bottom up, every level in batches on the current pool.
 //! Source: Yellow Paper, 4.3.2 and appendix D.
 
 use super::EMPTY_ROOT;
 use super::node::Item;
 use crate::arena::keccak::{keccak256, keccak256_many};
 use alloy_primitives::B256;
+use rayon::prelude::*;
+
+/// Nodes of a level that one task encodes and hashes.
+const CHUNK: usize = 128;
 
 /// A node over the sorted rows `lo..hi`, whose keys agree in the first `depth` nibbles.
 #[derive(Clone, Copy)]
@@ -15,9 +19,11 @@ struct Span {
     lo: usize,
     hi: usize,
     depth: usize,
-    /// The node above, and which of its children this is.
+    /// The branch above, and which of its children this is.
     parent: usize,
     nibble: u8,
+    /// Which branch this is, where it has more than one row.
+    branch: usize,
 }
 
 /// A key of at most five bytes as nibbles.
@@ -51,6 +57,12 @@ impl Key {
         if i.is_multiple_of(2) { self.bytes[i / 2] >> 4 } else { self.bytes[i / 2] & 0xf }
     }
 
+    /// Bytes that [`Self::put_path`] appends.
+    fn path_len(from: usize, to: usize) -> usize {
+        let bytes = 1 + (to - from) / 2;
+        bytes + usize::from(bytes > 1)
+    }
+
     /// Appends nibbles `from..to` in hex prefix form, as an RLP string.
     fn put_path(&self, from: usize, to: usize, leaf: bool, out: &mut Vec<u8>) {
         let flag = if leaf { 0x20 } else { 0 };
@@ -77,11 +89,13 @@ fn put_header(list: bool, len: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn put_string(bytes: &[u8], out: &mut Vec<u8>) {
-    if bytes.len() != 1 || bytes[0] >= 0x80 {
-        put_header(false, bytes.len(), out);
-    }
-    out.extend_from_slice(bytes);
+/// Bytes of a header for `len` bytes.
+fn header_len(len: usize) -> usize {
+    if len < 56 { 1 } else { 1 + size_of::<usize>() - len.leading_zeros() as usize / 8 }
+}
+
+fn is_own_rlp(bytes: &[u8]) -> bool {
+    bytes.len() == 1 && bytes[0] < 0x80
 }
 
 /// Root of the trie from rlp(index) to `items[index]`. No item may be empty (an empty value means no entry).
@@ -98,19 +112,26 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
     let rows = (1..count.min(128)).chain(core::iter::once(0)).chain(128..count.max(128));
     let keys: Vec<Key> = rows.map(Key::new).collect();
 
-    let mut spans = vec![Span { lo: 0, hi: count, depth: 0, parent: usize::MAX, nibble: 0 }];
+    let mut spans = Vec::with_capacity(count + count / 8 + 2);
+    spans.push(Span { lo: 0, hi: count, depth: 0, parent: usize::MAX, nibble: 0, branch: 0 });
+    let mut branches = 0;
     let mut levels = vec![0];
     let mut next = 0;
     while next < spans.len() {
         let end = spans.len();
-        for parent in next..end {
-            let Span { lo, hi, depth, .. } = spans[parent];
+        for at in next..end {
+            let Span { mut lo, hi, depth, .. } = spans[at];
+            if hi - lo == 1 {
+                continue;
+            }
+            let parent = branches;
+            branches += 1;
+            spans[at].branch = parent;
             let fork = fork(&keys, lo, hi, depth);
-            let mut lo = lo;
-            while hi - lo > 0 && fork < keys[lo].nibbles && spans[parent].hi - spans[parent].lo > 1 {
+            while lo < hi {
                 let nibble = keys[lo].nibble(fork);
                 let len = keys[lo..hi].iter().take_while(|key| key.nibble(fork) == nibble).count();
-                spans.push(Span { lo, hi: lo + len, depth: fork + 1, parent, nibble });
+                spans.push(Span { lo, hi: lo + len, depth: fork + 1, parent, nibble, branch: 0 });
                 lo += len;
             }
         }
@@ -118,43 +139,55 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
         levels.push(next);
     }
 
-    // A branch's children, as items, are gathered in a row of sixteen at the branch.
-    let mut children: Vec<[Option<Item>; 16]> = vec![[None; 16]; spans.len()];
+    // A branch's children, as items, are gathered in a row of sixteen.
+    let mut children: Vec<[Option<Item>; 16]> = vec![[None; 16]; branches];
     let mut root = EMPTY_ROOT;
     for level in levels.windows(2).rev() {
-        let nodes = level[0]..level[1];
-        let bodies: Vec<Vec<u8>> =
-            nodes.clone().map(|node| encode(&keys, items, &spans[node], &children[node])).collect();
-        // A branch below a path of its own is hashed first, then the extension that leads to it.
-        let hashed = |bodies: &[Vec<u8>]| {
-            let slices: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
-            let mut hashes = vec![B256::ZERO; slices.len()];
-            keccak256_many(&slices, &mut hashes);
-            hashes
-        };
-        let hashes = hashed(&bodies);
-        for ((node, body), hash) in nodes.zip(&bodies).zip(hashes) {
-            let span = spans[node];
-            let mut item = if body.len() < 32 { Item::embedded(body) } else { Item::hash(&hash) };
-            let mut whole = hash;
-            let fork = fork(&keys, span.lo, span.hi, span.depth);
-            if span.hi - span.lo > 1 && fork > span.depth {
-                let mut payload = Vec::with_capacity(48);
-                keys[span.lo].put_path(span.depth, fork, false, &mut payload);
-                payload.extend_from_slice(item.as_rlp());
-                let mut extension = Vec::with_capacity(48);
-                put_header(true, payload.len(), &mut extension);
-                extension.extend_from_slice(&payload);
-                whole = keccak256(&extension);
-                item = if extension.len() < 32 { Item::embedded(&extension) } else { Item::hash(&whole) };
-            }
+        let nodes = &spans[level[0]..level[1]];
+        let hashed: Vec<Vec<(Item, B256)>> =
+            nodes.par_chunks(CHUNK).map(|nodes| hash_nodes(&keys, items, nodes, &children)).collect();
+        for (span, (item, hash)) in nodes.iter().zip(hashed.into_iter().flatten()) {
             match children.get_mut(span.parent) {
                 Some(parent) => parent[span.nibble as usize] = Some(item),
-                None => root = whole,
+                None => root = hash,
             }
         }
     }
     root
+}
+
+/// Each node as an item of the branch above, and its hash.
+fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option<Item>; 16]]) -> Vec<(Item, B256)> {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(nodes.len()));
+    for span in nodes {
+        if span.hi - span.lo == 1 {
+            put_leaf(&keys[span.lo], span.depth, items[keys[span.lo].row], &mut bytes);
+        } else {
+            put_branch(&children[span.branch], &mut bytes);
+        }
+        ends.push(bytes.len());
+    }
+    let mut start = 0;
+    let slices: Vec<&[u8]> = ends.iter().map(|end| &bytes[core::mem::replace(&mut start, *end)..*end]).collect();
+    let mut hashes = vec![B256::ZERO; slices.len()];
+    keccak256_many(&slices, &mut hashes);
+    let as_item = |body: &[u8], hash: &B256| if body.len() < 32 { Item::embedded(body) } else { Item::hash(hash) };
+    let finish = |((span, body), hash): ((&Span, &&[u8]), B256)| {
+        let item = as_item(body, &hash);
+        let fork = fork(keys, span.lo, span.hi, span.depth);
+        if span.hi - span.lo == 1 || fork == span.depth {
+            return (item, hash);
+        }
+        // A branch below a path of its own: the extension that leads to it stands for both.
+        let key = &keys[span.lo];
+        let mut extension = Vec::with_capacity(48);
+        put_header(true, Key::path_len(span.depth, fork) + item.as_rlp().len(), &mut extension);
+        key.put_path(span.depth, fork, false, &mut extension);
+        extension.extend_from_slice(item.as_rlp());
+        let hash = keccak256(&extension);
+        (as_item(&extension, &hash), hash)
+    };
+    nodes.iter().zip(&slices).zip(hashes).map(finish).collect()
 }
 
 /// The nibble at which the keys `lo..hi` part; the end of the key where there is only one.
@@ -166,29 +199,29 @@ fn fork(keys: &[Key], lo: usize, hi: usize, depth: usize) -> usize {
     (depth..first.nibbles.min(last.nibbles)).find(|i| first.nibble(*i) != last.nibble(*i)).unwrap_or(depth)
 }
 
-/// RLP of the leaf or branch of a span (without the extension above a branch).
-fn encode(keys: &[Key], items: &[&[u8]], span: &Span, children: &[Option<Item>; 16]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    if span.hi - span.lo == 1 {
-        let key = &keys[span.lo];
-        let item = items[key.row];
-        payload.reserve(item.len() + 16);
-        key.put_path(span.depth, key.nibbles, true, &mut payload);
-        put_string(item, &mut payload);
-    } else {
-        payload.reserve(17 + 16 * 32);
-        for child in children {
-            match child {
-                Some(item) => payload.extend_from_slice(item.as_rlp()),
-                None => payload.push(0x80),
-            }
-        }
-        payload.push(0x80);
+/// Appends the RLP of a leaf that begins `depth` nibbles down.
+fn put_leaf(key: &Key, depth: usize, item: &[u8], out: &mut Vec<u8>) {
+    let own = is_own_rlp(item);
+    let item_len = item.len() + if own { 0 } else { header_len(item.len()) };
+    put_header(true, Key::path_len(depth, key.nibbles) + item_len, out);
+    key.put_path(depth, key.nibbles, true, out);
+    if !own {
+        put_header(false, item.len(), out);
     }
-    let mut out = Vec::with_capacity(payload.len() + 9);
-    put_header(true, payload.len(), &mut out);
-    out.extend_from_slice(&payload);
-    out
+    out.extend_from_slice(item);
+}
+
+/// Appends the RLP of a branch without a value.
+fn put_branch(children: &[Option<Item>; 16], out: &mut Vec<u8>) {
+    let len = |child: &Option<Item>| child.as_ref().map_or(1, |item| item.as_rlp().len());
+    put_header(true, children.iter().map(len).sum::<usize>() + 1, out);
+    for child in children {
+        match child {
+            Some(item) => out.extend_from_slice(item.as_rlp()),
+            None => out.push(0x80),
+        }
+    }
+    out.push(0x80);
 }
 
 #[cfg(test)]

@@ -103,6 +103,19 @@ impl ReceiptList {
         self.encoded.close(self.bytes.len());
     }
 
+    /// Appends the receipts of `others`, which follow on these.
+    pub fn extend(&mut self, others: &[Self]) {
+        self.bytes.reserve(others.iter().map(|other| other.bytes.len()).sum());
+        for other in others {
+            let base = self.bytes.len();
+            self.bytes.extend_from_slice(&other.bytes);
+            for tx in 0..other.len() {
+                self.encoded.close(base + other.encoded.range(TxIndex::new(tx)).end);
+            }
+            self.bloom.accrue_bloom(&other.bloom);
+        }
+    }
+
     /// Union of the blooms of all receipts: what the header's `logs_bloom` must be.
     pub fn bloom(&self) -> &Bloom {
         &self.bloom
