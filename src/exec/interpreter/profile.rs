@@ -104,6 +104,7 @@ pub struct OpcodeProfile {
     /// Of precompiles, what their calls no longer hold.
     precompiles: Row,
     /// Whether an instruction of this frame runs.
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
     is_open: bool,
     is_timed: bool,
 }
@@ -196,11 +197,13 @@ impl OpcodeProfile {
     }
 
     /// Before a frame's first instruction, or the one after an inner frame.
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
     pub(super) fn resume(&mut self) {
         self.is_open = false;
     }
 
     /// The next instruction, with the gas left before it; ends the one before it.
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
     #[inline(always)]
     pub(super) fn next(&mut self, opcode: u8, gas_left: u64, precompiles: Option<&PrecompileProfile>) {
         if self.is_open {

@@ -11,17 +11,20 @@ use alloy_primitives::{U256, U512};
 type Limbs = [u64; 4];
 
 #[inline(always)]
+#[cfg(tail_calls)]
 pub(in crate::exec::interpreter) fn join(high: u64, low: u64) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
 #[inline(always)]
+#[cfg(tail_calls)]
 pub(in crate::exec::interpreter) fn split(value: u128) -> (u64, u64) {
     ((value >> 64) as u64, value as u64)
 }
 
 /// The reciprocal of a divisor of two limbs whose top bit is set, from that of its upper limb, `(2^128 - 1) / d1 - 2^64`.
 #[inline(always)]
+#[cfg(tail_calls)]
 pub(in crate::exec::interpreter) fn reciprocal_of_two(of_upper: u64, d1: u64, d0: u64) -> u64 {
     let mut v = of_upper;
     let (mut p, carried) = d1.wrapping_mul(v).overflowing_add(d0);
@@ -46,6 +49,7 @@ pub(in crate::exec::interpreter) fn reciprocal_of_two(of_upper: u64, d1: u64, d0
 
 /// `u2:u1:u0 / d` for `u2:u1 < d`, `v` the reciprocal of `d`: digit and remainder.
 #[inline(always)]
+#[cfg(tail_calls)]
 pub(in crate::exec::interpreter) fn div_three_by_two(u2: u64, u1: u64, u0: u64, d: u128, v: u64) -> (u64, u128) {
     let (d1, d0) = split(d);
     let (q1, q0) = split((u128::from(v) * u128::from(u2)).wrapping_add(join(u2, u1)));
