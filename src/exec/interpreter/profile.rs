@@ -104,7 +104,6 @@ pub struct OpcodeProfile {
     /// Of precompiles, what their calls no longer hold.
     precompiles: Row,
     /// Whether an instruction of this frame runs.
-    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
     is_open: bool,
     is_timed: bool,
 }
