@@ -525,7 +525,7 @@ impl<'b> Evm<'b> {
         refilled(spare, &self.memory[range])
     }
 
-    /// [`Self::init_code_at`] for bytes that lie elsewhere.
+    /// `Self::init_code_at` for bytes that lie elsewhere.
     pub fn init_code_of(&mut self, bytes: &[u8]) -> Arc<Code> {
         refilled(self.init_codes.pop(), bytes)
     }

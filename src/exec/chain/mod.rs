@@ -1,7 +1,7 @@
 //! Chain configuration: which rules a block follows, by its number and its timestamp.
 //!
 //! In: when each step of a chain's schedule takes effect. Out: [`ChainRules`] of any block of the chain.
-//! One table ([`Step::ALL`], [`Step::row`]) says in which order steps come, whether they are scheduled by number or by
+//! One table ([`Step::ALL`], `Step::row`) says in which order steps come, whether they are scheduled by number or by
 //! time, and what each one changes; [`ChainConfig::rules`] walks it. The order is that of go-ethereum's
 //! `CheckConfigForkOrder`.
 //! Not here: what a fork's rules are (`fork`), the JSON of a genesis file (`genesis`), total difficulty.

@@ -322,7 +322,9 @@ mod tests {
         })) {
             let digits = windows(number);
             assert!(digits.iter().all(|digit| *digit == 0 || (digit % 2 != 0 && digit.abs() < 16)));
-            let sum = digits.iter().rev().fold(0i128, |sum, digit| 2 * sum + i128::from(*digit));
+            // The highest digit may stand at 2^127.
+            let sum =
+                digits.iter().rev().fold(0i128, |sum, digit| sum.wrapping_mul(2).wrapping_add(i128::from(*digit)));
             assert_eq!(sum as u128, number);
         }
         assert_eq!(SEED.iter().fold(0i128, |sum, digit| 2 * sum + i128::from(*digit)), i128::from(Config::X[0]));

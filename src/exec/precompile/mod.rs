@@ -11,7 +11,7 @@
 //! | SHA2-256, RIPEMD-160, BLAKE2F | the same | `sha2`, `ripemd`, its own |
 //! | MODEXP | `ruint`, `aws-lc-sys`, `aurora-engine-modexp` | `aurora-engine-modexp` |
 //! | BN254 | `ark-bn254`, with less work | `ark-bn254` |
-//! | point evaluation | `blst`, see [`kzg`] | `blst` |
+//! | point evaluation | `blst`, see `kzg` | `blst` |
 //! | BLS12-381 | the same | `blst` |
 //! | P256VERIFY | `aws-lc-rs` | `p256` |
 //!
