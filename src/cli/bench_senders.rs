@@ -7,6 +7,7 @@
 //! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
 //! Not here: whole blocks.
 
+use super::bench::median;
 use super::report;
 use std::hint::black_box;
 use std::time::Instant;
@@ -178,9 +179,4 @@ fn measure_threads(signatures: &[Signature], threads: usize) -> f64 {
     };
     let ratios = (0..21).map(|_| threads as f64 * time(&one) / time(&many)).collect();
     median(ratios)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -5,7 +5,7 @@
 //! An answer is all that an outcome holds but for times, or the error's words and classes.
 //! Not here: whether the answer is right (`run`, `blocktest`).
 
-use super::engine::{Accepted, Chain, Engine, Failure, List};
+use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::{Status, interrupt, report};
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -149,12 +149,8 @@ impl Gate {
         self.blocks += 1;
         // Where no list is given, that which one thread records.
         let recorder = &mut self.schedules[0].engine;
-        let recorded = recorder.execute_or_record(chain, rules, block, given, Some(Mode::Sequential), false);
-        let recorded = recorded.ok().map(|accepted| accepted.outcome);
-        let list = List {
-            bal: given.bal.or(recorded.as_ref().map(|outcome| &outcome.bal)),
-            sidecar: given.sidecar.or(recorded.as_ref().map(|outcome| &outcome.sidecar)),
-        };
+        let complete = recorder.complete_list(chain, rules, block, given).ok();
+        let list = complete.as_ref().map_or(given, OwnedList::as_list);
         let ways = self.schedules.len();
         for (m, mode) in MODES.into_iter().enumerate() {
             if mode == Mode::Bal && list.bal.is_none() {

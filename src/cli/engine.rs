@@ -4,6 +4,7 @@
 //! Not here: what a test or a user expects.
 
 use super::ModeArg;
+use super::devnet::Devnet;
 use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{
@@ -72,6 +73,20 @@ pub struct List<'a> {
 impl<'a> From<Option<&'a Bytes>> for List<'a> {
     fn from(bal: Option<&'a Bytes>) -> Self {
         Self { bal, sidecar: None }
+    }
+}
+
+/// A list of one's own.
+#[derive(Debug)]
+pub struct OwnedList {
+    bal: Bytes,
+    sidecar: Sidecar,
+}
+
+impl OwnedList {
+    /// The list, to be handed over with its block.
+    pub fn as_list(&self) -> List<'_> {
+        List { bal: Some(&self.bal), sidecar: Some(&self.sidecar) }
     }
 }
 
@@ -426,6 +441,38 @@ impl Engine {
         let result = self.executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel));
         let root = result.as_ref().map_or(root_before, |done| done.state_root);
         Ok((root, result.map_err(Failure::from)))
+    }
+
+    /// Seals the next block of the generated chain on the chain's head, which stays where it is.
+    ///
+    /// # Errors
+    /// Those of [`Self::build`], and [`Failure::Host`] where the chain has no head.
+    pub fn build_devnet(&mut self, chain: &mut Chain, devnet: &mut Devnet) -> Result<BuiltBlock, Failure> {
+        let Some(template) = chain.head().map(Devnet::template) else {
+            return Err(Failure::Host("the chain has no head to build on".into()));
+        };
+        let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
+        let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+        self.build(chain, &Devnet::rules(), &template, body)
+    }
+
+    /// A block's list with what it lacks recorded, by an execution that leaves the head where it is: for whoever executes the
+    /// block many times in `bal` mode.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is invalid, or the host failed.
+    pub fn complete_list(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        given: List<'_>,
+    ) -> Result<OwnedList, Failure> {
+        let recorded = self.execute_or_record(chain, rules, block, given, Some(Mode::Sequential), false)?.outcome;
+        Ok(OwnedList {
+            bal: given.bal.cloned().unwrap_or(recorded.bal),
+            sidecar: given.sidecar.cloned().unwrap_or(recorded.sidecar),
+        })
     }
 
     /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be

@@ -11,6 +11,7 @@ mod bench_loop;
 mod bench_senders;
 mod blocktest;
 mod chain;
+mod contents;
 mod determinism;
 mod devnet;
 mod engine;

@@ -14,7 +14,6 @@ use alloy_primitives::Bytes;
 use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
-use balustrade::executor::Body;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -170,10 +169,7 @@ impl Run<'_> {
         };
         let bar = report::progress_blocks(devnet::BLOCKS);
         for number in 1..=devnet::BLOCKS {
-            let Some(template) = chain.head().map(Devnet::template) else { break };
-            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(number) };
-            match self.engine.build(&mut chain, &rules, &template, body) {
+            match self.engine.build_devnet(&mut chain, &mut devnet) {
                 Ok(built) => self.step(
                     &mut chain,
                     &Step {
@@ -388,10 +384,7 @@ mod tests {
         let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
         let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
         for _ in 0..2 {
-            let template = Devnet::template(chain.head().expect("a head"));
-            let transactions = devnet.transactions(template.base_fee.expect("London"));
-            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
-            let built = engine.build(&mut chain, &rules, &template, body).expect("valid transactions");
+            let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid transactions");
             let mut run = |mode, keep| {
                 engine.execute_or_record(&mut chain, &rules, &built.block, Some(&built.bal).into(), Some(mode), keep)
             };

@@ -193,7 +193,6 @@ mod tests {
     use super::*;
     use balustrade::Mode;
     use balustrade::exec::interpreter::LoopKind;
-    use balustrade::executor::Body;
     use serde_json::Value;
 
     #[test]
@@ -201,10 +200,7 @@ mod tests {
         let mut devnet = Devnet::default();
         let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
         let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
-        let template = Devnet::template(chain.head().expect("a head"));
-        let transactions = devnet.transactions(template.base_fee.expect("London"));
-        let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(1) };
-        let built = engine.build(&mut chain, &Devnet::rules(), &template, body).expect("valid");
+        let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid");
         let mut objects = Vec::new();
         for (mode, keep) in
             [(Mode::Sequential, false), (Mode::Optimistic, false), (Mode::Bal, false), (Mode::Bal, true)]

@@ -9,7 +9,6 @@ use super::super::report;
 use super::median;
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::executor::Body;
 use serde_json::json;
 
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
@@ -39,10 +38,7 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
     let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header)?;
     let mut gas = 0;
     for _ in 0..BLOCKS {
-        let Some(template) = chain.head().map(Devnet::template) else { break };
-        let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-        let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
-        let built = engines[0].build(&mut chain, &rules, &template, body)?;
+        let built = engines[0].build_devnet(&mut chain, &mut devnet)?;
         gas += built.header.gas_used;
         let mut times = vec![Vec::with_capacity(ROUNDS); rows.len()];
         let mut first: Option<Accepted> = None;

@@ -8,9 +8,10 @@
 
 mod model;
 
+use super::super::contents::each_content;
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
-use super::super::input::{self, Bundle, Content};
+use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
 use alloy_primitives::Bytes;
@@ -19,11 +20,10 @@ use balustrade::bal::{self, Limits};
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::Block;
-use balustrade::executor::{Body, Stage};
+use balustrade::executor::Stage;
 use clap::Args;
 use model::{Through, Work};
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Generated blocks where no input is given.
@@ -188,23 +188,15 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn files(&mut self) {
-        for path in &self.args.inputs {
-            let read = input::each_document(path, &mut |_| (), &mut |document| {
-                match Content::parse(&document, None) {
-                    Ok(Content::Bundle(bundle)) => {
-                        if let Err(error) = self.bundle(&bundle) {
-                            self.failed(&bundle.name, &error);
-                        }
-                    }
-                    Ok(Content::Tests(_)) => self.failed(&document.name, &"tests are no bundles"),
-                    Err(error) => self.failed(&document.name, &error),
+        each_content(&self.args.inputs, &mut |name, content| match content {
+            Ok(Content::Bundle(bundle)) => {
+                if let Err(error) = self.bundle(&bundle) {
+                    self.failed(&bundle.name, &error);
                 }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            if let Err(error) = read {
-                self.failed(&path.display(), &error);
             }
-        }
+            Ok(Content::Tests(_)) => self.failed(&name, &"tests are no bundles"),
+            Err(error) => self.failed(&name, &error),
+        });
     }
 
     fn failed(&mut self, what: &dyn std::fmt::Display, error: &dyn std::fmt::Display) {
@@ -216,8 +208,9 @@ impl Bench<'_> {
         let mut chain = Chain::of_bundle(bundle)?;
         let rules =
             bundle.rules.ok_or_else(|| Failure::Host(format!("the fork {} is not supported", bundle.fork_name)))?;
-        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
-        self.measure(&bundle.name, &mut chain, &rules, &bundle.block, list)
+        let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        let list = self.engines[0].complete_list(&mut chain, &rules, &bundle.block, given)?;
+        self.measure(&bundle.name, &mut chain, &rules, &bundle.block, list.as_list())
     }
 
     fn devnet(&mut self) -> Result<(), Failure> {
@@ -225,10 +218,7 @@ impl Bench<'_> {
         let rules = Devnet::rules();
         let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header)?;
         for number in 1..=BLOCKS {
-            let Some(template) = chain.head().map(Devnet::template) else { break };
-            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
-            let built = self.engines[0].build(&mut chain, &rules, &template, body)?;
+            let built = self.engines[0].build_devnet(&mut chain, &mut devnet)?;
             let list = Some(&built.bal).into();
             self.measure(&format!("devnet-{number:02}"), &mut chain, &rules, &built.block, list)?;
             self.engines[0].execute_or_record(&mut chain, &rules, &built.block, list, Some(Mode::Bal), true)?;

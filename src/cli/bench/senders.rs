@@ -4,8 +4,9 @@
 //! time by libsecp256k1 and in batches, on one thread and on several; ratios round by round, their median counts.
 //! Not here: recovery alone.
 
+use super::super::contents::each_content;
 use super::super::engine::{Chain, Engine, Failure, List};
-use super::super::input::{self, Bundle, Content};
+use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
 use balustrade::Mode;
@@ -43,24 +44,17 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
         }
     };
     let (mut rows, mut status) = (Vec::new(), Status::Good);
-    for path in inputs {
-        let read = input::each_document(path, &mut |_| (), &mut |document| {
-            let result = match Content::parse(&document, None) {
-                Ok(Content::Bundle(bundle)) => measure(&mut engines, &counts, &bundle, &mut rows),
-                Ok(Content::Tests(_)) => Err(Failure::Host(format!("{} is no bundle", document.name))),
-                Err(error) => Err(Failure::Host(error.to_string())),
-            };
-            if let Err(error) = result {
-                report::complain(&format_args!("{}: {error}", document.name));
-                status = status.max(Status::Unusable);
-            }
-            interrupt::flow()
-        });
-        if let Err(error) = read {
-            report::complain(&error);
+    each_content(inputs, &mut |name, content| {
+        let result = match content {
+            Ok(Content::Bundle(bundle)) => measure(&mut engines, &counts, &bundle, &mut rows),
+            Ok(Content::Tests(_)) => Err(Failure::Host("tests are no bundles".into())),
+            Err(error) => Err(Failure::Host(error.to_string())),
+        };
+        if let Err(error) = result {
+            report::complain(&format_args!("{name}: {error}"));
             status = Status::Unusable;
         }
-    }
+    });
     print(&rows, &counts, bench.json);
     status
 }
@@ -70,20 +64,23 @@ fn measure(engines: &mut [Engine], counts: &[usize], bundle: &Bundle, rows: &mut
         return Err(Failure::Host(format!("the fork {} is not supported", bundle.fork_name)));
     };
     let mut chain = Chain::of_bundle(bundle)?;
-    let nothing = List::default();
-    let recorded =
-        engines[0].execute_or_record(&mut chain, &rules, &bundle.block, nothing, Some(Mode::Sequential), false)?;
-    let recorded = recorded.outcome;
-    let list = List {
-        bal: bundle.bal.as_ref().or(Some(&recorded.bal)),
-        sidecar: bundle.sidecar.as_ref().or(Some(&recorded.sidecar)),
-    };
+    let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+    let list = engines[0].complete_list(&mut chain, &rules, &bundle.block, given)?;
+    let mut transactions = 0;
     let mut times = vec![[Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)]; counts.len()];
     for round in 0..ROUNDS + WARM_UP {
         for (engine, times) in engines.iter_mut().zip(&mut times) {
             for (recovery, times) in [Recovery::OneByOne, Recovery::Batched].into_iter().zip(times) {
                 engine.recovery = recovery;
-                let done = engine.execute_or_record(&mut chain, &rules, &bundle.block, list, Some(Mode::Bal), false)?;
+                let done = engine.execute_or_record(
+                    &mut chain,
+                    &rules,
+                    &bundle.block,
+                    list.as_list(),
+                    Some(Mode::Bal),
+                    false,
+                )?;
+                transactions = done.outcome.transactions.len();
                 if round >= WARM_UP {
                     times.push(done.outcome.elapsed_ns as f64);
                 }
@@ -94,7 +91,7 @@ fn measure(engines: &mut [Engine], counts: &[usize], bundle: &Bundle, rows: &mut
         let ratios = one_by_one.iter().zip(&batched).map(|(one, batch)| one / batch).collect();
         rows.push(Row {
             block: bundle.name.clone(),
-            transactions: recorded.transactions.len(),
+            transactions,
             threads: *threads,
             one_by_one_ns: median(one_by_one),
             batched_ns: median(batched),

@@ -6,9 +6,10 @@
 //! Arrangements take turns; analysed codes survive from one run to the next unless `--cold` is given.
 //! Not here: what the arrangements do (`ParentReads`).
 
+use super::super::contents::each_content;
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, Latency, List};
-use super::super::input::{self, Bundle, Content};
+use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
 use alloy_primitives::Bytes;
@@ -18,7 +19,6 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::ParentReads;
 use clap::Args;
 use serde_json::{Map, json};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Generated blocks where no input is given.
@@ -110,9 +110,7 @@ impl Bench<'_> {
         };
         for number in 1..=BLOCKS {
             let name = format!("devnet-{number:02}");
-            let Some(template) = chain.head().map(Devnet::template) else { break };
-            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            let built = match self.engine.build(&mut chain, &rules, &template, &transactions) {
+            let built = match self.engine.build_devnet(&mut chain, &mut devnet) {
                 Ok(built) => built,
                 Err(error) => return self.refused(&name, &error),
             };
@@ -128,19 +126,11 @@ impl Bench<'_> {
     }
 
     fn files(&mut self) {
-        for path in &self.args.inputs {
-            let read = input::each_document(path, &mut |_| (), &mut |document| {
-                match Content::parse(&document, None) {
-                    Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
-                    Ok(Content::Tests(_)) => self.unusable(&format_args!("{} is no bundle", document.name)),
-                    Err(error) => self.unusable(&error),
-                }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            if let Err(error) = read {
-                self.unusable(&error);
-            }
-        }
+        each_content(&self.args.inputs, &mut |name, content| match content {
+            Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
+            Ok(Content::Tests(_)) => self.unusable(&format_args!("{name} is no bundle")),
+            Err(error) => self.unusable(&error),
+        });
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
@@ -153,23 +143,12 @@ impl Bench<'_> {
         };
         // What a bundle lacks of its list is recorded once, off the clock.
         self.engine.latency = None;
-        let nothing = List::default();
-        let recorded = match self.engine.execute_or_record(
-            &mut chain,
-            &rules,
-            &bundle.block,
-            nothing,
-            Some(Mode::Sequential),
-            false,
-        ) {
-            Ok(recorded) => recorded.outcome,
+        let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        let list = match self.engine.complete_list(&mut chain, &rules, &bundle.block, given) {
+            Ok(list) => list,
             Err(error) => return self.refused(&bundle.name, &error),
         };
-        let list = List {
-            bal: bundle.bal.as_ref().or(Some(&recorded.bal)),
-            sidecar: bundle.sidecar.as_ref().or(Some(&recorded.sidecar)),
-        };
-        self.block(&mut chain, &bundle.name, &rules, &bundle.block, list);
+        self.block(&mut chain, &bundle.name, &rules, &bundle.block, list.as_list());
     }
 
     /// Runs one block every way at every delay; the chain's head stays where it is.

@@ -16,9 +16,10 @@ mod report;
 mod samples;
 mod timeline;
 
+use super::contents::each_content;
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure, List};
-use super::input::{self, BlockTest, Bundle, Content};
+use super::input::{BlockTest, Bundle, Content};
 use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
 use balustrade::Mode;
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -27,7 +28,6 @@ use compare::Comparison;
 use data::Profile;
 use measure::Block;
 use serde_json::json;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,19 +111,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn files(&mut self) {
-        for path in &self.args.inputs {
-            let read = input::each_document(path, &mut |_| (), &mut |document| {
-                match Content::parse(&document, None) {
-                    Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
-                    Ok(Content::Tests(tests)) => tests.iter().for_each(|test| self.test(test)),
-                    Err(error) => self.unusable(&error),
-                }
-                if interrupt::token().is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            if let Err(error) = read {
-                self.unusable(&error);
-            }
-        }
+        each_content(&self.args.inputs, &mut |_, content| match content {
+            Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
+            Ok(Content::Tests(tests)) => tests.iter().for_each(|test| self.test(test)),
+            Err(error) => self.unusable(&error),
+        });
     }
 
     /// The first block of the chain that `run` generates.
@@ -131,9 +123,7 @@ impl Run<'_> {
         let mut devnet = Devnet::default();
         let rules = Devnet::rules();
         let built = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).and_then(|mut chain| {
-            let template = chain.head().map(Devnet::template).unwrap_or_default();
-            let transactions = devnet.transactions(template.base_fee.unwrap_or_default());
-            let built = self.measure.engine.build(&mut chain, &rules, &template, &transactions)?;
+            let built = self.measure.engine.build_devnet(&mut chain, &mut devnet)?;
             Ok((chain, built))
         });
         match built {
