@@ -9,8 +9,9 @@
 use super::CodeId;
 use super::keccak::keccak256_many;
 use super::store::{KECCAK_EMPTY, StoreError};
+use crate::arena::keccak::keccak256;
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;
 use hashbrown::HashMap;
 use std::sync::{OnceLock, RwLock};

@@ -28,7 +28,8 @@ mod tests;
 use super::fork::Fork;
 use super::gas::words;
 use super::senders::ecrecover_point;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B256, U256};
 use revm_precompile::kzg_point_evaluation::RETURN_VALUE;
 use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto};
 
