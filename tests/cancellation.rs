@@ -3,14 +3,17 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
+use balustrade::arena::TxIndex;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::senders::{Signature, recover_scalar};
-use balustrade::exec::wire::{Header, assemble};
+use balustrade::exec::wire::{Block, Header, assemble};
+use balustrade::executor::Body;
 use balustrade::trie::{Fate, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +21,8 @@ use std::time::{Duration, Instant};
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 /// More than any machine executes in a year.
 const GAS_FOR_YEARS: u64 = 1 << 61;
+/// How long a caller waits.
+const A_MOMENT: Duration = Duration::from_millis(30);
 /// Until when a block must have stopped: generous, as other processes may run beside this one.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -117,6 +122,14 @@ impl Case {
     fn tries(&self) -> StateTries {
         StateTries::from_memory(&self.store).expect("a state in memory")
     }
+
+    /// What a builder would make the block of.
+    fn template(&self) -> (Header, Vec<Vec<u8>>) {
+        let block = Block::decode(self.block.clone()).expect("made here");
+        let encoded = |index| block.transactions.encoded(TxIndex(index)).to_vec();
+        let transactions = (0..block.transactions.len() as u32).map(encoded).collect();
+        (block.header.clone(), transactions)
+    }
 }
 
 /// RLP of a list of these accounts, slot 0 of those with code, and no change.
@@ -137,6 +150,25 @@ fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
     list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
 }
 
+/// Gives up after a moment what runs with tries and a token; returns where it says that it stood.
+fn give_up_after<T: Debug>(
+    patience: Duration,
+    tries: &mut StateTries,
+    run: impl FnOnce(&mut StateTries, &CancelToken) -> Result<T, BlockError>,
+) -> String {
+    let root = tries.root();
+    let token = CancelToken::new().with_deadline(Instant::now() + patience);
+    let start = Instant::now();
+    let result = run(tries, &token);
+    let elapsed = start.elapsed();
+    assert!(elapsed < SOON, "{elapsed:?}");
+    assert_eq!(tries.root(), root);
+    match result {
+        Err(BlockError::Cancelled(at)) => at,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Gives the block up after a moment; returns where it says that it stood.
 fn give_up(
     executor: &mut Executor,
@@ -145,17 +177,18 @@ fn give_up(
     tries: &mut StateTries,
     options: Options,
 ) -> String {
-    let root = tries.root();
-    let token = CancelToken::new().with_deadline(Instant::now() + Duration::from_millis(30));
-    let start = Instant::now();
-    let result = executor.execute(&case.input().with_cancel(&token), store, Some(tries), options);
-    let elapsed = start.elapsed();
-    assert!(elapsed < SOON, "{options:?}: {elapsed:?}");
-    assert_eq!(tries.root(), root);
-    match result {
-        Err(BlockError::Cancelled(at)) => at,
-        other => panic!("{options:?}: {other:?}"),
-    }
+    give_up_after(A_MOMENT, tries, |tries, token| {
+        executor.execute(&case.input().with_cancel(token), store, Some(tries), options)
+    })
+}
+
+/// Gives up building a block of the case's transactions; returns where it says that it stood.
+fn give_up_building(executor: &mut Executor, case: &Case, store: &dyn StateStore, patience: Duration) -> String {
+    let (header, transactions) = case.template();
+    let body = Body { transactions: &transactions, withdrawals: &[] };
+    give_up_after(patience, &mut case.tries(), |tries, token| {
+        executor.build_body(&case.rules, &header, body, store, tries, Some(token))
+    })
 }
 
 /// Names of this process's live threads that an executor started.
@@ -217,6 +250,13 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         if *name == "inner frame" {
             give_up(&mut executor, case, &case.store, &mut tries, traced);
         }
+        let at = give_up_building(&mut executor, case, &case.store, A_MOMENT);
+        assert!(at.contains("index 1"), "{name}: {at}");
+        let options = Options::new(Mode::Sequential);
+        let at = give_up_after(A_MOMENT, &mut tries, |tries, token| {
+            executor.transact(&case.rules, case.block.clone(), &case.store, tries, options, Some(token))
+        });
+        assert!(at.contains("index 1"), "{name}: {at}");
     }
 
     // Diagnosis.
@@ -234,6 +274,7 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
     for mode in MODES {
         give_up(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
     }
+    give_up_building(&mut executor, &case, &Slow(&case.store), A_MOMENT);
 
     // Thousands of signatures.
     let many = (0..4000).map(|i| transaction(0, Some(LOOPING), 21_000 + i, &[])).collect();
@@ -246,6 +287,8 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         assert!(matches!(result, Err(BlockError::Cancelled(_))), "{result:?}");
         assert!(start.elapsed() < SOON);
     }
+    let at = give_up_building(&mut executor, &case, &case.store, Duration::ZERO);
+    assert!(at.contains("senders"), "{at}");
 
     // Afterwards the executor answers as a new one does.
     let mut fresh = Executor::new(3).expect("threads");
@@ -258,6 +301,12 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         };
         assert_eq!(run(&mut executor), run(&mut fresh), "{mode:?}");
     }
+    let (header, transactions) = case.template();
+    let build = |executor: &mut Executor| {
+        let built = executor.build(&case.rules, &header, &transactions, &case.store, &mut case.tries());
+        built.expect("it runs out of gas, which a block may").block
+    };
+    assert_eq!(build(&mut executor), build(&mut fresh));
 
     drop((executor, fresh));
     let start = Instant::now();
