@@ -1,6 +1,8 @@
 //! Blocks that would run for years stop soon after they are given up: in every mode and loop, whatever they are at, without
 //! a thread left behind; tries and executor are then as before. Ctrl-C does the same to every command that executes.
 
+mod files;
+
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
@@ -14,7 +16,6 @@ use balustrade::executor::Body;
 use balustrade::trie::{Fate, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
 use std::fmt::Debug;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -374,7 +375,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
 
 /// A bundle of the looping block in the command line's format, and a file of tests with it.
 #[cfg(unix)]
-fn write_files(folder: &std::path::Path) -> (PathBuf, PathBuf) {
+fn write_files(folder: &files::Folder) -> (String, String) {
     let case = Case::looping(LOOPS[0].1);
     let header = Header::of_block(&case.block).expect("made here");
     let sender = transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).1;
@@ -411,10 +412,7 @@ fn write_files(folder: &std::path::Path) -> (PathBuf, PathBuf) {
         "blocks": [{"rlp": Bytes::from(child)}],
         "lastblockhash": B256::ZERO,
     }});
-    let paths = (folder.join("bundle.json"), folder.join("test.json"));
-    std::fs::write(&paths.0, bundle.to_string()).expect("write");
-    std::fs::write(&paths.1, test.to_string()).expect("write");
-    paths
+    (folder.file("bundle.json", &bundle.to_string()), folder.file("test.json", &test.to_string()))
 }
 
 /// Runs a command, interrupts it, and returns its status and all that it said.
@@ -440,10 +438,9 @@ fn interrupt(args: &[&str]) -> (Option<i32>, String) {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
-    let folder = std::env::temp_dir().join(format!("balustrade-cancellation-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let folder = files::Folder::new("cancellation");
     let (bundle, test) = write_files(&folder);
-    let (bundle, test) = (bundle.to_str().expect("text"), test.to_str().expect("text"));
+    let (bundle, test) = (bundle.as_str(), test.as_str());
     let commands: [&[&str]; 8] = [
         &["run", "--mode", "bal", bundle],
         &["run", "--mode", "sequential", bundle],
@@ -459,5 +456,4 @@ fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
         assert_eq!(status, Some(130), "{args:?}: {text}");
         assert!(text.contains("cancelled: ") && text.contains("index 1"), "{args:?}: {text}");
     }
-    std::fs::remove_dir_all(&folder).expect("clean up");
 }

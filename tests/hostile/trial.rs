@@ -3,7 +3,7 @@
 use super::Rng;
 use super::cases::{Chain, ListedBlock};
 use super::list;
-use super::mutators::{MUTATORS, Part, Parts};
+use super::mutators::{self, Part, Parts};
 use super::report::{Report, Verdict};
 use alloy_primitives::{Bytes, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
@@ -114,7 +114,7 @@ pub struct Mutant {
 pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
     let (name, part) = loop {
-        let (name, part, change) = MUTATORS[rng.below(MUTATORS.len())];
+        let (part, (name, change)) = mutators::draw(rng);
         let mut changed = parts.clone();
         if change(&mut changed, rng) {
             parts = changed;
