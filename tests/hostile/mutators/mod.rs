@@ -72,6 +72,11 @@ pub fn draw(rng: &mut Rng) -> (Part, Mutator) {
     all[rng.below(all.len())]
 }
 
+/// Their names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MUTATORS.iter().flat_map(|(_, mutators)| mutators.iter().map(|(name, _)| *name))
+}
+
 /// Applies `change` to a random account among those that `has` what it needs.
 fn on_account(
     parts: &mut Parts,
