@@ -1,6 +1,6 @@
-//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT [SEED [THREADS [PART OF]]]`.
+//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF]]]`.
 //!
-//! About COUNT mutants of all valid blocks at hand. Every chain draws from a seed of its own, so that the parts `0 OF` to
+//! With `drops` every item of every list is dropped once, and the seed means nothing. Else about COUNT mutants of all valid blocks at hand. Every chain draws from a seed of its own, so that the parts `0 OF` to
 //! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
 
 #[path = "../tests/hostile/mod.rs"]
@@ -19,9 +19,10 @@ const FIXTURE_BLOCKS: usize = 14_000;
 const PER_BUNDLE: usize = 8;
 
 fn main() -> ExitCode {
+    let every_drop = std::env::args().nth(1).is_some_and(|argument| argument == "drops");
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().ok());
-    let Some(Some(count)) = arguments.next() else {
-        eprintln!("usage: mutate COUNT [SEED [THREADS [PART OF]]]");
+    let Some(count) = arguments.next().flatten().or(every_drop.then_some(0)) else {
+        eprintln!("usage: mutate COUNT|drops [SEED [THREADS [PART OF]]]");
         return ExitCode::from(2);
     };
     let seed = arguments.next().flatten().unwrap_or(1);
@@ -36,7 +37,10 @@ fn main() -> ExitCode {
         }
     };
     let count = count as usize;
-    let per_block = count.div_ceil(FIXTURE_BLOCKS).max(1);
+    let (per_block, per_bundle) = match every_drop {
+        true => (0, 0),
+        false => (count.div_ceil(FIXTURE_BLOCKS).max(1), PER_BUNDLE),
+    };
     let start = Instant::now();
     let mut report = Report::default();
     let mut said = 0;
@@ -48,6 +52,9 @@ fn main() -> ExitCode {
         }
         let mut rng = Rng(Rng(seed ^ number).next());
         for block in chain.take_valid() {
+            if every_drop {
+                trial::try_every_drop(&mut executor, &mut chain, &block, report);
+            }
             for _ in 0..per_block {
                 trial::try_one(&mut executor, &mut chain, &block, &mut rng, report);
             }
@@ -61,7 +68,8 @@ fn main() -> ExitCode {
         }
         ControlFlow::Continue(())
     };
-    cases::each_bundle(400_000, &mut |chain| visit(chain, PER_BUNDLE, &mut report));
+    // Dropping each of thousands of items of a large block would take hours.
+    cases::each_bundle(if every_drop { 0 } else { 400_000 }, &mut |chain| visit(chain, per_bundle, &mut report));
     cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
     println!("{}", report.table());
     println!(

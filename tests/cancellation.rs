@@ -1,23 +1,29 @@
 //! Blocks that would run for years stop soon after they are given up: in every mode and loop, whatever they are at, without
 //! a thread left behind; tries and executor are then as before. Ctrl-C does the same to every command that executes.
 
+mod files;
+
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
+use balustrade::arena::TxIndex;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::senders::{Signature, recover_scalar};
-use balustrade::exec::wire::{Header, assemble};
+use balustrade::exec::wire::{Block, Header, assemble};
+use balustrade::executor::Body;
 use balustrade::trie::{Fate, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
-use std::path::PathBuf;
+use std::fmt::Debug;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 /// More than any machine executes in a year.
 const GAS_FOR_YEARS: u64 = 1 << 61;
+/// How long a caller waits.
+const A_MOMENT: Duration = Duration::from_millis(30);
 /// Until when a block must have stopped: generous, as other processes may run beside this one.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -117,6 +123,14 @@ impl Case {
     fn tries(&self) -> StateTries {
         StateTries::from_memory(&self.store).expect("a state in memory")
     }
+
+    /// What a builder would make the block of.
+    fn template(&self) -> (Header, Vec<Vec<u8>>) {
+        let block = Block::decode(self.block.clone()).expect("made here");
+        let encoded = |index| block.transactions.encoded(TxIndex(index)).to_vec();
+        let transactions = (0..block.transactions.len() as u32).map(encoded).collect();
+        (block.header.clone(), transactions)
+    }
 }
 
 /// RLP of a list of these accounts, slot 0 of those with code, and no change.
@@ -137,6 +151,25 @@ fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
     list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
 }
 
+/// Gives up after a moment what runs with tries and a token; returns where it says that it stood.
+fn give_up_after<T: Debug>(
+    patience: Duration,
+    tries: &mut StateTries,
+    run: impl FnOnce(&mut StateTries, &CancelToken) -> Result<T, BlockError>,
+) -> String {
+    let root = tries.root();
+    let token = CancelToken::new().with_deadline(Instant::now() + patience);
+    let start = Instant::now();
+    let result = run(tries, &token);
+    let elapsed = start.elapsed();
+    assert!(elapsed < SOON, "{elapsed:?}");
+    assert_eq!(tries.root(), root);
+    match result {
+        Err(BlockError::Cancelled(at)) => at,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Gives the block up after a moment; returns where it says that it stood.
 fn give_up(
     executor: &mut Executor,
@@ -145,17 +178,18 @@ fn give_up(
     tries: &mut StateTries,
     options: Options,
 ) -> String {
-    let root = tries.root();
-    let token = CancelToken::new().with_deadline(Instant::now() + Duration::from_millis(30));
-    let start = Instant::now();
-    let result = executor.execute(&case.input().with_cancel(&token), store, Some(tries), options);
-    let elapsed = start.elapsed();
-    assert!(elapsed < SOON, "{options:?}: {elapsed:?}");
-    assert_eq!(tries.root(), root);
-    match result {
-        Err(BlockError::Cancelled(at)) => at,
-        other => panic!("{options:?}: {other:?}"),
-    }
+    give_up_after(A_MOMENT, tries, |tries, token| {
+        executor.execute(&case.input().with_cancel(token), store, Some(tries), options)
+    })
+}
+
+/// Gives up building a block of the case's transactions; returns where it says that it stood.
+fn give_up_building(executor: &mut Executor, case: &Case, store: &dyn StateStore, patience: Duration) -> String {
+    let (header, transactions) = case.template();
+    let body = Body { transactions: &transactions, withdrawals: &[] };
+    give_up_after(patience, &mut case.tries(), |tries, token| {
+        executor.build_body(&case.rules, &header, body, store, tries, Some(token))
+    })
 }
 
 /// Names of this process's live threads that an executor started.
@@ -217,6 +251,13 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         if *name == "inner frame" {
             give_up(&mut executor, case, &case.store, &mut tries, traced);
         }
+        let at = give_up_building(&mut executor, case, &case.store, A_MOMENT);
+        assert!(at.contains("index 1"), "{name}: {at}");
+        let options = Options::new(Mode::Sequential);
+        let at = give_up_after(A_MOMENT, &mut tries, |tries, token| {
+            executor.transact(&case.rules, case.block.clone(), &case.store, tries, options, Some(token))
+        });
+        assert!(at.contains("index 1"), "{name}: {at}");
     }
 
     // Diagnosis.
@@ -234,6 +275,7 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
     for mode in MODES {
         give_up(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
     }
+    give_up_building(&mut executor, &case, &Slow(&case.store), A_MOMENT);
 
     // Thousands of signatures.
     let many = (0..4000).map(|i| transaction(0, Some(LOOPING), 21_000 + i, &[])).collect();
@@ -246,6 +288,8 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         assert!(matches!(result, Err(BlockError::Cancelled(_))), "{result:?}");
         assert!(start.elapsed() < SOON);
     }
+    let at = give_up_building(&mut executor, &case, &case.store, Duration::ZERO);
+    assert!(at.contains("senders"), "{at}");
 
     // Afterwards the executor answers as a new one does.
     let mut fresh = Executor::new(3).expect("threads");
@@ -258,6 +302,12 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         };
         assert_eq!(run(&mut executor), run(&mut fresh), "{mode:?}");
     }
+    let (header, transactions) = case.template();
+    let build = |executor: &mut Executor| {
+        let built = executor.build(&case.rules, &header, &transactions, &case.store, &mut case.tries());
+        built.expect("it runs out of gas, which a block may").block
+    };
+    assert_eq!(build(&mut executor), build(&mut fresh));
 
     drop((executor, fresh));
     let start = Instant::now();
@@ -325,7 +375,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
 
 /// A bundle of the looping block in the command line's format, and a file of tests with it.
 #[cfg(unix)]
-fn write_files(folder: &std::path::Path) -> (PathBuf, PathBuf) {
+fn write_files(folder: &files::Folder) -> (String, String) {
     let case = Case::looping(LOOPS[0].1);
     let header = Header::of_block(&case.block).expect("made here");
     let sender = transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).1;
@@ -362,10 +412,7 @@ fn write_files(folder: &std::path::Path) -> (PathBuf, PathBuf) {
         "blocks": [{"rlp": Bytes::from(child)}],
         "lastblockhash": B256::ZERO,
     }});
-    let paths = (folder.join("bundle.json"), folder.join("test.json"));
-    std::fs::write(&paths.0, bundle.to_string()).expect("write");
-    std::fs::write(&paths.1, test.to_string()).expect("write");
-    paths
+    (folder.file("bundle.json", &bundle.to_string()), folder.file("test.json", &test.to_string()))
 }
 
 /// Runs a command, interrupts it, and returns its status and all that it said.
@@ -391,10 +438,9 @@ fn interrupt(args: &[&str]) -> (Option<i32>, String) {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
-    let folder = std::env::temp_dir().join(format!("balustrade-cancellation-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let folder = files::Folder::new("cancellation");
     let (bundle, test) = write_files(&folder);
-    let (bundle, test) = (bundle.to_str().expect("text"), test.to_str().expect("text"));
+    let (bundle, test) = (bundle.as_str(), test.as_str());
     let commands: [&[&str]; 8] = [
         &["run", "--mode", "bal", bundle],
         &["run", "--mode", "sequential", bundle],
@@ -410,5 +456,4 @@ fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
         assert_eq!(status, Some(130), "{args:?}: {text}");
         assert!(text.contains("cancelled: ") && text.contains("index 1"), "{args:?}: {text}");
     }
-    std::fs::remove_dir_all(&folder).expect("clean up");
 }

@@ -1,8 +1,10 @@
 //! The command line's contract: exit statuses, JSON lines, summaries.
 
+mod files;
+
+use files::{Folder, shared};
 use serde_json::Value;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn balustrade(args: &[&str], stdin: &str) -> Output {
@@ -29,40 +31,6 @@ fn json_lines(output: &Output) -> (Vec<Value>, Value) {
     (lines, summary)
 }
 
-fn shared(part: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = folder.join(part);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not here", path.display());
-    None
-}
-
-/// A folder of this test's own, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("balustrade-cli-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("temporary folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("write");
-        path.to_str().expect("text").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A bundle with an empty flat state, whose block and list are what is given.
 fn bundle(block: &str, bal: &str) -> String {
     let hash = "0x0000000000000000000000000000000000000000000000000000000000000000";
@@ -74,7 +42,7 @@ fn bundle(block: &str, bal: &str) -> String {
 
 #[test]
 fn faults_of_files_and_of_usage_end_with_two() {
-    let folder = Folder::new("two");
+    let folder = Folder::new("cli-two");
     let broken = folder.file("broken.json", "{\"network\": \"mainnet\", ");
     let not_hex = folder.file("hex.json", &bundle("0xzz", "0xc0"));
     let fork = folder.file("fork.json", &bundle("0xc0", "0xc0").replace("Osaka", "Utopia"));
@@ -98,7 +66,7 @@ fn faults_of_files_and_of_usage_end_with_two() {
 
 #[test]
 fn malformed_block_and_list_bytes_end_with_one() {
-    let folder = Folder::new("one");
+    let folder = Folder::new("cli-one");
     for (name, block) in
         [("list.json", "0xc0"), ("string.json", "0x80"), ("empty.json", "0x"), ("cut.json", "0xf90200c0")]
     {
@@ -115,7 +83,7 @@ fn malformed_block_and_list_bytes_end_with_one() {
 
 #[test]
 fn lists_are_shown_and_compared() {
-    let folder = Folder::new("lists");
+    let folder = Folder::new("cli-lists");
     let empty = folder.file("empty.hex", "0xc0\n");
     let one = folder.file("one.hex", "0xdbda940000000000000000000000000000000000000001c0c0c0c0c0");
     assert_eq!(status(&["bal", "show", &empty, &one]), Some(0));
@@ -175,7 +143,7 @@ fn unpacked(part: &str) -> Option<Value> {
 fn a_recorded_list_and_its_sidecar_run_in_bal_mode() {
     // The block in which touched empty accounts go for the first time: no list can say so.
     let Some(mut bundle) = unpacked("bundles/prestate/mainnet-2675000.json.gz") else { return };
-    let folder = Folder::new("record");
+    let folder = Folder::new("cli-record");
     let path = folder.file("bundle.json", &bundle.to_string());
     let recorded_path = folder.file("recorded.json", "");
     let output = balustrade(&["bal", "record", &path, "--out", &recorded_path], "");
@@ -213,7 +181,7 @@ fn recorded_lists_are_those_of_the_bundles() {
 fn traces_are_the_same_in_every_mode_and_with_every_loop() {
     let Some(block) = shared("bundles/prestate/mainnet-2688148.json.gz") else { return };
     let block = block.to_str().expect("text");
-    let folder = Folder::new("trace");
+    let folder = Folder::new("cli-trace");
     let mut traces = Vec::new();
     for mode in ["sequential", "optimistic", "bal", "all"] {
         for kind in ["tail", "reference"] {
@@ -266,7 +234,7 @@ fn wrong_lists_are_explained() {
 
 #[test]
 fn damaged_bundles_never_panic() {
-    let folder = Folder::new("damaged");
+    let folder = Folder::new("cli-damaged");
     let Some(file) = shared("blocks/deploy-small.json.gz") else { return };
     let mut text = String::new();
     let file = std::fs::File::open(file).expect("readable");

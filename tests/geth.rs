@@ -1,8 +1,10 @@
 //! The test commands as go-ethereum's `evm` and as goevmlab, which drives it, know them; and the chains of `--chain`.
 
+mod files;
+
+use files::{Folder, shared};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn run(program: &str, args: &[&str]) -> Output {
@@ -20,29 +22,6 @@ fn text(bytes: &[u8]) -> String {
 /// All lines as JSON.
 fn lines(bytes: &[u8]) -> Vec<Value> {
     text(bytes).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
-}
-
-/// A folder of this test's own, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("balustrade-geth-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("temporary folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("write");
-        path.to_str().expect("text").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A test as fuzzers write them: the transaction is not signed. A call stores 1 at 0.
@@ -69,7 +48,7 @@ const NO_ROOT: &str = "0x0000000000000000000000000000000000000000000000000000000
 
 #[test]
 fn results_carry_the_state_root() {
-    let folder = Folder::new("json");
+    let folder = Folder::new("geth-json");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let output = balustrade(&["statetest", "--json", &path]);
     assert_eq!(output.status.code(), Some(1));
@@ -99,7 +78,7 @@ fn results_carry_the_state_root() {
 
 #[test]
 fn the_shape_of_evm_statetest() {
-    let folder = Folder::new("shape");
+    let folder = Folder::new("geth-shape");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let output = balustrade(&["statetest", "--geth", &path]);
     // go-ethereum's exit status is 0 where a test fails, and 1 where it cannot be read.
@@ -130,7 +109,7 @@ fn the_shape_of_evm_statetest() {
 /// What goevmlab calls: the trace on standard error, the root after it.
 #[test]
 fn a_trace_ends_with_the_state_root() {
-    let folder = Folder::new("trace");
+    let folder = Folder::new("geth-trace");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let flags = ["--trace", "--trace.format=json", "--trace.nomemory=true", "--trace.noreturndata=true"];
     let output = balustrade(&[&["statetest", "--geth"], &flags[..], &[path.as_str()]].concat());
@@ -152,7 +131,7 @@ fn a_trace_ends_with_the_state_root() {
 /// goevmlab keeps one process: it sends a name, reads up to the root, and only then sends the next one.
 #[test]
 fn names_on_standard_input_are_answered_one_by_one() {
-    let folder = Folder::new("batch");
+    let folder = Folder::new("geth-batch");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
         .args(["statetest", "--geth"])
@@ -179,29 +158,19 @@ fn names_on_standard_input_are_answered_one_by_one() {
     assert_eq!(arrays.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
-fn shared(part: &str) -> Option<String> {
-    let folder = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = folder.join(part);
-    if path.exists() {
-        return path.to_str().map(str::to_owned);
-    }
-    eprintln!("skipped: {} is not here", path.display());
-    None
-}
-
 #[test]
 fn the_shape_of_evm_blocktest() {
     let Some(path) = shared("fixtures/eest-transitions.tar.zst") else { return };
+    let path = path.to_str().expect("text");
     let filter = ["--run", "blob_gas"];
-    let output = balustrade(&[&["blocktest", "--geth"], &filter[..], &[path.as_str()]].concat());
+    let output = balustrade(&[&["blocktest", "--geth"], &filter[..], &[path]].concat());
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let results: Vec<Value> = serde_json::from_slice(&output.stdout).expect("an array");
     assert!(!results.is_empty());
     for result in &results {
         assert!(result["pass"] == true && result["stateRoot"].is_string() && result["fork"].is_string(), "{result}");
     }
-    let output = balustrade(&[&["blocktest", "--json", "--trace"], &filter[..], &[path.as_str()]].concat());
+    let output = balustrade(&[&["blocktest", "--json", "--trace"], &filter[..], &[path]].concat());
     let ends = lines(&output.stderr).into_iter().filter(|line| line.get("stateRoot").is_some());
     assert_eq!(ends.filter(|end| end["pass"] == true).count(), results.len());
     assert_eq!(lines(&output.stdout)[0]["stateRoot"], results[0]["stateRoot"]);
@@ -209,7 +178,7 @@ fn the_shape_of_evm_blocktest() {
 
 #[test]
 fn chains_by_name_and_by_genesis_file() {
-    let folder = Folder::new("chain");
+    let folder = Folder::new("geth-chain");
     let genesis = folder.file(
         "genesis.json",
         r#"{"config": {"homesteadBlock": 3, "ethash": {}}, "gasLimit": "0x0", "difficulty": "0x20000",
@@ -231,7 +200,8 @@ fn chains_by_name_and_by_genesis_file() {
     }
 
     let Some(bundle) = shared("bundles/trie/mainnet-1.json.gz") else { return };
-    let output = balustrade(&["run", "--json", "--chain", "mainnet", &bundle]);
+    let bundle = bundle.to_str().expect("text");
+    let output = balustrade(&["run", "--json", "--chain", "mainnet", bundle]);
     assert_eq!((output.status.code(), &lines(&output.stdout)[0]["fork"]), (Some(0), &"Frontier".into()));
-    assert_eq!(balustrade(&["run", "--json", "--chain", "sepolia", &bundle]).status.code(), Some(2));
+    assert_eq!(balustrade(&["run", "--json", "--chain", "sepolia", bundle]).status.code(), Some(2));
 }

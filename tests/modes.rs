@@ -1,8 +1,14 @@
 //! The two ways to execute a block, held against each other; and what runs beside what.
 
-use alloy_primitives::{Address, B256, U256, keccak256};
+mod hostile;
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::Encodable;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::bal::{Limits, decode};
+use balustrade::exec::error::MismatchField;
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::senders::SenderCache;
 use balustrade::exec::wire::Header;
 use balustrade::executor::{Recovery, Stage};
@@ -29,9 +35,23 @@ fn address_of(key: &SecretKey) -> Address {
     Address::from_slice(&keccak256(&public[1..])[12..])
 }
 
+/// RLP of a list of these encoded fields.
+fn list_of(payload: Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
+    out.extend(payload);
+    out
+}
+
+/// A signature's r and s, and the parity of its point.
+fn sign(key: &SecretKey, hash: B256) -> (U256, U256, u64) {
+    let signature = secp256k1::ecdsa::RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
+    let (id, bytes) = signature.serialize_compact();
+    (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..]), u64::from(id.to_u8()))
+}
+
 /// A signed legacy transaction with EIP-155 protection for chain 1, as its RLP.
 fn transaction(key: &SecretKey, nonce: u64, gas: u64, to: Address, value: u64) -> Vec<u8> {
-    use alloy_rlp::Encodable;
     let fields = |out: &mut Vec<u8>| {
         nonce.encode(out);
         1_000u64.encode(out);
@@ -40,25 +60,42 @@ fn transaction(key: &SecretKey, nonce: u64, gas: u64, to: Address, value: u64) -
         value.encode(out);
         out.push(alloy_rlp::EMPTY_STRING_CODE);
     };
-    let list = |payload: Vec<u8>| {
-        let mut out = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-        out.extend(payload);
-        out
-    };
     let mut unsigned = Vec::new();
     fields(&mut unsigned);
     1u64.encode(&mut unsigned);
     unsigned.extend([alloy_rlp::EMPTY_STRING_CODE; 2]);
-    let hash = keccak256(list(unsigned));
-    let signature = secp256k1::ecdsa::RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
-    let (id, bytes) = signature.serialize_compact();
+    let (r, s, parity) = sign(key, keccak256(list_of(unsigned)));
     let mut signed = Vec::new();
     fields(&mut signed);
-    (35 + 2 + u64::from(id.to_u8())).encode(&mut signed);
-    U256::from_be_slice(&bytes[..32]).encode(&mut signed);
-    U256::from_be_slice(&bytes[32..]).encode(&mut signed);
-    list(signed)
+    (35 + 2 + parity).encode(&mut signed);
+    r.encode(&mut signed);
+    s.encode(&mut signed);
+    list_of(signed)
+}
+
+/// A signed transaction with an access list (EIP-2930): each account with one slot.
+fn warming_transaction(key: &SecretKey, gas: u64, to: Address, warmed: &[(Address, U256)]) -> Vec<u8> {
+    let mut fields = Vec::new();
+    1u64.encode(&mut fields);
+    0u64.encode(&mut fields);
+    1_000u64.encode(&mut fields);
+    gas.encode(&mut fields);
+    to.encode(&mut fields);
+    fields.extend([alloy_rlp::EMPTY_STRING_CODE; 2]);
+    let accounts = warmed.iter().flat_map(|(address, slot)| {
+        let mut account = Vec::new();
+        address.encode(&mut account);
+        let mut keys = Vec::new();
+        B256::from(*slot).encode(&mut keys);
+        account.extend(list_of(keys));
+        list_of(account)
+    });
+    fields.extend(list_of(accounts.collect()));
+    let (r, s, parity) = sign(key, keccak256([vec![1], list_of(fields.clone())].concat()));
+    parity.encode(&mut fields);
+    r.encode(&mut fields);
+    s.encode(&mut fields);
+    [vec![1], list_of(fields)].concat()
 }
 
 impl World {
@@ -245,4 +282,67 @@ fn a_list_that_says_something_else_is_refused_whatever_the_threads() {
         })
         .collect();
     assert!(refusals.windows(2).all(|pair| pair[0] == pair[1]), "{refusals:?}");
+}
+
+/// The gas of a frame is enough for a warm access and not for a cold one: whoever took a name that the list lacks for cold
+/// would run out of gas before the access, and miss it.
+#[test]
+fn a_name_that_a_transaction_warms_and_the_list_lacks_is_missed_at_any_gas() {
+    const INNER: Address = Address::repeat_byte(0xdd);
+    const OTHER: Address = Address::repeat_byte(0xee);
+    let slot = U256::from(7);
+    let on_other = |opcode: &[u8]| [&[0x73], OTHER.as_slice(), opcode].concat();
+    let call = [&[0x5f; 5], &[0x73][..], OTHER.as_slice(), &[0x5f, 0xf1]].concat();
+    let copy = [&[0x5f; 3], &[0x73][..], OTHER.as_slice(), &[0x3c]].concat();
+    // Code of the frame, its gas, whether it is about an account or a slot.
+    let cases: [(&str, Vec<u8>, u16, bool); 8] = [
+        ("BALANCE", on_other(&[0x31]), 3 + 100, true),
+        ("EXTCODESIZE", on_other(&[0x3b]), 3 + 100, true),
+        ("EXTCODECOPY", copy, 9 + 100, true),
+        ("EXTCODEHASH", on_other(&[0x3f]), 3 + 100, true),
+        ("CALL", call, 15 + 100, true),
+        ("SELFDESTRUCT", on_other(&[0xff]), 3 + 5_000, true),
+        ("SLOAD", vec![0x60, 0x07, 0x54], 3 + 100, false),
+        ("SSTORE", vec![0x60, 0x01, 0x60, 0x07, 0x55], 6 + 20_000, false),
+    ];
+    let mut executor = Executor::new(2).expect("threads");
+    for (name, code, gas, is_account) in cases {
+        let [high, low] = gas.to_be_bytes();
+        let outer = [&[0x5f; 5], &[0x73][..], INNER.as_slice(), &[0x61, high, low, 0xf1, 0x00]].concat();
+        let mut world = World::new(&outer);
+        let hash = world.store.insert_code(code.into());
+        world.store.insert_account(INNER, 1, U256::ZERO, hash, []);
+        world.store.insert_account(OTHER, 0, U256::ONE, KECCAK_EMPTY, []);
+        world.tries = StateTries::from_memory(&world.store).expect("a state in memory has a trie");
+        let warming = warming_transaction(&secret(0), 200_000, CONTRACT, &[(OTHER, U256::ZERO), (INNER, slot)]);
+        let (block, bal) = world.build(&mut executor, &[warming]);
+        world.execute(&mut executor, &block, &bal, Mode::Bal).expect(name);
+
+        let mut list = hostile::list::from_columns(&decode(&bal, &Limits::format_only()).expect("recorded"));
+        let before = list.clone();
+        if is_account {
+            list.retain(|account| account.address != OTHER);
+        } else {
+            list.iter_mut().for_each(|account| {
+                account.reads.retain(|key| account.address != INNER || *key != slot);
+                account.changes.retain(|(key, _)| account.address != INNER || *key != slot);
+            });
+        }
+        assert_ne!(list, before, "{name}: the access is listed");
+        let wrong = Bytes::from(hostile::list::encode(&list));
+        for loop_kind in LoopKind::ALL {
+            let input = BlockInput::new(&world.rules, block.clone()).with_list(wrong.clone());
+            let options = Options { loop_kind, ..Options::new(Mode::Bal) };
+            let result = executor.execute(&input, &world.store, None, options).map(drop);
+            let field = if is_account { MismatchField::UnlistedAccount } else { MismatchField::UnlistedSlot };
+            let found = match &result {
+                Err(BlockError::Invalid(invalid)) => match &**invalid {
+                    InvalidBlock::Mismatch(mismatch) => Some(mismatch.field),
+                    _ => None,
+                },
+                _ => None,
+            };
+            assert_eq!(found, Some(field), "{name}, {}: {result:?}", loop_kind.name());
+        }
+    }
 }

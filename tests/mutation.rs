@@ -24,3 +24,18 @@ fn mutants_of_fixture_blocks_are_refused() {
     println!("{}", report.table());
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
 }
+
+#[test]
+fn each_item_of_a_list_is_missed() {
+    let mut executor = Executor::new(2).expect("threads");
+    let mut report = Report::default();
+    cases::each_fixture(7, 97, &mut |mut chain| {
+        for block in chain.take_valid() {
+            trial::try_every_drop(&mut executor, &mut chain, &block, &mut report);
+            chain.advance(&mut executor, &block).expect("a valid block");
+        }
+        if report.total() < 1_500 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    println!("{}", report.table());
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}

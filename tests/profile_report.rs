@@ -1,6 +1,9 @@
 //! The report of `balustrade profile` in a real browser without a window: all charts drawn, nothing in the console, no
 //! request to any network. Skipped with a line where no browser is found; `BALUSTRADE_BROWSER` names one.
 
+mod files;
+
+use files::Folder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,27 +39,6 @@ fn browser() -> Option<PathBuf> {
     in_path.chain(downloaded).find(|path| path.is_file())
 }
 
-/// A folder of this test's own, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("balustrade-report-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("temporary folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("text").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// What a browser made of a page.
 struct Seen {
     dom: String,
@@ -68,7 +50,7 @@ struct Seen {
 
 /// Opens a page without a window; no name resolves.
 fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
-    let (log, profile) = (folder.file("net.json"), folder.file("browser"));
+    let (log, profile) = (folder.path("net.json"), folder.path("browser"));
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
@@ -126,18 +108,18 @@ fn a_browser_draws_every_chart_and_asks_no_network() {
         eprintln!("skipped: no Chromium, Chrome or Edge is here; BALUSTRADE_BROWSER may name one");
         return;
     };
-    let folder = Folder::new();
+    let folder = Folder::new("report");
 
     // The eyes of this test see what they must.
-    let control = folder.file("control.html");
+    let control = folder.path("control.html");
     let bad = "<body><img src=\"http://elsewhere.invalid/a.png\"><script>nowhere()</script></body>";
     std::fs::write(&control, bad).expect("write");
     let seen = open(&browser, &folder, &control);
     assert_eq!(seen.requests, ["http://elsewhere.invalid/a.png"]);
     assert!(seen.console.iter().any(|line| line.contains("nowhere is not defined")), "{:?}", seen.console);
 
-    let (first, second, saved) = (folder.file("first.html"), folder.file("second.html"), folder.file("first.json"));
-    let events = folder.file("events.json");
+    let (first, second, saved) = (folder.path("first.html"), folder.path("second.html"), folder.path("first.json"));
+    let events = folder.path("events.json");
     let alone = profile(&["--out", &first, "--trace-events", &events]);
     std::fs::write(&saved, format!("{alone}\n")).expect("write");
     let compared = profile(&["--out", &second, "--against", &saved]);

@@ -406,10 +406,10 @@ impl Engine {
         codes.get(codes.intern(hash)).map(|code| code.bytes().len())
     }
 
-    /// Seals a block on the chain's head, which stays where it is.
+    /// Seals a block on the chain's head, which stays where it is. Ctrl-C stops it; the time limit is that of executions.
     ///
     /// # Errors
-    /// [`Failure`]: a transaction cannot stand in the block, or the chain has no tries.
+    /// [`Failure`]: a transaction cannot stand in the block, the chain has no tries, or the caller gave up.
     pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
@@ -418,7 +418,8 @@ impl Engine {
         body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
         let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
-        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries);
+        let cancel = Some(super::interrupt::token());
+        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries, cancel);
         chain.tries = Some(tries);
         Ok(built?)
     }

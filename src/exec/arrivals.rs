@@ -5,10 +5,13 @@
 //! as far as the list tells: system calls, then by the first index that changes the name or the first transaction that
 //! is sent to it, then the rest in list order. What a task has to wait for comes before all of that.
 //!
-//! Nobody can be stuck: readers wait for nothing but the store, tasks wait for readers only, asleep. Readers are not the
-//! threads that run tasks. Which batches there are, and the error reported of several ([`Arrivals::first_error`]: the
-//! first in reading order, since all batches before a failed one are still read), depends on block and store alone.
+//! Nobody can be stuck: readers wait for nothing but the store, tasks wait for readers only, asleep (`queue`). Readers are
+//! not the threads that run tasks. Which batches there are, and the error reported of several
+//! ([`Arrivals::first_error`]: the first in reading order, since all batches before a failed one are still read), depends
+//! on block and store alone.
 //! Not here: who reads, and when the tasks begin (the library's entry point).
+
+mod queue;
 
 use super::base::fetch_codes;
 use super::halt::Fault;
@@ -19,7 +22,8 @@ use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::BalColumns;
 use alloy_primitives::U256;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use queue::Queue;
+use std::sync::OnceLock;
 
 /// Rows of one batch: enough that a call's own cost is shared by many, few enough that the first rows are soon there.
 const BATCH: usize = 128;
@@ -71,39 +75,6 @@ impl<I: Id, T: Copy> Rows<I, T> {
     }
 }
 
-/// Which batches are still to be read. Accounts' batches are numbered before those of slots.
-#[derive(Debug)]
-struct Queue {
-    /// The next batch, if nobody waits for another one.
-    next: usize,
-    /// Batches that tasks wait for.
-    wanted: Vec<usize>,
-    /// Which batches a reader has taken.
-    taken: Vec<bool>,
-    /// Batches from here on are not read any more: one below failed, or the block was given up.
-    end: usize,
-    /// Batches of accounts that are not there yet.
-    accounts_left: usize,
-}
-
-impl Queue {
-    fn take(&mut self) -> Option<usize> {
-        while let Some(batch) = self.wanted.pop() {
-            if batch < self.end && !core::mem::replace(&mut self.taken[batch], true) {
-                return Some(batch);
-            }
-        }
-        while self.next < self.end {
-            let batch = self.next;
-            self.next += 1;
-            if !core::mem::replace(&mut self.taken[batch], true) {
-                return Some(batch);
-            }
-        }
-        None
-    }
-}
-
 /// What reading one batch led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -124,8 +95,7 @@ pub struct Arrivals<'b> {
     slots: Rows<SlotId, U256>,
     /// Whether each task reads what it lacks itself, row by row.
     on_demand: bool,
-    queue: Mutex<Queue>,
-    arrived: Condvar,
+    queue: Queue,
 }
 
 impl core::fmt::Debug for Arrivals<'_> {
@@ -159,14 +129,8 @@ impl<'b> Arrivals<'b> {
         let batch_len = if on_demand { 1 } else { BATCH };
         let accounts = Rows::new(&accounts, batch_len);
         let slots = Rows::new(&slots, batch_len);
-        let end = accounts.batches.len() + slots.batches.len();
-        let accounts_left = accounts.batches.len();
-        let queue = Queue { next: 0, wanted: Vec::new(), taken: vec![false; end], end, accounts_left };
-        Self { bal, store, codes, accounts, slots, on_demand, queue: Mutex::new(queue), arrived: Condvar::new() }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        let queue = Queue::new(accounts.batches.len(), slots.batches.len());
+        Self { bal, store, codes, accounts, slots, on_demand, queue }
     }
 
     /// Number of batches.
@@ -176,35 +140,24 @@ impl<'b> Arrivals<'b> {
 
     /// Reads the next batch. Any number of readers may do so at a time.
     pub fn read_next(&self) -> Progress {
-        let Some(batch) = self.queue().take() else { return Progress::Done };
+        let Some(batch) = self.queue.take() else { return Progress::Done };
         let _guard = StopOnPanic(self);
-        let of_accounts = self.accounts.batches.len();
-        let failed = match batch.checked_sub(of_accounts) {
+        let failed = match batch.checked_sub(self.accounts.batches.len()) {
             None => {
                 let rows = self.read_accounts(self.accounts.names(batch));
                 self.accounts.batches[batch].get_or_init(|| rows).is_err()
             }
-            Some(batch) => {
-                let rows = self.read_slots(self.slots.names(batch));
-                self.slots.batches[batch].get_or_init(|| rows).is_err()
+            Some(of_slots) => {
+                let rows = self.read_slots(self.slots.names(of_slots));
+                self.slots.batches[of_slots].get_or_init(|| rows).is_err()
             }
         };
-        let mut queue = self.queue();
-        if failed {
-            queue.end = queue.end.min(batch);
-        } else if batch < of_accounts {
-            queue.accounts_left -= 1;
-        }
-        let all_accounts = !failed && batch < of_accounts && queue.accounts_left == 0;
-        drop(queue);
-        self.arrived.notify_all();
-        if all_accounts { Progress::AllAccounts } else { Progress::Some }
+        if self.queue.done(batch, failed) { Progress::AllAccounts } else { Progress::Some }
     }
 
     /// No batch is read any more; whoever waits for one is told so.
     pub fn stop(&self) {
-        self.queue().end = 0;
-        self.arrived.notify_all();
+        self.queue.stop();
     }
 
     /// The first error in reading order; to be asked when all readers are done.
@@ -258,19 +211,7 @@ impl<'b> Arrivals<'b> {
         rows: &'a OnceLock<Result<Vec<T>, StoreError>>,
         batch: usize,
     ) -> Result<&'a Result<Vec<T>, StoreError>, Fault> {
-        let mut queue = self.queue();
-        if !queue.taken[batch] {
-            queue.wanted.push(batch);
-        }
-        loop {
-            if let Some(rows) = rows.get() {
-                return Ok(rows);
-            }
-            if batch >= queue.end {
-                return Err(Fault::Cancelled);
-            }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.queue.wait(batch, || rows.get()).ok_or(Fault::Cancelled)
     }
 
     /// Reads one row for the task that asks. Two tasks may do so at a time; errors are not kept: they are the task's.

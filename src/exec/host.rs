@@ -152,8 +152,7 @@ impl<'b> Evm<'b> {
     #[inline]
     fn peek_slot(&mut self, key: &U256) -> (AccountId, Option<SlotId>, bool) {
         let target = self.frame().target;
-        let known = self.state.names.get().slot(target, key);
-        let warm = known.is_some_and(|id| self.state.is_slot_warm(id));
+        let (known, warm) = self.state.peek_slot(target, key);
         (target, known, warm)
     }
 

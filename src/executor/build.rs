@@ -6,11 +6,12 @@
 
 use super::Executor;
 use super::outcome::receipts_of;
-use super::recover::{Means, recover};
+use super::recover::{Means, Signers, recover};
 use super::root::update_from_recording;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
 use crate::exec::block::{BlockContext, run_sequential};
+use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::check_blob_gas;
@@ -51,7 +52,7 @@ impl<'a> From<&'a Vec<Vec<u8>>> for Body<'a> {
 }
 
 impl Executor {
-    /// [`Executor::build_body`] without withdrawals.
+    /// [`Executor::build_body`] without withdrawals, which nobody gives up.
     ///
     /// # Errors
     /// As there.
@@ -63,7 +64,7 @@ impl Executor {
         store: &dyn StateStore,
         tries: &mut StateTries,
     ) -> Result<BuiltBlock, BlockError> {
-        self.build_body(rules, template, Body { transactions, withdrawals: &[] }, store, tries)
+        self.build_body(rules, template, Body { transactions, withdrawals: &[] }, store, tries, None)
     }
 
     /// Executes the transactions of `body` on the parent state and seals a block of them, without ommers. The fork is
@@ -74,7 +75,8 @@ impl Executor {
     /// (at the parent's root) are as before when it returns.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block.
+    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block, [`BlockError::Cancelled`] says
+    /// how far it was when `cancel` gave it up.
     pub fn build_body(
         &mut self,
         rules: &ChainRules,
@@ -82,6 +84,7 @@ impl Executor {
         body: Body<'_>,
         store: &dyn StateStore,
         tries: &mut StateTries,
+        cancel: Option<&CancelToken>,
     ) -> Result<BuiltBlock, BlockError> {
         let Body { transactions, withdrawals } = body;
         let fork = rules.fork;
@@ -94,7 +97,7 @@ impl Executor {
         header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
         header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
         let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded { store, cancel: None };
+        let store: &dyn StateStore = &Guarded { store, cancel };
         pool.install(|| {
             header.transactions_root = ordered_root(&as_slices(transactions));
             let unsealed = assemble_with_withdrawals(&header, transactions, withdrawals);
@@ -104,8 +107,10 @@ impl Executor {
                 header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
             }
 
-            let signers = recover(rules, &block, Means::default())?;
-            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
+            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
+            let Signers { senders, authorities } = &signers;
+            let mut context = BlockContext::new(rules, &block, senders, authorities, LoopKind::default());
+            context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
 
@@ -117,9 +122,10 @@ impl Executor {
             header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
             let bal = recording.list.bytes.clone();
             header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
-            let (_, roots) = update_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
-            header.state_root = roots.state.unwrap_or_default();
+            let updated = update_from_recording(rules, transactions.len(), store, &recording, Some(tries));
             tries.rollback();
+            let (_, roots) = updated?;
+            header.state_root = roots.state.unwrap_or_default();
             let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();
             Ok(BuiltBlock { header, block, bal, transactions: executed.outcomes })
         })

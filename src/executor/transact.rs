@@ -59,7 +59,9 @@ impl Executor {
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
-            let (_, roots) = update_from_recording(rules, block.transactions.len(), store, &recording, Some(tries))?;
+            let tx_count = block.transactions.len();
+            let updated = update_from_recording(rules, tx_count, store, &recording, Some(&mut *tries));
+            let (_, roots) = updated.inspect_err(|_| tries.rollback())?;
             let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
                 .flat_map(|tx| executed.logs.of(TxIndex(tx)))
                 .map(|(address, topics, data)| LogRef { address, topics, data })

@@ -207,13 +207,8 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
     if berlin {
         evm.state.warm(origin);
         for (address, keys) in &scenario.access_list {
-            let Some(id) = evm.state.account_id_if_known(address) else { continue };
-            evm.state.warm(id);
-            for key in keys {
-                if let Some(slot) = evm.state.slot_id_if_known(id, key) {
-                    evm.state.warm_slot(slot);
-                }
-            }
+            let Some(id) = evm.state.warm_name(address) else { continue };
+            keys.iter().for_each(|key| evm.state.warm_slot_name(id, key));
         }
     }
     let (address, kind) = match &scenario.entry {

@@ -1,29 +1,21 @@
 //! Valid Amsterdam blocks with their parent states, from the shared folder.
 
+#[path = "../files/mod.rs"]
+mod files;
+
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
+pub use files::shared;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-
-/// A part of the shared folder beside the checkout, or where the environment says; says so where it is absent.
-pub fn shared(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = root.join(part);
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// A block and its list.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use super::Rng;
 use super::cases::{Chain, ListedBlock};
-use super::list;
-use super::mutators::{MUTATORS, Part, Parts};
+use super::list::{self, Account};
+use super::mutators::{self, Part, Parts};
 use super::report::{Report, Verdict};
 use alloy_primitives::{Bytes, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
@@ -114,7 +114,7 @@ pub struct Mutant {
 pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
     let (name, part) = loop {
-        let (name, part, change) = MUTATORS[rng.below(MUTATORS.len())];
+        let (part, (name, change)) = mutators::draw(rng);
         let mut changed = parts.clone();
         if change(&mut changed, rng) {
             parts = changed;
@@ -125,6 +125,57 @@ pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<
     let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal };
     let differs = block.rlp != original.rlp || block.bal != original.bal;
     differs.then_some(Mutant { name, part, block, root_resealed })
+}
+
+/// Gives `found` the list without each item of this field of the account at `at`.
+fn each_without<T>(
+    list: &[Account],
+    at: usize,
+    field: fn(&mut Account) -> &mut Vec<T>,
+    mut found: impl FnMut(Vec<Account>),
+) {
+    let count = field(&mut list[at].clone()).len();
+    for item in 0..count {
+        let mut list = list.to_vec();
+        field(&mut list[at]).remove(item);
+        found(list);
+    }
+}
+
+/// Drops every item of the list of `original` in turn, resealed with the state root of what is left, and runs each in `bal`
+/// mode, which must miss it. (What the recorders make of a list without an item does not depend on which.)
+pub fn try_every_drop(executor: &mut Executor, chain: &mut Chain, original: &ListedBlock, report: &mut Report) {
+    let parts = take_apart(original);
+    let mut drops: Vec<(&'static str, Vec<Account>)> = Vec::new();
+    for at in 0..parts.list.len() {
+        each_without(&parts.list, at, |a| &mut a.reads, |list| drops.push(("each read", list)));
+        each_without(&parts.list, at, |a| &mut a.changes, |list| drops.push(("each slot", list)));
+        each_without(&parts.list, at, |a| &mut a.balances, |list| drops.push(("each balance", list)));
+        each_without(&parts.list, at, |a| &mut a.nonces, |list| drops.push(("each nonce", list)));
+        each_without(&parts.list, at, |a| &mut a.codes, |list| drops.push(("each code", list)));
+    }
+    for at in 0..parts.list.len() {
+        let mut list = parts.list.clone();
+        list.remove(at);
+        drops.push(("each account", list));
+    }
+    for (name, list) in drops {
+        let mut parts = Parts { list, ..parts.clone() };
+        let (bal, root_resealed) = reseal(&mut parts, Part::List, true, chain);
+        let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal };
+        let result = run(executor, chain, &block, Mode::Bal);
+        let context = || format!("{} ({name}), block {}, list {}", chain.name, block.rlp, block.bal);
+        match result {
+            Ok(Err(BlockError::Invalid(invalid))) if is_about_the_list(&invalid) => {
+                report.add(name, root_resealed, Verdict::Refused { check: check_name(&invalid), same_class: true });
+            }
+            Ok(other) => report.finding("a dropped item is not missed", format!("{other:?}: {}", context())),
+            Err(_) => {
+                report.finding("panic", context());
+                *executor = Executor::new(executor.threads()).expect("threads");
+            }
+        }
+    }
 }
 
 /// Draws a mutant of `original`, runs it in all modes and adds what happened to the report.
@@ -165,8 +216,11 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
 
 /// A block whose only fault is its list must be refused for that.
 fn refused_for_its_list(result: &Result<(), BlockError>) -> bool {
-    let Err(BlockError::Invalid(invalid)) = result else { return false };
-    matches!(**invalid, InvalidBlock::Bal(_) | InvalidBlock::Mismatch(_))
+    matches!(result, Err(BlockError::Invalid(invalid)) if is_about_the_list(invalid))
+}
+
+fn is_about_the_list(invalid: &InvalidBlock) -> bool {
+    matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Mismatch(_))
 }
 
 /// The check that caught a block, for the table.

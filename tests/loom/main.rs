@@ -1,18 +1,15 @@
 //! The executor's own atomics under loom: every order of events, and every value that the memory model lets a thread see,
 //! among few workers and few tasks (bounded preemptions; `LOOM_MAX_PREEMPTIONS` raises the bound).
 //!
-//! The files with atomics are compiled here once more, from the same source, with loom's types behind `sync`. Parent values
-//! in the optimistic cache are std's `OnceLock` under std's `Mutex`, code analyses std's `OnceLock`: not ours to model.
+//! The files with atomics are compiled here once more, from the same source, with loom's types behind `sync`, which a test
+//! can break to show that its model would notice. Parent values in the optimistic cache are std's `OnceLock` under std's
+//! `Mutex`, code analyses std's `OnceLock`: not ours to model.
 //! Not here: real threads (`tests/determinism.rs`, `tests/optimistic`).
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "whole files of the library are compiled in")]
 
 mod models;
-
-pub mod sync {
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-    pub use loom::sync::{Mutex, MutexGuard};
-}
+pub mod sync;
 
 mod cancel {
     pub use balustrade::exec::cancel::CancelToken;
@@ -33,5 +30,7 @@ mod exec {
 mod claims;
 #[path = "../../src/exec/optimistic/overlay.rs"]
 mod overlay;
+#[path = "../../src/exec/arrivals/queue.rs"]
+mod queue;
 #[path = "../../src/exec/schedule.rs"]
 mod schedule;

@@ -5,6 +5,7 @@ use crate::arena::store::MemoryStore;
 use crate::bal::{Recorder, Universe as RecordedNames};
 use alloy_primitives::{Address, B256, Bytes};
 use core::time::Duration;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Accounts of the list; every one has a slot 7, and every third a balance change at its own index.
@@ -171,7 +172,7 @@ fn what_a_task_waits_for_is_read_next() {
     let last = *arrivals.slots.order.last().unwrap();
     std::thread::scope(|scope| {
         let task = scope.spawn(move || arrivals.slot(last));
-        while arrivals.queue().wanted.is_empty() {
+        while !arrivals.queue.is_wanted() {
             std::thread::yield_now();
         }
         assert_eq!(arrivals.read_next(), Progress::Some);
@@ -231,7 +232,7 @@ fn whoever_waits_is_told_when_reading_stops() {
         let reader = scope.spawn(move || read_all(arrivals));
         let last = arrivals.slots.order[ACCOUNTS - 1];
         let task = scope.spawn(move || arrivals.slot(last));
-        while arrivals.queue().wanted.is_empty() {
+        while !arrivals.queue.is_wanted() {
             std::thread::yield_now();
         }
         arrivals.stop();

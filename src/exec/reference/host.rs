@@ -80,8 +80,8 @@ impl ReferenceHost<'_, '_> {
     fn access_slot(&mut self, key: &U256, skip_cold_load: bool) -> Result<(SlotId, bool), LoadError> {
         let target = self.evm.frame().target;
         let state = &mut self.evm.state;
-        let known = state.names.get().slot(target, key);
-        let cold = self.evm.rules.fork >= Fork::Berlin && !known.is_some_and(|id| state.is_slot_warm(id));
+        let (known, warm) = state.peek_slot(target, key);
+        let cold = self.evm.rules.fork >= Fork::Berlin && !warm;
         if cold && skip_cold_load {
             return Err(LoadError::ColdLoadSkipped);
         }

@@ -37,8 +37,25 @@ impl<'b> TxState<'b> {
     pub fn peek_account(&mut self, address: &Address) -> (Option<AccountId>, bool) {
         match self.names.get().account(address) {
             Some(id) => (Some(id), self.is_warm(id)),
-            None => (None, precompile::number(self.fork, address) != 0),
+            None => {
+                let is_precompile = precompile::number(self.fork, address) != 0;
+                (None, is_precompile || self.warm_outside.accounts.contains(address))
+            }
         }
+    }
+
+    /// Puts a name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    pub fn warm_name(&mut self, address: &Address) -> Option<AccountId> {
+        let id = self.account_id_if_known(address);
+        match id {
+            Some(id) => {
+                self.warm(id);
+            }
+            None => {
+                self.warm_outside.accounts.insert(*address);
+            }
+        }
+        id
     }
 
     /// The id of the account that a word names, if the account is warm and loaded.

@@ -26,7 +26,7 @@ use crate::arena::code::{CodeArena, EMPTY_CODE};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, SlotId};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use journal::Undo;
 
 /// Where a task's values come from. Called once per account and slot and task, at the first touch.
@@ -51,6 +51,22 @@ pub trait Base {
     /// Takes a slot's value at the end of a task.
     fn commit_slot(&mut self, _id: SlotId, _account: AccountId, _value: U256) {}
 }
+
+/// Names outside a closed universe that a transaction has warmed without using them (EIP-2930): no fault by themselves, but
+/// whoever uses one pays the warm price, and only then it is one.
+#[derive(Debug, Default)]
+struct WarmOutside {
+    accounts: HashSet<Address, RandomState>,
+    slots: HashSet<(AccountId, U256), RandomState>,
+}
+
+impl WarmOutside {
+    fn clear(&mut self) {
+        self.accounts.clear();
+        self.slots.clear();
+    }
+}
+
 /// Memory of a [`TxState`] that outlives the block.
 #[derive(Debug, Default)]
 pub struct StateScratch {
@@ -61,6 +77,7 @@ pub struct StateScratch {
     touched_slots: Vec<SlotId>,
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
+    warm_outside: WarmOutside,
     logs: Logs,
     epoch: u32,
     universe: Box<Universe>,
@@ -93,6 +110,7 @@ pub struct TxState<'b> {
     touched_slots: Vec<SlotId>,
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
+    warm_outside: WarmOutside,
     epoch: u32,
     fork: Fork,
     lookaside: Box<Lookaside>,
@@ -124,6 +142,7 @@ impl<'b> TxState<'b> {
             touched_slots,
             transient,
             transient_index,
+            warm_outside,
             mut logs,
             epoch,
             mut universe,
@@ -154,6 +173,7 @@ impl<'b> TxState<'b> {
             touched_slots,
             transient,
             transient_index,
+            warm_outside,
             epoch,
             fork,
             lookaside,
@@ -178,6 +198,7 @@ impl<'b> TxState<'b> {
             touched_slots: self.touched_slots,
             transient: self.transient,
             transient_index: self.transient_index,
+            warm_outside: self.warm_outside,
             logs: self.logs,
             epoch: self.epoch,
             universe,
@@ -199,6 +220,7 @@ impl<'b> TxState<'b> {
             self.transient.clear();
             self.transient_index.clear();
         }
+        self.warm_outside.clear();
         self.fault = None;
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {

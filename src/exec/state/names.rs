@@ -48,7 +48,7 @@ impl TxState<'_> {
         }
     }
 
-    /// The id of an address if it can have one: a name that is only warmed (EIP-2930) need not be in the list.
+    /// The id of an address if it can have one: a name that nobody uses need not be in the list.
     pub fn account_id_if_known(&mut self, address: &Address) -> Option<AccountId> {
         match self.names.get().account(address) {
             Some(id) => Some(id),
@@ -79,7 +79,7 @@ impl TxState<'_> {
     }
 
     /// The id of a slot if it can have one, see [`Self::account_id_if_known`].
-    pub fn slot_id_if_known(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
+    pub(super) fn slot_id_if_known(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
         match self.names.get().slot(account, key) {
             Some(id) => Some(id),
             None if matches!(self.names, Names::Closed(_)) => None,

@@ -39,6 +39,32 @@ impl TxState<'_> {
         self.stamp_slot(id).flags & flag::WARM != 0
     }
 
+    /// The id of a slot if it has one, and whether the slot is in the accessed set. Adds no name.
+    #[inline]
+    pub fn peek_slot(&mut self, account: AccountId, key: &U256) -> (Option<SlotId>, bool) {
+        match self.names.get().slot(account, key) {
+            Some(id) => (Some(id), self.is_slot_warm(id)),
+            None => (None, self.is_warm_outside(account, key)),
+        }
+    }
+
+    #[cold]
+    fn is_warm_outside(&self, account: AccountId, key: &U256) -> bool {
+        self.warm_outside.slots.contains(&(account, *key))
+    }
+
+    /// Puts a slot's name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    pub fn warm_slot_name(&mut self, account: AccountId, key: &U256) {
+        match self.slot_id_if_known(account, key) {
+            Some(id) => {
+                self.warm_slot(id);
+            }
+            None => {
+                self.warm_outside.slots.insert((account, *key));
+            }
+        }
+    }
+
     /// Puts the slot into the accessed set; returns whether it was cold. Loads nothing.
     #[inline]
     pub fn warm_slot(&mut self, id: SlotId) -> bool {

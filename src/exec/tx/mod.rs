@@ -203,22 +203,17 @@ impl<'b> Evm<'b> {
             return;
         }
         self.state.warm(sender);
-        if let Some(to) = input.row().to.and_then(|to| self.state.account_id_if_known(&to)) {
-            self.state.warm(to);
+        if let Some(to) = input.row().to {
+            self.state.warm_name(&to);
         }
         if self.since(Fork::Shanghai) {
-            let coinbase = self.block.coinbase;
-            if let Some(coinbase) = self.state.account_id_if_known(&coinbase) {
-                self.state.warm(coinbase);
-            }
+            self.state.warm_name(&self.block.coinbase);
         }
         for (address, keys) in input.transactions.access_list(input.index) {
-            let Some(account) = self.state.account_id_if_known(address) else { continue };
-            self.state.warm(account);
+            // No frame runs for an account outside the list, so that nobody comes to its slots.
+            let Some(account) = self.state.warm_name(address) else { continue };
             for key in keys {
-                if let Some(slot) = self.state.slot_id_if_known(account, key) {
-                    self.state.warm_slot(slot);
-                }
+                self.state.warm_slot_name(account, key);
             }
         }
     }

@@ -1,0 +1,69 @@
+//! SECURITY.md's table of what went wrong elsewhere: it has every line, and whatever a line names is there.
+
+mod hostile;
+
+use hostile::cases::shared;
+use hostile::mutators;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// The rows of the table, by their numbers.
+fn rows(text: &str) -> Vec<(usize, &str)> {
+    let (_, section) = text.split_once("## What went wrong elsewhere").expect("the section is here");
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    cells.filter_map(|(number, rest)| Some((number.parse().ok()?, rest))).collect()
+}
+
+/// All source text below a folder.
+fn source(folder: &Path, out: &mut String) {
+    for entry in folder.read_dir().expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            source(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push_str(&fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+/// The paths in the Amsterdam suite, one per line; they hold the names of its tests.
+fn suite() -> Option<String> {
+    let file = File::open(shared("fixtures/amsterdam.tar.zst")?).expect("readable");
+    let mut decoder = zstd::Decoder::new(file).expect("zstd");
+    decoder.window_log_max(27).expect("zstd");
+    let mut archive = tar::Archive::new(decoder);
+    let path = |entry: tar::Entry<'_, _>| entry.path().expect("a path").to_string_lossy().into_owned();
+    let paths: Vec<String> = archive.entries().expect("tar").map(|entry| path(entry.expect("tar"))).collect();
+    Some(paths.join("\n"))
+}
+
+#[test]
+fn every_line_names_what_holds_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).expect("the document is here");
+    let rows = rows(&text);
+    assert!(rows.iter().map(|(number, _)| *number).eq(1..=40), "{rows:#?}");
+    let Some(suite) = suite() else { return };
+    let mut sources = String::new();
+    ["src", "tests"].iter().for_each(|folder| source(&root.join(folder), &mut sources));
+    for (number, row) in rows {
+        for name in row.split('`').skip(1).step_by(2) {
+            let is_path = ["", "src/", "tests/"].iter().any(|folder| {
+                [name.to_owned(), format!("{name}.rs")].iter().any(|name| root.join(folder).join(name).exists())
+            });
+            let in_suite = name.split('…').all(|part| suite.contains(part));
+            let is_archive = shared(&format!("fixtures/{name}.tar.zst")).is_some();
+            let last = name.rsplit([':', ' ']).next().unwrap_or(name);
+            let in_sources = sources.contains(last.trim_start_matches("--"));
+            assert!(is_path || in_suite || is_archive || in_sources, "line {number} names {name}, which is not here");
+        }
+        for (at, _) in row.match_indices("mutator") {
+            let named = row[at..].split_once(' ').expect("a name follows").1;
+            let named = named.split(['|', ';', '(']).next().unwrap_or(named);
+            for name in named.split(", ").filter(|name| name.contains(": ")) {
+                let is_mutator = mutators::names().any(|mutator| name.trim().starts_with(mutator));
+                assert!(is_mutator, "line {number} names the mutator {name}, which is not here");
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Loom's atomics and condition variable, and what can be broken about them.
+//!
+//! All threads of a model run on the thread of its test, so that a fault is a test's own.
+
+use core::cell::Cell;
+pub use loom::sync::atomic::Ordering;
+pub use loom::sync::{Mutex, MutexGuard};
+
+/// A way in which synchronisation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No operation orders any other.
+    Relaxed,
+    /// The operation of this name reads and writes in two steps.
+    Torn(&'static str),
+    /// Of all who wait for a condition one is woken.
+    WakesOne,
+}
+
+thread_local! {
+    static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+impl Fault {
+    /// Breaks everything below until the answer is dropped.
+    #[must_use]
+    pub fn inject(self) -> impl Drop {
+        struct Mended;
+        impl Drop for Mended {
+            fn drop(&mut self) {
+                FAULT.set(None);
+            }
+        }
+        FAULT.set(Some(self));
+        Mended
+    }
+
+    fn is_on(self) -> bool {
+        FAULT.get() == Some(self)
+    }
+}
+
+fn weakened(order: Ordering) -> Ordering {
+    if Fault::Relaxed.is_on() { Ordering::Relaxed } else { order }
+}
+
+macro_rules! breakable {
+    ($name:ident: $value:ty $(, $method:ident = $apply:expr)*) => {
+        /// Loom's, where nothing is broken.
+        #[derive(Debug, Default)]
+        pub struct $name(loom::sync::atomic::$name);
+
+        impl $name {
+            pub fn new(value: $value) -> Self {
+                Self(loom::sync::atomic::$name::new(value))
+            }
+
+            pub fn load(&self, order: Ordering) -> $value {
+                self.0.load(weakened(order))
+            }
+
+            pub fn store(&self, value: $value, order: Ordering) {
+                self.0.store(value, weakened(order));
+            }
+
+            $(pub fn $method(&self, operand: $value, order: Ordering) -> $value {
+                if Fault::Torn(stringify!($method)).is_on() {
+                    let before = self.0.load(Ordering::Acquire);
+                    let apply: fn($value, $value) -> $value = $apply;
+                    self.0.store(apply(before, operand), Ordering::Release);
+                    before
+                } else {
+                    self.0.$method(operand, weakened(order))
+                }
+            })*
+        }
+    };
+}
+
+breakable!(AtomicBool: bool);
+breakable!(AtomicU32: u32,
+    fetch_add = |a, b| a.wrapping_add(b), fetch_and = |a, b| a & b, fetch_or = |a, b| a | b, fetch_max = |a, b| a.max(b),
+    fetch_min = |a, b| a.min(b));
+breakable!(AtomicU64: u64, fetch_add = |a, b| a.wrapping_add(b));
+
+/// Loom's, where nothing is broken.
+#[derive(Debug)]
+pub struct Condvar(loom::sync::Condvar);
+
+impl Condvar {
+    pub fn new() -> Self {
+        Self(loom::sync::Condvar::new())
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> std::sync::LockResult<MutexGuard<'a, T>> {
+        self.0.wait(guard)
+    }
+
+    pub fn notify_all(&self) {
+        if Fault::WakesOne.is_on() { self.0.notify_one() } else { self.0.notify_all() }
+    }
+}
