@@ -105,7 +105,7 @@ impl Executor {
             }
 
             let signers = recover(rules, &block, Means::default())?;
-            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
+            let context = BlockContext::new(rules, &block, signers.rows(), LoopKind::default());
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
 
