@@ -53,7 +53,7 @@ impl Executor {
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
             let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
             let Options { loop_kind, trace, .. } = options;
-            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
+            let context = BlockContext::new(rules, &block, signers.rows(), loop_kind);
             let mut context = context.traced(trace);
             context.system_phases = false;
             context.cancel = cancel;
