@@ -390,6 +390,23 @@ impl Engine {
         self.executor.take_profile()
     }
 
+    /// Executes a block for what its instructions do, one transaction after another; the head stays where it is.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is invalid, or the host failed.
+    pub fn watched(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+    ) -> Result<Vec<WorkerProfile>, Failure> {
+        self.start_profile(true);
+        let run = self.execute_or_record(chain, rules, block, list, Some(Mode::Sequential), false);
+        let workers = self.take_profile();
+        run.map(|_| workers)
+    }
+
     /// Takes tasks in an order drawn from `seed` from now on, not in that of the block.
     pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
         self.executor.shuffle_tasks(seed);

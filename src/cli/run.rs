@@ -8,7 +8,7 @@ use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, ModesRow, RunSummary};
-use super::slow_block::SlowBlock;
+use super::slow_block::{EvmCounts, SlowBlock};
 use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::chain::ChainConfig;
@@ -40,6 +40,10 @@ pub struct RunArgs {
     /// with --json it is part of the block's line, too
     #[arg(long, value_name = "FILE")]
     slow_blocks: Option<PathBuf>,
+    /// Count loads, stores, calls and creations for the slow-block objects, too: each block is executed once more for
+    /// that, off the clock
+    #[arg(long, conflicts_with = "trace")]
+    evm_counts: bool,
     /// Give a block up after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
@@ -254,6 +258,10 @@ impl Run<'_> {
         let Some(rules) = step.rules else {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
         };
+        let evm = match self.evm_counts(chain, &rules, step) {
+            Ok(evm) => evm,
+            Err(failure) => return self.refused(step, &failure),
+        };
         let modes = modes(self.args.exec.mode);
         // Modes take turns: what the machine does meanwhile meets them all.
         let mut runs: Vec<Vec<Accepted>> = modes.iter().map(|_| Vec::new()).collect();
@@ -278,7 +286,7 @@ impl Run<'_> {
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
             compared.push(row.clone());
-            let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, chain, &self.engine));
+            let slow_block = self.counts_asked().then(|| SlowBlock::new(&accepted, evm, chain, &self.engine));
             self.write_slow_block(slow_block.as_ref());
             if self.args.exec.json {
                 report::json_line(&JsonRow { row: row.json(), slow_block });
@@ -291,6 +299,20 @@ impl Run<'_> {
             first.get_or_insert(accepted);
         }
         self.compared.extend(ModesRow::new(&compared));
+    }
+
+    /// How often instructions run in a block, where that was asked for.
+    fn evm_counts(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        step: &Step<'_>,
+    ) -> Result<Option<EvmCounts>, Failure> {
+        if !(self.args.evm_counts && self.counts_asked()) {
+            return Ok(None);
+        }
+        let workers = self.engine.watched(chain, rules, step.block, step.list)?;
+        Ok(Some(EvmCounts::of(&workers)))
     }
 
     fn counts_asked(&self) -> bool {

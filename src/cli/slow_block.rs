@@ -4,7 +4,7 @@
 //! In: a proven block. Out: times, throughput, what was read and written, as counted in the block's columns.
 //! What we do not have is left out, never filled in: `commit_ms` (nothing is written on the clock), `state_read_ms`
 //! outside `bal` mode (reads happen while instructions run), cache hits (a value that was read once is a column, and
-//! nobody counts look-ups of columns), `evm` (counting instructions would cost time).
+//! nobody counts look-ups of columns), `evm` unless somebody counted instructions, which no timed run does.
 //! Not here: measuring (`executor`).
 
 use super::engine::{Accepted, Chain, Engine};
@@ -13,6 +13,8 @@ use alloy_primitives::B256;
 use balustrade::BlockOutcome;
 use balustrade::arena::store::KECCAK_EMPTY;
 use balustrade::bal::{self, BalColumns, Limits};
+use balustrade::exec::interpreter::opcode::op;
+use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::executor::Stage;
 use balustrade::trie::Fate;
 use serde::Serialize;
@@ -30,6 +32,8 @@ pub struct SlowBlock {
     state_writes: Writes,
     cache: Cache,
     unique: Unique,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evm: Option<EvmCounts>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -102,9 +106,38 @@ struct Unique {
     contracts: usize,
 }
 
+/// How often instructions ran: in all frames, those included that were reverted or belong to system calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EvmCounts {
+    sload: u64,
+    sstore: u64,
+    /// CALL, CALLCODE, DELEGATECALL and STATICCALL.
+    calls: u64,
+    /// CREATE and CREATE2.
+    creates: u64,
+}
+
+impl EvmCounts {
+    /// The sums over all workers of one execution.
+    pub fn of(workers: &[WorkerProfile]) -> Self {
+        let count = |opcodes: &[u8]| {
+            let rows = |worker: &WorkerProfile| -> u64 {
+                opcodes.iter().map(|opcode| worker.opcodes.rows()[usize::from(*opcode)].count).sum()
+            };
+            workers.iter().map(rows).sum()
+        };
+        Self {
+            sload: count(&[op::SLOAD]),
+            sstore: count(&[op::SSTORE]),
+            calls: count(&[op::CALL, op::CALLCODE, op::DELEGATECALL, op::STATICCALL]),
+            creates: count(&[op::CREATE, op::CREATE2]),
+        }
+    }
+}
+
 impl SlowBlock {
     /// The object of an executed block; `chain` stands at the block or at its parent, `engine` has executed it.
-    pub fn new(accepted: &Accepted, chain: &Chain, engine: &Engine) -> Self {
+    pub fn new(accepted: &Accepted, evm: Option<EvmCounts>, chain: &Chain, engine: &Engine) -> Self {
         let outcome = &accepted.outcome;
         let columns = bal::decode(&outcome.bal, &Limits::format_only()).unwrap_or_default();
         let codes = codes_of(outcome, &columns, chain);
@@ -137,6 +170,7 @@ impl SlowBlock {
                 storage_slots: columns.slot_count(),
                 contracts: codes.values().sum(),
             },
+            evm,
         }
     }
 }
@@ -190,6 +224,7 @@ impl Writes {
 #[cfg(test)]
 mod tests {
     use super::super::devnet::Devnet;
+    use super::super::engine::List;
     use super::*;
     use balustrade::Mode;
     use balustrade::exec::interpreter::LoopKind;
@@ -207,7 +242,8 @@ mod tests {
         {
             let list = Some(&built.bal).into();
             let run = engine.execute_or_record(&mut chain, &Devnet::rules(), &built.block, list, Some(mode), keep);
-            let text = serde_json::to_string(&SlowBlock::new(&run.expect("valid"), &chain, &engine)).expect("JSON");
+            let text =
+                serde_json::to_string(&SlowBlock::new(&run.expect("valid"), None, &chain, &engine)).expect("JSON");
             assert!(text.starts_with(r#"{"level":"warn","msg":"Slow block","block":{"number":1,"hash":"0x"#), "{text}");
             objects.push(serde_json::from_str::<Value>(&text).expect("JSON"));
         }
@@ -224,5 +260,26 @@ mod tests {
             assert!(object["timing"]["commit_ms"].is_null());
         }
         assert!(objects[0]["timing"]["state_read_ms"].is_null() && objects[2]["timing"]["state_read_ms"].is_f64());
+    }
+
+    #[test]
+    fn instructions_are_counted_as_the_trace_shows_them() {
+        let mut devnet = Devnet::default();
+        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
+        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+        let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid");
+        let list: List<'_> = Some(&built.bal).into();
+        let watched = engine.watched(&mut chain, &Devnet::rules(), &built.block, list).expect("valid");
+        engine.trace = true;
+        let run = engine.execute_or_record(&mut chain, &Devnet::rules(), &built.block, list, None, false);
+        let traces = run.expect("valid").outcome.traces;
+        let text = String::from_utf8(traces.concat()).expect("text");
+        let traced = |name: &str| text.matches(&format!(r#""opName":"{name}""#)).count() as u64;
+        let counts = EvmCounts::of(&watched);
+        let (creates, calls) = (traced("CREATE") + traced("CREATE2"), traced("CALL") + traced("STATICCALL"));
+        assert_eq!((counts.creates, counts.calls), (creates, calls + traced("DELEGATECALL") + traced("CALLCODE")));
+        assert!(counts.calls > 0 && counts.sload > counts.sstore && counts.sstore > 0, "{counts:?}");
+        // System contracts are not traced, but read and write their slots.
+        assert!(counts.sload >= traced("SLOAD") && counts.sstore >= traced("SSTORE"), "{counts:?}");
     }
 }
