@@ -7,13 +7,15 @@
 //! gives the rest of the gas back. Why that is exact: whenever the check fails, and whenever an instruction inside lacks
 //! gas, execution goes on in byte form from that very place with the exact gas (`rest` of [`Place`]), so that decoded code
 //! never decides that gas is short. Instructions that show, pass on or charge gas add the rest before they run.
-//! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded.
+//! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded. [`Extent`] may leave out
+//! more: blocks that have not run so far, at whose JUMPDESTs a frame goes on in byte form. A contract runs about a tenth
+//! of its code, so that the rest costs neither time to decode nor room between what runs.
 //! Not here: when code is worth decoding (`tail`), which sequences are one instruction (`fuse`).
 
 mod fuse;
 
 use super::handlers::*;
-use super::machine::{Block, Handler, halt_invalid_opcode};
+use super::machine::{Block, Handler, halt_invalid_opcode, to_bytes_exact};
 use super::table;
 use crate::arena::code::Code;
 use crate::exec::evm::STACK_LIMIT;
@@ -77,6 +79,34 @@ fn rank(lines: &[Line], pc: usize) -> Option<usize> {
     (bits >> (pc % 64) & 1 == 1).then(|| (before + below.count_ones()) as usize)
 }
 
+/// Which blocks of a code are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The first one, and those that have run so far.
+    Reached,
+    /// All.
+    Whole,
+}
+
+impl Extent {
+    /// Marks a `Frame::pc` that counts decoded instructions of this extent instead of bytes.
+    pub(super) const fn mark(self) -> usize {
+        match self {
+            Self::Reached => 0b10 << (usize::BITS - 2),
+            Self::Whole => 0b11 << (usize::BITS - 2),
+        }
+    }
+
+    /// The extent whose instructions a `Frame::pc` counts, and how many; nothing where it counts bytes.
+    pub(super) const fn of_pc(pc: usize) -> Option<(Self, usize)> {
+        match pc >> (usize::BITS - 2) {
+            0b10 => Some((Self::Reached, pc & !Self::Reached.mark())),
+            0b11 => Some((Self::Whole, pc & !Self::Whole.mark())),
+            _ => None,
+        }
+    }
+}
+
 /// A code's decoded form.
 #[derive(Debug)]
 pub(super) struct Decoded {
@@ -89,6 +119,7 @@ pub(super) struct Decoded {
     /// Words of more than 8 bytes; instructions point at them.
     _pool: Box<[U256]>,
     fork: Fork,
+    extent: Extent,
 }
 
 // SAFETY: the pointers in operands point into `_pool`, which is never written and lives as long as the instructions.
@@ -109,6 +140,12 @@ impl Decoded {
         self.instrs.as_ptr()
     }
 
+    /// What marks a `Frame::pc` of this form.
+    #[inline(always)]
+    pub(super) fn mark(&self) -> usize {
+        self.extent.mark()
+    }
+
     /// Position of an instruction.
     #[inline(always)]
     pub(super) fn index(&self, at: *const Instr) -> usize {
@@ -127,7 +164,7 @@ impl Decoded {
         Some((self.instrs.get(index)?, *self.places.get(index)?))
     }
 
-    /// The JUMPDEST at a byte offset.
+    /// The JUMPDEST at a byte offset, if it is decoded.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
         let index = *self.targets.get(rank(&self.lines, pc)?)?;
@@ -135,13 +172,19 @@ impl Decoded {
     }
 
     /// Decodes `code` for `fork`.
-    pub(super) fn new(code: &Code, fork: Fork) -> Self {
+    pub(super) fn new(code: &Code, fork: Fork, extent: Extent) -> Self {
+        let (wanted, room) = match extent {
+            Extent::Whole => (code.jumpdest_bits().to_vec(), code.len() / 2 + 4),
+            Extent::Reached => (code.reached_bits().collect(), 16 * (code.reached_count() as usize + 1)),
+        };
         let mut decoder = Decoder {
             code,
             bytes: code.padded(),
             fork,
-            instrs: Vec::with_capacity(code.len() / 2 + 4),
-            places: Vec::with_capacity(code.len() / 2 + 4),
+            extent,
+            wanted,
+            instrs: Vec::with_capacity(room),
+            places: Vec::with_capacity(room),
             targets: Vec::new(),
             pool: Vec::new(),
             pooled: Vec::new(),
@@ -170,9 +213,12 @@ struct Decoder<'a> {
     code: &'a Code,
     bytes: &'a [u8],
     fork: Fork,
+    extent: Extent,
+    /// The JUMPDESTs whose blocks are decoded, one bit per byte of code.
+    wanted: Vec<u64>,
     instrs: Vec<Instr>,
     places: Vec<Place>,
-    /// Byte offset and position of each JUMPDEST, ascending.
+    /// Byte offset and position of each decoded JUMPDEST, ascending.
     targets: Vec<(u32, u32)>,
     pool: Vec<U256>,
     /// Instructions whose operand is a position in the pool until its address is known.
@@ -209,10 +255,13 @@ impl Decoder<'_> {
         self.instrs.len() - 1
     }
 
-    /// Accounts for one instruction of the code.
-    fn account(&mut self, opcode: u8) {
-        let info = &TABLE[usize::from(opcode)];
-        self.account_as(info.gas, i32::from(info.inputs), i32::from(info.outputs));
+    /// Accounts for the instructions of the code from `pc` up to `next`.
+    fn account(&mut self, mut pc: usize, next: usize) {
+        while pc < next {
+            let info = &TABLE[usize::from(self.byte(pc))];
+            self.account_as(info.gas, i32::from(info.inputs), i32::from(info.outputs));
+            pc += 1 + usize::from(info.immediate);
+        }
     }
 
     fn account_as(&mut self, gas: u16, inputs: i32, outputs: i32) {
@@ -221,12 +270,6 @@ impl Decoder<'_> {
         block.need = block.need.max(inputs - block.height);
         block.height += outputs - inputs;
         block.max = block.max.max(block.height);
-    }
-
-    fn account_run(&mut self, pcs: &[u8]) {
-        for opcode in pcs {
-            self.account(*opcode);
-        }
     }
 
     fn open(&mut self, pc: usize) {
@@ -262,17 +305,29 @@ impl Decoder<'_> {
             }
             let opcode = self.byte(pc);
             if opcode == op::JUMPDEST {
+                if self.wanted.get(pc / 64).is_none_or(|word| word >> (pc % 64) & 1 == 0) {
+                    self.emit(pc, to_bytes_exact, 0);
+                    pc = self.next_wanted(pc);
+                    if pc >= len {
+                        break;
+                    }
+                    continue;
+                }
                 self.close();
                 self.targets.push((pc as u32, self.instrs.len() as u32));
                 self.open(pc);
-                self.account(op::JUMPDEST);
+                self.account(pc, pc + 1);
                 pc += 1;
                 continue;
             }
             let (next, ends) = self.instruction(pc, opcode);
+            // Those with an immediate that moves words have accounted for it, and one that is undefined costs nothing.
+            if !matches!(opcode, op::DUPN | op::SWAPN | op::EXCHANGE) && self.defined(pc) {
+                self.account(pc, next);
+            }
             pc = next;
             if ends {
-                pc = self.next_jumpdest(pc);
+                pc = self.next_wanted(pc);
                 if pc >= len {
                     break;
                 }
@@ -283,9 +338,9 @@ impl Decoder<'_> {
         self.close();
     }
 
-    /// Where code is reachable again.
-    fn next_jumpdest(&self, pc: usize) -> usize {
-        let bits = self.code.jumpdest_bits();
+    /// Where the next wanted block begins that no block before it runs into.
+    fn next_wanted(&self, pc: usize) -> usize {
+        let bits = &self.wanted;
         let Some(first) = bits.get(pc / 64) else { return self.code.len() };
         let first = first & (u64::MAX << (pc % 64));
         if first != 0 {
@@ -316,34 +371,28 @@ impl Decoder<'_> {
             op::LT | op::GT | op::SLT | op::SGT | op::EQ => (self.after_condition(pc, Some(opcode)), false),
             op::JUMP => {
                 self.emit(pc, jump::<Block>, 0);
-                self.account(opcode);
                 (pc + 1, true)
             }
             op::JUMPI => {
                 self.emit_with_rest(pc, jumpi::<Block>, 0, 1);
-                self.account(opcode);
                 (pc + 1, false)
             }
             op::PC => {
                 self.emit(pc, push, pc as u64);
-                self.account(opcode);
                 (pc + 1, false)
             }
             op::DUPN | op::SWAPN | op::EXCHANGE => self.deep(pc, opcode),
             op::STOP | op::RETURN | op::REVERT | op::INVALID | op::SELFDESTRUCT => {
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
-                self.account(opcode);
                 (pc + 1, true)
             }
             op::MLOAD | op::MSTORE | op::MSTORE8 => {
                 self.emit(pc, table::decoded(opcode), 0);
-                self.account(opcode);
                 (pc + 1, false)
             }
             _ => {
                 // Bodies out of line want the rest; what needs no operand does not mind one.
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
-                self.account(opcode);
                 (pc + 1, false)
             }
         }
@@ -382,7 +431,7 @@ impl Decoder<'_> {
 
     /// Resolves addresses and distances.
     fn finish(self) -> Decoded {
-        let Self { code, mut instrs, places, targets, pool, pooled, jumps, fork, .. } = self;
+        let Self { code, mut instrs, mut places, targets, pool, pooled, jumps, fork, extent, .. } = self;
         let pool = pool.into_boxed_slice();
         for index in pooled {
             let instr = &mut instrs[index as usize];
@@ -397,10 +446,21 @@ impl Decoder<'_> {
             line.before = before;
             before += line.bits.count_ones();
         }
+        // A destination is a JUMPDEST; one that is not decoded gets a block that goes on in byte form.
+        let decoded_at = |to: u32| rank(&lines, to as usize).and_then(|rank| targets.get(rank)).map(|(_, at)| *at);
+        let mut absent: Vec<u32> = jumps.iter().map(|(_, to, _)| *to).filter(|to| decoded_at(*to).is_none()).collect();
+        absent.sort_unstable();
+        absent.dedup();
+        let absent_at = instrs.len() as u32;
+        for pc in &absent {
+            let always = Need { gas: 0, least: 0, span: u16::MAX };
+            instrs.push(Instr { handler: begin, operand: always.operand() });
+            instrs.push(Instr { handler: to_bytes_exact, operand: 0 });
+            places.extend([Place { pc: *pc, rest: 0 }; 2]);
+        }
         for (index, to, branch) in jumps {
-            // A destination is a JUMPDEST, and every JUMPDEST is decoded.
-            let Some((_, at)) = rank(&lines, to as usize).and_then(|rank| targets.get(rank)) else { continue };
-            let distance = i64::from(*at) - i64::from(index);
+            let absent = || absent_at + 2 * absent.partition_point(|pc| *pc < to) as u32;
+            let distance = i64::from(decoded_at(to).unwrap_or_else(absent)) - i64::from(index);
             let operand = &mut instrs[index as usize].operand;
             match branch {
                 Branch::Always => *operand = distance as u64,
@@ -414,6 +474,7 @@ impl Decoder<'_> {
             targets: targets.into_iter().map(|(_, index)| index).collect(),
             _pool: pool,
             fork,
+            extent,
         }
     }
 }

@@ -6,8 +6,6 @@ use crate::exec::interpreter::tail::bodies::{Body, Flow};
 use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
-/// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
-pub(in crate::exec::interpreter::tail) const DECODED_PC: usize = 1 << 63;
 /// Runs a body on its window; true where the loop is to be left.
 #[inline(never)]
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
@@ -63,7 +61,8 @@ handler! {
         r.drop(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
-            ((*(*r.vm).decoded).index(r.pc) + 1) | DECODED_PC
+            let decoded = &*(*r.vm).decoded;
+            (decoded.index(r.pc) + 1) | decoded.mark()
         } else {
             r.pc as usize - (*r.vm).code as usize + 1
         };
