@@ -267,6 +267,20 @@ impl Regs {
         // SAFETY: in decoded form `pc` points into the instructions.
         unsafe { (*self.pc).operand }
     }
+
+    /// The prepaid gas behind the instruction, where its operand holds that.
+    #[inline(always)]
+    pub(super) unsafe fn rest(&self) -> u64 {
+        // SAFETY: as in `operand`.
+        unsafe { self.operand() & 0xffff_ffff }
+    }
+
+    /// The word behind an instruction that has one: two more instructions' room.
+    #[inline(always)]
+    pub(super) unsafe fn wide(&self) -> Limbs {
+        // SAFETY: in decoded form `pc` points into the instructions, here to one that two with limbs follow.
+        unsafe { load(self.pc.add(1).cast()) }
+    }
 }
 
 /// Pointer to the running frame's memory, and one more than the last offset at which a whole word can be read.
@@ -291,7 +305,7 @@ macro_rules! next {
     ($F:ident, $r:ident, $op:expr) => {{
         if $F::DECODED {
             $r.pc = $r.pc.add(1);
-            let handler = (*$r.pc).handler;
+            let handler = (*$r.pc).head.handler;
             jump_to!(handler, $r)
         } else {
             let size = const { 1 + $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize].immediate as usize };
@@ -307,7 +321,7 @@ pub(super) use next;
 macro_rules! skip {
     ($r:ident, $n:literal) => {{
         $r.pc = $r.pc.add($n);
-        let handler = (*$r.pc).handler;
+        let handler = (*$r.pc).head.handler;
         jump_to!(handler, $r)
     }};
 }

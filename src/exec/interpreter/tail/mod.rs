@@ -97,13 +97,14 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     let mut byte_pc = Some(pc);
     if let Some(decoded) = decoded {
         vm.decoded = decoded;
-        if let Some((at, place)) = decoded.at(Extent::of_pc(pc).map_or(0, |(_, index)| index)) {
-            byte_pc = match gas_before.checked_sub(u64::from(place.rest)) {
+        let index = Extent::of_pc(pc).map_or(0, |(_, index)| index);
+        if let Some((at, rest)) = decoded.resumed_at(index) {
+            byte_pc = match gas_before.checked_sub(u64::from(rest)) {
                 Some(rest) => {
                     (regs.pc, regs.gas) = (at, rest);
                     None
                 }
-                None => Some(place.pc as usize),
+                None => Some(decoded.place(at).pc as usize),
             };
         }
     }
@@ -116,7 +117,7 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
             unsafe { (*vm.table)[usize::from(bytes[byte_pc])] }
         }
         // SAFETY: `at` gave a pointer into the instructions.
-        None => unsafe { (*regs.pc).handler },
+        None => unsafe { (*regs.pc).head.handler },
     };
     // Last, so that no write to `vm` itself comes between the pointer and its use.
     regs.vm = &raw mut vm;

@@ -143,12 +143,6 @@ impl Decoder<'_> {
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    fn emit_wide(&mut self, pc: usize, handler: Handler, word: U256) {
-        let index = self.emit(pc, handler, self.pool.len() as u64);
-        self.pool.push(word);
-        self.pooled.push(index as u32);
-    }
-
     /// A static jump that shares its operand with 32 bits of something else.
     fn emit_jump_with(&mut self, pc: usize, handler: Handler, to: u32, low: u64) {
         let index = self.emit(pc, handler, low);
@@ -203,7 +197,7 @@ impl Decoder<'_> {
                 op::MLOAD | op::MSTORE => {
                     if let Some(offset) = value.small().filter(|offset| *offset < 1 << 32) {
                         let handler = if follower == op::MLOAD { mload_at } else { mstore_at };
-                        self.emit(pc, handler, offset);
+                        self.emit_with_rest(pc, handler, offset << 32, 1);
                         return (next + 1, false);
                     }
                 }
@@ -230,7 +224,7 @@ impl Decoder<'_> {
                         return (self.operation(pc, follower, Source::Imm, imm, next + 1), false);
                     }
                     if let Some(forms) = table::binary_forms(follower) {
-                        self.emit_wide(pc, forms.wide, value.word);
+                        self.emit_wide(pc, forms.wide, 0, value.word);
                         return (next + 1, false);
                     }
                 }
@@ -245,7 +239,7 @@ impl Decoder<'_> {
             Some(imm) => {
                 self.emit(pc, push, imm);
             }
-            None => self.emit_wide(pc, push_wide, value.word),
+            None => self.emit_wide(pc, push_wide, 0, value.word),
         }
         (next, false)
     }
@@ -256,15 +250,14 @@ impl Decoder<'_> {
         let offset = n * 32;
         if let Some(operation) = self.fuses(behind) {
             if let Some(word) = value.short() {
-                if operation == op::ADD && word >> 32 == 0 && self.byte(behind + 1) == op::MSTORE {
-                    self.emit(pc, mstore_add, word << 16 | offset);
+                if operation == op::ADD && word >> 16 == 0 && self.byte(behind + 1) == op::MSTORE {
+                    self.emit_with_rest(pc, mstore_add, word << 48 | offset << 32, 1);
                     return Some(behind + 2);
                 }
                 return Some(self.operation(pc, operation, Source::ImmDup, word << 16 | offset, behind + 1));
             }
             let forms = table::binary_forms(operation)?;
-            self.emit_wide(pc, forms.wide_dup, value.word);
-            self.emit(pc, halt_invalid_opcode, offset);
+            self.emit_wide(pc, forms.wide_dup, offset, value.word);
             return Some(behind + 1);
         }
         // What follows may want the DUP more.
@@ -314,7 +307,7 @@ impl Decoder<'_> {
         }
         let follower = self.byte(at);
         if matches!(follower, op::MLOAD | op::MSTORE) {
-            self.emit(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset);
+            self.emit_with_rest(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset << 32, 1);
             return (at + 1, false);
         }
         // DUPn, any number of ISZERO, PUSH, JUMPI.
@@ -359,8 +352,8 @@ impl Decoder<'_> {
             return Some(behind);
         }
         if let Some(operation) = self.fuses(value.next) {
-            if operation == op::ADD && imm >> 32 == 0 && self.byte(value.next + 1) == op::MLOAD {
-                self.emit(pc, mload_add, imm << 16 | offset);
+            if operation == op::ADD && imm >> 16 == 0 && self.byte(value.next + 1) == op::MLOAD {
+                self.emit_with_rest(pc, mload_add, imm << 48 | offset << 32, 1);
                 return Some(value.next + 2);
             }
             return Some(self.operation(pc, operation, Source::DupImm, imm << 16 | offset, value.next + 1));

@@ -23,14 +23,28 @@ use crate::exec::fork::Fork;
 use crate::exec::interpreter::opcode::{TABLE, decode_pair, decode_single, op};
 use alloy_primitives::U256;
 
-/// One decoded instruction.
-#[derive(Clone, Copy, Debug)]
+/// One decoded instruction; or, behind one with a long constant, two of that word's limbs.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Instr {
-    /// What runs it.
-    pub(super) handler: Handler,
+    pub(super) head: Head,
     /// What it needs to know; each handler says how it reads it.
     pub(super) operand: u64,
+}
+
+/// The first half of an [`Instr`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) union Head {
+    /// What runs it.
+    pub(super) handler: Handler,
+    limb: u64,
+}
+
+impl core::fmt::Debug for Instr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Instr").field("operand", &self.operand).finish_non_exhaustive()
+    }
 }
 
 /// What a block needs, as the operand of its first instruction holds it: fields apart, each a load of its own.
@@ -62,22 +76,19 @@ pub(super) struct Place {
     pub(super) rest: u32,
 }
 
-/// The JUMPDESTs among 64 bytes of code: found by counting, so that all of a contract's fit the nearest cache.
+/// The decoded JUMPDESTs among 64 bytes of code, and where their instructions are: all that a jump needs in one place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
     /// One bit per byte.
     bits: u64,
-    /// How many there are in earlier lines.
-    before: u32,
+    /// Position of the first one's instruction.
+    first: u32,
+    /// How much further those of the next [`NEAR`] are, a byte each from the lowest.
+    further: u32,
 }
 
-/// Which of the JUMPDESTs the one at a byte offset is, if there is one.
-#[inline(always)]
-fn rank(lines: &[Line], pc: usize) -> Option<usize> {
-    let Line { bits, before } = *lines.get(pc / 64)?;
-    let below = bits & ((1 << (pc % 64)) - 1);
-    (bits >> (pc % 64) & 1 == 1).then(|| (before + below.count_ones()) as usize)
-}
+/// JUMPDESTs of a [`Line`] that it places beside its first one; more than five in 64 bytes are rare.
+const NEAR: u32 = 4;
 
 /// Which blocks of a code are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,20 +123,12 @@ impl Extent {
 pub(super) struct Decoded {
     instrs: Box<[Instr]>,
     places: Box<[Place]>,
-    /// Where JUMPDESTs are.
     lines: Box<[Line]>,
-    /// Position of each JUMPDEST's instruction, in order.
-    targets: Box<[u32]>,
-    /// Words of more than 8 bytes; instructions point at them.
-    _pool: Box<[U256]>,
+    /// Byte offset and position of each decoded JUMPDEST, ascending.
+    targets: Box<[(u32, u32)]>,
     fork: Fork,
     extent: Extent,
 }
-
-// SAFETY: the pointers in operands point into `_pool`, which is never written and lives as long as the instructions.
-unsafe impl Send for Decoded {}
-// SAFETY: as above; nothing is ever written after decoding.
-unsafe impl Sync for Decoded {}
 
 impl Decoded {
     /// Whether the decoded form holds for this fork.
@@ -158,17 +161,34 @@ impl Decoded {
         self.places.get(self.index(at)).copied().unwrap_or_default()
     }
 
-    /// Instruction at a position, with its place.
+    /// The instruction at which a frame goes on, which is the first or stands behind one that entered a frame: with the
+    /// gas to the end of its block, which that one's operand holds.
     #[inline]
-    pub(super) fn at(&self, index: usize) -> Option<(*const Instr, Place)> {
-        Some((self.instrs.get(index)?, *self.places.get(index)?))
+    pub(super) fn resumed_at(&self, index: usize) -> Option<(*const Instr, u32)> {
+        let rest = index.checked_sub(1).and_then(|before| self.instrs.get(before)).map_or(0, |entered| entered.operand);
+        Some((self.instrs.get(index)?, rest as u32))
     }
 
     /// The JUMPDEST at a byte offset, if it is decoded.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
-        let index = *self.targets.get(rank(&self.lines, pc)?)?;
+        let Line { bits, first, further } = *self.lines.get(pc / 64)?;
+        if bits >> (pc % 64) & 1 == 0 {
+            return None;
+        }
+        let rank = (bits & ((1 << (pc % 64)) - 1)).count_ones();
+        let index = if rank <= NEAR {
+            first + (u64::from(further) << 8 >> (8 * rank) & 0xff) as u32
+        } else {
+            self.far_target(pc)?
+        };
         self.instrs.get(index as usize).map(|instr| instr as *const Instr)
+    }
+
+    /// Position of the JUMPDEST at a byte offset, by search.
+    #[inline(never)]
+    fn far_target(&self, pc: usize) -> Option<u32> {
+        position_of(&self.targets, pc as u32)
     }
 
     /// Decodes `code` for `fork`.
@@ -186,8 +206,6 @@ impl Decoded {
             instrs: Vec::with_capacity(room),
             places: Vec::with_capacity(room),
             targets: Vec::new(),
-            pool: Vec::new(),
-            pooled: Vec::new(),
             jumps: Vec::new(),
             rests: Vec::new(),
             block: OpenBlock::default(),
@@ -220,9 +238,6 @@ struct Decoder<'a> {
     places: Vec<Place>,
     /// Byte offset and position of each decoded JUMPDEST, ascending.
     targets: Vec<(u32, u32)>,
-    pool: Vec<U256>,
-    /// Instructions whose operand is a position in the pool until its address is known.
-    pooled: Vec<u32>,
     /// Instructions that go to the JUMPDEST at a byte offset.
     jumps: Vec<(u32, u32, Branch)>,
     /// Instructions of the open block whose operand wants the gas behind them, and how many places they take.
@@ -249,10 +264,21 @@ impl Decoder<'_> {
 
     /// Adds an instruction that begins at byte `pc`.
     fn emit(&mut self, pc: usize, handler: Handler, operand: u64) -> usize {
-        self.instrs.push(Instr { handler, operand });
+        self.instrs.push(Instr { head: Head { handler }, operand });
         // `rest` holds the gas before it until the block is closed.
         self.places.push(Place { pc: pc as u32, rest: self.block.gas });
         self.instrs.len() - 1
+    }
+
+    /// Adds an instruction with a word that fits no operand.
+    fn emit_wide(&mut self, pc: usize, handler: Handler, operand: u64, word: U256) {
+        self.emit(pc, handler, operand);
+        let place = Place { pc: pc as u32, rest: self.block.gas };
+        let [a, b, c, d] = word.into_limbs();
+        for (limb, operand) in [(a, b), (c, d)] {
+            self.instrs.push(Instr { head: Head { limb }, operand });
+            self.places.push(place);
+        }
     }
 
     /// Accounts for the instructions of the code from `pc` up to `next`.
@@ -386,10 +412,6 @@ impl Decoder<'_> {
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
                 (pc + 1, true)
             }
-            op::MLOAD | op::MSTORE | op::MSTORE8 => {
-                self.emit(pc, table::decoded(opcode), 0);
-                (pc + 1, false)
-            }
             _ => {
                 // Bodies out of line want the rest; what needs no operand does not mind one.
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
@@ -431,31 +453,29 @@ impl Decoder<'_> {
 
     /// Resolves addresses and distances.
     fn finish(self) -> Decoded {
-        let Self { code, mut instrs, mut places, targets, pool, pooled, jumps, fork, extent, .. } = self;
-        let pool = pool.into_boxed_slice();
-        for index in pooled {
-            let instr = &mut instrs[index as usize];
-            instr.operand = &raw const pool[instr.operand as usize] as u64;
-        }
+        let Self { code, mut instrs, mut places, targets, jumps, fork, extent, .. } = self;
         let mut lines = vec![Line::default(); code.len().div_ceil(64)];
-        for (pc, _) in &targets {
-            lines[*pc as usize / 64].bits |= 1 << (pc % 64);
-        }
-        let mut before = 0;
-        for line in &mut lines {
-            line.before = before;
-            before += line.bits.count_ones();
+        for (pc, index) in &targets {
+            let line = &mut lines[*pc as usize / 64];
+            let rank = line.bits.count_ones();
+            if rank == 0 {
+                line.first = *index;
+            } else if rank <= NEAR {
+                // No 64 bytes of code decode to more than some hundred instructions.
+                line.further |= (index - line.first) << (8 * (rank - 1));
+            }
+            line.bits |= 1 << (pc % 64);
         }
         // A destination is a JUMPDEST; one that is not decoded gets a block that goes on in byte form.
-        let decoded_at = |to: u32| rank(&lines, to as usize).and_then(|rank| targets.get(rank)).map(|(_, at)| *at);
+        let decoded_at = |to: u32| position_of(&targets, to);
         let mut absent: Vec<u32> = jumps.iter().map(|(_, to, _)| *to).filter(|to| decoded_at(*to).is_none()).collect();
         absent.sort_unstable();
         absent.dedup();
         let absent_at = instrs.len() as u32;
         for pc in &absent {
             let always = Need { gas: 0, least: 0, span: u16::MAX };
-            instrs.push(Instr { handler: begin, operand: always.operand() });
-            instrs.push(Instr { handler: to_bytes_exact, operand: 0 });
+            instrs.push(Instr { head: Head { handler: begin }, operand: always.operand() });
+            instrs.push(Instr { head: Head { handler: to_bytes_exact }, operand: 0 });
             places.extend([Place { pc: *pc, rest: 0 }; 2]);
         }
         for (index, to, branch) in jumps {
@@ -471,10 +491,15 @@ impl Decoder<'_> {
             instrs: instrs.into_boxed_slice(),
             places: places.into_boxed_slice(),
             lines: lines.into_boxed_slice(),
-            targets: targets.into_iter().map(|(_, index)| index).collect(),
-            _pool: pool,
+            targets: targets.into_boxed_slice(),
             fork,
             extent,
         }
     }
+}
+
+/// Position of the JUMPDEST at a byte offset, if it is decoded.
+fn position_of(targets: &[(u32, u32)], pc: u32) -> Option<u32> {
+    let at = targets.binary_search_by_key(&pc, |(pc, _)| *pc).ok()?;
+    Some(targets[at].1)
 }

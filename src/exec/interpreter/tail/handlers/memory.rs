@@ -59,7 +59,7 @@ macro_rules! grow_for_word {
 /// The static gas behind the instruction, which is prepaid.
 macro_rules! rest_behind {
     ($F:ident, $r:ident) => {
-        if $F::DECODED { u64::from((*(*$r.vm).decoded).place($r.pc.add(1)).rest) } else { 0 }
+        if $F::DECODED { $r.rest() } else { 0 }
     };
 }
 /// Goes on behind an instruction that charged gas.
@@ -237,29 +237,29 @@ macro_rules! store_at {
         skip!($r, 1)
     }};
 }
-/// The word that DUPn copies; the operand says how many bytes down it is.
+/// The word that DUPn copies; the operand says above the rest how many bytes down it is.
 macro_rules! duplicate {
     ($r:ident) => {
-        load($r.sp.byte_sub($r.operand() as usize))
+        load($r.sp.byte_sub(($r.operand() >> 32) as usize))
     };
 }
-/// The sum of the word that DUPn copies and a constant: the operand's low 16 bits, and those above.
+/// The sum of the word that DUPn copies and a constant of at most 2 bytes, which is above that.
 macro_rules! duplicate_plus {
     ($r:ident) => {{
         let operand = $r.operand();
-        limbs::add(load($r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16))
+        limbs::add(load($r.sp.byte_sub((operand >> 32 & 0xffff) as usize)), limbs::small(operand >> 48))
     }};
 }
 handler! {
     /// PUSH, MLOAD.
     mload_at [] (r) {
-        load_at!(r, limbs::small(r.operand()))
+        load_at!(r, limbs::small(r.operand() >> 32))
     }
 }
 handler! {
     /// PUSH, MSTORE.
     mstore_at [] (r) {
-        store_at!(r, limbs::small(r.operand()))
+        store_at!(r, limbs::small(r.operand() >> 32))
     }
 }
 handler! {
@@ -275,13 +275,13 @@ handler! {
     }
 }
 handler! {
-    /// PUSH of at most 4 bytes, DUPn, ADD, MSTORE.
+    /// PUSH of at most 2 bytes, DUPn, ADD, MSTORE.
     mstore_add [] (r) {
         store_at!(r, duplicate_plus!(r))
     }
 }
 handler! {
-    /// DUPn, PUSH of at most 4 bytes, ADD, MLOAD.
+    /// DUPn, PUSH of at most 2 bytes, ADD, MLOAD.
     mload_add [] (r) {
         load_at!(r, duplicate_plus!(r))
     }

@@ -95,7 +95,7 @@ handler! {
     /// Any instruction with a body out of line.
     body [B: Body, F: Form] (r) {
         settle!(F, r, B::OP);
-        let rest = if F::DECODED { r.operand() & 0xffff_ffff } else { 0 };
+        let rest = if F::DECODED { r.rest() } else { 0 };
         (*r.vm).left = r.gas + rest;
         if outlined::<B>(r.vm, r.sp) {
             jump_to!(leave_after::<B, F>, r)
@@ -105,10 +105,10 @@ handler! {
 }
 
 handler! {
-    /// The same where the static gas is paid and, in decoded form, the operand says something else than the rest.
+    /// The same where the static gas is paid.
     #[inline(never)]
     body_settled [B: Body, F: Form] (r) {
-        let rest = if F::DECODED { u64::from((*(*r.vm).decoded).place(r.pc.add(1)).rest) } else { 0 };
+        let rest = if F::DECODED { r.rest() } else { 0 };
         (*r.vm).left = r.gas + rest;
         if outlined::<B>(r.vm, r.sp) {
             jump_to!(leave_after::<B, F>, r)
