@@ -290,11 +290,12 @@ impl Descent {
         end
     }
 
-    /// Takes all keys to their leaves.
+    /// Takes all keys to their leaves: `tuned.rs` compiles this for the machine.
     ///
     /// # Errors
     /// [`TrieError::Store`] where a node on the way cannot be had.
-    pub(super) fn descend(
+    #[inline(always)]
+    pub(super) fn descend_here(
         &mut self,
         shards: Shards<'_, '_>,
         source: Source<'_>,
@@ -308,6 +309,9 @@ impl Descent {
                 let stubs: Vec<u32> = stubs.filter(|v| self.visits[*v as usize].node == Ref::STUB).collect();
                 self.stubs -= stubs.len();
                 self.resolve(shards, &stubs, store, width)?;
+            }
+            if self.levels[depth].is_empty() {
+                continue;
             }
             // Steps list visits of this level only for broken-up nodes, which need no step of their own.
             self.prefetch(shards, depth, 0);
@@ -346,6 +350,7 @@ impl Descent {
     ///
     /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
     /// load does; side by side in a short loop, many of them wait together.
+    #[inline(always)]
     fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
         let level = &self.levels[depth];
         let end = level.len().min(start + BURST);
@@ -359,7 +364,8 @@ impl Descent {
             };
             *head = shards[visit.shard as usize].head(node);
         }
-        prefetch_heads(&heads);
+        // A hint without an address costs as much as one for a page that is not there.
+        prefetch_heads(&heads[..end.saturating_sub(start)]);
     }
 
     /// Writes the visit's node into the node above.
@@ -397,6 +403,7 @@ impl Descent {
     }
 
     /// An empty place with live keys: a leaf, or a new branch over them.
+    #[inline(always)]
     fn create(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
         let Visit { lo, hi, .. } = self.visits[v];
         if hi - lo > 1 {
@@ -417,14 +424,15 @@ impl Descent {
         }
     }
 
+    #[inline(always)]
     fn leaf(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
         let Visit { node, lo, mut hi, .. } = self.visits[v];
         if lo == hi {
             // Moved by a split above: only its message changed.
             return self.encode_leaf(shard, v);
         }
-        let leaf_key = B256::from(*shard.leaf_key(node));
         if hi - lo > 1 {
+            let leaf_key = B256::from(*shard.leaf_key(node));
             hi = self.retain(lo, hi, |this, rec| rec.live() || *this.key_of(rec) == leaf_key);
             self.visits[v].hi = hi;
             if lo == hi {
@@ -432,15 +440,20 @@ impl Descent {
                 return;
             }
         }
-        let same = (lo..hi).find(|i| *self.key_of(self.recs[*i as usize]) == leaf_key);
-        match same.map(|i| (i, self.recs[i as usize])) {
-            Some((_, rec)) if rec.live() && hi - lo == 1 => match source {
+        let rec = self.recs[lo as usize];
+        if hi - lo == 1 && rec.live() && self.key_of(rec).0 == *shard.leaf_key(node) {
+            match source {
                 Source::Slots(values) => {
                     shard.set_slot(node, &values[rec.row()]);
                     self.encode_leaf(shard, v);
                 }
                 Source::Accounts => self.leaf_of[rec.key as usize] = v as u32,
-            },
+            }
+            return;
+        }
+        let leaf_key = B256::from(*shard.leaf_key(node));
+        let same = (lo..hi).find(|i| *self.key_of(self.recs[*i as usize]) == leaf_key);
+        match same.map(|i| (i, self.recs[i as usize])) {
             Some((i, rec)) if !rec.live() => {
                 if node.kind() == Kind::Contract && shard.account(node).storage != Ref::NONE {
                     self.wiped.push(leaf_key);
@@ -460,6 +473,7 @@ impl Descent {
     }
 
     /// A branch over at least two different keys: those of the visit, and that of `leaf` if there is one.
+    #[inline(never)]
     fn split(&mut self, shard: &mut Shard, v: usize, leaf: Ref) {
         let Visit { lo, hi, depth, .. } = self.visits[v];
         let first = *self.key_of(self.recs[lo as usize]);
@@ -522,9 +536,13 @@ impl Descent {
         let mut lo = visit.lo;
         for n in nibbles {
             let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
-            shard.set_ref(visit.node, n, old(n));
+            let node = old(n);
+            // The new branch has no references yet.
+            if node != Ref::NONE {
+                shard.set_ref(visit.node, n, node);
+            }
             self.push(Visit {
-                node: old(n),
+                node,
                 lo,
                 hi,
                 parent: b as u32,
@@ -551,11 +569,13 @@ impl Descent {
         end
     }
 
+    #[inline(always)]
     fn branch(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
         let depth = visit.depth as usize;
         let kind = visit.node.kind();
         let had = shard.touch(visit.node);
+        let branch = shard.branch(visit.node);
         let mut mask = had;
         let mut lo = visit.lo;
         let listed = self.visits.len();
@@ -566,7 +586,7 @@ impl Descent {
             let (mut node, mut at) = (Ref::NONE, 0);
             if had >> n & 1 == 1 {
                 let rank = rank(had, n);
-                node = shard.branch(visit.node).child_at(rank);
+                node = branch.child_at(rank);
                 at = item_of_rank(kind, n, rank) as u16;
             } else {
                 hi = self.retain(lo, hi, |_, rec| rec.live());

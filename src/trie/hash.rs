@@ -182,9 +182,14 @@ impl Descent {
         let Visit { node, state, .. } = self.visits[v];
         let children = self.children_of(v);
         let (visits, digests) = (&self.visits[children.clone()], &self.digests[children]);
+        let states = visits.iter().fold(0, |all, child| all | child.state);
+        if states & (CLEAN | DEAD | EMBEDDED) | state & RESHAPED == 0 && shard.branch(node).embedded() == 0 {
+            let children = visits.iter().zip(digests);
+            return shard
+                .replace_hashes(node, children.map(|(child, digest)| (child.nibble, child.at as usize, digest)));
+        }
         let changed = visits.iter().zip(digests).filter(|(child, _)| child.state & (CLEAN | DEAD) == 0);
-        let embedded = visits.iter().fold(0, |all, child| all | child.state) & EMBEDDED != 0;
-        if embedded {
+        if states & EMBEDDED != 0 {
             for (child, digest) in changed {
                 let is_embedded = child.state & EMBEDDED != 0;
                 let item = if is_embedded { Item::embedded(digest.as_slice()) } else { Item::hash(digest) };
@@ -213,6 +218,7 @@ impl Descent {
     }
 
     /// Hints that the messages of a burst of branches will be hashed soon.
+    #[inline(always)]
     fn prefetch_messages(&self, shards: &[&mut Shard], depth: usize, start: usize) {
         let level = &self.inner[depth];
         let end = level.len().min(start + BURST);
@@ -222,13 +228,18 @@ impl Descent {
         }
     }
 
-    /// Hashes everything that was visited but leaves, which wait in `encoded` or are done.
-    pub(super) fn hash(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
+    /// Hashes everything that was visited but leaves, which wait in `encoded` or are done: `tuned.rs` compiles this for
+    /// the machine.
+    #[inline(always)]
+    pub(super) fn hash_here(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
         self.encoded.width = width;
         self.hash_encoded();
         self.digests.resize(self.visits.len(), B256::ZERO);
         let mut waiting = [Branches::default(); 4];
         for depth in (0..self.inner.len()).rev() {
+            if self.inner[depth].is_empty() {
+                continue;
+            }
             self.prefetch_messages(shards, depth, 0);
             for i in 0..self.inner[depth].len() {
                 if i % BURST == 0 {
@@ -247,7 +258,8 @@ impl Descent {
                     queue.visits[queue.used] = v as u32;
                     queue.used += 1;
                     if queue.used == LANES_MAX {
-                        self.hash_branches(shards, width, queue, kind.blocks(), count);
+                        queue.used = 0;
+                        self.hash_branches(shards, width, &queue.visits, count);
                     }
                 } else if kind == Kind::Extension {
                     let span = shard.extension(visit.node).encode_padded(&mut self.encoded.bytes[self.encoded.used]);
@@ -260,26 +272,44 @@ impl Descent {
                     self.encode_leaf(shard, v);
                 }
             }
-            for (i, queue) in waiting.iter_mut().enumerate() {
-                self.hash_branches(shards, width, queue, i + 1, count);
-            }
+            self.hash_waiting(shards, width, &mut waiting, count);
             self.hash_encoded();
         }
         *count += core::mem::take(&mut self.encoded.count);
     }
 
-    fn hash_branches(
+    /// Hashes what is left of a level, the largest first. Eight lanes take branches of different sizes together: what is
+    /// left of four sizes rarely fills a call alone.
+    fn hash_waiting(
         &mut self,
         shards: Shards<'_, '_>,
         width: Width,
-        queue: &mut Branches,
-        blocks: usize,
+        waiting: &mut [Branches; 4],
         count: &mut HashCount,
     ) {
+        let mut visits = [0; 4 * LANES_MAX];
+        let mut used = 0;
+        for queue in waiting.iter_mut().rev() {
+            for v in &queue.visits[..core::mem::take(&mut queue.used)] {
+                visits[used] = *v;
+                used += 1;
+            }
+            if width != Width::Eight {
+                self.hash_branches(shards, width, &visits[..core::mem::take(&mut used)], count);
+            }
+        }
+        for visits in visits[..used].chunks(LANES_MAX) {
+            self.hash_branches(shards, width, visits, count);
+        }
+    }
+
+    /// Hashes at most [`LANES_MAX`] branches.
+    #[inline(always)]
+    fn hash_branches(&mut self, shards: Shards<'_, '_>, width: Width, visits: &[u32], count: &mut HashCount) {
         let mut lanes = Lanes::default();
         let (mut hashed, mut used) = ([0; LANES_MAX], 0);
         let mut special = SmallVec::<[u32; LANES_MAX]>::new();
-        for v in &queue.visits[..queue.used] {
+        for v in visits {
             let visit = &self.visits[*v as usize];
             let branch = shards[visit.shard as usize].branch(visit.node);
             if branch.embedded() != 0 {
@@ -287,12 +317,11 @@ impl Descent {
                 continue;
             }
             lanes.push(branch.message(), message_len(branch.mask));
+            count.add(1, branch.kind.blocks());
             hashed[used] = *v;
             used += 1;
         }
-        queue.used = 0;
         let digests = lanes.hash(width);
-        count.add(used, blocks);
         for (v, digest) in hashed[..used].iter().zip(&digests) {
             self.note(*v as usize, digest);
             self.hand_to_extension(shards, *v as usize);

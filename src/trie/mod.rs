@@ -55,6 +55,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 mod top;
+mod tuned;
 mod update;
 mod wide;
 mod worker;

@@ -18,7 +18,7 @@
 
 use super::EMPTY_ROOT;
 use crate::arena::keccak::RATE;
-use crate::arena::node::{KEY_NIBBLES, nibble};
+use crate::arena::node::nibble;
 use crate::arena::store::KECCAK_EMPTY;
 use alloy_primitives::{B256, U256};
 
@@ -163,7 +163,7 @@ impl Kind {
 
     /// Keccak blocks of a branch's message.
     #[inline(always)]
-    pub(super) fn blocks(self) -> usize {
+    pub(super) const fn blocks(self) -> usize {
         self as usize - Self::Branch1 as usize + 1
     }
 
@@ -182,7 +182,7 @@ impl Kind {
 
 /// The branch kind for a number of children.
 #[inline(always)]
-pub(super) fn branch_kind(children: u32) -> Kind {
+pub(super) const fn branch_kind(children: u32) -> Kind {
     match children {
         0..=3 => Kind::Branch1,
         4..=7 => Kind::Branch2,
@@ -194,9 +194,6 @@ pub(super) fn branch_kind(children: u32) -> Kind {
 /// Number of present children below `nibble`.
 #[inline(always)]
 pub(super) fn rank(mask: u16, nibble: u8) -> usize {
-    if mask == u16::MAX {
-        return nibble as usize;
-    }
     (mask & ((1u32 << nibble) - 1) as u16).count_ones() as usize
 }
 
@@ -214,7 +211,7 @@ pub(super) fn item_of_rank(kind: Kind, nibble: u8, rank: usize) -> usize {
 
 /// Bytes of the list header: payloads of up to seven children stay below 256 bytes.
 #[inline(always)]
-pub(super) fn header_len(kind: Kind) -> usize {
+pub(super) const fn header_len(kind: Kind) -> usize {
     if matches!(kind, Kind::Branch1 | Kind::Branch2) { 2 } else { 3 }
 }
 
@@ -225,34 +222,58 @@ pub(super) fn message_len(mask: u16) -> usize {
     header_len(branch_kind(children as u32)) + 17 + 32 * children
 }
 
-/// Writes the list header of a branch without embedded children; returns its length.
-pub(super) fn put_header(mask: u16, message: &mut [u8]) -> usize {
+/// Writes the list header of a branch without embedded children.
+#[inline(always)]
+pub(super) fn put_header(mask: u16, message: &mut [u8]) {
     let children = mask.count_ones() as usize;
     let payload = 17 + 32 * children;
     if header_len(branch_kind(children as u32)) == 2 {
-        message[..2].copy_from_slice(&[0xf8, payload as u8]);
-        2
+        put(message, 0, &[0xf8, payload as u8]);
     } else {
-        message[..3].copy_from_slice(&[0xf9, (payload >> 8) as u8, payload as u8]);
-        3
+        put(message, 0, &[0xf9, (payload >> 8) as u8, payload as u8]);
     }
 }
 
-/// Writes everything but the hashes of a branch's message, padding included.
+/// Padded messages by number of children: header, padding, and 0x80 for what lies between them.
+static FRAMES: [[u8; 4 * RATE]; 17] = {
+    let mut frames = [[0; 4 * RATE]; 17];
+    let mut children = 0;
+    while children <= 16 {
+        let frame = &mut frames[children];
+        let (kind, payload) = (branch_kind(children as u32), 17 + 32 * children);
+        let header = header_len(kind);
+        let mut at = header;
+        while at < header + payload {
+            frame[at] = 0x80;
+            at += 1;
+        }
+        frame[at] = 0x01;
+        frame[kind.blocks() * RATE - 1] |= 0x80;
+        if header == 2 {
+            (frame[0], frame[1]) = (0xf8, payload as u8);
+        } else {
+            (frame[0], frame[1], frame[2]) = (0xf9, (payload >> 8) as u8, payload as u8);
+        }
+        children += 1;
+    }
+    frames
+};
+
+/// Writes everything but the hashes of a branch's message, padding included; `message` is as long as the branch's kind
+/// has it.
 pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
-    let start = put_header(mask, message);
-    let at = start + 16 + 32 * mask.count_ones() as usize;
-    message[start..=at].fill(0x80);
+    let frame = &FRAMES[mask.count_ones() as usize];
+    // A new branch mostly has two children: one block, of a length that the compiler knows.
+    match message.first_chunk_mut::<RATE>() {
+        Some(block) if message_len(mask) < RATE => *block = *field(frame, 0),
+        _ => message.copy_from_slice(&frame[..message.len()]),
+    }
+    let start = header_len(branch_kind(mask.count_ones()));
     let (mut left, mut before) = (mask, 0);
     while left != 0 {
         message[start + left.trailing_zeros() as usize + 32 * before] = 0xa0;
         left &= left - 1;
         before += 1;
-    }
-    message[at + 1..].fill(0);
-    message[at + 1] = 0x01;
-    if let Some(last) = message.last_mut() {
-        *last |= 0x80;
     }
 }
 
@@ -424,7 +445,7 @@ impl Extension {
 
 impl Account {
     /// The leaf of an account for which [`Self::kind`] is [`Kind::Plain`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_plain(self, key: &[u8; 32]) -> [u8; PLAIN] {
         let mut out = [0; PLAIN];
         put(&mut out, 0, key);
@@ -433,7 +454,7 @@ impl Account {
         out
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn from_plain(bytes: &[u8; PLAIN]) -> Self {
         let [a, b, c] = [40, 48, 56].map(|at| u64::from_le_bytes(*field(bytes, at)));
         let balance = U256::from_limbs([a, b, c, 0]);
@@ -463,21 +484,19 @@ impl Account {
     }
 
     /// The leaf kind that holds it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn kind(&self) -> Kind {
         let plain = self.storage == Ref::NONE && self.balance.as_limbs()[3] == 0 && self.code_hash == KECCAK_EMPTY;
         if plain { Kind::Plain } else { Kind::Contract }
     }
 }
 
-/// Room for the largest leaf (148 bytes) and for whole-word writes past its end.
-pub(super) const LEAF_BYTES: usize = 2 * RATE;
+/// Where every leaf's message ends in its buffer: it is written from its end backwards, since lengths stand in front of
+/// what they count. Whole words are written, whose excess the item before overwrites; the largest leaf takes 148 bytes.
+const LEAF_END: usize = 160;
 
-/// What is zeroed before a leaf is written: all that a leaf of one block can reach.
-const ONE_BLOCK: usize = RATE + 8;
-
-/// Bytes that a leaf message may start at: a list header takes one or two bytes, written backwards.
-const BODY_AT: usize = 2;
+/// Room for the largest leaf and the padding of its last block.
+pub(super) const LEAF_BYTES: usize = LEAF_END + RATE;
 
 /// Where an encoded leaf lies in its buffer.
 #[derive(Clone, Copy, Debug)]
@@ -486,39 +505,31 @@ pub(super) struct Span {
     pub(super) len: usize,
 }
 
-/// Writes the compact rest of `key` from nibble `depth` on at `out[at..]`; returns where it ends.
-/// Writes up to 33 bytes past that end.
+/// Puts the compact rest of `key` from nibble `depth` on before `end`; returns where it starts.
 #[inline(always)]
-fn leaf_path(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
-    let mut wide = [0u8; 64];
-    put(&mut wide, 0, key);
-    let bytes = (KEY_NIBBLES - depth) / 2 + 1;
-    let first = if depth % 2 == 1 { 0x30 | wide[depth / 2] & 0xf } else { 0x20 };
-    let from = depth.div_ceil(2);
-    let at = if bytes > 1 {
-        out[at] = 0x80 + bytes as u8;
-        at + 1
-    } else {
-        at
-    };
-    out[at] = first;
-    put(out, at + 1, field::<32>(&wide, from));
-    at + bytes
+fn path_before(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
+    put(out, end - 32, key);
+    let odd = depth as u8 % 2;
+    let whole = 32 - depth.div_ceil(2);
+    let at = end - whole - 1;
+    out[at] = 0x20 + odd * (0x10 | key[depth / 2 % 32] & 0xf);
+    if whole == 0 {
+        return at;
+    }
+    out[at - 1] = 0x81 + whole as u8;
+    at - 1
 }
 
-/// Writes the RLP of a number given most significant byte first; returns where it ends. Writes 33 bytes.
+/// Puts the RLP of a number given most significant byte first before `end`; returns where it starts.
 #[inline(always)]
-fn number(value: &[u8; 32], out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
+fn number_before(value: &[u8; 32], out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
     let len = 32 - leading_zero_bytes(value);
-    let mut wide = [0u8; 64];
-    put(&mut wide, 0, value);
+    put(out, end - 32, value);
     if len == 1 && value[31] < 0x80 {
-        out[at] = value[31];
-        return at + 1;
+        return end - 1;
     }
-    out[at] = 0x80 + len as u8;
-    put(out, at + 1, field::<32>(&wide, 32 - len));
-    at + 1 + len
+    out[end - len - 1] = 0x80 + len as u8;
+    end - len - 1
 }
 
 #[inline(always)]
@@ -532,38 +543,33 @@ fn leading_zero_bytes(value: &[u8; 32]) -> usize {
     32
 }
 
-/// Writes the RLP of a nonce; returns where it ends. Writes nine bytes.
+/// Puts the RLP of a nonce before `end`; returns where it starts.
 #[inline(always)]
-fn nonce(value: u64, out: &mut [u8; LEAF_BYTES], at: usize) -> usize {
-    if value < 0x80 {
-        out[at] = if value == 0 { 0x80 } else { value as u8 };
-        return at + 1;
+fn nonce_before(value: u64, out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
+    put(out, end - 8, &value.to_be_bytes());
+    if matches!(value, 1..0x80) {
+        return end - 1;
     }
     let len = 8 - value.leading_zeros() as usize / 8;
-    out[at] = 0x80 + len as u8;
-    put(out, at + 1, &(value << (64 - 8 * len)).to_be_bytes());
-    at + 1 + len
+    out[end - len - 1] = 0x80 + len as u8;
+    end - len - 1
 }
 
-/// Puts the header before a leaf whose body lies in `out[BODY_AT..end]`, and the padding after it.
+/// Puts the header before a leaf whose body starts at `body`, and the padding after it.
 #[inline(always)]
-fn close_leaf(out: &mut [u8; LEAF_BYTES], end: usize) -> Span {
-    let payload = end - BODY_AT;
+fn close_leaf(out: &mut [u8; LEAF_BYTES], body: usize) -> Span {
+    let payload = LEAF_END - body;
     let start = if payload < 56 {
-        out[1] = 0xc0 + payload as u8;
-        1
+        out[body - 1] = 0xc0 + payload as u8;
+        body - 1
     } else {
-        out[0] = 0xf8;
-        out[1] = payload as u8;
-        0
+        put(out, body - 2, &[0xf8, payload as u8]);
+        body - 2
     };
-    let len = end - start;
-    let blocks = len / RATE + 1;
-    if blocks > 1 {
-        out[end..].fill(0);
-    }
-    out[end] = 0x01;
-    out[start + blocks * RATE - 1] |= 0x80;
+    let len = LEAF_END - start;
+    put(out, LEAF_END, &[0; RATE]);
+    out[LEAF_END] = 0x01;
+    out[start + (len / RATE + 1) * RATE - 1] |= 0x80;
     Span { start, len }
 }
 
@@ -575,36 +581,30 @@ pub(super) fn halves(slot: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
 }
 
 /// Encodes and pads a storage leaf that lies `depth` nibbles below its root.
-#[inline]
+#[inline(always)]
 pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
     let (key, value) = halves(slot);
-    put(out, 0, &[0; ONE_BLOCK]);
-    let at = leaf_path(key, depth, out, BODY_AT);
-    // The path's excess is at most 31 bytes of zeros: keys were widened with zeros.
-    let end = number(value, out, at + 1);
-    let len = end - at - 1;
-    if len == 1 && out[at + 1] < 0x80 {
-        out[at] = out[at + 1];
-        out[at + 1] = 0;
-        return close_leaf(out, at + 1);
+    let mut at = number_before(value, out, LEAF_END);
+    if out[at] >= 0x80 {
+        out[at - 1] = 0x80 + (LEAF_END - at) as u8;
+        at -= 1;
     }
-    out[at] = 0x80 + len as u8;
-    close_leaf(out, end)
+    let body = path_before(key, depth, out, at);
+    close_leaf(out, body)
 }
 
 /// Encodes and pads an account leaf that lies `depth` nibbles below the state root.
-#[inline]
+#[inline(always)]
 pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
-    put(out, 0, &[0; ONE_BLOCK]);
-    let at = leaf_path(key, depth, out, BODY_AT);
-    let body = nonce(account.nonce, out, at + 4);
-    let body = number(&account.balance.to_be_bytes::<32>(), out, body);
-    out[body] = 0xa0;
-    put(out, body + 1, &account.storage_root.0);
-    out[body + 33] = 0xa0;
-    put(out, body + 34, &account.code_hash.0);
-    let end = body + 66;
+    put(out, LEAF_END - 32, &account.code_hash.0);
+    out[LEAF_END - 33] = 0xa0;
+    put(out, LEAF_END - 65, &account.storage_root.0);
+    out[LEAF_END - 66] = 0xa0;
+    let at = number_before(&account.balance.to_be_bytes::<32>(), out, LEAF_END - 66);
+    let at = nonce_before(account.nonce, out, at);
+    let fields = LEAF_END - at;
     // Two hashes alone make 66 bytes: both lengths take one byte of their own.
-    put(out, at, &[0xb8, (end - at - 2) as u8, 0xf8, (end - at - 4) as u8]);
-    close_leaf(out, end)
+    put(out, at - 4, &[0xb8, fields as u8 + 2, 0xf8, fields as u8]);
+    let body = path_before(key, depth, out, at - 4);
+    close_leaf(out, body)
 }

@@ -1,6 +1,6 @@
 //! Prefetch hints, as a safe function.
 //!
-//! The one door for `unsafe` in the trie. Its checked twin is doing nothing: a hint changes no value.
+//! An unsafe door. Its checked twin is doing nothing: a hint changes no value.
 #![allow(unsafe_code)]
 
 use super::lines::LINE;

@@ -284,7 +284,7 @@ impl Shard {
     }
 
     /// A node of `kind`, to overwrite whole.
-    #[inline]
+    #[inline(always)]
     fn make(&mut self, kind: Kind) -> Ref {
         let node = Ref::new(kind, self.lines.alloc(kind.lines()));
         self.counts[kind as usize - 1] += 1;
@@ -357,8 +357,12 @@ impl Shard {
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
         let stays = kind == old.kind();
-        if stays && mask.count_ones() == self.branch(old).mask.count_ones() + 1 {
-            self.grow(old, mask);
+        let mut had = self.branch(old).mask;
+        if stays && had & !mask == 0 {
+            while had != mask {
+                had |= 1 << (mask & !had).trailing_zeros();
+                self.grow(old, had);
+            }
             return old;
         }
         let node = if stays { old } else { self.make(kind) };
@@ -518,6 +522,27 @@ impl Shard {
         }
     }
 
+    /// The same for a branch none of whose children is or was embedded.
+    #[inline(always)]
+    pub(super) fn replace_hashes<'a>(&mut self, node: Ref, hashes: impl Iterator<Item = (u8, usize, &'a B256)>) {
+        let kind = node.kind();
+        let Self { lines, journal, epoch, .. } = self;
+        let bytes = lines.bytes_mut(node.row(), kind.branch_len());
+        let is_old = u32::from_le_bytes(*field(bytes, 4)) != *epoch;
+        let mut nibbles = 0u16;
+        for (nibble, at, hash) in hashes {
+            let place = field_mut(bytes, kind.message_at() + at + 1);
+            if is_old {
+                journal.hashes.push(*place);
+                nibbles |= 1 << nibble;
+            }
+            *place = hash.0;
+        }
+        if nibbles != 0 {
+            journal.branches.push((node, nibbles));
+        }
+    }
+
     /// Writes a present child's reference.
     #[inline]
     pub(super) fn set_ref(&mut self, node: Ref, nibble: u8, child: Ref) {
@@ -567,6 +592,7 @@ impl Shard {
     }
 
     /// A new storage leaf.
+    #[inline(always)]
     pub(super) fn new_slot(&mut self, key: &B256, value: &U256) -> Ref {
         let node = self.make(Kind::Slot);
         let slot = self.lines.array_mut::<SLOT>(node.row());
@@ -576,7 +602,7 @@ impl Shard {
     }
 
     /// A storage leaf's new value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_slot(&mut self, node: Ref, value: &U256) {
         let place: &mut [u8; 32] = field_mut(self.lines.array_mut::<SLOT>(node.row()), 32);
         self.journal.slots.push((node.row(), *place));
@@ -596,13 +622,14 @@ impl Shard {
     }
 
     /// A new account leaf.
+    #[inline(always)]
     pub(super) fn new_account(&mut self, key: &[u8; 32], account: &Account) -> Ref {
         let node = self.make(account.kind());
         self.put_account(node, key, account);
         node
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_account(&mut self, node: Ref, key: &[u8; 32], account: &Account) {
         if node.kind() == Kind::Plain {
             *self.lines.array_mut(node.row()) = account.to_plain(key);
@@ -612,6 +639,7 @@ impl Shard {
     }
 
     /// An account leaf's new fields; where they need another kind of leaf, the new one is returned and the old let go.
+    #[inline(always)]
     pub(super) fn set_account(&mut self, node: Ref, account: &Account) -> Ref {
         let key = *self.leaf_key(node);
         if account.kind() != node.kind() {
@@ -627,7 +655,7 @@ impl Shard {
     }
 
     /// An account leaf's fields.
-    #[inline]
+    #[inline(always)]
     pub(super) fn account(&self, node: Ref) -> Account {
         match node.kind() {
             Kind::Plain => Account::from_plain(self.lines.array(node.row())),
@@ -637,7 +665,7 @@ impl Shard {
     }
 
     /// Encodes and pads a leaf that lies `depth` nibbles below its root.
-    #[inline]
+    #[inline(always)]
     pub(super) fn encode_leaf(&self, node: Ref, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
         match node.kind() {
             Kind::Slot => encode_slot(self.lines.array(node.row()), depth, out),

@@ -337,6 +337,7 @@ impl Worker {
     }
 
     /// Hints that some accounts' leaves and rows of the update will be read soon.
+    #[inline(always)]
     fn prefetch_accounts(&self, context: &Context<'_>, shards: &[&mut Shard], start: usize) {
         let StateUpdate { nonces, balances, code_hashes, .. } = context.update;
         let end = self.rows.len().min(start + AHEAD);
@@ -351,8 +352,9 @@ impl Worker {
         }
     }
 
-    /// Writes the fields of all account leaves.
-    fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
+    /// Writes the fields of all account leaves: `tuned.rs` compiles this for the machine.
+    #[inline(always)]
+    pub(super) fn fill_accounts_here(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
         let update = context.update;
         self.prefetch_accounts(context, shards, 0);
         for i in 0..self.rows.len() {

@@ -3,27 +3,31 @@
 use super::{LANES_MAX, RATE, Width, keccak256, scalar};
 use alloy_primitives::B256;
 
-/// Hashes at most eight padded messages of equal block count; `len[i]` is the unpadded length of message `i`.
+/// Hashes the first `used` of eight padded messages; `len[i]` is the unpadded length of message `i`. Four lanes take
+/// messages of equal block count only; others are hashed one by one there.
 ///
 /// # Panics
-/// When the messages differ in length or one is not whole blocks.
+/// When a message is not whole blocks.
 #[inline]
-pub(super) fn hash_padded(width: Width, messages: &[&[u8]], len: &[usize; LANES_MAX], digests: &mut [B256; LANES_MAX]) {
-    let Some(first) = messages.first() else { return };
-    assert!(first.len().is_multiple_of(RATE) && !first.is_empty() && messages.len() <= LANES_MAX);
-    assert!(messages.iter().all(|message| message.len() == first.len()), "lanes of unequal block count");
+pub(super) fn hash_padded(
+    width: Width,
+    messages: &[&[u8]; LANES_MAX],
+    used: usize,
+    len: &[usize; LANES_MAX],
+    digests: &mut [B256; LANES_MAX],
+) {
+    let Some((first, messages)) = messages[..used].first().zip(messages.get(..used)) else { return };
     match width {
         #[cfg(target_arch = "x86_64")]
         Width::Eight if width.is_supported() => {
-            if let Ok(lanes) = messages.try_into() {
-                return super::x8::hash(lanes, digests);
-            }
             let mut lanes = [*first; 8];
-            lanes[..messages.len()].copy_from_slice(messages);
+            for (lane, message) in lanes.iter_mut().zip(messages) {
+                *lane = message;
+            }
             super::x8::hash(&lanes, digests);
         }
         #[cfg(target_arch = "x86_64")]
-        Width::Four if width.is_supported() => {
+        Width::Four if width.is_supported() && messages.iter().all(|message| message.len() == first.len()) => {
             for (messages, digests) in messages.chunks(4).zip(digests.chunks_exact_mut(4)) {
                 let mut lanes = [*first; 4];
                 lanes[..messages.len()].copy_from_slice(messages);

@@ -59,7 +59,8 @@ impl<const BYTES: usize> PaddedBlocks<BYTES> {
     }
 }
 
-/// Up to [`LANES_MAX`] padded messages of one block count, hashed together without being copied.
+/// Up to [`LANES_MAX`] padded messages, hashed together without being copied; best of one block count, since a lane that
+/// is done waits for the longest.
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes<'a> {
     padded: [&'a [u8]; LANES_MAX],
@@ -88,13 +89,10 @@ impl<'a> Lanes<'a> {
     }
 
     /// Digests of all messages, in the order in which they came; rows beyond the last message are unspecified.
-    ///
-    /// # Panics
-    /// When the messages differ in their number of blocks.
     #[inline]
     pub fn hash(&self, width: Width) -> [B256; LANES_MAX] {
         let mut digests = [B256::ZERO; LANES_MAX];
-        kernel::hash_padded(width, &self.padded[..self.used], &self.len, &mut digests);
+        kernel::hash_padded(width, &self.padded, self.used, &self.len, &mut digests);
         digests
     }
 }

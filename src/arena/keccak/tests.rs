@@ -84,6 +84,27 @@ fn long_messages_of_uneven_lengths_share_the_lanes() {
 }
 
 #[test]
+fn padded_messages_of_uneven_block_counts_share_the_lanes() {
+    for seed in 0..200u64 {
+        let count = 1 + seed as usize % LANES_MAX;
+        let messages: Vec<PaddedBlocks<{ 4 * RATE }>> = (0..count)
+            .map(|i| {
+                let mut padded = PaddedBlocks::default();
+                padded.set(&noise(seed * 10 + i as u64, (i * 211 + seed as usize * 61) % (4 * RATE)));
+                padded
+            })
+            .collect();
+        for width in Width::supported() {
+            let mut lanes = Lanes::default();
+            messages.iter().for_each(|padded| lanes.push(padded.blocks(), padded.message().len()));
+            for (digest, padded) in lanes.hash(width).iter().zip(&messages) {
+                assert_eq!(*digest, oracle(padded.message()), "{width:?} seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
 fn random_batches_of_mixed_lengths() {
     for seed in 0..40u64 {
         let count = (seed as usize * 7) % 61;

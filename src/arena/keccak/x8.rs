@@ -7,18 +7,18 @@ use super::RATE;
 use super::kernel::{ROUND, rounds};
 use alloy_primitives::B256;
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
-/// Digests of eight padded messages.
+/// Digests of eight padded messages. A lane that is done goes on absorbing its last block, unheeded.
 ///
 /// # Panics
-/// When AVX-512 is absent, or the messages are not whole blocks of one count.
+/// When AVX-512 is absent, or a message is not whole blocks.
 #[inline]
 pub(super) fn hash(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
-    let bytes = messages[0].len();
-    assert!(bytes.is_multiple_of(RATE) && messages.iter().all(|message| message.len() == bytes));
-    // SAFETY: AVX-512F was detected; all eight messages have `bytes` readable bytes, a multiple of the rate.
-    unsafe { hash_avx512(messages, bytes / RATE, digests) }
+    assert!(messages.iter().all(|message| !message.is_empty() && message.len().is_multiple_of(RATE)));
+    // SAFETY: AVX-512F was detected; all eight messages are whole blocks, one at least.
+    unsafe { hash_avx512(messages, digests) }
 }
 
 #[inline]
@@ -87,37 +87,53 @@ pub(super) fn hash_uneven(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], digest
     unsafe { hash_uneven_avx512(messages, tails, digests) }
 }
 
-/// Absorbs one block of each lane and permutes.
+/// The 17 words of one block of each lane.
 ///
 /// # Safety
 /// Every pointer has `RATE` readable bytes behind it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn absorb(a: &mut [__m512i; 25], blocks: [*const u8; 8]) {
+unsafe fn load(blocks: [*const u8; 8]) -> [__m512i; RATE / 8] {
     // SAFETY: the caller grants 17 words of each lane.
     let word = |lane: usize, word: usize| unsafe { blocks[lane].add(word * 8) };
+    let mut words = [_mm512_setzero_si512(); RATE / 8];
     for half in 0..2 {
         let mut rows = [_mm512_setzero_si512(); 8];
         for (lane, row) in rows.iter_mut().enumerate() {
             // SAFETY: eight words from word 0 or 8 end at word 16.
             *row = unsafe { _mm512_loadu_si512(word(lane, half * 8).cast()) };
         }
-        let columns = transpose(rows);
-        for (i, column) in columns.into_iter().enumerate() {
-            a[half * 8 + i] = xor(a[half * 8 + i], column);
-        }
+        words[half * 8..half * 8 + 8].copy_from_slice(&transpose(rows));
     }
     // SAFETY: word 16 is the block's last.
     let last = |lane: usize| unsafe { word(lane, 16).cast::<i64>().read_unaligned() };
-    a[16] = xor(a[16], _mm512_set_epi64(last(7), last(6), last(5), last(4), last(3), last(2), last(1), last(0)));
+    words[16] = _mm512_set_epi64(last(7), last(6), last(5), last(4), last(3), last(2), last(1), last(0));
+    words
+}
+
+/// Absorbs one block of each lane and permutes. The first block meets a state of zeros, which is neither written nor read.
+///
+/// # Safety
+/// As [`load`]; unless `is_first`, the state is that of an earlier call.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn absorb(state: &mut MaybeUninit<[__m512i; 25]>, is_first: bool, blocks: [*const u8; 8]) {
+    let mut a = [_mm512_setzero_si512(); 25];
+    // SAFETY: as the caller grants.
+    a[..RATE / 8].copy_from_slice(&unsafe { load(blocks) });
+    if !is_first {
+        // SAFETY: an earlier call wrote it.
+        for (a, before) in a.iter_mut().zip(unsafe { state.assume_init_ref() }) {
+            *a = xor(*a, *before);
+        }
+    }
 
     let mut c = [_mm512_setzero_si512(); 5];
     for (x, parity) in c.iter_mut().enumerate() {
         *parity = xor3(xor3(a[x], a[x + 5], a[x + 10]), a[x + 15], a[x + 20]);
     }
-    let mut state = *a;
-    rounds!(state, c, ROUND, xor, xor3, chi, rol, splat);
-    *a = state;
+    rounds!(a, c, ROUND, xor, xor3, chi, rol, splat);
+    state.write(a);
 }
 
 /// The first four words of each state are its digest: one transposition, the upper four rows unused.
@@ -138,7 +154,7 @@ fn squeeze(a: &[__m512i; 25], digests: &mut [B256; 8], wanted: impl Fn(usize) ->
 /// AVX-512F is there.
 #[target_feature(enable = "avx512f")]
 unsafe fn hash_uneven_avx512(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], digests: &mut [B256; 8]) {
-    let mut a = [_mm512_setzero_si512(); 25];
+    let mut a = MaybeUninit::uninit();
     let whole = messages.map(|message| message.len() / RATE);
     let most = whole.iter().copied().max().unwrap_or(0);
     for block in 0..=most {
@@ -147,21 +163,42 @@ unsafe fn hash_uneven_avx512(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], dig
             None => tails[lane].as_ptr(),
         });
         // SAFETY: both are `RATE` bytes long.
-        unsafe { absorb(&mut a, blocks) };
+        unsafe { absorb(&mut a, block == 0, blocks) };
         if whole.contains(&block) {
-            squeeze(&a, digests, |lane| whole[lane] == block);
+            // SAFETY: a block was absorbed.
+            squeeze(unsafe { a.assume_init_ref() }, digests, |lane| whole[lane] == block);
         }
     }
 }
 
 /// # Safety
-/// Every message has at least `blocks * RATE` readable bytes.
+/// AVX-512F is there; every message is whole blocks, one at least.
 #[target_feature(enable = "avx512f")]
-unsafe fn hash_avx512(messages: &[&[u8]; 8], blocks: usize, digests: &mut [B256; 8]) {
-    let mut a = [_mm512_setzero_si512(); 25];
-    for block in 0..blocks {
-        // SAFETY: the caller grants `blocks * RATE` bytes of each message.
-        unsafe { absorb(&mut a, messages.map(|message| message.as_ptr().add(block * RATE))) };
+unsafe fn hash_avx512(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
+    let mut blocks = [core::ptr::null(); 8];
+    let (mut least, mut most) = (usize::MAX, 0);
+    for (block, message) in blocks.iter_mut().zip(messages) {
+        *block = message.as_ptr();
+        least = least.min(message.len());
+        most = most.max(message.len());
     }
-    squeeze(&a, digests, |_| true);
+    let mut a = MaybeUninit::uninit();
+    // SAFETY: every message has a block.
+    unsafe { absorb(&mut a, true, blocks) };
+    let mut absorbed = RATE;
+    loop {
+        if absorbed >= least {
+            // SAFETY: a block was absorbed.
+            squeeze(unsafe { a.assume_init_ref() }, digests, |lane| messages[lane].len() == absorbed);
+        }
+        if absorbed == most {
+            return;
+        }
+        for (block, message) in blocks.iter_mut().zip(messages) {
+            *block = message.as_ptr().wrapping_add(absorbed.min(message.len() - RATE));
+        }
+        // SAFETY: each pointer is that of a whole block of its message.
+        unsafe { absorb(&mut a, false, blocks) };
+        absorbed += RATE;
+    }
 }
