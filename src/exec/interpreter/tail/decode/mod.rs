@@ -124,14 +124,20 @@ impl Decoded {
     /// Instruction at a position, with its place.
     #[inline]
     pub(super) fn at(&self, index: usize) -> Option<(*const Instr, Place)> {
-        Some((self.instrs.get(index)?, *self.places.get(index)?))
+        Some((self.pointer(index)?, *self.places.get(index)?))
     }
 
     /// The JUMPDEST at a byte offset.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
         let index = *self.targets.get(rank(&self.lines, pc)?)?;
-        self.instrs.get(index as usize).map(|instr| instr as *const Instr)
+        self.pointer(index as usize)
+    }
+
+    /// An instruction, as a pointer that may walk on to those around it, which one made of a reference to it may not.
+    #[inline(always)]
+    fn pointer(&self, index: usize) -> Option<*const Instr> {
+        (index < self.instrs.len()).then(|| self.instrs.as_ptr().wrapping_add(index))
     }
 
     /// Decodes `code` for `fork`.
