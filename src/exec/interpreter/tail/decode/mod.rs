@@ -86,8 +86,9 @@ pub(super) struct Decoded {
     lines: Box<[Line]>,
     /// Position of each JUMPDEST's instruction, in order.
     targets: Box<[u32]>,
-    /// Words of more than 8 bytes; instructions point at them.
-    _pool: Box<[U256]>,
+    /// Words of more than 8 bytes; instructions point at them. Not a box, which would claim to be the only pointer to its
+    /// words whenever it moves.
+    _pool: Vec<U256>,
     fork: Fork,
 }
 
@@ -388,8 +389,8 @@ impl Decoder<'_> {
 
     /// Resolves addresses and distances.
     fn finish(self) -> Decoded {
-        let Self { code, mut instrs, places, targets, pool, pooled, jumps, fork, .. } = self;
-        let pool = pool.into_boxed_slice();
+        let Self { code, mut instrs, places, targets, mut pool, pooled, jumps, fork, .. } = self;
+        pool.shrink_to_fit();
         for index in pooled {
             let instr = &mut instrs[index as usize];
             instr.operand = &raw const pool[instr.operand as usize] as u64;
