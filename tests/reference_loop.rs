@@ -28,6 +28,7 @@ fn run(fork: Fork, code: &Bytes) -> Outcome {
         reservoir: 0,
         access_list: Vec::new(),
         work_before: 0,
+        reached_before: 0,
         faulty: None,
     };
     execute(&scenario, &mut |evm| run_frames(evm))
@@ -114,6 +115,7 @@ fn the_1024th_frame_is_the_last_on_every_loop() {
                 reservoir: 1_000_000_000,
                 access_list: Vec::new(),
                 work_before: 0,
+                reached_before: 0,
                 faulty: None,
             };
             if let Err(divergence) = differential::compare(&scenario, true) {
@@ -143,6 +145,7 @@ fn a_fault_ends_every_frame() {
         reservoir: 0,
         access_list: Vec::new(),
         work_before: 0,
+        reached_before: 0,
         faulty: Some(Address::repeat_byte(0xcc)),
     };
     let outcome = execute(&scenario, &mut |evm| run_frames(evm));

@@ -9,9 +9,11 @@
 use super::CodeId;
 use super::keccak::keccak256_many;
 use super::store::{KECCAK_EMPTY, StoreError};
+use crate::arena::keccak::keccak256;
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use hashbrown::HashMap;
 use std::sync::{OnceLock, RwLock};
 
@@ -32,9 +34,12 @@ pub struct Code {
     /// The bytes, then [`CODE_PADDING`] zeros.
     padded: Vec<u8>,
     jumpdests: Vec<u64>,
+    /// The jump destinations that were run, one bit per byte of code, and how many they are.
+    reached: Vec<AtomicU64>,
+    reached_count: AtomicU32,
     delegation: Option<Address>,
     decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
-    work: core::sync::atomic::AtomicU64,
+    work: AtomicU64,
 }
 
 /// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
@@ -47,6 +52,8 @@ impl Code {
             hash,
             padded: Vec::new(),
             jumpdests: Vec::new(),
+            reached: Vec::new(),
+            reached_count: Default::default(),
             delegation: None,
             decoded: Default::default(),
             work: Default::default(),
@@ -63,6 +70,9 @@ impl Code {
         self.padded.extend_from_slice(bytes);
         self.padded.resize(bytes.len() + CODE_PADDING, 0);
         mark_jumpdests(bytes, &mut self.jumpdests);
+        self.reached.clear();
+        self.reached.resize_with(self.jumpdests.len(), AtomicU64::default);
+        self.reached_count = Default::default();
         self.delegation = delegation(bytes);
         self.decoded = Default::default();
         self.work = Default::default();
@@ -70,7 +80,7 @@ impl Code {
 
     /// Bytes of memory that the code and its marks have room for, decoded forms not counted.
     pub fn room(&self) -> usize {
-        self.padded.capacity() + 8 * self.jumpdests.capacity()
+        self.padded.capacity() + 8 * (self.jumpdests.capacity() + self.reached.capacity())
     }
 
     /// keccak256 of the code; zero for init code, whose hash nobody asks for.
@@ -115,6 +125,28 @@ impl Code {
         &self.jumpdests
     }
 
+    /// Notes that the jump destination at `pc` was run.
+    #[inline(always)]
+    pub fn mark_reached(&self, pc: usize) {
+        let Some(word) = self.reached.get(pc / 64) else { return };
+        let bit = 1 << (pc % 64);
+        // Looked at first: most are noted already, and the line may be another thread's.
+        if word.load(Relaxed) & bit == 0 && word.fetch_or(bit, Relaxed) & bit == 0 {
+            self.reached_count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The jump destinations noted so far, one bit per byte of code.
+    pub fn reached_bits(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.reached.iter().map(|word| word.load(Relaxed))
+    }
+
+    /// How many jump destinations are noted.
+    #[inline]
+    pub fn reached_count(&self) -> u32 {
+        self.reached_count.load(Relaxed)
+    }
+
     /// Where an EIP-7702 designator points, if this code is one.
     #[inline]
     pub fn delegation(&self) -> Option<Address> {
@@ -135,13 +167,18 @@ impl Code {
     /// Adds to the gas that was spent in this code before it had another form.
     #[inline]
     pub fn count_work(&self, gas: u64) {
-        self.work.fetch_add(gas, core::sync::atomic::Ordering::Relaxed);
+        self.work.fetch_add(gas, Relaxed);
     }
 
     /// Gas counted by [`Self::count_work`].
     #[inline]
     pub fn work(&self) -> u64 {
-        self.work.load(core::sync::atomic::Ordering::Relaxed)
+        self.work.load(Relaxed)
+    }
+
+    /// Starts [`Self::work`] over.
+    pub fn forget_work(&self) {
+        self.work.store(0, Relaxed);
     }
 }
 

@@ -42,7 +42,8 @@ pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;
 pub use sidecar::{Sidecar, SidecarColumns};
 
-use alloy_primitives::{B256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::B256;
 
 /// What the header commits to: keccak256 of the list's wire bytes.
 ///

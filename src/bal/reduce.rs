@@ -9,8 +9,9 @@
 //! number of threads.
 
 use super::BalColumns;
+use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, Id, SlotId};
-use alloy_primitives::{B256, U256, keccak256};
+use alloy_primitives::{B256, U256};
 use core::ops::Range;
 use rayon::prelude::*;
 

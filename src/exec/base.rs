@@ -52,18 +52,6 @@ impl ParentRows<'_> {
     }
 }
 
-/// A sender that the list does not name, as the parent state has it. A valid block has none; they are read with the
-/// rest, so that even the wording of an error asks no store during execution.
-#[derive(Clone, Copy, Debug)]
-pub struct UnlistedSender {
-    /// The sender.
-    pub address: Address,
-    /// Its account.
-    pub parent: ParentAccount,
-    /// The arena's id of its code.
-    pub code: CodeId,
-}
-
 /// Parent state plus list: what every task of a block with a list starts from.
 pub struct ListBase<'b> {
     /// The list.
@@ -74,10 +62,10 @@ pub struct ListBase<'b> {
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Senders that the list does not name, by address.
-    pub unlisted_senders: &'b [UnlistedSender],
-    /// For codes that nobody expected to be read, and for block hashes.
+    /// For codes that nobody expected to be read, for block hashes, and for senders that the list does not name.
     pub store: &'b dyn StateStore,
+    /// All codes.
+    pub codes: &'b CodeArena,
     /// Whether SELFDESTRUCT clears storage: before Cancun.
     wipes: bool,
     index: BlockAccessIndex,
@@ -90,12 +78,12 @@ impl<'b> ListBase<'b> {
         sidecar: &'b SidecarColumns,
         parent: ParentRows<'b>,
         code_rows: &'b [CodeId],
-        unlisted_senders: &'b [UnlistedSender],
         store: &'b dyn StateStore,
+        codes: &'b CodeArena,
         fork: Fork,
     ) -> Self {
         let wipes = fork < Fork::Cancun;
-        Self { bal, sidecar, parent, code_rows, unlisted_senders, store, wipes, index: BlockAccessIndex(0) }
+        Self { bal, sidecar, parent, code_rows, store, codes, wipes, index: BlockAccessIndex(0) }
     }
 }
 
@@ -120,17 +108,17 @@ impl Base for ListBase<'_> {
         })
     }
 
-    fn unlisted_sender(&self, address: &Address) -> Option<BaseAccount> {
-        let senders = self.unlisted_senders;
-        let UnlistedSender { parent, code, .. } =
-            &senders[senders.binary_search_by_key(address, |sender| sender.address).ok()?];
-        Some(BaseAccount {
+    fn unlisted_sender(&mut self, address: &Address) -> Result<Option<BaseAccount>, Fault> {
+        let mut out = [ParentAccount::default()];
+        self.store.accounts(&[*address], &mut out)?;
+        let [parent] = out;
+        Ok(Some(BaseAccount {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,
             balance: parent.balance,
-            code: *code,
-        })
+            code: self.codes.intern(parent.code_hash),
+        }))
     }
 
     fn slot(&mut self, id: SlotId, account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {

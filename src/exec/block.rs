@@ -5,7 +5,7 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, ParentRows, UnlistedSender};
+use super::base::{ListBase, Overlay, OverlayBase, ParentRows};
 use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
@@ -15,6 +15,7 @@ use super::header::blob_base_fee;
 use super::interpreter::LoopKind;
 use super::interpreter::trace::Eip3155;
 use super::schedule::{Next, Schedule};
+use super::signers::SignerRows;
 use super::state::{Logs, StateScratch, TxState};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
 use super::tx::{TxError, TxInput, TxInvalid, TxOutcome};
@@ -39,10 +40,8 @@ pub struct BlockContext<'b> {
     pub block: &'b Block,
     /// What instructions see of it.
     pub env: BlockEnv,
-    /// Sender of each transaction.
-    pub senders: &'b [Option<Address>],
-    /// Signer of each authorization, all transactions in a row.
-    pub authorities: &'b [Option<Address>],
+    /// Who signed its transactions and authorizations.
+    pub signers: SignerRows<'b>,
     /// Which dispatch loop runs.
     pub loop_kind: LoopKind,
     /// Whether the phases before and after the transactions run (state tests have neither).
@@ -56,13 +55,7 @@ pub struct BlockContext<'b> {
 
 impl<'b> BlockContext<'b> {
     /// The context of a block.
-    pub fn new(
-        rules: &'b ChainRules,
-        block: &'b Block,
-        senders: &'b [Option<Address>],
-        authorities: &'b [Option<Address>],
-        loop_kind: LoopKind,
-    ) -> Self {
+    pub fn new(rules: &'b ChainRules, block: &'b Block, signers: SignerRows<'b>, loop_kind: LoopKind) -> Self {
         let header = &block.header;
         let env = BlockEnv {
             chain_id: rules.chain_id,
@@ -83,8 +76,7 @@ impl<'b> BlockContext<'b> {
             rules,
             block,
             env,
-            senders,
-            authorities,
+            signers,
             loop_kind,
             system_phases: true,
             trace: false,
@@ -108,8 +100,8 @@ impl<'b> BlockContext<'b> {
         TxInput {
             transactions,
             index,
-            sender: self.senders[index.index()],
-            authorities: &self.authorities[transactions.authorization_rows(index)],
+            sender: self.signers.sender(index),
+            authorities: self.signers.authorities(transactions.authorization_rows(index)),
         }
     }
 
@@ -495,8 +487,6 @@ pub struct ListState<'b> {
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Senders that it does not name, by address.
-    pub unlisted_senders: &'b [UnlistedSender],
     /// Number of claimed rows per index.
     pub rows_at: &'b [u32],
     /// Set from outside once the block is refused for another reason: its tasks need not run any more.
@@ -518,6 +508,7 @@ struct WorkerShare {
 }
 
 /// Runs all tasks as equals on parent state plus list, on the threads of the current rayon pool, and verifies them.
+/// Each worker calls `recover` before its first task: when all workers have, every signer is there or on its way.
 ///
 /// The error is that of the lowest index that has one, whatever the order of events: all lower tasks matched the list,
 /// so what that task saw is what it would have seen one after another.
@@ -527,6 +518,7 @@ pub fn run_with_list(
     store: &dyn StateStore,
     codes: &CodeArena,
     scratches: &[Mutex<WorkerScratch>],
+    recover: &(dyn Fn() + Sync),
     clock: Instant,
 ) -> Result<Executed, BlockError> {
     let task_count = context.tx_count() as u32 + 2;
@@ -539,6 +531,7 @@ pub fn run_with_list(
         for _ in 0..workers {
             scope.spawn(|_| {
                 let worker = started.fetch_add(1, Ordering::Relaxed);
+                recover();
                 let share = work(context, list, store, codes, &scratches[worker], worker, &schedule, clock);
                 shares.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((worker, share));
             });
@@ -563,8 +556,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
-    let ListState { bal, sidecar, parent, code_rows, unlisted_senders, .. } = *list;
-    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, unlisted_senders, store, context.rules.fork));
+    let ListState { bal, sidecar, parent, code_rows, .. } = *list;
+    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, store, codes, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;

@@ -12,8 +12,9 @@ use super::host::charge;
 use super::precompile;
 use super::state::flag;
 use crate::arena::code::{Code, EMPTY_CODE};
+use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, CodeId};
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256};
 use std::sync::Arc;
 
 /// Which of the four call instructions.

@@ -16,7 +16,8 @@ use super::state::{Checkpoint, TxState};
 use super::watch::Watch;
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
-use alloy_primitives::{Address, B256, U256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B256, U256};
 use std::sync::Arc;
 
 /// Most words on one frame's stack.

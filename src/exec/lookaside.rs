@@ -4,8 +4,9 @@
 //! Names are looked up as stack words, limb by limb: a word just pushed is read back as it was written.
 //! Relies on: an id, once given, means the same name until [`Lookaside::clear`]. Not here: warmth, values.
 
+use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, SlotId};
-use alloy_primitives::{B256, U256, b256, keccak256};
+use alloy_primitives::{B256, U256, b256};
 
 const SLOT_LINES: usize = 256;
 const ACCOUNT_LINES: usize = 64;

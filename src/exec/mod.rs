@@ -28,6 +28,7 @@ pub mod schedule;
 #[cfg(test)]
 mod schedule_tests;
 pub mod senders;
+pub mod signers;
 pub mod state;
 pub mod sync;
 pub mod system;

@@ -108,8 +108,7 @@ impl Executor {
             }
 
             let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
-            let Signers { senders, authorities } = &signers;
-            let mut context = BlockContext::new(rules, &block, senders, authorities, LoopKind::default());
+            let mut context = BlockContext::new(rules, &block, signers.rows(), LoopKind::default());
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;

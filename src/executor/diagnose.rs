@@ -105,8 +105,7 @@ impl Executor {
         let Self { pool, codes, scratches, .. } = self;
         pool.install(|| {
             let signers = recover(input.rules, &block, Means { cancel: input.cancel, ..Means::default() })?;
-            let mut context =
-                BlockContext::new(input.rules, &block, &signers.senders, &signers.authorities, LoopKind::default());
+            let mut context = BlockContext::new(input.rules, &block, signers.rows(), LoopKind::default());
             context.cancel = input.cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let recorded = run_recorded(&context, store, codes, &mut scratch, BTreeSet::new());

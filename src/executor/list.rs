@@ -8,25 +8,27 @@
 
 use super::changes::intern_code_rows;
 use super::outcome::{Candidate, ParentReadCount, seal};
-use super::recover::recover;
+use super::recover::Recovering;
 use super::root::{ListedChanges, update_tries};
-use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
+use super::timeline::Clock;
+use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
 use crate::exec::arrivals::{Arrivals, Progress};
-use crate::exec::base::{ParentRows, PreState, UnlistedSender, fetch_codes};
+use crate::exec::base::{ParentRows, PreState, fetch_codes};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
 use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
 use crate::exec::halt::Fault;
+use crate::exec::signers::SignerRows;
 use crate::exec::system::SYSTEM_CONTRACTS;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
-use crate::exec::wire::Block;
+use crate::exec::wire::{Block, Header};
 use crate::trie::StateTries;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{B256, U256};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -68,6 +70,40 @@ impl ParentReads {
 /// Number of readers: how many calls a store is asked at a time. They cost a sleeping thread each.
 pub(super) const READERS: usize = 8;
 
+/// The hash of a list: begun with the first byte of a block, as it needs no other thing, and due when all else is done.
+#[derive(Debug, Default)]
+pub(super) struct ListHash {
+    hash: OnceLock<B256>,
+    /// The block is refused whatever its tasks do: they need not run.
+    pub(super) refused: AtomicBool,
+}
+
+impl ListHash {
+    /// Hashes the list on another thread, where the block commits to one.
+    pub(super) fn begin<'s>(&'s self, scope: &rayon::Scope<'s>, input: &'s BlockInput<'_>, clock: &'s Clock) {
+        let Some(bytes) = &input.bal else { return };
+        let Some(claimed) = Header::of_block(&input.block).ok().and_then(|header| header.block_access_list_hash) else {
+            return;
+        };
+        scope.spawn(move |_| {
+            if self.refused.load(Ordering::Relaxed) {
+                return;
+            }
+            let start = clock.now();
+            // Whatever the tasks find, a wrong hash comes before it.
+            if self.of(bytes) != claimed {
+                self.refused.store(true, Ordering::Relaxed);
+            }
+            clock.record(Stage::ListHash, start);
+        });
+    }
+
+    /// The hash, computed by now or here.
+    fn of(&self, bytes: &[u8]) -> B256 {
+        *self.hash.get_or_init(|| bal::bal_hash(bytes))
+    }
+}
+
 /// A list without a sidecar.
 static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
 
@@ -86,25 +122,12 @@ pub(super) fn execute(
         return Err(InvalidBlock::BalPresence.into());
     };
     let given_sidecar = job.input.sidecar.unwrap_or(&NO_SIDECAR);
-    let list_hash = OnceLock::new();
     let body_roots = OnceLock::new();
     let root = OnceLock::new();
     let amsterdam = rules.fork >= Fork::Amsterdam;
-    let refused = AtomicBool::new(false);
+    let refused = &job.list_hash.refused;
 
     let result = rayon::scope(|scope| {
-        if amsterdam {
-            scope.spawn(|_| {
-                let start = job.clock.now();
-                let hash = bal::bal_hash(bytes);
-                // Whatever the tasks find, a wrong hash comes before it: they need not run.
-                if header.block_access_list_hash.is_some_and(|claimed| claimed != hash) {
-                    refused.store(true, Ordering::Relaxed);
-                }
-                let _ = list_hash.set(hash);
-                job.clock.record(Stage::ListHash, start);
-            });
-        }
         scope.spawn(|_| {
             let start = job.clock.now();
             let roots = check_body_roots(block);
@@ -143,21 +166,22 @@ pub(super) fn execute(
             job.clock.record(Stage::Root, start);
         };
         let run = |parent: ParentRows<'_>| {
-            let signers = recover(rules, block, job.means())?;
-            let unlisted_senders = read_unlisted_senders(job, names, &signers.senders)?;
-            let context = job.context(&signers);
+            let recovering = Recovering::new(rules, block, job.means(), 2 * scratches.len());
+            let context = job.context(SignerRows::Arriving(&recovering.signers));
             let list = ListState {
                 bal: columns,
                 sidecar,
                 names,
                 parent,
                 code_rows,
-                unlisted_senders: &unlisted_senders,
                 rows_at: &rows_at,
-                refused: &refused,
+                refused,
                 shuffle: job.shuffle,
             };
-            run_with_list(&context, &list, job.store, job.codes, scratches, job.clock.zero)
+            let help = || recovering.help();
+            let result = run_with_list(&context, &list, job.store, job.codes, scratches, &help, job.clock.zero);
+            recovering.check_complete()?;
+            result
         };
 
         let readers = match job.reads {
@@ -235,7 +259,8 @@ pub(super) fn execute(
     {
         return Err(BlockError::Invalid(invalid.clone()));
     }
-    if let (Some(claimed), Some(produced)) = (header.block_access_list_hash, list_hash.into_inner())
+    if let Some(claimed) = header.block_access_list_hash
+        && let produced = job.list_hash.of(bytes)
         && claimed != produced
     {
         return Err(InvalidBlock::BalHash { claimed, produced }.into());
@@ -300,27 +325,6 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreErro
         codes: Column::from(codes),
         slots: Column::from(slots),
     })
-}
-
-/// Reads the senders that the list does not name; none for a valid block.
-fn read_unlisted_senders(
-    job: &Job<'_>,
-    names: &Universe,
-    senders: &[Option<Address>],
-) -> Result<Vec<UnlistedSender>, StoreError> {
-    let mut unlisted: Vec<Address> =
-        senders.iter().flatten().filter(|sender| names.account(sender).is_none()).copied().collect();
-    unlisted.sort_unstable();
-    unlisted.dedup();
-    let mut accounts = vec![ParentAccount::default(); unlisted.len()];
-    if !unlisted.is_empty() {
-        job.store.accounts(&unlisted, &mut accounts)?;
-    }
-    Ok(unlisted
-        .into_iter()
-        .zip(accounts)
-        .map(|(address, parent)| UnlistedSender { address, parent, code: job.codes.intern(parent.code_hash) })
-        .collect())
 }
 
 /// Runs `read` over the whole of `out`, on all threads where it is long. Of several errors the first in order is reported,

@@ -21,6 +21,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
+use list::ListHash;
 pub use list::ParentReads;
 pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
@@ -41,12 +42,14 @@ use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::senders::SenderCache;
+use crate::exec::signers::SignerRows;
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
-use recover::{Means, Signers};
+use recover::Means;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use timeline::Clock;
 
@@ -278,33 +281,39 @@ impl Executor {
         let reads = self.arrange_reads(input, store, options);
         let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
         let (readers, shuffle) = (readers.as_ref(), *shuffle);
+        let list_hash = ListHash::default();
         let result = pool.install(|| {
-            let start = clock.now();
-            let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
-            let mut unchecked = Vec::new();
-            check_header(input, &block, &mut unchecked)?;
-            clock.record(Stage::Decode, start);
-            let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-            let Options { loop_kind, trace, recovery, .. } = options;
-            let job = Job {
-                input,
-                block: &block,
-                store,
-                codes,
-                mode,
-                loop_kind,
-                trace,
-                recovery,
-                clock: &clock,
-                shuffle,
-                reads,
-                readers,
-            };
-            match mode {
-                Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
-                Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
-                Mode::Optimistic => optimistic::execute(&job, tries.as_deref_mut(), scratches, unchecked),
-            }
+            rayon::scope(|scope| {
+                if matches!(options.mode, None | Some(Mode::Bal)) {
+                    list_hash.begin(scope, input, &clock);
+                }
+                let start = clock.now();
+                let (block, unchecked) =
+                    decode(input).inspect_err(|_| list_hash.refused.store(true, Ordering::Relaxed))?;
+                clock.record(Stage::Decode, start);
+                let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
+                let Options { loop_kind, trace, recovery, .. } = options;
+                let job = Job {
+                    input,
+                    block: &block,
+                    store,
+                    codes,
+                    mode,
+                    loop_kind,
+                    trace,
+                    recovery,
+                    clock: &clock,
+                    list_hash: &list_hash,
+                    shuffle,
+                    reads,
+                    readers,
+                };
+                match mode {
+                    Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
+                    Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
+                    Mode::Optimistic => optimistic::execute(&job, tries.as_deref_mut(), scratches, unchecked),
+                }
+            })
         });
         if result.is_err()
             && let Some(tries) = tries
@@ -342,6 +351,7 @@ struct Job<'a> {
     trace: bool,
     recovery: Recovery,
     clock: &'a Clock,
+    list_hash: &'a ListHash,
     shuffle: Option<u64>,
     reads: ParentReads,
     readers: Option<&'a rayon::ThreadPool>,
@@ -359,10 +369,9 @@ impl Job<'_> {
     }
 
     /// What all tasks of the block share.
-    fn context<'b>(&'b self, signers: &'b Signers) -> BlockContext<'b> {
+    fn context<'b>(&'b self, signers: SignerRows<'b>) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;
-        let Signers { senders, authorities } = signers;
-        let mut context = BlockContext::new(input.rules, block, senders, authorities, loop_kind).traced(trace);
+        let mut context = BlockContext::new(input.rules, block, signers, loop_kind).traced(trace);
         context.cancel = input.cancel;
         context
     }
@@ -377,6 +386,14 @@ fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
     } else {
         Mode::Sequential
     }
+}
+
+/// A block whose own header is in order, and what of that could not be checked.
+fn decode(input: &BlockInput<'_>) -> Result<(Block, Vec<Unchecked>), BlockError> {
+    let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
+    let mut unchecked = Vec::new();
+    check_header(input, &block, &mut unchecked)?;
+    Ok((block, unchecked))
 }
 
 fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {

@@ -18,7 +18,7 @@ pub(super) fn execute(
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let signers = prepare(job)?;
-    let context = job.context(&signers);
+    let context = job.context(signers.rows());
     let Speculated { executed, recording, speculation, cache } =
         run_optimistic(&context, job.store, job.codes, scratches, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

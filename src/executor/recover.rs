@@ -1,4 +1,5 @@
-//! Senders and authorities of a block, recovered in batches on the pool.
+//! Senders and authorities of a block, recovered in batches on the pool: all of them before the first task, or by the
+//! workers themselves, each of which begins with its tasks as soon as every batch is taken.
 
 use super::timeline::{Clock, Stage};
 use crate::arena::keccak::keccak256_many;
@@ -6,9 +7,13 @@ use crate::exec::cancel::CancelToken;
 use crate::exec::error::BlockError;
 use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar};
-use crate::exec::wire::{Block, SigningScratch};
+use crate::exec::signers::{SignerBatches, SignerRows};
+use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
 use alloy_primitives::{Address, B256};
+use core::ops::Range;
 use rayon::prelude::*;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Signatures of one pool task at most: enough lots of eight that a batched inversion pays.
 const BATCH_MAX: usize = 64;
@@ -26,6 +31,15 @@ pub enum Recovery {
 }
 
 impl Recovery {
+    fn run(self, signatures: &[Signature], out: &mut [Option<Address>]) {
+        match self {
+            Self::Batched => recover_batch(signatures, out),
+            Self::OneByOne => {
+                signatures.iter().zip(out).for_each(|(signature, out)| *out = recover_scalar(signature));
+            }
+        }
+    }
+
     /// As the command line writes it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,35 +66,141 @@ pub(super) struct Signers {
     pub(super) authorities: Vec<Option<Address>>,
 }
 
+impl Signers {
+    pub(super) fn rows(&self) -> SignerRows<'_> {
+        SignerRows::Known { senders: &self.senders, authorities: &self.authorities }
+    }
+}
+
 /// Recovers all signers of a block.
 ///
 /// # Errors
 /// [`BlockError::Cancelled`].
 pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Result<Signers, BlockError> {
-    let now = || means.clock.map_or(0, Clock::now);
-    let note = |start| {
-        if let Some(clock) = means.clock {
+    let recovering = Recovering::new(rules, block, means, 2 * rayon::current_num_threads());
+    (0..recovering.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
+    recovering.check_complete()?;
+    let (senders, authorities) = recovering.signers.into_signers();
+    Ok(Signers { senders, authorities })
+}
+
+/// The recovery of a block's signers, batch by batch, by whoever has time.
+pub(super) struct Recovering<'a> {
+    transactions: &'a Transactions,
+    means: Means<'a>,
+    low_s: bool,
+    /// What is there so far.
+    pub(super) signers: SignerBatches,
+    sender_batch: usize,
+    sender_batches: usize,
+    authority_batch: usize,
+    /// Batches of authorities, until all of them are there.
+    authorities: Vec<OnceLock<Vec<Option<Address>>>>,
+    authorities_left: AtomicUsize,
+    /// The next batch that nobody has taken.
+    next: AtomicUsize,
+    given_up: AtomicBool,
+}
+
+impl<'a> Recovering<'a> {
+    /// Nothing recovered yet. There are about `shares` batches of senders where that leaves enough for each.
+    pub(super) fn new(rules: &ChainRules, block: &'a Block, means: Means<'a>, shares: usize) -> Self {
+        let transactions = &block.transactions;
+        let authorizations = transactions.all_authorizations().len();
+        let (sender_batch, authority_batch) =
+            (batch_for(transactions.len(), shares), batch_for(authorizations, shares));
+        let signers = SignerBatches::new(transactions.len(), sender_batch);
+        let authorities: Vec<_> = (0..authorizations.div_ceil(authority_batch)).map(|_| OnceLock::new()).collect();
+        if authorities.is_empty() {
+            signers.set_authorities(Vec::new());
+        }
+        Self {
+            transactions,
+            means,
+            low_s: rules.fork >= Fork::Homestead,
+            signers,
+            sender_batch,
+            sender_batches: transactions.len().div_ceil(sender_batch),
+            authority_batch,
+            authorities_left: AtomicUsize::new(authorities.len()),
+            authorities,
+            next: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
+        }
+    }
+
+    fn batch_count(&self) -> usize {
+        self.sender_batches + self.authorities.len()
+    }
+
+    /// Takes batch after batch until none is left. Another thread may still be at its last one.
+    ///
+    /// Nothing in here waits for another thread or runs foreign jobs: those who wait for a batch rely on it.
+    pub(super) fn help(&self) {
+        loop {
+            let batch = self.next.fetch_add(1, Ordering::Relaxed);
+            if batch >= self.batch_count() {
+                return;
+            }
+            self.run(batch);
+        }
+    }
+
+    /// Whether every signer was recovered; to be asked when all batches are done.
+    ///
+    /// # Errors
+    /// [`BlockError::Cancelled`].
+    pub(super) fn check_complete(&self) -> Result<(), BlockError> {
+        if self.given_up.load(Ordering::Relaxed) {
+            let place = "while the senders were recovered, before the task at index 0";
+            return Err(BlockError::Cancelled(place.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn run(&self, batch: usize) {
+        let _filled = FillOnPanic { recovering: self, batch };
+        if self.means.cancel.is_some_and(CancelToken::is_cancelled) {
+            self.given_up.store(true, Ordering::Relaxed);
+            return self.fill(batch, Vec::new());
+        }
+        let start = self.means.clock.map_or(0, Clock::now);
+        let mut out = vec![None; self.rows(batch).len()];
+        if batch < self.sender_batches {
+            self.senders(batch, &mut out)
+        } else {
+            self.authorities(batch, &mut out)
+        }
+        self.fill(batch, out);
+        if let Some(clock) = self.means.clock {
             clock.extend(Stage::Recover, start);
         }
-    };
-    // A token once cancelled stays so: where a batch was passed over the end of this function sees it.
-    let given_up = || means.cancel.is_some_and(CancelToken::is_cancelled);
-    let recover_many = |signatures: &[Signature], out: &mut [Option<Address>]| match means.recovery {
-        Recovery::Batched => recover_batch(signatures, out),
-        Recovery::OneByOne => {
-            signatures.iter().zip(out).for_each(|(signature, out)| *out = recover_scalar(signature));
+    }
+
+    /// Rows of a batch, among the transactions or among the authorizations.
+    fn rows(&self, batch: usize) -> Range<usize> {
+        let (at, len, count) = match batch.checked_sub(self.sender_batches) {
+            None => (batch, self.sender_batch, self.transactions.len()),
+            Some(at) => (at, self.authority_batch, self.transactions.all_authorizations().len()),
+        };
+        at * len..count.min((at + 1) * len)
+    }
+
+    /// Hands over a batch; rows that it lacks have no signer. The last batch of authorities hands over all of them.
+    fn fill(&self, batch: usize, mut rows: Vec<Option<Address>>) {
+        rows.resize(self.rows(batch).len(), None);
+        let Some(at) = batch.checked_sub(self.sender_batches) else {
+            return self.signers.set_senders(batch, rows);
+        };
+        if self.authorities[at].set(rows).is_ok() && self.authorities_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.signers
+                .set_authorities(self.authorities.iter().filter_map(OnceLock::get).flatten().copied().collect());
         }
-    };
-    let transactions = &block.transactions;
-    let low_s = rules.fork >= Fork::Homestead;
-    let mut senders = vec![None; transactions.len()];
-    let batch = batch_for(senders.len());
-    senders.par_chunks_mut(batch).enumerate().for_each(|(chunk, out)| {
-        if given_up() {
-            return;
-        }
-        let start = now();
-        let range = chunk * batch..chunk * batch + out.len();
+    }
+
+    fn senders(&self, batch: usize, out: &mut [Option<Address>]) {
+        let Self { transactions, means, low_s, .. } = *self;
+        let range = self.rows(batch);
         let mut tx_hashes = Vec::new();
         if let Some(known) = means.known {
             transactions.hashes(range.clone(), &mut tx_hashes, &keccak256_many);
@@ -98,55 +218,54 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
             .zip(&hashes)
             .map(|(tx, hash)| Signature { hash: *hash, r: tx.r, s: tx.s, y_parity: tx.y_parity, low_s })
             .collect();
+        let recover_many = |signatures: &[Signature], out: &mut [Option<Address>]| means.recovery.run(signatures, out);
         match means.known {
             Some(known) => known.recover_missing(&tx_hashes, &signatures, out, recover_many),
             None => recover_many(&signatures, out),
         }
-        note(start);
-    });
-    let authorizations = transactions.all_authorizations();
-    let mut authorities = vec![None; authorizations.len()];
-    if !authorizations.is_empty() {
-        let mut hashes = Vec::with_capacity(authorizations.len());
-        transactions.authorization_hashes(&mut SigningScratch::default(), &mut hashes, &keccak256_many);
-        let batch = batch_for(authorities.len());
-        authorities.par_chunks_mut(batch).enumerate().for_each(|(chunk, out)| {
-            if given_up() {
-                return;
-            }
-            let start = now();
-            let range = chunk * batch..chunk * batch + out.len();
-            let signatures: Vec<_> = authorizations[range.clone()]
-                .iter()
-                .zip(&hashes[range.clone()])
-                .map(|(row, hash): (_, &B256)| Signature {
-                    hash: *hash,
-                    r: row.r,
-                    s: row.s,
-                    y_parity: row.y_parity == 1,
-                    low_s: true,
-                })
-                .collect();
-            recover_many(&signatures, out);
-            for (out, row) in out.iter_mut().zip(&authorizations[range]) {
-                if row.y_parity > 1 {
-                    *out = None;
-                }
-            }
-            note(start);
-        });
     }
-    if given_up() {
-        return Err(BlockError::Cancelled("while the senders were recovered, before the task at index 0".to_owned()));
+
+    fn authorities(&self, batch: usize, out: &mut [Option<Address>]) {
+        let range = self.rows(batch);
+        let mut hashes = Vec::with_capacity(out.len());
+        let mut scratch = SigningScratch::default();
+        self.transactions.authorization_hashes(range.clone(), &mut scratch, &mut hashes, &keccak256_many);
+        let rows = &self.transactions.all_authorizations()[range];
+        let signature = |(row, hash): (&Authorization, &B256)| Signature {
+            hash: *hash,
+            r: row.r,
+            s: row.s,
+            y_parity: row.y_parity == 1,
+            low_s: true,
+        };
+        let signatures: Vec<_> = rows.iter().zip(&hashes).map(signature).collect();
+        self.means.recovery.run(&signatures, out);
+        for (out, row) in out.iter_mut().zip(rows) {
+            if row.y_parity > 1 {
+                *out = None;
+            }
+        }
     }
-    Ok(Signers { senders, authorities })
 }
 
-/// Signatures of one pool task when there are `count`: whole pairs of lane groups, two tasks a thread where that leaves
-/// enough for each.
-fn batch_for(count: usize) -> usize {
-    let share = count.div_ceil(2 * rayon::current_num_threads());
-    share.next_multiple_of(BATCH_MIN).clamp(BATCH_MIN, BATCH_MAX)
+/// Fills a batch whose recovery panicked, so that nobody waits for it.
+struct FillOnPanic<'a, 'b> {
+    recovering: &'a Recovering<'b>,
+    batch: usize,
+}
+
+impl Drop for FillOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.recovering.fill(self.batch, Vec::new());
+        }
+    }
+}
+
+/// Signatures of one batch when there are `count`: whole pairs of lane groups, `shares` batches where that leaves enough
+/// for each.
+fn batch_for(count: usize, shares: usize) -> usize {
+    count.div_ceil(shares).next_multiple_of(BATCH_MIN).clamp(BATCH_MIN, BATCH_MAX)
 }
 
 #[cfg(test)]
@@ -155,8 +274,7 @@ mod tests {
 
     #[test]
     fn batches_fill_the_threads_and_the_lanes() {
-        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let on = |threads: usize, count: usize| pool(threads).install(|| batch_for(count));
+        let on = |threads: usize, count: usize| batch_for(count, 2 * threads);
         assert_eq!((on(1, 1), on(1, 33), on(1, 5000)), (16, 32, 64));
         assert_eq!((on(2, 199), on(2, 60), on(16, 199), on(16, 5000)), (64, 16, 16, 64));
     }

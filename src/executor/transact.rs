@@ -6,6 +6,7 @@ use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use super::{Executor, Options};
 use crate::arena::TxIndex;
+use crate::arena::keccak::keccak256;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::{BlockContext, run_sequential};
 use crate::exec::cancel::CancelToken;
@@ -14,7 +15,7 @@ use crate::exec::fork::ChainRules;
 use crate::exec::header::check_blob_gas;
 use crate::exec::wire::{Block, LogRef, encode_logs};
 use crate::trie::StateTries;
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes};
 use std::time::Instant;
 
 /// What transactions alone leave.
@@ -52,7 +53,7 @@ impl Executor {
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
             let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
             let Options { loop_kind, trace, .. } = options;
-            let context = BlockContext::new(rules, &block, &signers.senders, &signers.authorities, loop_kind);
+            let context = BlockContext::new(rules, &block, signers.rows(), loop_kind);
             let mut context = context.traced(trace);
             context.system_phases = false;
             context.cancel = cancel;

@@ -31,6 +31,7 @@ use balustrade::exec::block::{BlockContext, ListState, WorkerScratch, run_sequen
 use balustrade::exec::evm::Evm;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::signers::SignerRows;
 use balustrade::exec::state::TxState;
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::universe::Universe;
@@ -95,8 +96,8 @@ impl Bed {
     }
 
     fn context(&self) -> BlockContext<'_> {
-        let mut context =
-            BlockContext::new(&self.rules, &self.block, &self.senders, &self.authorities, LoopKind::default());
+        let signers = SignerRows::Known { senders: &self.senders, authorities: &self.authorities };
+        let mut context = BlockContext::new(&self.rules, &self.block, signers, LoopKind::default());
         context.system_phases = false;
         context
     }
@@ -190,7 +191,8 @@ impl Bed {
         for _ in 0..=WARM_UP {
             let List { columns, sidecar, pre, code_rows, .. } = &list;
             let parent = ParentRows::Known(pre);
-            let base = Box::new(ListBase::new(columns, sidecar, parent, code_rows, &[], &self.store, self.rules.fork));
+            let base =
+                Box::new(ListBase::new(columns, sidecar, parent, code_rows, &self.store, &self.codes, self.rules.fork));
             let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
@@ -211,7 +213,6 @@ impl Bed {
             names: &list.names,
             parent: ParentRows::Known(&list.pre),
             code_rows: &list.code_rows,
-            unlisted_senders: &[],
             rows_at: &list.rows_at,
             refused: &refused,
             shuffle: None,
@@ -224,7 +225,7 @@ impl Bed {
             });
             result.expect("a valid block");
             let (with_list, result) = allocations_in(|| {
-                run_with_list(&context, &list, &self.store, &self.codes, &scratches, Instant::now()).map(drop)
+                run_with_list(&context, &list, &self.store, &self.codes, &scratches, &|| (), Instant::now()).map(drop)
             });
             result.expect("a valid block");
             counts = (sequential, with_list);

@@ -278,6 +278,7 @@ pub fn shrink(mut smallest: Box<Divergence>) -> Box<Divergence> {
         attempt(&mut smallest, &|scenario| !core::mem::take(&mut scenario.input).is_empty());
         attempt(&mut smallest, &|scenario| core::mem::take(&mut scenario.reservoir) > 0);
         attempt(&mut smallest, &|scenario| core::mem::take(&mut scenario.work_before) > 0);
+        attempt(&mut smallest, &|scenario| core::mem::take(&mut scenario.reached_before) > 0);
         for address in addresses {
             let len = before.accounts[&address].code.len();
             let mut width = len;

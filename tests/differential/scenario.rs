@@ -75,7 +75,10 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
     let value = U256::from(source.pick(&[0u64, 0, 0, 1, 10]));
     let entry = source.byte();
-    let work_before = source.pick(&[0u64, 1 << 10, 1 << 40, 1 << 40]);
+    // Nothing is decoded, some of what was reached, all.
+    let work_before = source.pick(&[0u64, 1 << 10, 1 << 12, 1 << 12, 1 << 40, 1 << 40]);
+    // About half of the bits, spread.
+    let reached_before = (source.u16() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let contracts = 1 + source.below(5) as u8;
     let mut addresses: Vec<Address> = (0..contracts).flat_map(|index| [contract(index); 4]).collect();
     addresses.extend([ORIGIN, COINBASE, Address::ZERO, Address::repeat_byte(0xee), Address::repeat_byte(0xdd)]);
@@ -141,5 +144,17 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     }
     let faulty = source.chance(4).then(|| names.addresses[source.below(names.addresses.len())]);
     let input: Vec<u8> = (0..source.below(70)).map(|_| source.byte()).collect();
-    Scenario { fork, accounts, entry, value, input: input.into(), gas, reservoir, access_list, work_before, faulty }
+    Scenario {
+        fork,
+        accounts,
+        entry,
+        value,
+        input: input.into(),
+        gas,
+        reservoir,
+        access_list,
+        work_before,
+        reached_before,
+        faulty,
+    }
 }

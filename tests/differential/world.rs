@@ -55,8 +55,10 @@ pub struct Scenario {
     pub reservoir: u64,
     /// Warm from the start (EIP-2930).
     pub access_list: Vec<(Address, Vec<U256>)>,
-    /// How often each code has run before: a loop may treat codes that run often in another way.
+    /// Gas that each code has burnt before: a loop may treat codes that run often in another way.
     pub work_before: u64,
+    /// Which JUMPDESTs were reached by then, a bit for each, from the first one again after 64.
+    pub reached_before: u64,
     /// An address that the store cannot answer for.
     pub faulty: Option<Address>,
 }
@@ -165,6 +167,9 @@ pub fn execute_listed(
         for account in scenario.accounts.values() {
             if let Some(code) = codes.get(codes.insert_hashing(account.code.clone())) {
                 code.count_work(scenario.work_before);
+                let jumpdests = (0..code.len()).filter(|pc| code.is_jumpdest(*pc)).enumerate();
+                let reached = jumpdests.filter(|(index, _)| scenario.reached_before >> (index % 64) & 1 == 1);
+                reached.for_each(|(_, pc)| code.mark_reached(pc));
             }
         }
     }

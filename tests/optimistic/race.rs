@@ -17,6 +17,7 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::optimistic::cache::{ReadCounts, SharedCache};
 use balustrade::exec::optimistic::reader::Reader;
 use balustrade::exec::optimistic::{Preload, Speculated, run_optimistic};
+use balustrade::exec::signers::SignerRows;
 use balustrade::exec::wire::Block;
 use balustrade::trie::{Fate, StateTries, StateUpdate};
 use balustrade::{Executor, Mode};
@@ -242,7 +243,8 @@ where
     let rules = chain.rules();
     let senders: Vec<Option<Address>> =
         (0..block.transactions.len()).map(|tx| chain.sender_of(&block.transactions, TxIndex::new(tx))).collect();
-    let context = BlockContext::new(&rules, &block, &senders, &[], LoopKind::default());
+    let signers = SignerRows::Known { senders: &senders, authorities: &[] };
+    let context = BlockContext::new(&rules, &block, signers, LoopKind::default());
     let codes = CodeArena::default();
     let scratches: Vec<Mutex<WorkerScratch>> = (0..threads).map(|_| Mutex::default()).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -11,6 +11,7 @@ mod block;
 mod convert;
 mod ethrex_flat;
 mod ethrex_tries;
+mod flame;
 mod loops;
 mod measure;
 mod report;
@@ -56,6 +57,14 @@ struct CommonArgs {
     /// Interleaved rounds; medians are taken over them
     #[arg(long, value_name = "K", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
+}
+
+/// For comparisons whose contestants can be sampled.
+#[derive(Clone, Debug, Args)]
+struct FlameArgs {
+    /// Then sample each contestant alone for some seconds, and draw a flamegraph of each
+    #[arg(long, value_name = "FOLDER")]
+    flamegraphs: Option<PathBuf>,
 }
 
 /// Why a comparison ended without its figures.

@@ -1,6 +1,6 @@
 //! The seam between messages and the vector kernels.
 
-use super::{LANES_MAX, RATE, Width, keccak256};
+use super::{LANES_MAX, RATE, Width, keccak256, scalar};
 use alloy_primitives::B256;
 
 /// Hashes at most eight padded messages of equal block count; `len[i]` is the unpadded length of message `i`.
@@ -32,7 +32,7 @@ pub(super) fn hash_padded(width: Width, messages: &[&[u8]], len: &[usize; LANES_
         }
         _ => {
             for ((message, len), digest) in messages.iter().zip(len).zip(digests) {
-                *digest = keccak256(&message[..*len]);
+                *digest = scalar(&message[..*len]);
             }
         }
     }

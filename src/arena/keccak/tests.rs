@@ -42,6 +42,18 @@ fn every_length_in_every_width_and_lane() {
 }
 
 #[test]
+fn one_message_of_every_length_alone() {
+    let bytes = noise(3, 1200);
+    for len in 0..=1100 {
+        for offset in 0..8 {
+            let message = &bytes[offset..offset + len];
+            assert_eq!(keccak256(message), oracle(message), "length {len} offset {offset}");
+            assert_eq!(scalar(message), oracle(message), "length {len} offset {offset}");
+        }
+    }
+}
+
+#[test]
 fn long_messages_of_uneven_lengths_share_the_lanes() {
     for seed in 0..60u64 {
         let count = 1 + (seed as usize * 5) % 27;

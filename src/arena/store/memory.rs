@@ -1,8 +1,9 @@
 //! A store over maps in memory: a genesis or a `pre` allocation.
 
 use super::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::keccak::keccak256;
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use hashbrown::HashMap;
 
 type Map<K, V> = HashMap<K, V, RandomState>;

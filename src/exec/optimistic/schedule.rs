@@ -20,6 +20,7 @@ use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan,
 use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
+use crate::exec::signers::SignerRows;
 use crate::exec::state::{Logs, TxState};
 use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
@@ -120,7 +121,7 @@ pub fn run_optimistic(
         codes,
         cache: &cache,
         clock,
-        claims: Claims::new(sender_chains(context.senders)),
+        claims: Claims::new(sender_chains(tx_count, &context.signers)),
         committed: AtomicU32::new(0),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
@@ -166,11 +167,11 @@ fn thread_number() -> u32 {
 }
 
 /// For each transaction, the one before and the one after it with the same sender.
-fn sender_chains(senders: &[Option<Address>]) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
-    let mut chains = vec![(None, None); senders.len()];
+fn sender_chains(tx_count: usize, signers: &SignerRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+    let mut chains = vec![(None, None); tx_count];
     let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
-    for (at, sender) in senders.iter().enumerate() {
-        if let Some(before) = sender.and_then(|sender| last.insert(sender, at)) {
+    for at in 0..tx_count {
+        if let Some(before) = signers.sender(TxIndex::new(at)).and_then(|sender| last.insert(sender, at)) {
             chains[at].0 = Some(TxIndex::new(before));
             chains[before].1 = Some(TxIndex::new(at));
         }
@@ -221,10 +222,11 @@ impl<'b> Schedule<'b> {
     /// be read is left to the task that needs it.
     fn read_ahead(&self) -> ReadCounts {
         let transactions = self.context.block.transactions.rows();
-        let mut ids: Vec<AccountId> = (self.context.senders.iter().flatten())
-            .chain(transactions.iter().filter_map(|tx| tx.to.as_ref()))
-            .chain([&self.context.env.coinbase])
-            .map(|address| self.cache.account_id(address))
+        let senders = (0..transactions.len()).filter_map(|tx| self.context.signers.sender(TxIndex::new(tx)));
+        let mut ids: Vec<AccountId> = senders
+            .chain(transactions.iter().filter_map(|tx| tx.to))
+            .chain([self.context.env.coinbase])
+            .map(|address| self.cache.account_id(&address))
             .collect();
         ids.sort_unstable();
         ids.dedup();

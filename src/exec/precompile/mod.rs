@@ -28,7 +28,8 @@ mod tests;
 use super::fork::Fork;
 use super::gas::words;
 use super::senders::ecrecover_point;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B256, U256};
 use revm_precompile::kzg_point_evaluation::RETURN_VALUE;
 use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto};
 
@@ -184,7 +185,8 @@ fn blake2f(crypto: &dyn Crypto, input: &[u8], gas_limit: u64) -> Option<(u64, [u
     if gas > gas_limit {
         return None;
     }
-    let word = |index: usize| u64::from_le_bytes(padded(input, 4 + 8 * index));
+    let (words, _) = input[4..].as_chunks::<8>();
+    let word = |index: usize| u64::from_le_bytes(words[index]);
     let mut state: [u64; 8] = core::array::from_fn(word);
     let message: [u64; 16] = core::array::from_fn(|index| word(8 + index));
     crypto.blake2_compress(rounds, &mut state, &message, &[word(24), word(25)], is_last);

@@ -42,8 +42,8 @@ pub trait Base {
     /// Hash of an ancestor block (BLOCKHASH).
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault>;
     /// The account of a transaction's sender that the list does not name, as the parent state has it.
-    fn unlisted_sender(&self, _address: &Address) -> Option<BaseAccount> {
-        None
+    fn unlisted_sender(&mut self, _address: &Address) -> Result<Option<BaseAccount>, Fault> {
+        Ok(None)
     }
     /// Takes an account's value at the end of a task, where later tasks of the same worker build on it. `wiped`: its
     /// storage is gone (SELFDESTRUCT before Cancun). A base with a block access list knows the values already.

@@ -147,7 +147,11 @@ impl<'b> Evm<'b> {
     #[cold]
     pub(super) fn unlisted_sender(&mut self, input: &TxInput<'b>, sender: &Address, halt: Halt) -> TxError {
         let fault = self.fault(halt);
-        let Some(account) = self.state.base.unlisted_sender(sender) else { return fault };
+        let account = match self.state.base.unlisted_sender(sender) {
+            Ok(Some(account)) => account,
+            Ok(None) => return fault,
+            Err(fault) => return TxError::Fault(fault),
+        };
         match self.check_sender(input, account.nonce, account.code) {
             Ok(most) if most.is_some_and(|most| most <= account.balance) => fault,
             Ok(_) => TxInvalid::InsufficientFunds.into(),

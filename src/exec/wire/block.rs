@@ -7,7 +7,8 @@ use super::error::{Field, WireError};
 use super::header::Header;
 use super::rlp::{Cursor, Span};
 use super::transaction::Transactions;
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::Encodable;
 
 /// One EIP-4895 withdrawal.

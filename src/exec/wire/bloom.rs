@@ -3,8 +3,9 @@
 //! In: logs. Out: [`Bloom`]s. Spec: yellow paper 4.3.1 (M3:2048).
 //! Relies on: most logs of a block repeat few addresses and topics, so their hashes are worth keeping while it runs.
 
+use crate::arena::keccak::keccak256;
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, Bloom, keccak256};
+use alloy_primitives::{Address, B256, Bloom};
 use hashbrown::HashMap;
 
 /// Positions kept at most: enough for any block, small enough to stay in cache.

@@ -5,7 +5,8 @@
 
 use super::error::{Field, WireError};
 use super::rlp::Cursor;
-use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
 use alloy_rlp::Encodable;
 
 /// A block header, Frontier to Amsterdam.

@@ -79,7 +79,8 @@ fn assert_equals_oracle(name: &str, bytes: &Bytes, block: &Block) {
     transactions.hashes(0..count, &mut hashes, &hash_one_by_one);
     transactions.signing_hashes(0..count, &mut scratch, &mut signing, &hash_one_by_one);
     let mut authorization_hashes = Vec::new();
-    transactions.authorization_hashes(&mut scratch, &mut authorization_hashes, &hash_one_by_one);
+    let rows = 0..transactions.all_authorizations().len();
+    transactions.authorization_hashes(rows, &mut scratch, &mut authorization_hashes, &hash_one_by_one);
     for (i, theirs) in oracle.body.transactions.iter().enumerate() {
         let tx = TxIndex::new(i);
         let ours = transactions.row(tx);

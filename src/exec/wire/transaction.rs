@@ -477,12 +477,17 @@ impl Transactions {
         scratch.hash(out, hash_batch);
     }
 
-    /// Appends the signing hash of every authorization of the block to `out`, in the order of
-    /// [`Self::all_authorizations`].
-    pub fn authorization_hashes(&self, scratch: &mut SigningScratch, out: &mut Vec<B256>, hash_batch: HashBatch<'_>) {
+    /// Appends the signing hash of each of these rows of [`Self::all_authorizations`] to `out`.
+    pub fn authorization_hashes(
+        &self,
+        rows: Range<usize>,
+        scratch: &mut SigningScratch,
+        out: &mut Vec<B256>,
+        hash_batch: HashBatch<'_>,
+    ) {
         scratch.bytes.clear();
         scratch.ends.clear();
-        for authorization in &self.authorizations {
+        for authorization in &self.authorizations[rows] {
             authorization.signing_payload(&mut scratch.bytes);
             scratch.ends.push(scratch.bytes.len());
         }

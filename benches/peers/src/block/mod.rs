@@ -24,9 +24,10 @@ mod ours;
 mod revm;
 
 use crate::ethrex_tries::{AccountChange, EthrexTries, Fate};
+use crate::flame::{self, Sampled};
 use crate::measure::{Clock, Stopwatch, geomean, median};
 use crate::report::{Report, Row, rounded, row};
-use crate::{CommonArgs, PeersError, convert, threads};
+use crate::{CommonArgs, FlameArgs, PeersError, convert, threads};
 use balustrade::Mode;
 use case::Case;
 use case::input::each_document;
@@ -57,6 +58,8 @@ pub(crate) struct BlockArgs {
     #[arg(long, value_name = "NAME", hide = true)]
     memory_of: Option<String>,
     #[command(flatten)]
+    flame: FlameArgs,
+    #[command(flatten)]
     common: CommonArgs,
 }
 
@@ -68,6 +71,16 @@ pub(crate) trait Arrangement {
     fn prepare(&mut self);
     /// On the clock: from the raw bytes to the last check.
     fn run(&mut self) -> Result<Stages, String>;
+}
+
+impl Sampled for dyn Arrangement {
+    fn prepare(&mut self) {
+        Arrangement::prepare(self);
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        Arrangement::run(self).map(drop)
+    }
 }
 
 /// Nanoseconds by stage.
@@ -218,6 +231,11 @@ fn one_block(
         row.extend(memory::in_own_processes(document, threads, medians.keys().copied())?);
     }
     report.row(&row);
+    if let Some(folder) = &args.flame.flamegraphs {
+        for contestant in &mut contestants {
+            flame::record_flamegraph(folder, &case.name, contestant.name(), contestant.as_mut())?;
+        }
+    }
     let family = families.entry(case.family.clone()).or_default();
     family.blocks += 1;
     family.transactions += case.transactions;

@@ -13,9 +13,10 @@ mod ours;
 mod revm;
 mod workload;
 
+use crate::flame::{self, Sampled};
 use crate::measure::{Clock, calls_in, geomean, median, median_ratio, sample};
 use crate::report::{Report, Row, rounded, row};
-use crate::{CommonArgs, PeersError, threads};
+use crate::{CommonArgs, FlameArgs, PeersError, threads};
 use alloy_primitives::{Bytes, keccak256};
 use balustrade::exec::interpreter::LoopKind;
 use clap::Args;
@@ -37,6 +38,8 @@ pub(crate) struct LoopArgs {
     /// Milliseconds that each contestant gets per round
     #[arg(long, value_name = "MS", default_value_t = 3.0)]
     slice: f64,
+    #[command(flatten)]
+    flame: FlameArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -67,6 +70,13 @@ pub(crate) trait Contestant {
     }
     /// One run, looked at; `None` where this contestant cannot do this workload.
     fn outcome(&mut self) -> Result<Option<Outcome>, String>;
+}
+
+impl Sampled for dyn Contestant {
+    fn run(&mut self) -> Result<(), String> {
+        Contestant::run(self);
+        Ok(())
+    }
 }
 
 /// A workload below this ratio is measured again before it counts as slower.
@@ -114,6 +124,11 @@ pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
         vs_revm.push(ratio(&measured, revm::NAME));
         vs_levm.push(ratio(&measured, levm::NAME));
         report.row(&measured.row(workload, &contest.outcome));
+        if let Some(folder) = &args.flame.flamegraphs {
+            for (name, contestant, _) in &mut contest.contestants {
+                flame::record_flamegraph(folder, &workload.name, name, contestant.as_mut())?;
+            }
+        }
     }
     let over_evmone =
         (workloads.iter().zip(&vs_revm)).filter_map(|(workload, ratio)| Some(ratio / evmone(&workload.group)?));

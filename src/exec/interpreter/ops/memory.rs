@@ -1,10 +1,11 @@
 //! Memory, copies into it, and hashing it. The first word argument is the top of the stack.
 
+use crate::arena::keccak::keccak256;
 use crate::exec::evm::{Evm, Input};
 use crate::exec::gas::{memory_gas, words};
 use crate::exec::halt::Halt;
 use crate::exec::host::charge;
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::U256;
 
 /// A word offset as an index; what does not fit lies beyond every source.
 #[inline(always)]

@@ -51,6 +51,8 @@ pub(super) struct Vm {
     pub(super) input_len: usize,
     /// Gas left while a body out of line runs, and at the end.
     pub(super) left: u64,
+    /// Gas left when the frame went on in byte form.
+    pub(super) bytes_from: u64,
     /// One past the top of the stack, at the end.
     pub(super) sp: *mut U256,
     /// Where to go on after an inner frame, as `Frame::pc` has it.
@@ -83,6 +85,7 @@ impl Vm {
             input: core::ptr::null(),
             input_len: 0,
             left: 0,
+            bytes_from: 0,
             sp: stack_base,
             pc: 0,
             kind: 0,
@@ -264,6 +267,20 @@ impl Regs {
         // SAFETY: in decoded form `pc` points into the instructions.
         unsafe { (*self.pc).operand }
     }
+
+    /// The prepaid gas behind the instruction, where its operand holds that.
+    #[inline(always)]
+    pub(super) unsafe fn rest(&self) -> u64 {
+        // SAFETY: as in `operand`.
+        unsafe { self.operand() & 0xffff_ffff }
+    }
+
+    /// The word behind an instruction that has one: two more instructions' room.
+    #[inline(always)]
+    pub(super) unsafe fn wide(&self) -> Limbs {
+        // SAFETY: in decoded form `pc` points into the instructions, here to one that two with limbs follow.
+        unsafe { load(self.pc.add(1).cast()) }
+    }
 }
 
 /// Pointer to the running frame's memory, and one more than the last offset at which a whole word can be read.
@@ -288,7 +305,7 @@ macro_rules! next {
     ($F:ident, $r:ident, $op:expr) => {{
         if $F::DECODED {
             $r.pc = $r.pc.add(1);
-            let handler = (*$r.pc).handler;
+            let handler = (*$r.pc).head.handler;
             jump_to!(handler, $r)
         } else {
             let size = const { 1 + $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize].immediate as usize };
@@ -304,7 +321,7 @@ pub(super) use next;
 macro_rules! skip {
     ($r:ident, $n:literal) => {{
         $r.pc = $r.pc.add($n);
-        let handler = (*$r.pc).handler;
+        let handler = (*$r.pc).head.handler;
         jump_to!(handler, $r)
     }};
 }
@@ -373,16 +390,25 @@ halts! {
     halt_invalid_opcode InvalidOpcode
 }
 
+/// Goes on in byte form at byte `$at`; the gas is exact already.
+macro_rules! enter_bytes {
+    ($r:ident, $at:expr) => {{
+        $r.pc = (*$r.vm).code.add($at).cast();
+        (*$r.vm).decoded = core::ptr::null();
+        (*$r.vm).bytes_from = $r.gas;
+        let handler = (*(*$r.vm).table)[usize::from(*$r.pc.cast::<u8>())];
+        jump_to!(handler, $r)
+    }};
+}
+pub(super) use enter_bytes;
+
 handler! {
     /// Goes on in byte form at the same instruction; the gas is exact already.
     #[cold]
     #[inline(never)]
     to_bytes_exact [] (r) {
         let at = (*(*r.vm).decoded).place(r.pc).pc as usize;
-        r.pc = (*r.vm).code.add(at).cast();
-        (*r.vm).decoded = core::ptr::null();
-        let handler = (*(*r.vm).table)[usize::from(*r.pc.cast::<u8>())];
-        jump_to!(handler, r)
+        enter_bytes!(r, at)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Program counter, stack pointer, gas, memory pointer and memory limit live in registers from one instruction to the
 //! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As `decode::Decoded`,
 //! made once a code has been run a few times and kept beside it, checks are made per block, constants and jump targets
-//! are resolved and common sequences are one instruction.
+//! are resolved and common sequences are one instruction. At first only the blocks that were run are decoded, and all of
+//! the code only where others turn out to matter.
 //! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does at optimisation levels 2 and 3
 //! (`build.rs` sets `tail_calls`) as long as no debug assertion puts a message's arguments on the native stack. In any
 //! other build `LoopKind::Tail` runs the match loop; the tests run every handler on a small stack. Door to unsafe code:
@@ -22,28 +23,47 @@ pub use profiled::{run_bytes, run_profiled};
 use crate::arena::code::Code;
 use crate::exec::evm::{CodeRef, Evm, Exit};
 use crate::exec::interpreter::profile::OpcodeProfile;
-use decode::Decoded;
-use handlers::DECODED_PC;
+use decode::{Decoded, Extent};
 use machine::{Handler, Regs, Vm, input_of, memory_of};
 use profiled::NOTED;
 
-/// Gas that a code must have burnt as bytes, per byte of it, before it is decoded.
+/// Gas that a code must have burnt as bytes, per block that it reached, before those blocks are decoded.
 ///
-/// Decoding costs some 1.6 ns a byte, and decoded code saves about a fifth of the loop's time (0.1 ns a gas and less), so
-/// it pays after 16 gas a byte at the earliest. Most codes of a mainnet block never get there within a block, and a block
-/// whose codes were all decoded on their third run took three times as long as the ones before and after.
-const GAS_BEFORE_DECODING: u64 = 64;
-/// The place that this loop's decoded codes have beside the code.
-const DECODED_SLOT: usize = 0;
+/// Decoding costs some 10 ns a byte, most of that the first touch of new memory, and decoded code saves about a fifth of
+/// the loop's time. A contract runs about a tenth of its code: decoding all of a mainnet block's codes takes 20 ms, of the
+/// reached blocks 2 ms, and what is run then lies close together. Between 125 and 1000 the mainnet blocks tell no difference.
+const GAS_BEFORE_DECODING: u64 = 250;
+/// Gas that it must have burnt as bytes since then, or without that, per byte of it, before all of it is decoded.
+const GAS_BEFORE_WHOLE: u64 = 64;
 
-/// The decoded form to run, if the code has one or deserves one now.
-fn decoded_form<'a>(code: &'a Code, evm: &Evm<'_>) -> Option<&'a Decoded> {
-    let decoded = match code.decoded_if_made::<Decoded>(DECODED_SLOT) {
-        Some(decoded) => decoded,
-        None if code.work() < GAS_BEFORE_DECODING * code.bytes().len() as u64 => return None,
-        None => code.decoded(DECODED_SLOT, |code| Decoded::new(code, evm.rules.fork))?,
+/// The place that a decoded form has beside the code.
+const fn slot(extent: Extent) -> usize {
+    match extent {
+        Extent::Reached => 0,
+        Extent::Whole => 1,
+    }
+}
+
+/// The decoded form to run, if the code has one or deserves one now. A frame goes on in the form that it began in.
+fn decoded_form<'a>(code: &'a Code, pc: usize, evm: &Evm<'_>) -> Option<&'a Decoded> {
+    let fork = evm.rules.fork;
+    let made = |extent| code.decoded(slot(extent), |code| Decoded::new(code, fork, extent));
+    let decoded = match Extent::of_pc(pc) {
+        Some((extent, _)) => made(extent)?,
+        None => {
+            let (work, whole) = (code.work(), GAS_BEFORE_WHOLE * code.len() as u64);
+            match code.decoded_if_made(slot(Extent::Reached)) {
+                _ if work >= whole => made(Extent::Whole)?,
+                Some(reached) => reached,
+                None if work < GAS_BEFORE_DECODING * u64::from(code.reached_count() + 1) => return None,
+                None => {
+                    code.forget_work();
+                    made(Extent::Reached)?
+                }
+            }
+        }
     };
-    decoded.suits(evm.rules.fork).then_some(decoded)
+    decoded.suits(fork).then_some(decoded)
 }
 
 /// Runs the top frame until it ends or enters another.
@@ -62,7 +82,7 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     // the frame column moves the handle, not the code.
     let code: &Code = unsafe { &*source };
     let decoded =
-        if DECODE && (pc & DECODED_PC != 0 || (pc == 0 && is_arena)) { decoded_form(code, evm) } else { None };
+        if DECODE && is_arena && (pc == 0 || Extent::of_pc(pc).is_some()) { decoded_form(code, pc, evm) } else { None };
     let (mem, limit) = memory_of(evm);
     let base = evm.stack[stack_base..].as_mut_ptr();
     let mut vm = Vm::new(core::ptr::from_mut(evm).cast(), table::bytes(evm.rules.fork), base, code);
@@ -77,26 +97,27 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     let mut byte_pc = Some(pc);
     if let Some(decoded) = decoded {
         vm.decoded = decoded;
-        if let Some((at, place)) = decoded.at(pc & !DECODED_PC) {
-            byte_pc = match gas_before.checked_sub(u64::from(place.rest)) {
+        let index = Extent::of_pc(pc).map_or(0, |(_, index)| index);
+        if let Some((at, rest)) = decoded.resumed_at(index) {
+            byte_pc = match gas_before.checked_sub(u64::from(rest)) {
                 Some(rest) => {
                     (regs.pc, regs.gas) = (at, rest);
                     None
                 }
-                None => Some(place.pc as usize),
+                None => Some(decoded.place(at).pc as usize),
             };
         }
     }
     let first: Handler = match byte_pc {
         Some(byte_pc) => {
-            vm.decoded = core::ptr::null();
+            (vm.decoded, vm.bytes_from) = (core::ptr::null(), gas_before);
             let bytes = code.padded();
             regs.pc = bytes[byte_pc..].as_ptr().cast();
             // SAFETY: it points to one of the static tables.
             unsafe { (*vm.table)[usize::from(bytes[byte_pc])] }
         }
         // SAFETY: `at` gave a pointer into the instructions.
-        None => unsafe { (*regs.pc).handler },
+        None => unsafe { (*regs.pc).head.handler },
     };
     // Last, so that no write to `vm` itself comes between the pointer and its use.
     regs.vm = &raw mut vm;
@@ -108,8 +129,8 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
         Exit::Enter => (evm.frames.len() - 2, evm.frames[evm.frames.len() - 1].gas.left),
         _ => (evm.frames.len() - 1, 0),
     };
-    if decoded.is_none() && is_arena {
-        code.count_work((gas_before - left).saturating_sub(handed_on));
+    if vm.decoded.is_null() && is_arena {
+        code.count_work(vm.bytes_from.saturating_sub(left).saturating_sub(handed_on));
     }
     let frame = &mut evm.frames[index];
     (frame.pc, frame.gas.left) = (pc, left);

@@ -12,14 +12,11 @@ use crate::exec::interpreter::tail::limbs;
 use crate::exec::interpreter::tail::machine::{Block, Handler, halt_invalid_opcode};
 use crate::exec::interpreter::tail::table::{self, Source};
 use alloy_primitives::U256;
-use smallvec::SmallVec;
 
 /// A constant: what one PUSH or several with operations between them leave on the stack.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Constant {
     word: U256,
-    /// Its instructions.
-    ops: SmallVec<[u8; 8]>,
     /// Byte offset of what follows.
     next: usize,
 }
@@ -56,44 +53,54 @@ fn apply(opcode: u8, a: U256, b: U256) -> Option<U256> {
 }
 
 impl Decoder<'_> {
-    fn push_at(&self, pc: usize) -> Option<(U256, usize)> {
+    /// Byte offset of what follows the PUSH at `pc`, if one is there.
+    fn behind_push(&self, pc: usize) -> Option<usize> {
         let opcode = self.byte(pc);
-        if !(op::PUSH0..=op::PUSH32).contains(&opcode) || !self.defined(pc) {
-            return None;
+        let is_push = (op::PUSH0..=op::PUSH32).contains(&opcode) && self.defined(pc);
+        is_push.then(|| pc + 1 + usize::from(opcode - op::PUSH0))
+    }
+
+    /// The word of a PUSH at `pc` that ends before `next`.
+    fn pushed(&self, pc: usize, next: usize) -> U256 {
+        let size = next - pc - 1;
+        match self.bytes.get(pc + 1..).and_then(|data| data.first_chunk::<8>()) {
+            // Most are short; the padding is longer than the word that is read.
+            Some(data) if size < 8 => U256::from(u64::from_be_bytes(*data) >> 8 >> (56 - 8 * size)),
+            _ => U256::from_be_slice(self.bytes.get(pc + 1..next).unwrap_or_default()),
         }
-        let next = pc + 1 + usize::from(opcode - op::PUSH0);
-        let data = self.bytes.get(pc + 1..next).unwrap_or_default();
-        Some((U256::from_be_slice(data), next))
     }
 
     /// The constant that begins at `pc`: the longest computation that leaves one word.
     pub(super) fn constant_at(&self, pc: usize) -> Option<Constant> {
-        let (word, next) = self.push_at(pc)?;
-        let mut stack: SmallVec<[U256; DEEPEST]> = smallvec::smallvec![word];
-        let mut run = Constant { word, ops: smallvec::smallvec![self.byte(pc)], next };
-        let mut found = run.clone();
-        while run.ops.len() < LONGEST && run.next < self.code.len() && self.defined(run.next) {
-            let opcode = self.byte(run.next);
-            if let Some((word, next)) = self.push_at(run.next) {
-                if stack.len() == DEEPEST {
+        let mut next = self.behind_push(pc)?;
+        let mut found = Constant { word: self.pushed(pc, next), next };
+        let (mut stack, mut height) = ([found.word, U256::ZERO, U256::ZERO, U256::ZERO], 1);
+        for _ in 1..LONGEST {
+            let opcode = self.byte(next);
+            if next >= self.code.len() || !self.defined(next) {
+                break;
+            }
+            if let Some(behind) = self.behind_push(next) {
+                if height == DEEPEST {
                     break;
                 }
-                stack.push(word);
-                run.next = next;
+                stack[height] = self.pushed(next, behind);
+                height += 1;
+                next = behind;
             } else if opcode == op::NOT {
-                let Some(top) = stack.last_mut() else { break };
-                *top = !*top;
-                run.next += 1;
+                stack[height - 1] = !stack[height - 1];
+                next += 1;
             } else {
-                let [.., b, a] = stack.as_slice() else { break };
-                let Some(word) = apply(opcode, *a, *b) else { break };
-                stack.truncate(stack.len() - 2);
-                stack.push(word);
-                run.next += 1;
+                if height < 2 {
+                    break;
+                }
+                let Some(word) = apply(opcode, stack[height - 1], stack[height - 2]) else { break };
+                height -= 1;
+                stack[height - 1] = word;
+                next += 1;
             }
-            run.ops.push(opcode);
-            if let [word] = stack.as_slice() {
-                found = Constant { word: *word, ..run.clone() };
+            if height == 1 {
+                found = Constant { word: stack[0], next };
             }
         }
         Some(found)
@@ -115,11 +122,13 @@ impl Decoder<'_> {
         self.code.is_jumpdest(usize::try_from(to).ok()?).then_some(to as u32)
     }
 
-    /// The PUSH and JUMP or JUMPI (`jump`) at `pc`, if they are a static jump: the PUSH's opcode, the target, what follows.
-    fn static_jump_at(&self, pc: usize, jump: u8) -> Option<(u8, u32, usize)> {
-        let (word, next) = self.push_at(pc)?;
-        let to = self.destination(&word).filter(|_| self.byte(next) == jump && next < self.code.len())?;
-        Some((self.byte(pc), to, next + 1))
+    /// The PUSH and JUMP or JUMPI (`jump`) at `pc`, if they are a static jump: the target, and what follows.
+    fn static_jump_at(&self, pc: usize, jump: u8) -> Option<(u32, usize)> {
+        let next = self.behind_push(pc)?;
+        if self.byte(next) != jump || next >= self.code.len() {
+            return None;
+        }
+        Some((self.destination(&self.pushed(pc, next))?, next + 1))
     }
 
     fn emit_branch(&mut self, pc: usize, handler: Handler, to: u32) {
@@ -134,21 +143,14 @@ impl Decoder<'_> {
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    fn emit_wide(&mut self, pc: usize, handler: Handler, word: U256) {
-        let index = self.emit(pc, handler, self.pool.len() as u64);
-        self.pool.push(word);
-        self.pooled.push(index as u32);
-    }
-
     /// A static jump that shares its operand with 32 bits of something else.
     fn emit_jump_with(&mut self, pc: usize, handler: Handler, to: u32, low: u64) {
         let index = self.emit(pc, handler, low);
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    /// `operation` with its words from `source`, alone or with the static JUMPI that it decides. `ops` are the instructions
-    /// up to and with the operation, which ends before `next`.
-    fn operation(&mut self, pc: usize, operation: u8, source: Source, operand: u64, ops: &[u8], next: usize) -> usize {
+    /// `operation`, which ends before `next`, with its words from `source`: alone or with the static JUMPI that it decides.
+    fn operation(&mut self, pc: usize, operation: u8, source: Source, operand: u64, next: usize) -> usize {
         let mut at = next;
         let mut negated = false;
         while self.byte(at) == op::ISZERO {
@@ -156,18 +158,14 @@ impl Decoder<'_> {
             at += 1;
         }
         if let Some(handler) = table::branch_of(operation, source, negated)
-            && let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI)
+            && let Some((to, behind)) = self.static_jump_at(at, op::JUMPI)
         {
             self.emit_branch_with(pc, handler, to, operand);
-            self.account_run(ops);
-            (next..at).for_each(|_| self.account(op::ISZERO));
-            self.account_run(&[push, op::JUMPI]);
             return behind;
         }
         if let Some(forms) = table::binary_forms(operation) {
             self.emit(pc, forms.of(source), operand);
         }
-        self.account_run(ops);
         next
     }
 
@@ -181,29 +179,25 @@ impl Decoder<'_> {
     pub(super) fn after_constant(&mut self, pc: usize, value: &Constant) -> (usize, bool) {
         let next = value.next;
         let follower = self.byte(next);
-        let with = |more: &[u8]| value.ops.iter().chain(more).copied().collect::<SmallVec<[u8; 16]>>();
         if next < self.code.len() && self.defined(next) {
             match follower {
                 op::JUMP => {
                     if let Some(to) = self.destination(&value.word) {
                         let index = self.emit(pc, jump_static, 0);
                         self.jumps.push((index as u32, to, Branch::Always));
-                        self.account_run(&with(&[follower]));
                         return (next + 1, true);
                     }
                 }
                 op::JUMPI => {
                     if let Some(to) = self.destination(&value.word) {
                         self.emit_branch(pc, branch_if, to);
-                        self.account_run(&with(&[follower]));
                         return (next + 1, false);
                     }
                 }
                 op::MLOAD | op::MSTORE => {
                     if let Some(offset) = value.small().filter(|offset| *offset < 1 << 32) {
                         let handler = if follower == op::MLOAD { mload_at } else { mstore_at };
-                        self.emit(pc, handler, offset);
-                        self.account_run(&with(&[follower]));
+                        self.emit_with_rest(pc, handler, offset << 32, 1);
                         return (next + 1, false);
                     }
                 }
@@ -211,7 +205,7 @@ impl Decoder<'_> {
                     // DUP1 would copy the constant itself.
                     let n = u64::from(follower - op::DUP1);
                     if n > 0
-                        && let Some(next) = self.constant_dup(pc, value, n, &with)
+                        && let Some(next) = self.constant_dup(pc, value, n)
                     {
                         return (next, false);
                     }
@@ -222,18 +216,15 @@ impl Decoder<'_> {
                     let taken = n == 1 && (self.fuses(next + 1).is_some() || self.byte(next + 1) == op::POP);
                     if let Some(word) = value.short().filter(|_| !taken) {
                         self.emit(pc, push_swap, word << 16 | (n * 32));
-                        self.account_run(&with(&[follower]));
                         return (next + 1, false);
                     }
                 }
                 _ if self.fuses(next).is_some() => {
                     if let Some(imm) = value.small() {
-                        let ops = with(&[follower]);
-                        return (self.operation(pc, follower, Source::Imm, imm, &ops, next + 1), false);
+                        return (self.operation(pc, follower, Source::Imm, imm, next + 1), false);
                     }
                     if let Some(forms) = table::binary_forms(follower) {
-                        self.emit_wide(pc, forms.wide, value.word);
-                        self.account_run(&with(&[follower]));
+                        self.emit_wide(pc, forms.wide, 0, value.word);
                         return (next + 1, false);
                     }
                 }
@@ -248,56 +239,41 @@ impl Decoder<'_> {
             Some(imm) => {
                 self.emit(pc, push, imm);
             }
-            None => self.emit_wide(pc, push_wide, value.word),
+            None => self.emit_wide(pc, push_wide, 0, value.word),
         }
-        self.account_run(&value.ops);
         (next, false)
     }
 
     /// A constant and DUPn; `n` counts from the word below the constant.
-    fn constant_dup(
-        &mut self,
-        pc: usize,
-        value: &Constant,
-        n: u64,
-        with: &impl Fn(&[u8]) -> SmallVec<[u8; 16]>,
-    ) -> Option<usize> {
-        let (dup, behind) = (self.byte(value.next), value.next + 1);
+    fn constant_dup(&mut self, pc: usize, value: &Constant, n: u64) -> Option<usize> {
+        let behind = value.next + 1;
         let offset = n * 32;
         if let Some(operation) = self.fuses(behind) {
-            let ops = with(&[dup, operation]);
             if let Some(word) = value.short() {
-                if operation == op::ADD && word >> 32 == 0 && self.byte(behind + 1) == op::MSTORE {
-                    self.emit(pc, mstore_add, word << 16 | offset);
-                    self.account_run(&ops);
-                    self.account(op::MSTORE);
+                if operation == op::ADD && word >> 16 == 0 && self.byte(behind + 1) == op::MSTORE {
+                    self.emit_with_rest(pc, mstore_add, word << 48 | offset << 32, 1);
                     return Some(behind + 2);
                 }
-                return Some(self.operation(pc, operation, Source::ImmDup, word << 16 | offset, &ops, behind + 1));
+                return Some(self.operation(pc, operation, Source::ImmDup, word << 16 | offset, behind + 1));
             }
             let forms = table::binary_forms(operation)?;
-            self.emit_wide(pc, forms.wide_dup, value.word);
-            self.emit(pc, halt_invalid_opcode, offset);
-            self.account_run(&ops);
+            self.emit_wide(pc, forms.wide_dup, offset, value.word);
             return Some(behind + 1);
         }
         // What follows may want the DUP more.
         let is_wanted = matches!(self.byte(behind), op::MLOAD | op::MSTORE | op::ISZERO)
             || self.dup_at(behind).is_some()
-            || self.push_at(behind).is_some();
+            || self.behind_push(behind).is_some();
         let word = value.short().filter(|_| !is_wanted)?;
         self.emit(pc, push_dup, word << 16 | offset);
-        self.account_run(&with(&[dup]));
         Some(behind)
     }
 
     /// A constant and another one, or a static jump, behind it.
     fn two_constants(&mut self, pc: usize, value: &Constant) -> Option<(usize, bool)> {
         let low = value.small().filter(|word| word >> 32 == 0)?;
-        if let Some((push, to, behind)) = self.static_jump_at(value.next, op::JUMP) {
+        if let Some((to, behind)) = self.static_jump_at(value.next, op::JUMP) {
             self.emit_jump_with(pc, push_jump, to, low);
-            self.account_run(&value.ops);
-            self.account_run(&[push, op::JUMP]);
             return Some((behind, true));
         }
         let second = self.constant_at(value.next)?;
@@ -306,8 +282,6 @@ impl Decoder<'_> {
             return None;
         }
         self.emit(pc, push_push, low | high << 32);
-        self.account_run(&value.ops);
-        self.account_run(&second.ops);
         Some((second.next, false))
     }
 
@@ -325,35 +299,29 @@ impl Decoder<'_> {
         let offset = n * 32;
         let mut at = pc + 1;
         if let Some(operation) = self.fuses(at) {
-            return (self.operation(pc, operation, Source::Dup, offset, &[own, operation], at + 1), false);
+            return (self.operation(pc, operation, Source::Dup, offset, at + 1), false);
         }
         if !self.defined(at) {
             self.emit(pc, table::decoded(own), 0);
-            self.account(own);
             return (at, false);
         }
         let follower = self.byte(at);
         if matches!(follower, op::MLOAD | op::MSTORE) {
-            self.emit(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset);
-            self.account_run(&[own, follower]);
+            self.emit_with_rest(pc, if follower == op::MLOAD { mload_dup } else { mstore_dup }, offset << 32, 1);
             return (at + 1, false);
         }
         // DUPn, any number of ISZERO, PUSH, JUMPI.
         while self.byte(at) == op::ISZERO {
             at += 1;
         }
-        if let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI) {
+        if let Some((to, behind)) = self.static_jump_at(at, op::JUMPI) {
             let negated = (at - pc).is_multiple_of(2);
             let handler = if negated { branch_unless_dup } else { branch_if_dup };
             self.emit_branch_with(pc, handler, to, offset);
-            self.account(own);
-            (pc + 1..at).for_each(|_| self.account(op::ISZERO));
-            self.account_run(&[push, op::JUMPI]);
             return (behind, false);
         }
-        if let Some((push, to, behind)) = self.static_jump_at(pc + 1, op::JUMP) {
+        if let Some((to, behind)) = self.static_jump_at(pc + 1, op::JUMP) {
             self.emit_jump_with(pc, dup_jump, to, offset);
-            self.account_run(&[own, push, op::JUMP]);
             return (behind, true);
         }
         if let Some(next) = self.dup_constant(pc, n).or_else(|| self.two_dups(pc, n)) {
@@ -363,72 +331,58 @@ impl Decoder<'_> {
             && !(m == 1 && (self.fuses(pc + 2).is_some() || self.byte(pc + 2) == op::POP))
         {
             self.emit(pc, dup_swap, offset << 16 | (m * 32));
-            self.account_run(&[own, follower]);
             return (pc + 2, false);
         }
         self.emit(pc, table::decoded(own), 0);
-        self.account(own);
         (pc + 1, false)
     }
 
     /// DUPn and a constant.
     fn dup_constant(&mut self, pc: usize, n: u64) -> Option<usize> {
-        let (own, offset) = (self.byte(pc), n * 32);
+        let offset = n * 32;
         let value = self.constant_at(pc + 1)?;
         let imm = value.short().filter(|_| value.next < self.code.len())?;
         let last = self.byte(value.next);
-        let mut ops: SmallVec<[u8; 16]> = smallvec::smallvec![own];
-        ops.extend_from_slice(&value.ops);
         // DUP1, PUSH4, EQ, PUSH, JUMPI.
         if n == 1
             && last == op::EQ
-            && let Some((push, to, behind)) = self.static_jump_at(value.next + 1, op::JUMPI)
+            && let Some((to, behind)) = self.static_jump_at(value.next + 1, op::JUMPI)
         {
             self.emit_branch_with(pc, branch_selector, to, imm);
-            ops.extend_from_slice(&[last, push, op::JUMPI]);
-            self.account_run(&ops);
             return Some(behind);
         }
         if let Some(operation) = self.fuses(value.next) {
-            ops.push(operation);
-            if operation == op::ADD && imm >> 32 == 0 && self.byte(value.next + 1) == op::MLOAD {
-                self.emit(pc, mload_add, imm << 16 | offset);
-                ops.push(op::MLOAD);
-                self.account_run(&ops);
+            if operation == op::ADD && imm >> 16 == 0 && self.byte(value.next + 1) == op::MLOAD {
+                self.emit_with_rest(pc, mload_add, imm << 48 | offset << 32, 1);
                 return Some(value.next + 2);
             }
-            return Some(self.operation(pc, operation, Source::DupImm, imm << 16 | offset, &ops, value.next + 1));
+            return Some(self.operation(pc, operation, Source::DupImm, imm << 16 | offset, value.next + 1));
         }
         if self.wants_constant(value.next) {
             return None;
         }
         self.emit(pc, dup_push, imm << 16 | offset);
-        self.account_run(&ops);
         Some(value.next)
     }
 
     /// DUPn and DUPm.
     fn two_dups(&mut self, pc: usize, n: u64) -> Option<usize> {
-        let (own, offset) = (self.byte(pc), n * 32);
+        let offset = n * 32;
         let m = self.dup_at(pc + 1)?;
-        let follower = self.byte(pc + 1);
         if let Some(operation) = self.fuses(pc + 2) {
             // The second DUP counts from one word higher; DUP1 there copies what the first one copied.
             let second = if m == 1 { offset } else { (m - 1) * 32 };
-            let ops = [own, follower, operation];
-            return Some(self.operation(pc, operation, Source::DupDup, offset << 16 | second, &ops, pc + 3));
+            return Some(self.operation(pc, operation, Source::DupDup, offset << 16 | second, pc + 3));
         }
         if matches!(self.byte(pc + 2), op::MLOAD | op::MSTORE) {
             return None;
         }
         self.emit(pc, dup_dup, offset << 16 | (m * 32));
-        self.account_run(&[own, follower]);
         Some(pc + 2)
     }
 
     /// SWAPn and what follows it. Returns where to go on, and whether the block ends.
     pub(super) fn after_swap(&mut self, pc: usize, n: u64) -> (usize, bool) {
-        let own = self.byte(pc);
         let at = pc + 1;
         let swapped = table::binary_forms(self.byte(at)).map(|forms| forms.of(Source::Swapped));
         if n == 1
@@ -436,7 +390,6 @@ impl Decoder<'_> {
             && let Some(handler) = swapped.or_else(|| table::heavy_swapped_of(self.byte(at)))
         {
             self.emit(pc, handler, 0);
-            self.account_run(&[own, self.byte(at)]);
             return (at + 1, false);
         }
         // One or two SWAPs, then POPs, then perhaps the JUMP that ends a function.
@@ -464,13 +417,7 @@ impl Decoder<'_> {
         };
         let (first, second_bytes, popped) = (n * 32, second.unwrap_or(0) * 32, pops * 32);
         self.emit(pc, handler, first | (second_bytes << 16) | (popped << 32));
-        self.account(own);
-        if second.is_some() {
-            self.account(self.byte(at));
-        }
-        (pops_at..end).for_each(|_| self.account(op::POP));
         if jumps {
-            self.account(op::JUMP);
             end += 1;
         }
         (end, jumps)
@@ -479,7 +426,6 @@ impl Decoder<'_> {
     fn plain_swap(&mut self, pc: usize) -> (usize, bool) {
         let own = self.byte(pc);
         self.emit(pc, table::decoded(own), 0);
-        self.account(own);
         (pc + 1, false)
     }
 
@@ -497,9 +443,7 @@ impl Decoder<'_> {
             (false, _) => pop_many,
         };
         self.emit(pc, handler, count * 32);
-        (pc..end).for_each(|_| self.account(op::POP));
         if jumps {
-            self.account(op::JUMP);
             end += 1;
         }
         (end, jumps)
@@ -514,20 +458,16 @@ impl Decoder<'_> {
             negated = !negated;
             at += 1;
         }
-        if let Some((push, to, behind)) = self.static_jump_at(at, op::JUMPI) {
+        if let Some((to, behind)) = self.static_jump_at(at, op::JUMPI) {
             let handler = match compare {
                 None if negated => branch_unless,
                 None => branch_if,
                 Some(compare) => table::branch_compare_of(compare, negated),
             };
             self.emit_branch(pc, handler, to);
-            self.account(own);
-            (pc + 1..at).for_each(|_| self.account(op::ISZERO));
-            self.account_run(&[push, op::JUMPI]);
             return behind;
         }
         self.emit(pc, table::decoded(own), 0);
-        self.account(own);
         pc + 1
     }
 }

@@ -7,13 +7,15 @@
 //! gives the rest of the gas back. Why that is exact: whenever the check fails, and whenever an instruction inside lacks
 //! gas, execution goes on in byte form from that very place with the exact gas (`rest` of [`Place`]), so that decoded code
 //! never decides that gas is short. Instructions that show, pass on or charge gas add the rest before they run.
-//! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded.
+//! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded. [`Extent`] may leave out
+//! more: blocks that have not run so far, at whose JUMPDESTs a frame goes on in byte form. A contract runs about a tenth
+//! of its code, so that the rest costs neither time to decode nor room between what runs.
 //! Not here: when code is worth decoding (`tail`), which sequences are one instruction (`fuse`).
 
 mod fuse;
 
 use super::handlers::*;
-use super::machine::{Block, Handler, halt_invalid_opcode};
+use super::machine::{Block, Handler, halt_invalid_opcode, to_bytes_exact};
 use super::table;
 use crate::arena::code::Code;
 use crate::exec::evm::STACK_LIMIT;
@@ -21,14 +23,28 @@ use crate::exec::fork::Fork;
 use crate::exec::interpreter::opcode::{TABLE, decode_pair, decode_single, op};
 use alloy_primitives::U256;
 
-/// One decoded instruction.
-#[derive(Clone, Copy, Debug)]
+/// One decoded instruction; or, behind one with a long constant, two of that word's limbs.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Instr {
-    /// What runs it.
-    pub(super) handler: Handler,
+    pub(super) head: Head,
     /// What it needs to know; each handler says how it reads it.
     pub(super) operand: u64,
+}
+
+/// The first half of an [`Instr`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) union Head {
+    /// What runs it.
+    pub(super) handler: Handler,
+    limb: u64,
+}
+
+impl core::fmt::Debug for Instr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Instr").field("operand", &self.operand).finish_non_exhaustive()
+    }
 }
 
 /// What a block needs, as the operand of its first instruction holds it: fields apart, each a load of its own.
@@ -60,21 +76,46 @@ pub(super) struct Place {
     pub(super) rest: u32,
 }
 
-/// The JUMPDESTs among 64 bytes of code: found by counting, so that all of a contract's fit the nearest cache.
+/// The decoded JUMPDESTs among 64 bytes of code, and where their instructions are: all that a jump needs in one place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
     /// One bit per byte.
     bits: u64,
-    /// How many there are in earlier lines.
-    before: u32,
+    /// Position of the first one's instruction.
+    first: u32,
+    /// How much further those of the next [`NEAR`] are, a byte each from the lowest.
+    further: u32,
 }
 
-/// Which of the JUMPDESTs the one at a byte offset is, if there is one.
-#[inline(always)]
-fn rank(lines: &[Line], pc: usize) -> Option<usize> {
-    let Line { bits, before } = *lines.get(pc / 64)?;
-    let below = bits & ((1 << (pc % 64)) - 1);
-    (bits >> (pc % 64) & 1 == 1).then(|| (before + below.count_ones()) as usize)
+/// JUMPDESTs of a [`Line`] that it places beside its first one; more than five in 64 bytes are rare.
+const NEAR: u32 = 4;
+
+/// Which blocks of a code are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The first one, and those that have run so far.
+    Reached,
+    /// All.
+    Whole,
+}
+
+impl Extent {
+    /// Marks a `Frame::pc` that counts decoded instructions of this extent instead of bytes.
+    pub(super) const fn mark(self) -> usize {
+        match self {
+            Self::Reached => 0b10 << (usize::BITS - 2),
+            Self::Whole => 0b11 << (usize::BITS - 2),
+        }
+    }
+
+    /// The extent whose instructions a `Frame::pc` counts, and how many; nothing where it counts bytes.
+    pub(super) const fn of_pc(pc: usize) -> Option<(Self, usize)> {
+        match pc >> (usize::BITS - 2) {
+            0b10 => Some((Self::Reached, pc & !Self::Reached.mark())),
+            0b11 => Some((Self::Whole, pc & !Self::Whole.mark())),
+            _ => None,
+        }
+    }
 }
 
 /// A code's decoded form.
@@ -82,20 +123,12 @@ fn rank(lines: &[Line], pc: usize) -> Option<usize> {
 pub(super) struct Decoded {
     instrs: Box<[Instr]>,
     places: Box<[Place]>,
-    /// Where JUMPDESTs are.
     lines: Box<[Line]>,
-    /// Position of each JUMPDEST's instruction, in order.
-    targets: Box<[u32]>,
-    /// Words of more than 8 bytes; instructions point at them. Not a box, which would claim to be the only pointer to its
-    /// words whenever it moves.
-    _pool: Vec<U256>,
+    /// Byte offset and position of each decoded JUMPDEST, ascending.
+    targets: Box<[(u32, u32)]>,
     fork: Fork,
+    extent: Extent,
 }
-
-// SAFETY: the pointers in operands point into `_pool`, which is never written and lives as long as the instructions.
-unsafe impl Send for Decoded {}
-// SAFETY: as above; nothing is ever written after decoding.
-unsafe impl Sync for Decoded {}
 
 impl Decoded {
     /// Whether the decoded form holds for this fork.
@@ -110,6 +143,12 @@ impl Decoded {
         self.instrs.as_ptr()
     }
 
+    /// What marks a `Frame::pc` of this form.
+    #[inline(always)]
+    pub(super) fn mark(&self) -> usize {
+        self.extent.mark()
+    }
+
     /// Position of an instruction.
     #[inline(always)]
     pub(super) fn index(&self, at: *const Instr) -> usize {
@@ -122,16 +161,27 @@ impl Decoded {
         self.places.get(self.index(at)).copied().unwrap_or_default()
     }
 
-    /// Instruction at a position, with its place.
+    /// The instruction at which a frame goes on, which is the first or stands behind one that entered a frame: with the
+    /// gas to the end of its block, which that one's operand holds.
     #[inline]
-    pub(super) fn at(&self, index: usize) -> Option<(*const Instr, Place)> {
-        Some((self.pointer(index)?, *self.places.get(index)?))
+    pub(super) fn resumed_at(&self, index: usize) -> Option<(*const Instr, u32)> {
+        let rest = index.checked_sub(1).and_then(|before| self.instrs.get(before)).map_or(0, |entered| entered.operand);
+        Some((self.pointer(index)?, rest as u32))
     }
 
-    /// The JUMPDEST at a byte offset.
+    /// The JUMPDEST at a byte offset, if it is decoded.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
-        let index = *self.targets.get(rank(&self.lines, pc)?)?;
+        let Line { bits, first, further } = *self.lines.get(pc / 64)?;
+        if bits >> (pc % 64) & 1 == 0 {
+            return None;
+        }
+        let rank = (bits & ((1 << (pc % 64)) - 1)).count_ones();
+        let index = if rank <= NEAR {
+            first + (u64::from(further) << 8 >> (8 * rank) & 0xff) as u32
+        } else {
+            self.far_target(pc)?
+        };
         self.pointer(index as usize)
     }
 
@@ -141,17 +191,27 @@ impl Decoded {
         (index < self.instrs.len()).then(|| self.instrs.as_ptr().wrapping_add(index))
     }
 
+    /// Position of the JUMPDEST at a byte offset, by search.
+    #[inline(never)]
+    fn far_target(&self, pc: usize) -> Option<u32> {
+        position_of(&self.targets, pc as u32)
+    }
+
     /// Decodes `code` for `fork`.
-    pub(super) fn new(code: &Code, fork: Fork) -> Self {
+    pub(super) fn new(code: &Code, fork: Fork, extent: Extent) -> Self {
+        let (wanted, room) = match extent {
+            Extent::Whole => (code.jumpdest_bits().to_vec(), code.len() / 2 + 4),
+            Extent::Reached => (code.reached_bits().collect(), 16 * (code.reached_count() as usize + 1)),
+        };
         let mut decoder = Decoder {
             code,
             bytes: code.padded(),
             fork,
-            instrs: Vec::with_capacity(code.len() / 2 + 4),
-            places: Vec::with_capacity(code.len() / 2 + 4),
+            extent,
+            wanted,
+            instrs: Vec::with_capacity(room),
+            places: Vec::with_capacity(room),
             targets: Vec::new(),
-            pool: Vec::new(),
-            pooled: Vec::new(),
             jumps: Vec::new(),
             rests: Vec::new(),
             block: OpenBlock::default(),
@@ -177,13 +237,13 @@ struct Decoder<'a> {
     code: &'a Code,
     bytes: &'a [u8],
     fork: Fork,
+    extent: Extent,
+    /// The JUMPDESTs whose blocks are decoded, one bit per byte of code.
+    wanted: Vec<u64>,
     instrs: Vec<Instr>,
     places: Vec<Place>,
-    /// Byte offset and position of each JUMPDEST, ascending.
+    /// Byte offset and position of each decoded JUMPDEST, ascending.
     targets: Vec<(u32, u32)>,
-    pool: Vec<U256>,
-    /// Instructions whose operand is a position in the pool until its address is known.
-    pooled: Vec<u32>,
     /// Instructions that go to the JUMPDEST at a byte offset.
     jumps: Vec<(u32, u32, Branch)>,
     /// Instructions of the open block whose operand wants the gas behind them, and how many places they take.
@@ -210,16 +270,30 @@ impl Decoder<'_> {
 
     /// Adds an instruction that begins at byte `pc`.
     fn emit(&mut self, pc: usize, handler: Handler, operand: u64) -> usize {
-        self.instrs.push(Instr { handler, operand });
+        self.instrs.push(Instr { head: Head { handler }, operand });
         // `rest` holds the gas before it until the block is closed.
         self.places.push(Place { pc: pc as u32, rest: self.block.gas });
         self.instrs.len() - 1
     }
 
-    /// Accounts for one instruction of the code.
-    fn account(&mut self, opcode: u8) {
-        let info = &TABLE[usize::from(opcode)];
-        self.account_as(info.gas, i32::from(info.inputs), i32::from(info.outputs));
+    /// Adds an instruction with a word that fits no operand.
+    fn emit_wide(&mut self, pc: usize, handler: Handler, operand: u64, word: U256) {
+        self.emit(pc, handler, operand);
+        let place = Place { pc: pc as u32, rest: self.block.gas };
+        let [a, b, c, d] = word.into_limbs();
+        for (limb, operand) in [(a, b), (c, d)] {
+            self.instrs.push(Instr { head: Head { limb }, operand });
+            self.places.push(place);
+        }
+    }
+
+    /// Accounts for the instructions of the code from `pc` up to `next`.
+    fn account(&mut self, mut pc: usize, next: usize) {
+        while pc < next {
+            let info = &TABLE[usize::from(self.byte(pc))];
+            self.account_as(info.gas, i32::from(info.inputs), i32::from(info.outputs));
+            pc += 1 + usize::from(info.immediate);
+        }
     }
 
     fn account_as(&mut self, gas: u16, inputs: i32, outputs: i32) {
@@ -228,12 +302,6 @@ impl Decoder<'_> {
         block.need = block.need.max(inputs - block.height);
         block.height += outputs - inputs;
         block.max = block.max.max(block.height);
-    }
-
-    fn account_run(&mut self, pcs: &[u8]) {
-        for opcode in pcs {
-            self.account(*opcode);
-        }
     }
 
     fn open(&mut self, pc: usize) {
@@ -269,17 +337,29 @@ impl Decoder<'_> {
             }
             let opcode = self.byte(pc);
             if opcode == op::JUMPDEST {
+                if self.wanted.get(pc / 64).is_none_or(|word| word >> (pc % 64) & 1 == 0) {
+                    self.emit(pc, to_bytes_exact, 0);
+                    pc = self.next_wanted(pc);
+                    if pc >= len {
+                        break;
+                    }
+                    continue;
+                }
                 self.close();
                 self.targets.push((pc as u32, self.instrs.len() as u32));
                 self.open(pc);
-                self.account(op::JUMPDEST);
+                self.account(pc, pc + 1);
                 pc += 1;
                 continue;
             }
             let (next, ends) = self.instruction(pc, opcode);
+            // Those with an immediate that moves words have accounted for it, and one that is undefined costs nothing.
+            if !matches!(opcode, op::DUPN | op::SWAPN | op::EXCHANGE) && self.defined(pc) {
+                self.account(pc, next);
+            }
             pc = next;
             if ends {
-                pc = self.next_jumpdest(pc);
+                pc = self.next_wanted(pc);
                 if pc >= len {
                     break;
                 }
@@ -290,9 +370,9 @@ impl Decoder<'_> {
         self.close();
     }
 
-    /// Where code is reachable again.
-    fn next_jumpdest(&self, pc: usize) -> usize {
-        let bits = self.code.jumpdest_bits();
+    /// Where the next wanted block begins that no block before it runs into.
+    fn next_wanted(&self, pc: usize) -> usize {
+        let bits = &self.wanted;
         let Some(first) = bits.get(pc / 64) else { return self.code.len() };
         let first = first & (u64::MAX << (pc % 64));
         if first != 0 {
@@ -323,34 +403,24 @@ impl Decoder<'_> {
             op::LT | op::GT | op::SLT | op::SGT | op::EQ => (self.after_condition(pc, Some(opcode)), false),
             op::JUMP => {
                 self.emit(pc, jump::<Block>, 0);
-                self.account(opcode);
                 (pc + 1, true)
             }
             op::JUMPI => {
                 self.emit_with_rest(pc, jumpi::<Block>, 0, 1);
-                self.account(opcode);
                 (pc + 1, false)
             }
             op::PC => {
                 self.emit(pc, push, pc as u64);
-                self.account(opcode);
                 (pc + 1, false)
             }
             op::DUPN | op::SWAPN | op::EXCHANGE => self.deep(pc, opcode),
             op::STOP | op::RETURN | op::REVERT | op::INVALID | op::SELFDESTRUCT => {
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
-                self.account(opcode);
                 (pc + 1, true)
-            }
-            op::MLOAD | op::MSTORE | op::MSTORE8 => {
-                self.emit(pc, table::decoded(opcode), 0);
-                self.account(opcode);
-                (pc + 1, false)
             }
             _ => {
                 // Bodies out of line want the rest; what needs no operand does not mind one.
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
-                self.account(opcode);
                 (pc + 1, false)
             }
         }
@@ -389,25 +459,34 @@ impl Decoder<'_> {
 
     /// Resolves addresses and distances.
     fn finish(self) -> Decoded {
-        let Self { code, mut instrs, places, targets, mut pool, pooled, jumps, fork, .. } = self;
-        pool.shrink_to_fit();
-        for index in pooled {
-            let instr = &mut instrs[index as usize];
-            instr.operand = &raw const pool[instr.operand as usize] as u64;
-        }
+        let Self { code, mut instrs, mut places, targets, jumps, fork, extent, .. } = self;
         let mut lines = vec![Line::default(); code.len().div_ceil(64)];
-        for (pc, _) in &targets {
-            lines[*pc as usize / 64].bits |= 1 << (pc % 64);
+        for (pc, index) in &targets {
+            let line = &mut lines[*pc as usize / 64];
+            let rank = line.bits.count_ones();
+            if rank == 0 {
+                line.first = *index;
+            } else if rank <= NEAR {
+                // No 64 bytes of code decode to more than some hundred instructions.
+                line.further |= (index - line.first) << (8 * (rank - 1));
+            }
+            line.bits |= 1 << (pc % 64);
         }
-        let mut before = 0;
-        for line in &mut lines {
-            line.before = before;
-            before += line.bits.count_ones();
+        // A destination is a JUMPDEST; one that is not decoded gets a block that goes on in byte form.
+        let decoded_at = |to: u32| position_of(&targets, to);
+        let mut absent: Vec<u32> = jumps.iter().map(|(_, to, _)| *to).filter(|to| decoded_at(*to).is_none()).collect();
+        absent.sort_unstable();
+        absent.dedup();
+        let absent_at = instrs.len() as u32;
+        for pc in &absent {
+            let always = Need { gas: 0, least: 0, span: u16::MAX };
+            instrs.push(Instr { head: Head { handler: begin }, operand: always.operand() });
+            instrs.push(Instr { head: Head { handler: to_bytes_exact }, operand: 0 });
+            places.extend([Place { pc: *pc, rest: 0 }; 2]);
         }
         for (index, to, branch) in jumps {
-            // A destination is a JUMPDEST, and every JUMPDEST is decoded.
-            let Some((_, at)) = rank(&lines, to as usize).and_then(|rank| targets.get(rank)) else { continue };
-            let distance = i64::from(*at) - i64::from(index);
+            let absent = || absent_at + 2 * absent.partition_point(|pc| *pc < to) as u32;
+            let distance = i64::from(decoded_at(to).unwrap_or_else(absent)) - i64::from(index);
             let operand = &mut instrs[index as usize].operand;
             match branch {
                 Branch::Always => *operand = distance as u64,
@@ -418,9 +497,15 @@ impl Decoder<'_> {
             instrs: instrs.into_boxed_slice(),
             places: places.into_boxed_slice(),
             lines: lines.into_boxed_slice(),
-            targets: targets.into_iter().map(|(_, index)| index).collect(),
-            _pool: pool,
+            targets: targets.into_boxed_slice(),
             fork,
+            extent,
         }
     }
+}
+
+/// Position of the JUMPDEST at a byte offset, if it is decoded.
+fn position_of(targets: &[(u32, u32)], pc: u32) -> Option<u32> {
+    let at = targets.binary_search_by_key(&pc, |(pc, _)| *pc).ok()?;
+    Some(targets[at].1)
 }

@@ -50,7 +50,21 @@ handler! {
         if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
             return leave(r);
         }
+        (*(*r.vm).source).mark_reached(r.pc as usize - (*r.vm).code as usize);
         next!(Bytes, r, op::JUMPDEST)
+    }
+}
+
+handler! {
+    /// A jump from decoded code to a JUMPDEST that is not decoded, or to none; `vm.pc` says where to.
+    #[cold]
+    #[inline(never)]
+    jump_to_bytes [] (r) {
+        let to = (*r.vm).pc;
+        if !(*(*r.vm).source).is_jumpdest(to) {
+            jump_to!(halt_invalid_jump, r)
+        }
+        enter_bytes!(r, to)
     }
 }
 
@@ -63,7 +77,10 @@ macro_rules! jump_dynamic {
         }
         if $F::DECODED {
             let decoded = &*(*$r.vm).decoded;
-            let Some(target) = decoded.target(to[0] as usize) else { jump_to!(halt_invalid_jump, $r) };
+            let Some(target) = decoded.target(to[0] as usize) else {
+                (*$r.vm).pc = to[0] as usize;
+                jump_to!(jump_to_bytes, $r)
+            };
             $r.pc = target;
             begin_block!($r, (*$r.vm).poll_below)
         } else {

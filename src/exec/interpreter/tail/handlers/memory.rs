@@ -59,7 +59,7 @@ macro_rules! grow_for_word {
 /// The static gas behind the instruction, which is prepaid.
 macro_rules! rest_behind {
     ($F:ident, $r:ident) => {
-        if $F::DECODED { u64::from((*(*$r.vm).decoded).place($r.pc.add(1)).rest) } else { 0 }
+        if $F::DECODED { $r.rest() } else { 0 }
     };
 }
 /// Goes on behind an instruction that charged gas.
@@ -212,80 +212,77 @@ handler! {
         next!(F, r, op::CALLDATASIZE)
     }
 }
+/// MLOAD at an offset that is not on the stack.
+macro_rules! load_at {
+    ($r:ident, $offset:expr) => {{
+        let offset: Limbs = $offset;
+        if !limbs::is_small(offset) || offset[0] as usize >= $r.limit {
+            $r.push(offset);
+            jump_to!(mload_growing::<Block>, $r)
+        }
+        $r.push(read_word($r.mem, offset[0] as usize));
+        skip!($r, 1)
+    }};
+}
+/// MSTORE of the top at an offset that is not on the stack.
+macro_rules! store_at {
+    ($r:ident, $offset:expr) => {{
+        let offset: Limbs = $offset;
+        if !limbs::is_small(offset) || offset[0] as usize >= $r.limit {
+            $r.push(offset);
+            jump_to!(mstore_growing::<Block>, $r)
+        }
+        write_word($r.mem, offset[0] as usize, $r.peek(0));
+        $r.drop(1);
+        skip!($r, 1)
+    }};
+}
+/// The word that DUPn copies; the operand says above the rest how many bytes down it is.
+macro_rules! duplicate {
+    ($r:ident) => {
+        load($r.sp.byte_sub(($r.operand() >> 32) as usize))
+    };
+}
+/// The sum of the word that DUPn copies and a constant of at most 2 bytes, which is above that.
+macro_rules! duplicate_plus {
+    ($r:ident) => {{
+        let operand = $r.operand();
+        limbs::add(load($r.sp.byte_sub((operand >> 32 & 0xffff) as usize)), limbs::small(operand >> 48))
+    }};
+}
 handler! {
     /// PUSH, MLOAD.
     mload_at [] (r) {
-        let offset = r.operand();
-        if offset as usize >= r.limit {
-            r.push(limbs::small(offset));
-            jump_to!(mload_growing::<Block>, r)
-        }
-        r.push(read_word(r.mem, offset as usize));
-        skip!(r, 1)
+        load_at!(r, limbs::small(r.operand() >> 32))
     }
 }
 handler! {
     /// PUSH, MSTORE.
     mstore_at [] (r) {
-        let offset = r.operand();
-        if offset as usize >= r.limit {
-            r.push(limbs::small(offset));
-            jump_to!(mstore_growing::<Block>, r)
-        }
-        write_word(r.mem, offset as usize, r.peek(0));
-        r.drop(1);
-        skip!(r, 1)
+        store_at!(r, limbs::small(r.operand() >> 32))
     }
 }
 handler! {
     /// DUPn, MLOAD.
     mload_dup [] (r) {
-        let offset = load(r.sp.byte_sub(r.operand() as usize));
-        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
-            r.push(offset);
-            jump_to!(mload_growing::<Block>, r)
-        }
-        r.push(read_word(r.mem, offset[0] as usize));
-        skip!(r, 1)
+        load_at!(r, duplicate!(r))
     }
 }
 handler! {
     /// DUPn, MSTORE.
     mstore_dup [] (r) {
-        let offset = load(r.sp.byte_sub(r.operand() as usize));
-        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
-            r.push(offset);
-            jump_to!(mstore_growing::<Block>, r)
-        }
-        write_word(r.mem, offset[0] as usize, r.peek(0));
-        r.drop(1);
-        skip!(r, 1)
+        store_at!(r, duplicate!(r))
     }
 }
 handler! {
-    /// PUSH of at most 4 bytes, DUPn, ADD, MSTORE.
+    /// PUSH of at most 2 bytes, DUPn, ADD, MSTORE.
     mstore_add [] (r) {
-        let operand = r.operand();
-        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
-        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
-            r.push(offset);
-            jump_to!(mstore_growing::<Block>, r)
-        }
-        write_word(r.mem, offset[0] as usize, r.peek(0));
-        r.drop(1);
-        skip!(r, 1)
+        store_at!(r, duplicate_plus!(r))
     }
 }
 handler! {
-    /// DUPn, PUSH of at most 4 bytes, ADD, MLOAD.
+    /// DUPn, PUSH of at most 2 bytes, ADD, MLOAD.
     mload_add [] (r) {
-        let operand = r.operand();
-        let offset = limbs::add(load(r.sp.byte_sub((operand & 0xffff) as usize)), limbs::small(operand >> 16));
-        if !limbs::is_small(offset) || offset[0] as usize >= r.limit {
-            r.push(offset);
-            jump_to!(mload_growing::<Block>, r)
-        }
-        r.push(read_word(r.mem, offset[0] as usize));
-        skip!(r, 1)
+        load_at!(r, duplicate_plus!(r))
     }
 }

@@ -6,8 +6,6 @@ use crate::exec::interpreter::tail::bodies::{Body, Flow};
 use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
-/// Marks a `Frame::pc` that counts decoded instructions instead of bytes.
-pub(in crate::exec::interpreter::tail) const DECODED_PC: usize = 1 << 63;
 /// Runs a body on its window; true where the loop is to be left.
 #[inline(never)]
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
@@ -63,7 +61,8 @@ handler! {
         r.drop(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
-            ((*(*r.vm).decoded).index(r.pc) + 1) | DECODED_PC
+            let decoded = &*(*r.vm).decoded;
+            (decoded.index(r.pc) + 1) | decoded.mark()
         } else {
             r.pc as usize - (*r.vm).code as usize + 1
         };
@@ -96,7 +95,7 @@ handler! {
     /// Any instruction with a body out of line.
     body [B: Body, F: Form] (r) {
         settle!(F, r, B::OP);
-        let rest = if F::DECODED { r.operand() & 0xffff_ffff } else { 0 };
+        let rest = if F::DECODED { r.rest() } else { 0 };
         (*r.vm).left = r.gas + rest;
         if outlined::<B>(r.vm, r.sp) {
             jump_to!(leave_after::<B, F>, r)
@@ -106,10 +105,10 @@ handler! {
 }
 
 handler! {
-    /// The same where the static gas is paid and, in decoded form, the operand says something else than the rest.
+    /// The same where the static gas is paid.
     #[inline(never)]
     body_settled [B: Body, F: Form] (r) {
-        let rest = if F::DECODED { u64::from((*(*r.vm).decoded).place(r.pc.add(1)).rest) } else { 0 };
+        let rest = if F::DECODED { r.rest() } else { 0 };
         (*r.vm).left = r.gas + rest;
         if outlined::<B>(r.vm, r.sp) {
             jump_to!(leave_after::<B, F>, r)

@@ -3,7 +3,6 @@
 use crate::exec::interpreter::opcode::{decode_pair, decode_single, op};
 use crate::exec::interpreter::tail::limbs;
 use crate::exec::interpreter::tail::machine::*;
-use alloy_primitives::U256;
 
 handler! {
     pop [F: Form] (r) {
@@ -57,8 +56,8 @@ handler! {
 }
 handler! {
     push_wide [] (r) {
-        r.push(load(r.operand() as *const U256));
-        skip!(r, 1)
+        r.push(r.wide());
+        skip!(r, 3)
     }
 }
 handler! {

@@ -225,20 +225,18 @@ handler! {
     }
 }
 handler! {
-    /// PUSH of more than 8 bytes, then the operation; the operand points to the word.
+    /// PUSH of more than 8 bytes, then the operation.
     binary_wide [K: Binary] (r) {
-        let word = load(r.operand() as *const U256);
-        r.poke(0, K::apply(word, r.peek(0)));
-        skip!(r, 1)
+        r.poke(0, K::apply(r.wide(), r.peek(0)));
+        skip!(r, 3)
     }
 }
 handler! {
-    /// The same with a DUPn between, whose operand stands in the next instruction.
+    /// The same with a DUPn between, whose operand it is.
     binary_wide_dup [K: Binary] (r) {
-        let word = load(r.operand() as *const U256);
-        let top = below(&r, (*r.pc.add(1)).operand);
-        r.push(K::apply(top, word));
-        skip!(r, 2)
+        let top = below(&r, r.operand());
+        r.push(K::apply(top, r.wide()));
+        skip!(r, 3)
     }
 }
 handler! {
