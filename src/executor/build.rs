@@ -6,7 +6,7 @@
 
 use super::Executor;
 use super::outcome::receipts_of;
-use super::recover::{Means, Signers, recover};
+use super::recover::{Means, recover};
 use super::root::update_from_recording;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
