@@ -41,7 +41,8 @@ impl Region {
         let layout = Layout::from_size_align(capacity, align).expect("a region fits the address space");
         // SAFETY: the layout has bytes.
         let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        #[cfg(target_os = "linux")]
+        // Miri knows no hints.
+        #[cfg(all(target_os = "linux", not(miri)))]
         if large_pages {
             // A refusal changes nothing but speed.
             // SAFETY: the bytes are ours, and the hint changes neither their content nor their protection.
@@ -52,7 +53,7 @@ impl Region {
 
     /// Has the system back all of the region with memory now (Linux), rather than at the first use of each page.
     pub(crate) fn populate(&mut self) {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         {
             let (start, len) = (self.ptr.as_ptr().cast(), self.layout.size());
             // A refusal (an older kernel, no memory) changes nothing but speed.

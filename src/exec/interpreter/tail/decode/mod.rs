@@ -172,7 +172,7 @@ impl Decoded {
     #[inline]
     pub(super) fn resumed_at(&self, index: usize) -> Option<(*const Instr, u32)> {
         let rest = index.checked_sub(1).and_then(|before| self.instrs.get(before)).map_or(0, |entered| entered.operand);
-        Some((self.instrs.get(index)?, rest as u32))
+        Some((self.pointer(index)?, rest as u32))
     }
 
     /// The JUMPDEST at a byte offset, if it is decoded.
@@ -188,7 +188,13 @@ impl Decoded {
         } else {
             self.far_target(pc)?
         };
-        self.instrs.get(index as usize).map(|instr| instr as *const Instr)
+        self.pointer(index as usize)
+    }
+
+    /// An instruction, as a pointer that may walk on to those around it, which one made of a reference to it may not.
+    #[inline(always)]
+    fn pointer(&self, index: usize) -> Option<*const Instr> {
+        (index < self.instrs.len()).then(|| self.instrs.as_ptr().wrapping_add(index))
     }
 
     /// Position of the JUMPDEST at a byte offset, by search.
