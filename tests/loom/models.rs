@@ -20,7 +20,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 /// What became of the tasks of a block: whether each one ran, and how it ended.
 fn run_tasks(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], workers: usize) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let schedule = Arc::new(Schedule::new(gas.len() as u32, gas_limit, refused, None, None));
+    let schedule = Arc::new(Schedule::new(gas.len() as u32, gas_limit, refused, None, &[], None));
     let work = move |schedule: &Schedule<'_>| {
         let mut ran = Vec::new();
         while let Next::Run(index) = schedule.next() {
