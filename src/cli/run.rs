@@ -13,7 +13,10 @@ use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::optimistic::Speculation;
 use balustrade::exec::wire::Header;
+use balustrade::executor::{ParentReadCount, Span};
+use balustrade::{BlockOutcome, arena::store::StoreCounts};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -128,6 +131,43 @@ struct JsonRow {
     row: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     slow_block: Option<SlowBlock>,
+}
+
+/// The runs of a block in one mode: of all of them the times, which differ, and of the last one what it proved.
+#[derive(Default)]
+struct Repeats {
+    times: Vec<Times>,
+    last: Option<Accepted>,
+}
+
+/// What differs between two runs of a block.
+struct Times {
+    elapsed_ns: u64,
+    timeline: Vec<Span>,
+    speculation: Option<Speculation>,
+    reads: ParentReadCount,
+    store: Option<StoreCounts>,
+}
+
+impl Repeats {
+    fn push(&mut self, accepted: Accepted) {
+        let BlockOutcome { elapsed_ns, ref timeline, speculation, reads, .. } = accepted.outcome;
+        self.times.push(Times { elapsed_ns, timeline: timeline.clone(), speculation, reads, store: accepted.store });
+        self.last = Some(accepted);
+    }
+
+    /// The run of median length, and the length of each run in nanoseconds.
+    fn into_median(mut self) -> Option<(Accepted, Vec<u64>)> {
+        let repeats_ns = self.times.iter().map(|times| times.elapsed_ns).collect();
+        self.times.sort_by_key(|times| times.elapsed_ns);
+        let Times { elapsed_ns, timeline, speculation, reads, store } = self.times.swap_remove(self.times.len() / 2);
+        let mut median = self.last?;
+        median.store = store;
+        let outcome = &mut median.outcome;
+        (outcome.elapsed_ns, outcome.timeline, outcome.speculation, outcome.reads) =
+            (elapsed_ns, timeline, speculation, reads);
+        Some((median, repeats_ns))
+    }
 }
 
 /// One block to execute and what the file says about it.
@@ -264,7 +304,7 @@ impl Run<'_> {
         };
         let modes = modes(self.args.exec.mode);
         // Modes take turns: what the machine does meanwhile meets them all.
-        let mut runs: Vec<Vec<Accepted>> = modes.iter().map(|_| Vec::new()).collect();
+        let mut runs: Vec<Repeats> = modes.iter().map(|_| Repeats::default()).collect();
         for repeat in 1..=self.args.repeat {
             for (at, mode) in modes.iter().enumerate() {
                 let keep = at + 1 == modes.len() && repeat == self.args.repeat;
@@ -276,10 +316,7 @@ impl Run<'_> {
         }
         let mut first: Option<Accepted> = None;
         let mut compared = Vec::with_capacity(modes.len());
-        for mut runs in runs {
-            let repeats_ns: Vec<u64> = runs.iter().map(|run: &Accepted| run.outcome.elapsed_ns).collect();
-            runs.sort_by_key(|run| run.outcome.elapsed_ns);
-            let accepted = runs.swap_remove(runs.len() / 2);
+        for (accepted, repeats_ns) in runs.into_iter().filter_map(Repeats::into_median) {
             if let Some(what) = first.as_ref().and_then(|first| first.difference(&accepted)) {
                 return self.refused(step, &Failure::Invalid { what, classes: Vec::new() });
             }

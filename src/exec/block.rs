@@ -9,7 +9,7 @@ use super::base::{ListBase, Overlay, OverlayBase, ParentRows};
 use super::cancel::CancelToken;
 use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
-use super::fork::{ChainRules, Fork};
+use super::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 use super::halt::Fault;
 use super::header::blob_base_fee;
 use super::interpreter::LoopKind;
@@ -21,7 +21,7 @@ use super::system::{PhaseError, SystemInputs, collect_deposits};
 use super::tx::{TxError, TxInput, TxInvalid, TxOutcome};
 use super::universe::Universe;
 use super::verify::{Claims, task_matches, task_mismatches};
-use super::wire::Block;
+use super::wire::{Block, LogRef, ReceiptLogs};
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
@@ -269,6 +269,10 @@ pub struct Executed {
     pub spans: Vec<TaskSpan>,
     /// EIP-3155 lines of each transaction; nothing where the block is not traced.
     pub traces: Vec<Vec<u8>>,
+    /// What the logs put into the receipts, where workers have encoded that beside each other.
+    pub receipt_logs: Vec<ReceiptLogs>,
+    /// Which of `receipt_logs`, and which row of it, is each transaction's; as long as that or empty.
+    pub receipt_places: Vec<(u32, u32)>,
 }
 
 impl Executed {
@@ -503,6 +507,8 @@ struct WorkerShare {
     accounts: AccessSet<AccountId>,
     slots: AccessSet<SlotId>,
     logs: Logs,
+    /// What they put into the receipts; a row per task in the order of `results`.
+    receipt_logs: ReceiptLogs,
     requests: Vec<Vec<u8>>,
     traces: Vec<(BlockAccessIndex, Vec<u8>)>,
 }
@@ -523,8 +529,9 @@ pub fn run_with_list(
 ) -> Result<Executed, BlockError> {
     let task_count = context.tx_count() as u32 + 2;
     let gas_limit = context.block.header.gas_limit;
-    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, list.shuffle);
     let workers = scratches.len().min(task_count as usize);
+    let order = longest_first(context, workers);
+    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, &order, list.shuffle);
     let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
     let started = AtomicUsize::new(0);
     rayon::scope(|scope| {
@@ -541,6 +548,31 @@ pub fn run_with_list(
     shares.sort_unstable_by_key(|(worker, _)| *worker);
     let shares: Vec<_> = shares.into_iter().map(|(_, share)| share).collect();
     merge(context, list, shares)
+}
+
+/// Transactions that keep their place at the head of the order: their senders are recovered first.
+const HEAD: usize = 16;
+/// Transactions that may take longer than this share of a worker's part come early.
+const LONG_SHARE: u64 = 64;
+
+/// The order in which tasks are taken: those with much gas before the others, the most first, so that no worker is left
+/// alone with a long one in the end. Gas limits are a bound, not a guess: what comes late is short.
+fn longest_first(context: &BlockContext<'_>, workers: usize) -> Vec<u32> {
+    let rows = context.block.transactions.rows();
+    if workers < 2 || rows.len() <= HEAD {
+        return Vec::new();
+    }
+    let gas = |index: &u32| rows[*index as usize - 1].gas_limit.min(TX_GAS_LIMIT_MAX);
+    let (head, indices) = (HEAD as u32, rows.len() as u32);
+    let sum = (head + 1..=indices).map(|index| gas(&index)).fold(0, u64::saturating_add);
+    let long_min = sum / (LONG_SHARE * workers as u64);
+    let mut order = Vec::with_capacity(rows.len() + 2);
+    order.extend(0..=head);
+    order.extend((head + 1..=indices).filter(|index| gas(index) > long_min));
+    order[HEAD + 1..].sort_by_key(|index| core::cmp::Reverse(gas(index)));
+    order.extend((head + 1..=indices).filter(|index| gas(index) <= long_min));
+    order.push(indices + 1);
+    order
 }
 
 #[expect(clippy::too_many_arguments, reason = "a worker's whole world, named once")]
@@ -606,6 +638,10 @@ fn work(
     }
     share.logs = evm.state.take_logs();
     (scratch.evm, scratch.state) = evm.into_scratch();
+    share.receipt_logs = ReceiptLogs::of(share.results.len(), |row| {
+        let logs = share.results[row].1.as_ref().map_or(0..0, |outcome| outcome.logs.clone());
+        logs.map(|log| LogRef::from(share.logs.get(log)))
+    });
     share
 }
 
@@ -613,19 +649,21 @@ fn work(
 fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerShare>) -> Result<Executed, BlockError> {
     let n = context.tx_count();
     let mut executed = Executed::with_room_for(n);
-    let mut slots: Vec<Option<(u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
+    executed.receipt_places.reserve(n);
+    let mut slots: Vec<Option<(u32, u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
     let mut accounts = AccessSet::with_room_for(list.bal.account_count());
     let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());
     let mut traces = Vec::new();
     for (worker, share) in shares.into_iter().enumerate() {
-        for (index, result) in share.results {
-            slots[index.0 as usize] = Some((worker as u32, result));
+        for (row, (index, result)) in share.results.into_iter().enumerate() {
+            slots[index.0 as usize] = Some((worker as u32, row as u32, result));
         }
         accounts.union_with(&share.accounts);
         slot_set.union_with(&share.slots);
         executed.spans.extend(share.spans);
         executed.requests.extend(share.requests);
         executed.logs.workers.push(share.logs);
+        executed.receipt_logs.push(share.receipt_logs);
         traces.extend(share.traces);
     }
     traces.sort_unstable_by_key(|(index, _)| *index);
@@ -634,7 +672,7 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
         // A task is missing only above one that failed, which ends this pass first, or when the block was given up.
-        let Some((worker, result)) = slot else {
+        let Some((worker, row, result)) = slot else {
             return Err(context.given_up(access_index));
         };
         if index == 0 || index > n {
@@ -642,6 +680,7 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
             continue;
         }
         executed.include(context, access_index, worker, result)?;
+        executed.receipt_places.push((worker, row));
     }
     unaccessed(list.bal, &accounts, &slot_set)
         .map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(Box::new(mismatch))))?;

@@ -22,7 +22,9 @@ pub struct Schedule<'b> {
     /// The block is refused whatever its tasks do.
     refused: &'b AtomicBool,
     cancel: Option<&'b CancelToken>,
-    /// Tests: another order than that of the block.
+    /// The order in which tasks are taken; that of the block where it is empty.
+    order: &'b [u32],
+    /// Tests: another order.
     shuffle: Option<u64>,
 }
 
@@ -38,12 +40,13 @@ pub enum Next {
 }
 
 impl<'b> Schedule<'b> {
-    /// Tasks `0..task_count` of a block with this gas limit.
+    /// Tasks `0..task_count` of a block with this gas limit; `order` has all of them, or none: that of the block.
     pub fn new(
         task_count: u32,
         gas_limit: u64,
         refused: &'b AtomicBool,
         cancel: Option<&'b CancelToken>,
+        order: &'b [u32],
         shuffle: Option<u64>,
     ) -> Self {
         Self {
@@ -55,6 +58,7 @@ impl<'b> Schedule<'b> {
             gas_limit,
             refused,
             cancel,
+            order,
             shuffle,
         }
     }
@@ -66,7 +70,10 @@ impl<'b> Schedule<'b> {
             if claimed >= self.task_count {
                 return Next::Done;
             }
-            let index = self.shuffle.map_or(claimed, |seed| permute(claimed, self.task_count, seed));
+            let index = match self.shuffle {
+                Some(seed) => permute(claimed, self.task_count, seed),
+                None => self.order.get(claimed as usize).copied().unwrap_or(claimed),
+            };
             if index > self.last.load(Ordering::Relaxed) {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use super::root::Roots;
 use super::{Job, Mode, Span, Stage, StateChanges};
-use crate::arena::TxIndex;
+use crate::arena::{Id, TxIndex};
 use crate::bal::Sidecar;
 use crate::exec::admission::BlockGas;
 use crate::exec::block::{BlockLogs, Executed, TaskSpan};
@@ -11,7 +11,7 @@ use crate::exec::fork::Fork;
 use crate::exec::optimistic::Speculation;
 use crate::exec::tx::TxOutcome;
 use crate::exec::verify::{Produced, Verified, commitments};
-use crate::exec::wire::{Block, BloomBuilder, LogRef, ReceiptList, ReceiptOutcome};
+use crate::exec::wire::{Block, LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
 use rayon::prelude::*;
@@ -122,8 +122,10 @@ pub(super) struct Candidate {
     pub(super) unchecked: Vec<Unchecked>,
 }
 
-/// Receipts that one task encodes.
-const RECEIPT_CHUNK: usize = 64;
+/// Transactions whose logs one task encodes.
+const LOGS_CHUNK: usize = 64;
+/// Receipts that one task encodes: little more than copies.
+const RECEIPT_CHUNK: usize = 256;
 
 /// The receipts of an executed block; `roots` are the state roots after each transaction, where receipts hold them.
 pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B256]>) -> ReceiptList {
@@ -136,20 +138,40 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
             gas_before
         })
         .collect();
+    let encoded_here: Vec<ReceiptLogs>;
+    let encoded = if executed.receipt_logs.is_empty() {
+        let encode = |chunk| {
+            let first = chunk * LOGS_CHUNK;
+            let logs_of = |row| executed.logs.of(TxIndex::new(first + row)).map(LogRef::from);
+            ReceiptLogs::of(LOGS_CHUNK.min(cumulative.len() - first), logs_of)
+        };
+        encoded_here = (0..cumulative.len().div_ceil(LOGS_CHUNK)).into_par_iter().map(encode).collect();
+        &encoded_here
+    } else {
+        &executed.receipt_logs
+    };
+    let logs_of = |tx: usize| match executed.receipt_places.get(tx) {
+        Some((part, row)) => encoded[*part as usize].row(*row as usize),
+        None => encoded[tx / LOGS_CHUNK].row(tx % LOGS_CHUNK),
+    };
     let encode = |(chunk, outcomes): (usize, &[TxOutcome])| {
-        let (mut receipts, mut blooms) = (ReceiptList::default(), BloomBuilder::default());
-        for (index, outcome) in (chunk * RECEIPT_CHUNK..).zip(outcomes) {
-            let tx = TxIndex(index as u32);
-            let logs = executed.logs.of(tx).map(|(address, topics, data)| LogRef { address, topics, data });
+        let first = chunk * RECEIPT_CHUNK;
+        let bytes = (first..first + outcomes.len()).map(|tx| logs_of(tx).1.len()).sum();
+        let mut receipts = ReceiptList::with_room_for(outcomes.len(), bytes);
+        for (tx, outcome) in (first..).zip(outcomes) {
             let status = match roots {
-                Some(roots) => ReceiptOutcome::StateRoot(roots[index]),
+                Some(roots) => ReceiptOutcome::StateRoot(roots[tx]),
                 None => ReceiptOutcome::Status(outcome.success),
             };
-            receipts.push(block.transactions.row(tx).tx_type, status, cumulative[index], logs, &mut blooms);
+            let tx_type = block.transactions.row(TxIndex::new(tx)).tx_type;
+            receipts.push(tx_type, status, cumulative[tx], logs_of(tx));
         }
         receipts
     };
-    let chunks: Vec<ReceiptList> = executed.outcomes.par_chunks(RECEIPT_CHUNK).enumerate().map(encode).collect();
+    let mut chunks: Vec<ReceiptList> = executed.outcomes.par_chunks(RECEIPT_CHUNK).enumerate().map(encode).collect();
+    if chunks.len() == 1 {
+        return chunks.swap_remove(0);
+    }
     let mut receipts = ReceiptList::default();
     receipts.extend(&chunks);
     receipts

@@ -64,7 +64,7 @@ impl Executor {
             let (_, roots) = updated.inspect_err(|_| tries.rollback())?;
             let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
                 .flat_map(|tx| executed.logs.of(TxIndex(tx)))
-                .map(|(address, topics, data)| LogRef { address, topics, data })
+                .map(LogRef::from)
                 .collect();
             let mut encoded = Vec::new();
             encode_logs(logs.iter().copied(), &mut encoded);

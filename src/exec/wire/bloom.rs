@@ -1,53 +1,61 @@
-//! Log blooms, with the bit positions of seen addresses and topics remembered.
+//! Blooms of logs, the addresses and topics of many receipts hashed together.
 //!
 //! In: logs. Out: [`Bloom`]s. Spec: yellow paper 4.3.1 (M3:2048).
-//! Relies on: most logs of a block repeat few addresses and topics, so their hashes are worth keeping while it runs.
+//! Relies on: most logs repeat few addresses and topics, so each distinct one is hashed once, in the lanes of one batch.
 
-use crate::arena::keccak::keccak256;
+use crate::arena::keccak::keccak256_many;
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bloom};
 use hashbrown::HashMap;
 
-/// Positions kept at most: enough for any block, small enough to stay in cache.
-const REMEMBERED_MAX: usize = 1 << 14;
-
-/// Accrues blooms; keep one per worker and [`clear`](Self::clear) it between blocks.
-#[derive(Clone, Debug, Default)]
-pub struct BloomBuilder {
-    addresses: HashMap<Address, Bits, RandomState>,
-    topics: HashMap<B256, Bits, RandomState>,
-}
+/// Receipts whose items are hashed together: enough to fill the lanes, few enough to stay in cache.
+const CHUNK: usize = 64;
 
 /// The three bit positions of one item, each below 2048.
 type Bits = [u16; 3];
 
-impl BloomBuilder {
-    /// Adds a log to `bloom`.
-    pub fn accrue(&mut self, bloom: &mut Bloom, address: &Address, topics: &[B256]) {
-        set(bloom, remembered(&mut self.addresses, address));
-        for topic in topics {
-            set(bloom, remembered(&mut self.topics, topic));
+/// The bloom of each receipt; `logs_of` says emitter and topics of each log of a receipt.
+pub(super) fn blooms<'a, L>(receipts: usize, logs_of: impl Fn(usize) -> L) -> Vec<Bloom>
+where
+    L: Iterator<Item = (&'a Address, &'a [B256])>,
+{
+    let items_of = |receipt| logs_of(receipt).flat_map(|(address, topics)| items(address, topics));
+    let mut blooms = vec![Bloom::ZERO; receipts];
+    let most = (0..receipts.div_ceil(CHUNK))
+        .map(|chunk| (chunk * CHUNK..receipts.min((chunk + 1) * CHUNK)).map(|receipt| items_of(receipt).count()).sum());
+    let most: usize = most.max().unwrap_or(0);
+    let mut rows: HashMap<&[u8], u32, RandomState> = HashMap::with_capacity_and_hasher(most, RandomState::default());
+    let (mut distinct, mut uses) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    let (mut hashes, mut bits): (Vec<B256>, Vec<Bits>) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    for (chunk, blooms) in blooms.chunks_mut(CHUNK).enumerate() {
+        let first = chunk * CHUNK;
+        rows.clear();
+        distinct.clear();
+        uses.clear();
+        for item in (first..first + blooms.len()).flat_map(items_of) {
+            uses.push(*rows.entry(item).or_insert_with(|| {
+                distinct.push(item);
+                distinct.len() as u32 - 1
+            }));
+        }
+        hashes.clear();
+        hashes.resize(distinct.len(), B256::ZERO);
+        keccak256_many(&distinct, &mut hashes);
+        bits.clear();
+        bits.extend(hashes.iter().map(|hash| [0, 2, 4].map(|i| u16::from_be_bytes([hash[i], hash[i + 1]]) & 0x7ff)));
+        let mut uses = uses.iter();
+        for (at, bloom) in blooms.iter_mut().enumerate() {
+            for row in uses.by_ref().take(items_of(first + at).count()) {
+                set(bloom, bits[*row as usize]);
+            }
         }
     }
-
-    /// Forgets every hash and keeps the memory.
-    pub fn clear(&mut self) {
-        self.addresses.clear();
-        self.topics.clear();
-    }
+    blooms
 }
 
-fn remembered<K: AsRef<[u8]> + Copy + Eq + core::hash::Hash>(map: &mut HashMap<K, Bits, RandomState>, key: &K) -> Bits {
-    if let Some(bits) = map.get(key) {
-        return *bits;
-    }
-    if map.len() == REMEMBERED_MAX {
-        map.clear();
-    }
-    let hash = keccak256(key);
-    let bits = [0, 2, 4].map(|i| u16::from_be_bytes([hash[i], hash[i + 1]]) & 0x7ff);
-    map.insert(*key, bits);
-    bits
+/// What of a log goes into the bloom.
+fn items<'a>(address: &'a Address, topics: &'a [B256]) -> impl Iterator<Item = &'a [u8]> {
+    core::iter::once(address.as_slice()).chain(topics.iter().map(|topic| topic.as_slice()))
 }
 
 fn set(bloom: &mut Bloom, bits: Bits) {

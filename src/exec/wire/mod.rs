@@ -14,10 +14,9 @@ mod rlp;
 mod transaction;
 
 pub use block::{Block, Withdrawal, assemble, assemble_with_withdrawals};
-pub use bloom::BloomBuilder;
 pub use error::{Field, WireError, WireErrorKind};
 pub use header::Header;
-pub use receipt::{LogRef, ReceiptList, ReceiptOutcome, encode_logs};
+pub use receipt::{LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome, encode_logs};
 pub use rlp::Span;
 pub use transaction::{AccessId, Authorization, HashBatch, SigningScratch, Transaction, Transactions, tx_type};
 

@@ -1,9 +1,10 @@
 //! Receipts in their EIP-2718 encoding.
 //!
-//! In: outcome, gas and logs of each transaction in block order. Out: [`ReceiptList`]: all encodings in one buffer, the
-//! block's bloom. Spec: yellow paper 4.3.1, EIP-658 (status), EIP-2718. Not here: the receipt trie.
+//! In: outcome, gas and logs of each transaction. Out: [`ReceiptLogs`], which the logs alone decide, in any order;
+//! [`ReceiptList`]: all encodings in block order in one buffer, the block's bloom. Spec: yellow paper 4.3.1, EIP-658
+//! (status), EIP-2718. Not here: the receipt trie.
 
-use super::bloom::BloomBuilder;
+use super::bloom::blooms;
 use super::transaction::tx_type;
 use crate::arena::{Id, Offsets, TxIndex};
 use alloy_primitives::{Address, B256, Bloom};
@@ -27,6 +28,12 @@ pub struct LogRef<'a> {
     pub topics: &'a [B256],
     /// Free data.
     pub data: &'a [u8],
+}
+
+impl<'a> From<(&'a Address, &'a [B256], &'a [u8])> for LogRef<'a> {
+    fn from((address, topics, data): (&'a Address, &'a [B256], &'a [u8])) -> Self {
+        Self { address, topics, data }
+    }
 }
 
 impl LogRef<'_> {
@@ -57,6 +64,40 @@ fn logs_length<'a>(logs: impl Iterator<Item = LogRef<'a>>) -> usize {
     logs.map(|log| log.payload_length()).map(|len| len + length_of_length(len)).sum()
 }
 
+/// What the logs of some transactions put into their receipts: bloom, and the RLP of the list of logs.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiptLogs {
+    blooms: Vec<Bloom>,
+    bytes: Vec<u8>,
+    encoded: Offsets<TxIndex>,
+}
+
+impl ReceiptLogs {
+    /// Of `count` transactions; `logs_of` gives the logs of each.
+    pub fn of<'a, L>(count: usize, logs_of: impl Fn(usize) -> L) -> Self
+    where
+        L: Iterator<Item = LogRef<'a>> + Clone,
+    {
+        let blooms = blooms(count, |row| logs_of(row).map(|log| (log.address, log.topics)));
+        let len = |row| {
+            let payload = logs_length(logs_of(row));
+            payload + length_of_length(payload)
+        };
+        let mut bytes = Vec::with_capacity((0..count).map(len).sum());
+        let mut encoded = Offsets::with_capacity(count);
+        for row in 0..count {
+            encode_logs(logs_of(row), &mut bytes);
+            encoded.close(bytes.len());
+        }
+        Self { blooms, bytes, encoded }
+    }
+
+    /// Bloom of a transaction's logs, and their RLP.
+    pub fn row(&self, row: usize) -> (&Bloom, &[u8]) {
+        (&self.blooms[row], &self.bytes[self.encoded.range(TxIndex::new(row))])
+    }
+}
+
 /// The receipts of a block, encoded one after another in a reused buffer.
 #[derive(Clone, Debug, Default)]
 pub struct ReceiptList {
@@ -66,22 +107,28 @@ pub struct ReceiptList {
 }
 
 impl ReceiptList {
+    /// None yet, with room for `count` receipts whose logs take `bytes`.
+    pub fn with_room_for(count: usize, bytes: usize) -> Self {
+        /// Most bytes of a receipt besides its logs.
+        const FRAME: usize = 320;
+        Self {
+            bytes: Vec::with_capacity(bytes + count * FRAME),
+            encoded: Offsets::with_capacity(count),
+            bloom: Bloom::ZERO,
+        }
+    }
+
     /// Encodes the next transaction's receipt and adds its logs to the block's bloom.
     ///
-    /// `cumulative_gas_used` is what all senders up to this one paid for.
-    pub fn push<'a>(
+    /// `cumulative_gas_used` is what all senders up to this one paid for; `logs` a row of [`ReceiptLogs`].
+    pub fn push(
         &mut self,
         tx_type: u8,
         outcome: ReceiptOutcome,
         cumulative_gas_used: u64,
-        logs: impl Iterator<Item = LogRef<'a>> + Clone,
-        blooms: &mut BloomBuilder,
+        (bloom, logs): (&Bloom, &[u8]),
     ) {
-        let mut bloom = Bloom::ZERO;
-        logs.clone().for_each(|log| blooms.accrue(&mut bloom, log.address, log.topics));
-        let logs_len = logs_length(logs.clone());
-        self.bloom.accrue_bloom(&bloom);
-
+        self.bloom.accrue_bloom(bloom);
         let out = &mut self.bytes;
         if tx_type != tx_type::LEGACY {
             out.push(tx_type);
@@ -90,8 +137,7 @@ impl ReceiptList {
             ReceiptOutcome::Status(_) => 1,
             ReceiptOutcome::StateRoot(_) => 33,
         };
-        let payload_length =
-            outcome_len + cumulative_gas_used.length() + bloom.length() + logs_len + length_of_length(logs_len);
+        let payload_length = outcome_len + cumulative_gas_used.length() + bloom.length() + logs.len();
         Header { list: true, payload_length }.encode(out);
         match outcome {
             ReceiptOutcome::Status(success) => success.encode(out),
@@ -99,7 +145,7 @@ impl ReceiptList {
         }
         cumulative_gas_used.encode(out);
         bloom.encode(out);
-        encode_logs(logs, out);
+        out.extend_from_slice(logs);
         self.encoded.close(self.bytes.len());
     }
 

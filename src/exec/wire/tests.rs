@@ -212,6 +212,10 @@ fn every_transaction_type_equals_the_oracle() {
     assert_eq!(block.transactions.blob_count(), 2);
 }
 
+fn as_log_ref(log: &Log) -> LogRef<'_> {
+    LogRef { address: &log.address, topics: log.data.topics(), data: &log.data.data }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -261,7 +265,6 @@ proptest! {
             (0..5u8, any::<bool>(), any::<u64>(), prop::collection::vec((0..3u8, 0..5usize, 0..90usize), 0..5)), 1..6),
     ) {
         let mut list = ReceiptList::default();
-        let mut blooms = BloomBuilder::default();
         let mut union = Bloom::ZERO;
         for (i, (tx_type, success, gas, logs)) in receipts.iter().enumerate() {
             let logs: Vec<Log> = logs.iter().map(|(address, topics, len)| Log {
@@ -269,9 +272,8 @@ proptest! {
                 data: LogData::new_unchecked(
                     (0..*topics).map(|t| B256::repeat_byte(*address + t as u8)).collect(), vec![*address; *len].into()),
             }).collect();
-            list.push(*tx_type, ReceiptOutcome::Status(*success), *gas, logs.iter().map(|log| LogRef {
-                address: &log.address, topics: log.data.topics(), data: &log.data.data,
-            }), &mut blooms);
+            let encoded = ReceiptLogs::of(1, |_| logs.iter().map(as_log_ref));
+            list.push(*tx_type, ReceiptOutcome::Status(*success), *gas, encoded.row(0));
             let receipt = ReceiptWithBloom::from(Receipt {
                 status: Eip658Value::Eip658(*success), cumulative_gas_used: *gas, logs,
             });
@@ -294,9 +296,10 @@ proptest! {
 
 #[test]
 fn receipts_before_byzantium_hold_a_root() {
-    let (mut list, mut blooms) = (ReceiptList::default(), BloomBuilder::default());
+    let mut list = ReceiptList::default();
     let root = B256::repeat_byte(5);
-    list.push(0, ReceiptOutcome::StateRoot(root), 21_000, core::iter::empty(), &mut blooms);
+    let logs = ReceiptLogs::of(1, |_| core::iter::empty());
+    list.push(0, ReceiptOutcome::StateRoot(root), 21_000, logs.row(0));
     let receipt = ReceiptWithBloom::from(Receipt::<Log> {
         status: Eip658Value::PostState(root),
         cumulative_gas_used: 21_000,

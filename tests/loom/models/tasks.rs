@@ -14,7 +14,7 @@ fn run_tasks(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], worke
 /// The same, in another order than that of the block where a seed says so.
 fn run_shuffled(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], workers: usize, seed: Option<u64>) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let schedule = Arc::new(Schedule::new(gas.len() as u32, gas_limit, refused, None, seed));
+    let schedule = Arc::new(Schedule::new(gas.len() as u32, gas_limit, refused, None, &[], seed));
     let work = move |schedule: &Schedule<'_>| {
         let mut ran = Vec::new();
         while let Next::Run(index) = schedule.next() {
@@ -89,7 +89,7 @@ fn broken_if_the_highest_index_is_lost() {
 /// A block that is given up at any moment: its first task that did not run is the one at which it says so.
 fn give_up(tasks: u32) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let schedule = Arc::new(Schedule::new(tasks, u64::MAX, refused, None, None));
+    let schedule = Arc::new(Schedule::new(tasks, u64::MAX, refused, None, &[], None));
     let work = |schedule: &Schedule<'_>| {
         let mut ran = Vec::new();
         loop {

@@ -14,7 +14,7 @@
 //!
 //! The four peers compute the root with ethrex-trie (`ethrex_tries`). All start from maps in memory with analysed codes
 //! and resident tries; those of the peers are copied before each run, so that they may be changed in place. Freeing what a
-//! run leaves is off the peers' clock.
+//! run leaves is off everybody's clock.
 
 mod case;
 mod chart;

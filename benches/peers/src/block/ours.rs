@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Arrangement, Stages};
 use balustrade::trie::StateTries;
-use balustrade::{BlockInput, Executor, Mode, Options};
+use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::rc::Rc;
 
 pub(crate) struct Ours {
@@ -13,13 +13,15 @@ pub(crate) struct Ours {
     tries: StateTries,
     options: Options,
     cold: bool,
+    /// What the last run left; freed off the clock, as the peers' is.
+    last: Option<BlockOutcome>,
 }
 
 impl Ours {
     pub(crate) fn new(name: &'static str, case: &Rc<Case>, mode: Mode, threads: usize) -> Result<Self, String> {
         let tries = StateTries::from_memory(&case.store).map_err(|error| error.to_string())?;
         let executor = Executor::new(threads).map_err(|error| error.to_string())?;
-        Ok(Self { name, case: case.clone(), executor, tries, options: Options::new(mode), cold: false })
+        Ok(Self { name, case: case.clone(), executor, tries, options: Options::new(mode), cold: false, last: None })
     }
 
     /// The same from code that is not analysed yet.
@@ -35,6 +37,7 @@ impl Arrangement for Ours {
     }
 
     fn prepare(&mut self) {
+        self.last = None;
         self.tries.rollback();
         self.executor.forget_hashes();
         if self.cold {
@@ -58,6 +61,7 @@ impl Arrangement for Ours {
             let workers = if span.worker.is_some() { self.executor.threads() as f64 } else { 1.0 };
             stages.add(span.stage.name(), (span.end_ns - span.start_ns) as f64 / workers);
         }
+        self.last = Some(outcome);
         Ok(stages)
     }
 }
