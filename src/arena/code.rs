@@ -41,8 +41,8 @@ pub struct Code {
     work: AtomicU64,
 }
 
-/// How many dispatch loops may keep their own form of a code beside it; the last one is the reference loop's.
-pub const DECODED_SLOTS: usize = 3;
+/// How many forms of a code dispatch loops may keep beside it; the last one is the reference loop's.
+pub const DECODED_SLOTS: usize = 4;
 
 impl Code {
     /// Analyses `bytes`. The hash is the caller's word.
@@ -279,7 +279,7 @@ impl CodeArena {
         if let Some(entry) = self.entries.get(id.0 as usize) {
             entry.code.get_or_init(|| {
                 let bytes = bytes.as_ref();
-                // Padded copy, jump bits, and a loop's decoded form of about 16 bytes per byte of code.
+                // Padded copy, jump bits, and a loop's decoded forms: about 16 bytes per byte of code where all is decoded.
                 self.bytes_held.fetch_add(bytes.len() * 20 + 256, core::sync::atomic::Ordering::Relaxed);
                 Box::new(Code::new(entry.hash, bytes))
             });

@@ -95,6 +95,8 @@ const NEAR: u32 = 4;
 pub(super) enum Extent {
     /// The first one, and those that have run so far.
     Reached,
+    /// The same, looked at again later.
+    ReachedLater,
     /// All.
     Whole,
 }
@@ -102,19 +104,23 @@ pub(super) enum Extent {
 impl Extent {
     /// Marks a `Frame::pc` that counts decoded instructions of this extent instead of bytes.
     pub(super) const fn mark(self) -> usize {
-        match self {
-            Self::Reached => 0b10 << (usize::BITS - 2),
-            Self::Whole => 0b11 << (usize::BITS - 2),
-        }
+        let number = match self {
+            Self::Reached => 0b100,
+            Self::ReachedLater => 0b101,
+            Self::Whole => 0b110,
+        };
+        number << (usize::BITS - 3)
     }
 
     /// The extent whose instructions a `Frame::pc` counts, and how many; nothing where it counts bytes.
     pub(super) const fn of_pc(pc: usize) -> Option<(Self, usize)> {
-        match pc >> (usize::BITS - 2) {
-            0b10 => Some((Self::Reached, pc & !Self::Reached.mark())),
-            0b11 => Some((Self::Whole, pc & !Self::Whole.mark())),
-            _ => None,
-        }
+        let extent = match pc >> (usize::BITS - 3) {
+            0b100 => Self::Reached,
+            0b101 => Self::ReachedLater,
+            0b110 => Self::Whole,
+            _ => return None,
+        };
+        Some((extent, pc & (usize::MAX >> 3)))
     }
 }
 
@@ -195,7 +201,9 @@ impl Decoded {
     pub(super) fn new(code: &Code, fork: Fork, extent: Extent) -> Self {
         let (wanted, room) = match extent {
             Extent::Whole => (code.jumpdest_bits().to_vec(), code.len() / 2 + 4),
-            Extent::Reached => (code.reached_bits().collect(), 16 * (code.reached_count() as usize + 1)),
+            Extent::Reached | Extent::ReachedLater => {
+                (code.reached_bits().collect(), 16 * (code.reached_count() as usize + 1))
+            }
         };
         let mut decoder = Decoder {
             code,
