@@ -25,6 +25,17 @@ fn every_order_has_every_task() {
 }
 
 #[test]
+fn a_given_order_is_kept_and_ends_nothing_early() {
+    let refused = AtomicBool::new(false);
+    let order = [0, 3, 1, 4, 2];
+    let schedule = Schedule::new(5, u64::MAX, &refused, None, &order, None);
+    assert_eq!(schedule.next(), Next::Run(0));
+    assert_eq!(schedule.next(), Next::Run(3));
+    schedule.failed(3);
+    assert_eq!(drain(&schedule), [Next::Run(1), Next::Run(2)]);
+}
+
+#[test]
 fn what_lies_below_a_failed_task_still_runs() {
     let refused = AtomicBool::new(false);
     let schedule = Schedule::new(10, u64::MAX, &refused, None, &[], Some(3));

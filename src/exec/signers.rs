@@ -85,3 +85,25 @@ impl SignerBatches {
         (senders, self.authorities.into_inner().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_waits_for_the_batch_of_that_signer_alone() {
+        let batches = SignerBatches::new(5, 2);
+        let signer = |byte| Some(Address::repeat_byte(byte));
+        batches.set_senders(1, vec![signer(3), None]);
+        let rows = SignerRows::Arriving(&batches);
+        assert_eq!((rows.sender(TxIndex(2)), rows.sender(TxIndex(3))), (signer(3), None));
+        assert!(rows.authorities(0..0).is_empty());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| (rows.sender(TxIndex(4)), rows.authorities(1..2)[0]));
+            batches.set_senders(2, vec![signer(5)]);
+            batches.set_authorities(vec![None, signer(7)]);
+            assert_eq!(waiting.join().ok(), Some((signer(5), signer(7))));
+        });
+        assert_eq!(batches.into_signers(), (vec![signer(3), None, signer(5)], vec![None, signer(7)]));
+    }
+}
