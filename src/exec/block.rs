@@ -645,12 +645,15 @@ fn work(
     share
 }
 
+/// The worker that ran a task, the row of the result among its own, and the result.
+type PlacedResult = (u32, u32, Result<TxOutcome, TaskError>);
+
 /// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
 fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerShare>) -> Result<Executed, BlockError> {
     let n = context.tx_count();
     let mut executed = Executed::with_room_for(n);
     executed.receipt_places.reserve(n);
-    let mut slots: Vec<Option<(u32, u32, Result<TxOutcome, TaskError>)>> = (0..n + 2).map(|_| None).collect();
+    let mut slots: Vec<Option<PlacedResult>> = (0..n + 2).map(|_| None).collect();
     let mut accounts = AccessSet::with_room_for(list.bal.account_count());
     let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());
     let mut traces = Vec::new();

@@ -87,6 +87,12 @@ breakable!(AtomicU64: u64, fetch_add = |a, b| a.wrapping_add(b));
 #[derive(Debug)]
 pub struct Condvar(loom::sync::Condvar);
 
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Condvar {
     pub fn new() -> Self {
         Self(loom::sync::Condvar::new())
