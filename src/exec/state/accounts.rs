@@ -39,7 +39,8 @@ impl<'b> TxState<'b> {
             Some(id) => (Some(id), self.is_warm(id)),
             None => {
                 let is_precompile = precompile::number(self.fork, address) != 0;
-                (None, is_precompile || self.warm_outside.accounts.contains(address))
+                let is_listed = || self.warm_outside.as_ref().is_some_and(|warm| warm.accounts.contains(address));
+                (None, is_precompile || is_listed())
             }
         }
     }
@@ -52,7 +53,7 @@ impl<'b> TxState<'b> {
                 self.warm(id);
             }
             None => {
-                self.warm_outside.accounts.insert(*address);
+                self.warm_outside.get_or_insert_default().accounts.insert(*address);
             }
         }
         id

@@ -60,13 +60,6 @@ struct WarmOutside {
     slots: HashSet<(AccountId, U256), RandomState>,
 }
 
-impl WarmOutside {
-    fn clear(&mut self) {
-        self.accounts.clear();
-        self.slots.clear();
-    }
-}
-
 /// Memory of a [`TxState`] that outlives the block.
 #[derive(Debug, Default)]
 pub struct StateScratch {
@@ -77,7 +70,7 @@ pub struct StateScratch {
     touched_slots: Vec<SlotId>,
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
-    warm_outside: WarmOutside,
+    warm_outside: Option<Box<WarmOutside>>,
     logs: Logs,
     epoch: u32,
     universe: Box<Universe>,
@@ -110,7 +103,7 @@ pub struct TxState<'b> {
     touched_slots: Vec<SlotId>,
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
-    warm_outside: WarmOutside,
+    warm_outside: Option<Box<WarmOutside>>,
     epoch: u32,
     fork: Fork,
     lookaside: Box<Lookaside>,
@@ -220,7 +213,10 @@ impl<'b> TxState<'b> {
             self.transient.clear();
             self.transient_index.clear();
         }
-        self.warm_outside.clear();
+        if let Some(warm) = &mut self.warm_outside {
+            warm.accounts.clear();
+            warm.slots.clear();
+        }
         self.fault = None;
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {

@@ -50,7 +50,7 @@ impl TxState<'_> {
 
     #[cold]
     fn is_warm_outside(&self, account: AccountId, key: &U256) -> bool {
-        self.warm_outside.slots.contains(&(account, *key))
+        self.warm_outside.as_ref().is_some_and(|warm| warm.slots.contains(&(account, *key)))
     }
 
     /// Puts a slot's name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
@@ -60,7 +60,7 @@ impl TxState<'_> {
                 self.warm_slot(id);
             }
             None => {
-                self.warm_outside.slots.insert((account, *key));
+                self.warm_outside.get_or_insert_default().slots.insert((account, *key));
             }
         }
     }

@@ -11,11 +11,10 @@ use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::base::{Overlay, OverlayBase};
-use balustrade::exec::block::WorkerScratch;
-use balustrade::exec::evm::{BlockEnv, Evm};
+use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::state::TxState;
+use balustrade::exec::state::{StateScratch, TxState};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 
@@ -26,7 +25,8 @@ pub(crate) struct Ours {
     store: MemoryStore,
     codes: CodeArena,
     transactions: Transactions,
-    scratch: WorkerScratch,
+    /// The memory of the machine; away while one runs.
+    scratch: Option<(StateScratch, EvmScratch)>,
 }
 
 impl Ours {
@@ -49,14 +49,14 @@ impl Ours {
         let transactions =
             Transactions::decode_one(transaction(workload)).map_err(|error| format!("transaction: {error}"))?;
         let chain = ChainRules::mainnet(Fork::Cancun);
-        Ok(Self { kind, chain, block, store, codes, transactions, scratch: WorkerScratch::default() })
+        Ok(Self { kind, chain, block, store, codes, transactions, scratch: None })
     }
 
     /// Makes a machine that knows no name and no hash, as for a new block, lets `work` use it and takes it apart.
     fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>, LoopKind) -> T) -> T {
         let mut overlay = Overlay::default();
         let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
-        let WorkerScratch { state, evm, .. } = core::mem::take(&mut self.scratch);
+        let (state, evm) = self.scratch.take().unwrap_or_default();
         let state = TxState::new(state, None, base, &self.codes, self.chain.fork);
         let mut evm = Evm::new(evm, &self.chain, &self.block, state);
         let input = TxInput {
@@ -66,9 +66,9 @@ impl Ours {
             authorities: &[],
         };
         let result = work(&mut evm, &input, self.kind);
-        let (evm, state) = evm.into_scratch();
-        self.scratch = WorkerScratch { state, evm, ..WorkerScratch::default() };
-        self.scratch.evm.forget_hashes();
+        let (mut evm, state) = evm.into_scratch();
+        evm.forget_hashes();
+        self.scratch = Some((state, evm));
         result
     }
 }
