@@ -530,7 +530,8 @@ pub fn run_with_list(
     let task_count = context.tx_count() as u32 + 2;
     let gas_limit = context.block.header.gas_limit;
     let workers = scratches.len().min(task_count as usize);
-    let order = longest_first(context, workers);
+    let rows = context.block.transactions.rows();
+    let order = task_order(rows.len(), |row| rows[row].gas_limit, workers);
     let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, &order, list.shuffle);
     let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
     let started = AtomicUsize::new(0);
@@ -555,18 +556,19 @@ const HEAD: usize = 16;
 /// Transactions that may take longer than this share of a worker's part come early.
 const LONG_SHARE: u64 = 64;
 
-/// The order in which tasks are taken: those with much gas before the others, the most first, so that no worker is left
-/// alone with a long one in the end. Gas limits are a bound, not a guess: what comes late is short.
-fn longest_first(context: &BlockContext<'_>, workers: usize) -> Vec<u32> {
-    let rows = context.block.transactions.rows();
-    if workers < 2 || rows.len() <= HEAD {
+/// The order in which `workers` take the tasks of a block in `bal` mode, by block access index; empty where that is the order
+/// of the block. Transactions with much gas come before the others, the most first, so that no worker is left alone with a
+/// long one in the end. Gas limits are a bound, not a guess: what comes late is short. `gas_limit` is asked for each of
+/// `transactions` by its place in the block.
+pub fn task_order(transactions: usize, gas_limit: impl Fn(usize) -> u64, workers: usize) -> Vec<u32> {
+    if workers < 2 || transactions <= HEAD {
         return Vec::new();
     }
-    let gas = |index: &u32| rows[*index as usize - 1].gas_limit.min(TX_GAS_LIMIT_MAX);
-    let (head, indices) = (HEAD as u32, rows.len() as u32);
+    let gas = |index: &u32| gas_limit(*index as usize - 1).min(TX_GAS_LIMIT_MAX);
+    let (head, indices) = (HEAD as u32, transactions as u32);
     let sum = (head + 1..=indices).map(|index| gas(&index)).fold(0, u64::saturating_add);
     let long_min = sum / (LONG_SHARE * workers as u64);
-    let mut order = Vec::with_capacity(rows.len() + 2);
+    let mut order = Vec::with_capacity(transactions + 2);
     order.extend(0..=head);
     order.extend((head + 1..=indices).filter(|index| gas(index) > long_min));
     order[HEAD + 1..].sort_by_key(|index| core::cmp::Reverse(gas(index)));

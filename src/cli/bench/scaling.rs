@@ -17,6 +17,7 @@ use super::{BenchArgs, median};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::bal::{self, Limits};
+use balustrade::exec::block::task_order;
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::wire::Block;
@@ -49,7 +50,9 @@ pub struct ScalingArgs {
 /// An order in which tasks are claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
-    /// As in the block: what the executor does.
+    /// What the executor does: long transactions by their gas limits first, the others as in the block.
+    Executed,
+    /// As in the block.
     Block,
     /// Longest first by gas limit alone.
     GasLimit,
@@ -60,10 +63,11 @@ enum Order {
 }
 
 impl Order {
-    const ALL: [Self; 4] = [Self::Block, Self::GasLimit, Self::Estimated, Self::Known];
+    const ALL: [Self; 5] = [Self::Executed, Self::Block, Self::GasLimit, Self::Estimated, Self::Known];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Executed => "executed",
             Self::Block => "block",
             Self::GasLimit => "gas_limit",
             Self::Estimated => "longest_estimated",
@@ -89,9 +93,15 @@ struct Row {
 }
 
 impl Row {
-    fn order(&self, order: Order) -> Vec<usize> {
+    fn order(&self, order: Order, threads: usize) -> Vec<usize> {
         let mut tasks: Vec<usize> = (0..self.work.tasks.len()).collect();
         match order {
+            Order::Executed => {
+                let order = task_order(self.transactions, |row| self.limits[row + 1], threads);
+                if !order.is_empty() {
+                    tasks = order.into_iter().map(|index| index as usize).collect();
+                }
+            }
             Order::Block => {}
             Order::GasLimit => tasks.sort_by_key(|task| core::cmp::Reverse(self.limits[*task])),
             Order::Estimated => tasks.sort_by(|one, two| self.estimates[*two].total_cmp(&self.estimates[*one])),
@@ -101,12 +111,12 @@ impl Row {
     }
 
     fn predicted(&self, threads: usize, order: Order) -> f64 {
-        self.work.simulate(threads, &self.order(order))
+        self.work.simulate(threads, &self.order(order, threads))
     }
 
     /// By how much the prediction for two threads misses what was measured, as a share of that.
     fn error(&self) -> Option<f64> {
-        self.measured_ns.get(1).map(|measured| self.predicted(2, Order::Block) / measured - 1.0)
+        self.measured_ns.get(1).map(|measured| self.predicted(2, Order::Executed) / measured - 1.0)
     }
 
     /// Whose task it is: nothing for a system phase.
@@ -134,7 +144,7 @@ impl Row {
             .map(|(at, ns)| json!({"threads": at + 1, "ns": ns, "speed_up": self.measured_ns[0] / ns}));
         let predicted = PREDICTED.map(|threads| {
             let orders = Order::ALL.map(|order| (order.name().to_owned(), json!(self.predicted(threads, order))));
-            let ns = self.predicted(threads, Order::Block);
+            let ns = self.predicted(threads, Order::Executed);
             json!({
                 "threads": threads, "ns": ns, "speed_up": self.measured_ns[0] / ns,
                 "orders_ns": Value::Object(orders.into_iter().collect()),
@@ -323,7 +333,7 @@ impl Bench<'_> {
                 format!("{:.2}", row.measured_ns[0] / 1e6),
             ];
             cells.extend(row.measured_ns[1..].iter().map(|ns| speed_up(*ns)));
-            cells.extend(PREDICTED.map(|threads| speed_up(row.predicted(threads, Order::Block))));
+            cells.extend(PREDICTED.map(|threads| speed_up(row.predicted(threads, Order::Executed))));
             cells.push(row.error().map_or_else(String::new, |error| format!("{:+.1}", 100.0 * error)));
             cells.push(row.slowdown.map_or_else(String::new, |slowdown| format!("{slowdown:.2}")));
             cells.push(format!("{:.2}", row.work.critical_path().ns / 1e6));

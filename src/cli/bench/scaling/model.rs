@@ -3,7 +3,8 @@
 //! In: what each stage and each task took on one thread. Out: the time on any number of threads, the critical path.
 //! The jobs and what waits for what are those of the executor: block and list are decoded by one thread; the list's hash and
 //! the body's roots wait for nothing else; parent reads come in chunks; then the state root, in pieces, beside sender
-//! recovery, in batches; tasks wait for all senders and are claimed in an order; the last checks wait for everything.
+//! recovery, in batches; tasks are claimed in an order once all batches are, and each waits, its thread asleep, for the batch
+//! of its own sender; the last checks wait for everything.
 //! A free thread takes what a work-stealing pool would give it: the thread that decoded goes on with senders and tasks, the
 //! others begin with the oldest job.
 //! Not modelled: caches, memory bandwidth, processors that share a core, waking of threads. Not here: measuring.
@@ -117,6 +118,13 @@ impl Work {
             Queue::new(Kind::Recover, even(self.recover, self.batches(threads))),
             Queue::new(Kind::Task, order.iter().map(|task| self.tasks[*task]).collect()),
         ];
+        // When each batch of senders is there, as far as it was taken; transactions lie between the system phases.
+        let mut recovered: Vec<f64> = Vec::new();
+        let transactions = self.tasks.len().saturating_sub(2);
+        let batch_of = |task: usize, batches: usize| {
+            let row = task.checked_sub(1).filter(|row| *row < transactions)?;
+            Some(row * batches / transactions)
+        };
         // When each thread is free, and what it runs until then; the first one decodes.
         let mut free: Vec<(f64, Option<Kind>)> = vec![(0.0, None); threads];
         free[0].0 = self.decode;
@@ -135,7 +143,9 @@ impl Work {
                 Kind::Beside => true,
                 Kind::Read => decoded,
                 Kind::Root | Kind::Recover => decoded && !open(Kind::Read),
-                Kind::Task => decoded && !open(Kind::Read) && !open(Kind::Recover),
+                Kind::Task => {
+                    decoded && !open(Kind::Read) && recovered.len() == queues[Kind::Recover as usize].jobs.len()
+                }
             };
             let all = [Kind::Beside, Kind::Read, Kind::Root, Kind::Recover, Kind::Task];
             let main = [Kind::Read, Kind::Recover, Kind::Task, Kind::Root, Kind::Beside];
@@ -145,8 +155,15 @@ impl Work {
                 Some(kind) => {
                     let queue = &mut queues[kind as usize];
                     debug_assert_eq!(queue.kind, kind);
-                    free[thread] = (now + queue.jobs[queue.next], Some(kind));
+                    let signed = match kind {
+                        Kind::Task => batch_of(order[queue.next], recovered.len()).map(|batch| recovered[batch]),
+                        _ => None,
+                    };
+                    free[thread] = (signed.unwrap_or(now).max(now) + queue.jobs[queue.next], Some(kind));
                     queue.next += 1;
+                    if kind == Kind::Recover {
+                        recovered.push(free[thread].0);
+                    }
                     end = end.max(free[thread].0);
                 }
                 None => {
