@@ -13,9 +13,9 @@ use crate::arena::keccak::keccak256;
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use hashbrown::HashMap;
-use std::sync::{OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// Zero bytes (STOP) behind every code: a PUSH32 in the last byte takes 32 of them, then comes the STOP that ends the
 /// run, and its own successor, which a loop may read as an immediate before it knows the opcode.
@@ -40,6 +40,8 @@ pub struct Code {
     delegation: Option<Address>,
     decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
     work: AtomicU64,
+    /// Where an arena counts what its codes hold.
+    meter: Option<Arc<AtomicUsize>>,
 }
 
 /// How many forms of a code dispatch loops may keep beside it; the last one is the reference loop's.
@@ -57,6 +59,7 @@ impl Code {
             delegation: None,
             decoded: Default::default(),
             work: Default::default(),
+            meter: None,
         };
         code.refill(hash, bytes);
         code
@@ -153,9 +156,22 @@ impl Code {
         self.delegation
     }
 
-    /// A dispatch loop's own form of this code, made at first use. `slot` is the loop's, below [`DECODED_SLOTS`].
-    pub fn decoded<T: Any + Send + Sync>(&self, slot: usize, make: impl FnOnce(&Self) -> T) -> Option<&T> {
-        self.decoded.get(slot)?.get_or_init(|| Box::new(make(self))).downcast_ref()
+    /// A dispatch loop's own form of this code, made at first use. `slot` is the loop's, below [`DECODED_SLOTS`]; `bytes_of`
+    /// says how much memory the form holds.
+    pub fn decoded<T: Any + Send + Sync>(
+        &self,
+        slot: usize,
+        make: impl FnOnce(&Self) -> T,
+        bytes_of: impl FnOnce(&T) -> usize,
+    ) -> Option<&T> {
+        let make = || {
+            let form = make(self);
+            if let Some(meter) = &self.meter {
+                meter.fetch_add(bytes_of(&form), Relaxed);
+            }
+            Box::new(form) as Box<dyn Any + Send + Sync>
+        };
+        self.decoded.get(slot)?.get_or_init(make).downcast_ref()
     }
 
     /// The form that [`Self::decoded`] made, if it did.
@@ -210,13 +226,16 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
+/// What a code takes besides its bytes and marks: its place in the arena and in the map of hashes.
+const ENTRY_BYTES: usize = size_of::<Code>() + 2 * size_of::<Entry>() + 64;
+
 /// All codes of a chain that were seen, found by hash; ids are positions.
 ///
 /// Look-ups by id are lock-free; a look-up by hash takes one of 64 read locks, a new hash one write lock.
 pub struct CodeArena {
     entries: boxcar::Vec<Entry>,
     shards: Box<[RwLock<HashMap<B256, CodeId, RandomState>>]>,
-    bytes_held: core::sync::atomic::AtomicUsize,
+    bytes_held: Arc<AtomicUsize>,
 }
 
 impl core::fmt::Debug for CodeArena {
@@ -279,10 +298,10 @@ impl CodeArena {
     pub fn provide(&self, id: CodeId, bytes: impl AsRef<[u8]>) {
         if let Some(entry) = self.entries.get(id.0 as usize) {
             entry.code.get_or_init(|| {
-                let bytes = bytes.as_ref();
-                // Padded copy, jump bits, and a loop's decoded forms: about 16 bytes per byte of code where all is decoded.
-                self.bytes_held.fetch_add(bytes.len() * 20 + 256, core::sync::atomic::Ordering::Relaxed);
-                Box::new(Code::new(entry.hash, bytes))
+                let mut code = Box::new(Code::new(entry.hash, bytes.as_ref()));
+                self.bytes_held.fetch_add(code.room() + ENTRY_BYTES, Relaxed);
+                code.meter = Some(Arc::clone(&self.bytes_held));
+                code
             });
         }
     }
@@ -336,9 +355,14 @@ impl CodeArena {
         self.entries.count() == 0
     }
 
-    /// Forgets all codes when they hold more than `bytes_max` bytes (estimated). Ids from before are void after.
+    /// Bytes of memory that the codes hold, their decoded forms included.
+    pub fn bytes_held(&self) -> usize {
+        self.bytes_held.load(Relaxed)
+    }
+
+    /// Forgets all codes when they hold more than `bytes_max` bytes. Ids from before are void after.
     pub fn evict(&mut self, bytes_max: usize) {
-        if *self.bytes_held.get_mut() > bytes_max {
+        if self.bytes_held() > bytes_max {
             *self = Self::default();
         }
     }
@@ -364,6 +388,24 @@ mod tests {
         assert_eq!(delegation(&designator), Some(Address::repeat_byte(7)));
         designator.push(0);
         assert_eq!(delegation(&designator), None);
+    }
+
+    #[test]
+    fn what_codes_and_their_forms_hold_is_counted_and_bounded() {
+        let mut arena = CodeArena::default();
+        let empty = arena.bytes_held();
+        let id = arena.insert_hashing([0x5b; 1_000]);
+        let held = arena.bytes_held();
+        assert!(held >= empty + 1_000 + CODE_PADDING + 2 * 128);
+        let code = arena.get(id).expect("it was just inserted");
+        let form = |_: &Code| vec![0_u8; 40_000];
+        assert_eq!(code.decoded(0, form, Vec::len).map(Vec::len), Some(40_000));
+        assert_eq!(code.decoded(0, form, Vec::len).map(Vec::len), Some(40_000));
+        assert_eq!(arena.bytes_held(), held + 40_000, "a form is made and counted once");
+        arena.evict(held + 40_000);
+        assert_eq!(arena.len(), 2);
+        arena.evict(held + 39_999);
+        assert_eq!((arena.len(), arena.bytes_held()), (1, empty));
     }
 
     #[test]

@@ -43,7 +43,9 @@ fn refuse(_: Halt) -> LoadError {
 /// The code as revm's interpreter runs it, analysed once.
 pub(super) fn analysed(code: &Code) -> Bytecode {
     let analyse = |code: &Code| Bytecode::new_legacy(Bytes::copy_from_slice(code.bytes()));
-    code.decoded(ANALYSIS_SLOT, analyse).cloned().unwrap_or_else(|| analyse(code))
+    // The bytes once more, and a bit for each of them.
+    let bytes_of = |analysed: &Bytecode| analysed.len() / 8 * 9;
+    code.decoded(ANALYSIS_SLOT, analyse, bytes_of).cloned().unwrap_or_else(|| analyse(code))
 }
 
 impl ReferenceHost<'_, '_> {

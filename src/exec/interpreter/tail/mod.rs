@@ -53,7 +53,7 @@ fn decoded_form<'a>(code: &'a Code, pc: usize, evm: &Evm<'_>) -> Option<&'a Deco
     let made = |extent| code.decoded_if_made::<Decoded>(slot(extent));
     let make = |extent| {
         code.forget_work();
-        code.decoded(slot(extent), |code| Decoded::new(code, fork, extent))
+        code.decoded(slot(extent), |code| Decoded::new(code, fork, extent), Decoded::bytes)
     };
     let decoded = match Extent::of_pc(pc) {
         Some((extent, _)) => made(extent)?,

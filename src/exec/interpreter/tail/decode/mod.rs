@@ -143,6 +143,12 @@ impl Decoded {
         self.fork == fork
     }
 
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { instrs, places, lines, targets, .. } = self;
+        size_of_val(&**instrs) + size_of_val(&**places) + size_of_val(&**lines) + size_of_val(&**targets)
+    }
+
     /// The first instruction.
     #[inline(always)]
     pub(super) fn start(&self) -> *const Instr {
