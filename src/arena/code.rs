@@ -7,9 +7,8 @@
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
 use super::CodeId;
-use super::keccak::keccak256_many;
+use super::keccak::{keccak256, keccak256_many};
 use super::store::{KECCAK_EMPTY, StoreError};
-use crate::arena::keccak::keccak256;
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;

@@ -228,14 +228,21 @@ mod tests {
     use super::*;
     use balustrade::Mode;
     use balustrade::exec::interpreter::LoopKind;
+    use balustrade::executor::BuiltBlock;
     use serde_json::Value;
 
-    #[test]
-    fn the_object_starts_as_others_do_and_counts_alike_in_every_mode() {
+    /// The generated chain's first block, sealed on the genesis that the chain stands at.
+    fn first_block() -> (Chain, Engine, BuiltBlock) {
         let mut devnet = Devnet::default();
         let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
         let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
         let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid");
+        (chain, engine, built)
+    }
+
+    #[test]
+    fn the_object_starts_as_others_do_and_counts_alike_in_every_mode() {
+        let (mut chain, mut engine, built) = first_block();
         let mut objects = Vec::new();
         for (mode, keep) in
             [(Mode::Sequential, false), (Mode::Optimistic, false), (Mode::Bal, false), (Mode::Bal, true)]
@@ -264,10 +271,7 @@ mod tests {
 
     #[test]
     fn instructions_are_counted_as_the_trace_shows_them() {
-        let mut devnet = Devnet::default();
-        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
-        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
-        let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid");
+        let (mut chain, mut engine, built) = first_block();
         let list: List<'_> = Some(&built.bal).into();
         let watched = engine.watched(&mut chain, &Devnet::rules(), &built.block, list).expect("valid");
         engine.trace = true;
