@@ -176,12 +176,23 @@ pub struct BalColumns {
 /// What a decoder needs while it merges an account's slots. It says nothing of the list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
-    /// Per changed slot of the account, one past its last row.
-    pub(super) row_ends: Vec<u32>,
-    /// The same per slot, changed or read, in key order.
-    pub(super) merged_ends: Vec<u32>,
     /// The account's changed keys.
     pub(super) changed_keys: Vec<U256>,
+    /// Per changed slot of the account, one past its last row; the wide decoder puts the end before the first one ahead.
+    pub(super) row_ends: Vec<u32>,
+    /// The account's read keys.
+    pub(super) read_keys: Vec<U256>,
+    /// Per slot, changed or read, in key order, one past its last row.
+    pub(super) merged_ends: Vec<u32>,
+}
+
+impl Scratch {
+    pub(super) fn clear(&mut self) {
+        self.changed_keys.clear();
+        self.row_ends.clear();
+        self.read_keys.clear();
+        self.merged_ends.clear();
+    }
 }
 
 impl BalColumns {

@@ -6,29 +6,33 @@
 //! Relies on: `rlp`'s tables of forms; AVX-512 F, BW and VL, asked for at run time.
 //! Not here: errors.
 //!
-//! What it gains: a word of any length is one masked load that ends with the item, reversed by two shuffles; an order
-//! check is two byte compares whose masks compare as integers; rows are written behind the vectors' ends, for which
-//! each account reserves once what its bytes can hold.
+//! What it gains: a word of any length is one masked load that ends with the item, reversed by two shuffles; changes
+//! are only found in turn, and read eight at a time ([`gathered`]); the order of slots is checked once, behind the merge
+//! of changed and read ones, which ascends if and only if both do and share no key; rows are written behind the
+//! vectors' ends, for which each list reserves once what its bytes can hold.
 //!
 //! Unsafe doors, and what they rest on:
 //! - calling `Wide::list` needs the CPU features, which [`try_decode`] asks for;
 //! - masked loads read only bytes of the item, whose end is checked against the input before;
-//! - writes stay below the capacity reserved, because a list of `n` bytes holds at most `n / 3` changes of three bytes,
-//!   and at most `256 + n / 3` slots (strictly ascending minimal keys: 128 of one byte, 128 of two), and because the
-//!   item limit is checked before a slot is written.
+//! - slots are written below the capacity reserved, which is checked each time: a list of `n` bytes holds at most
+//!   `256 + n / 3` of them (strictly ascending minimal keys: 128 of one byte, 128 of two), and one with more is broken.
 #![allow(unsafe_code)]
 
 use super::{changes, code};
-use crate::arena::{AccountId, BlockAccessIndex, Id};
+use crate::arena::{AccountId, Id};
 use crate::bal::columns::Scratch;
-use crate::bal::rlp::{self, Cursor, INDEX_FORMS, INTEGER_FORMS, LIST_FORMS, load_uint64};
-use crate::bal::{BalColumns, Changes, Limits};
+use crate::bal::rlp::{self, Cursor, INTEGER_FORMS, LIST_FORMS};
+use crate::bal::{BalColumns, Limits};
 use alloy_primitives::{Address, U256};
 use core::arch::x86_64::*;
 use core::hint::select_unpredictable;
+use core::mem::MaybeUninit;
 
+mod gathered;
 #[cfg(test)]
 mod tests;
+
+use gathered::Gathered;
 
 /// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
 pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
@@ -39,17 +43,28 @@ pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits:
     if !is_available || u32::try_from(bytes.len()).is_err() {
         return None;
     }
-    let mut wide = Wide { bytes, index_max: limits.index_max(), item_max: limits.item_max(), limits, columns };
+    let gathered = || Gathered::new(limits.index_max());
+    let mut wide = Wide {
+        bytes,
+        item_max: limits.item_max(),
+        limits,
+        columns,
+        storage: gathered(),
+        balances: gathered(),
+        nonces: gathered(),
+    };
     // SAFETY: the CPU has the features that `list` is compiled for.
     unsafe { wide.list() }
 }
 
 struct Wide<'a> {
     bytes: &'a [u8],
-    index_max: u32,
     item_max: usize,
     limits: &'a Limits,
     columns: &'a mut BalColumns,
+    storage: Gathered,
+    balances: Gathered,
+    nonces: Gathered,
 }
 
 impl Wide<'_> {
@@ -63,7 +78,10 @@ impl Wide<'_> {
         while cursor.pos < end {
             self.account(&mut cursor, end)?;
         }
-        Some(())
+        let columns = &mut *self.columns;
+        self.storage.read_words(self.bytes, &mut columns.storage)?;
+        self.balances.read_words(self.bytes, &mut columns.balances)?;
+        self.nonces.read_uint64s(self.bytes, &mut columns.nonces)
     }
 
     #[inline]
@@ -73,45 +91,60 @@ impl Wide<'_> {
         let account = AccountId::new(self.columns.addresses.len());
         self.address(cursor, end)?;
 
-        let first_slot = self.columns.slot_keys.len();
+        // Most accounts list no slots: two empty lists.
+        if head(self.bytes, cursor.pos) as u16 == 0xc0c0 {
+            cursor.pos += 2;
+            self.columns.slot_offsets.close(self.columns.slot_keys.len());
+        } else {
+            self.slots(cursor, end, account)?;
+        }
+
+        let (bytes, columns) = (self.bytes, &mut *self.columns);
+        let balances_end = cursor.list(end).ok()?;
+        let read = |gathered: &mut Gathered| gathered.read_words(bytes, &mut columns.balances);
+        self.balances.list(bytes, cursor.pos, balances_end, read)?;
+        cursor.pos = balances_end;
+        let nonces_end = cursor.list(end).ok()?;
+        let read = |gathered: &mut Gathered| gathered.read_uint64s(bytes, &mut columns.nonces);
+        self.nonces.list(bytes, cursor.pos, nonces_end, read)?;
+        cursor.pos = nonces_end;
+        let is_codeless = (cursor.pos + 1 == end) & (head(cursor.bytes, cursor.pos) as u8 == 0xc0);
+        if !is_codeless {
+            let limits = self.limits;
+            let codes_end = cursor.list(end).ok()?;
+            if codes_end != end {
+                return None;
+            }
+            let index_max = limits.index_max();
+            changes(cursor, codes_end, index_max, &mut columns.codes, |_, _, _| None, |c, end| code(c, end, limits))
+                .ok()?;
+        }
+        // The same place; but so it is known before the account's items are.
+        cursor.pos = end;
+        columns.balances.offsets.close(columns.balances.indices.len() + self.balances.len);
+        columns.nonces.offsets.close(columns.nonces.indices.len() + self.nonces.len);
+        columns.codes.offsets.close(columns.codes.indices.len());
+        Some(())
+    }
+
+    /// Reads the two lists of slots of an account.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    fn slots(&mut self, cursor: &mut Cursor<'_>, end: usize, account: AccountId) -> Option<()> {
+        let columns = &mut *self.columns;
+        columns.scratch.clear();
+        columns.scratch.row_ends.push(columns.storage.offsets.rows() as u32);
         let changes_end = cursor.list(end).ok()?;
-        let len_bytes = changes_end - cursor.pos;
-        self.columns.scratch.row_ends.clear();
-        if len_bytes > 0 {
-            self.reserve_slots(len_bytes);
-            reserve_rows(&mut self.columns.storage, len_bytes);
+        if cursor.pos < changes_end {
             self.storage_changes(cursor.pos, changes_end)?;
         }
         cursor.pos = changes_end;
         let reads_end = cursor.list(end).ok()?;
-        let len_bytes = reads_end - cursor.pos;
-        if len_bytes > 0 {
-            self.reserve_slots(len_bytes);
+        if cursor.pos < reads_end {
             self.storage_reads(cursor.pos, reads_end)?;
         }
         cursor.pos = reads_end;
-        self.close_slots(account, first_slot)?;
-
-        let index_max = self.index_max;
-        let columns = &mut *self.columns;
-        let balances_end = cursor.list(end).ok()?;
-        reserve_rows(&mut columns.balances, balances_end - cursor.pos);
-        // SAFETY: the list lies in the input, and its rows were just reserved.
-        unsafe { word_changes(cursor.bytes, cursor.pos, balances_end, index_max, &mut columns.balances)? };
-        cursor.pos = balances_end;
-        let nonces_end = cursor.list(end).ok()?;
-        changes(cursor, nonces_end, index_max, &mut columns.nonces, load_uint64, |c, end| c.uint64(end)).ok()?;
-        let codes_end = cursor.list(end).ok()?;
-        if codes_end != end {
-            return None;
-        }
-        let limits = self.limits;
-        changes(cursor, codes_end, index_max, &mut columns.codes, |_, _, _| None, |c, end| code(c, end, limits))
-            .ok()?;
-        columns.balances.offsets.close(columns.balances.indices.len());
-        columns.nonces.offsets.close(columns.nonces.indices.len());
-        columns.codes.offsets.close(columns.codes.indices.len());
-        Some(())
+        self.close_slots(account)
     }
 
     fn address(&mut self, cursor: &mut Cursor<'_>, limit: usize) -> Option<()> {
@@ -127,99 +160,101 @@ impl Wide<'_> {
         (is_ascending && addresses.len() + self.columns.slot_keys.len() <= self.item_max).then_some(())
     }
 
-    /// Makes room for the slots that a list of so many bytes can hold, within the limits.
-    fn reserve_slots(&mut self, len_bytes: usize) {
-        let slot_max = self.item_max - self.columns.addresses.len();
-        let keys = self.columns.slot_keys.as_mut_vec();
-        let slots = (256 + len_bytes / 3).min(slot_max - keys.len());
-        keys.reserve(slots);
+    /// How many slots a list of so many bytes can hold, within the limits.
+    fn slot_max(&self, len_bytes: usize) -> usize {
+        let limit = self.item_max - self.columns.addresses.len() - self.columns.slot_keys.len();
+        (256 + len_bytes / 3).min(limit)
     }
 
-    /// Reads the changed slots of an account from `pos` to `end`.
+    /// Reads the changed slots of an account from `pos` to `end`; their order is looked at when they are merged.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn storage_changes(&mut self, mut pos: usize, end: usize) -> Option<()> {
-        let mut previous = None;
-        let slot_max = self.item_max - self.columns.addresses.len();
-        let BalColumns { slot_keys, storage, scratch, .. } = &mut *self.columns;
-        let (keys, row_ends) = (slot_keys.as_mut_vec(), &mut scratch.row_ends);
+        let (bytes, slot_max) = (self.bytes, self.slot_max(end - pos));
+        let BalColumns { storage, scratch: Scratch { changed_keys, row_ends, .. }, .. } = &mut *self.columns;
+        changed_keys.reserve(slot_max);
+        row_ends.reserve(slot_max);
+        let mut slot = 0;
         while pos < end {
-            let (slot_start, slot_end) = list(self.bytes, pos, end)?;
-            let (key, key_end) = word(self.bytes, slot_start, slot_end)?;
-            if previous.is_some_and(|previous| !is_less(previous, key)) | (keys.len() >= slot_max) {
+            let (slot_start, slot_end) = list(bytes, pos, end)?;
+            let (key, key_end) = word(bytes, slot_start, slot_end)?;
+            if slot >= slot_max {
                 return None;
             }
-            previous = Some(key);
-            // SAFETY: `reserve_slots` made room for all slots of this list.
-            unsafe { push_word(keys, key) };
+            // SAFETY: there is room for `slot_max` slots.
+            unsafe { write_word(changed_keys.as_mut_ptr().add(slot), key) };
 
-            // Most slots change once. Then eight bytes hold the headers of list and change, and whether the change
-            // fills the slot is known a load earlier than a loop would know it.
-            let head = head(self.bytes, key_end);
-            let change = Change::from_head(head >> 8);
-            let is_only = (head as u8 == change.payload.wrapping_add(0xc1))
-                & (key_end + 2 + usize::from(change.payload) == slot_end)
-                & (change.index_len < 4);
-            if is_only {
-                if !change.is_canonical | (change.index > self.index_max) {
-                    return None;
-                }
-                // SAFETY: the value ends with the slot, in the input; `account` reserved for the rows of all slots.
-                unsafe { push_change(storage, self.bytes, &change, slot_end) };
-            } else {
-                let (changes_start, changes_end) = list(self.bytes, key_end, slot_end)?;
-                if (changes_end != slot_end) | (changes_start == changes_end) {
-                    return None;
-                }
-                // SAFETY: the list lies in the input; `account` reserved for the rows of all slots.
-                unsafe { word_changes(self.bytes, changes_start, changes_end, self.index_max, storage)? };
+            let (changes_start, changes_end) = list(bytes, key_end, slot_end)?;
+            if (changes_end != slot_end) | (changes_start == changes_end) {
+                return None;
             }
-            row_ends.push(storage.indices.len() as u32);
+            let read = |gathered: &mut Gathered| gathered.read_words(bytes, storage);
+            self.storage.list(bytes, changes_start, changes_end, read)?;
+            let row = storage.indices.len() + self.storage.len;
+            // SAFETY: there is room for as many ends as slots.
+            unsafe { row_ends.as_mut_ptr().add(slot + 1).write(row as u32) };
+            slot += 1;
             pos = slot_end;
+        }
+        // SAFETY: all slots up to these counts are written, within the capacities.
+        unsafe {
+            changed_keys.set_len(slot);
+            row_ends.set_len(slot + 1);
         }
         Some(())
     }
 
-    /// Reads the read slots of an account from `pos` to `end`.
+    /// Reads the read slots of an account from `pos` to `end`; their order is looked at when they are merged.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn storage_reads(&mut self, mut pos: usize, end: usize) -> Option<()> {
-        let mut previous = None;
-        let keys = self.columns.slot_keys.as_mut_vec();
-        let slot_max = self.item_max - self.columns.addresses.len();
+        let slot_max = self.slot_max(end - pos);
+        let keys = &mut self.columns.scratch.read_keys;
+        keys.reserve(slot_max);
+        let mut slot = 0;
         while pos < end {
             let (key, key_end) = word(self.bytes, pos, end)?;
-            if previous.is_some_and(|previous| !is_less(previous, key)) | (keys.len() >= slot_max) {
+            if slot >= slot_max {
                 return None;
             }
-            previous = Some(key);
-            // SAFETY: `reserve_slots` made room for all slots of this list.
-            unsafe { push_word(keys, key) };
+            // SAFETY: there is room for `slot_max` slots.
+            unsafe { write_word(keys.as_mut_ptr().add(slot), key) };
+            slot += 1;
             pos = key_end;
         }
+        // SAFETY: all slots up to this count are written, within the capacity.
+        unsafe { keys.set_len(slot) };
         Some(())
     }
 
     /// Brings the account's slots into key order and closes their row ranges.
-    fn close_slots(&mut self, account: AccountId, first_slot: usize) -> Option<()> {
-        let columns = &mut *self.columns;
-        let slot_count = columns.slot_keys.len();
-        if slot_count > first_slot {
-            let keys = &mut columns.slot_keys.as_mut_vec()[first_slot..];
-            let rows = columns.storage.offsets.rows() as u32;
-            merge(keys, rows, &mut columns.scratch)?;
-            columns.storage.offsets.extend_ends(&columns.scratch.merged_ends);
-            columns.slot_accounts.resize(slot_count, account);
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    fn close_slots(&mut self, account: AccountId) -> Option<()> {
+        let BalColumns { addresses, slot_offsets, slot_keys, slot_accounts, storage, scratch, .. } = &mut *self.columns;
+        let Scratch { changed_keys, row_ends, read_keys, merged_ends } = scratch;
+        let (keys, slots) = (slot_keys.as_mut_vec(), changed_keys.len() + read_keys.len());
+        let (first_slot, slot_count) = (keys.len(), keys.len() + slots);
+        if addresses.len() + slot_count > self.item_max {
+            return None;
         }
-        columns.slot_offsets.close(slot_count);
+        keys.reserve(slots);
+        merged_ends.reserve(slots);
+        let (key_rows, end_rows) =
+            (&mut keys.spare_capacity_mut()[..slots], &mut merged_ends.spare_capacity_mut()[..slots]);
+        merge((changed_keys, row_ends), read_keys, (key_rows, end_rows));
+        // SAFETY: `merge` wrote all of these rows.
+        unsafe {
+            keys.set_len(slot_count);
+            merged_ends.set_len(slots);
+        }
+        if !is_ascending(&keys[first_slot..]) {
+            return None;
+        }
+        storage.offsets.extend_ends(merged_ends);
+        slot_accounts.resize(slot_count, account);
+        slot_offsets.close(slot_count);
         Some(())
     }
-}
-
-/// Makes room for the rows that a list of so many bytes can hold.
-fn reserve_rows<P, V>(changes: &mut Changes<P, V>, len_bytes: usize) {
-    changes.indices.reserve(len_bytes / 3);
-    changes.values.reserve(len_bytes / 3);
 }
 
 /// Eight bytes from `pos`, zero beyond the input.
@@ -266,17 +301,22 @@ fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
         return None;
     }
     // SAFETY: the item ends before `limit`, which lies in the input.
-    Some((unsafe { load_word(bytes, end, form.len) }, end))
+    Some((unsafe { load_word(bytes, end, mask_of(form.len)) }, end))
 }
 
-/// The big-endian integer of `len` bytes that ends before `end`, in the byte order of `U256`.
+/// The highest bits, as many as an integer has bytes (at most 32).
+#[inline(always)]
+fn mask_of(len: u8) -> u32 {
+    (0xffff_ffff_0000_0000u64 >> len) as u32
+}
+
+/// The big-endian integer that ends before `end`, of as many bytes as `mask` has bits, in the byte order of `U256`.
 ///
 /// # Safety
-/// `len <= 32` and `len <= end <= bytes.len()`.
+/// `mask` is [`mask_of`] a length, and the length `<= end <= bytes.len()`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-unsafe fn load_word(bytes: &[u8], end: usize, len: u8) -> __m256i {
-    let mask = (0xffff_ffff_0000_0000u64 >> len) as u32;
+unsafe fn load_word(bytes: &[u8], end: usize, mask: u32) -> __m256i {
     let window = bytes.as_ptr().wrapping_add(end).wrapping_sub(32).cast::<i8>();
     // SAFETY: the mask leaves only the item's bytes, which lie in `bytes`; the others are not accessed.
     let big_endian = unsafe { _mm256_maskz_loadu_epi8(mask, window) };
@@ -286,157 +326,64 @@ unsafe fn load_word(bytes: &[u8], end: usize, len: u8) -> __m256i {
     _mm256_permute4x64_epi64::<0b01_00_11_10>(_mm256_shuffle_epi8(big_endian, reversed))
 }
 
-/// Whether `a < b`: the highest byte that differs decides, as does the highest bit of the two masks.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn is_less(a: __m256i, b: __m256i) -> bool {
-    _mm256_cmplt_epu8_mask(a, b) > _mm256_cmplt_epu8_mask(b, a)
-}
-
-/// Appends a word.
+/// Writes a word.
 ///
 /// # Safety
-/// The vector has room for it.
+/// `to` may be written.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-unsafe fn push_word(words: &mut Vec<U256>, word: __m256i) {
-    let len = words.len();
-    debug_assert!(len < words.capacity());
-    // SAFETY: the row lies in the capacity; `U256` is four little-endian limbs, lowest first, any bits allowed.
-    unsafe {
-        _mm256_storeu_si256(words.as_mut_ptr().add(len).cast(), word);
-        words.set_len(len + 1);
-    }
+unsafe fn write_word(to: *mut U256, word: __m256i) {
+    // SAFETY: as the caller vouches; `U256` is four little-endian limbs, lowest first, any bits allowed.
+    unsafe { _mm256_storeu_si256(to.cast(), word) };
 }
 
-/// What the first eight bytes say about a change `[index, integer]`.
-struct Change {
-    index: u32,
-    /// Bytes of the index after its first.
-    index_len: u8,
-    /// Bytes of the value.
-    len: u8,
-    /// Bytes of index and value, which follow the change's one byte of header.
-    payload: u8,
-    /// Whether header, index and value are minimal and fill the change.
-    is_canonical: bool,
-}
-
-impl Change {
-    /// As `Cursor::change`: lengths are as good as random, so nothing branches on them.
-    #[inline(always)]
-    fn from_head(head: u64) -> Self {
-        let payload = (head as u8).wrapping_sub(0xc0);
-        let index_form = INDEX_FORMS[usize::from((head >> 8) as u8)];
-        let index_bytes = u64::from(((head >> 16) as u32).swap_bytes());
-        let index = (index_bytes >> (32 - 8 * index_form.len)) as u32 | u32::from(index_form.single);
-        let rest = head >> (16 + 8 * index_form.len);
-        let form = INTEGER_FORMS[usize::from(rest as u8)];
-        let is_canonical = (payload == 1 + index_form.len + form.room)
-            & (u16::from((rest >> 8) as u8) >= form.next_min)
-            & (index >= index_form.min);
-        Self { index, index_len: index_form.len, len: form.len, payload, is_canonical }
-    }
-}
-
-/// Appends the change whose value ends before `end`.
+/// Merges changed and read slots into one order of keys, with each slot's row end.
 ///
-/// # Safety
-/// The change is canonical, `end` is its end and lies in `bytes`, and both columns have room for a row.
-#[inline]
+/// `row_ends` holds the end before the first slot, and then that of each changed one. All of the output is written,
+/// whether or not the lists ascend.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-unsafe fn push_change<P>(out: &mut Changes<P, U256>, bytes: &[u8], change: &Change, end: usize) {
-    let row = out.indices.len();
-    debug_assert!(row < out.indices.capacity() && row == out.values.len());
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let value = load_word(bytes, end, change.len);
-        push_word(&mut out.values, value);
-        out.indices.as_mut_ptr().add(row).write(BlockAccessIndex(change.index));
-        out.indices.set_len(row + 1);
-    }
-}
-
-/// Appends the changes `[index, word]` from `pos` to `end`.
-///
-/// # Safety
-/// `end <= bytes.len()`, and both columns have room for `(end - pos) / 3` rows.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-unsafe fn word_changes<P>(
-    bytes: &[u8],
-    mut pos: usize,
-    end: usize,
-    index_max: u32,
-    out: &mut Changes<P, U256>,
-) -> Option<()> {
-    let mut index_min = 0u64;
-    while pos < end {
-        let change = Change::from_head(head(bytes, pos));
-        let item_end = pos + 1 + usize::from(change.payload);
-        let is_index = (u64::from(change.index) >= index_min) & (change.index <= index_max);
-        if !(is_index & change.is_canonical & (item_end <= end)) {
-            return None;
+fn merge(
+    (changed, row_ends): (&[U256], &[u32]),
+    reads: &[U256],
+    (keys, ends): (&mut [MaybeUninit<U256>], &mut [MaybeUninit<u32>]),
+) {
+    let count = changed.len() + reads.len();
+    assert!(row_ends.len() == changed.len() + 1 && keys.len() == count && ends.len() == count);
+    let (mut row, mut next_changed, mut next_read) = (0, 0, 0);
+    if let (Some(last), Some(first)) = (changed.last(), reads.first())
+        && last >= first
+    {
+        // Which list is next is as good as random: no branch on it. The highest limb decides, except among small keys,
+        // which lie together; both candidates for the next one are loaded before it is known which is wanted.
+        let highest = |keys: &[U256], at: usize| keys.get(at).map_or(0, |key| key.as_limbs()[3]);
+        let (mut change_high, mut read_high) = (highest(changed, 0), highest(reads, 0));
+        while next_changed < changed.len() && next_read < reads.len() {
+            let (change, read) = (&changed[next_changed], &reads[next_read]);
+            let (change_next, read_next) = (highest(changed, next_changed + 1), highest(reads, next_read + 1));
+            let is_change = if change_high == read_high { rlp::is_less(change, read) } else { change_high < read_high };
+            keys[row].write(*select_unpredictable(is_change, change, read));
+            next_changed += usize::from(is_change);
+            next_read += usize::from(!is_change);
+            ends[row].write(row_ends[next_changed]);
+            row += 1;
+            change_high = select_unpredictable(is_change, change_next, change_high);
+            read_high = select_unpredictable(is_change, read_high, read_next);
         }
-        // SAFETY: the value ends with the change, in the input. Each change takes three bytes of the list at least,
-        // so its row lies in the room that the caller made.
-        unsafe { push_change(out, bytes, &change, item_end) };
-        index_min = u64::from(change.index) + 1;
-        pos = item_end;
     }
-    Some(())
+    let (changed, row_ends, reads) = (&changed[next_changed..], &row_ends[next_changed..], &reads[next_read..]);
+    let (changed_keys, read_keys) = keys[row..].split_at_mut(changed.len());
+    changed_keys.write_copy_of_slice(changed);
+    read_keys.write_copy_of_slice(reads);
+    let (changed_ends, read_ends) = ends[row..].split_at_mut(changed.len());
+    changed_ends.write_copy_of_slice(&row_ends[1..]);
+    read_ends.fill(MaybeUninit::new(row_ends[changed.len()]));
 }
 
-/// Merges `keys`, first the changed ones (as many as `row_ends`), then the read ones; `merged_ends` becomes each slot's
-/// row end.
-///
-/// `rows` is the end before the first of them. `None` where a key is in both lists.
-fn merge(keys: &mut [U256], rows: u32, scratch: &mut Scratch) -> Option<()> {
-    let Scratch { row_ends, merged_ends: ends, changed_keys } = scratch;
-    ends.clear();
-    let changed_count = row_ends.len();
-    let key_count = keys.len();
-    let (changed, reads) = keys.split_at(changed_count);
-    let is_interleaved = matches!((changed.last(), reads.first()), (Some(last), Some(first)) if last >= first);
-    if !is_interleaved {
-        ends.extend_from_slice(row_ends);
-        ends.resize(key_count, row_ends.last().copied().unwrap_or(rows));
-        return Some(());
-    }
-    changed_keys.clear();
-    changed_keys.extend_from_slice(changed);
-    ends.resize(key_count, 0);
-    let (mut next_changed, mut next_read, mut end) = (0, changed_count, rows);
-    // Which list is next is as good as random: no branch on it. The highest limb decides, except among small keys,
-    // which lie together; both candidates for the next one are loaded before it is known which is wanted. Writing
-    // never overtakes reading, as in the portable decoder.
-    let high = |keys: &[U256], at: usize| keys.get(at).map_or(0, |key| key.as_limbs()[3]);
-    let (mut change_high, mut read_high) = (high(changed_keys, 0), high(keys, next_read));
-    while next_changed < changed_count && next_read < key_count {
-        let (change, read) = (&changed_keys[next_changed], &keys[next_read]);
-        let (change_next, read_next) = (high(changed_keys, next_changed + 1), high(keys, next_read + 1));
-        let is_change = if change_high == read_high {
-            if change == read {
-                return None;
-            }
-            rlp::is_less(change, read)
-        } else {
-            change_high < read_high
-        };
-        let at = next_changed + next_read - changed_count;
-        end = select_unpredictable(is_change, row_ends[next_changed], end);
-        keys[at] = *select_unpredictable(is_change, change, read);
-        ends[at] = end;
-        next_changed += usize::from(is_change);
-        next_read += usize::from(!is_change);
-        change_high = select_unpredictable(is_change, change_next, change_high);
-        read_high = select_unpredictable(is_change, read_high, read_next);
-    }
-    let at = next_changed + next_read - changed_count;
-    let left = changed_count - next_changed;
-    keys[at..at + left].copy_from_slice(&changed_keys[next_changed..]);
-    ends[at..at + left].copy_from_slice(&row_ends[next_changed..]);
-    let end = row_ends.last().copied().unwrap_or(rows);
-    ends[at + left..].fill(end);
-    Some(())
+/// Whether keys strictly ascend. Merged keys do if both lists do and have no key in common, and only then.
+fn is_ascending(keys: &[U256]) -> bool {
+    keys.windows(2).all(|pair| {
+        let [a, b] = [&pair[0], &pair[1]];
+        let (a_high, b_high) = (a.as_limbs()[3], b.as_limbs()[3]);
+        if a_high == b_high { rlp::is_less(a, b) } else { a_high < b_high }
+    })
 }

@@ -262,20 +262,47 @@ fn many_short_changes(tx_count: u32) -> Bytes {
     rlp(&[AccountChanges::new(alloy_primitives::Address::ZERO).with_storage_change(slot)])
 }
 
+/// Lists much longer than what is gathered before it is read, whole and with two indices alike at any place.
+#[test]
+fn long_change_lists_read_the_same() {
+    let rows = TX_COUNT as u32 + 2;
+    let value = |i: u32| U256::MAX >> (i * 7 % 256);
+    for (kind, broken) in (0..3 * rows).map(|case| (case % 3, (case >= 3).then_some(case / 3))) {
+        let index_of = |i: u32| model::index(if broken == Some(i) { i - 1 } else { i });
+        let storage = (0..rows).map(|i| alloy_eip7928::StorageChange::new(index_of(i), value(i))).collect();
+        let mut account = AccountChanges::new(alloy_primitives::Address::ZERO);
+        match kind {
+            0 => account = account.with_storage_change(alloy_eip7928::SlotChanges::new(U256::ZERO, storage)),
+            1 => {
+                account.balance_changes =
+                    (0..rows).map(|i| alloy_eip7928::BalanceChange::new(index_of(i), value(i))).collect();
+            }
+            _ => {
+                account.nonce_changes =
+                    (0..rows).map(|i| alloy_eip7928::NonceChange::new(index_of(i), u64::MAX >> (i % 64))).collect();
+            }
+        }
+        assert_eq!(verdict(&rlp(&[account]), &limits()).is_ok(), broken.is_none(), "{broken:?}");
+    }
+}
+
 /// Bytes of memory that the columns own, used or reserved.
 fn capacity_bytes(columns: &mut BalColumns) -> usize {
     let (id, word) = (size_of::<u32>(), size_of::<U256>());
     let accounts = columns.addresses.as_mut_vec().capacity() * (20 + 4 * id);
     let slots =
         columns.slot_keys.as_mut_vec().capacity() * word + columns.slot_accounts.as_mut_vec().capacity() * 2 * id;
-    let BalColumns { storage, balances, nonces, codes, .. } = columns;
-    let words = storage.values.capacity() + balances.values.capacity();
+    let BalColumns { storage, balances, nonces, codes, scratch, .. } = columns;
+    let words = storage.values.capacity()
+        + balances.values.capacity()
+        + scratch.changed_keys.capacity()
+        + scratch.read_keys.capacity();
     let rows = [&storage.indices, &balances.indices, &nonces.indices, &codes.indices].map(Vec::capacity);
     accounts
         + slots
         + words * word
         + (nonces.values.capacity() + codes.values.capacity()) * 8
-        + rows.iter().sum::<usize>() * id
+        + (rows.iter().sum::<usize>() + scratch.row_ends.capacity() + scratch.merged_ends.capacity()) * id
 }
 
 #[test]
