@@ -10,6 +10,7 @@ mod id;
 pub mod keccak;
 pub mod node;
 mod offsets;
+pub(crate) mod prefetch;
 pub(crate) mod region;
 pub mod store;
 

@@ -7,9 +7,9 @@
 //! Not here: giving memory back to the system (rows are recycled).
 
 use super::StateTries;
-use super::lines::LINE;
 use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
+use crate::arena::prefetch::LINE;
 use rayon::prelude::*;
 
 /// Ages told apart when choosing what to evict; older branches count as this old.

@@ -8,11 +8,9 @@
 //! is finding its page. The first is small, for tries that never need more; numbers of lines are as if it were the
 //! end of a whole one, so that finding a line's region is a shift.
 
-use super::prefetch::prefetch_lines;
+use crate::arena::prefetch::{LINE, prefetch_lines};
 use crate::arena::region::{LARGE_PAGE, Region};
 
-/// Bytes of a line.
-pub(super) const LINE: usize = 64;
 /// log2 of a region's lines.
 const REGION_LOG: u32 = LARGE_PAGE.trailing_zeros() - LINE.trailing_zeros();
 const REGION: u32 = 1 << REGION_LOG;

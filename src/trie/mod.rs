@@ -47,7 +47,6 @@ mod hash;
 mod lines;
 mod node;
 mod ordered;
-mod prefetch;
 mod proof;
 mod read;
 mod resolve;

@@ -6,13 +6,13 @@
 //! Relies on: one owner at a time (`update.rs` deals shards to threads).
 //! Not here: which nodes to change.
 
-use super::lines::{LINE, Lines, RUN_MAX};
+use super::lines::{Lines, RUN_MAX};
 use super::node::{
     Account, CONTRACT, EXTENSION, Extension, HEAD, Item, Kind, LEAF_BYTES, PLAIN, Ref, SLOT, Span, branch_kind,
     encode_account, encode_slot, field, header_len, item_at, item_of_rank, message_len, put_header, rank, write_frame,
 };
-use super::prefetch::Head;
 use crate::arena::keccak::RATE;
+use crate::arena::prefetch::{Head, LINE};
 use alloy_primitives::{B256, U256};
 
 /// A branch of any size, to read.

@@ -8,12 +8,12 @@ use super::changes::{NodeChanges, NodePath};
 use super::descent::{Descent, Rec, Root, Shards, Source};
 use super::hash::HashCount;
 use super::node::Ref;
-use super::prefetch::prefetch_lines;
 use super::shard::Shard;
 use super::top::Top;
 use super::wide::WideJob;
 use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
 use crate::arena::keccak::{Width, hash_fixed};
+use crate::arena::prefetch::prefetch_lines;
 use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 

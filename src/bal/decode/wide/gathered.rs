@@ -9,6 +9,7 @@
 //! noted in any case, and counted if they are there.
 
 use super::{head, load_word, write_word};
+use crate::arena::prefetch::{LINE, prefetch_lines};
 use crate::bal::Changes;
 use crate::bal::rlp::load_uint64;
 use alloy_primitives::U256;
@@ -175,6 +176,8 @@ impl Gathered {
                 return None;
             }
 
+            let ahead = out.values.as_ptr().wrapping_add(out.values.len() + 8 * LANES);
+            prefetch_lines(ahead.cast(), LANES * size_of::<V>() / LINE);
             let mut masks = Lanes([0; LANES]);
             let index_rows = out.indices.spare_capacity_mut().first_chunk_mut::<LANES>()?;
             let value_rows = out.values.spare_capacity_mut().first_chunk_mut::<LANES>()?;

@@ -3,11 +3,12 @@
 //! An unsafe door. Its checked twin is doing nothing: a hint changes no value.
 #![allow(unsafe_code)]
 
-use super::lines::LINE;
+/// Bytes of a line of the cache.
+pub(crate) const LINE: usize = 64;
 
 /// Asks for the `count` cache lines from `first` on.
 #[inline(always)]
-pub(super) fn prefetch_lines(first: *const u8, count: usize) {
+pub(crate) fn prefetch_lines(first: *const u8, count: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -22,7 +23,7 @@ pub(super) fn prefetch_lines(first: *const u8, count: usize) {
 
 /// Where a node starts and where the second line to ask for is: the first again, or the next.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(crate) struct Head {
     first: *const u8,
     second: *const u8,
 }
@@ -35,14 +36,14 @@ impl Default for Head {
 
 impl Head {
     #[inline(always)]
-    pub(super) fn new(first: *const u8, two: bool) -> Self {
+    pub(crate) fn new(first: *const u8, two: bool) -> Self {
         Self { first, second: first.wrapping_add(usize::from(two) * LINE) }
     }
 }
 
 /// Asks for many nodes at once: nothing but hints stands between them, so that as many as possible are under way.
 #[inline(always)]
-pub(super) fn prefetch_heads(heads: &[Head]) {
+pub(crate) fn prefetch_heads(heads: &[Head]) {
     for head in heads {
         prefetch_lines(head.first, 1);
         prefetch_lines(head.second, 1);
