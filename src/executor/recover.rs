@@ -1,6 +1,9 @@
 //! Senders and authorities of a block, recovered in batches on the pool: all of them before the first task, or by the
 //! workers themselves, each of which begins with its tasks as soon as every batch is taken.
 
+mod deal;
+
+use self::deal::Deal;
 use super::timeline::{Clock, Stage};
 use crate::arena::keccak::keccak256_many;
 use crate::exec::cancel::CancelToken;
@@ -13,7 +16,7 @@ use alloy_primitives::{Address, B256};
 use core::ops::Range;
 use rayon::prelude::*;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signatures of one pool task at most: enough lots of eight that a batched inversion pays.
 const BATCH_MAX: usize = 64;
@@ -78,7 +81,7 @@ impl Signers {
 /// [`BlockError::Cancelled`].
 pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Result<Signers, BlockError> {
     let recovering = Recovering::new(rules, block, means, 2 * rayon::current_num_threads());
-    (0..recovering.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
+    (0..recovering.deal.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
     recovering.check_complete()?;
     let (senders, authorities) = recovering.signers.into_signers();
     Ok(Signers { senders, authorities })
@@ -92,13 +95,10 @@ pub(super) struct Recovering<'a> {
     /// What is there so far.
     pub(super) signers: SignerBatches,
     sender_batch: usize,
-    sender_batches: usize,
     authority_batch: usize,
+    deal: Deal,
     /// Batches of authorities, until all of them are there.
     authorities: Vec<OnceLock<Vec<Option<Address>>>>,
-    authorities_left: AtomicUsize,
-    /// The next batch that nobody has taken.
-    next: AtomicUsize,
     given_up: AtomicBool,
 }
 
@@ -120,28 +120,18 @@ impl<'a> Recovering<'a> {
             low_s: rules.fork >= Fork::Homestead,
             signers,
             sender_batch,
-            sender_batches: transactions.len().div_ceil(sender_batch),
             authority_batch,
-            authorities_left: AtomicUsize::new(authorities.len()),
+            deal: Deal::new(transactions.len().div_ceil(sender_batch), authorities.len()),
             authorities,
-            next: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
         }
-    }
-
-    fn batch_count(&self) -> usize {
-        self.sender_batches + self.authorities.len()
     }
 
     /// Takes batch after batch until none is left. Another thread may still be at its last one.
     ///
     /// Nothing in here waits for another thread or runs foreign jobs: those who wait for a batch rely on it.
     pub(super) fn help(&self) {
-        loop {
-            let batch = self.next.fetch_add(1, Ordering::Relaxed);
-            if batch >= self.batch_count() {
-                return;
-            }
+        while let Some(batch) = self.deal.take() {
             self.run(batch);
         }
     }
@@ -166,10 +156,9 @@ impl<'a> Recovering<'a> {
         }
         let start = self.means.clock.map_or(0, Clock::now);
         let mut out = vec![None; self.rows(batch).len()];
-        if batch < self.sender_batches {
-            self.senders(batch, &mut out)
-        } else {
-            self.authorities(batch, &mut out)
+        match self.deal.authority_batch(batch) {
+            None => self.senders(batch, &mut out),
+            Some(_) => self.authorities(batch, &mut out),
         }
         self.fill(batch, out);
         if let Some(clock) = self.means.clock {
@@ -179,7 +168,7 @@ impl<'a> Recovering<'a> {
 
     /// Rows of a batch, among the transactions or among the authorizations.
     fn rows(&self, batch: usize) -> Range<usize> {
-        let (at, len, count) = match batch.checked_sub(self.sender_batches) {
+        let (at, len, count) = match self.deal.authority_batch(batch) {
             None => (batch, self.sender_batch, self.transactions.len()),
             Some(at) => (at, self.authority_batch, self.transactions.all_authorizations().len()),
         };
@@ -189,10 +178,10 @@ impl<'a> Recovering<'a> {
     /// Hands over a batch; rows that it lacks have no signer. The last batch of authorities hands over all of them.
     fn fill(&self, batch: usize, mut rows: Vec<Option<Address>>) {
         rows.resize(self.rows(batch).len(), None);
-        let Some(at) = batch.checked_sub(self.sender_batches) else {
+        let Some(at) = self.deal.authority_batch(batch) else {
             return self.signers.set_senders(batch, rows);
         };
-        if self.authorities[at].set(rows).is_ok() && self.authorities_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.authorities[at].set(rows).is_ok() && self.deal.authorities_arrived() {
             self.signers
                 .set_authorities(self.authorities.iter().filter_map(OnceLock::get).flatten().copied().collect());
         }

@@ -28,6 +28,8 @@ mod exec {
 
 #[path = "../../src/exec/optimistic/claims.rs"]
 mod claims;
+#[path = "../../src/executor/recover/deal.rs"]
+mod deal;
 #[path = "../../src/exec/optimistic/overlay.rs"]
 mod overlay;
 #[path = "../../src/exec/arrivals/queue.rs"]

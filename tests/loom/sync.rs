@@ -82,6 +82,7 @@ breakable!(AtomicU32: u32,
     fetch_add = |a, b| a.wrapping_add(b), fetch_and = |a, b| a & b, fetch_or = |a, b| a | b, fetch_max = |a, b| a.max(b),
     fetch_min = |a, b| a.min(b));
 breakable!(AtomicU64: u64, fetch_add = |a, b| a.wrapping_add(b));
+breakable!(AtomicUsize: usize, fetch_add = |a, b| a.wrapping_add(b), fetch_sub = |a, b| a.wrapping_sub(b));
 
 /// Loom's, where nothing is broken.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod claims;
+mod signers;
 mod tasks;
 mod versions;
 
