@@ -58,7 +58,8 @@ handler! {
     #[inline(never)]
     leave_after [B: Body, F: Form] (r) {
         let info = const { TABLE_CONST[B::OP as usize] };
-        r.drop(info.inputs as usize);
+        // A new frame may have moved the stack: of the old place only the distance to its base counts.
+        r.sp = r.sp.wrapping_sub(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
             let decoded = &*(*r.vm).decoded;
