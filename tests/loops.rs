@@ -305,7 +305,8 @@ fn random_programs_run_the_same_in_every_loop() {
         succeeded += more_succeeded;
     }
     println!("{cases} programs, {succeeded} of them succeed with ample gas; {runs} runs compared");
-    assert!(succeeded as u64 > cases / 10, "most programs fail: they test too little");
+    // Of a few none may.
+    assert!(cases < 50 || succeeded as u64 > cases / 10, "most programs fail: they test too little");
 }
 
 /// The traces that the loops write are the same, line by line.
