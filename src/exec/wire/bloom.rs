@@ -11,6 +11,9 @@ use hashbrown::HashMap;
 /// Receipts whose items are hashed together: enough to fill the lanes, few enough to stay in cache.
 const CHUNK: usize = 64;
 
+/// Addresses and topics of a receipt, about: a few logs. Where there are more the buffers grow once.
+const ITEMS: usize = 16;
+
 /// The three bit positions of one item, each below 2048.
 type Bits = [u16; 3];
 
@@ -19,35 +22,34 @@ pub(super) fn blooms<'a, L>(receipts: usize, logs_of: impl Fn(usize) -> L) -> Ve
 where
     L: Iterator<Item = (&'a Address, &'a [B256])>,
 {
-    let items_of = |receipt| logs_of(receipt).flat_map(|(address, topics)| items(address, topics));
     let mut blooms = vec![Bloom::ZERO; receipts];
-    let most = (0..receipts.div_ceil(CHUNK))
-        .map(|chunk| (chunk * CHUNK..receipts.min((chunk + 1) * CHUNK)).map(|receipt| items_of(receipt).count()).sum());
-    let most: usize = most.max().unwrap_or(0);
-    let mut rows: HashMap<&[u8], u32, RandomState> = HashMap::with_capacity_and_hasher(most, RandomState::default());
-    let (mut distinct, mut uses) = (Vec::with_capacity(most), Vec::with_capacity(most));
-    let (mut hashes, mut bits): (Vec<B256>, Vec<Bits>) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    let room = ITEMS * receipts.min(CHUNK);
+    let mut rows: HashMap<&[u8], u32, RandomState> = HashMap::with_capacity_and_hasher(room, RandomState::default());
+    let (mut distinct, mut uses, mut ends) = (Vec::with_capacity(room), Vec::with_capacity(room), Vec::new());
+    let (mut hashes, mut bits): (Vec<B256>, Vec<Bits>) = (Vec::with_capacity(room), Vec::with_capacity(room));
     for (chunk, blooms) in blooms.chunks_mut(CHUNK).enumerate() {
-        let first = chunk * CHUNK;
         rows.clear();
         distinct.clear();
         uses.clear();
-        for item in (first..first + blooms.len()).flat_map(items_of) {
-            uses.push(*rows.entry(item).or_insert_with(|| {
-                distinct.push(item);
-                distinct.len() as u32 - 1
-            }));
+        ends.clear();
+        for receipt in (chunk * CHUNK..).take(blooms.len()) {
+            for item in logs_of(receipt).flat_map(|(address, topics)| items(address, topics)) {
+                uses.push(*rows.entry(item).or_insert_with(|| {
+                    distinct.push(item);
+                    distinct.len() as u32 - 1
+                }));
+            }
+            ends.push(uses.len());
         }
         hashes.clear();
         hashes.resize(distinct.len(), B256::ZERO);
         keccak256_many(&distinct, &mut hashes);
         bits.clear();
         bits.extend(hashes.iter().map(|hash| [0, 2, 4].map(|i| u16::from_be_bytes([hash[i], hash[i + 1]]) & 0x7ff)));
-        let mut uses = uses.iter();
-        for (at, bloom) in blooms.iter_mut().enumerate() {
-            for row in uses.by_ref().take(items_of(first + at).count()) {
-                set(bloom, bits[*row as usize]);
-            }
+        let mut start = 0;
+        for (bloom, end) in blooms.iter_mut().zip(&ends) {
+            uses[start..*end].iter().for_each(|row: &u32| set(bloom, bits[*row as usize]));
+            start = *end;
         }
     }
     blooms
