@@ -14,7 +14,10 @@ use super::{StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::B256;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 use rayon::prelude::*;
+use std::time::Instant;
 
 /// Checks the shape of an update.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
@@ -74,8 +77,11 @@ pub(super) struct Tries<'a> {
     pub(super) tuning: Tuning,
 }
 
-/// Fewer addresses than this are hashed before another thread is awake.
-const PARALLEL_HASHES_MIN: usize = 1024;
+/// Addresses that one task hashes, in whole kernel calls.
+const HASHED_TOGETHER: usize = 8 * LANES_MAX;
+
+/// How long a thread that is done looks out for the others before it sleeps: waking it takes 20 to 30 us.
+const LOOKOUT: Duration = Duration::from_micros(100);
 
 /// Where parallel work begins to pay.
 #[derive(Clone, Copy, Debug)]
@@ -166,11 +172,12 @@ impl Tries<'_> {
             None => {
                 hashed.resize(accounts, B256::ZERO);
                 self.count.add(accounts, 1);
-                let chunk = accounts.div_ceil(threads).next_multiple_of(LANES_MAX);
-                if threads == 1 || accounts < PARALLEL_HASHES_MIN {
+                if threads == 1 {
                     hash_addresses(width, update.addresses, hashed);
                 } else {
-                    let chunks = update.addresses.par_chunks(chunk).zip(hashed.par_chunks_mut(chunk));
+                    // However few there are: the other threads are awake when the shards are dealt.
+                    let chunks = update.addresses.par_chunks(HASHED_TOGETHER);
+                    let chunks = chunks.zip(hashed.par_chunks_mut(HASHED_TOGETHER));
                     chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
                 }
                 hashed
@@ -252,11 +259,28 @@ impl Deal<'_> {
             return phase(worker, &mut dealt[0], &self.groups[0]);
         }
         let mut results = vec![Ok(()); workers.len()];
+        let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         rayon::scope(|scope| {
-            let tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            let mut tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            let own = tasks.next();
+            let others = tasks.len();
             for (((worker, shards), groups), result) in tasks {
-                let phase = &phase;
-                scope.spawn(move |_| *result = phase(worker, shards, groups));
+                let (phase, started, done) = (&phase, &started, &done);
+                scope.spawn(move |_| {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    *result = phase(worker, shards, groups);
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            if let Some((((worker, shards), groups), result)) = own {
+                *result = phase(worker, shards, groups);
+            }
+            // What no other thread has taken yet, this one takes at the end of the scope.
+            if started.load(Ordering::Relaxed) == others {
+                let until = Instant::now() + LOOKOUT;
+                while done.load(Ordering::Relaxed) < others && Instant::now() < until {
+                    core::hint::spin_loop();
+                }
             }
         });
         results.into_iter().collect()
