@@ -13,7 +13,7 @@ use super::worker::{Context, Group, Worker};
 use super::{StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use rayon::prelude::*;
@@ -126,26 +126,36 @@ impl Tries<'_> {
     pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         check(update)?;
         *self.count = HashCount::default();
-        let threads = rayon::current_num_threads().min(SHARDS);
-        let result = self.attempt(update, store, threads);
+        let rows = update.addresses.len() + update.slot_keys.len();
+        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { rayon::current_num_threads().min(SHARDS) };
+        let mut own = core::mem::take(&mut self.scratch.hashed);
+        let hashed = update.hashed_addresses.unwrap_or_else(|| {
+            own.resize(update.addresses.len(), B256::ZERO);
+            self.count.add(own.len(), 1);
+            hash_on(threads, self.width, update.addresses, &mut own);
+            &own
+        });
+        let mut result = self.attempt(update, hashed, store, threads);
         if result.is_err() && threads > 1 {
             // Which of several errors comes first depends on who asks for what: one thread asks in one order.
-            return self.attempt(update, store, 1);
+            result = self.attempt(update, hashed, store, 1);
         }
+        self.scratch.hashed = own;
         result
     }
 
-    /// Applies `update` on at most so many threads, and undoes it on an error.
+    /// Applies `update` on so many threads, and undoes it on an error.
     fn attempt(
         &mut self,
         update: &StateUpdate<'_>,
+        hashed: &[B256],
         store: &dyn StateStore,
-        threads_max: usize,
+        threads: usize,
     ) -> Result<B256, TrieError> {
         let saved = self.begin();
         self.scratch.workers.iter_mut().for_each(Worker::clear);
         self.scratch.top_survivors.clear();
-        let result = self.apply(update, store, threads_max);
+        let result = self.apply(update, hashed, store, threads);
         if result.is_err() {
             self.undo(saved);
         }
@@ -155,34 +165,16 @@ impl Tries<'_> {
     fn apply(
         &mut self,
         update: &StateUpdate<'_>,
+        hashed: &[B256],
         store: &dyn StateStore,
-        threads_max: usize,
+        threads: usize,
     ) -> Result<B256, TrieError> {
-        let accounts = update.addresses.len();
-        if accounts == 0 {
+        if update.addresses.is_empty() {
             return Ok(self.top.root);
         }
         let width = self.width;
         self.top.resolve(self.shards, true, store, width)?;
-        let rows = accounts + update.slot_keys.len();
-        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { threads_max };
-        let Scratch { hashed, order, workers, top_survivors } = &mut *self.scratch;
-        let hashed: &[B256] = match update.hashed_addresses {
-            Some(hashed) => hashed,
-            None => {
-                hashed.resize(accounts, B256::ZERO);
-                self.count.add(accounts, 1);
-                if threads == 1 {
-                    hash_addresses(width, update.addresses, hashed);
-                } else {
-                    // However few there are: the other threads are awake when the shards are dealt.
-                    let chunks = update.addresses.par_chunks(HASHED_TOGETHER);
-                    let chunks = chunks.zip(hashed.par_chunks_mut(HASHED_TOGETHER));
-                    chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
-                }
-                hashed
-            }
-        };
+        let Scratch { hashed: _, order, workers, top_survivors } = &mut *self.scratch;
         let was = self.top.clone();
         let context = Context { update, hashed, store, width, top: &was, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
@@ -235,6 +227,15 @@ impl Tries<'_> {
         }
         Ok(root)
     }
+}
+
+/// keccak256 of each address. However few there are: by the time when the shards are dealt the other threads are awake.
+fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B256]) {
+    if threads == 1 {
+        return hash_addresses(width, addresses, hashed);
+    }
+    let chunks = addresses.par_chunks(HASHED_TOGETHER).zip(hashed.par_chunks_mut(HASHED_TOGETHER));
+    chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
 }
 
 /// Which thread has which shards.

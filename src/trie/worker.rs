@@ -103,10 +103,8 @@ impl Worker {
         }
     }
 
-    /// Forgets the last update.
+    /// Forgets what the last update gave; each phase clears its lists itself.
     pub(super) fn clear(&mut self) {
-        self.accounts.clear();
-        self.storage.clear();
         self.count = HashCount::default();
         self.changes.clear();
         self.roots.clear();
