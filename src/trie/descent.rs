@@ -20,6 +20,9 @@ use crate::arena::node::{KEY_NIBBLES, nibble};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
+/// What to do at a node, by kind: 0 go through a branch or an extension, 1 change a leaf, 2 fill an empty place.
+const STEP_OF: [usize; 16] = [2, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2];
+
 /// Visits whose nodes are asked for together.
 const BURST: usize = 32;
 
@@ -149,6 +152,8 @@ pub(super) struct Descent {
     pub(super) removals: bool,
     /// Visits of nodes that are not in memory yet.
     stubs: usize,
+    /// Visits of the running level by what is to be done: branches and extensions, leaves, empty places.
+    steps: [Vec<u32>; 3],
     /// Branches of the running level that gain children, with their new masks.
     growing: Vec<(u32, u16)>,
     /// Wide storage tries of deleted accounts.
@@ -176,6 +181,7 @@ impl Descent {
             accounts,
             removals: false,
             stubs: 0,
+            steps: [const { Vec::new() }; 3],
             growing: Vec::new(),
             dropped_wide: Vec::new(),
             wiped: Vec::new(),
@@ -313,37 +319,61 @@ impl Descent {
             if self.levels[depth].is_empty() {
                 continue;
             }
-            // Steps list visits of this level only for broken-up nodes, which need no step of their own.
-            self.prefetch(shards, depth, 0);
-            let mut i = 0;
-            while i < self.levels[depth].len() {
+            self.sort_steps(depth);
+            let [inner, leaves, empty] = core::mem::take(&mut self.steps);
+            self.prefetch(shards, &inner, 0);
+            for (i, v) in inner.iter().map(|v| *v as usize).enumerate() {
                 if i % BURST == 0 {
-                    self.prefetch(shards, depth, i + BURST);
+                    self.prefetch(shards, &inner, i + BURST);
                 }
-                let v = self.levels[depth][i] as usize;
-                i += 1;
-                let visit = self.visits[v];
-                if visit.state & MADE != 0 {
-                    continue;
-                }
-                let shard = &mut *shards[visit.shard as usize];
-                match visit.node.kind() {
-                    Kind::None => self.create(shard, source, v),
-                    Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => {
-                        self.inner[depth].push(v as u32);
-                        self.branch(shard, v);
-                    }
-                    Kind::Extension => {
-                        self.inner[depth].push(v as u32);
-                        self.extension(shard, v);
-                    }
-                    Kind::Slot | Kind::Plain | Kind::Contract => self.leaf(shard, source, v),
-                    Kind::Wide | Kind::Stub => unreachable!("resolved above"),
-                }
+                self.inner[depth].push(v as u32);
+                let Visit { node, shard, .. } = self.visits[v];
+                let shard = &mut *shards[shard as usize];
+                if node.kind() == Kind::Extension { self.extension(shard, v) } else { self.branch(shard, v) }
             }
+            self.prefetch(shards, &leaves, 0);
+            for (i, v) in leaves.iter().map(|v| *v as usize).enumerate() {
+                if i % BURST == 0 {
+                    self.prefetch(shards, &leaves, i + BURST);
+                }
+                self.leaf(&mut *shards[self.visits[v].shard as usize], source, v);
+            }
+            self.prefetch(shards, &empty, 0);
+            for (i, v) in empty.iter().map(|v| *v as usize).enumerate() {
+                if i % BURST == 0 {
+                    self.prefetch(shards, &empty, i + BURST);
+                }
+                self.create(&mut *shards[self.visits[v].shard as usize], source, v);
+            }
+            self.steps = [inner, leaves, empty];
             self.reshape(shards);
         }
         Ok(())
+    }
+
+    /// Deals the visits of a level to loops of their own: which kind comes next cannot be foretold. Parts of broken-up
+    /// nodes need no step.
+    #[inline(always)]
+    fn sort_steps(&mut self, depth: usize) {
+        let level = &self.levels[depth];
+        for steps in &mut self.steps {
+            steps.resize(steps.len().max(level.len()), 0);
+        }
+        let mut used = [0; 3];
+        let [inner, leaves, empty] = &mut self.steps;
+        let lists = [&mut inner[..], &mut leaves[..], &mut empty[..]];
+        for v in level {
+            let visit = &self.visits[*v as usize];
+            if visit.state & MADE != 0 {
+                continue;
+            }
+            let class = STEP_OF[visit.node.kind() as usize];
+            lists[class][used[class]] = *v;
+            used[class] += 1;
+        }
+        for (steps, used) in self.steps.iter_mut().zip(used) {
+            steps.truncate(used);
+        }
     }
 
     /// Hints that the nodes of a burst of visits will be read soon.
@@ -351,8 +381,7 @@ impl Descent {
     /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
     /// load does; side by side in a short loop, many of them wait together.
     #[inline(always)]
-    fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
-        let level = &self.levels[depth];
+    fn prefetch(&self, shards: &[&mut Shard], level: &[u32], start: usize) {
         let end = level.len().min(start + BURST);
         let mut heads = [Head::default(); BURST];
         for (v, head) in level.get(start..end).unwrap_or_default().iter().zip(&mut heads) {
