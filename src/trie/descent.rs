@@ -134,6 +134,8 @@ pub(super) struct Descent {
     pub(super) keys: Vec<B256>,
     /// Their order within each trie.
     pub(super) recs: Vec<Rec>,
+    /// Keys being sorted.
+    unsorted: Vec<Rec>,
     pub(super) roots: Vec<Root>,
     pub(super) visits: Vec<Visit>,
     /// Visits by depth.
@@ -171,6 +173,7 @@ impl Descent {
         Self {
             keys: Vec::new(),
             recs: Vec::new(),
+            unsorted: Vec::new(),
             roots: Vec::new(),
             visits: Vec::new(),
             levels: vec![Vec::new(); KEY_NIBBLES + 1],
@@ -210,14 +213,14 @@ impl Descent {
         self.survivors.clear();
     }
 
-    /// Sorts `recs[lo..]`, the keys of one trie.
+    /// Sorts `recs[lo..]`, keys of one trie that share their first `shared` nibbles.
     ///
     /// # Errors
     /// [`TrieError::Duplicate`].
-    pub(super) fn sort(&mut self, lo: usize) -> Result<(), TrieError> {
+    pub(super) fn sort(&mut self, lo: usize, shared: u32) -> Result<(), TrieError> {
         let keys = &self.keys;
         let recs = &mut self.recs[lo..];
-        recs.sort_unstable_by_key(|rec| rec.prefix);
+        sort_by_prefix(recs, shared, &mut self.unsorted);
         if recs.array_windows().all(|[a, b]| a.prefix != b.prefix) {
             return Ok(());
         }
@@ -729,6 +732,52 @@ impl Descent {
                 }
             }
         }
+    }
+}
+
+/// Fewer keys than this are sorted by comparing them.
+const SCATTER_MIN: usize = 12;
+/// Bits that keys are scattered by.
+const SCATTER_BITS: u32 = 10;
+/// Places that a key may move after it was scattered, lest keys that somebody chose take forever.
+const MOVES_MAX: usize = 64;
+
+/// Sorts by prefix. Hashed keys lie evenly: scattered by as many bits as their number has, each lies near its place.
+fn sort_by_prefix(recs: &mut [Rec], shared: u32, unsorted: &mut Vec<Rec>) {
+    if recs.len() < SCATTER_MIN {
+        return recs.sort_unstable_by_key(|rec| rec.prefix);
+    }
+    let bits = recs.len().ilog2().min(SCATTER_BITS);
+    let bucket = |rec: &Rec| ((rec.prefix << (4 * shared)) >> (64 - bits)) as usize & ((1 << SCATTER_BITS) - 1);
+    let mut ends = [0u32; 1 << SCATTER_BITS];
+    for rec in &*recs {
+        ends[bucket(rec)] += 1;
+    }
+    let mut end = 0;
+    for place in &mut ends[..1 << bits] {
+        let count = *place;
+        *place = end;
+        end += count;
+    }
+    unsorted.clear();
+    unsorted.extend_from_slice(recs);
+    for rec in &*unsorted {
+        let place = &mut ends[bucket(rec)];
+        recs[*place as usize] = *rec;
+        *place += 1;
+    }
+    for i in 1..recs.len() {
+        let rec = recs[i];
+        let mut at = i;
+        while at > 0 && recs[at - 1].prefix > rec.prefix {
+            recs[at] = recs[at - 1];
+            at -= 1;
+            if i - at > MOVES_MAX {
+                recs[at] = rec;
+                return recs.sort_unstable_by_key(|rec| rec.prefix);
+            }
+        }
+        recs[at] = rec;
     }
 }
 
