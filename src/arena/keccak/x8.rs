@@ -157,6 +157,26 @@ fn squeeze(a: &[__m512i; 25], digests: &mut [B256; 8], wanted: impl Fn(usize) ->
     }
 }
 
+/// Digests of eight padded messages of one block.
+///
+/// # Panics
+/// When AVX-512 is absent.
+#[inline]
+pub(super) fn hash_blocks(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
+    assert!(is_x86_feature_detected!("avx512f"));
+    // SAFETY: AVX-512F was detected.
+    unsafe { hash_blocks_avx512(blocks, digests) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn hash_blocks_avx512(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
+    let mut a = [_mm512_setzero_si512(); 25];
+    // SAFETY: every block has `RATE` bytes.
+    a[..RATE / 8].copy_from_slice(&unsafe { load(blocks.map(|block| block.as_ptr())) });
+    permute!(a);
+    squeeze(&a, digests, |_| true);
+}
+
 /// Digests of eight keys: the first four words of a block, all other words but two being zero. A key of fewer than 32 bytes
 /// carries its first byte of padding; for one of `whole` 32 that is in the fifth word.
 ///
