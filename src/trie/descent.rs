@@ -142,6 +142,8 @@ pub(super) struct Descent {
     pub(super) levels: Vec<Vec<u32>>,
     /// Those of branches and extensions.
     pub(super) inner: Vec<Vec<u32>>,
+    /// Those with children that are gone or changed their kind.
+    pub(super) losing: Vec<Vec<u32>>,
     /// Per visit what stands for its node in the one above, see [`EMBEDDED`], once that is known.
     pub(super) digests: Vec<B256>,
     /// Leaves that wait for a full kernel call.
@@ -178,6 +180,7 @@ impl Descent {
             visits: Vec::new(),
             levels: vec![Vec::new(); KEY_NIBBLES + 1],
             inner: vec![Vec::new(); KEY_NIBBLES + 1],
+            losing: vec![Vec::new(); KEY_NIBBLES + 1],
             digests: Vec::new(),
             encoded: Box::default(),
             leaf_of: Vec::new(),
@@ -204,6 +207,9 @@ impl Descent {
         self.digests.clear();
         self.encoded.clear();
         self.leaf_of.clear();
+        if self.removals {
+            self.losing.iter_mut().for_each(Vec::clear);
+        }
         self.removals = false;
         self.stubs = 0;
         self.growing.clear();
@@ -425,8 +431,17 @@ impl Descent {
             self.roots[(parent & !ROOT) as usize].node = Ref::NONE;
             return;
         }
-        let above = &mut self.visits[parent as usize];
-        above.removed |= if above.node.kind() == Kind::Extension { CHILD_GONE } else { 1 << nibble };
+        let is_extension = self.visits[parent as usize].node.kind() == Kind::Extension;
+        self.lose(parent, if is_extension { CHILD_GONE } else { 1 << nibble });
+    }
+
+    /// Notes what a branch or an extension has lost.
+    pub(super) fn lose(&mut self, v: u32, lost: u16) {
+        let visit = &mut self.visits[v as usize];
+        if visit.removed == 0 {
+            self.losing[visit.depth as usize].push(v);
+        }
+        visit.removed |= lost;
     }
 
     fn place(&mut self, shard: &mut Shard, v: usize, node: Ref) {
