@@ -316,6 +316,10 @@ fn group_by_shard(hashed: &[B256], order: &mut Vec<u32>) -> [usize; SHARDS + 1] 
     starts
 }
 
+/// What threads but the calling one could have done by the time when they are ready, as a weight of [`deal`]: they wake up,
+/// and first have to fetch the update from the calling one's cache.
+const LATE: usize = 40;
+
 /// Deals shards to threads, heaviest first, each to the thread with the least to do.
 fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
     let mut owner = [0; SHARDS];
@@ -331,7 +335,8 @@ fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], t
         (rows.iter().map(weight).sum(), n)
     });
     weights.sort_unstable_by(|a, b| b.cmp(a));
-    let mut load = [0; SHARDS];
+    let mut load = [LATE; SHARDS];
+    load[0] = 0;
     for (weight, n) in weights {
         let thread = (0..threads).min_by_key(|thread| load[*thread]).unwrap_or(0);
         owner[n] = thread;
