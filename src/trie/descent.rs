@@ -808,3 +808,39 @@ fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
     }
     KEY_NIBBLES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattered_keys_are_sorted_however_they_lie() {
+        let mut x = 1u64;
+        let mut draw = || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        // Even, all in one bucket, half of them, all alike; falling, so that every key has to move.
+        let shapes: [fn(u64, u64) -> u64; 5] =
+            [|key, _| key, |key, _| key >> 40, |key, i| key >> (40 * (i & 1)), |_, _| 7, |_, i| u64::MAX / (i + 2)];
+        for count in [0, 1, 2, 11, 12, 13, 70, 1000, 5000] {
+            for shape in shapes {
+                for shared_nibbles in [0, 1] {
+                    let prefix = |key: u64| (key >> (4 * shared_nibbles)) | (3 * shared_nibbles) << 60;
+                    let mut recs: Vec<Rec> = (0..count)
+                        .map(|i| Rec { prefix: prefix(shape(draw(), i)), key: i as u32, row_live: 0 })
+                        .collect();
+                    let mut expected: Vec<(u64, u32)> = recs.iter().map(|rec| (rec.prefix, rec.key)).collect();
+                    sort_by_prefix(&mut recs, shared_nibbles as u32, &mut Vec::new());
+                    assert!(recs.is_sorted_by_key(|rec| rec.prefix));
+                    let mut sorted: Vec<(u64, u32)> = recs.iter().map(|rec| (rec.prefix, rec.key)).collect();
+                    expected.sort_unstable();
+                    sorted.sort_unstable();
+                    assert_eq!(sorted, expected);
+                }
+            }
+        }
+    }
+}
