@@ -38,12 +38,12 @@ impl Descent {
             return Ok(());
         }
         let mut survivors: Vec<Survivor> = Vec::new();
-        for depth in (0..self.levels.len()).rev() {
+        for depth in (0..self.losing.len()).rev() {
             survivors.clear();
-            for i in 0..self.levels[depth].len() {
-                let v = self.levels[depth][i] as usize;
+            for i in 0..self.losing[depth].len() {
+                let v = self.losing[depth][i] as usize;
                 let visit = self.visits[v];
-                if visit.removed == 0 || visit.state & DEAD != 0 {
+                if visit.state & DEAD != 0 {
                     continue;
                 }
                 let shard = &mut *shards[visit.shard as usize];
@@ -158,11 +158,8 @@ impl Descent {
     /// An extension above must merge with what is no branch any more.
     fn notify_extension(&mut self, v: usize) {
         let parent = self.visits[v].parent;
-        if parent & ROOT == 0 {
-            let above = &mut self.visits[parent as usize];
-            if above.node.kind() == Kind::Extension {
-                above.removed |= CHILD_CHANGED;
-            }
+        if parent & ROOT == 0 && self.visits[parent as usize].node.kind() == Kind::Extension {
+            self.lose(parent, CHILD_CHANGED);
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::arena::prefetch::{Head, prefetch_heads};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
+/// What to do at a node, by kind: 0 go through a branch or an extension, 1 change a leaf, 2 fill an empty place.
+const STEP_OF: [usize; 16] = [2, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2];
+
 /// Visits whose nodes are asked for together.
 const BURST: usize = 32;
 
@@ -131,12 +134,16 @@ pub(super) struct Descent {
     pub(super) keys: Vec<B256>,
     /// Their order within each trie.
     pub(super) recs: Vec<Rec>,
+    /// Keys being sorted.
+    unsorted: Vec<Rec>,
     pub(super) roots: Vec<Root>,
     pub(super) visits: Vec<Visit>,
     /// Visits by depth.
     pub(super) levels: Vec<Vec<u32>>,
     /// Those of branches and extensions.
     pub(super) inner: Vec<Vec<u32>>,
+    /// Those with children that are gone or changed their kind.
+    pub(super) losing: Vec<Vec<u32>>,
     /// Per visit what stands for its node in the one above, see [`EMBEDDED`], once that is known.
     pub(super) digests: Vec<B256>,
     /// Leaves that wait for a full kernel call.
@@ -149,6 +156,8 @@ pub(super) struct Descent {
     pub(super) removals: bool,
     /// Visits of nodes that are not in memory yet.
     stubs: usize,
+    /// Visits of the running level by what is to be done: branches and extensions, leaves, empty places.
+    steps: [Vec<u32>; 3],
     /// Branches of the running level that gain children, with their new masks.
     growing: Vec<(u32, u16)>,
     /// Wide storage tries of deleted accounts.
@@ -166,16 +175,19 @@ impl Descent {
         Self {
             keys: Vec::new(),
             recs: Vec::new(),
+            unsorted: Vec::new(),
             roots: Vec::new(),
             visits: Vec::new(),
             levels: vec![Vec::new(); KEY_NIBBLES + 1],
             inner: vec![Vec::new(); KEY_NIBBLES + 1],
+            losing: vec![Vec::new(); KEY_NIBBLES + 1],
             digests: Vec::new(),
             encoded: Box::default(),
             leaf_of: Vec::new(),
             accounts,
             removals: false,
             stubs: 0,
+            steps: [const { Vec::new() }; 3],
             growing: Vec::new(),
             dropped_wide: Vec::new(),
             wiped: Vec::new(),
@@ -195,6 +207,9 @@ impl Descent {
         self.digests.clear();
         self.encoded.clear();
         self.leaf_of.clear();
+        if self.removals {
+            self.losing.iter_mut().for_each(Vec::clear);
+        }
         self.removals = false;
         self.stubs = 0;
         self.growing.clear();
@@ -204,14 +219,14 @@ impl Descent {
         self.survivors.clear();
     }
 
-    /// Sorts `recs[lo..]`, the keys of one trie.
+    /// Sorts `recs[lo..]`, keys of one trie that share their first `shared` nibbles.
     ///
     /// # Errors
     /// [`TrieError::Duplicate`].
-    pub(super) fn sort(&mut self, lo: usize) -> Result<(), TrieError> {
+    pub(super) fn sort(&mut self, lo: usize, shared: u32) -> Result<(), TrieError> {
         let keys = &self.keys;
         let recs = &mut self.recs[lo..];
-        recs.sort_unstable_by_key(|rec| rec.prefix);
+        sort_by_prefix(recs, shared, &mut self.unsorted);
         if recs.array_windows().all(|[a, b]| a.prefix != b.prefix) {
             return Ok(());
         }
@@ -313,37 +328,61 @@ impl Descent {
             if self.levels[depth].is_empty() {
                 continue;
             }
-            // Steps list visits of this level only for broken-up nodes, which need no step of their own.
-            self.prefetch(shards, depth, 0);
-            let mut i = 0;
-            while i < self.levels[depth].len() {
+            self.sort_steps(depth);
+            let [inner, leaves, empty] = core::mem::take(&mut self.steps);
+            self.prefetch(shards, &inner, 0);
+            for (i, v) in inner.iter().map(|v| *v as usize).enumerate() {
                 if i % BURST == 0 {
-                    self.prefetch(shards, depth, i + BURST);
+                    self.prefetch(shards, &inner, i + BURST);
                 }
-                let v = self.levels[depth][i] as usize;
-                i += 1;
-                let visit = self.visits[v];
-                if visit.state & MADE != 0 {
-                    continue;
-                }
-                let shard = &mut *shards[visit.shard as usize];
-                match visit.node.kind() {
-                    Kind::None => self.create(shard, source, v),
-                    Kind::Branch1 | Kind::Branch2 | Kind::Branch3 | Kind::Branch4 => {
-                        self.inner[depth].push(v as u32);
-                        self.branch(shard, v);
-                    }
-                    Kind::Extension => {
-                        self.inner[depth].push(v as u32);
-                        self.extension(shard, v);
-                    }
-                    Kind::Slot | Kind::Plain | Kind::Contract => self.leaf(shard, source, v),
-                    Kind::Wide | Kind::Stub => unreachable!("resolved above"),
-                }
+                self.inner[depth].push(v as u32);
+                let Visit { node, shard, .. } = self.visits[v];
+                let shard = &mut *shards[shard as usize];
+                if node.kind() == Kind::Extension { self.extension(shard, v) } else { self.branch(shard, v) }
             }
+            self.prefetch(shards, &leaves, 0);
+            for (i, v) in leaves.iter().map(|v| *v as usize).enumerate() {
+                if i % BURST == 0 {
+                    self.prefetch(shards, &leaves, i + BURST);
+                }
+                self.leaf(&mut *shards[self.visits[v].shard as usize], source, v);
+            }
+            self.prefetch(shards, &empty, 0);
+            for (i, v) in empty.iter().map(|v| *v as usize).enumerate() {
+                if i % BURST == 0 {
+                    self.prefetch(shards, &empty, i + BURST);
+                }
+                self.create(&mut *shards[self.visits[v].shard as usize], source, v);
+            }
+            self.steps = [inner, leaves, empty];
             self.reshape(shards);
         }
         Ok(())
+    }
+
+    /// Deals the visits of a level to loops of their own: which kind comes next cannot be foretold. Parts of broken-up
+    /// nodes need no step.
+    #[inline(always)]
+    fn sort_steps(&mut self, depth: usize) {
+        let level = &self.levels[depth];
+        for steps in &mut self.steps {
+            steps.resize(steps.len().max(level.len()), 0);
+        }
+        let mut used = [0; 3];
+        let [inner, leaves, empty] = &mut self.steps;
+        let lists = [&mut inner[..], &mut leaves[..], &mut empty[..]];
+        for v in level {
+            let visit = &self.visits[*v as usize];
+            if visit.state & MADE != 0 {
+                continue;
+            }
+            let class = STEP_OF[visit.node.kind() as usize];
+            lists[class][used[class]] = *v;
+            used[class] += 1;
+        }
+        for (steps, used) in self.steps.iter_mut().zip(used) {
+            steps.truncate(used);
+        }
     }
 
     /// Hints that the nodes of a burst of visits will be read soon.
@@ -351,8 +390,7 @@ impl Descent {
     /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
     /// load does; side by side in a short loop, many of them wait together.
     #[inline(always)]
-    fn prefetch(&self, shards: &[&mut Shard], depth: usize, start: usize) {
-        let level = &self.levels[depth];
+    fn prefetch(&self, shards: &[&mut Shard], level: &[u32], start: usize) {
         let end = level.len().min(start + BURST);
         let mut heads = [Head::default(); BURST];
         for (v, head) in level.get(start..end).unwrap_or_default().iter().zip(&mut heads) {
@@ -393,8 +431,17 @@ impl Descent {
             self.roots[(parent & !ROOT) as usize].node = Ref::NONE;
             return;
         }
-        let above = &mut self.visits[parent as usize];
-        above.removed |= if above.node.kind() == Kind::Extension { CHILD_GONE } else { 1 << nibble };
+        let is_extension = self.visits[parent as usize].node.kind() == Kind::Extension;
+        self.lose(parent, if is_extension { CHILD_GONE } else { 1 << nibble });
+    }
+
+    /// Notes what a branch or an extension has lost.
+    pub(super) fn lose(&mut self, v: u32, lost: u16) {
+        let visit = &mut self.visits[v as usize];
+        if visit.removed == 0 {
+            self.losing[visit.depth as usize].push(v);
+        }
+        visit.removed |= lost;
     }
 
     fn place(&mut self, shard: &mut Shard, v: usize, node: Ref) {
@@ -703,6 +750,52 @@ impl Descent {
     }
 }
 
+/// Fewer keys than this are sorted by comparing them.
+const SCATTER_MIN: usize = 12;
+/// Bits that keys are scattered by.
+const SCATTER_BITS: u32 = 10;
+/// Places that a key may move after it was scattered, lest keys that somebody chose take forever.
+const MOVES_MAX: usize = 64;
+
+/// Sorts by prefix. Hashed keys lie evenly: scattered by as many bits as their number has, each lies near its place.
+fn sort_by_prefix(recs: &mut [Rec], shared: u32, unsorted: &mut Vec<Rec>) {
+    if recs.len() < SCATTER_MIN {
+        return recs.sort_unstable_by_key(|rec| rec.prefix);
+    }
+    let bits = recs.len().ilog2().min(SCATTER_BITS);
+    let bucket = |rec: &Rec| ((rec.prefix << (4 * shared)) >> (64 - bits)) as usize & ((1 << SCATTER_BITS) - 1);
+    let mut ends = [0u32; 1 << SCATTER_BITS];
+    for rec in &*recs {
+        ends[bucket(rec)] += 1;
+    }
+    let mut end = 0;
+    for place in &mut ends[..1 << bits] {
+        let count = *place;
+        *place = end;
+        end += count;
+    }
+    unsorted.clear();
+    unsorted.extend_from_slice(recs);
+    for rec in &*unsorted {
+        let place = &mut ends[bucket(rec)];
+        recs[*place as usize] = *rec;
+        *place += 1;
+    }
+    for i in 1..recs.len() {
+        let rec = recs[i];
+        let mut at = i;
+        while at > 0 && recs[at - 1].prefix > rec.prefix {
+            recs[at] = recs[at - 1];
+            at -= 1;
+            if i - at > MOVES_MAX {
+                recs[at] = rec;
+                return recs.sort_unstable_by_key(|rec| rec.prefix);
+            }
+        }
+        recs[at] = rec;
+    }
+}
+
 /// The first nibble from `from` on in which two keys differ, 64 if none does; what lies before is not looked at.
 fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
     let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
@@ -714,4 +807,40 @@ fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
         }
     }
     KEY_NIBBLES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattered_keys_are_sorted_however_they_lie() {
+        let mut x = 1u64;
+        let mut draw = || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        // Even, all in one bucket, half of them, all alike; falling, so that every key has to move.
+        let shapes: [fn(u64, u64) -> u64; 5] =
+            [|key, _| key, |key, _| key >> 40, |key, i| key >> (40 * (i & 1)), |_, _| 7, |_, i| u64::MAX / (i + 2)];
+        for count in [0, 1, 2, 11, 12, 13, 70, 1000, 5000] {
+            for shape in shapes {
+                for shared_nibbles in [0, 1] {
+                    let prefix = |key: u64| (key >> (4 * shared_nibbles)) | (3 * shared_nibbles) << 60;
+                    let mut recs: Vec<Rec> = (0..count)
+                        .map(|i| Rec { prefix: prefix(shape(draw(), i)), key: i as u32, row_live: 0 })
+                        .collect();
+                    let mut expected: Vec<(u64, u32)> = recs.iter().map(|rec| (rec.prefix, rec.key)).collect();
+                    sort_by_prefix(&mut recs, shared_nibbles as u32, &mut Vec::new());
+                    assert!(recs.is_sorted_by_key(|rec| rec.prefix));
+                    let mut sorted: Vec<(u64, u32)> = recs.iter().map(|rec| (rec.prefix, rec.key)).collect();
+                    expected.sort_unstable();
+                    sorted.sort_unstable();
+                    assert_eq!(sorted, expected);
+                }
+            }
+        }
+    }
 }

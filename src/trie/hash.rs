@@ -8,7 +8,7 @@
 use super::descent::{BELOW_EXTENSION, CLEAN, DEAD, Descent, EMBEDDED, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
 use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, item_at, message_len, pack_branch};
 use super::shard::Shard;
-use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, keccak256};
+use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, hash_eight_blocks, keccak256};
 use alloy_primitives::B256;
 use smallvec::SmallVec;
 
@@ -118,11 +118,15 @@ impl Descent {
 
     fn hash_encoded(&mut self) {
         let encoded = &mut *self.encoded;
-        let mut lanes = Lanes::default();
-        for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
-            lanes.push(&bytes[span.start..], span.len);
+        let mut digests = [B256::ZERO; LANES_MAX];
+        let block = |i: usize| encoded.bytes[i][encoded.spans[i].start..].first_chunk().expect("room for a block");
+        if encoded.used < LANES_MAX || !hash_eight_blocks(encoded.width, &core::array::from_fn(block), &mut digests) {
+            let mut lanes = Lanes::default();
+            for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
+                lanes.push(&bytes[span.start..], span.len);
+            }
+            digests = lanes.hash(encoded.width);
         }
-        let digests = lanes.hash(encoded.width);
         encoded.count.add(encoded.used, 1);
         let (visits, used) = (encoded.visits, encoded.used);
         encoded.used = 0;

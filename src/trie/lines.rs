@@ -16,6 +16,8 @@ const REGION_LOG: u32 = LARGE_PAGE.trailing_zeros() - LINE.trailing_zeros();
 const REGION: u32 = 1 << REGION_LOG;
 /// Lines of the first region: a quarter of a mebibyte.
 const FIRST: u32 = REGION / 8;
+/// Runs between asking for one and handing it out.
+const SOON: usize = 8;
 /// The longest run.
 pub(super) const RUN_MAX: usize = 10;
 
@@ -40,10 +42,13 @@ impl Lines {
     /// A run of `lines` lines, to overwrite.
     #[inline]
     pub(super) fn alloc(&mut self, lines: usize) -> u32 {
-        match self.free[lines].pop() {
-            Some(line) => line,
-            None => self.grow(lines),
+        let Some(line) = self.free[lines].pop() else { return self.grow(lines) };
+        // Runs were let go of long ago: what comes soon is asked for.
+        let left = &self.free[lines];
+        if let Some(soon) = left.get(left.len().wrapping_sub(SOON)) {
+            self.prefetch(*soon, lines);
         }
+        line
     }
 
     fn grow(&mut self, lines: usize) -> u32 {

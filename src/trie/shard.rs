@@ -14,6 +14,7 @@ use super::node::{
 use crate::arena::keccak::RATE;
 use crate::arena::prefetch::{Head, LINE};
 use alloy_primitives::{B256, U256};
+use smallvec::SmallVec;
 
 /// A branch of any size, to read.
 #[derive(Clone, Copy)]
@@ -370,11 +371,10 @@ impl Shard {
         let was = self.branch(old);
         let (old_kind, old_mask, embedded) = (was.kind, was.mask, was.embedded() & mask);
         let is_old = u32::from_le_bytes(*field(was.bytes, 4)) != epoch;
-        let mut copy = [0; RUN_MAX * LINE];
-        copy[..old_kind.branch_len()].copy_from_slice(was.bytes);
+        let copy = SmallVec::<[u8; RUN_MAX * LINE]>::from_slice(was.bytes);
         if stays && is_old {
             self.journal.reshaped.push(old);
-            self.journal.reshaped_bytes.extend_from_slice(&copy[..old_kind.branch_len()]);
+            self.journal.reshaped_bytes.extend_from_slice(&copy);
         }
         let (old_refs, old_message) = (&copy[HEAD..], &copy[old_kind.message_at()..]);
 

@@ -13,8 +13,11 @@ use super::worker::{Context, Group, Worker};
 use super::{StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 use rayon::prelude::*;
+use std::time::Instant;
 
 /// Checks the shape of an update.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
@@ -74,8 +77,11 @@ pub(super) struct Tries<'a> {
     pub(super) tuning: Tuning,
 }
 
-/// Fewer addresses than this are hashed before another thread is awake.
-const PARALLEL_HASHES_MIN: usize = 1024;
+/// Addresses that one task hashes, in whole kernel calls.
+const HASHED_TOGETHER: usize = 8 * LANES_MAX;
+
+/// How long a thread that is done looks out for the others before it sleeps: waking it takes 20 to 30 us.
+const LOOKOUT: Duration = Duration::from_micros(100);
 
 /// Where parallel work begins to pay.
 #[derive(Clone, Copy, Debug)]
@@ -120,26 +126,36 @@ impl Tries<'_> {
     pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         check(update)?;
         *self.count = HashCount::default();
-        let threads = rayon::current_num_threads().min(SHARDS);
-        let result = self.attempt(update, store, threads);
+        let rows = update.addresses.len() + update.slot_keys.len();
+        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { rayon::current_num_threads().min(SHARDS) };
+        let mut own = core::mem::take(&mut self.scratch.hashed);
+        let hashed = update.hashed_addresses.unwrap_or_else(|| {
+            own.resize(update.addresses.len(), B256::ZERO);
+            self.count.add(own.len(), 1);
+            hash_on(threads, self.width, update.addresses, &mut own);
+            &own
+        });
+        let mut result = self.attempt(update, hashed, store, threads);
         if result.is_err() && threads > 1 {
             // Which of several errors comes first depends on who asks for what: one thread asks in one order.
-            return self.attempt(update, store, 1);
+            result = self.attempt(update, hashed, store, 1);
         }
+        self.scratch.hashed = own;
         result
     }
 
-    /// Applies `update` on at most so many threads, and undoes it on an error.
+    /// Applies `update` on so many threads, and undoes it on an error.
     fn attempt(
         &mut self,
         update: &StateUpdate<'_>,
+        hashed: &[B256],
         store: &dyn StateStore,
-        threads_max: usize,
+        threads: usize,
     ) -> Result<B256, TrieError> {
         let saved = self.begin();
         self.scratch.workers.iter_mut().for_each(Worker::clear);
         self.scratch.top_survivors.clear();
-        let result = self.apply(update, store, threads_max);
+        let result = self.apply(update, hashed, store, threads);
         if result.is_err() {
             self.undo(saved);
         }
@@ -149,33 +165,16 @@ impl Tries<'_> {
     fn apply(
         &mut self,
         update: &StateUpdate<'_>,
+        hashed: &[B256],
         store: &dyn StateStore,
-        threads_max: usize,
+        threads: usize,
     ) -> Result<B256, TrieError> {
-        let accounts = update.addresses.len();
-        if accounts == 0 {
+        if update.addresses.is_empty() {
             return Ok(self.top.root);
         }
         let width = self.width;
         self.top.resolve(self.shards, true, store, width)?;
-        let rows = accounts + update.slot_keys.len();
-        let threads = if rows < self.tuning.parallel_rows_min { 1 } else { threads_max };
-        let Scratch { hashed, order, workers, top_survivors } = &mut *self.scratch;
-        let hashed: &[B256] = match update.hashed_addresses {
-            Some(hashed) => hashed,
-            None => {
-                hashed.resize(accounts, B256::ZERO);
-                self.count.add(accounts, 1);
-                let chunk = accounts.div_ceil(threads).next_multiple_of(LANES_MAX);
-                if threads == 1 || accounts < PARALLEL_HASHES_MIN {
-                    hash_addresses(width, update.addresses, hashed);
-                } else {
-                    let chunks = update.addresses.par_chunks(chunk).zip(hashed.par_chunks_mut(chunk));
-                    chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
-                }
-                hashed
-            }
-        };
+        let Scratch { hashed: _, order, workers, top_survivors } = &mut *self.scratch;
         let was = self.top.clone();
         let context = Context { update, hashed, store, width, top: &was, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
@@ -230,6 +229,15 @@ impl Tries<'_> {
     }
 }
 
+/// keccak256 of each address. However few there are: by the time when the shards are dealt the other threads are awake.
+fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B256]) {
+    if threads == 1 {
+        return hash_addresses(width, addresses, hashed);
+    }
+    let chunks = addresses.par_chunks(HASHED_TOGETHER).zip(hashed.par_chunks_mut(HASHED_TOGETHER));
+    chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
+}
+
 /// Which thread has which shards.
 pub(super) struct Deal<'a> {
     owner: [usize; SHARDS],
@@ -252,11 +260,28 @@ impl Deal<'_> {
             return phase(worker, &mut dealt[0], &self.groups[0]);
         }
         let mut results = vec![Ok(()); workers.len()];
+        let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         rayon::scope(|scope| {
-            let tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            let mut tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            let own = tasks.next();
+            let others = tasks.len();
             for (((worker, shards), groups), result) in tasks {
-                let phase = &phase;
-                scope.spawn(move |_| *result = phase(worker, shards, groups));
+                let (phase, started, done) = (&phase, &started, &done);
+                scope.spawn(move |_| {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    *result = phase(worker, shards, groups);
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            if let Some((((worker, shards), groups), result)) = own {
+                *result = phase(worker, shards, groups);
+            }
+            // What no other thread has taken yet, this one takes at the end of the scope.
+            if started.load(Ordering::Relaxed) == others {
+                let until = Instant::now() + LOOKOUT;
+                while done.load(Ordering::Relaxed) < others && Instant::now() < until {
+                    core::hint::spin_loop();
+                }
             }
         });
         results.into_iter().collect()
@@ -291,6 +316,10 @@ fn group_by_shard(hashed: &[B256], order: &mut Vec<u32>) -> [usize; SHARDS + 1] 
     starts
 }
 
+/// What threads but the calling one could have done by the time when they are ready, as a weight of [`deal`]: they wake up,
+/// and first have to fetch the update from the calling one's cache.
+const LATE: usize = 40;
+
 /// Deals shards to threads, heaviest first, each to the thread with the least to do.
 fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
     let mut owner = [0; SHARDS];
@@ -306,7 +335,8 @@ fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], t
         (rows.iter().map(weight).sum(), n)
     });
     weights.sort_unstable_by(|a, b| b.cmp(a));
-    let mut load = [0; SHARDS];
+    let mut load = [LATE; SHARDS];
+    load[0] = 0;
     for (weight, n) in weights {
         let thread = (0..threads).min_by_key(|thread| load[*thread]).unwrap_or(0);
         owner[n] = thread;

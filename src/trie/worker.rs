@@ -103,10 +103,8 @@ impl Worker {
         }
     }
 
-    /// Forgets the last update.
+    /// Forgets what the last update gave; each phase clears its lists itself.
     pub(super) fn clear(&mut self) {
-        self.accounts.clear();
-        self.storage.clear();
         self.count = HashCount::default();
         self.changes.clear();
         self.roots.clear();
@@ -182,7 +180,7 @@ impl Worker {
                 if lo == self.storage.recs.len() {
                     continue;
                 }
-                self.storage.sort(lo)?;
+                self.storage.sort(lo, 1)?;
                 let owner = WIDE_ROOT | (j as u32) << 4 | group.shard as u32;
                 let (node, hash) = (job.top.nodes[group.shard], job.top.hashes[group.shard]);
                 self.storage.add_root(Root { node, hash, owner, key: job.owner }, local, 1, lo);
@@ -272,7 +270,7 @@ impl Worker {
                 self.accounts.recs.push(Rec::new(hash, self.accounts.keys.len(), row, live));
                 self.accounts.keys.push(*hash);
             }
-            self.accounts.sort(lo)?;
+            self.accounts.sort(lo, 1)?;
             // Keys in sorted order, so that later passes over them run along the trie.
             for (i, rec) in self.accounts.recs[lo..].iter_mut().enumerate() {
                 rec.key = (lo + i) as u32;
@@ -323,7 +321,7 @@ impl Worker {
                 self.storage.recs.push(Rec::new(&self.storage.keys[key], key, row, live));
                 key += 1;
             }
-            self.storage.sort(lo)?;
+            self.storage.sort(lo, 0)?;
             let shard = self.shard_of[*i as usize] as usize;
             let leaf = self.accounts.visits[self.accounts.leaf_of[*i as usize] as usize].node;
             let account = shards[shard].account(leaf);

@@ -125,7 +125,8 @@ pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
     }
 }
 
-/// Hashes messages of `N` bytes, `N` below the rate: the padding of the lanes is written once.
+/// Hashes messages of `N` bytes, `N` below the rate. Of keys (at most 32 bytes) eight lanes take the words that they have,
+/// otherwise the padding of the lanes is written once.
 ///
 /// # Panics
 /// When `out` has not one row per message, or `N` is not below the rate.
@@ -137,6 +138,22 @@ pub(crate) fn hash_fixed<const N: usize>(
     out: &mut [B256],
 ) {
     assert_eq!(count, out.len(), "one digest per message");
+    #[cfg(target_arch = "x86_64")]
+    if N <= 32 && width == Width::Eight && width.is_supported() {
+        for (chunk, out) in out.chunks_mut(LANES_MAX).enumerate() {
+            let mut keys = [[0; 32]; LANES_MAX];
+            for (i, key) in keys[..out.len()].iter_mut().enumerate() {
+                key[..N].copy_from_slice(&message(chunk * LANES_MAX + i));
+                if N < 32 {
+                    key[N] = 0x01;
+                }
+            }
+            let mut digests = [B256::ZERO; LANES_MAX];
+            super::x8::hash_keys(&keys, N == 32, &mut digests);
+            out.copy_from_slice(&digests[..out.len()]);
+        }
+        return;
+    }
     let mut lanes: [PaddedBlocks<RATE>; LANES_MAX] = Default::default();
     for lane in &mut lanes {
         lane.pad(N);

@@ -42,6 +42,22 @@ pub(super) fn hash_padded(
     }
 }
 
+/// Hashes eight padded messages of one block side by side. False, and nothing done, where `width` is less than eight.
+#[inline]
+pub(crate) fn hash_eight_blocks(
+    width: Width,
+    blocks: &[&[u8; RATE]; LANES_MAX],
+    digests: &mut [B256; LANES_MAX],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if width == Width::Eight && width.is_supported() {
+        super::x8::hash_blocks(blocks, digests);
+        return true;
+    }
+    let _ = (width, blocks, digests);
+    false
+}
+
 /// Hashes eight messages of any lengths, side by side where `width` is eight.
 pub(super) fn hash_uneven(width: Width, messages: &[&[u8]; LANES_MAX]) -> [B256; LANES_MAX] {
     #[cfg(target_arch = "x86_64")]

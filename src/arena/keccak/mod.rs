@@ -37,6 +37,7 @@ mod x8;
 
 pub(crate) use batch::hash_fixed;
 pub use batch::{Batch, hash_addresses, hash_slots, hash_words, keccak256_many};
+pub(crate) use kernel::hash_eight_blocks;
 pub use padded::{Lanes, PaddedBlocks};
 
 use alloy_primitives::B256;

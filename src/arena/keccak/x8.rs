@@ -111,6 +111,17 @@ unsafe fn load(blocks: [*const u8; 8]) -> [__m512i; RATE / 8] {
     words
 }
 
+/// Keccak-f[1600] of eight states. As a function it would take and return them through memory.
+macro_rules! permute {
+    ($a:ident) => {{
+        let mut c = [_mm512_setzero_si512(); 5];
+        for (x, parity) in c.iter_mut().enumerate() {
+            *parity = xor3(xor3($a[x], $a[x + 5], $a[x + 10]), $a[x + 15], $a[x + 20]);
+        }
+        rounds!($a, c, ROUND, xor, xor3, chi, rol, splat);
+    }};
+}
+
 /// Absorbs one block of each lane and permutes. The first block meets a state of zeros, which is neither written nor read.
 ///
 /// # Safety
@@ -128,11 +139,7 @@ unsafe fn absorb(state: &mut MaybeUninit<[__m512i; 25]>, is_first: bool, blocks:
         }
     }
 
-    let mut c = [_mm512_setzero_si512(); 5];
-    for (x, parity) in c.iter_mut().enumerate() {
-        *parity = xor3(xor3(a[x], a[x + 5], a[x + 10]), a[x + 15], a[x + 20]);
-    }
-    rounds!(a, c, ROUND, xor, xor3, chi, rol, splat);
+    permute!(a);
     state.write(a);
 }
 
@@ -148,6 +155,58 @@ fn squeeze(a: &[__m512i; 25], digests: &mut [B256; 8], wanted: impl Fn(usize) ->
             unsafe { _mm256_storeu_si256(digest.as_mut_ptr().cast(), _mm512_castsi512_si256(row)) };
         }
     }
+}
+
+/// Digests of eight padded messages of one block.
+///
+/// # Panics
+/// When AVX-512 is absent.
+#[inline]
+pub(super) fn hash_blocks(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
+    assert!(is_x86_feature_detected!("avx512f"));
+    // SAFETY: AVX-512F was detected.
+    unsafe { hash_blocks_avx512(blocks, digests) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn hash_blocks_avx512(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
+    let mut a = [_mm512_setzero_si512(); 25];
+    // SAFETY: every block has `RATE` bytes.
+    a[..RATE / 8].copy_from_slice(&unsafe { load(blocks.map(|block| block.as_ptr())) });
+    permute!(a);
+    squeeze(&a, digests, |_| true);
+}
+
+/// Digests of eight keys: the first four words of a block, all other words but two being zero. A key of fewer than 32 bytes
+/// carries its first byte of padding; for one of `whole` 32 that is in the fifth word.
+///
+/// # Panics
+/// When AVX-512 is absent.
+#[inline]
+pub(super) fn hash_keys(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 8]) {
+    assert!(is_x86_feature_detected!("avx512f"));
+    // SAFETY: AVX-512F was detected.
+    unsafe { hash_keys_avx512(keys, whole, digests) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn hash_keys_avx512(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 8]) {
+    // SAFETY: a key has 32 readable bytes.
+    let key = |lane: usize| unsafe { _mm256_loadu_si256(keys[lane].as_ptr().cast()) };
+    // Two keys side by side, so that what is unpacked lies in the order of the lanes.
+    let two = |lane: usize| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(key(lane)), key(lane + 2));
+    let (left, right) = ([two(0), two(1)], [two(4), two(5)]);
+    let even = |pair: [__m512i; 2]| _mm512_unpacklo_epi64(pair[0], pair[1]);
+    let odd = |pair: [__m512i; 2]| _mm512_unpackhi_epi64(pair[0], pair[1]);
+    let mut a = [_mm512_setzero_si512(); 25];
+    a[0] = _mm512_shuffle_i64x2::<0x88>(even(left), even(right));
+    a[1] = _mm512_shuffle_i64x2::<0x88>(odd(left), odd(right));
+    a[2] = _mm512_shuffle_i64x2::<0xdd>(even(left), even(right));
+    a[3] = _mm512_shuffle_i64x2::<0xdd>(odd(left), odd(right));
+    a[4] = splat(u64::from(whole));
+    a[RATE / 8 - 1] = splat(1 << 63);
+    permute!(a);
+    squeeze(&a, digests, |_| true);
 }
 
 /// # Safety
