@@ -167,6 +167,9 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("executor", "schedule", Part::Schedule),
 ];
 
+/// What senders and a precompile share: whoever called decides.
+const SHARED: &str = "exec/senders/libsecp::ecrecover_point";
+
 /// Functions that only hand on, some of them on one thread only.
 const PASSED_THROUGH: [&str; 5] = [
     "block::run_with_list",
@@ -247,7 +250,7 @@ impl Frame {
 /// the innermost function outwards. Nothing where it is no part of an execution.
 fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
     let (mut part, mut stage, mut shown) = (None, "", 0);
-    for (at, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.ours) {
+    for (at, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.ours && frame.place != SHARED) {
         let Some(&(_, its_stage, its_part)) = PLACES.iter().find(|(piece, ..)| frame.place.starts_with(piece)) else {
             continue;
         };
@@ -446,6 +449,11 @@ mod tests {
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
         let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile/mod.rs"), run, task]);
         assert_eq!(place(&precompile), Some((4, "execute", Part::Precompile, false)));
+        let point = ("ecrecover_point", "src/exec/senders/libsecp.rs");
+        let precompile = frames(&[("ecmult", ""), point, ("ecrecover", "src/exec/precompile/mod.rs"), run, task]);
+        assert_eq!(place(&precompile), Some((5, "execute", Part::Precompile, false)));
+        let sender = frames(&[("ecmult", ""), point, ("recover_scalar", "src/exec/senders/libsecp.rs"), task]);
+        assert_eq!(place(&sender).map(|(_, stage, part, _)| (stage, part)), Some(("recover", Part::Senders)));
     }
 
     #[test]
