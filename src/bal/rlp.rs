@@ -251,17 +251,17 @@ pub(super) static INTEGER_FORMS: [IntegerForm; 256] = {
 
 /// As [`ListForm`], for indices.
 #[derive(Clone, Copy)]
-pub(super) struct IndexForm {
+struct IndexForm {
     /// Least value of a minimal integer of this form.
-    pub(super) min: u32,
+    min: u32,
     /// Bytes after the first.
-    pub(super) len: u8,
+    len: u8,
     /// The value, where the first byte is all of it.
-    pub(super) single: u8,
+    single: u8,
 }
 
 /// Indices by their first byte; one that begins no index reads as zero, below its least value.
-pub(super) static INDEX_FORMS: [IndexForm; 256] = {
+static INDEX_FORMS: [IndexForm; 256] = {
     let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
     let mut head = 1;
     while head < 0x80 {

@@ -35,13 +35,17 @@ mod tests;
 
 use gathered::Gathered;
 
-/// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
-pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
-    let is_available = is_x86_feature_detected!("avx512f")
+/// Whether the CPU has what this file is compiled for.
+pub(in crate::bal) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("bmi2");
-    if !is_available || u32::try_from(bytes.len()).is_err() {
+        && is_x86_feature_detected!("bmi2")
+}
+
+/// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
+pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
+    if !is_available() || u32::try_from(bytes.len()).is_err() {
         return None;
     }
     let gathered = || Gathered::new(limits.index_max());

@@ -21,7 +21,7 @@ fn verdict(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
     let mut portable = BalColumns::default();
     let verdict = decode_portable(&mut portable, bytes, limits).map(|()| portable);
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+    if crate::bal::decode::wide::is_available() {
         let mut columns = BalColumns { blob: bytes.clone(), ..BalColumns::default() };
         let is_valid = crate::bal::decode::wide::try_decode(&mut columns, bytes, limits).is_some();
         assert_eq!(is_valid, verdict.is_ok(), "{:?}", verdict.err());

@@ -23,7 +23,6 @@ const LANES: usize = 8;
 const FIRST: u64 = 1 << 63;
 
 /// Changes of one field whose places are known and whose rows are not.
-#[repr(align(64))]
 pub(super) struct Gathered {
     /// The first eight bytes of each change, the eighth replaced by the mark.
     heads: [u64; ROOM + LANES],
@@ -178,17 +177,17 @@ impl Gathered {
 
             let ahead = out.values.as_ptr().wrapping_add(out.values.len() + 8 * LANES);
             prefetch_lines(ahead.cast(), LANES * size_of::<V>() / LINE);
-            let mut masks = Lanes([0; LANES]);
+            let mut masks = [0u32; LANES];
             let index_rows = out.indices.spare_capacity_mut().first_chunk_mut::<LANES>()?;
             let value_rows = out.values.spare_capacity_mut().first_chunk_mut::<LANES>()?;
             // SAFETY: eight lanes of 32 bits each, in an array and in rows that nothing holds yet; an index is its bits.
             unsafe {
                 let mask = _mm512_srlv_epi64(constant(0xffff_ffff_0000_0000), len);
-                _mm256_storeu_si256(masks.0.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(mask));
+                _mm256_storeu_si256(masks.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(mask));
                 _mm256_storeu_si256(index_rows.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(index));
             }
             for lane in 0..lanes {
-                value_rows[lane].write(load(bytes, ends[lane] as usize, masks.0[lane])?);
+                value_rows[lane].write(load(bytes, ends[lane] as usize, masks[lane])?);
             }
             // SAFETY: the rows were just written.
             unsafe {
@@ -202,10 +201,6 @@ impl Gathered {
         Some(())
     }
 }
-
-/// A lane each, so that no line of the cache divides them.
-#[repr(align(32))]
-struct Lanes([u32; LANES]);
 
 /// Where a change that begins with these bytes ends.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The kernels against the plain arithmetic that they stand for.
 
-use super::{load_word, mask_of, write_word};
+use super::{is_available, load_word, mask_of, write_word};
 use alloy_primitives::U256;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,13 +12,6 @@ fn loaded(bytes: &[u8], end: usize, len: usize) -> U256 {
     // SAFETY: the bounds were just checked.
     unsafe { write_word(&mut word, load_word(bytes, end, mask_of(len as u8))) };
     word
-}
-
-fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("bmi2")
 }
 
 proptest! {
