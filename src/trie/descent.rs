@@ -330,28 +330,19 @@ impl Descent {
             }
             self.sort_steps(depth);
             let [inner, leaves, empty] = core::mem::take(&mut self.steps);
-            self.prefetch(shards, &inner, 0);
             for (i, v) in inner.iter().map(|v| *v as usize).enumerate() {
-                if i % BURST == 0 {
-                    self.prefetch(shards, &inner, i + BURST);
-                }
+                self.prefetch_ahead(shards, &inner, i);
                 self.inner[depth].push(v as u32);
                 let Visit { node, shard, .. } = self.visits[v];
                 let shard = &mut *shards[shard as usize];
                 if node.kind() == Kind::Extension { self.extension(shard, v) } else { self.branch(shard, v) }
             }
-            self.prefetch(shards, &leaves, 0);
             for (i, v) in leaves.iter().map(|v| *v as usize).enumerate() {
-                if i % BURST == 0 {
-                    self.prefetch(shards, &leaves, i + BURST);
-                }
+                self.prefetch_ahead(shards, &leaves, i);
                 self.leaf(&mut *shards[self.visits[v].shard as usize], source, v);
             }
-            self.prefetch(shards, &empty, 0);
             for (i, v) in empty.iter().map(|v| *v as usize).enumerate() {
-                if i % BURST == 0 {
-                    self.prefetch(shards, &empty, i + BURST);
-                }
+                self.prefetch_ahead(shards, &empty, i);
                 self.create(&mut *shards[self.visits[v].shard as usize], source, v);
             }
             self.steps = [inner, leaves, empty];
@@ -382,6 +373,17 @@ impl Descent {
         }
         for (steps, used) in self.steps.iter_mut().zip(used) {
             steps.truncate(used);
+        }
+    }
+
+    /// At the start of each burst of `steps` asks for the next one, and for the first one, too.
+    #[inline(always)]
+    fn prefetch_ahead(&self, shards: &[&mut Shard], steps: &[u32], i: usize) {
+        if i == 0 {
+            self.prefetch(shards, steps, 0);
+        }
+        if i.is_multiple_of(BURST) {
+            self.prefetch(shards, steps, i + BURST);
         }
     }
 
