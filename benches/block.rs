@@ -4,18 +4,14 @@
 //! clock is the outcome's own; undoing the block between repeats is outside. The table printed first takes the modes in
 //! turns and gives medians and ratios to sequential mode on one thread; criterion's figures follow for the record.
 
-#[allow(dead_code, unused_imports, unreachable_pub)]
-#[path = "../src/cli/devnet/mod.rs"]
-mod devnet;
-
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::wire::Header;
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, Executor, Mode, Options};
+use balustrade_cli::devnet::Devnet;
 use criterion::{Criterion, criterion_group, criterion_main};
-use devnet::Devnet;
 use std::time::Duration;
 
 #[global_allocator]

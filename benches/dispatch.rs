@@ -3,13 +3,9 @@
 //! Whole transactions over small made-up programs, one group per program, one line per loop. The workload files of
 //! `bench loop` measure the same at length. Under `cargo test` each line runs once.
 
-#[allow(dead_code, unreachable_pub)]
-#[path = "../src/cli/loop_workload.rs"]
-mod workload;
-
 use balustrade::exec::interpreter::LoopKind;
+use balustrade_cli::loop_workload::{Workload, with_runner};
 use criterion::{Criterion, criterion_group, criterion_main};
-use workload::{Workload, with_runner};
 
 /// A loop of 1,000 rounds over `body`, hex, which keeps the stack's height and finds the counter on top.
 fn program(name: &str, body: &str) -> Workload {

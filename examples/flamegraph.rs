@@ -5,16 +5,12 @@
 //! stack most often, in percent of the samples. Instructions of the default loop jump to one another, so that each sample
 //! has one handler right above `tail::run`.
 
-#[allow(dead_code, unreachable_pub)]
-#[path = "../src/cli/loop_workload.rs"]
-mod workload;
-
 use balustrade::exec::interpreter::LoopKind;
+use balustrade_cli::loop_workload::{Workload, with_runner};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use workload::{Workload, with_runner};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,10 +1,9 @@
 //! What the fuzz targets over files do with their bytes: shared by cargo-fuzz and by the tests of the file readers.
-//!
-//! Whoever includes this has the file readers beside it as `input`. A target returns; a panic is a finding.
+//! A target returns; a panic is a finding.
 
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
-use super::input::{Content, Document, StateTest, is_recorded, list_from_json, parse_tests, recorded_lists};
+use balustrade_cli::input::{BlockTest, Content, Document, StateTest, is_recorded, list_from_json, parse_tests, recorded_lists};
 use balustrade::exec::wire::Header;
 
 fn document(bytes: &[u8]) -> Document {
@@ -19,7 +18,7 @@ pub fn content(bytes: &[u8]) {
             assert!(bundle.block_hashes.is_sorted());
         }
         Ok(Content::Tests(tests)) => {
-            let rules = |test: &super::input::BlockTest| test.network.as_ref().map(|network| network.rules(1, 1));
+            let rules = |test: &BlockTest| test.network.as_ref().map(|network| network.rules(1, 1));
             tests.iter().filter_map(rules).for_each(drop);
         }
         Err(error) => assert!(!error.to_string().is_empty()),

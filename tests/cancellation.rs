@@ -1,7 +1,5 @@
 //! Blocks that would run for years stop soon after they are given up: in every mode and loop, whatever they are at, without
-//! a thread left behind; tries and executor are then as before. Ctrl-C does the same to every command that executes.
-
-mod files;
+//! a thread left behind; tries and executor are then as before.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
@@ -16,7 +14,6 @@ use balustrade::executor::Body;
 use balustrade::trie::{Fate, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
 use std::fmt::Debug;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
@@ -371,89 +368,4 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
     let mut other = StateTries::empty();
     let expected = other.update(&changes.as_update(), &MemoryStore::default()).expect("all is in memory");
     assert_eq!(tries.root(), expected);
-}
-
-/// A bundle of the looping block in the command line's format, and a file of tests with it.
-#[cfg(unix)]
-fn write_files(folder: &files::Folder) -> (String, String) {
-    let case = Case::looping(LOOPS[0].1);
-    let header = Header::of_block(&case.block).expect("made here");
-    let sender = transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).1;
-    let code = LOOPS[0].1;
-    let state = serde_json::json!({
-        sender.to_string(): {"nonce": "0x0", "balance": "0x1", "codeHash": keccak256([])},
-        LOOPING.to_string(): {"nonce": "0x1", "codeHash": keccak256(hex::decode(code).expect("hex"))},
-    });
-    let bundle = serde_json::json!({
-        "chainId": 1, "fork": "Berlin", "number": header.number, "hash": header.hash(), "block": case.block,
-        "codes": [format!("0x{code}")], "preState": state, "blockAccessList": case.bal,
-    });
-    let genesis = Header { gas_limit: header.gas_limit, number: header.number - 1, ..Header::default() };
-    let mut store = MemoryStore::default();
-    let hash = store.insert_code(hex::decode(code).expect("hex").into());
-    store.insert_account(LOOPING, 1, U256::ZERO, hash, []);
-    store.insert_account(sender, 0, U256::ONE, keccak256([]), []);
-    let genesis = Header { state_root: StateTries::from_memory(&store).expect("tries").root(), ..genesis };
-    // The child of that genesis: everything but its execution is in order.
-    let child = Header {
-        parent_hash: genesis.hash(),
-        timestamp: 13,
-        // The least, and the bomb of that height.
-        difficulty: U256::from(2_147_614_720u64),
-        ..Header::of_block(&case.block).expect("made here")
-    };
-    let child = assemble(&child, &[transaction(0, Some(LOOPING), GAS_FOR_YEARS, &[]).0]);
-    let test = serde_json::json!({"looping": {
-        "network": "Berlin", "genesisRLP": Bytes::from(assemble::<Vec<u8>>(&genesis, &[])),
-        "pre": {
-            sender.to_string(): {"nonce": "0x0", "balance": "0x1", "code": "0x"},
-            LOOPING.to_string(): {"nonce": "0x1", "balance": "0x0", "code": format!("0x{code}")},
-        },
-        "blocks": [{"rlp": Bytes::from(child)}],
-        "lastblockhash": B256::ZERO,
-    }});
-    (folder.file("bundle.json", &bundle.to_string()), folder.file("test.json", &test.to_string()))
-}
-
-/// Runs a command, interrupts it, and returns its status and all that it said.
-#[cfg(unix)]
-fn interrupt(args: &[&str]) -> (Option<i32>, String) {
-    let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    std::thread::sleep(Duration::from_millis(1500));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is here");
-    assert!(sent.success());
-    let start = Instant::now();
-    let output = child.wait_with_output().expect("the command ends");
-    assert!(start.elapsed() < SOON, "{args:?}");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
-    let folder = files::Folder::new("cancellation");
-    let (bundle, test) = write_files(&folder);
-    let (bundle, test) = (bundle.as_str(), test.as_str());
-    let commands: [&[&str]; 8] = [
-        &["run", "--mode", "bal", bundle],
-        &["run", "--mode", "sequential", bundle],
-        &["run", "--mode", "optimistic", "--threads", "2", bundle],
-        &["run", test],
-        &["bal", "verify", bundle],
-        &["bal", "record", bundle],
-        &["blocktest", "--mode", "sequential", test],
-        &["blocktest", "--mode", "all", "--json", test],
-    ];
-    for args in commands {
-        let (status, text) = interrupt(args);
-        assert_eq!(status, Some(130), "{args:?}: {text}");
-        assert!(text.contains("cancelled: ") && text.contains("index 1"), "{args:?}: {text}");
-    }
 }

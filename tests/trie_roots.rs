@@ -4,16 +4,15 @@ use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Header;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::trie::{Fate, StateTries, StateUpdate};
+use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// The shared folder beside the checkout, or where the environment says.
-fn shared(folder: &str) -> Option<Vec<PathBuf>> {
-    let root = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let entries = std::fs::read_dir(root.join(folder)).ok()?;
+/// The compressed bundles in a part of the shared folder.
+fn bundles(part: &str) -> Option<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(shared(part)?).ok()?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ext| ext == "gz"));
     paths.sort();
@@ -65,7 +64,7 @@ fn pre_state(bundle: &Value) -> Vec<PreAccount> {
 
 #[test]
 fn complete_states_have_their_roots() {
-    let Some(paths) = shared("blocks") else {
+    let Some(paths) = bundles("blocks") else {
         println!("skipped: no shared folder with blocks");
         return;
     };
@@ -111,7 +110,7 @@ fn witness(bundle: &Value) -> WitnessStore {
 
 #[test]
 fn witnesses_give_the_pre_state_and_lead_to_the_post_state() {
-    let Some(paths) = shared("bundles/trie") else {
+    let Some(paths) = bundles("bundles/trie") else {
         println!("skipped: no shared folder with bundles");
         return;
     };

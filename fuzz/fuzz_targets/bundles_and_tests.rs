@@ -2,10 +2,6 @@
 
 #![no_main]
 
-#[path = "../../src/cli/input/mod.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod input;
-
 #[path = "../files.rs"]
 #[allow(dead_code)]
 mod files;

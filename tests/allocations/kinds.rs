@@ -2,11 +2,11 @@
 //!
 //! Not here: who sends them, and the state below them.
 
-use crate::asm::Asm;
-use crate::contracts;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rlp::{Encodable, Header};
-use revm_bytecode::opcode as op;
+use balustrade::exec::interpreter::opcode::op;
+use balustrade_cli::devnet::asm::Asm;
+use balustrade_cli::devnet::contracts;
 
 /// A kind of transaction.
 #[derive(Clone, Debug)]

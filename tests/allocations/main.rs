@@ -12,12 +12,6 @@
 //! outcomes leave with the block: their columns are made once per block, with the room that the last one needed.
 //! Not counted: decoding, sender recovery, receipts, roots; a code, a name or a hash that was never seen before.
 
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/cli/devnet/asm.rs"]
-mod asm;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/cli/devnet/contracts.rs"]
-mod contracts;
 mod counter;
 mod kinds;
 
@@ -37,6 +31,7 @@ use balustrade::exec::tx::TxInput;
 use balustrade::exec::universe::Universe;
 use balustrade::exec::verify::{Claims, task_matches};
 use balustrade::exec::wire::{Block, Header, assemble};
+use balustrade_cli::devnet::contracts;
 use counter::allocations_in;
 use kinds::Kind;
 use std::sync::Mutex;

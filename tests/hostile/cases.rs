@@ -1,15 +1,12 @@
 //! Valid Amsterdam blocks with their parent states, from the shared folder.
 
-#[path = "../files/mod.rs"]
-mod files;
-
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
-pub use files::shared;
+pub use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;

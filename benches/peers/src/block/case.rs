@@ -1,7 +1,7 @@
 //! One block with its surroundings, as every arrangement starts from it.
 //!
 //! In: a block bundle with a complete pre-state and a list. Out: [`Case`]: the raw bytes, the rules and the flat state.
-//! Relies on: the command line's reader of bundles, shared with the `balustrade` binary by path.
+//! Relies on: the command line's reader of bundles, `balustrade_cli`.
 
 use alloy_primitives::{B256, Bytes, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
@@ -10,11 +10,7 @@ use balustrade::exec::wire::Header;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-#[allow(dead_code, unreachable_pub, unused_imports, reason = "the command line uses more of it")]
-#[path = "../../../../src/cli/input/mod.rs"]
-pub(crate) mod input;
-
-use input::{Bundle, BundleState, Content, Document};
+use balustrade_cli::input::{self, Bundle, BundleState, Content, Document};
 
 /// A block to execute.
 pub(crate) struct Case {

@@ -30,7 +30,7 @@ use crate::report::{Report, Row, rounded, row};
 use crate::{CommonArgs, FlameArgs, PeersError, convert, threads};
 use balustrade::Mode;
 use case::Case;
-use case::input::each_document;
+use balustrade_cli::input::each_document;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -1,9 +1,7 @@
 //! The report of `balustrade profile` in a real browser without a window: all charts drawn, nothing in the console, no
 //! request to any network. Skipped with a line where no browser is found; `BALUSTRADE_BROWSER` names one.
 
-mod files;
-
-use files::Folder;
+use balustrade_cli::testing::Folder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,7 +3,7 @@
 //! In: calls in program order, or a program as text ([`assemble`]). Out: bytecode. Not here: any check of the stack.
 
 use alloy_primitives::U256;
-use revm_bytecode::opcode::{self as op, OpCode};
+use balustrade::exec::interpreter::opcode::{name, op};
 use std::collections::BTreeMap;
 
 /// Bytecode of a program as text: names of opcodes as they are, numbers (decimal or `0x` hex) as minimal pushes, `name:` a
@@ -13,16 +13,16 @@ pub fn assemble(program: &str) -> Vec<u8> {
     let mut labels: BTreeMap<&str, Label> = BTreeMap::new();
     let words = program.lines().flat_map(|line| line.split(';').next().unwrap_or_default().split_whitespace());
     for word in words {
-        if let Some(name) = word.strip_suffix(':') {
-            let label = *labels.entry(name).or_insert_with(|| asm.label());
+        if let Some(label) = word.strip_suffix(':') {
+            let label = *labels.entry(label).or_insert_with(|| asm.label());
             asm.bind(label);
-        } else if let Some(name) = word.strip_prefix('@') {
-            let label = *labels.entry(name).or_insert_with(|| asm.label());
+        } else if let Some(label) = word.strip_prefix('@') {
+            let label = *labels.entry(label).or_insert_with(|| asm.label());
             asm.push_label(label);
         } else if let Ok(number) = word.parse::<U256>() {
             asm.push_bytes(&number.to_be_bytes_trimmed_vec());
         } else {
-            let code = (0..=u8::MAX).find(|byte| OpCode::new(*byte).is_some_and(|known| known.as_str() == word));
+            let code = (0..=u8::MAX).find(|byte| name(*byte) == Some(word));
             debug_assert!(code.is_some(), "no opcode: {word}");
             asm.ops(&[code.unwrap_or(op::INVALID)]);
         }

@@ -1,6 +1,4 @@
-//! Files of the tests: a folder of a test's own, and the shared one beside the checkout.
-
-#![allow(dead_code, unreachable_pub, reason = "each test that includes this uses a part of it")]
+//! Files for tests: a temporary folder of one test, and the folder of fixtures and bundles beside the checkout.
 
 use std::path::PathBuf;
 
@@ -38,7 +36,7 @@ impl Drop for Folder {
 /// A part of the shared folder beside the checkout, or where the environment says; says so where it is absent.
 pub fn shared(part: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join(part);
     if !path.exists() {
         println!("skipped: {} is not here", path.display());

@@ -1,8 +1,6 @@
 //! The test commands as go-ethereum's `evm` and as goevmlab, which drives it, know them; and the chains of `--chain`.
 
-mod files;
-
-use files::{Folder, shared};
+use balustrade_cli::testing::{Folder, shared};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};

@@ -6,7 +6,7 @@
 
 use super::asm::{Asm, assemble};
 use alloy_primitives::{Address, B256, U256, b256, keccak256};
-use revm_bytecode::opcode as op;
+use balustrade::exec::interpreter::opcode::op;
 
 /// keccak256("Transfer(address,address,uint256)").
 const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");

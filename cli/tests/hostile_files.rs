@@ -1,10 +1,10 @@
 //! Files that were made to break a reader: damaged, nested, endless. Each is a typed error, or means what it says.
 
-#[path = "../../../fuzz/files.rs"]
+#[path = "../../fuzz/files.rs"]
 mod files;
 
-use super::{Content, Document, InputError};
-use crate::cli::input;
+use balustrade_cli::input::{self, Content, Document, InputError};
+use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use std::io::Read;
 
@@ -130,7 +130,7 @@ fn damaged_bundles_and_tests() {
         }
     };
     for part in ["bundles/prestate/mainnet-46147.json.gz", "bundles/prestate/mainnet-2688148.json.gz"] {
-        let Some(path) = super::tests::shared(part) else { continue };
+        let Some(path) = shared(part) else { continue };
         let mut text = Vec::new();
         GzDecoder::new(std::fs::File::open(path).expect("readable")).read_to_end(&mut text).expect("readable");
         let document = Document { name: part.to_owned(), bytes: text.clone() };
@@ -138,9 +138,9 @@ fn damaged_bundles_and_tests() {
         try_all(&text, 1500);
     }
     for (part, every) in [("fixtures/amsterdam.tar.zst", 400), ("fixtures/eest-state.tar.zst", 500)] {
-        let Some(path) = super::tests::shared(part) else { continue };
+        let Some(path) = shared(part) else { continue };
         let mut number = 0;
-        let read = super::each_document(&path, &mut |_| (), &mut |document| {
+        let read = input::each_document(&path, &mut |_| (), &mut |document| {
             number += 1;
             if number % every == 0 && document.bytes.len() < 200_000 {
                 try_all(&document.bytes, 30);

@@ -1,23 +1,13 @@
 //! Every shared document is read; the blocks inside decode, chain up and encode back; damaged files are typed errors.
 
 use super::*;
+use crate::testing::shared;
 use alloy_primitives::{B256, Bytes};
 use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::wire::{Block, Header};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-
-pub(super) fn shared(part: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = folder.join(part);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not here", path.display());
-    None
-}
 
 fn contents(path: &Path, visit: &mut dyn FnMut(Content)) -> Result<(), InputError> {
     let mut parsed = Ok(());

@@ -1,7 +1,7 @@
 //! A block's timeline: slices by thread, and the file that Perfetto and chrome://tracing read.
 
 use super::data::{Profile, Slice, StageRow};
-use crate::cli::report::busy_ns;
+use crate::report::busy_ns;
 use balustrade::BlockOutcome;
 use balustrade::executor::Stage;
 use serde_json::{Value, json};

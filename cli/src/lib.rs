@@ -1,9 +1,12 @@
-//! The binary's commands.
+//! The `balustrade` command as a library: its binary, tests and benches share it.
 //!
 //! In: the command line. Out: tables for a person or JSON lines for a script, and an exit status: 0 all good; 1 a block
 //! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error;
 //! 130 after Ctrl-C.
-//! Relies on: the library through `engine` alone. Not here: protocol rules.
+//! Relies on: the `balustrade` library. Not here: protocol rules.
+
+// `pub` marks what a module offers its siblings; the public modules are the ones that tests and benches use.
+#![allow(unreachable_pub)]
 
 mod bal;
 mod bench;
@@ -13,11 +16,11 @@ mod blocktest;
 mod chain;
 mod contents;
 mod determinism;
-mod devnet;
+pub mod devnet;
 mod engine;
-mod input;
+pub mod input;
 mod interrupt;
-mod loop_workload;
+pub mod loop_workload;
 mod pipeline;
 mod profile;
 mod report;
@@ -25,6 +28,7 @@ mod run;
 mod slow_block;
 mod statetest;
 mod suite;
+pub mod testing;
 mod verify;
 mod workload;
 

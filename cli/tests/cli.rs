@@ -1,8 +1,6 @@
 //! The command line's contract: exit statuses, JSON lines, summaries.
 
-mod files;
-
-use files::{Folder, shared};
+use balustrade_cli::testing::{Folder, shared};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

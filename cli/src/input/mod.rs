@@ -192,6 +192,4 @@ impl<'de, T: TestFormat> Visitor<'de> for TestsOf<'_, T> {
 }
 
 #[cfg(test)]
-mod hostile_tests;
-#[cfg(test)]
 mod tests;
