@@ -3,8 +3,10 @@
 
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
-use balustrade_cli::input::{BlockTest, Content, Document, StateTest, is_recorded, list_from_json, parse_tests, recorded_lists};
 use balustrade::exec::wire::Header;
+use balustrade::formats::{
+    BlockTest, Content, Document, StateTest, is_recorded, list_from_json, parse_tests, recorded_lists,
+};
 
 fn document(bytes: &[u8]) -> Document {
     Document { name: "fuzz/input.json".to_owned(), bytes: bytes.to_vec() }

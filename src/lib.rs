@@ -13,7 +13,8 @@ pub mod arena;
 pub mod bal;
 pub mod exec;
 pub mod executor;
-pub mod genesis;
+#[cfg(feature = "formats")]
+pub mod formats;
 pub mod trie;
 
 pub use exec::error::{BlockError, InvalidBlock};

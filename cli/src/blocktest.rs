@@ -5,11 +5,11 @@
 //! ends at its last hash. Not here: protocol rules.
 
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
-use super::input::{BlockTest, Content, FixtureBlock, InputError};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{ExecArgs, ModeArg, Status, interrupt};
+use super::{ExecArgs, ModeArg, Status, interrupt, names_like};
 use alloy_primitives::B256;
 use balustrade::Mode;
+use balustrade::formats::{BlockTest, Content, FixtureBlock, InputError};
 use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub fn main(args: &BlocktestArgs) -> Status {
     let ExecArgs { mode, threads, loop_kind, json } = args.exec;
     let geth = &args.geth;
     suite::run(&args.paths, SuiteArgs { threads, loop_kind, json, geth }, |worker, document| {
-        let tests = match Content::parse(document, args.run.as_ref())? {
+        let tests = match Content::parse(document, Some(&names_like(args.run.as_ref())))? {
             Content::Tests(tests) => tests,
             Content::Bundle(_) => return Err(InputError::NotTests { name: document.name.clone() }),
         };

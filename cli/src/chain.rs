@@ -5,7 +5,7 @@
 
 use super::{Status, report};
 use balustrade::exec::chain::{ChainConfig, ChainError};
-use balustrade::genesis::Genesis;
+use balustrade::formats::Genesis;
 use clap::Args;
 use serde_json::json;
 

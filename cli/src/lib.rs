@@ -18,7 +18,6 @@ mod contents;
 mod determinism;
 pub mod devnet;
 mod engine;
-pub mod input;
 mod interrupt;
 pub mod loop_workload;
 mod pipeline;
@@ -34,6 +33,7 @@ mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
 use std::process::ExitCode;
 
 /// Executes Ethereum blocks in parallel, driven by their block access lists (EIP-7928).
@@ -91,6 +91,11 @@ struct ExecArgs {
 /// The loop of this name; the error lists all names.
 fn loop_of_name(name: &str) -> Result<LoopKind, String> {
     LoopKind::from_name(name).ok_or_else(|| format!("the loops are {}", LoopKind::ALL.map(LoopKind::name).join(", ")))
+}
+
+/// Whether a test's name matches `--run`; every name does where the option is not given.
+fn names_like(pattern: Option<&Regex>) -> impl Fn(&str) -> bool {
+    move |name| pattern.is_none_or(|pattern| pattern.is_match(name))
 }
 
 /// `--mode`.

@@ -5,11 +5,11 @@
 //! the logs that it names. Not here: protocol rules.
 
 use super::engine::{Engine, Failure};
-use super::input::{StateCase, StateTest, parse_tests};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{Status, interrupt, loop_of_name};
+use super::{Status, interrupt, loop_of_name, names_like};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::formats::{StateCase, StateTest, parse_tests};
 use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ pub fn main(args: &StatetestArgs) -> Status {
     let geth = &args.geth;
     let exec = SuiteArgs { threads: Some(1), loop_kind: args.loop_kind, json: args.json, geth };
     suite::run(&args.paths, exec, |worker, document| {
-        let tests: Vec<StateTest> = parse_tests(document, args.run.as_ref())?;
+        let tests: Vec<StateTest> = parse_tests(document, Some(&names_like(args.run.as_ref())))?;
         let cases =
             tests.iter().flat_map(|test| test.cases.iter().enumerate().map(move |(place, case)| (test, place, case)));
         let wanted = cases.filter(|(_, place, case)| {

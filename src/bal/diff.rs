@@ -11,8 +11,8 @@ use core::cmp::Ordering;
 use core::fmt;
 
 /// What a list says at a point.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
 pub enum DivergenceValue {
     /// The account or the read slot is listed: `true` in JSON.
     Listed(bool),
@@ -36,17 +36,18 @@ impl fmt::Display for DivergenceValue {
 }
 
 /// One point where lists `a` and `b` disagree.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Divergence {
     /// The account.
     pub address: Address,
     /// Part of its entry; `Account`: the account is listed on one side only.
     pub field: BalField,
     /// The slot, in the two storage parts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub slot: Option<U256>,
     /// The block access index, in change lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub index: Option<u32>,
     /// What `a` says; none: nothing.
     pub a: Option<DivergenceValue>,

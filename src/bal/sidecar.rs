@@ -9,14 +9,14 @@
 use super::BalColumns;
 use crate::arena::{AccountId, BlockAccessIndex};
 use alloy_primitives::Address;
-use serde::{Deserialize, Serialize};
 
 /// Events by address, sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sidecar {
     /// Whether the account is in the state after this index, where its fields do not tell: it exists though empty, or
     /// it went without a change of any field.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub existence: Vec<(Address, u32, bool)>,
 }
 

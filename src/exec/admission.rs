@@ -9,6 +9,7 @@ use super::tx::{TxInvalid, TxOutcome};
 
 /// Gas of a block, both dimensions and what senders paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BlockGas {
     /// Execution gas; before Amsterdam the only dimension.
     pub execution: u64,

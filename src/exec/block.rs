@@ -216,6 +216,7 @@ impl TaskError {
 
 /// One task on a worker, in nanoseconds since the block's clock began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TaskSpan {
     /// Which task.
     pub index: BlockAccessIndex,

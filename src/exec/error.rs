@@ -338,6 +338,25 @@ impl InvalidBlock {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for BlockError {
+    /// An object of `kind` (`invalid`, `store` or `cancelled`), `message`, and `classes` as
+    /// [`InvalidBlock::eest_classes`] gives them.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let (kind, classes) = match self {
+            Self::Invalid(invalid) => ("invalid", invalid.eest_classes()),
+            Self::Store(_) => ("store", Vec::new()),
+            Self::Cancelled(_) => ("cancelled", Vec::new()),
+        };
+        let mut fields = serializer.serialize_struct("BlockError", 3)?;
+        fields.serialize_field("kind", kind)?;
+        fields.serialize_field("message", &self.to_string())?;
+        fields.serialize_field("classes", &classes)?;
+        fields.end()
+    }
+}
+
 impl From<HeaderFault> for InvalidBlock {
     fn from(fault: HeaderFault) -> Self {
         Self::Header(fault)

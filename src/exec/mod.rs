@@ -23,6 +23,7 @@ pub mod lookaside;
 pub mod ommers;
 pub mod optimistic;
 pub mod precompile;
+#[cfg(feature = "reference-loop")]
 pub mod reference;
 pub mod schedule;
 #[cfg(test)]

@@ -19,7 +19,8 @@ pub const TOUCHES_MAX: usize = 16;
 pub type Name = (Address, Option<U256>);
 
 /// One instruction that names an account or a slot.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Touch {
     /// The transaction, from 0; none in the system calls before and after them.
     pub transaction: Option<u32>,

@@ -10,6 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// Changed accounts and slots with their values after the block: one row per account, ragged slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StateChanges {
     /// Changed accounts.
     pub addresses: Vec<Address>,

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 /// Everything on which a list and an execution disagree.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Diagnosis {
     /// The points, by account, then part, slot and index.
     pub points: Vec<Point>,
@@ -31,17 +32,18 @@ pub struct Diagnosis {
 }
 
 /// One point where they disagree.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Point {
     /// The account.
     pub address: Address,
     /// Part of its entry; `account`: whether it is listed at all.
     pub field: BalField,
     /// The slot, in the two storage parts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub slot: Option<U256>,
     /// The block access index, in change lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub index: Option<u32>,
     /// What the list says; none: nothing.
     pub claimed: Option<DivergenceValue>,

@@ -15,6 +15,8 @@ mod pool;
 mod recover;
 mod root;
 mod sequential;
+#[cfg(feature = "serde")]
+mod serialize;
 mod timeline;
 mod transact;
 
@@ -58,6 +60,7 @@ use crate::exec::verify::Verified;
 
 /// How a block's tasks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Mode {
     /// As equals, in parallel, from the block access list. The block must bring one.
     Bal,

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 /// A check that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Check {
     /// Rules that relate the header to its parent's.
     ParentRules,
@@ -49,6 +50,7 @@ impl Check {
 
 /// A check that was not made, and why. Never counted as passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Unchecked {
     /// Which.
     pub check: Check,
@@ -58,6 +60,7 @@ pub struct Unchecked {
 
 /// Accounts and slots that a block's execution asked the store for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ParentReadCount {
     /// Accounts.
     pub accounts: usize,
@@ -67,6 +70,7 @@ pub struct ParentReadCount {
 
 /// A block that is what its header and its list claim.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BlockOutcome {
     /// Block hash.
     pub hash: B256,
@@ -79,12 +83,15 @@ pub struct BlockOutcome {
     /// What was read of the parent state.
     pub reads: ParentReadCount,
     /// Receipts in their EIP-2718 encoding, with the block's bloom.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::receipts"))]
     pub receipts: ReceiptList,
     /// Outcome of each transaction.
     pub transactions: Vec<TxOutcome>,
-    /// Logs by transaction.
+    /// Logs by transaction. (Serialized as part of the receipts.)
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub logs: BlockLogs,
     /// Requests, type byte first (EIP-7685).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::hex_list"))]
     pub requests: Vec<Vec<u8>>,
     /// Gas in both dimensions, and what senders paid.
     pub gas: BlockGas,
@@ -105,9 +112,11 @@ pub struct BlockOutcome {
     /// When each task ran, on the same clock.
     pub tasks: Vec<TaskSpan>,
     /// EIP-3155 lines of each transaction, its summary line last; empty unless [`Options::trace`](super::Options::trace).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::text_list"))]
     pub traces: Vec<Vec<u8>>,
     /// Nanoseconds from the block's bytes to the last check.
     pub elapsed_ns: u64,
+    #[cfg_attr(feature = "serde", serde(skip))]
     _verified: Verified,
 }
 

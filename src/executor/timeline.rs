@@ -6,6 +6,7 @@ use std::time::Instant;
 
 /// A stage of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Stage {
     /// Block and list bytes to columns.
     Decode,
@@ -55,6 +56,7 @@ impl Stage {
 
 /// One stage's run, in nanoseconds since the block's bytes were handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Span {
     /// Which stage.
     pub stage: Stage,

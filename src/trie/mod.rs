@@ -78,6 +78,7 @@ pub use crate::arena::store::EMPTY_ROOT;
 
 /// What becomes of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Fate {
     /// It exists after the block; its storage is the parent's with the listed slots changed.
     #[default]

@@ -21,6 +21,7 @@ pub mod trace;
 use super::diagnose::WATCHED_LOOP;
 use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
+#[cfg(feature = "reference-loop")]
 use super::reference;
 use observe::{Observer, Unobserved};
 use profile::OpcodeProfile;
@@ -35,13 +36,20 @@ pub enum LoopKind {
     Match,
     /// LEVM's shape: a table of functions, all state in the frame.
     Levm,
-    /// `revm-interpreter`'s instructions, see [`super::reference`].
+    /// `revm-interpreter`'s instructions, see [`super::reference`]. Only with the feature `reference-loop`.
+    #[cfg(feature = "reference-loop")]
     Reference,
 }
 
 impl LoopKind {
     /// All loops.
-    pub const ALL: [Self; 4] = [Self::Tail, Self::Match, Self::Levm, Self::Reference];
+    pub const ALL: [Self; 3 + cfg!(feature = "reference-loop") as usize] = [
+        Self::Tail,
+        Self::Match,
+        Self::Levm,
+        #[cfg(feature = "reference-loop")]
+        Self::Reference,
+    ];
 
     /// The name that `--loop` takes.
     pub const fn name(self) -> &'static str {
@@ -49,6 +57,7 @@ impl LoopKind {
             Self::Tail => "tail",
             Self::Match => "match",
             Self::Levm => "levm",
+            #[cfg(feature = "reference-loop")]
             Self::Reference => "reference",
         }
     }
@@ -84,6 +93,7 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
         LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Levm => drive(evm, levm_loop::run),
+        #[cfg(feature = "reference-loop")]
         LoopKind::Reference => reference::run_frames(evm),
     }
 }
@@ -93,6 +103,7 @@ pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, obser
     match kind {
         // The plain loop is what observers watch in place of those that only differ in dispatch.
         LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
+        #[cfg(feature = "reference-loop")]
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
     }
 }
@@ -101,6 +112,7 @@ pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, obser
 pub const fn profiled_name(kind: LoopKind) -> &'static str {
     match kind {
         LoopKind::Tail if cfg!(all(tail_calls, not(debug_assertions))) => "tail, code as bytes",
+        #[cfg(feature = "reference-loop")]
         LoopKind::Reference => LoopKind::Reference.name(),
         _ => LoopKind::Match.name(),
     }
@@ -113,6 +125,7 @@ fn run_frames_profiled(kind: LoopKind, evm: &mut Evm<'_>, profile: &mut OpcodePr
         (LoopKind::Tail, true) => drive_observed(evm, profile, tail::run_profiled),
         #[cfg(all(tail_calls, not(debug_assertions)))]
         (LoopKind::Tail, false) => drive(evm, tail::run_bytes),
+        #[cfg(feature = "reference-loop")]
         (LoopKind::Reference, false) => reference::run_frames(evm),
         (_, false) => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         (_, true) => run_frames_observed(kind, evm, profile),

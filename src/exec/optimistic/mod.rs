@@ -32,6 +32,7 @@ use cache::SharedCache;
 
 /// How speculation went. Depends on timing; nothing else of a block's outcome does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Speculation {
     /// Workers.
     pub workers: usize,

@@ -69,6 +69,7 @@ impl<'b> TxInput<'b> {
 
 /// What a transaction did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TxOutcome {
     /// Whether its first frame succeeded.
     pub success: bool,

@@ -1,16 +1,15 @@
 //! One block with its surroundings, as every arrangement starts from it.
 //!
 //! In: a block bundle with a complete pre-state and a list. Out: [`Case`]: the raw bytes, the rules and the flat state.
-//! Relies on: the command line's reader of bundles, `balustrade_cli`.
+//! Relies on: the library's reader of bundles.
 
 use alloy_primitives::{B256, Bytes, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
+use balustrade::formats::{Bundle, BundleState, Content, Document};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-
-use balustrade_cli::input::{self, Bundle, BundleState, Content, Document};
 
 /// A block to execute.
 pub(crate) struct Case {

@@ -4,14 +4,14 @@
 //! in force from the start, or from the transition on; the [`ChainRules`] of a bundle.
 //! Not here: the rules themselves.
 
-use balustrade::exec::chain::{ChainConfig, Step};
-use balustrade::exec::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
-use balustrade::exec::wire::Header;
-use balustrade::genesis::BlobScheduleJson;
+use super::genesis::BlobScheduleJson;
+use crate::exec::chain::{ChainConfig, Step};
+use crate::exec::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
+use crate::exec::wire::Header;
 
 /// The chain of a test network, or nothing where a fork in its name is unknown. `schedules` are the fixture's blob
 /// parameters by fork name; mainnet's hold where one is absent.
-pub fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
+pub(super) fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
     let mut chain = ChainConfig { deposit_contract: MAINNET_DEPOSIT_CONTRACT, ..ChainConfig::frontier(chain_id) }
         .with_blobs(Step::Bpo1, BlobSchedule::BPO1)
         .with_blobs(Step::Bpo2, BlobSchedule::BPO2);
@@ -101,7 +101,7 @@ fn thousands(text: &str) -> Option<u64> {
 
 /// The rules of a bundle: fork and blob schedule are the file's word; its chain decides the deposit contract, the
 /// difficulty bomb and the DAO fork. A bundle that names no fork follows its chain in everything, if that is known.
-pub fn bundle_rules(
+pub(super) fn bundle_rules(
     fork: Option<&str>,
     chain_id: u64,
     header: &Header,
@@ -130,7 +130,7 @@ pub fn bundle_rules(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use balustrade::exec::fork::{DaoExtraData, DaoTransfer};
+    use crate::exec::fork::{DaoExtraData, DaoTransfer};
 
     #[test]
     fn transitions_by_time_and_number() {

@@ -1,9 +1,9 @@
 //! Files that were made to break a reader: damaged, nested, endless. Each is a typed error, or means what it says.
 
-#[path = "../../fuzz/files.rs"]
+#[path = "../fuzz/files.rs"]
 mod files;
 
-use balustrade_cli::input::{self, Content, Document, InputError};
+use balustrade::formats::{self, Content, Document, InputError};
 use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -140,7 +140,7 @@ fn damaged_bundles_and_tests() {
     for (part, every) in [("fixtures/amsterdam.tar.zst", 400), ("fixtures/eest-state.tar.zst", 500)] {
         let Some(path) = shared(part) else { continue };
         let mut number = 0;
-        let read = input::each_document(&path, &mut |_| (), &mut |document| {
+        let read = formats::each_document(&path, &mut |_| (), &mut |document| {
             number += 1;
             if number % every == 0 && document.bytes.len() < 200_000 {
                 try_all(&document.bytes, 30);

@@ -4,15 +4,15 @@
 //! that is only what the block reads (no root), with a complete pre-state (tries built from it).
 //! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`Sidecar`] as JSON).
 
+use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc};
 use super::network::bundle_rules;
+use crate::arena::store::MemoryStore;
+use crate::bal::Sidecar;
+use crate::exec::fork::ChainRules;
+use crate::exec::ommers::{ANCESTORS_NEEDED, Ancestor};
+use crate::exec::wire::Header;
 use alloy_primitives::{B256, Bytes, keccak256};
-use balustrade::arena::store::MemoryStore;
-use balustrade::bal::Sidecar;
-use balustrade::exec::fork::ChainRules;
-use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor};
-use balustrade::exec::wire::Header;
-use balustrade::genesis::BlobScheduleJson;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub enum BundleState {
 /// The fields of a bundle's JSON that matter here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BundleJson {
+pub(super) struct BundleJson {
     #[serde(deserialize_with = "json::u64")]
     chain_id: u64,
     fork: Option<String>,
@@ -109,7 +109,7 @@ struct WitnessJson {
 
 impl BundleJson {
     /// Whether this top-level key tells a bundle from a file of tests (whose keys are test names).
-    pub fn has_key(key: &str) -> bool {
+    pub(super) fn has_key(key: &str) -> bool {
         const KEYS: &str = "network chainId fork family blobSchedule number hash source verified block parentHeader \
                             headers preStateRoot preStateComplete blockHashes witness codes senders preState receipts \
                             requests blockAccessList blockAccessListHash \
@@ -121,7 +121,7 @@ impl BundleJson {
     ///
     /// # Errors
     /// A header that does not decode, or a witness without a root.
-    pub fn into_bundle(self, name: String) -> Result<Bundle, String> {
+    pub(super) fn into_bundle(self, name: String) -> Result<Bundle, String> {
         let mut block_hashes: Vec<(u64, B256)> = self.block_hashes.into_iter().collect();
         let mut parent_root = self.pre_state_root;
         let mut ancestors = Vec::new();

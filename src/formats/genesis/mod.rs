@@ -4,10 +4,10 @@
 //! hash names the chain. Keys are taken in any case of letters, as Go takes them.
 //! Not here: the rules that a schedule selects (`exec::chain`, `exec::fork`), execution.
 
-pub mod json;
 #[cfg(test)]
 mod tests;
 
+use super::json::{self, Alloc, Entries, Quantity};
 use crate::arena::store::MemoryStore;
 use crate::exec::chain::{ChainConfig, ChainError, Step};
 use crate::exec::fork::{BlobSchedule, Fork};
@@ -16,7 +16,6 @@ use crate::exec::verify::requests_hash;
 use crate::exec::wire::Header;
 use crate::trie::{EMPTY_ROOT, StateTries, TrieError};
 use alloy_primitives::{Address, B64, B256, U256, b256};
-use json::{Alloc, Entries, Quantity};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::value::RawValue;

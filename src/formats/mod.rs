@@ -7,6 +7,8 @@
 mod bal_json;
 mod block_test;
 mod bundle;
+pub mod genesis;
+pub mod json;
 mod network;
 mod signed;
 mod source;
@@ -14,19 +16,18 @@ mod state_test;
 
 pub use block_test::{BlockTest, FixtureBlock};
 pub use bundle::{Bundle, BundleState};
-pub use source::{Document, each_document, total_bytes};
+pub use genesis::Genesis;
+pub use source::{DOCUMENT_BYTES_MAX, Document, each_document, total_bytes};
 pub use state_test::{StateCase, StateTest};
 
 use alloy_primitives::Bytes;
-use balustrade::genesis::json;
 use bundle::BundleJson;
-use regex::Regex;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-/// A file cannot be read, or is not what it should be. Exit status 2.
+/// A file cannot be read, or is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The operating system refused, or an archive or compressed file is damaged.
@@ -67,6 +68,9 @@ pub enum InputError {
     },
 }
 
+/// Whether a test of this name is wanted.
+pub type NameFilter<'a> = &'a dyn Fn(&str) -> bool;
+
 /// What a document holds.
 #[derive(Debug)]
 pub enum Content {
@@ -77,11 +81,11 @@ pub enum Content {
 }
 
 impl Content {
-    /// Parses a document of either kind; only tests whose name `filter` matches are read.
+    /// Parses a document of either kind; only tests whose name passes `filter` are read.
     ///
     /// # Errors
     /// [`InputError::Json`] and [`InputError::Bundle`].
-    pub fn parse(document: &Document, filter: Option<&Regex>) -> Result<Self, InputError> {
+    pub fn parse(document: &Document, filter: Option<NameFilter<'_>>) -> Result<Self, InputError> {
         // The first key tells a bundle from a map of tests without reading the rest twice.
         let first_key = first_key(&document.bytes);
         if first_key.is_some_and(|key| BundleJson::has_key(&key)) {
@@ -108,11 +112,11 @@ pub trait TestFormat: Sized {
     fn from_json(json: Self::Json<'_>, name: String) -> serde_json::Result<Self>;
 }
 
-/// Parses a file of tests; only those whose name `filter` matches are read.
+/// Parses a file of tests; only those whose name passes `filter` are read.
 ///
 /// # Errors
 /// [`InputError::Json`].
-pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<&Regex>) -> Result<Vec<T>, InputError> {
+pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<NameFilter<'_>>) -> Result<Vec<T>, InputError> {
     let json_error = |error| InputError::Json { name: document.name.clone(), error };
     let mut deserializer = serde_json::Deserializer::from_slice(&document.bytes);
     let tests = TestsOf { filter, format: PhantomData }.deserialize(&mut deserializer).map_err(json_error)?;
@@ -161,7 +165,7 @@ fn first_key(bytes: &[u8]) -> Option<String> {
 
 /// Reads a map of tests, skipping what the filter does not name.
 struct TestsOf<'f, T> {
-    filter: Option<&'f Regex>,
+    filter: Option<NameFilter<'f>>,
     format: PhantomData<T>,
 }
 
@@ -180,7 +184,7 @@ impl<'de, T: TestFormat> Visitor<'de> for TestsOf<'_, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut tests = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if self.filter.is_some_and(|filter| !filter.is_match(&name)) {
+            if self.filter.is_some_and(|filter| !filter(&name)) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }

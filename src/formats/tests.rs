@@ -1,10 +1,10 @@
 //! Every shared document is read; the blocks inside decode, chain up and encode back; damaged files are typed errors.
 
 use super::*;
-use crate::testing::shared;
+use crate::exec::chain::ChainConfig;
+use crate::exec::wire::{Block, Header};
 use alloy_primitives::{B256, Bytes};
-use balustrade::exec::chain::ChainConfig;
-use balustrade::exec::wire::{Block, Header};
+use balustrade_cli::testing::shared;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -179,7 +179,7 @@ fn damaged_json_is_a_typed_error() {
 
 #[test]
 fn the_filter_skips_tests_unread() {
-    let filter = Regex::new("^b").expect("valid");
+    let filter = |name: &str| name.starts_with('b');
     let document = Document { name: "some.json".into(), bytes: TEST_FILE.replace("0xc0", "nonsense").into() };
     assert!(matches!(Content::parse(&document, Some(&filter)), Ok(Content::Tests(tests)) if tests.is_empty()));
     assert_eq!(document.short_name(), "some");
@@ -232,9 +232,9 @@ fn files_folders_and_archives_hold_the_same_documents() {
 /// Blocks of an earlier draft of Amsterdam, whose gas rules differ: their lists alone must give the header's state root.
 #[test]
 fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
-    use balustrade::bal::{self, Limits};
-    use balustrade::executor::StateChanges;
-    use balustrade::trie::StateTries;
+    use crate::bal::{self, Limits};
+    use crate::executor::StateChanges;
+    use crate::trie::StateTries;
     let Some(path) = shared("fixtures/eest-amsterdam-devnet5.tar.zst") else { return };
     let mut proven = 0;
     contents(&path, &mut |content| {

@@ -5,12 +5,12 @@
 
 use super::TestFormat;
 use super::bal_json;
+use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc, Entries};
 use super::network::network;
+use crate::arena::store::MemoryStore;
+use crate::exec::chain::ChainConfig;
 use alloy_primitives::{B256, Bytes};
-use balustrade::arena::store::MemoryStore;
-use balustrade::exec::chain::ChainConfig;
-use balustrade::genesis::BlobScheduleJson;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -65,7 +65,7 @@ pub struct BlockTestJson<'a> {
 /// The `config` section, in block tests and state tests alike.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ConfigJson {
+pub(super) struct ConfigJson {
     #[serde(rename = "chainid", alias = "chainId", default)]
     chain_id: Option<json::Quantity>,
     #[serde(default)]
@@ -74,12 +74,12 @@ pub struct ConfigJson {
 
 impl ConfigJson {
     /// EIP-155; 1 where the section does not say.
-    pub fn chain_id(&self) -> u64 {
+    pub(super) fn chain_id(&self) -> u64 {
         self.chain_id.map_or(1, |id| id.0.saturating_to())
     }
 
     /// Blob parameters by fork name.
-    pub fn blob_schedules(&self) -> &[(String, BlobScheduleJson)] {
+    pub(super) fn blob_schedules(&self) -> &[(String, BlobScheduleJson)] {
         &self.blob_schedule.0
     }
 }

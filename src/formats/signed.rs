@@ -57,7 +57,7 @@ struct AuthorizationJson {
 ///
 /// # Errors
 /// Why there is none: the section is of another shape, lacks a secret key, or has no such index.
-pub fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u64) -> Result<Bytes, String> {
+pub(super) fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u64) -> Result<Bytes, String> {
     let fields: TransactionJson = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let key = fields.secret_key.ok_or("the transaction has no secret key")?;
     let key = SecretKey::from_secret_bytes(key.0).map_err(|error| error.to_string())?;

@@ -42,7 +42,7 @@ struct Change<V> {
 }
 
 /// Encodes the JSON list.
-pub fn encode(json: &[u8]) -> serde_json::Result<Bytes> {
+pub(super) fn encode(json: &[u8]) -> serde_json::Result<Bytes> {
     let accounts: Vec<Account> = serde_json::from_slice(json)?;
     let mut out = Vec::new();
     list(&mut out, &accounts, |account, out| {

@@ -8,10 +8,10 @@ use super::block_test::ConfigJson;
 use super::json::{self, Alloc, Entries};
 use super::network::network;
 use super::signed;
+use crate::arena::store::MemoryStore;
+use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::wire::{Header, assemble};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::arena::store::MemoryStore;
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::wire::{Header, assemble};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
