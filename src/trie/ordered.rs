@@ -8,6 +8,8 @@ use super::EMPTY_ROOT;
 use super::node::Item;
 use crate::arena::keccak::{keccak256, keccak256_many};
 use alloy_primitives::B256;
+use bumpalo::Bump;
+use bumpalo::collections::Vec as BumpVec;
 use rayon::prelude::*;
 
 /// Nodes of a level that one task encodes and hashes.
@@ -64,7 +66,7 @@ impl Key {
     }
 
     /// Appends nibbles `from..to` in hex prefix form, as an RLP string.
-    fn put_path(&self, from: usize, to: usize, leaf: bool, out: &mut Vec<u8>) {
+    fn put_path(&self, from: usize, to: usize, leaf: bool, out: &mut BumpVec<'_, u8>) {
         let flag = if leaf { 0x20 } else { 0 };
         let odd = (to - from) % 2;
         let bytes = 1 + (to - from) / 2;
@@ -77,7 +79,7 @@ impl Key {
 }
 
 /// Appends a string or list header for `len` bytes.
-fn put_header(list: bool, len: usize, out: &mut Vec<u8>) {
+fn put_header(list: bool, len: usize, out: &mut BumpVec<'_, u8>) {
     let base = if list { 0xc0 } else { 0x80 };
     if len < 56 {
         out.push(base + len as u8);
@@ -85,7 +87,7 @@ fn put_header(list: bool, len: usize, out: &mut Vec<u8>) {
         let bytes = len.to_be_bytes();
         let skip = len.leading_zeros() as usize / 8;
         out.push(base + 55 + (bytes.len() - skip) as u8);
-        out.extend_from_slice(&bytes[skip..]);
+        out.extend_from_slice_copy(&bytes[skip..]);
     }
 }
 
@@ -158,19 +160,15 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
 
 /// Each node as an item of the branch above, and its hash.
 fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option<Item>; 16]]) -> Vec<(Item, B256)> {
-    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(nodes.len()));
-    for span in nodes {
-        if span.hi - span.lo == 1 {
-            put_leaf(&keys[span.lo], span.depth, items[keys[span.lo].row], &mut bytes);
-        } else {
-            put_branch(&children[span.branch], &mut bytes);
-        }
-        ends.push(bytes.len());
-    }
-    let mut start = 0;
-    let slices: Vec<&[u8]> = ends.iter().map(|end| &bytes[core::mem::replace(&mut start, *end)..*end]).collect();
-    let mut hashes = vec![B256::ZERO; slices.len()];
-    keccak256_many(&slices, &mut hashes);
+    // Holds all encodings until they are hashed, and frees them together.
+    let arena = Bump::new();
+    let encode = |span: &Span| match span.hi - span.lo {
+        1 => leaf(&keys[span.lo], span.depth, items[keys[span.lo].row], &arena),
+        _ => branch(&children[span.branch], &arena),
+    };
+    let encoded = BumpVec::from_iter_in(nodes.iter().map(encode), &arena);
+    let mut hashes = vec![B256::ZERO; nodes.len()];
+    keccak256_many(&encoded, &mut hashes);
     let as_item = |body: &[u8], hash: &B256| if body.len() < 32 { Item::embedded(body) } else { Item::hash(hash) };
     let finish = |((span, body), hash): ((&Span, &&[u8]), B256)| {
         let item = as_item(body, &hash);
@@ -180,14 +178,13 @@ fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option
         }
         // A branch below a path of its own: the extension that leads to it stands for both.
         let key = &keys[span.lo];
-        let mut extension = Vec::with_capacity(48);
-        put_header(true, Key::path_len(span.depth, fork) + item.as_rlp().len(), &mut extension);
+        let mut extension = rlp_list(Key::path_len(span.depth, fork) + item.as_rlp().len(), &arena);
         key.put_path(span.depth, fork, false, &mut extension);
-        extension.extend_from_slice(item.as_rlp());
+        extension.extend_from_slice_copy(item.as_rlp());
         let hash = keccak256(&extension);
         (as_item(&extension, &hash), hash)
     };
-    nodes.iter().zip(&slices).zip(hashes).map(finish).collect()
+    nodes.iter().zip(&encoded).zip(hashes).map(finish).collect()
 }
 
 /// The nibble at which the keys `lo..hi` part; the end of the key where there is only one.
@@ -199,29 +196,38 @@ fn fork(keys: &[Key], lo: usize, hi: usize, depth: usize) -> usize {
     (depth..first.nibbles.min(last.nibbles)).find(|i| first.nibble(*i) != last.nibble(*i)).unwrap_or(depth)
 }
 
-/// Appends the RLP of a leaf that begins `depth` nibbles down.
-fn put_leaf(key: &Key, depth: usize, item: &[u8], out: &mut Vec<u8>) {
-    let own = is_own_rlp(item);
-    let item_len = item.len() + if own { 0 } else { header_len(item.len()) };
-    put_header(true, Key::path_len(depth, key.nibbles) + item_len, out);
-    key.put_path(depth, key.nibbles, true, out);
-    if !own {
-        put_header(false, item.len(), out);
-    }
-    out.extend_from_slice(item);
+/// An RLP list with its header written, and room for `len` bytes of items.
+fn rlp_list(len: usize, arena: &Bump) -> BumpVec<'_, u8> {
+    let mut out = BumpVec::with_capacity_in(header_len(len) + len, arena);
+    put_header(true, len, &mut out);
+    out
 }
 
-/// Appends the RLP of a branch without a value.
-fn put_branch(children: &[Option<Item>; 16], out: &mut Vec<u8>) {
+/// The RLP of a leaf that begins `depth` nibbles down.
+fn leaf<'a>(key: &Key, depth: usize, item: &[u8], arena: &'a Bump) -> &'a [u8] {
+    let own = is_own_rlp(item);
+    let item_len = item.len() + if own { 0 } else { header_len(item.len()) };
+    let mut out = rlp_list(Key::path_len(depth, key.nibbles) + item_len, arena);
+    key.put_path(depth, key.nibbles, true, &mut out);
+    if !own {
+        put_header(false, item.len(), &mut out);
+    }
+    out.extend_from_slice_copy(item);
+    out.into_bump_slice()
+}
+
+/// The RLP of a branch without a value.
+fn branch<'a>(children: &[Option<Item>; 16], arena: &'a Bump) -> &'a [u8] {
     let len = |child: &Option<Item>| child.as_ref().map_or(1, |item| item.as_rlp().len());
-    put_header(true, children.iter().map(len).sum::<usize>() + 1, out);
+    let mut out = rlp_list(children.iter().map(len).sum::<usize>() + 1, arena);
     for child in children {
         match child {
-            Some(item) => out.extend_from_slice(item.as_rlp()),
+            Some(item) => out.extend_from_slice_copy(item.as_rlp()),
             None => out.push(0x80),
         }
     }
     out.push(0x80);
+    out.into_bump_slice()
 }
 
 #[cfg(test)]
