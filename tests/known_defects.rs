@@ -45,10 +45,10 @@ fn every_line_names_what_holds_it() {
     assert!(rows.iter().map(|(number, _)| *number).eq(1..=40), "{rows:#?}");
     let Some(suite) = suite() else { return };
     let mut sources = String::new();
-    ["src", "tests"].iter().for_each(|folder| source(&root.join(folder), &mut sources));
+    ["src", "tests", "cli"].iter().for_each(|folder| source(&root.join(folder), &mut sources));
     for (number, row) in rows {
         for name in row.split('`').skip(1).step_by(2) {
-            let is_path = ["", "src/", "tests/"].iter().any(|folder| {
+            let is_path = ["", "src/", "tests/", "cli/src/", "cli/tests/"].iter().any(|folder| {
                 [name.to_owned(), format!("{name}.rs")].iter().any(|name| root.join(folder).join(name).exists())
             });
             let in_suite = name.split('…').all(|part| suite.contains(part));

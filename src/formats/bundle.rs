@@ -7,12 +7,13 @@
 use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc};
 use super::network::bundle_rules;
+use crate::arena::keccak::keccak256;
 use crate::arena::store::MemoryStore;
 use crate::bal::Sidecar;
 use crate::exec::fork::ChainRules;
 use crate::exec::ommers::{ANCESTORS_NEEDED, Ancestor};
 use crate::exec::wire::Header;
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

@@ -106,7 +106,7 @@ impl Part {
     }
 }
 
-/// Where functions belong: the beginning of `folder/file::function` in `src`, stage, part. The innermost function of a
+/// Where functions belong: the beginning of `folder/file::function` in `src` (the command's begin with `cli/`), stage, part. The innermost function of a
 /// stack that is found here decides, and of several beginnings the first one. An empty stage is that of whoever called.
 const PLACES: &[(&str, &str, Part)] = &[
     ("cli/", OUTSIDE, Part::Other),
@@ -185,7 +185,7 @@ const OUTSIDE: &str = "outside";
 /// A function on a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Frame {
-    /// `folder/file::function` in this library's `src`, else the crate; empty where nobody knows.
+    /// `folder/file::function` in the library's `src`, or `cli/` and the same in the command's, else the crate; empty where nobody knows.
     place: String,
     /// Its name alone.
     name: String,
@@ -206,11 +206,16 @@ impl Frame {
         let ours = match (krate, file) {
             (Some(krate), _) => krate == "balustrade",
             (None, Some(_)) => !is_std && at("src").is_some_and(|src| !parts[..src].join("/").contains("jemalloc")),
-            (None, None) => name.starts_with("balustrade::"),
+            (None, None) => name.starts_with("balustrade::") || name.starts_with("balustrade_cli::"),
         };
         let module = match (ours, parts.iter().rposition(|part| *part == "src")) {
+            // The command's sources lie in `cli/src`, the library's in `src`.
+            (true, Some(src)) if src > 0 && parts[src - 1] == "cli" => format!("cli/{}", parts[src + 1..].join("/")),
             (true, Some(src)) => parts[src + 1..].join("/"),
-            (true, None) => name.split("::").skip(1).collect::<Vec<_>>().join("/"),
+            (true, None) => {
+                let module = name.split("::").skip(1).collect::<Vec<_>>().join("/");
+                if name.starts_with("balustrade_cli::") { format!("cli/{module}") } else { module }
+            }
             (false, _) if is_std => "std".to_owned(),
             (false, _) if parts.iter().any(|part| part.contains("jemalloc")) => "jemalloc".to_owned(),
             (false, _) => krate.unwrap_or_default().to_owned(),
@@ -458,7 +463,7 @@ mod tests {
 
     #[test]
     fn what_lies_between_two_executions_does_not_count() {
-        let cli = ("once", "src/cli/profile/measure.rs");
+        let cli = ("once", "cli/src/profile/measure.rs");
         let execute = ("execute", "src/executor/mod.rs");
         assert_eq!(place(&frames(&[("drop_in_place", "/rustc/1/library/core/src/ptr/mod.rs"), cli])), None);
         assert_eq!(
@@ -472,6 +477,8 @@ mod tests {
     fn frames_know_their_place_without_a_source_file() {
         let frame = Frame::new("balustrade::exec::tx::execute_tx", None);
         assert!(frame.ours && frame.place.starts_with("exec/tx"), "{frame:?}");
+        let frame = Frame::new("balustrade_cli::profile::measure::once", None);
+        assert!(frame.ours && frame.place.starts_with("cli/profile"), "{frame:?}");
         assert_eq!(Frame::new("memcpy", None).label().as_deref(), Some("memcpy"));
     }
 

@@ -4,7 +4,8 @@
 //! Relies on: libsecp256k1 refusing r or s of zero and from n on, an r that is no x coordinate, and a result at infinity.
 //! Not here: batches, and recovery ids 2 and 3 (x = r + n), which Ethereum does not have.
 
-use alloy_primitives::{Address, B256, U256, keccak256};
+use crate::arena::keccak::keccak256;
+use alloy_primitives::{Address, B256, U256};
 use secp256k1::Message;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 

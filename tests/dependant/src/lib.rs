@@ -1,0 +1,10 @@
+//! Compiles when one graph can hold the library and the crates of a Rust client.
+
+use alloy_evm as _;
+use ethrex_vm as _;
+use revm as _;
+use tikv_jemallocator as _;
+use zstd as _;
+
+/// A client's own executor.
+pub struct Client(pub balustrade::Executor);
