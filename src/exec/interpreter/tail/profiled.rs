@@ -32,7 +32,7 @@ handler! {
 pub(super) static NOTED: [Handler; 256] = [noted; 256];
 
 /// Runs the top frame's bytes until it ends or enters another, watched.
-pub fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
+pub(in crate::exec::interpreter) fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
     profile.resume();
     let exit = run_form::<false>(evm, core::ptr::from_mut(profile));
     // A frame that was entered lies on top of the running one.
@@ -42,6 +42,6 @@ pub fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
 }
 
 /// Runs the top frame's bytes until it ends or enters another: what the watched loop is compared with.
-pub fn run_bytes(evm: &mut Evm<'_>) -> Exit {
+pub(in crate::exec::interpreter) fn run_bytes(evm: &mut Evm<'_>) -> Exit {
     run_form::<false>(evm, core::ptr::null_mut())
 }
