@@ -326,6 +326,16 @@ impl<'b> Evm<'b> {
         self.frames.len()
     }
 
+    /// Checks that no instruction of the top frame has run: what runs frames leaves none behind that has, unless a panic
+    /// interrupted it. Such a frame must not go on, because the result of the frame that it entered is missing.
+    ///
+    /// # Panics
+    /// Where it is not so, and outside a frame.
+    pub(super) fn assert_frame_is_new(&self) {
+        let frame = &self.frames[self.frames.len() - 1];
+        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not run yet");
+    }
+
     /// Checks what the pointers of the tail-call loop rely on, for the running frame:
     /// - its stack, a full one, lies inside the stack column, and no more than that is in use;
     /// - its memory lies inside the memory column.
@@ -605,4 +615,191 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
         return spare;
     }
     Arc::new(Code::new(B256::ZERO, bytes))
+}
+
+/// The tail-call loop trusts frames, stack and memory: code outside the crate reads what it needs through methods,
+///
+/// ```
+/// use balustrade::exec::evm::Evm;
+/// fn read(evm: &Evm<'_>) -> (usize, &[u8]) {
+///     (evm.depth(), evm.return_data())
+/// }
+/// ```
+///
+/// and cannot change them:
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn shorten_the_stack(evm: &mut Evm<'_>) {
+///     evm.stack.truncate(1);
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn shorten_the_memory(evm: &mut Evm<'_>) {
+///     evm.memory.clear();
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn remove_a_frame(evm: &mut Evm<'_>) {
+///     evm.frames.pop();
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn move_the_stack(frame: &mut Frame<'_>) {
+///     frame.stack_base = usize::MAX;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn lengthen_the_stack(frame: &mut Frame<'_>) {
+///     frame.stack_len = 2_000;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn lengthen_the_memory(frame: &mut Frame<'_>) {
+///     frame.memory_len = 1 << 40;
+/// }
+/// ```
+///
+/// Growing the memory is the loops' affair, and so is a loop's own entry:
+///
+/// ```compile_fail,E0624
+/// use balustrade::exec::evm::Evm;
+/// fn grow(evm: &mut Evm<'_>) {
+///     evm.grow_memory(usize::MAX);
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use balustrade::exec::evm::Evm;
+/// fn run(evm: &mut Evm<'_>) {
+///     balustrade::exec::interpreter::tail::run(evm);
+/// }
+/// ```
+///
+/// ```compile_fail,E0603
+/// use balustrade::exec::evm::{Evm, Exit};
+/// fn end_with_another_word(evm: &mut Evm<'_>) {
+///     balustrade::exec::interpreter::drive(evm, |_| Exit::Enter);
+/// }
+/// ```
+#[cfg(doctest)]
+mod the_machine_is_private {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::CodeId;
+    use crate::arena::code::CodeArena;
+    use crate::exec::call::{CallKind, CallRequest, Entered};
+    use crate::exec::state::{Base, BaseAccount, StateScratch};
+    use crate::exec::universe::Universe;
+
+    /// Every account has the same code.
+    struct OneCode(CodeId);
+
+    impl Base for OneCode {
+        fn account(&mut self, _: AccountId, _: &Address) -> Result<BaseAccount, Fault> {
+            Ok(BaseAccount { exists: true, nonce: 1, code: self.0, ..BaseAccount::default() })
+        }
+        fn slot(&mut self, _: crate::arena::SlotId, _: AccountId, _: &Address, _: &U256) -> Result<U256, Fault> {
+            Ok(U256::ZERO)
+        }
+        fn code(&mut self, _: CodeId, _: &CodeArena) -> Result<(), Fault> {
+            Ok(())
+        }
+        fn block_hash(&mut self, _: u64) -> Result<B256, Fault> {
+            Ok(B256::ZERO)
+        }
+    }
+
+    /// Hands `work` a machine in its first frame.
+    fn in_a_frame(work: impl FnOnce(&mut Evm<'_>)) {
+        let codes = CodeArena::default();
+        let code = codes.insert_hashing([0x5b, 0x00]);
+        let (chain, block) = (ChainRules::mainnet(Fork::Osaka), BlockEnv::default());
+        let state = TxState::new(StateScratch::default(), None, Box::new(OneCode(code)), &codes, Fork::Osaka);
+        let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("names grow");
+        evm.state.load(to).expect("there are accounts");
+        let request = CallRequest {
+            kind: CallKind::Call,
+            gas: 100_000,
+            to,
+            code,
+            value: U256::ZERO,
+            input: Input::Tx,
+            output: (0, 0),
+            charged_new_account: false,
+        };
+        assert_eq!(evm.enter_call(&request), Ok(Entered::Frame));
+        evm.assert_frame_fits();
+        evm.assert_frame_is_new();
+        work(&mut evm);
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn a_short_stack_is_refused() {
+        in_a_frame(|evm| {
+            evm.stack.truncate(STACK_LIMIT - 1);
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn more_words_than_a_stack_holds_are_refused() {
+        in_a_frame(|evm| {
+            evm.frame().stack_len = STACK_LIMIT + 1;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn memory_beyond_the_column_is_refused() {
+        in_a_frame(|evm| {
+            evm.frame().memory_len = evm.memory.len() + 32;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn a_base_whose_end_overflows_is_refused() {
+        in_a_frame(|evm| {
+            evm.frame().stack_base = usize::MAX - 10;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "the top frame has not run yet")]
+    fn a_frame_that_a_panic_interrupted_does_not_go_on() {
+        in_a_frame(|evm| {
+            evm.frame().pc = 1;
+            super::super::interpreter::run_frames(Default::default(), evm);
+        });
+    }
+
+    #[test]
+    fn memory_that_cannot_grow_leaves_its_length() {
+        in_a_frame(|evm| {
+            evm.grow_memory(64);
+            let grown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| evm.grow_memory(usize::MAX / 2 + 1)));
+            assert!(grown.is_err());
+            assert_eq!(evm.frame().memory_len, 64);
+            evm.assert_frame_fits();
+        });
+    }
 }

@@ -84,7 +84,10 @@ impl From<LoopKind> for Runner {
 }
 
 impl Runner {
-    /// Runs the top frame and all frames that it enters; returns how the top frame ended.
+    /// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
+    ///
+    /// # Panics
+    /// Outside a frame, and on one that was left by a panic.
     pub fn run(&mut self, evm: &mut Evm<'_>) -> FrameEnd {
         match self {
             Self { trace: Some(trace), kind, .. } => run_frames_observed(*kind, evm, &mut **trace),
@@ -100,7 +103,10 @@ impl Runner {
     }
 }
 
-/// Runs the top frame and all frames that it enters, unobserved; returns how the top frame ended.
+/// Runs the top frame, which has not run yet, and all frames that it enters, unobserved; returns how the top frame ended.
+///
+/// # Panics
+/// Outside a frame, and on one that was left by a panic.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     match kind {
         #[cfg(all(tail_calls, not(debug_assertions)))]
@@ -114,6 +120,9 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 }
 
 /// [`run_frames`], watched.
+///
+/// # Panics
+/// As [`run_frames`].
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
         // The plain loop is what observers watch in place of those that only differ in dispatch.
@@ -156,6 +165,7 @@ fn drive_observed<'b, O: Observer>(
     mut run: impl FnMut(&mut Evm<'b>, &mut O) -> Exit,
 ) -> FrameEnd {
     let floor = evm.frames.len();
+    evm.assert_frame_is_new();
     observer.enter(evm);
     loop {
         evm.arm_poll(evm.frames[evm.frames.len() - 1].gas.left);

@@ -9,9 +9,12 @@ use crate::exec::evm::{Evm, Exit};
 use crate::exec::interpreter::profile::OpcodeProfile;
 
 /// Notes an instruction. Out of line: the clock keeps locals whose address escapes, and a handler must not.
+///
+/// # Safety
+/// - `vm`, its machine and its profile are live, and nothing else refers to them during the call.
 #[inline(never)]
 unsafe extern "C" fn note(vm: *mut Vm, opcode: u8, gas: u64) {
-    // SAFETY: `vm`, its machine and its profile are live, and nobody else looks at them before this returns.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let vm = &mut *vm;
         (*vm.profile).next(opcode, gas, (*vm.evm).precompiles.as_deref());
