@@ -148,8 +148,8 @@ fn level_of(error: &BlockError) -> Level {
     let BlockError::Invalid(invalid) = error else { panic!("{error}") };
     match &**invalid {
         InvalidBlock::Header(
-            balustrade::exec::error::HeaderFault::TransactionsRoot
-            | balustrade::exec::error::HeaderFault::WithdrawalsRoot,
+            balustrade::exec::header::HeaderFault::TransactionsRoot
+            | balustrade::exec::header::HeaderFault::WithdrawalsRoot,
         ) => Level::BodyRoots,
         InvalidBlock::Header(_) => Level::Header,
         InvalidBlock::Bal(_) => Level::ListBytes,

@@ -111,7 +111,7 @@ fn outcome(evm: &Evm<'_>, end: FrameEnd) -> Outcome {
         .collect();
     accounts.sort();
     slots.sort();
-    let output = Bytes::copy_from_slice(&evm.return_data);
+    let output = Bytes::copy_from_slice(evm.return_data());
     Outcome { end, gas: evm.gas, output, logs, accounts, slots, fault: state.fault.as_ref().map(ToString::to_string) }
 }
 

@@ -90,7 +90,7 @@ impl Observer for Deepest {
     fn step(&mut self, _: &Evm<'_>, _: &StepView<'_>) {}
     fn step_end(&mut self, _: &Evm<'_>, _: u64, _: Option<Halt>) {}
     fn enter(&mut self, evm: &Evm<'_>) {
-        self.0 = self.0.max(evm.frames.len());
+        self.0 = self.0.max(evm.depth());
     }
     fn leave(&mut self, _: &Evm<'_>, _: &FrameEnd) {}
 }

@@ -13,6 +13,7 @@ mod trie;
 
 use super::bench_loop;
 use super::loop_workload::BenchError;
+use super::report::median;
 use super::{Status, bench_senders, loop_of_name, report};
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
@@ -136,10 +137,4 @@ fn done<E: std::fmt::Display>(result: Result<(), E>, status: Status) -> Status {
 /// A pool of this many threads; the error is the operating system's.
 fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
     pool_builder(threads.max(1)).build()
-}
-
-/// The middle of some figures; not a number of none.
-pub(super) fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -7,8 +7,8 @@
 //! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
 //! Not here: whole blocks.
 
-use super::bench::median;
 use super::report;
+use super::report::median;
 use std::hint::black_box;
 use std::time::Instant;
 

@@ -11,7 +11,7 @@ use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
 use balustrade::exec::base::{Overlay, OverlayBase};
 use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::interpreter::{LoopKind, Runner};
 use balustrade::exec::state::{StateScratch, TxState};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
@@ -263,14 +263,15 @@ pub fn with_runner<T>(
     let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
     let input = TxInput { transactions: &transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };
     let (intrinsic, _) = balustrade::exec::tx::intrinsic_gas(chain.fork_rules(), &input);
+    let mut runner = Runner::from(loop_kind);
     body(&mut |hash_output| {
         evm.state.logs.clear();
         evm.state.begin();
-        let outcome = evm.execute_tx(&input, loop_kind).map_err(|fault| error(format!("{fault:?}")))?;
+        let outcome = evm.execute_tx(&input, &mut runner).map_err(|fault| error(format!("{fault:?}")))?;
         Ok(RunResult {
             success: outcome.success,
             gas: outcome.gas_paid - intrinsic,
-            output_hash: hash_output.then(|| keccak256(&evm.return_data)),
+            output_hash: hash_output.then(|| keccak256(evm.return_data())),
         })
     })
 }

@@ -6,7 +6,7 @@
 //! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
-use super::CodeId;
+use super::{CodeId, Id};
 use super::keccak::{keccak256, keccak256_many};
 use super::store::{KECCAK_EMPTY, StoreError};
 use ahash::RandomState;
@@ -273,7 +273,7 @@ impl CodeArena {
         let mut shard = shard.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         *shard.entry(hash).or_insert_with(|| {
             let index = self.entries.push(Entry { hash, code: OnceLock::new() });
-            CodeId(index as u32)
+            CodeId::new(index)
         })
     }
 

@@ -7,10 +7,16 @@ pub trait Id: Copy + Eq + Ord + core::fmt::Debug {
     /// The id of row `index`.
     ///
     /// # Panics
-    /// When `index` does not fit 32 bits: a universe that large is refused long before it is numbered.
+    /// When `index` does not fit 32 bits, in every build. Blocks that large are refused before anything is numbered.
     fn new(index: usize) -> Self;
     /// The row that this id names.
     fn index(self) -> usize;
+}
+
+#[cold]
+#[inline(never)]
+fn too_large(index: usize) -> ! {
+    panic!("row {index} has no id of 32 bits")
 }
 
 macro_rules! ids {
@@ -24,8 +30,10 @@ macro_rules! ids {
         impl Id for $name {
             #[inline(always)]
             fn new(index: usize) -> Self {
-                debug_assert!(u32::try_from(index).is_ok());
-                Self(index as u32)
+                match u32::try_from(index) {
+                    Ok(index) => Self(index),
+                    Err(_) => too_large(index),
+                }
             }
             #[inline(always)]
             fn index(self) -> usize {
@@ -53,5 +61,22 @@ impl TxIndex {
     #[inline]
     pub const fn access_index(self) -> BlockAccessIndex {
         BlockAccessIndex(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_row_has_an_id() {
+        assert_eq!(SlotId::new(u32::MAX as usize), SlotId(u32::MAX));
+    }
+
+    #[test]
+    #[should_panic(expected = "no id of 32 bits")]
+    #[cfg(target_pointer_width = "64")]
+    fn no_row_is_truncated() {
+        AccountId::new(1 << 32);
     }
 }

@@ -30,10 +30,10 @@ impl<P: Id> Offsets<P> {
     /// Closes the next parent's range at `row_end` (one past its last row).
     ///
     /// # Panics
-    /// When `row_end` lies before the previous parent's end: the builder is at fault.
+    /// When `row_end` lies before the previous parent's end or does not fit 32 bits: the builder is at fault.
     #[inline]
     pub fn close(&mut self, row_end: usize) {
-        let end = row_end as u32;
+        let end = u32::try_from(row_end).expect("offsets fit 32 bits");
         assert!(self.starts.last().is_some_and(|last| *last <= end), "offsets must not decrease");
         self.starts.push(end);
     }

@@ -12,8 +12,9 @@ use super::evm::{BlockEnv, Evm, EvmScratch};
 use super::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 use super::halt::Fault;
 use super::header::blob_base_fee;
-use super::interpreter::LoopKind;
+use super::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use super::interpreter::trace::Eip3155;
+use super::interpreter::{LoopKind, Runner};
 use super::schedule::{Next, Schedule};
 use super::signers::SignerRows;
 use super::state::{Logs, StateScratch, TxState};
@@ -125,36 +126,37 @@ impl<'b> BlockContext<'b> {
     }
 
     /// Runs the task at `index` on the state of `evm`, settled but not committed. The lines of a traced transaction lie in
-    /// [`Evm::trace`].
+    /// `runner`.
     pub(super) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
+        runner: &mut Runner,
         index: BlockAccessIndex,
         requests: &mut Vec<Vec<u8>>,
     ) -> Result<TxOutcome, TaskError> {
         evm.state.set_index(index);
         let n = self.tx_count() as u32;
         let is_tx = (1..=n).contains(&index.0);
-        evm.trace = (self.trace && is_tx).then(|| Box::new(Eip3155::new(Vec::new())));
+        runner.trace = (self.trace && is_tx).then(|| Box::new(Eip3155::new(Vec::new())));
         if self.trace && is_tx {
             let tx = TxIndex(index.0 - 1);
             evm.return_data.clear();
-            let outcome = evm.execute_tx(&self.tx_input(tx), self.loop_kind)?;
-            if let Some(trace) = &mut evm.trace {
+            let outcome = evm.execute_tx(&self.tx_input(tx), runner)?;
+            if let Some(trace) = &mut runner.trace {
                 trace.summary(tx.0, &evm.return_data, outcome.gas_paid, outcome.success);
             }
             return Ok(outcome);
         }
         if is_tx {
-            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), self.loop_kind)?);
+            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), runner)?);
         }
         if !self.system_phases {
             return Ok(TxOutcome::default());
         }
         if index.0 == 0 {
-            evm.pre_execution(&self.inputs, self.loop_kind)?;
+            evm.pre_execution(&self.inputs, runner)?;
         } else {
-            evm.post_execution(self.block, requests, self.loop_kind)?;
+            evm.post_execution(self.block, requests, runner)?;
         }
         // What system contracts log is nobody's receipt.
         Ok(TxOutcome::default())
@@ -335,8 +337,34 @@ pub struct WorkerScratch {
     pub state: StateScratch,
     /// Stack and memory.
     pub evm: EvmScratch,
+    /// Counts and times the instructions of all that this worker runs; `None` where they are not profiled.
+    profile: Option<Box<OpcodeProfile>>,
     /// What sequential execution keeps beside them.
     pub sequential: SequentialScratch,
+}
+
+impl WorkerScratch {
+    /// Starts a profile over: all that this worker runs from now on adds to `profile`.
+    pub fn start_profile(&mut self, profile: WorkerProfile) {
+        let WorkerProfile { opcodes, precompiles } = profile;
+        (self.profile, self.evm.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
+    }
+
+    /// Ends the profile; what ran since [`Self::start_profile`].
+    pub fn take_profile(&mut self) -> Option<WorkerProfile> {
+        let (opcodes, precompiles) = (self.profile.take()?, self.evm.precompiles.take()?);
+        Some(WorkerProfile { opcodes: *opcodes, precompiles: *precompiles })
+    }
+
+    /// How this worker runs frames. It takes the profile along, to be given back by [`Self::end_run`].
+    pub(super) fn begin_run(&mut self, kind: LoopKind) -> Runner {
+        Runner { profile: self.profile.take(), ..kind.into() }
+    }
+
+    /// Takes back what [`Self::begin_run`] gave.
+    pub(super) fn end_run(&mut self, runner: Runner) {
+        self.profile = runner.profile;
+    }
 }
 
 /// What sequential execution learns of the state and records of it.
@@ -367,7 +395,8 @@ pub fn run_sequential(
     scratch: &mut WorkerScratch,
     clock: Instant,
 ) -> Result<(Executed, Recording), BlockError> {
-    let WorkerScratch { state, evm, sequential: SequentialScratch { mut overlay, mut recorder } } =
+    let mut runner = scratch.begin_run(context.loop_kind);
+    let WorkerScratch { state, evm, sequential: SequentialScratch { mut overlay, mut recorder }, .. } =
         core::mem::take(scratch);
     overlay.clear();
     recorder.clear();
@@ -377,7 +406,8 @@ pub fn run_sequential(
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
     let mut executed = Executed::with_room_for(context.tx_count());
-    let result = sequential_tasks(context, &mut evm, &mut executed, &mut recorder, &mut sidecar, codes, clock);
+    let result =
+        sequential_tasks(context, &mut evm, &mut runner, &mut executed, &mut recorder, &mut sidecar, codes, clock);
     executed.logs.workers.push(evm.state.take_logs());
     let (evm, state) = evm.into_scratch();
     let recorded = result.and_then(|()| {
@@ -392,7 +422,8 @@ pub fn run_sequential(
         Ok((list, parents))
     });
     let store_reads = (overlay.account_reads, overlay.slot_reads);
-    *scratch = WorkerScratch { state, evm, sequential: SequentialScratch { overlay, recorder } };
+    *scratch =
+        WorkerScratch { state, evm, profile: runner.profile, sequential: SequentialScratch { overlay, recorder } };
     let (list, parents) = recorded?;
     sidecar.existence.sort_unstable();
     let recording = Recording { list, sidecar, parents, store_reads };
@@ -408,6 +439,7 @@ fn parents_of(list: &RecordedList, names: &Universe, overlay: &Overlay) -> Colum
 fn sequential_tasks<'b>(
     context: &'b BlockContext<'b>,
     evm: &mut Evm<'b>,
+    runner: &mut Runner,
     executed: &mut Executed,
     recorder: &mut Recorder,
     sidecar: &mut Sidecar,
@@ -423,7 +455,7 @@ fn sequential_tasks<'b>(
         let room = context.room(index, &executed.gas);
         let start_ns = clock.elapsed().as_nanos() as u64;
         let result = match room {
-            Ok(()) => context.run_task(evm, index, &mut executed.requests),
+            Ok(()) => context.run_task(evm, runner, index, &mut executed.requests),
             // A fault of the transaction alone comes before the lack of room.
             Err(no_room) => Err(context.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
         };
@@ -435,7 +467,7 @@ fn sequential_tasks<'b>(
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, thread: current_thread(), start_ns, end_ns });
-        executed.traces.extend(evm.take_trace());
+        executed.traces.extend(runner.take_trace());
         if is_tx {
             executed.gas.add(&outcome);
             executed.logs.ranges.push((0, outcome.logs.clone()));
@@ -590,6 +622,7 @@ fn work(
     clock: Instant,
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut runner = scratch.begin_run(context.loop_kind);
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
     let ListState { bal, sidecar, parent, code_rows, .. } = *list;
     let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, store, codes, context.rules.fork));
@@ -616,7 +649,7 @@ fn work(
             Next::Done => break,
         };
         let start_ns = clock.elapsed().as_nanos() as u64;
-        let mut result = context.run_task(&mut evm, index, &mut share.requests);
+        let mut result = context.run_task(&mut evm, &mut runner, index, &mut share.requests);
         if result.is_ok() && !task_matches(&evm.state, &claims, index) {
             let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
             debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
@@ -635,12 +668,13 @@ fn work(
             Err(_) => schedule.failed(index.0),
         }
         share.results.push((index, result));
-        share.traces.extend(evm.take_trace().map(|lines| (index, lines)));
+        share.traces.extend(runner.take_trace().map(|lines| (index, lines)));
         let end_ns = clock.elapsed().as_nanos() as u64;
         share.spans.push(TaskSpan { index, worker: worker as u32, thread: current_thread(), start_ns, end_ns });
     }
     share.logs = evm.state.take_logs();
     (scratch.evm, scratch.state) = evm.into_scratch();
+    scratch.end_run(runner);
     share.receipt_logs = ReceiptLogs::of(share.results.len(), |row| {
         let logs = share.results[row].1.as_ref().map_or(0..0, |outcome| outcome.logs.clone());
         logs.map(|log| LogRef::from(share.logs.get(log)))

@@ -253,11 +253,17 @@ impl<'b> Evm<'b> {
     }
 
     /// Puts a frame on top: its stack and memory begin where the caller's end.
+    ///
+    /// # Panics
+    /// Where its calldata does not lie below its own memory: the tail-call loop copies from one to the other.
     fn push_frame(&mut self, mut frame: Frame<'b>) {
         if let Some(caller) = self.frames.last() {
             // A loop may not have stored its stack height yet: leave room for a full stack.
             frame.stack_base = caller.stack_base + super::evm::STACK_LIMIT;
             frame.memory_base = caller.memory_base + caller.memory_len;
+        }
+        if let Input::Memory { start, len } = frame.input {
+            assert!(start <= frame.memory_base && len <= frame.memory_base - start, "calldata lies below the frame");
         }
         let stack_end = frame.stack_base + super::evm::STACK_LIMIT;
         if self.stack.len() < stack_end {

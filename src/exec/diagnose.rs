@@ -9,7 +9,7 @@ use super::base::{Overlay, OverlayBase};
 use super::block::{BlockContext, WorkerScratch, record};
 use super::error::BlockError;
 use super::evm::Evm;
-use super::interpreter::LoopKind;
+use super::interpreter::Runner;
 use super::state::TxState;
 use super::watch::{Name, Touches, Watch};
 use crate::arena::code::CodeArena;
@@ -44,17 +44,18 @@ pub fn run_recorded(
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
-    evm.watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
+    let watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
+    let mut runner = Runner { watch, ..context.loop_kind.into() };
     let mut gas = BlockGas::default();
     let mut requests = Vec::new();
     let mut stopped = None;
     for index in 0..context.tx_count() as u32 + 2 {
         let index = BlockAccessIndex(index);
         let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
-        if let Some(watch) = &mut evm.watch {
+        if let Some(watch) = &mut runner.watch {
             watch.begin(index, is_tx.then(|| index.0 - 1));
         }
-        let result = context.run_admitted(&mut evm, index, &gas, &mut requests);
+        let result = context.run_admitted(&mut evm, &mut runner, index, &gas, &mut requests);
         match result {
             Ok(outcome) if is_tx => gas.add(&outcome),
             Ok(_) => {}
@@ -66,7 +67,7 @@ pub fn run_recorded(
         record(&evm.state, &mut recorder, codes, index);
         evm.state.commit();
     }
-    let touches = evm.watch.take().map(|watch| watch.touches).unwrap_or_default();
+    let touches = runner.watch.map(|watch| watch.touches).unwrap_or_default();
     (scratch.evm, scratch.state) = evm.into_scratch();
     let names = scratch.state.names();
     let list = recorder.finish(&RecordedNames {
@@ -77,21 +78,19 @@ pub fn run_recorded(
     Recorded { list, stopped, touches }
 }
 
-/// The loop that watched frames run on.
-pub(super) const WATCHED_LOOP: LoopKind = LoopKind::Match;
-
 impl<'b> BlockContext<'b> {
     /// Runs the task at `index` if the block has room for it.
     fn run_admitted(
         &'b self,
         evm: &mut Evm<'b>,
+        runner: &mut Runner,
         index: BlockAccessIndex,
         gas: &BlockGas,
         requests: &mut Vec<Vec<u8>>,
     ) -> Result<super::tx::TxOutcome, BlockError> {
         let room = self.room(index, gas);
         let result = match room {
-            Ok(()) => self.run_task(evm, index, requests),
+            Ok(()) => self.run_task(evm, runner, index, requests),
             Err(no_room) => Err(self.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
         };
         result.map_err(|error| error.into_block_error(index))

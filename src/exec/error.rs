@@ -12,6 +12,7 @@
 //! Sequential execution compares lists after all tasks, and reports the first difference in list order.
 //! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
+use super::header::HeaderFault;
 use super::ommers::OmmerFault;
 use super::tx::TxInvalid;
 use super::wire::WireError;
@@ -49,99 +50,6 @@ impl From<StoreError> for BlockError {
 impl From<InvalidBlock> for BlockError {
     fn from(invalid: InvalidBlock) -> Self {
         Self::Invalid(Box::new(invalid))
-    }
-}
-
-/// What is wrong with a header, taken alone or beside its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs)]
-pub enum HeaderFault {
-    #[error("the parent hash names another block")]
-    ParentHash,
-    #[error("the number is not the parent's plus one")]
-    Number,
-    #[error("the timestamp is not later than the parent's")]
-    Timestamp,
-    #[error("the gas limit {limit} is not within 1/1024 of the parent's, {parent}")]
-    GasLimit { limit: u64, parent: u64 },
-    #[error("gas used {used} exceeds the gas limit {limit}")]
-    GasUsedAboveLimit { used: u64, limit: u64 },
-    #[error("the gas limit {0} is below 5000")]
-    GasLimitTooLow(u64),
-    #[error("the gas limit {0} is 2^63 or more")]
-    GasLimitTooBig(u64),
-    #[error("extra data of {0} bytes, 32 are allowed")]
-    ExtraData(usize),
-    #[error("the extra data takes the wrong side of the DAO fork")]
-    DaoExtraData,
-    #[error("base fee {claimed:?}, the parent's gives {expected}")]
-    BaseFee { claimed: Option<u64>, expected: u64 },
-    #[error("difficulty {claimed}, the parent's gives {expected}")]
-    Difficulty { claimed: U256, expected: U256 },
-    #[error("difficulty or nonce are not those of a proof-of-stake block")]
-    ProofOfStake,
-    #[error("a proof-of-stake block has no ommers")]
-    OmmersAfterMerge,
-    #[error("the field {0} is missing in this fork, or does not exist in it")]
-    FieldPresence(&'static str),
-    #[error("excess blob gas {claimed:?}, the parent's gives {expected}")]
-    ExcessBlobGas { claimed: Option<u64>, expected: u64 },
-    #[error("blob gas used {claimed}, the transactions use {produced}")]
-    BlobGasUsed { claimed: u64, produced: u64 },
-    #[error("blob gas used {used} exceeds the limit {max}")]
-    BlobGasAboveLimit { used: u64, max: u64 },
-    #[error("the block of {0} bytes is over the size limit")]
-    BlockSize(usize),
-    #[error("the transactions root does not match the body")]
-    TransactionsRoot,
-    #[error("the withdrawals root does not match the body")]
-    WithdrawalsRoot,
-    #[error("the ommers hash does not match the body")]
-    Ommers,
-}
-
-impl HeaderFault {
-    pub(super) fn eest_classes(&self) -> &'static [&'static str] {
-        match self {
-            Self::ParentHash => &["BlockException.UNKNOWN_PARENT"],
-            Self::Number => &["BlockException.INVALID_BLOCK_NUMBER"],
-            Self::Timestamp => &["BlockException.INVALID_BLOCK_TIMESTAMP_OLDER_THAN_PARENT"],
-            Self::GasLimit { .. } | Self::GasLimitTooLow(_) => &["BlockException.INVALID_GASLIMIT"],
-            Self::GasUsedAboveLimit { .. } => {
-                &["BlockException.INVALID_GAS_USED_ABOVE_LIMIT", "BlockException.INVALID_GAS_USED"]
-            }
-            Self::GasLimitTooBig(_) => &["BlockException.GASLIMIT_TOO_BIG", "BlockException.INVALID_GASLIMIT"],
-            Self::ExtraData(_) => &["BlockException.EXTRA_DATA_TOO_BIG"],
-            Self::DaoExtraData => &["BlockException.EXTRA_DATA_INVALID_DAO"],
-            Self::BaseFee { .. } => &["BlockException.INVALID_BASEFEE_PER_GAS"],
-            Self::Difficulty { .. } => &["BlockException.INVALID_DIFFICULTY"],
-            Self::ProofOfStake => &["BlockException.IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS"],
-            Self::OmmersAfterMerge => &["BlockException.IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"],
-            Self::FieldPresence("excess_blob_gas") => {
-                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_EXCESS_BLOB_GAS"]
-            }
-            Self::FieldPresence("blob_gas_used") => {
-                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_BLOB_GAS_USED"]
-            }
-            Self::FieldPresence("requests_hash") => {
-                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INVALID_REQUESTS"]
-            }
-            Self::FieldPresence(_) => {
-                &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.RLP_STRUCTURES_ENCODING"]
-            }
-            Self::ExcessBlobGas { .. } => &["BlockException.INCORRECT_EXCESS_BLOB_GAS"],
-            Self::BlobGasUsed { .. } => &["BlockException.INCORRECT_BLOB_GAS_USED"],
-            Self::BlobGasAboveLimit { .. } => &[
-                "BlockException.BLOB_GAS_USED_ABOVE_LIMIT",
-                "TransactionException.TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED",
-                "TransactionException.TYPE_3_TX_BLOB_COUNT_EXCEEDED",
-            ],
-            Self::BlockSize(_) => &["BlockException.RLP_BLOCK_LIMIT_EXCEEDED"],
-            Self::TransactionsRoot => &["BlockException.INVALID_TRANSACTIONS_ROOT"],
-            Self::WithdrawalsRoot => &["BlockException.INVALID_WITHDRAWALS_ROOT"],
-            Self::Ommers => &["BlockException.INVALID_UNCLES_HASH", "BlockException.UNCLES_HASH_INVALID"],
-        }
     }
 }
 

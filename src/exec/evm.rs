@@ -9,11 +9,9 @@ use super::fork::{ChainRules, Fork, ForkRules};
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
 use super::interpreter::ops::modular::KeptModulus;
-use super::interpreter::profile::{OpcodeProfile, PrecompileProfile, WorkerProfile};
-use super::interpreter::trace::Eip3155;
 use super::lookaside::HashMemo;
+use super::precompile::profile::PrecompileProfile;
 use super::state::{Checkpoint, TxState};
-use super::watch::Watch;
 use crate::arena::AccountId;
 use crate::arena::code::{Code, EMPTY_CODE};
 use crate::arena::keccak::keccak256;
@@ -69,7 +67,7 @@ pub enum Input {
     /// A range of the shared memory: `start` (absolute) and length. It belongs to a frame below and does not move,
     /// but the memory as a whole may be reallocated.
     Memory {
-        /// Absolute offset in [`Evm::memory`].
+        /// Absolute offset in the memory of all frames.
         start: usize,
         /// Bytes.
         len: usize,
@@ -110,41 +108,43 @@ pub enum FrameKind {
     Create,
 }
 
-/// One call or creation in progress.
+/// One call or creation in progress. Only [`Evm::enter_call`] and [`Evm::enter_create`] make one.
+///
+/// The tail-call loop relies on the last four numbers: see [`Evm::assert_frame_fits`].
 #[derive(Clone, Debug)]
 pub struct Frame<'b> {
     /// What runs.
-    pub code: CodeRef<'b>,
+    pub(super) code: CodeRef<'b>,
     /// Why.
-    pub kind: FrameKind,
+    pub(super) kind: FrameKind,
     /// ADDRESS: whose storage it is.
-    pub target: AccountId,
+    pub(super) target: AccountId,
     /// ADDRESS.
-    pub address: Address,
+    pub(super) address: Address,
     /// CALLER.
-    pub caller: Address,
+    pub(super) caller: Address,
     /// CALLVALUE.
-    pub value: U256,
+    pub(super) value: U256,
     /// Calldata.
-    pub input: Input,
+    pub(super) input: Input,
     /// Whether state changes are forbidden (EIP-214).
-    pub is_static: bool,
+    pub(super) is_static: bool,
     /// Whether the caller was charged a new account's state gas for this frame: it gets it back if the frame fails.
-    pub charged_new_account: bool,
+    pub(super) charged_new_account: bool,
     /// Gas.
-    pub gas: FrameGas,
+    pub(super) gas: FrameGas,
     /// Where to go on after an inner frame; loop-private.
-    pub pc: usize,
-    /// First word of this frame's stack in [`Evm::stack`].
-    pub stack_base: usize,
+    pub(super) pc: usize,
+    /// First word of this frame's stack in `Evm::stack`.
+    pub(super) stack_base: usize,
     /// Words on the stack, kept here while an inner frame runs.
-    pub stack_len: usize,
-    /// First byte of this frame's memory in [`Evm::memory`].
-    pub memory_base: usize,
+    pub(super) stack_len: usize,
+    /// First byte of this frame's memory in `Evm::memory`.
+    pub(super) memory_base: usize,
     /// Bytes of memory, a multiple of 32, kept here while an inner frame runs.
-    pub memory_len: usize,
+    pub(super) memory_len: usize,
     /// What a failure goes back to.
-    pub checkpoint: Checkpoint,
+    pub(super) checkpoint: Checkpoint,
 }
 
 /// How a loop left the top frame.
@@ -210,14 +210,17 @@ impl FrameEnd {
 }
 
 /// The machine of one worker.
+///
+/// The public fields hold what a transaction works on; no memory safety depends on them. Frames, memory and stack are
+/// private, because the tail-call loop accesses memory and stack through pointers: see [`Evm::assert_frame_fits`].
 #[derive(Debug)]
 pub struct Evm<'b> {
     /// Constants of the fork.
-    pub rules: &'static ForkRules,
+    pub(super) rules: &'static ForkRules,
     /// The chain's configuration for this block.
-    pub chain: &'b ChainRules,
+    pub(super) chain: &'b ChainRules,
     /// The block.
-    pub block: &'b BlockEnv,
+    pub(super) block: &'b BlockEnv,
     /// The transaction.
     pub tx: TxEnv<'b>,
     /// State as this worker's transaction sees it.
@@ -225,31 +228,26 @@ pub struct Evm<'b> {
     /// Gas that all frames of the transaction share.
     pub gas: TxGas,
     /// Frames, the running one last.
-    pub frames: Vec<Frame<'b>>,
+    pub(super) frames: Vec<Frame<'b>>,
     /// Memory of all frames, end to end.
-    pub memory: Vec<u8>,
+    pub(super) memory: Vec<u8>,
     /// Stacks of all frames, each with room for a full one; grows with the depth reached.
-    pub stack: Vec<U256>,
+    pub(super) stack: Vec<U256>,
     /// Output of the last ended inner frame.
-    pub return_data: Vec<u8>,
+    pub(super) return_data: Vec<u8>,
     /// Init codes of ended frames: memory for the next ones.
     init_codes: Vec<Arc<Code>>,
     /// Hashes of mapping keys.
-    pub hashes: Box<HashMemo>,
+    pub(super) hashes: Box<HashMemo>,
     /// The modulus of the last MULMOD.
-    pub modulus: KeptModulus,
-    /// Where the running transaction's EIP-3155 lines go; nothing where it is not traced.
-    pub trace: Option<Box<Eip3155<Vec<u8>>>>,
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "for the tail-call loop"))]
+    pub(super) modulus: KeptModulus,
     /// Who may stop this block.
     pub cancel: Option<&'b CancelToken>,
     /// Gas of the running frame below which its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
-    pub poll_below: u64,
-    /// What looks on, off the fast path.
-    pub watch: Option<Box<Watch>>,
-    /// Counts and times instructions; nothing where the block is not profiled.
-    pub profile: Option<Box<OpcodeProfile>>,
-    /// Counts and times precompiles, beside [`Self::profile`].
-    pub precompiles: Option<Box<PrecompileProfile>>,
+    pub(super) poll_below: u64,
+    /// Counts and times precompiles; nothing where the block is not profiled.
+    pub(super) precompiles: Option<Box<PrecompileProfile>>,
 }
 
 /// Memory of an [`Evm`] that outlives the block.
@@ -261,23 +259,11 @@ pub struct EvmScratch {
     return_data: Vec<u8>,
     hashes: Box<HashMemo>,
     init_codes: Vec<Arc<Code>>,
-    profile: Option<Box<OpcodeProfile>>,
-    precompiles: Option<Box<PrecompileProfile>>,
+    /// Counts and times the precompiles of all that runs on this memory; nothing where they are not profiled.
+    pub(super) precompiles: Option<Box<PrecompileProfile>>,
 }
 
 impl EvmScratch {
-    /// Starts a profile over: all that runs on this memory from now on adds to `profile`.
-    pub fn start_profile(&mut self, profile: WorkerProfile) {
-        let WorkerProfile { opcodes, precompiles } = profile;
-        (self.profile, self.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
-    }
-
-    /// Ends the profile; what ran since [`Self::start_profile`].
-    pub fn take_profile(&mut self) -> Option<WorkerProfile> {
-        let (opcodes, precompiles) = (self.profile.take()?, self.precompiles.take()?);
-        Some(WorkerProfile { opcodes: *opcodes, precompiles: *precompiles })
-    }
-
     /// Forgets the remembered hashes: the next block computes all of its own (benches).
     pub fn forget_hashes(&mut self) {
         self.hashes.clear();
@@ -301,7 +287,7 @@ fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
 impl<'b> Evm<'b> {
     /// A machine over `state`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles } = scratch;
+        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, precompiles } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -316,18 +302,57 @@ impl<'b> Evm<'b> {
             init_codes,
             hashes,
             modulus: KeptModulus::default(),
-            trace: None,
             cancel: None,
             poll_below: 0,
-            watch: None,
-            profile,
             precompiles,
         }
     }
 
-    /// The lines of the transaction that was traced last.
-    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
-        self.trace.take().map(|trace| trace.into_inner())
+    /// Output of the last ended inner frame; after the outermost frame its own.
+    #[inline]
+    pub fn return_data(&self) -> &[u8] {
+        &self.return_data
+    }
+
+    /// The block's fork.
+    #[inline]
+    pub fn fork(&self) -> Fork {
+        self.rules.fork
+    }
+
+    /// Frames in progress: 0 outside a transaction, 1 in its first frame.
+    #[inline]
+    pub fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Checks that no instruction of the top frame has run: what runs frames leaves none behind that has, unless a panic
+    /// interrupted it. Such a frame must not go on, because the result of the frame that it entered is missing.
+    ///
+    /// # Panics
+    /// Where it is not so, and outside a frame.
+    pub(super) fn assert_frame_is_new(&self) {
+        let frame = &self.frames[self.frames.len() - 1];
+        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not run yet");
+    }
+
+    /// Checks what the pointers of the tail-call loop rely on, for the running frame:
+    /// - its stack, a full one, lies inside the stack column, and no more than that is in use;
+    /// - its memory lies inside the memory column.
+    ///
+    /// The methods of this crate that change a frame, the stack or the memory keep it so; a loop that was left by a panic
+    /// may not have.
+    ///
+    /// # Panics
+    /// Where it is not so, and outside a frame.
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), allow(dead_code, reason = "for the tail-call loop"))]
+    #[inline(always)]
+    pub(super) fn assert_frame_fits(&self) {
+        let frame = &self.frames[self.frames.len() - 1];
+        let fits = |base: usize, len: usize, column: usize| base <= column && len <= column - base;
+        let stack_fits = frame.stack_len <= STACK_LIMIT && fits(frame.stack_base, STACK_LIMIT, self.stack.len());
+        let memory_fits = fits(frame.memory_base, frame.memory_len, self.memory.len());
+        assert!(stack_fits && memory_fits, "a frame lies inside the columns");
     }
 
     /// Gives the memory back for the next block.
@@ -335,15 +360,15 @@ impl<'b> Evm<'b> {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
         self.frames.clear();
-        let Self { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles, state, .. } = self;
+        let Self { memory, frames, stack, return_data, hashes, init_codes, precompiles, state, .. } = self;
         let frames = emptied(frames);
-        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, profile, precompiles };
+        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, precompiles };
         (scratch, state.into_scratch())
     }
 
     /// Stops execution where the caller has given up.
     #[inline(always)]
-    pub fn check_cancelled(&mut self) -> Result<(), Halt> {
+    pub(super) fn check_cancelled(&mut self) -> Result<(), Halt> {
         match self.cancel {
             Some(token) if token.is_cancelled() => Err(self.state.fail(Fault::Cancelled)),
             _ => Ok(()),
@@ -352,7 +377,7 @@ impl<'b> Evm<'b> {
 
     /// Arms the loop's looks at the token for a frame with this gas.
     #[inline(always)]
-    pub fn arm_poll(&mut self, left: u64) {
+    pub(super) fn arm_poll(&mut self, left: u64) {
         self.poll_below = match self.cancel {
             Some(_) => left.saturating_sub(POLL_GAS),
             None => 0,
@@ -362,14 +387,14 @@ impl<'b> Evm<'b> {
     /// Looks at the token, where a loop has no frame to enter, and arms the next look.
     #[cold]
     #[inline(never)]
-    pub fn poll(&mut self, left: u64) -> Result<(), Halt> {
+    pub(super) fn poll(&mut self, left: u64) -> Result<(), Halt> {
         self.arm_poll(left);
         self.check_cancelled()
     }
 
     /// Whether the block's fork is `fork` or later.
     #[inline(always)]
-    pub fn since(&self, fork: Fork) -> bool {
+    pub(super) fn since(&self, fork: Fork) -> bool {
         self.rules.fork >= fork
     }
 
@@ -378,14 +403,14 @@ impl<'b> Evm<'b> {
     /// # Panics
     /// Outside a frame: a loop is only ever started on one.
     #[inline(always)]
-    pub fn frame(&mut self) -> &mut Frame<'b> {
+    pub(super) fn frame(&mut self) -> &mut Frame<'b> {
         let last = self.frames.len() - 1;
         &mut self.frames[last]
     }
 
     /// Calldata of a frame.
     #[inline]
-    pub fn input(&self, input: Input) -> &[u8] {
+    pub(super) fn input(&self, input: Input) -> &[u8] {
         match input {
             Input::Tx => self.tx.input,
             Input::Memory { start, len } => &self.memory[start..start + len],
@@ -395,11 +420,11 @@ impl<'b> Evm<'b> {
     /// Makes the running frame's memory at least `len` bytes long (a multiple of 32); new bytes are zero.
     /// The gas is the caller's matter.
     #[inline]
-    pub fn grow_memory(&mut self, len: usize) {
-        let frame = self.frame();
+    pub(super) fn grow_memory(&mut self, len: usize) {
+        let last = self.frames.len() - 1;
+        let frame = &mut self.frames[last];
         let (base, old) = (frame.memory_base, frame.memory_len);
         if len > old {
-            frame.memory_len = len;
             let end = base + len;
             if self.memory.len() < end {
                 // Doubling, so that growing word by word stays linear.
@@ -412,13 +437,15 @@ impl<'b> Evm<'b> {
                 Some(word) if len - old == 32 => *word = [0; 32],
                 _ => new.fill(0),
             }
+            // Last: no panic on the way leaves a frame that claims more memory than there is.
+            frame.memory_len = len;
         }
     }
 
     /// Charges for memory up to `offset + len` and grows it. `left` is the frame's gas.
     /// Returns the offset and length as indices; a zero length touches nothing and gives offset 0.
     #[inline(always)]
-    pub fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
+    pub(super) fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
         let ([offset, o1, o2, o3], [len, l1, l2, l3]) = (offset.into_limbs(), len.into_limbs());
         let saturate = |low: u64, high: u64| if high == 0 { low } else { u64::MAX };
         self.expand_range(left, saturate(offset, o1 | o2 | o3), saturate(len, l1 | l2 | l3))
@@ -426,7 +453,7 @@ impl<'b> Evm<'b> {
 
     /// [`Self::expand`] for an offset and length that were saturated.
     #[inline(always)]
-    pub fn expand_range(&mut self, left: &mut u64, offset: u64, len: u64) -> Result<(usize, usize), Halt> {
+    pub(super) fn expand_range(&mut self, left: &mut u64, offset: u64, len: u64) -> Result<(usize, usize), Halt> {
         if len == 0 {
             return Ok((0, 0));
         }
@@ -440,7 +467,7 @@ impl<'b> Evm<'b> {
 
     /// Charges for memory up to `end` bytes and grows it.
     #[inline(always)]
-    pub fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
+    pub(super) fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
         let old = self.frame().memory_len as u64;
         if end > old {
             let new_words = words(end);
@@ -451,9 +478,9 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Ends the running frame: output to [`Self::return_data`] and to the caller's memory, changes kept or undone,
+    /// Ends the running frame: output to `Self::return_data` and to the caller's memory, changes kept or undone,
     /// a created contract deployed. The caller's gas is settled by [`Self::settle_child`].
-    pub fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
+    pub(super) fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
         let last = self.frames.len() - 1;
         let frame = &self.frames[last];
         let (kind, memory_base, checkpoint, charged) =
@@ -533,7 +560,7 @@ impl<'b> Evm<'b> {
 
     /// Gives an ended frame's gas to its caller (EIP-150, EIP-8037).
     #[inline]
-    pub fn settle_child(&mut self, end: &FrameEnd, left: &mut u64, spilled: &mut u64) {
+    pub(super) fn settle_child(&mut self, end: &FrameEnd, left: &mut u64, spilled: &mut u64) {
         *left += end.left;
         *spilled += end.spilled;
         if end.status == Status::Success {
@@ -588,4 +615,191 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
         return spare;
     }
     Arc::new(Code::new(B256::ZERO, bytes))
+}
+
+/// The tail-call loop trusts frames, stack and memory: code outside the crate reads what it needs through methods,
+///
+/// ```
+/// use balustrade::exec::evm::Evm;
+/// fn read(evm: &Evm<'_>) -> (usize, &[u8]) {
+///     (evm.depth(), evm.return_data())
+/// }
+/// ```
+///
+/// and cannot change them:
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn shorten_the_stack(evm: &mut Evm<'_>) {
+///     evm.stack.truncate(1);
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn shorten_the_memory(evm: &mut Evm<'_>) {
+///     evm.memory.clear();
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Evm;
+/// fn remove_a_frame(evm: &mut Evm<'_>) {
+///     evm.frames.pop();
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn move_the_stack(frame: &mut Frame<'_>) {
+///     frame.stack_base = usize::MAX;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn lengthen_the_stack(frame: &mut Frame<'_>) {
+///     frame.stack_len = 2_000;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use balustrade::exec::evm::Frame;
+/// fn lengthen_the_memory(frame: &mut Frame<'_>) {
+///     frame.memory_len = 1 << 40;
+/// }
+/// ```
+///
+/// Growing the memory is the loops' affair, and so is a loop's own entry:
+///
+/// ```compile_fail,E0624
+/// use balustrade::exec::evm::Evm;
+/// fn grow(evm: &mut Evm<'_>) {
+///     evm.grow_memory(usize::MAX);
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use balustrade::exec::evm::Evm;
+/// fn run(evm: &mut Evm<'_>) {
+///     balustrade::exec::interpreter::tail::run(evm);
+/// }
+/// ```
+///
+/// ```compile_fail,E0603
+/// use balustrade::exec::evm::{Evm, Exit};
+/// fn end_with_another_word(evm: &mut Evm<'_>) {
+///     balustrade::exec::interpreter::drive(evm, |_| Exit::Enter);
+/// }
+/// ```
+#[cfg(doctest)]
+mod the_machine_is_private {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::CodeId;
+    use crate::arena::code::CodeArena;
+    use crate::exec::call::{CallKind, CallRequest, Entered};
+    use crate::exec::state::{Base, BaseAccount, StateScratch};
+    use crate::exec::universe::Universe;
+
+    /// Every account has the same code.
+    struct OneCode(CodeId);
+
+    impl Base for OneCode {
+        fn account(&mut self, _: AccountId, _: &Address) -> Result<BaseAccount, Fault> {
+            Ok(BaseAccount { exists: true, nonce: 1, code: self.0, ..BaseAccount::default() })
+        }
+        fn slot(&mut self, _: crate::arena::SlotId, _: AccountId, _: &Address, _: &U256) -> Result<U256, Fault> {
+            Ok(U256::ZERO)
+        }
+        fn code(&mut self, _: CodeId, _: &CodeArena) -> Result<(), Fault> {
+            Ok(())
+        }
+        fn block_hash(&mut self, _: u64) -> Result<B256, Fault> {
+            Ok(B256::ZERO)
+        }
+    }
+
+    /// Hands `work` a machine in its first frame.
+    fn in_a_frame(work: impl FnOnce(&mut Evm<'_>)) {
+        let codes = CodeArena::default();
+        let code = codes.insert_hashing([0x5b, 0x00]);
+        let (chain, block) = (ChainRules::mainnet(Fork::Osaka), BlockEnv::default());
+        let state = TxState::new(StateScratch::default(), None, Box::new(OneCode(code)), &codes, Fork::Osaka);
+        let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
+        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("names grow");
+        evm.state.load(to).expect("there are accounts");
+        let request = CallRequest {
+            kind: CallKind::Call,
+            gas: 100_000,
+            to,
+            code,
+            value: U256::ZERO,
+            input: Input::Tx,
+            output: (0, 0),
+            charged_new_account: false,
+        };
+        assert_eq!(evm.enter_call(&request), Ok(Entered::Frame));
+        evm.assert_frame_fits();
+        evm.assert_frame_is_new();
+        work(&mut evm);
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn a_short_stack_is_refused() {
+        in_a_frame(|evm| {
+            evm.stack.truncate(STACK_LIMIT - 1);
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn more_words_than_a_stack_holds_are_refused() {
+        in_a_frame(|evm| {
+            evm.frame().stack_len = STACK_LIMIT + 1;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn memory_beyond_the_column_is_refused() {
+        in_a_frame(|evm| {
+            evm.frame().memory_len = evm.memory.len() + 32;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame lies inside the columns")]
+    fn a_base_whose_end_overflows_is_refused() {
+        in_a_frame(|evm| {
+            evm.frame().stack_base = usize::MAX - 10;
+            evm.assert_frame_fits();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "the top frame has not run yet")]
+    fn a_frame_that_a_panic_interrupted_does_not_go_on() {
+        in_a_frame(|evm| {
+            evm.frame().pc = 1;
+            super::super::interpreter::run_frames(Default::default(), evm);
+        });
+    }
+
+    #[test]
+    fn memory_that_cannot_grow_leaves_its_length() {
+        in_a_frame(|evm| {
+            evm.grow_memory(64);
+            let grown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| evm.grow_memory(usize::MAX / 2 + 1)));
+            assert!(grown.is_err());
+            assert_eq!(evm.frame().memory_len, 64);
+            evm.assert_frame_fits();
+        });
+    }
 }

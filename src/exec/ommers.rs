@@ -7,8 +7,7 @@
 //! Relies on: the block's own header has been checked.
 
 use super::chain::ChainConfig;
-use super::error::HeaderFault;
-use super::header::{EMPTY_OMMERS_HASH, check_against_parent, check_bounds, check_presence};
+use super::header::{EMPTY_OMMERS_HASH, HeaderFault, check_against_parent, check_bounds, check_presence};
 use super::wire::{Block, Header, WireError};
 use alloy_primitives::{B256, Bytes};
 

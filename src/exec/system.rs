@@ -7,7 +7,7 @@ use super::error::InvalidBlock;
 use super::evm::{Evm, Status};
 use super::fork::{DaoTransfer, Fork};
 use super::halt::{Fault, Halt};
-use super::interpreter::LoopKind;
+use super::interpreter::Runner;
 use super::wire::Block;
 use crate::arena::TxIndex;
 use alloy_primitives::{Address, B256, U256, address, b256};
@@ -77,7 +77,7 @@ impl SystemInputs {
 
 impl<'b> Evm<'b> {
     /// Index 0: the DAO transfer, the beacon root, the parent hash. The state holds the effects, not committed.
-    pub fn pre_execution(&mut self, inputs: &'b SystemInputs, loop_kind: LoopKind) -> Result<(), PhaseError> {
+    pub fn pre_execution(&mut self, inputs: &'b SystemInputs, runner: &mut Runner) -> Result<(), PhaseError> {
         self.state.begin();
         if self.chain.dao_transfer == DaoTransfer::First {
             self.dao_transfer().map_err(|_| self.stopped())?;
@@ -85,11 +85,11 @@ impl<'b> Evm<'b> {
         }
         // A failing call, or one without a contract, is no fault of the block.
         if self.since(Fork::Cancun) {
-            self.system_call(&BEACON_ROOTS, inputs.parent_beacon_root.as_slice(), loop_kind)?;
+            self.system_call(&BEACON_ROOTS, inputs.parent_beacon_root.as_slice(), runner)?;
         }
         if self.since(Fork::Prague) {
             self.state.begin_call_of_same_task();
-            self.system_call(&HISTORY_STORAGE, inputs.parent_hash.as_slice(), loop_kind)?;
+            self.system_call(&HISTORY_STORAGE, inputs.parent_hash.as_slice(), runner)?;
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl<'b> Evm<'b> {
         &mut self,
         block: &Block,
         requests: &mut Vec<Vec<u8>>,
-        loop_kind: LoopKind,
+        runner: &mut Runner,
     ) -> Result<(), PhaseError> {
         self.state.begin();
         if self.chain.dao_transfer == DaoTransfer::Last {
@@ -110,7 +110,7 @@ impl<'b> Evm<'b> {
         self.state.settle(self.rules);
         for (request_type, contract) in request_contracts(self.rules.fork) {
             self.state.begin_call_of_same_task();
-            let invalid = match self.system_call(contract, &[], loop_kind)? {
+            let invalid = match self.system_call(contract, &[], runner)? {
                 None => InvalidBlock::SystemContractEmpty(*contract),
                 Some(Status::Revert | Status::Halt(_)) => InvalidBlock::SystemCallFailed(*contract),
                 Some(Status::Success) => {

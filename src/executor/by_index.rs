@@ -4,8 +4,7 @@
 //! end of the block. The same for every mode: what a list claims at an index is what happened there once it is verified.
 //! Not here: the one update per block of later forks (`changes`).
 
-use super::StateChanges;
-use super::root::ListedChanges;
+use super::changes::{ListedChanges, StateChanges};
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
 use crate::bal::exists_before;

@@ -8,6 +8,14 @@ use crate::exec::fork::Fork;
 use crate::trie::{Fate, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
+/// What a block changes, as its list says it.
+pub(super) struct ListedChanges<'a> {
+    pub(super) bal: &'a BalColumns,
+    pub(super) sidecar: &'a SidecarColumns,
+    pub(super) parents: &'a Column<AccountId, ParentAccount>,
+    pub(super) code_hashes: Vec<B256>,
+}
+
 /// Changed accounts and slots with their values after the block: one row per account, ragged slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

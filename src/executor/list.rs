@@ -6,10 +6,11 @@
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
 //! [`ParentReads`] names the other arrangements, for comparison.
 
+use super::changes::ListedChanges;
 use super::changes::intern_code_rows;
 use super::outcome::{Candidate, ParentReadCount, seal};
 use super::recover::Recovering;
-use super::root::{ListedChanges, update_tries};
+use super::root::update_tries;
 use super::timeline::Clock;
 use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots};
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};

@@ -36,9 +36,9 @@ use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{BalColumns, Sidecar};
 use crate::exec::block::{BlockContext, WorkerScratch};
 use crate::exec::cancel::CancelToken;
-use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
+use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
-use crate::exec::header::{check_against_parent, check_alone};
+use crate::exec::header::{HeaderFault, check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::ommers::{Ancestry, check_ommers};
@@ -239,7 +239,7 @@ impl Executor {
         for scratch in &mut self.scratches {
             let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
             let profile = WorkerProfile { opcodes, ..WorkerProfile::default() };
-            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.start_profile(profile);
+            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).start_profile(profile);
         }
     }
 
@@ -248,7 +248,7 @@ impl Executor {
     pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
         let scratches = self.scratches.iter_mut();
         scratches
-            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.take_profile())
+            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take_profile())
             .collect()
     }
 

@@ -1,22 +1,14 @@
 //! From a list's columns to the state root, once per block or index by index.
 
-use super::{StateChanges, by_index};
-use crate::arena::store::{ParentAccount, StateStore, StoreError};
-use crate::arena::{AccountId, Column};
-use crate::bal::{self, BalColumns, SidecarColumns};
+use super::by_index;
+use super::changes::{ListedChanges, StateChanges};
+use crate::arena::store::{StateStore, StoreError};
+use crate::bal;
 use crate::exec::block::Recording;
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{ChainRules, Fork};
 use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
-
-/// What a block changes, as its list says it.
-pub(super) struct ListedChanges<'a> {
-    pub(super) bal: &'a BalColumns,
-    pub(super) sidecar: &'a SidecarColumns,
-    pub(super) parents: &'a Column<AccountId, ParentAccount>,
-    pub(super) code_hashes: Vec<B256>,
-}
 
 /// Roots of the tries after the block.
 #[derive(Debug, Default)]

@@ -6,22 +6,15 @@
 //! Not here: hashing.
 
 use super::TrieError;
-use super::changes::NodePath;
-use super::descent::{BELOW_EXTENSION, CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, TOOK_OVER};
+use super::descent::{
+    BELOW_EXTENSION, CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, Survivor, TOOK_OVER,
+};
 use super::node::{Extension, Kind, Ref, set_nibble};
+use super::path::NodePath;
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::nibble;
 use crate::arena::store::StateStore;
-use alloy_primitives::B256;
-
-/// The last child of a collapsing branch, not in memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Survivor {
-    pub(super) visit: usize,
-    pub(super) nibble: u8,
-    pub(super) hash: B256,
-}
 
 impl Descent {
     /// Settles all deletions.

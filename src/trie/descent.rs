@@ -10,9 +10,9 @@
 //! Not here: hashing, fields of accounts.
 
 use super::TrieError;
-use super::changes::NodePath;
-use super::hash::Encoded;
+use super::encoded::Encoded;
 use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank};
+use super::path::NodePath;
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::{KEY_NIBBLES, nibble};
@@ -168,6 +168,14 @@ pub(super) struct Descent {
     pub(super) vacated: Vec<(u32, NodePath)>,
     /// Only children that collapsing branches gave way to, each with a visit of their trie.
     pub(super) survivors: Vec<(u32, NodePath)>,
+}
+
+/// The last child of a collapsing branch, not in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Survivor {
+    pub(super) visit: usize,
+    pub(super) nibble: u8,
+    pub(super) hash: B256,
 }
 
 impl Descent {

@@ -5,6 +5,7 @@
 //! the digests of its children from the visits' column, so that a branch's lines are needed once.
 //! Relies on: children are listed at greater depths than their parents.
 
+use super::count::HashCount;
 use super::descent::{BELOW_EXTENSION, CLEAN, DEAD, Descent, EMBEDDED, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
 use super::node::{Item, Kind, LEAF_BYTES, Ref, Span, item_at, message_len, pack_branch};
 use super::shard::Shard;
@@ -14,68 +15,6 @@ use smallvec::SmallVec;
 
 /// Branches whose messages are asked for together.
 const BURST: usize = 8;
-
-/// What an update hashed: the measure of the work that no implementation can avoid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HashCount {
-    /// Messages: nodes and keys.
-    pub hashes: u64,
-    /// Keccak permutations that they take.
-    pub permutations: u64,
-}
-
-impl core::ops::AddAssign for HashCount {
-    fn add_assign(&mut self, other: Self) {
-        self.hashes += other.hashes;
-        self.permutations += other.permutations;
-    }
-}
-
-impl HashCount {
-    #[inline(always)]
-    pub(super) fn add(&mut self, messages: usize, blocks: usize) {
-        self.hashes += messages as u64;
-        self.permutations += (messages * blocks) as u64;
-    }
-
-    /// Takes back one leaf, which was hashed for a place that it did not keep.
-    fn remove_leaf(&mut self) {
-        self.hashes = self.hashes.saturating_sub(1);
-        self.permutations = self.permutations.saturating_sub(1);
-    }
-}
-
-/// Encoded nodes of one block (leaves, extensions) waiting for a full kernel call.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    bytes: [[u8; LEAF_BYTES]; LANES_MAX],
-    spans: [Span; LANES_MAX],
-    visits: [u32; LANES_MAX],
-    used: usize,
-    pub(super) width: Width,
-    /// What was hashed since the last time this was asked.
-    count: HashCount,
-}
-
-impl Default for Encoded {
-    fn default() -> Self {
-        Self {
-            bytes: [[0; LEAF_BYTES]; LANES_MAX],
-            spans: [Span { start: 0, len: 0 }; LANES_MAX],
-            visits: [0; LANES_MAX],
-            used: 0,
-            width: Width::One,
-            count: HashCount::default(),
-        }
-    }
-}
-
-impl Encoded {
-    pub(super) fn clear(&mut self) {
-        self.used = 0;
-        self.count = HashCount::default();
-    }
-}
 
 /// Branches of one block count waiting for a full kernel call.
 #[derive(Clone, Copy, Default)]

@@ -41,12 +41,16 @@
 
 mod changes;
 mod collapse;
+mod count;
+mod deal;
 mod descent;
+mod encoded;
 mod evict;
 mod hash;
 mod lines;
 mod node;
 mod ordered;
+mod path;
 mod proof;
 mod read;
 mod resolve;
@@ -60,9 +64,10 @@ mod wide;
 mod worker;
 pub mod workload;
 
-pub use changes::{Change, NodeChanges, NodePath};
-pub use hash::HashCount;
+pub use changes::{Change, NodeChanges};
+pub use count::HashCount;
 pub use ordered::ordered_root;
+pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};
 
 use crate::arena::keccak::Width;

@@ -6,9 +6,9 @@
 //! the paths of everything touched, and the only children that deletions leave behind.
 //! Not here: codes and ancestor headers.
 
-use super::changes::NodePath;
 use super::hash::encode;
 use super::node::{Kind, Ref};
+use super::path::NodePath;
 use super::resolve::fetch;
 use super::top::{SHARDS, Top};
 use super::{Fate, StateTries, StateUpdate, TrieError};

@@ -5,8 +5,7 @@
 //! Resolving is journaled like any change: a rollback forgets the nodes again.
 
 use super::TrieError;
-use super::collapse::Survivor;
-use super::descent::{Descent, ROOT, Shards};
+use super::descent::{Descent, ROOT, Shards, Survivor};
 use super::node::{Account, Extension, Item, Kind, Ref, set_nibble};
 use super::shard::Shard;
 use crate::arena::keccak::{Batch, Width};

@@ -5,7 +5,8 @@
 //! Relies on: a node one nibble below the root is never embedded (its path alone takes 32 bytes).
 
 use super::EMPTY_ROOT;
-use super::hash::{HashCount, encode, root_hash};
+use super::count::HashCount;
+use super::hash::{encode, root_hash};
 use super::node::{Extension, Item, Kind, Ref, branch_kind, item_at, message_len, set_nibble, write_frame};
 use super::resolve::{fetch, resolve_below_top};
 use super::shard::Shard;

@@ -10,10 +10,9 @@
 #![allow(unsafe_code)]
 
 use super::TrieError;
+use super::count::HashCount;
 use super::descent::{Descent, Shards, Source};
-use super::hash::HashCount;
-use super::wide::WideJob;
-use super::worker::{Context, Worker};
+use super::worker::{Context, WideJob, Worker};
 use crate::arena::keccak::Width;
 use crate::arena::store::StateStore;
 

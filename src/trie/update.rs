@@ -4,8 +4,10 @@
 //! Each thread owns whole shards for the time of a phase. Where one storage trie holds much of the work it is spread
 //! over all shards (`wide.rs`), and the phases wait for each other; otherwise every thread runs through.
 
-use super::changes::{NodeChanges, NodePath};
-use super::hash::HashCount;
+use super::changes::NodeChanges;
+use super::count::HashCount;
+use super::deal::Deal;
+use super::path::NodePath;
 use super::shard::{Mark, Shard};
 use super::top::{SHARDS, Top};
 use super::wide::{WideMark, WideTries};
@@ -14,10 +16,7 @@ use super::{StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::{Address, B256};
-use core::sync::atomic::{AtomicUsize, Ordering};
-use core::time::Duration;
 use rayon::prelude::*;
-use std::time::Instant;
 
 /// Checks the shape of an update.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
@@ -79,9 +78,6 @@ pub(super) struct Tries<'a> {
 
 /// Addresses that one task hashes, in whole kernel calls.
 const HASHED_TOGETHER: usize = 8 * LANES_MAX;
-
-/// How long a thread that is done looks out for the others before it sleeps: waking it takes 20 to 30 us.
-const LOOKOUT: Duration = Duration::from_micros(100);
 
 /// Where parallel work begins to pay.
 #[derive(Clone, Copy, Debug)]
@@ -236,56 +232,6 @@ fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B2
     }
     let chunks = addresses.par_chunks(HASHED_TOGETHER).zip(hashed.par_chunks_mut(HASHED_TOGETHER));
     chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
-}
-
-/// Which thread has which shards.
-pub(super) struct Deal<'a> {
-    owner: [usize; SHARDS],
-    pub(super) groups: Vec<Vec<Group<'a>>>,
-}
-
-impl Deal<'_> {
-    /// Runs one phase on all threads.
-    fn run(
-        &self,
-        workers: &mut [Worker],
-        shards: &mut [Shard],
-        phase: impl Fn(&mut Worker, &mut [&mut Shard], &[Group<'_>]) -> Result<(), TrieError> + Sync,
-    ) -> Result<(), TrieError> {
-        let mut dealt: Vec<Vec<&mut Shard>> = workers.iter().map(|_| Vec::with_capacity(SHARDS)).collect();
-        for (shard, owner) in shards.iter_mut().zip(self.owner) {
-            dealt[owner].push(shard);
-        }
-        if let [worker] = workers {
-            return phase(worker, &mut dealt[0], &self.groups[0]);
-        }
-        let mut results = vec![Ok(()); workers.len()];
-        let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        rayon::scope(|scope| {
-            let mut tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
-            let own = tasks.next();
-            let others = tasks.len();
-            for (((worker, shards), groups), result) in tasks {
-                let (phase, started, done) = (&phase, &started, &done);
-                scope.spawn(move |_| {
-                    started.fetch_add(1, Ordering::Relaxed);
-                    *result = phase(worker, shards, groups);
-                    done.fetch_add(1, Ordering::Relaxed);
-                });
-            }
-            if let Some((((worker, shards), groups), result)) = own {
-                *result = phase(worker, shards, groups);
-            }
-            // What no other thread has taken yet, this one takes at the end of the scope.
-            if started.load(Ordering::Relaxed) == others {
-                let until = Instant::now() + LOOKOUT;
-                while done.load(Ordering::Relaxed) < others && Instant::now() < until {
-                    core::hint::spin_loop();
-                }
-            }
-        });
-        results.into_iter().collect()
-    }
 }
 
 /// The number of changed slots from which on a storage trie is spread over the shards; none, if no trie has so many.

@@ -6,12 +6,13 @@
 //! Not here: the work on the subtries, which is that on any trie.
 
 use super::TrieError;
-use super::hash::{HashCount, root_hash};
+use super::count::HashCount;
+use super::deal::Deal;
+use super::hash::root_hash;
 use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
-use super::update::Deal;
-use super::worker::{Context, Worker};
+use super::worker::{Context, WideJob, Worker};
 use super::{EMPTY_ROOT, Fate};
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::node::nibble;
@@ -21,31 +22,6 @@ use rayon::prelude::*;
 
 /// Keys that one task hashes.
 const HASHED_TOGETHER: usize = 1024;
-
-/// One wide trie's part of an update.
-#[derive(Debug)]
-pub(super) struct WideJob {
-    /// Hashed address.
-    pub(super) owner: B256,
-    /// As it becomes.
-    pub(super) top: Top,
-    /// As it was.
-    pub(super) was: Top,
-    /// What the account's leaf refers to.
-    pub(super) node: Ref,
-    /// Number in the table, if it is there already.
-    index: Option<u32>,
-    /// Hashed keys and their update rows, by shard.
-    keys: Vec<(B256, u32)>,
-    starts: [usize; SHARDS + 1],
-}
-
-impl WideJob {
-    /// Hashed keys and update rows of one shard.
-    pub(super) fn keys_of(&self, shard: usize) -> &[(B256, u32)] {
-        &self.keys[self.starts[shard]..self.starts[shard + 1]]
-    }
-}
 
 /// The tops of wide tries, by number.
 #[derive(Debug, Default)]

@@ -4,13 +4,13 @@
 //! `roots`. A worker does every phase for all its shards together, so that its kernel calls are filled from
 //! all its tries. Relies on: every shard of the state is some worker's, in the same order in all phases.
 
-use super::changes::{NodeChanges, NodePath};
+use super::changes::NodeChanges;
+use super::count::HashCount;
 use super::descent::{Descent, Rec, Root, Shards, Source};
-use super::hash::HashCount;
 use super::node::Ref;
+use super::path::NodePath;
 use super::shard::Shard;
-use super::top::Top;
-use super::wide::WideJob;
+use super::top::{SHARDS, Top};
 use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::prefetch::prefetch_lines;
@@ -58,6 +58,31 @@ pub(super) struct Group<'a> {
     pub(super) rows: &'a [u32],
     /// Changed accounts and slots.
     pub(super) weight: usize,
+}
+
+/// One wide trie's part of an update.
+#[derive(Debug)]
+pub(super) struct WideJob {
+    /// Hashed address.
+    pub(super) owner: B256,
+    /// As it becomes.
+    pub(super) top: Top,
+    /// As it was.
+    pub(super) was: Top,
+    /// What the account's leaf refers to.
+    pub(super) node: Ref,
+    /// Number in the table, if it is there already.
+    pub(super) index: Option<u32>,
+    /// Hashed keys and their update rows, by shard.
+    pub(super) keys: Vec<(B256, u32)>,
+    pub(super) starts: [usize; SHARDS + 1],
+}
+
+impl WideJob {
+    /// Hashed keys and update rows of one shard.
+    pub(super) fn keys_of(&self, shard: usize) -> &[(B256, u32)] {
+        &self.keys[self.starts[shard]..self.starts[shard + 1]]
+    }
 }
 
 /// The work lists of one thread; kept from update to update for their memory.

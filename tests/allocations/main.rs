@@ -146,7 +146,7 @@ impl Bed {
                 let index = BlockAccessIndex(tx.0 + 1);
                 let (allocations, outcome) = allocations_in(|| {
                     evm.state.set_index(index);
-                    let outcome = evm.execute_tx(&input, LoopKind::default());
+                    let outcome = evm.execute_tx(&input, &mut LoopKind::default().into());
                     take_in(evm, index);
                     outcome
                 });

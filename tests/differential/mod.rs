@@ -71,7 +71,7 @@ impl Observer for Recorder {
             memory_len: step.memory_len,
             refund: evm.gas.refund,
             reservoir: evm.gas.reservoir,
-            return_data_len: evm.return_data.len(),
+            return_data_len: evm.return_data().len(),
             stack_len: step.stack.len(),
             stack_hash: hasher.finish(),
         }));
@@ -86,11 +86,11 @@ impl Observer for Recorder {
     }
 
     fn enter(&mut self, evm: &Evm<'_>) {
-        self.record(Event::Enter(evm.frames.len()));
+        self.record(Event::Enter(evm.depth()));
     }
 
     fn leave(&mut self, evm: &Evm<'_>, end: &FrameEnd) {
-        self.record(Event::Leave(evm.frames.len() + 1, end.left));
+        self.record(Event::Leave(evm.depth() + 1, end.left));
     }
 }
 

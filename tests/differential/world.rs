@@ -200,7 +200,6 @@ pub fn execute_listed(
     if panicked {
         outcome.status = "panic";
     }
-    evm.frames.clear();
     SCRATCH.set(Some(evm.into_scratch()));
     outcome
 }
@@ -272,7 +271,7 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let name = (state.address(owner), names.keys()[*id]);
         let row = state.slot_row(*id);
         // Before Berlin nothing depends on what was merely accessed, and loops may pay before or after they look.
-        if evm.rules.fork < Fork::Berlin && row.original == row.value {
+        if evm.fork() < Fork::Berlin && row.original == row.value {
             continue;
         }
         slots.insert(name, (row.flags & (flag::WARM | flag::LOADED), row.original, row.value));
@@ -290,7 +289,7 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         refill_new_account: end.refill_new_account,
         created: end.created,
         gas: evm.gas,
-        output: evm.return_data.clone(),
+        output: evm.return_data().to_vec(),
         logs: (0..state.logs.len())
             .map(|index| {
                 let (address, topics, data) = state.logs.get(index);

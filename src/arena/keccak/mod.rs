@@ -26,6 +26,8 @@
 mod batch;
 mod kernel;
 mod padded;
+#[cfg(target_arch = "x86_64")]
+mod rounds;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]

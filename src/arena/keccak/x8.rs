@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::RATE;
-use super::kernel::{ROUND, rounds};
+use super::rounds::{ROUND, rounds};
 use alloy_primitives::B256;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;

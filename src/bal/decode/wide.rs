@@ -184,7 +184,8 @@ impl Wide<'_> {
         while pos < end {
             prefetch_ahead(bytes, pos);
             let (slot_start, slot_end) = list(bytes, pos, end)?;
-            let (key, key_end) = word(bytes, slot_start, slot_end)?;
+            // SAFETY: `list` gives an end within `end`, and that lies in the input, as `Cursor::list` found.
+            let (key, key_end) = unsafe { word(bytes, slot_start, slot_end) }?;
             if slot >= slot_max {
                 return None;
             }
@@ -221,7 +222,8 @@ impl Wide<'_> {
         let mut slot = 0;
         while pos < end {
             prefetch_ahead(self.bytes, pos);
-            let (key, key_end) = word(self.bytes, pos, end)?;
+            // SAFETY: `end` lies in the input, as `Cursor::list` found.
+            let (key, key_end) = unsafe { word(self.bytes, pos, end) }?;
             if slot >= slot_max {
                 return None;
             }
@@ -305,9 +307,12 @@ fn list(bytes: &[u8], pos: usize, limit: usize) -> Option<(usize, usize)> {
 }
 
 /// The integer at `pos`, which lies before `limit`, and its end.
+///
+/// # Safety
+/// - `limit <= bytes.len()`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
+unsafe fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
     let head = head(bytes, pos);
     let form = INTEGER_FORMS[usize::from(head as u8)];
     // The next item's place hangs on this length: computed, it is known before the table's answer.
@@ -315,7 +320,7 @@ fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
     if (u16::from((head >> 8) as u8) < form.next_min) | (end > limit) {
         return None;
     }
-    // SAFETY: the item ends before `limit`, which lies in the input.
+    // SAFETY: the item lies between `pos` and `end`, and `end <= limit <= bytes.len()`.
     Some((unsafe { load_word(bytes, end, mask_of(form.len)) }, end))
 }
 
@@ -328,7 +333,8 @@ fn mask_of(len: u8) -> u32 {
 /// The big-endian integer that ends before `end`, of as many bytes as `mask` has bits, in the byte order of `U256`.
 ///
 /// # Safety
-/// `mask` is [`mask_of`] a length, and the length `<= end <= bytes.len()`.
+/// - `mask` is [`mask_of`] a length.
+/// - That length is at most `end`, and `end <= bytes.len()`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 unsafe fn load_word(bytes: &[u8], end: usize, mask: u32) -> __m256i {
@@ -344,11 +350,11 @@ unsafe fn load_word(bytes: &[u8], end: usize, mask: u32) -> __m256i {
 /// Writes a word.
 ///
 /// # Safety
-/// `to` may be written.
+/// - The 32 bytes at `to` can be written.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 unsafe fn write_word(to: *mut U256, word: __m256i) {
-    // SAFETY: as the caller vouches; `U256` is four little-endian limbs, lowest first, any bits allowed.
+    // SAFETY: as the caller guarantees; `U256` is four little-endian limbs, lowest first, any bits allowed.
     unsafe { _mm256_storeu_si256(to.cast(), word) };
 }
 

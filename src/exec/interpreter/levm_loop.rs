@@ -54,7 +54,7 @@ static TABLE: [Handler; 256] = {
 };
 
 /// Runs the top frame until it ends or enters another.
-pub fn run(evm: &mut Evm<'_>) -> Exit {
+pub(super) fn run(evm: &mut Evm<'_>) -> Exit {
     let code: CodeRef<'_> = evm.frame().code.clone();
     loop {
         let opcode = code.padded()[evm.frame().pc];

@@ -5,7 +5,7 @@
 
 use super::observe::{Observer, StepView};
 use super::opcode::{TABLE, decode_pair, decode_single, op};
-use super::ops::{arithmetic, bitwise, call, control, env, log, memory, storage};
+use super::ops::{arithmetic, bitwise, call, control, env, exp, log, memory, storage};
 use crate::exec::call::{CallKind, Step};
 use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
 use crate::exec::halt::Halt;
@@ -23,7 +23,7 @@ pub(super) struct Registers {
 }
 
 /// Runs the top frame until it ends or enters another.
-pub fn run<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> Exit {
+pub(super) fn run<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> Exit {
     let frame = evm.frame();
     let code = frame.code.clone();
     let base = frame.stack_base;
@@ -153,7 +153,7 @@ pub(super) fn step(
         op::MULMOD => ternary!(arithmetic::mulmod),
         op::EXP => {
             let (base, exponent) = (pop!(), pop!());
-            push!(arithmetic::exp(evm, &mut regs.left, base, exponent)?);
+            push!(exp::exp(evm, &mut regs.left, base, exponent)?);
         }
         op::SIGNEXTEND => binary!(arithmetic::signextend),
         op::LT => binary!(bitwise::lt),

@@ -7,24 +7,25 @@
 //!
 //! [`Frame::pc`]: super::evm::Frame::pc
 
-pub mod levm_loop;
-pub mod match_loop;
+mod levm_loop;
+mod match_loop;
 pub mod observe;
 pub mod opcode;
 pub mod ops;
 pub mod profile;
 #[cfg(all(tail_calls, not(debug_assertions)))]
 #[allow(unsafe_code)]
-pub mod tail;
+mod tail;
 pub mod trace;
 
-use super::diagnose::WATCHED_LOOP;
 use super::evm::{Evm, Exit, FrameEnd, Status};
 use super::halt::Halt;
 #[cfg(feature = "reference-loop")]
 use super::reference;
+use super::watch::Watch;
 use observe::{Observer, Unobserved};
 use profile::OpcodeProfile;
+use trace::Eip3155;
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,24 +69,54 @@ impl LoopKind {
     }
 }
 
-/// Runs the top frame and all frames that it enters; returns how the top frame ended. With a trace in [`Evm::trace`],
-/// else a profile in [`Evm::profile`], else a watch in [`Evm::watch`], it is watched.
+/// The loop on which a [`Watch`] observes frames, whatever loop was chosen.
+const WATCHED_LOOP: LoopKind = LoopKind::Match;
+
+/// How a worker runs frames: on which loop, observed by what. At most one observer is active: the trace, else the profile,
+/// else the watch.
+#[derive(Debug, Default)]
+pub struct Runner {
+    /// The loop.
+    pub kind: LoopKind,
+    /// EIP-3155 lines of the running transaction; `None` where it is not traced.
+    pub trace: Option<Box<Eip3155<Vec<u8>>>>,
+    /// Counts and times instructions; `None` where the block is not profiled.
+    pub profile: Option<Box<OpcodeProfile>>,
+    /// Access watcher for diagnosis; `None` in normal runs.
+    pub watch: Option<Box<Watch>>,
+}
+
+impl From<LoopKind> for Runner {
+    fn from(kind: LoopKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+}
+
+impl Runner {
+    /// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
+    ///
+    /// # Panics
+    /// Outside a frame, and on one that was left by a panic.
+    pub fn run(&mut self, evm: &mut Evm<'_>) -> FrameEnd {
+        match self {
+            Self { trace: Some(trace), kind, .. } => run_frames_observed(*kind, evm, &mut **trace),
+            Self { profile: Some(profile), kind, .. } => run_frames_profiled(*kind, evm, profile),
+            Self { watch: Some(watch), .. } => run_frames_observed(WATCHED_LOOP, evm, &mut **watch),
+            Self { kind, .. } => run_frames(*kind, evm),
+        }
+    }
+
+    /// The lines of the transaction that was traced last.
+    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
+        self.trace.take().map(|trace| trace.into_inner())
+    }
+}
+
+/// Runs the top frame, which has not run yet, and all frames that it enters, unobserved; returns how the top frame ended.
+///
+/// # Panics
+/// Outside a frame, and on one that was left by a panic.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
-    if let Some(mut trace) = evm.trace.take() {
-        let end = run_frames_observed(kind, evm, &mut *trace);
-        evm.trace = Some(trace);
-        return end;
-    }
-    if let Some(mut profile) = evm.profile.take() {
-        let end = run_frames_profiled(kind, evm, &mut profile);
-        evm.profile = Some(profile);
-        return end;
-    }
-    if let Some(mut watch) = evm.watch.take() {
-        let end = run_frames_observed(WATCHED_LOOP, evm, &mut *watch);
-        evm.watch = Some(watch);
-        return end;
-    }
     match kind {
         #[cfg(all(tail_calls, not(debug_assertions)))]
         LoopKind::Tail => drive(evm, tail::run),
@@ -99,6 +130,9 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 }
 
 /// [`run_frames`], watched.
+///
+/// # Panics
+/// As [`run_frames`].
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
         // The plain loop is what observers watch in place of those that only differ in dispatch.
@@ -133,17 +167,18 @@ fn run_frames_profiled(kind: LoopKind, evm: &mut Evm<'_>, profile: &mut OpcodePr
 }
 
 /// Runs the top frame and all frames that it enters, with `run` as the loop; returns how the top frame ended.
-pub fn drive<'b>(evm: &mut Evm<'b>, run: fn(&mut Evm<'b>) -> Exit) -> FrameEnd {
+fn drive<'b>(evm: &mut Evm<'b>, run: fn(&mut Evm<'b>) -> Exit) -> FrameEnd {
     drive_observed(evm, &mut Unobserved, |evm, _| run(evm))
 }
 
 /// [`drive`] with an observer, which learns of frames here and of instructions in the loop.
-pub fn drive_observed<'b, O: Observer>(
+fn drive_observed<'b, O: Observer>(
     evm: &mut Evm<'b>,
     observer: &mut O,
     mut run: impl FnMut(&mut Evm<'b>, &mut O) -> Exit,
 ) -> FrameEnd {
     let floor = evm.frames.len();
+    evm.assert_frame_is_new();
     observer.enter(evm);
     loop {
         evm.arm_poll(evm.frames[evm.frames.len() - 1].gas.left);

@@ -13,79 +13,11 @@ use super::observe::{Observer, StepView};
 use super::opcode::op;
 use crate::exec::evm::{Evm, FrameEnd, Status};
 use crate::exec::halt::Halt;
+pub use crate::exec::precompile::profile::{PrecompileProfile, PrecompileRow, Row};
 use quanta::Clock;
 
 /// The row of what runs between frames and outside of any instruction, after those of the 256 opcodes.
 pub const OUTSIDE: usize = 256;
-
-/// One instruction's totals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Row {
-    /// Runs.
-    pub count: u64,
-    /// Gas, what a frame that it entered used not counted. A callee's stipend counts as the call's rebate (wrapping), so
-    /// that the sum over all rows is what was spent; state gas counts where it was taken from the frame's gas (EIP-8037).
-    pub gas: u64,
-    /// Ticks of the profile's clock.
-    pub ticks: u64,
-    /// Clock readings in these ticks.
-    pub readings: u64,
-}
-
-impl Row {
-    /// Adds another worker's.
-    pub fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.gas = self.gas.wrapping_add(other.gas);
-        self.ticks += other.ticks;
-        self.readings += other.readings;
-    }
-}
-
-/// One precompile's totals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PrecompileRow {
-    /// Its address as a number.
-    pub number: u16,
-    /// Runs that failed: they cost all gas given.
-    pub failed: u64,
-    /// The rest.
-    pub row: Row,
-}
-
-/// What one worker measures of precompiles; lies in the machine, since they run inside of calls.
-#[derive(Clone, Debug, Default)]
-pub struct PrecompileProfile {
-    clock: Clock,
-    rows: Vec<PrecompileRow>,
-    total: Row,
-}
-
-impl PrecompileProfile {
-    /// The time before a run.
-    pub fn now(&self) -> u64 {
-        self.clock.raw()
-    }
-
-    /// Notes a run that began at `start`.
-    pub fn add(&mut self, number: u16, start: u64, gas: u64, success: bool) {
-        let run = Row { count: 1, gas, ticks: self.clock.raw().saturating_sub(start), readings: 1 };
-        self.total.add(&run);
-        let at = self.rows.iter().position(|row| row.number == number).unwrap_or_else(|| {
-            self.rows.push(PrecompileRow { number, ..PrecompileRow::default() });
-            self.rows.len() - 1
-        });
-        self.rows[at].row.add(&run);
-        self.rows[at].failed += u64::from(!success);
-    }
-
-    /// All precompiles that ran, by number.
-    pub fn rows(&self) -> Vec<PrecompileRow> {
-        let mut rows = self.rows.clone();
-        rows.sort_unstable_by_key(|row| row.number);
-        rows
-    }
-}
 
 /// What one worker measures of instructions.
 #[derive(Clone, Debug)]
@@ -178,9 +110,9 @@ impl OpcodeProfile {
         // Only calls, CREATE to STATICCALL, can have run one.
         if self.current >= usize::from(op::CREATE)
             && let Some(precompiles) = precompiles
-            && precompiles.total.count != self.precompiles.count
+            && precompiles.total().count != self.precompiles.count
         {
-            self.take_out(precompiles.total);
+            self.take_out(precompiles.total());
         }
     }
 
@@ -250,7 +182,7 @@ impl Observer for OpcodeProfile {
             // A new transaction: what lies between two of them is nobody's.
             (self.current, self.since) = (OUTSIDE, self.clock.raw());
             if let Some(precompiles) = &evm.precompiles {
-                self.precompiles = precompiles.total;
+                self.precompiles = precompiles.total();
             }
         } else if let Some(frame) = evm.frames.last() {
             let row = &mut self.rows[self.current];

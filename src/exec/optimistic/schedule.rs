@@ -20,6 +20,7 @@ use crate::exec::block::{BlockContext, Executed, Recording, TaskError, TaskSpan,
 use crate::exec::error::BlockError;
 use crate::exec::evm::Evm;
 use crate::exec::fork::Fork;
+use crate::exec::interpreter::Runner;
 use crate::exec::signers::SignerRows;
 use crate::exec::state::{Logs, TxState};
 use crate::exec::sync::{AtomicU32, Ordering};
@@ -97,6 +98,7 @@ struct Worker<'s, 'v, 'b> {
     schedule: &'s Schedule<'b>,
     view: &'v RefCell<View<'b>>,
     evm: Evm<'v>,
+    runner: Runner,
     number: u32,
     /// Effects of committed runs, for their memory.
     spare: Vec<Effects>,
@@ -246,6 +248,7 @@ impl<'b> Schedule<'b> {
         work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
     ) -> (T, ReadCounts) {
         let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let runner = scratch.begin_run(self.context.loop_kind);
         let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
         let reader = Reader { store: self.store, codes: self.codes, worker: number };
         let view = RefCell::new(View::new(self.cache, reader));
@@ -254,9 +257,10 @@ impl<'b> Schedule<'b> {
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
         evm.cancel = self.context.cancel;
-        let mut worker = Worker { schedule: self, view: &view, evm, number, spare: Vec::new() };
+        let mut worker = Worker { schedule: self, view: &view, evm, runner, number, spare: Vec::new() };
         let done = work(&mut worker);
         (scratch.evm, scratch.state) = worker.evm.into_scratch();
+        scratch.end_run(worker.runner);
         let counts = view.borrow().counts;
         (done, counts)
     }
@@ -297,12 +301,12 @@ impl Worker<'_, '_, '_> {
     ) -> Result<Done, TaskError> {
         let clock = self.schedule.clock;
         let start_ns = clock.elapsed().as_nanos() as u64;
-        let outcome = self.schedule.context.run_task(&mut self.evm, index, requests)?;
+        let outcome = self.schedule.context.run_task(&mut self.evm, &mut self.runner, index, requests)?;
         let mut effects = self.spare.pop().unwrap_or_default();
         effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
         let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
-        Ok(Done { outcome, effects, span, trace: self.evm.take_trace() })
+        Ok(Done { outcome, effects, span, trace: self.runner.take_trace() })
     }
 
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.

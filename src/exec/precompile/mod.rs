@@ -22,6 +22,7 @@ mod bn254;
 mod kzg;
 mod modexp;
 mod p256;
+pub mod profile;
 #[cfg(test)]
 mod tests;
 

@@ -32,11 +32,17 @@ use revm_primitives::hardfork::SpecId;
 use std::rc::Rc;
 
 /// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
+///
+/// # Panics
+/// Outside a frame, and on one that was left by a panic.
 pub fn run_frames(evm: &mut Evm<'_>) -> FrameEnd {
     run_frames_observed(evm, &mut Unobserved)
 }
 
 /// [`run_frames`], watched. A halt's `step_end` has no gas left, whatever revm had charged by then.
+///
+/// # Panics
+/// As [`run_frames`].
 pub fn run_frames_observed<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     ReferenceLoop::new(evm, observer).run()
 }
@@ -62,6 +68,7 @@ struct ReferenceLoop<'a, 'b, O> {
 
 impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
     fn new(evm: &'a mut Evm<'b>, observer: &'a mut O) -> Self {
+        evm.assert_frame_is_new();
         let fork = evm.rules.fork;
         let buffer = Rc::new(RefCell::new(Vec::new()));
         Self {

@@ -18,7 +18,7 @@ use super::evm::{Evm, FrameEnd, Input, Status, TxEnv};
 use super::fork::{Fork, GAS_PER_BLOB, TX_GAS_LIMIT_MAX};
 use super::gas::TxGas;
 use super::halt::{Fault, Halt};
-use super::interpreter::{LoopKind, run_frames};
+use super::interpreter::Runner;
 use super::wire::{Authorization, Transaction, Transactions};
 use crate::arena::{AccountId, TxIndex};
 use alloy_primitives::{Address, U256};
@@ -94,11 +94,11 @@ struct Purse {
 
 impl<'b> Evm<'b> {
     /// Runs one transaction on the state before it. The state holds its effects afterwards, settled but not committed.
-    pub fn execute_tx(&mut self, input: &TxInput<'b>, loop_kind: LoopKind) -> Result<TxOutcome, TxError> {
+    pub fn execute_tx(&mut self, input: &TxInput<'b>, runner: &mut Runner) -> Result<TxOutcome, TxError> {
         self.state.begin();
         self.frames.clear();
         let first_log = self.state.logs.len();
-        match self.execute_tx_inner(input, loop_kind) {
+        match self.execute_tx_inner(input, runner) {
             Ok(outcome) => Ok(TxOutcome { logs: first_log..self.state.logs.len(), ..outcome }),
             Err(error) => Err(error),
         }
@@ -110,7 +110,7 @@ impl<'b> Evm<'b> {
         TxError::Fault(self.state.fault.clone().unwrap_or(Fault::Cancelled))
     }
 
-    fn execute_tx_inner(&mut self, input: &TxInput<'b>, loop_kind: LoopKind) -> Result<TxOutcome, TxError> {
+    fn execute_tx_inner(&mut self, input: &TxInput<'b>, runner: &mut Runner) -> Result<TxOutcome, TxError> {
         let tx = input.row();
         let rules = self.rules;
         let amsterdam = rules.at_least(Fork::Amsterdam);
@@ -137,7 +137,7 @@ impl<'b> Evm<'b> {
         self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
         let mut purse = Purse { left: execution, spilled: 0 };
 
-        let (end, authorization_refund) = match self.run_first_frame(input, sender_id, &mut purse, loop_kind) {
+        let (end, authorization_refund) = match self.run_first_frame(input, sender_id, &mut purse, runner) {
             Ok(done) => done,
             Err(Halt::Fault) => return Err(self.fault(Halt::Fault)),
             Err(halt) => {
@@ -225,7 +225,7 @@ impl<'b> Evm<'b> {
         input: &TxInput<'b>,
         sender: AccountId,
         purse: &mut Purse,
-        loop_kind: LoopKind,
+        runner: &mut Runner,
     ) -> Result<(FrameEnd, u64), Halt> {
         let tx = input.row();
         let amsterdam = self.since(Fork::Amsterdam);
@@ -240,7 +240,7 @@ impl<'b> Evm<'b> {
             }
         };
         let end = match entered {
-            Entered::Frame => run_frames(loop_kind, self),
+            Entered::Frame => runner.run(self),
             Entered::Done(end) => end,
         };
         if end.status == Status::Halt(Halt::Fault) {

@@ -7,7 +7,7 @@ use crate::exec::fork::Fork;
 use crate::exec::gas::TxGas;
 use crate::exec::halt::{Fault, Halt};
 use crate::exec::host::SYSTEM_ADDRESS;
-use crate::exec::interpreter::{LoopKind, run_frames};
+use crate::exec::interpreter::Runner;
 use alloy_primitives::{Address, B256, U256};
 
 /// Execution gas of a system call (EIP-4788, 2935, 7002, 7251, 8282).
@@ -22,9 +22,9 @@ impl<'b> Evm<'b> {
         &mut self,
         target: &Address,
         input: &'b [u8],
-        loop_kind: LoopKind,
+        runner: &mut Runner,
     ) -> Result<Option<Status>, Fault> {
-        match self.system_call_inner(target, input, loop_kind) {
+        match self.system_call_inner(target, input, runner) {
             Ok(status) => Ok(status),
             Err(_) => Err(self.state.fault.clone().unwrap_or(Fault::Cancelled)),
         }
@@ -34,7 +34,7 @@ impl<'b> Evm<'b> {
         &mut self,
         target: &Address,
         input: &'b [u8],
-        loop_kind: LoopKind,
+        runner: &mut Runner,
     ) -> Result<Option<Status>, Halt> {
         const NO_BLOBS: &[B256] = &[];
         self.frames.clear();
@@ -58,7 +58,7 @@ impl<'b> Evm<'b> {
             charged_new_account: false,
         };
         let end = match self.enter_call(&request)? {
-            Entered::Frame => run_frames(loop_kind, self),
+            Entered::Frame => runner.run(self),
             Entered::Done(end) => end,
         };
         match end.status {

@@ -76,7 +76,7 @@ impl Ours {
 impl Contestant for Ours {
     fn run(&mut self) {
         self.on_new_machine(|evm, input, kind| {
-            let _ = core::hint::black_box(evm.execute_tx(input, kind));
+            let _ = core::hint::black_box(evm.execute_tx(input, &mut kind.into()));
         });
     }
 
@@ -89,8 +89,8 @@ impl Contestant for Ours {
 
     fn outcome(&mut self) -> Result<Option<Outcome>, String> {
         self.on_new_machine(|evm, input, kind| {
-            let outcome = evm.execute_tx(input, kind).map_err(|error| format!("{error:?}"))?;
-            let output = Bytes::copy_from_slice(&evm.return_data);
+            let outcome = evm.execute_tx(input, &mut kind.into()).map_err(|error| format!("{error:?}"))?;
+            let output = Bytes::copy_from_slice(evm.return_data());
             Ok(Some(Outcome { success: outcome.success, gas: outcome.gas_paid, output }))
         })
     }

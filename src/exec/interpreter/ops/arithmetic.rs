@@ -1,8 +1,5 @@
 //! Arithmetic modulo 2^256. The first argument is the top of the stack.
 
-use crate::exec::evm::Evm;
-use crate::exec::halt::Halt;
-use crate::exec::host::charge;
 use alloy_primitives::U256;
 
 /// ADD.
@@ -101,13 +98,6 @@ pub fn pow(base: U256, exponent: U256) -> U256 {
         }
     }
     power
-}
-
-/// EXP.
-#[inline]
-pub fn exp(evm: &mut Evm<'_>, left: &mut u64, base: U256, exponent: U256) -> Result<U256, Halt> {
-    charge(left, evm.rules.exp_byte * exponent.byte_len() as u64)?;
-    Ok(pow(base, exponent))
 }
 
 /// SIGNEXTEND: the sign is the top bit of byte `index`, counted from the least significant.

@@ -8,6 +8,7 @@ pub mod bitwise;
 pub mod call;
 pub mod control;
 pub mod env;
+pub mod exp;
 pub mod log;
 pub mod memory;
 pub mod modular;

@@ -7,7 +7,7 @@ use crate::exec::call::{CallKind, Step};
 use crate::exec::evm::{Evm, Exit};
 use crate::exec::halt::Halt;
 use crate::exec::interpreter::opcode::op;
-use crate::exec::interpreter::ops::{arithmetic, call, control, env, log as logs, memory, storage};
+use crate::exec::interpreter::ops::{call, control, env, exp, log as logs, memory, storage};
 use alloy_primitives::U256;
 
 /// What follows a body.
@@ -64,7 +64,7 @@ mod all {
 
     bodies! {
         MULMOD push |evm, _left, w| evm.modulus.mulmod(w[2], w[1], w[0]);
-        EXP push |evm, left, w| arithmetic::exp(evm, left, w[1], w[0])?;
+        EXP push |evm, left, w| exp::exp(evm, left, w[1], w[0])?;
         KECCAK256 push |evm, left, w| memory::keccak(evm, left, w[1], w[0])?;
         ADDRESS push |evm, _left, _w| env::address(evm);
         BALANCE push |evm, left, w| env::balance(evm, left, w[0])?;

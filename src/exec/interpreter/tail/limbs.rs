@@ -183,14 +183,17 @@ pub(super) fn clz(v: Limbs) -> Limbs {
     small(u64::from(zeros))
 }
 
-/// `high:low / d` for `high < d`: quotient and remainder.
+/// `high:low / d`: quotient and remainder.
+///
+/// # Safety
+/// - `high < d`: otherwise the quotient does not fit one limb and the processor's instruction traps.
 #[inline(always)]
-fn div_two_by_one(high: u64, low: u64, d: u64) -> (u64, u64) {
+unsafe fn div_two_by_one(high: u64, low: u64, d: u64) -> (u64, u64) {
     debug_assert!(high < d);
     #[cfg(target_arch = "x86_64")]
     {
         let (quotient, remainder);
-        // SAFETY: the quotient fits one limb because `high < d`, so the instruction does not trap.
+        // SAFETY: the caller guarantees `high < d`, so the quotient fits one limb. The instruction accesses no memory.
         unsafe {
             core::arch::asm!(
                 "div {d}",
@@ -209,20 +212,31 @@ fn div_two_by_one(high: u64, low: u64, d: u64) -> (u64, u64) {
     }
 }
 
-/// Quotient and remainder of a word by one limb that is not zero.
+/// Quotient and remainder of a word by one limb.
+///
+/// # Safety
+/// - `d` is not zero.
 #[inline(always)]
-pub(super) fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
+unsafe fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
     let (q3, r) = if a[3] == 0 { (0, 0) } else { (a[3] / d, a[3] % d) };
-    let (q2, r) = if a[2] | r == 0 { (0, 0) } else { div_two_by_one(r, a[2], d) };
-    let (q1, r) = if a[1] | r == 0 { (0, 0) } else { div_two_by_one(r, a[1], d) };
-    let (q0, r) = div_two_by_one(r, a[0], d);
-    ([q0, q1, q2, q3], r)
+    // SAFETY: `d` is not zero, as the caller guarantees; each `r` is zero or a remainder of a division by `d`.
+    unsafe {
+        let (q2, r) = if a[2] | r == 0 { (0, 0) } else { div_two_by_one(r, a[2], d) };
+        let (q1, r) = if a[1] | r == 0 { (0, 0) } else { div_two_by_one(r, a[1], d) };
+        let (q0, r) = div_two_by_one(r, a[0], d);
+        ([q0, q1, q2, q3], r)
+    }
 }
 
-/// The reciprocal of a divisor of two limbs whose top bit is set.
+/// The reciprocal of a divisor of two limbs.
+///
+/// # Safety
+/// - The top bit of `d1` is set.
 #[inline(always)]
-fn reciprocal(d1: u64, d0: u64) -> u64 {
-    reciprocal_of_two(div_two_by_one(!d1, u64::MAX, d1).0, d1, d0)
+unsafe fn reciprocal(d1: u64, d0: u64) -> u64 {
+    // SAFETY: the top bit of `d1` is set, so it is clear in `!d1`.
+    let upper = unsafe { div_two_by_one(!d1, u64::MAX, d1) }.0;
+    reciprocal_of_two(upper, d1, d0)
 }
 
 /// The numerator shifted up by as much as the divisor needs: five limbs.
@@ -237,17 +251,22 @@ fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
     ]
 }
 
-/// `u2:u1:u0 / d` for `u2:u1 < d`, the top bit of `d` set: digit and remainder (Knuth, 4.3.1). The processor's own division
-/// gives the estimate; it is at most two too large.
+/// `u2:u1:u0 / d`: digit and remainder (Knuth, 4.3.1). The processor's own division gives the estimate; it is at most two
+/// too large.
+///
+/// # Safety
+/// - `u2:u1 < d`.
+/// - The top bit of `d` is set.
 #[inline(always)]
-fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
+unsafe fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
     let (d1, d0) = split(d);
     if u2 == d1 {
         // The largest digit, or the one below: u - (2^64 - 1) * d, negative where nothing carries.
         let (r, carried) = join(u1.wrapping_sub(d0), u0).overflowing_add(d);
         return if carried { (u64::MAX, r) } else { (u64::MAX - 1, r.wrapping_add(d)) };
     }
-    let (mut digit, upper) = div_two_by_one(u2, u1, d1);
+    // SAFETY: `u2:u1 < d` gives `u2 <= d1`, and they are not equal here.
+    let (mut digit, upper) = unsafe { div_two_by_one(u2, u1, d1) };
     let (mut r, mut below) = join(upper, u0).overflowing_sub(u128::from(digit) * u128::from(d0));
     while below {
         digit -= 1;
@@ -257,16 +276,25 @@ fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
     (digit, r)
 }
 
-fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+/// Quotient and remainder by a divisor of two limbs.
+///
+/// # Safety
+/// - `b[1]` is not zero; `b[2]` and `b[3]` are.
+unsafe fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[1].leading_zeros();
     let d = join(b[1], b[0]) << shift;
     let u = normalised(a, shift);
     // Limbs of zero on top give digits of zero.
-    let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { digit_of_two(u[4], u[3], u[2], d) };
-    let (r1, r0) = split(r);
-    let (q1, r) = digit_of_two(r1, r0, u[1], d);
-    let (r1, r0) = split(r);
-    let (q0, r) = digit_of_two(r1, r0, u[0], d);
+    // SAFETY: the shift sets the top bit of `d`. `u[4]` is below 2^shift and so below `d`'s upper limb; where `a[3]` is
+    // zero, so are `u[4]` and the bits of `u[3]` above the shift. Later digits begin with a remainder of a division by `d`.
+    let (q2, q1, q0, r) = unsafe {
+        let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { digit_of_two(u[4], u[3], u[2], d) };
+        let (r1, r0) = split(r);
+        let (q1, r) = digit_of_two(r1, r0, u[1], d);
+        let (r1, r0) = split(r);
+        let (q0, r) = digit_of_two(r1, r0, u[0], d);
+        (q2, q1, q0, r)
+    };
     let (r1, r0) = split(r >> shift);
     ([q0, q1, q2, 0], [r0, r1, 0, 0])
 }
@@ -297,10 +325,15 @@ fn digit_of_three(x: [u64; 4], d: [u64; 3], v: u64) -> (u64, [u64; 3]) {
     (digit - 1, [r2, r1, r0])
 }
 
-fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+/// Quotient and remainder by a divisor of three limbs.
+///
+/// # Safety
+/// - `b[2]` is not zero; `b[3]` is.
+unsafe fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[2].leading_zeros();
     let d = [shifted(b[2], b[1], shift), shifted(b[1], b[0], shift), b[0] << shift];
-    let v = reciprocal(d[0], d[1]);
+    // SAFETY: the shift sets the top bit of `d[0]`.
+    let v = unsafe { reciprocal(d[0], d[1]) };
     let u = normalised(a, shift);
     let (q1, r) = if a[3] == 0 { (0, [u[3], u[2], u[1]]) } else { digit_of_three([u[4], u[3], u[2], u[1]], d, v) };
     let (q0, r) = digit_of_three([r[0], r[1], r[2], u[0]], d, v);
@@ -309,10 +342,14 @@ fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
 }
 
 /// A divisor of four limbs leaves one digit: its estimate from the top limbs is at most two too large (Knuth, 4.3.1).
-fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
+///
+/// # Safety
+/// - `b[3]` is not zero.
+unsafe fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[3].leading_zeros();
     let top = shifted(b[3], b[2], shift);
-    let (mut digit, _) = div_two_by_one(shifted(0, a[3], shift), shifted(a[3], a[2], shift), top);
+    // SAFETY: `shift < 64`, so the shifted-out bits are below 2^63, and the shift sets the top bit of `top`.
+    let (mut digit, _) = unsafe { div_two_by_one(shifted(0, a[3], shift), shifted(a[3], a[2], shift), top) };
     let (p0, carry) = digit.carrying_mul(b[0], 0);
     let (p1, carry) = digit.carrying_mul(b[1], carry);
     let (p2, carry) = digit.carrying_mul(b[2], carry);
@@ -332,17 +369,20 @@ fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
 /// Quotient and remainder; both 0 for a zero divisor.
 #[inline(always)]
 pub(super) fn div_rem(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
-    if b[3] != 0 {
-        if lt(a, b) { ([0; 4], a) } else { div_by_four(a, b) }
-    } else if b[2] != 0 {
-        if lt(a, b) { ([0; 4], a) } else { div_by_three(a, b) }
-    } else if b[1] != 0 {
-        if lt(a, b) { ([0; 4], a) } else { div_by_two(a, b) }
-    } else if b[0] != 0 {
-        let (quotient, remainder) = div_by_limb(a, b[0]);
-        (quotient, small(remainder))
-    } else {
-        ([0; 4], [0; 4])
+    // SAFETY: each call has the divisor's highest limb that is not zero.
+    unsafe {
+        if b[3] != 0 {
+            if lt(a, b) { ([0; 4], a) } else { div_by_four(a, b) }
+        } else if b[2] != 0 {
+            if lt(a, b) { ([0; 4], a) } else { div_by_three(a, b) }
+        } else if b[1] != 0 {
+            if lt(a, b) { ([0; 4], a) } else { div_by_two(a, b) }
+        } else if b[0] != 0 {
+            let (quotient, remainder) = div_by_limb(a, b[0]);
+            (quotient, small(remainder))
+        } else {
+            ([0; 4], [0; 4])
+        }
     }
 }
 
@@ -488,7 +528,8 @@ mod tests {
     fn a_limb_divides_as_a_word_does() {
         for a in words() {
             for d in [1, 2, 3, 10, 1 << 32, 1_000_000_000_000_000_000, u64::MAX, u64::MAX - 1, 1 << 63] {
-                let (quotient, remainder) = div_by_limb(a.into_limbs(), d);
+                // SAFETY: no divisor of the list is zero.
+                let (quotient, remainder) = unsafe { div_by_limb(a.into_limbs(), d) };
                 let d = U256::from(d);
                 assert_eq!((U256::from_limbs(quotient), U256::from(remainder)), (a / d, a % d), "{a} / {d}");
             }

@@ -1,12 +1,25 @@
 //! What handlers share: registers, the frame's machine, stack words as scalar limbs, leaving.
 //!
-//! Door: this module and `handlers` read and write the stack and the memory through pointers.
-//! Duties of a handler, the twin being `match_loop`:
-//! - it touches `n` words below `sp` only after the stack check for `n` (its own, or its block's), and writes at or above
+//! This module and `handlers` read and write the stack and the memory through pointers. The safe reference
+//! implementation of the same instructions is `match_loop`.
+//!
+//! Contract of every handler: what holds of the registers ([`Regs`]) when it is called, and again when it calls the next
+//! handler. `run_form` establishes it after `Evm::assert_frame_fits`.
+//! - `vm` points to the running `Vm`; its machine, table and code are live and not referred to by anything else, except
+//!   while a function out of line has been given `vm`.
+//! - In byte form `pc` points to a byte of the frame's padded code. In decoded form it points to an instruction of
+//!   `vm.decoded`, and the heights that its block needs were compared with the stack by `begin_block!`.
+//! - `sp` points into the frame's stack, `STACK_LIMIT` words from `vm.stack_base` on, or one past its end.
+//! - `mem` points to the frame's memory, and `limit` is its length less 31, or 0.
+//!
+//! Duties of every handler:
+//! - it accesses `n` words below `sp` only after the stack check for `n` (its own, or its block's), and writes at or above
 //!   `sp` only after the check for room. So every access lies inside the frame's `STACK_LIMIT` words;
-//! - it touches memory only below `limit + 31`, which is the frame's memory length;
+//! - it accesses memory only below `limit + 31`, which is the frame's memory length;
 //! - it re-reads memory pointer and limit after anything that may have moved or grown the memory;
 //! - it holds no value with a destructor and no local whose address escapes: only then is its last call a jump.
+//!
+//! What a group of handlers relies on beyond that stands in the header of its file.
 //!
 //! A word is always read and written as four 8-byte halves of a general register (volatile, so that they stay so): a load
 //! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
@@ -19,6 +32,10 @@ use crate::exec::interpreter::profile::OpcodeProfile;
 use alloy_primitives::U256;
 
 /// One instruction: registers in, tail call to the next.
+///
+/// # Safety
+/// - The arguments are registers as this module's header says.
+/// - In decoded form, the handler is that of the instruction at `pc`; in byte form, that of the opcode there.
 pub(super) type Handler = unsafe extern "C" fn(*const Instr, *mut U256, u64, *mut Vm, *mut u8, usize);
 
 /// A word as limbs, least significant first.
@@ -133,6 +150,9 @@ pub(super) struct Regs {
 }
 
 /// Defines handlers: functions of the common signature whose body sees the registers as one value.
+///
+/// The body is unsafe code. It relies on the contract in this module's header, which the caller of a [`Handler`]
+/// guarantees, and on that of its group, in the header of the file where the handler stands.
 macro_rules! handler {
     ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
         $(#[$attr])*
@@ -146,7 +166,8 @@ macro_rules! handler {
         ) {
             #[allow(unused_mut)]
             let mut $r = $crate::exec::interpreter::tail::machine::Regs { pc, sp, gas, vm, mem, limit };
-            // SAFETY: the duties of this module's header, kept by the stack check that precedes the body.
+            // SAFETY: the caller guarantees the registers (see `machine`); the body checks, or its block has checked, what
+            // the header of its file says.
             unsafe { $body }
         }
     };
@@ -179,10 +200,14 @@ impl Form for Block {
     const DECODED: bool = true;
 }
 
+/// Reads a word of the stack, or one behind an instruction.
+///
+/// # Safety
+/// - `word` is aligned and can be read.
 #[inline(always)]
 pub(super) unsafe fn load(word: *const U256) -> Limbs {
     let limbs = word.cast::<u64>();
-    // SAFETY: the caller's word lies inside the frame's stack.
+    // SAFETY: as the caller guarantees.
     unsafe {
         [
             limbs.read_volatile(),
@@ -193,10 +218,14 @@ pub(super) unsafe fn load(word: *const U256) -> Limbs {
     }
 }
 
+/// Writes a word of the stack.
+///
+/// # Safety
+/// - `word` is aligned and can be written.
 #[inline(always)]
 pub(super) unsafe fn store(word: *mut U256, value: Limbs) {
     let limbs = word.cast::<u64>();
-    // SAFETY: the caller's word lies inside the frame's stack.
+    // SAFETY: as the caller guarantees.
     unsafe {
         limbs.write_volatile(value[0]);
         limbs.add(1).write_volatile(value[1]);
@@ -207,6 +236,9 @@ pub(super) unsafe fn store(word: *mut U256, value: Limbs) {
 
 impl Regs {
     /// Word `depth` below the top, which is word 0.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers, and more than `depth` words are on the stack.
     #[inline(always)]
     pub(super) unsafe fn peek(&self, depth: usize) -> Limbs {
         // SAFETY: the caller checked that the stack is more than `depth` words high.
@@ -214,6 +246,9 @@ impl Regs {
     }
 
     /// Overwrites word `depth` below the top.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers, and more than `depth` words are on the stack.
     #[inline(always)]
     pub(super) unsafe fn poke(&self, depth: usize, value: Limbs) {
         // SAFETY: as in `peek`.
@@ -221,6 +256,9 @@ impl Regs {
     }
 
     /// Adds a word on top.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers, and the stack has room for a word.
     #[inline(always)]
     pub(super) unsafe fn push(&mut self, value: Limbs) {
         // SAFETY: the caller checked that there is room.
@@ -231,6 +269,9 @@ impl Regs {
     }
 
     /// Drops `count` words.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers, and `count` words are on the stack.
     #[inline(always)]
     pub(super) unsafe fn drop(&mut self, count: usize) {
         // SAFETY: the caller checked that they are there.
@@ -238,6 +279,9 @@ impl Regs {
     }
 
     /// Bytes of the frame's stack in use.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers.
     #[inline(always)]
     pub(super) unsafe fn stack_bytes(&self) -> usize {
         // SAFETY: `vm` is live while handlers run.
@@ -245,6 +289,9 @@ impl Regs {
     }
 
     /// Re-reads memory pointer and limit.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers but for `mem` and `limit`, and nothing else refers to the machine.
     #[inline(always)]
     pub(super) unsafe fn reload_memory(&mut self) {
         // SAFETY: `vm` and its machine are live, and no other reference to them is.
@@ -255,6 +302,9 @@ impl Regs {
     }
 
     /// What the block needs that begins at the program counter.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers in decoded form, and `pc` is at the first instruction of a block.
     #[inline(always)]
     pub(super) unsafe fn need(&self) -> *const Need {
         // SAFETY: in decoded form `pc` points into the instructions, here to a block's first.
@@ -262,6 +312,9 @@ impl Regs {
     }
 
     /// The block's instruction at the program counter.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers in decoded form.
     #[inline(always)]
     pub(super) unsafe fn operand(&self) -> u64 {
         // SAFETY: in decoded form `pc` points into the instructions.
@@ -269,6 +322,9 @@ impl Regs {
     }
 
     /// The prepaid gas behind the instruction, where its operand holds that.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers in decoded form.
     #[inline(always)]
     pub(super) unsafe fn rest(&self) -> u64 {
         // SAFETY: as in `operand`.
@@ -276,6 +332,9 @@ impl Regs {
     }
 
     /// The word behind an instruction that has one: two more instructions' room.
+    ///
+    /// # Safety
+    /// - `self` are a handler's registers in decoded form, and `pc` is at an instruction that was emitted with a word.
     #[inline(always)]
     pub(super) unsafe fn wide(&self) -> Limbs {
         // SAFETY: in decoded form `pc` points into the instructions, here to one that two with limbs follow.
@@ -346,6 +405,9 @@ macro_rules! settle {
 pub(super) use settle;
 
 /// What forbids an instruction, if anything does.
+///
+/// # Safety
+/// - `r` are a handler's registers.
 #[inline(always)]
 pub(super) unsafe fn unsettled(r: &Regs, info: Info) -> Option<Halt> {
     // SAFETY: `vm` is live.
@@ -361,6 +423,9 @@ pub(super) unsafe fn unsettled(r: &Regs, info: Info) -> Option<Halt> {
 }
 
 /// Leaves the loop; `exit` is set.
+///
+/// # Safety
+/// - `r.vm` is live.
 #[inline(always)]
 pub(super) unsafe fn leave(r: Regs) {
     // SAFETY: `vm` is live.

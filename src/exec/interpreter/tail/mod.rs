@@ -18,7 +18,7 @@ mod machine;
 mod profiled;
 mod table;
 
-pub use profiled::{run_bytes, run_profiled};
+pub(super) use profiled::{run_bytes, run_profiled};
 
 use crate::arena::code::Code;
 use crate::exec::evm::{CodeRef, Evm, Exit};
@@ -77,13 +77,14 @@ fn decoded_form<'a>(code: &'a Code, pc: usize, evm: &Evm<'_>) -> Option<&'a Deco
 }
 
 /// Runs the top frame until it ends or enters another.
-pub fn run(evm: &mut Evm<'_>) -> Exit {
+pub(super) fn run(evm: &mut Evm<'_>) -> Exit {
     run_form::<true>(evm, core::ptr::null_mut())
 }
 
 /// Runs the top frame, in decoded form where `DECODE` allows and the code has it; watched by `profile` unless that is null.
 #[inline(always)]
 fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) -> Exit {
+    evm.assert_frame_fits();
     let frame = &evm.frames[evm.frames.len() - 1];
     let source: *const Code = &*frame.code;
     let (pc, gas_before, stack_base, stack_len) = (frame.pc, frame.gas.left, frame.stack_base, frame.stack_len);
@@ -101,7 +102,8 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     if !profile.is_null() {
         (vm.profile, vm.noted, vm.table) = (profile, vm.table, &raw const NOTED);
     }
-    // SAFETY: the stack column has room for a full stack at the base of every frame, and `stack_len` words of it are in use.
+    // SAFETY: the stack column has room for a full stack at the frame's base, and at most that many words are in use, as
+    // was just checked.
     let sp = unsafe { base.add(stack_len) };
     let mut regs = Regs { pc: vm.code.cast(), sp, gas: gas_before, vm: &raw mut vm, mem, limit };
     let mut byte_pc = Some(pc);

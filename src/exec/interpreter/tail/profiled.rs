@@ -9,9 +9,12 @@ use crate::exec::evm::{Evm, Exit};
 use crate::exec::interpreter::profile::OpcodeProfile;
 
 /// Notes an instruction. Out of line: the clock keeps locals whose address escapes, and a handler must not.
+///
+/// # Safety
+/// - `vm`, its machine and its profile are live, and nothing else refers to them during the call.
 #[inline(never)]
 unsafe extern "C" fn note(vm: *mut Vm, opcode: u8, gas: u64) {
-    // SAFETY: `vm`, its machine and its profile are live, and nobody else looks at them before this returns.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let vm = &mut *vm;
         (*vm.profile).next(opcode, gas, (*vm.evm).precompiles.as_deref());
@@ -32,7 +35,7 @@ handler! {
 pub(super) static NOTED: [Handler; 256] = [noted; 256];
 
 /// Runs the top frame's bytes until it ends or enters another, watched.
-pub fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
+pub(in crate::exec::interpreter) fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
     profile.resume();
     let exit = run_form::<false>(evm, core::ptr::from_mut(profile));
     // A frame that was entered lies on top of the running one.
@@ -42,6 +45,6 @@ pub fn run_profiled(evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> Exit {
 }
 
 /// Runs the top frame's bytes until it ends or enters another: what the watched loop is compared with.
-pub fn run_bytes(evm: &mut Evm<'_>) -> Exit {
+pub(in crate::exec::interpreter) fn run_bytes(evm: &mut Evm<'_>) -> Exit {
     run_form::<false>(evm, core::ptr::null_mut())
 }

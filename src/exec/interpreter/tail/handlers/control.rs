@@ -1,4 +1,14 @@
 //! Blocks, jumps, and what reads the program counter or the gas.
+//!
+//! Contract of this group, beyond the registers' (see `machine`):
+//! - a jump in byte form goes to a JUMPDEST of the frame's code, as its bit set says, so the new `pc` lies inside the code;
+//! - a jump in decoded form goes to an instruction that `Decoded::target` gave, or by the distance that the decoder wrote
+//!   into the operand; both lead to the first instruction of a block (`begin`), whose operand is a [`Need`];
+//! - `begin_block!` compares the stack height with the block's [`Need`] before any other instruction of it runs: all of
+//!   them rely on that instead of a check of their own;
+//! - fused forms take their second operand from the next instruction, which the decoder emitted behind them.
+//!
+//! [`Need`]: super::super::decode::Need
 
 use super::words::Binary;
 use crate::exec::evm::Exit;
@@ -13,11 +23,14 @@ handler! {
     }
 }
 
-/// Looks whether the caller has given up; true where the loop is to be left.
+/// Whether the caller has cancelled the block; the loop is then to be left, and the exit is set.
+///
+/// # Safety
+/// - `vm` and its machine are live, and nothing else refers to them during the call.
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
-    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let evm = &mut *(*vm).evm;
         let result = evm.poll(gas);

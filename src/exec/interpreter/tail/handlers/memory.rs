@@ -1,22 +1,37 @@
 //! Memory: in line where no byte is new, the rest out of line.
+//!
+//! Contract of this group, beyond the registers' (see `machine`):
+//! - a word at `offset` is read or written only where `offset < limit`, that is `offset + 32 <= ` the frame's memory length,
+//!   or behind `grow_for_word!`, which grew the memory to that end and reloaded pointer and limit;
+//! - a range is copied only where both ends were compared with `limit + 31`, the memory's length;
+//! - calldata and code do not overlap the frame's memory: `Evm::push_frame` refuses calldata above the caller's memory;
+//! - fused forms read a duplicated word at the operand's distance, which the block's height check covers.
 
 use super::out_of_line::body_settled;
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::tail::machine::*;
 use crate::exec::interpreter::tail::{bodies, limbs};
 
+/// The big-endian word at `offset`.
+///
+/// # Safety
+/// - The 32 bytes at `mem + offset` can be read.
 #[inline(always)]
 unsafe fn read_word(mem: *const u8, offset: usize) -> Limbs {
-    // SAFETY: the caller checked that 32 bytes from `offset` belong to the frame.
+    // SAFETY: the caller guarantees the 32 bytes.
     unsafe {
         let limb = |index: usize| u64::from_be_bytes(mem.add(offset + 8 * index).cast::<[u8; 8]>().read_unaligned());
         [limb(3), limb(2), limb(1), limb(0)]
     }
 }
 
+/// Writes a word at `offset`, big-endian.
+///
+/// # Safety
+/// - The 32 bytes at `mem + offset` can be written.
 #[inline(always)]
 unsafe fn write_word(mem: *mut u8, offset: usize, word: Limbs) {
-    // SAFETY: as in `read_word`. Volatile keeps the halves in general registers.
+    // SAFETY: the caller guarantees the 32 bytes. Volatile keeps the halves in general registers.
     unsafe {
         let at = mem.add(offset).cast::<[u8; 8]>();
         at.write_unaligned(word[3].to_be_bytes());
@@ -27,9 +42,13 @@ unsafe fn write_word(mem: *mut u8, offset: usize, word: Limbs) {
 }
 
 /// Pays for memory up to `end` bytes with the gas in `vm` and grows it; false where the gas does not suffice.
+///
+/// # Safety
+/// - `vm` and its machine are live, and nothing else refers to them during the call.
+/// - The caller reloads memory pointer and limit before it uses them again.
 #[inline(never)]
 unsafe extern "C" fn grow_to(vm: *mut Vm, end: u64) -> bool {
-    // SAFETY: `vm` and its machine are live and nobody else looks at them meanwhile.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let vm = &mut *vm;
         let mut left = vm.left;

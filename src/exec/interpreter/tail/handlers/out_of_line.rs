@@ -1,4 +1,12 @@
 //! Instructions whose bodies run out of line, and how a frame is left from inside one.
+//!
+//! Contract of this group, beyond the registers' (see `machine`):
+//! - the stack height was compared with what the instruction takes and leaves: by `settle!` in byte form, by the block in
+//!   decoded form;
+//! - a body is safe code over words by value. It may grow the memory and push a frame, which moves the columns: afterwards
+//!   memory pointer and limit are reloaded where the instruction can grow memory, and where a frame was pushed the loop is
+//!   left without another access to stack or memory;
+//! - a body neither removes the running frame nor changes its stack.
 
 use crate::exec::evm::Exit;
 use crate::exec::interpreter::opcode::{TABLE_CONST, op};
@@ -7,11 +15,15 @@ use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
 /// Runs a body on its window; true where the loop is to be left.
+///
+/// # Safety
+/// - `vm` and its machine are live, and nothing else refers to them during the call.
+/// - The words that the instruction takes lie below `sp` on the frame's stack, and there is room for its result.
 #[inline(never)]
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     let info = const { TABLE_CONST[B::OP as usize] };
     let (inputs, outputs) = (info.inputs as usize, info.outputs as usize);
-    // SAFETY: `vm` and its machine are live and nobody else looks at them while the body runs; the words were checked.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let first = sp.sub(inputs);
         // Written out: `array::from_fn` goes through memory.

@@ -1,4 +1,12 @@
 //! PUSH, POP, DUP, SWAP and their fused forms.
+//!
+//! Contract of this group, beyond the registers' (see `machine`):
+//! - in byte form `settle!` (for PUSH its own check, for EIP-8024 also `settle_deep!`) compares the stack height with what
+//!   the instruction takes and leaves, before any word is accessed;
+//! - in decoded form the block's height check covers every word that the sequence reads, and room for every word that it
+//!   writes; distances in operands are in bytes and were written by the decoder for that height;
+//! - PUSH in byte form reads its immediate from the padded code, which is `CODE_PADDING` bytes longer than the code;
+//! - `push_wide` is followed by two places that hold its word.
 
 use crate::exec::interpreter::opcode::{decode_pair, decode_single, op};
 use crate::exec::interpreter::tail::limbs;

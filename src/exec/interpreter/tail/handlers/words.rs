@@ -1,4 +1,11 @@
 //! Arithmetic, comparison and bits, alone and fused with what puts their words on the stack and with the jump they decide.
+//!
+//! Contract of this group, beyond the registers' (see `machine`):
+//! - in byte form `settle!` compares the stack height with what the instruction takes, before any word is accessed;
+//! - in decoded form the block's height check covers every word that the sequence reads, and room for its result; distances
+//!   in operands are in bytes and were written by the decoder for that height;
+//! - words that were dropped lie above `sp`, but still inside the frame's stack: they are read before anything is pushed;
+//! - forms with a wide constant are followed by two places that hold it, fused branches by one with the second operand.
 
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::tail::limbs;
@@ -84,9 +91,12 @@ heavy! {
 }
 
 /// Runs an operation out of line: the words at `a` and `b` into `target`.
+///
+/// # Safety
+/// - `a` and `b` can be read and `target` can be written, as four limbs each; they may be the same.
 #[inline(never)]
 unsafe extern "C" fn full<K: Heavy>(target: *mut U256, a: *const U256, b: *const U256) {
-    // SAFETY: the caller's words lie inside the frame's stack, or in the decoded code's pool.
+    // SAFETY: as the caller guarantees.
     unsafe {
         store(target, K::full(load(a), load(b)));
     }
@@ -117,10 +127,13 @@ handler! {
     }
 }
 
-/// ADDMOD of words that one subtraction does not reduce, out of line.
+/// ADDMOD of words that one subtraction does not reduce, out of line. `target` holds the modulus.
+///
+/// # Safety
+/// - `a` and `b` can be read and `target` can be read and written, as four limbs each.
 #[inline(never)]
 unsafe extern "C" fn addmod_full(target: *mut U256, b: *const U256, a: *const U256) {
-    // SAFETY: the caller's words lie inside the frame's stack.
+    // SAFETY: as the caller guarantees.
     unsafe {
         store(target, limbs::addmod(load(a), load(b), load(target)));
     }
@@ -168,14 +181,17 @@ pub(in crate::exec::interpreter::tail) trait From {
     /// Top and second word of the operation.
     ///
     /// # Safety
-    /// The words that the operand names lie on the frame's stack.
+    /// - `r.sp` and the distances in `operand` name words of the frame's stack.
     unsafe fn words(r: &Regs, operand: u64) -> (Limbs, Limbs);
 }
 
 /// The word `bytes` below the end of the stack.
+///
+/// # Safety
+/// - That word lies on the frame's stack.
 #[inline(always)]
 unsafe fn below(r: &Regs, bytes: u64) -> Limbs {
-    // SAFETY: the caller's word lies on the frame's stack.
+    // SAFETY: as the caller guarantees.
     unsafe { load(r.sp.byte_sub((bytes & 0xffff) as usize)) }
 }
 
@@ -187,7 +203,7 @@ macro_rules! sources {
             const DROPS: usize = $drops;
             #[inline(always)]
             unsafe fn words($r: &Regs, $operand: u64) -> (Limbs, Limbs) {
-                // SAFETY: the duty of the caller.
+                // SAFETY: as the caller guarantees.
                 unsafe { ($a, $b) }
             }
         }

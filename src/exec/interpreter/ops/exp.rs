@@ -1,0 +1,14 @@
+//! EXP, whose gas depends on the length of its exponent.
+
+use super::arithmetic::pow;
+use crate::exec::evm::Evm;
+use crate::exec::halt::Halt;
+use crate::exec::host::charge;
+use alloy_primitives::U256;
+
+/// EXP (yellow paper; 50 gas per exponent byte since EIP-160).
+#[inline]
+pub fn exp(evm: &mut Evm<'_>, left: &mut u64, base: U256, exponent: U256) -> Result<U256, Halt> {
+    charge(left, evm.rules.exp_byte * exponent.byte_len() as u64)?;
+    Ok(pow(base, exponent))
+}

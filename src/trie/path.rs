@@ -1,0 +1,30 @@
+//! Paths of nodes: the nibbles that lead from a trie's root to a node.
+
+use super::node::set_nibble;
+
+/// Where a node lies in its trie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodePath {
+    /// Nibbles from the root, two a byte, the first in the upper half; zero beyond `len`.
+    pub nibbles: [u8; 32],
+    /// Number of nibbles.
+    pub len: u8,
+}
+
+impl NodePath {
+    pub(super) fn new(key: &[u8; 32], len: usize) -> Self {
+        let mut nibbles = [0; 32];
+        nibbles[..len.div_ceil(2)].copy_from_slice(&key[..len.div_ceil(2)]);
+        if len % 2 == 1 {
+            nibbles[len / 2] &= 0xf0;
+        }
+        Self { nibbles, len: len as u8 }
+    }
+
+    /// The path one nibble further down.
+    pub(super) fn child(mut self, n: u8) -> Self {
+        set_nibble(&mut self.nibbles, self.len as usize, n);
+        self.len += 1;
+        self
+    }
+}
