@@ -34,8 +34,8 @@ fn mutants_of_older_lists_and_sidecars_are_refused() {
         trial::try_older_chain(&mut executor, chain, per_block, &mut rng, &mut report);
         if report.total() < total_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    cases::each_older_fixture(0, 37, &mut |chain| visit(chain, 4, 1_500));
-    cases::each_older_bundle(30_000, &mut |chain| visit(chain, 20, 2_000));
+    cases::each_older_bundle(60_000, &mut |chain| visit(chain, 20, 1_000));
+    cases::each_older_fixture(0, 19, &mut |chain| visit(chain, 4, 3_000));
     println!("{}", report.table());
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     for mutator in mutators::names().filter(|name| name.starts_with("sidecar: ")) {

@@ -10,7 +10,8 @@
 //!    state, the store, execution against the list;
 //! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
 //!
-//! Sequential execution compares lists after all tasks, and reports the first difference in list order.
+//! Sequential execution compares lists after all tasks, and reports the first difference in list order, then the first
+//! one of the sidecar.
 //! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
 use super::ommers::OmmerFault;

@@ -237,7 +237,11 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
     report.add(name, root_resealed, verdict);
 }
 
-/// Records list and sidecar of each valid block of a chain before Cancun, and tries `per_block` mutants of them.
+/// Times as many mutants of a block whose sidecar has claims: few older blocks have any.
+const WITH_CLAIMS: usize = 8;
+
+/// Records list and sidecar of each valid block of a chain before Cancun, and tries `per_block` mutants of them,
+/// [`WITH_CLAIMS`] times as many where there are claims.
 pub fn try_older_chain(
     executor: &mut Executor,
     mut chain: Chain,
@@ -247,7 +251,8 @@ pub fn try_older_chain(
 ) {
     for block in chain.take_valid() {
         let advanced = chain.record(executor, &block).and_then(|block| {
-            for _ in 0..per_block {
+            let has_claims = block.sidecar.as_ref().is_some_and(|sidecar| !sidecar.is_empty());
+            for _ in 0..per_block * if has_claims { WITH_CLAIMS } else { 1 } {
                 try_one(executor, &mut chain, &block, rng, report);
             }
             chain.advance(executor, &block)
