@@ -1,12 +1,14 @@
 //! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF]]]`.
 //!
-//! With `drops` every item of every list is dropped once, and the seed means nothing. Else about COUNT mutants of all valid blocks at hand. Every chain draws from a seed of its own, so that the parts `0 OF` to
+//! With `drops` every item of every list is dropped once, and the seed means nothing. Else about COUNT mutants of all valid
+//! Amsterdam blocks at hand, and as many per block of the lists and sidecars of blocks before Cancun. Every chain draws from a seed of its own, so that the parts `0 OF` to
 //! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
 
 #[path = "../tests/hostile/mod.rs"]
 mod hostile;
 
 use balustrade::Executor;
+use balustrade::exec::fork::Fork;
 use hostile::report::Report;
 use hostile::{Rng, cases, trial};
 use std::ops::ControlFlow;
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
             return ControlFlow::Continue(());
         }
         let mut rng = Rng(Rng(seed ^ number).next());
+        if chain.rules.fork < Fork::Cancun {
+            trial::try_older_chain(&mut executor, chain, per_block, &mut rng, report);
+            return ControlFlow::Continue(());
+        }
         for block in chain.take_valid() {
             if every_drop {
                 trial::try_every_drop(&mut executor, &mut chain, &block, report);
@@ -71,6 +77,10 @@ fn main() -> ExitCode {
     // Dropping each of thousands of items of a large block would take hours.
     cases::each_bundle(if every_drop { 0 } else { 400_000 }, &mut |chain| visit(chain, per_bundle, &mut report));
     cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
+    if !every_drop {
+        cases::each_older_bundle(400_000, &mut |chain| visit(chain, per_bundle, &mut report));
+        cases::each_older_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
+    }
     println!("{}", report.table());
     println!(
         "{} mutants, {} with the state root recomputed from the wrong list, {} drawn without a difference, {:.0?}",

@@ -199,7 +199,7 @@ fn spoiled(block: &ListedBlock, faults: &[Level]) -> ListedBlock {
     let bal = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list));
     let hash = if faults.contains(&Level::ListHash) { B256::repeat_byte(0x11) } else { keccak256(&bal) };
     parts.header.block_access_list_hash = Some(hash);
-    ListedBlock { valid: false, rlp: trial::assemble(&parts).into(), bal: bal.into() }
+    ListedBlock { valid: false, rlp: trial::assemble(&parts).into(), bal: bal.into(), sidecar: None }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod hostile;
 
 use balustrade::Executor;
 use hostile::report::Report;
-use hostile::{Rng, cases, trial};
+use hostile::{Rng, cases, mutators, trial};
 use std::ops::ControlFlow;
 
 #[test]
@@ -23,6 +23,24 @@ fn mutants_of_fixture_blocks_are_refused() {
     });
     println!("{}", report.table());
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
+
+#[test]
+fn mutants_of_older_lists_and_sidecars_are_refused() {
+    let mut executor = Executor::new(2).expect("threads");
+    let mut rng = Rng(11);
+    let mut report = Report::default();
+    let mut visit = |chain: cases::Chain, per_block: usize, total_max: usize| {
+        trial::try_older_chain(&mut executor, chain, per_block, &mut rng, &mut report);
+        if report.total() < total_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    cases::each_older_bundle(60_000, &mut |chain| visit(chain, 20, 1_000));
+    cases::each_older_fixture(0, 19, &mut |chain| visit(chain, 4, 3_000));
+    println!("{}", report.table());
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    for mutator in mutators::names().filter(|name| name.starts_with("sidecar: ")) {
+        assert!(report.total() == 0 || report.count_of(mutator) > 0, "{mutator} was never drawn");
+    }
 }
 
 #[test]

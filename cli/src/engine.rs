@@ -515,7 +515,7 @@ impl Engine {
         if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
             let nothing = List::default();
             let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false)?.outcome;
-            let list = List { bal: bal.or(Some(&recorded.bal)), sidecar: Some(&recorded.sidecar) };
+            let list = List { bal: bal.or(Some(&recorded.bal)), sidecar: sidecar.or(Some(&recorded.sidecar)) };
             return self.execute(chain, rules, block, list, mode, keep);
         }
         self.execute(chain, rules, block, list, mode, keep)

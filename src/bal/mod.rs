@@ -40,7 +40,7 @@ pub use post_state::{PostAccount, exists_before};
 pub use record::{RecordedList, Recorder, Universe};
 pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;
-pub use sidecar::{Sidecar, SidecarColumns};
+pub use sidecar::{ExistenceDifference, Sidecar, SidecarColumns, SidecarFault};
 
 use crate::arena::keccak::keccak256;
 use alloy_primitives::B256;

@@ -2,15 +2,18 @@
 //!
 //! A list holds balances, nonces, codes and slots that changed. Accounts also come and go while empty: calls create
 //! empty accounts before EIP-161, touching removes them after. Such events travel beside the list, by account and block
-//! access index. In JSON: `{"existence": [[address, index, exists]]}`, sorted.
+//! access index. In JSON: `{"existence": [[address, index, exists]]}`, strictly ascending by address and index.
 //! (The storage that a SELFDESTRUCT clears before EIP-6780 needs no event: see [`BalColumns::wiped_before`].)
+//!
+//! A sidecar is untrusted input. [`Sidecar::check`] refuses one that is not canonical before anything runs; `exec::verify`
+//! then compares every claim with the event that the task at its index produced.
 //! Not here: how an execution finds the events (`exec`), what they do to a trie (`executor`).
 
 use super::BalColumns;
-use crate::arena::{AccountId, BlockAccessIndex};
+use crate::arena::{AccountId, BlockAccessIndex, Id};
 use alloy_primitives::Address;
 
-/// Events by address, sorted.
+/// Events by address and index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sidecar {
@@ -20,7 +23,40 @@ pub struct Sidecar {
     pub existence: Vec<(Address, u32, bool)>,
 }
 
-/// The same by id of one list.
+/// Why a sidecar is refused before its block runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SidecarFault {
+    /// From Cancun on (EIP-6780) the list says everything.
+    #[error("a block of Cancun or later has no existence claims")]
+    AfterCancun,
+    /// Claims must ascend strictly by address and index. So no index of an account has two claims, whether they repeat
+    /// or contradict each other.
+    #[error("claim {position}, about {address} at index {index}, is not above the one before it")]
+    Order {
+        /// Which claim, counted from 0.
+        position: usize,
+        /// Its account.
+        address: Address,
+        /// Its block access index.
+        index: u32,
+    },
+    /// A claim about an index that the block does not have.
+    #[error("the claim about {address} at index {index} exceeds the block's last index {max}")]
+    IndexBeyondBlock {
+        /// The account.
+        address: Address,
+        /// The claimed block access index.
+        index: u32,
+        /// `n + 1` for `n` transactions.
+        max: u32,
+    },
+    /// A claim about an account that the list does not name: every event is an access.
+    #[error("the claim about {0} has no entry in the block access list")]
+    UnlistedAccount(Address),
+}
+
+/// The same by id of one list: canonical, and within the block's indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SidecarColumns {
     existence: Vec<(AccountId, BlockAccessIndex, bool)>,
@@ -32,20 +68,67 @@ impl Sidecar {
         self.existence.is_empty()
     }
 
-    /// Events by id of a list.
+    /// Checks order and indices against a block whose last index is `last`.
     ///
     /// # Errors
-    /// The first address that the list does not name: every event is an access.
-    pub fn resolve(&self, bal: &BalColumns) -> Result<SidecarColumns, Address> {
-        let find = |address: &Address| bal.find(address).ok_or(*address);
-        let mut columns = SidecarColumns::default();
-        for (address, index, exists) in &self.existence {
-            columns.existence.push((find(address)?, BlockAccessIndex(*index), *exists));
+    /// The first claim that is out of order ([`SidecarFault::Order`]) or beyond the block
+    /// ([`SidecarFault::IndexBeyondBlock`]).
+    pub fn check(&self, last: BlockAccessIndex) -> Result<(), SidecarFault> {
+        let mut previous = None;
+        for (position, &(address, index, _)) in self.existence.iter().enumerate() {
+            if previous >= Some((address, index)) {
+                return Err(SidecarFault::Order { position, address, index });
+            }
+            if index > last.0 {
+                return Err(SidecarFault::IndexBeyondBlock { address, index, max: last.0 });
+            }
+            previous = Some((address, index));
         }
-        columns.existence.sort_unstable();
-        columns.existence.dedup();
-        Ok(columns)
+        Ok(())
     }
+
+    /// Events by id of a list, of a block whose last index is `last`.
+    ///
+    /// # Errors
+    /// As [`Self::check`], then [`SidecarFault::UnlistedAccount`] with the first address that the list lacks.
+    pub fn resolve(&self, bal: &BalColumns, last: BlockAccessIndex) -> Result<SidecarColumns, SidecarFault> {
+        self.check(last)?;
+        // Ids of a list ascend with its addresses: the events stay in order.
+        let events = self.existence.iter().map(|&(address, index, exists)| {
+            let account = bal.find(&address).ok_or(SidecarFault::UnlistedAccount(address))?;
+            Ok((account, BlockAccessIndex(index), exists))
+        });
+        Ok(SidecarColumns { existence: events.collect::<Result<_, _>>()? })
+    }
+
+    /// The first account and index, in canonical order, about which two canonical sidecars differ, with what each says.
+    pub fn first_difference(&self, other: &Self) -> Option<ExistenceDifference> {
+        let find = |sidecar: &Self, key: (Address, u32)| {
+            let at = sidecar.existence.binary_search_by_key(&key, |event| (event.0, event.1)).ok()?;
+            Some(sidecar.existence[at].2)
+        };
+        let difference = |&(address, index, _): &(Address, u32, bool)| {
+            let key = (address, index);
+            let (a, b) = (find(self, key), find(other, key));
+            (a != b).then_some(ExistenceDifference { address, index: BlockAccessIndex(index), a, b })
+        };
+        let own = self.existence.iter().find_map(difference);
+        let others = other.existence.iter().find_map(difference);
+        own.into_iter().chain(others).min_by_key(|difference| (difference.address, difference.index))
+    }
+}
+
+/// An account and an index about which two sidecars say different things; `None`: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExistenceDifference {
+    /// The account.
+    pub address: Address,
+    /// The block access index.
+    pub index: BlockAccessIndex,
+    /// What the first sidecar says.
+    pub a: Option<bool>,
+    /// What the second one says.
+    pub b: Option<bool>,
 }
 
 impl SidecarColumns {
@@ -72,9 +155,14 @@ impl SidecarColumns {
         Some(self.existence[at].2)
     }
 
-    /// Number of events at exactly this index.
-    pub fn count_at(&self, index: BlockAccessIndex) -> usize {
-        self.existence.iter().filter(|(_, at, _)| *at == index).count()
+    /// Adds the number of events at each index to `rows_at`, the number of rows that the list has there (see
+    /// [`BalColumns::rows_per_index`]). A canonical sidecar of the block has no event beyond them.
+    pub fn count_into(&self, rows_at: &mut [u32]) {
+        for (_, index, _) in &self.existence {
+            if let Some(count) = rows_at.get_mut(index.index()) {
+                *count += 1;
+            }
+        }
     }
 }
 
@@ -91,6 +179,43 @@ mod tests {
         assert_eq!(columns.existence_before(a, at(9)), Some((at(7), false)));
         assert_eq!(columns.existence_before(b, at(5)), None);
         assert_eq!(columns.existence_at(b, at(5)), Some(false));
-        assert_eq!(columns.count_at(at(7)), 1);
+        let mut counts = [1; 8];
+        columns.count_into(&mut counts);
+        assert_eq!(counts, [1, 1, 2, 1, 1, 2, 1, 2]);
+    }
+
+    #[test]
+    fn only_the_canonical_form_passes() {
+        let [a, b] = [1, 2].map(Address::repeat_byte);
+        let check =
+            |existence: &[(Address, u32, bool)]| Sidecar { existence: existence.to_vec() }.check(BlockAccessIndex(5));
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[(a, 0, true), (a, 5, false), (b, 1, true)]), Ok(()));
+        for wrong in [
+            [(b, 1, true), (a, 1, true)],
+            [(a, 2, true), (a, 1, true)],
+            [(a, 1, true), (a, 1, true)],
+            [(a, 1, false), (a, 1, true)],
+        ] {
+            let (address, index, _) = wrong[1];
+            assert_eq!(check(&wrong), Err(SidecarFault::Order { position: 1, address, index }));
+        }
+        for index in [6, u32::MAX] {
+            assert_eq!(check(&[(a, index, false)]), Err(SidecarFault::IndexBeyondBlock { address: a, index, max: 5 }));
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_that_of_the_lowest_account_and_index() {
+        let [a, b] = [1, 2].map(Address::repeat_byte);
+        let sidecar = |existence: &[(Address, u32, bool)]| Sidecar { existence: existence.to_vec() };
+        let one = sidecar(&[(a, 1, true), (b, 1, true)]);
+        assert_eq!(one.first_difference(&one), None);
+        let found = |other: &[(Address, u32, bool)]| {
+            one.first_difference(&sidecar(other)).map(|found| (found.address, found.index.0, found.a, found.b))
+        };
+        assert_eq!(found(&[(a, 1, true)]), Some((b, 1, Some(true), None)));
+        assert_eq!(found(&[(a, 0, false), (b, 1, false)]), Some((a, 0, None, Some(false))));
+        assert_eq!(found(&[(a, 1, false), (b, 1, true)]), Some((a, 1, Some(true), Some(false))));
     }
 }

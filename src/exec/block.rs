@@ -7,7 +7,7 @@
 use super::admission::BlockGas;
 use super::base::{ListBase, Overlay, OverlayBase, ParentRows};
 use super::cancel::CancelToken;
-use super::error::{BlockError, InvalidBlock, Mismatch, MismatchField};
+use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
 use super::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 use super::halt::Fault;
@@ -21,7 +21,7 @@ use super::state::{Logs, StateScratch, TxState};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
 use super::tx::{TxError, TxInput, TxInvalid, TxOutcome};
 use super::universe::Universe;
-use super::verify::{Claims, task_matches, task_mismatches};
+use super::verify::{Claims, ListChecked, TaskChecked, TaskDifference, TasksChecked, check_task};
 use super::wire::{Block, LogRef, ReceiptLogs};
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore, StoreError};
@@ -169,7 +169,17 @@ pub(super) enum TaskError {
     Tx(TxInvalid),
     Phase(Box<InvalidBlock>),
     Mismatch(Box<Mismatch>),
+    Internal(InternalFault),
     Fault(Fault),
+}
+
+impl From<TaskDifference> for TaskError {
+    fn from(difference: TaskDifference) -> Self {
+        match difference {
+            TaskDifference::Mismatch(mismatch) => Self::Mismatch(mismatch),
+            TaskDifference::Internal(fault) => Self::Internal(fault),
+        }
+    }
 }
 
 impl From<TxInvalid> for TaskError {
@@ -208,6 +218,7 @@ impl TaskError {
             Self::Tx(fault) => InvalidBlock::Tx { index: TxIndex(index.0.saturating_sub(1)), fault }.into(),
             Self::Phase(invalid) => BlockError::Invalid(invalid),
             Self::Mismatch(mismatch) => InvalidBlock::Mismatch(mismatch).into(),
+            Self::Internal(fault) => fault.into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
             Self::Fault(Fault::Store(error)) if error != StoreError::GivenUp => BlockError::Store(error),
@@ -385,6 +396,8 @@ pub struct Recording {
     pub parents: Column<AccountId, ParentAccount>,
     /// Reads that reached the store: accounts, slots.
     pub store_reads: (usize, usize),
+    /// The list and the sidecar say what the tasks did.
+    pub checked: ListChecked,
 }
 
 /// Runs the tasks one after another and records the list.
@@ -426,7 +439,7 @@ pub fn run_sequential(
         WorkerScratch { state, evm, profile: runner.profile, sequential: SequentialScratch { overlay, recorder } };
     let (list, parents) = recorded?;
     sidecar.existence.sort_unstable();
-    let recording = Recording { list, sidecar, parents, store_reads };
+    let recording = Recording { list, sidecar, parents, store_reads, checked: ListChecked::recorded() };
     Ok((executed, recording))
 }
 
@@ -524,7 +537,7 @@ pub struct ListState<'b> {
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of claimed rows per index.
+    /// Number of claimed rows per index, the sidecar's events included.
     pub rows_at: &'b [u32],
     /// Set from outside once the block is refused for another reason: its tasks need not run any more.
     pub refused: &'b AtomicBool,
@@ -535,7 +548,7 @@ pub struct ListState<'b> {
 /// What one worker brings home.
 #[derive(Debug, Default)]
 struct WorkerShare {
-    results: Vec<(BlockAccessIndex, Result<TxOutcome, TaskError>)>,
+    results: Vec<(BlockAccessIndex, Result<(TxOutcome, TaskChecked), TaskError>)>,
     spans: Vec<TaskSpan>,
     accounts: AccessSet<AccountId>,
     slots: AccessSet<SlotId>,
@@ -559,7 +572,7 @@ pub fn run_with_list(
     scratches: &[Mutex<WorkerScratch>],
     recover: &(dyn Fn() + Sync),
     clock: Instant,
-) -> Result<Executed, BlockError> {
+) -> Result<(Executed, ListChecked), BlockError> {
     let task_count = context.tx_count() as u32 + 2;
     let gas_limit = context.block.header.gas_limit;
     let workers = scratches.len().min(task_count as usize);
@@ -649,14 +662,8 @@ fn work(
             Next::Done => break,
         };
         let start_ns = clock.elapsed().as_nanos() as u64;
-        let mut result = context.run_task(&mut evm, &mut runner, index, &mut share.requests);
-        if result.is_ok() && !task_matches(&evm.state, &claims, index) {
-            let mut mismatches = task_mismatches(&evm.state, &claims, codes, index);
-            debug_assert!(!mismatches.is_empty(), "the quick and the complete comparison agree");
-            if !mismatches.is_empty() {
-                result = Err(TaskError::Mismatch(Box::new(mismatches.swap_remove(0))));
-            }
-        }
+        let outcome = context.run_task(&mut evm, &mut runner, index, &mut share.requests);
+        let result = outcome.and_then(|outcome| Ok((outcome, check_task(&evm.state, &claims, codes, index)?)));
         for id in evm.state.touched_accounts() {
             share.accounts.insert(*id);
         }
@@ -664,7 +671,7 @@ fn work(
             share.slots.insert(*id);
         }
         match &result {
-            Ok(outcome) => schedule.ended(index.0, outcome.gas_execution),
+            Ok((outcome, _)) => schedule.ended(index.0, outcome.gas_execution),
             Err(_) => schedule.failed(index.0),
         }
         share.results.push((index, result));
@@ -676,17 +683,21 @@ fn work(
     (scratch.evm, scratch.state) = evm.into_scratch();
     scratch.end_run(runner);
     share.receipt_logs = ReceiptLogs::of(share.results.len(), |row| {
-        let logs = share.results[row].1.as_ref().map_or(0..0, |outcome| outcome.logs.clone());
+        let logs = share.results[row].1.as_ref().map_or(0..0, |(outcome, _)| outcome.logs.clone());
         logs.map(|log| LogRef::from(share.logs.get(log)))
     });
     share
 }
 
 /// The worker that ran a task, the row of the result among its own, and the result.
-type PlacedResult = (u32, u32, Result<TxOutcome, TaskError>);
+type PlacedResult = (u32, u32, Result<(TxOutcome, TaskChecked), TaskError>);
 
 /// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
-fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerShare>) -> Result<Executed, BlockError> {
+fn merge(
+    context: &BlockContext<'_>,
+    list: &ListState<'_>,
+    shares: Vec<WorkerShare>,
+) -> Result<(Executed, ListChecked), BlockError> {
     let n = context.tx_count();
     let mut executed = Executed::with_room_for(n);
     executed.receipt_places.reserve(n);
@@ -709,12 +720,17 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
     traces.sort_unstable_by_key(|(index, _)| *index);
     executed.traces = traces.into_iter().map(|(_, lines)| lines).collect();
     executed.spans.sort_unstable_by_key(|span| span.index);
+    let mut tasks = TasksChecked::default();
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
         // A task is missing only above one that failed, which ends this pass first, or when the block was given up.
         let Some((worker, row, result)) = slot else {
             return Err(context.given_up(access_index));
         };
+        let result = result.map(|(outcome, checked)| {
+            tasks.add(checked);
+            outcome
+        });
         if index == 0 || index > n {
             result.map_err(|error| error.into_block_error(access_index))?;
             continue;
@@ -722,10 +738,9 @@ fn merge(context: &BlockContext<'_>, list: &ListState<'_>, shares: Vec<WorkerSha
         executed.include(context, access_index, worker, result)?;
         executed.receipt_places.push((worker, row));
     }
-    unaccessed(list.bal, &accounts, &slot_set)
-        .map_or(Ok(()), |mismatch| Err(InvalidBlock::Mismatch(Box::new(mismatch))))?;
+    let checked = ListChecked::given(&tasks, n + 2, unaccessed(list.bal, &accounts, &slot_set))?;
     executed.add_deposits(context.rules)?;
-    Ok(executed)
+    Ok((executed, checked))
 }
 
 /// The first listed account or slot that nothing accessed.

@@ -1,7 +1,8 @@
 //! Why a block is not what it claims to be: typed, located, the same for any thread count.
 //!
 //! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
-//! ([`StoreError`], worth a retry); our own bug (an assertion).
+//! ([`StoreError`], worth a retry); our own bug ([`InternalFault`]: two checks contradict each other, and the block is not
+//! accepted).
 //! Precedence, the same for any number of threads; the first of this order is reported:
 //! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
 //! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar;
@@ -9,7 +10,8 @@
 //!    state, the store, execution against the list;
 //! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
 //!
-//! Sequential execution compares lists after all tasks, and reports the first difference in list order.
+//! Sequential execution compares lists after all tasks, and reports the first difference in list order, then the first
+//! one of the sidecar.
 //! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
 use super::header::HeaderFault;
@@ -18,7 +20,7 @@ use super::tx::TxInvalid;
 use super::wire::WireError;
 use crate::arena::store::StoreError;
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::bal::{BalError, Divergence};
+use crate::bal::{BalError, Divergence, SidecarFault};
 use alloy_primitives::{Address, B256, U256};
 use core::fmt;
 
@@ -34,6 +36,37 @@ pub enum BlockError {
     /// The caller gave up; the words say where the block stood.
     #[error("cancelled: {0}")]
     Cancelled(String),
+    /// Two checks of this library contradict each other. The block is not accepted, and nothing is said about whether it
+    /// is valid.
+    #[error("internal error: {0}")]
+    Internal(InternalFault),
+}
+
+/// A contradiction inside this library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InternalFault {
+    /// The quick comparison of a task with the list found a difference, the complete one found none.
+    #[error("at index {}, the two comparisons of the task with the block access list disagree", .0.0)]
+    Comparison(BlockAccessIndex),
+    /// A task ended without an error and without the proof that it did what the list claims.
+    #[error("a task was not compared with the block access list")]
+    UncheckedTask,
+    /// The recorded list has more items than the block's limit, and its decoder found no fault in it.
+    #[error("the recorded block access list is over its item limit, and the decoder accepts it")]
+    ItemLimit,
+    /// The recorded sidecar is not canonical.
+    #[error("the recorded sidecar: {0}")]
+    RecordedSidecar(SidecarFault),
+    /// The recorded sidecar is not the given one, and no difference was found.
+    #[error("the recorded sidecar is not the given one, and no difference is found")]
+    SidecarComparison,
+}
+
+impl From<InternalFault> for BlockError {
+    fn from(fault: InternalFault) -> Self {
+        Self::Internal(fault)
+    }
 }
 
 impl From<StoreError> for BlockError {
@@ -148,9 +181,9 @@ pub enum InvalidBlock {
     /// The block must bring a list and brings none, or the other way round.
     #[error("the block access list is missing, or there is one in a fork without them")]
     BalPresence,
-    /// The sidecar names an account that the list does not.
-    #[error("the sidecar names {0}, which the block access list does not")]
-    Sidecar(Address),
+    /// The sidecar is refused before the block runs.
+    #[error("sidecar: {0}")]
+    Sidecar(SidecarFault),
     /// The list is not the one that the header commits to.
     #[error("block access list hash {produced}, the header claims {claimed}")]
     BalHash {

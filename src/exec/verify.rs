@@ -1,11 +1,14 @@
-//! Verify: what a task did against what the list claims for its index, both ways.
+//! Verify: what a task did against what the list and its sidecar claim for its index, both ways.
 //!
-//! In: the settled state of one task, the list. Out: nothing, or the mismatches in list order.
-//! Exact and cheap: every produced change has its claimed row, and the number of matches equals the number of rows that
-//! the list has at this index; so there is no claimed row without a change. Spec: EIP-7928.
+//! In: the settled state of one task, the claims. Out: [`TaskChecked`], or the first mismatch in list order.
+//! Exact and cheap: every produced change and event has its claimed row, and the number of matches equals the number of
+//! rows claimed at this index; so there is no claimed row without a change. Spec: EIP-7928.
+//!
+//! The tokens say what was proved. A [`TaskChecked`] of every task and the check of all accesses make [`ListChecked`];
+//! with it and the header's commitments there is [`Verified`]; with that the changes of a [`Claimed`] are released.
 //! Not here: accesses without a change (bit sets, checked once per block).
 
-use super::error::{InvalidBlock, Mismatch, MismatchField};
+use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use super::state::TxState;
 use super::wire::Header;
 use crate::arena::code::CodeArena;
@@ -23,8 +26,40 @@ pub struct Claims<'b> {
     pub sidecar: Option<&'b SidecarColumns>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of rows per index.
+    /// Number of rows per index, the sidecar's events included.
     pub rows_at: &'b [u32],
+}
+
+/// Proof that one task did what is claimed at its index, and nothing else. Only [`check_task`] makes one.
+#[derive(Debug)]
+pub struct TaskChecked(());
+
+/// Why a task is not what is claimed at its index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskDifference {
+    /// The first difference in list order.
+    Mismatch(Box<Mismatch>),
+    /// [`task_matches`] found a difference and [`task_mismatches`] found none: one of them has a bug.
+    Internal(InternalFault),
+}
+
+/// Compares the settled state of one task with the claims at `index`.
+///
+/// # Errors
+/// Whenever [`task_matches`] says no. [`task_mismatches`] only locates the difference: it cannot turn a no into a yes.
+pub fn check_task(
+    state: &TxState<'_>,
+    claims: &Claims<'_>,
+    codes: &CodeArena,
+    index: BlockAccessIndex,
+) -> Result<TaskChecked, TaskDifference> {
+    if task_matches(state, claims, index) {
+        return Ok(TaskChecked(()));
+    }
+    Err(match task_mismatches(state, claims, codes, index).into_iter().next() {
+        Some(mismatch) => TaskDifference::Mismatch(Box::new(mismatch)),
+        None => TaskDifference::Internal(InternalFault::Comparison(index)),
+    })
 }
 
 /// Compares the settled state of one task with the claims at `index`. True when they agree exactly.
@@ -61,27 +96,17 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
             matched += 1;
         }
     }
-    if let Some(sidecar) = claims.sidecar
-        && !events_match(state, sidecar, index)
-    {
-        return false;
-    }
-    matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
-}
-
-/// Whether the events of a task that no list can express are those of the sidecar, both ways.
-fn events_match(state: &TxState<'_>, sidecar: &SidecarColumns, index: BlockAccessIndex) -> bool {
-    let mut matched = 0;
-    for &id in state.touched_accounts() {
-        let row = state.row(id);
-        if let Some(exists) = row.existence_event() {
-            if sidecar.existence_at(id, index) != Some(exists) {
-                return false;
+    if let Some(sidecar) = claims.sidecar {
+        for &id in state.touched_accounts() {
+            if let Some(exists) = state.row(id).existence_event() {
+                if sidecar.existence_at(id, index) != Some(exists) {
+                    return false;
+                }
+                matched += 1;
             }
-            matched += 1;
         }
     }
-    matched == sidecar.count_at(index)
+    matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
 }
 
 /// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
@@ -141,7 +166,65 @@ pub fn task_mismatches(
     found
 }
 
-/// Proof that a block's commitments were checked. Only [`commitments`] makes one.
+/// Tasks of a block that were proved so far.
+#[derive(Debug, Default)]
+pub(super) struct TasksChecked(usize);
+
+impl TasksChecked {
+    /// Counts a task.
+    pub(super) fn add(&mut self, _task: TaskChecked) {
+        self.0 += 1;
+    }
+}
+
+/// Proof that a list and its sidecar say what the block's tasks did and accessed, and nothing else.
+#[derive(Debug)]
+pub struct ListChecked(());
+
+impl ListChecked {
+    /// A given list, from the proofs of its `task_count` tasks and the first listed item that no task accessed, if any.
+    ///
+    /// # Errors
+    /// [`InvalidBlock::Mismatch`] with that item, [`InternalFault::UncheckedTask`] where a proof is missing.
+    pub(super) fn given(
+        tasks: &TasksChecked,
+        task_count: usize,
+        unaccessed: Option<Mismatch>,
+    ) -> Result<Self, BlockError> {
+        if tasks.0 != task_count {
+            return Err(InternalFault::UncheckedTask.into());
+        }
+        match unaccessed {
+            Some(mismatch) => Err(InvalidBlock::Mismatch(Box::new(mismatch)).into()),
+            None => Ok(Self(())),
+        }
+    }
+
+    /// A list that was recorded from the tasks themselves: it claims what they did.
+    pub(super) fn recorded() -> Self {
+        Self(())
+    }
+}
+
+/// What follows from a list and a sidecar if they are true. It is computed while the tasks run, and closed until they
+/// are checked.
+#[derive(Debug)]
+pub struct Claimed<T>(T);
+
+impl<T> Claimed<T> {
+    /// Marks a value as derived from claims.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, once the claims are proved.
+    pub fn release(self, _proof: &ListChecked) -> T {
+        self.0
+    }
+}
+
+/// Proof that a block's list and commitments were checked. Only [`commitments`] makes one, and it needs the proof of the
+/// list.
 #[derive(Debug)]
 pub struct Verified(());
 
@@ -161,7 +244,10 @@ pub struct Produced<'a> {
 }
 
 /// Compares what was produced with the header's commitments, in the order of the header checks of the execution specs.
-pub fn commitments(header: &Header, produced: &Produced<'_>) -> Result<Verified, InvalidBlock> {
+///
+/// # Errors
+/// The first commitment that differs.
+pub fn commitments(header: &Header, produced: &Produced<'_>, _list: ListChecked) -> Result<Verified, InvalidBlock> {
     if header.gas_used != produced.gas_used {
         return Err(InvalidBlock::GasUsed { claimed: header.gas_used, produced: produced.gas_used });
     }
@@ -194,4 +280,42 @@ pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
         outer.update(Sha256::digest(request));
     }
     B256::from_slice(&outer.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::store::MemoryStore;
+    use crate::exec::base::{ListBase, ParentRows, PreState};
+    use crate::exec::fork::Fork;
+    use crate::exec::state::StateScratch;
+    use crate::exec::universe::Universe;
+
+    /// Checks a task that did nothing at index 1 against an empty list with this number of claimed rows there.
+    fn check_idle_task(rows: u32) -> Result<(), TaskDifference> {
+        let list = BalColumns::default();
+        let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
+        let sidecar = SidecarColumns::default();
+        let names = Universe::default();
+        let base = ListBase::new(&list, &sidecar, ParentRows::Known(&pre), &[], &store, &codes, Fork::Shanghai);
+        let state = TxState::new(StateScratch::default(), Some(&names), Box::new(base), &codes, Fork::Shanghai);
+        let claims = Claims { bal: &list, sidecar: Some(&sidecar), code_rows: &[], rows_at: &[0, rows, 0] };
+        check_task(&state, &claims, &codes, BlockAccessIndex(1)).map(drop)
+    }
+
+    #[test]
+    fn comparisons_that_disagree_are_no_proof() {
+        assert_eq!(check_idle_task(0), Ok(()));
+        // One row is claimed and the list has none: the quick comparison says no, the complete one finds nothing.
+        let fault = InternalFault::Comparison(BlockAccessIndex(1));
+        assert_eq!(check_idle_task(1), Err(TaskDifference::Internal(fault)));
+    }
+
+    #[test]
+    fn a_task_without_a_proof_is_no_proof_of_the_list() {
+        let mut tasks = TasksChecked::default();
+        tasks.add(TaskChecked(()));
+        assert!(ListChecked::given(&tasks, 1, None).is_ok());
+        assert_eq!(ListChecked::given(&tasks, 2, None).map(drop), Err(InternalFault::UncheckedTask.into()));
+    }
 }

@@ -12,10 +12,10 @@ use super::outcome::{Candidate, ParentReadCount, seal};
 use super::recover::Recovering;
 use super::root::update_tries;
 use super::timeline::Clock;
-use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots};
+use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots, resolve_sidecar};
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
+use crate::bal::{self, BalColumns, Limits, Means};
 use crate::exec::arrivals::{Arrivals, Progress};
 use crate::exec::base::{ParentRows, PreState, fetch_codes};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
@@ -105,9 +105,6 @@ impl ListHash {
     }
 }
 
-/// A list without a sidecar.
-static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };
-
 pub(super) fn execute(
     job: &Job<'_>,
     tries: Option<&mut StateTries>,
@@ -122,7 +119,6 @@ pub(super) fn execute(
     let Some(bytes) = &job.input.bal else {
         return Err(InvalidBlock::BalPresence.into());
     };
-    let given_sidecar = job.input.sidecar.unwrap_or(&NO_SIDECAR);
     let body_roots = OnceLock::new();
     let root = OnceLock::new();
     let amsterdam = rules.fork >= Fork::Amsterdam;
@@ -151,8 +147,9 @@ pub(super) fn execute(
             check_feasible(columns, block, rules.fork_rules())?;
         }
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
-        let rows_at = columns.rows_per_index(block.transactions.len());
-        let sidecar = &given_sidecar.resolve(columns).map_err(InvalidBlock::Sidecar)?;
+        let sidecar = &resolve_sidecar(job, Some(columns))?;
+        let mut rows_at = columns.rows_per_index(block.transactions.len());
+        sidecar.count_into(&mut rows_at);
         job.clock.record(Stage::Decode, start);
 
         let start = job.clock.now();
@@ -266,14 +263,15 @@ pub(super) fn execute(
     {
         return Err(InvalidBlock::BalHash { claimed, produced }.into());
     }
-    let executed = result?;
+    let (executed, checked) = result?;
     let Some(root) = root.into_inner() else {
         return Err(BlockError::Cancelled("the root task did not run".to_owned()));
     };
     let (changes, roots) = root?;
-    let sidecar = given_sidecar.clone();
+    let changes = changes.release(&checked);
+    let sidecar = job.input.sidecar.cloned().unwrap_or_default();
     let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
-    seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, unchecked })
+    seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, checked, unchecked })
 }
 
 /// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).

@@ -31,9 +31,10 @@ pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
 
+use crate::arena::BlockAccessIndex;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
-use crate::bal::{BalColumns, Sidecar};
+use crate::bal::{BalColumns, Sidecar, SidecarColumns, SidecarFault};
 use crate::exec::block::{BlockContext, WorkerScratch};
 use crate::exec::cancel::CancelToken;
 use crate::exec::error::{BlockError, InvalidBlock};
@@ -90,7 +91,9 @@ pub struct BlockInput<'a> {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
     pub bal: Option<Bytes>,
-    /// What the list cannot say about a block before Cancun (see [`Sidecar`]).
+    /// What the list cannot say about a block before Cancun (see [`Sidecar`]). A claim that is not canonical, that no
+    /// execution produced, or that stands beside a later block makes the block invalid in every mode. Without a sidecar
+    /// [`Mode::Bal`] takes the block for one without such events; the other modes record them and compare nothing.
     pub sidecar: Option<&'a Sidecar>,
     /// The parent's header; without it the rules that relate the two stay unchecked.
     pub parent: Option<&'a Header>,
@@ -378,6 +381,28 @@ impl Job<'_> {
         context.cancel = input.cancel;
         context
     }
+}
+
+/// The block access index of the work after the transactions.
+fn last_index(tx_count: usize) -> BlockAccessIndex {
+    BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
+}
+
+/// The given sidecar by id of the given list, empty where one of them is missing.
+///
+/// # Errors
+/// Why the sidecar is refused before the block runs.
+fn resolve_sidecar(job: &Job<'_>, list: Option<&BalColumns>) -> Result<SidecarColumns, InvalidBlock> {
+    let Some(sidecar) = job.input.sidecar else { return Ok(SidecarColumns::default()) };
+    if job.input.rules.fork >= Fork::Cancun && !sidecar.is_empty() {
+        return Err(InvalidBlock::Sidecar(SidecarFault::AfterCancun));
+    }
+    let last = last_index(job.block.transactions.len());
+    let resolved = match list {
+        Some(list) => sidecar.resolve(list, last),
+        None => sidecar.check(last).map(|()| SidecarColumns::default()),
+    };
+    resolved.map_err(InvalidBlock::Sidecar)
 }
 
 /// The mode that a block calls for.

@@ -10,7 +10,7 @@ use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::Fork;
 use crate::exec::optimistic::Speculation;
 use crate::exec::tx::TxOutcome;
-use crate::exec::verify::{Produced, Verified, commitments};
+use crate::exec::verify::{ListChecked, Produced, Verified, commitments};
 use crate::exec::wire::{Block, LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
@@ -103,7 +103,8 @@ pub struct BlockOutcome {
     pub bal: Bytes,
     /// What the list cannot say about a block before Cancun; empty for later ones.
     pub sidecar: Sidecar,
-    /// Values after the block of everything that changed.
+    /// Values after the block of everything that changed. They follow from the list and the sidecar once every task was
+    /// found to do what these claim; so they hold even where the state root is unchecked.
     pub changes: StateChanges,
     /// Checks that could not be made. All others passed.
     pub unchecked: Vec<Unchecked>,
@@ -128,6 +129,8 @@ pub(super) struct Candidate {
     pub(super) sidecar: Sidecar,
     pub(super) changes: StateChanges,
     pub(super) roots: Roots,
+    /// The list and the sidecar, which the changes follow from, say what the tasks did.
+    pub(super) checked: ListChecked,
     pub(super) unchecked: Vec<Unchecked>,
 }
 
@@ -188,7 +191,7 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
 
 /// Receipts, commitments, outcome.
 pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, reads, bal, sidecar, changes, roots, mut unchecked } = candidate;
+    let Candidate { executed, reads, bal, sidecar, changes, roots, checked, mut unchecked } = candidate;
     let state_root = roots.state;
     let start = job.clock.now();
     let header = &job.block.header;
@@ -212,7 +215,8 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         requests: &executed.requests,
         state_root,
     };
-    let verified = commitments(header, &produced).map_err(|invalid: InvalidBlock| BlockError::from(invalid))?;
+    let verified =
+        commitments(header, &produced, checked).map_err(|invalid: InvalidBlock| BlockError::from(invalid))?;
     for worker in executed.spans.iter().map(|span| span.worker).collect::<std::collections::BTreeSet<_>>() {
         let own = || executed.spans.iter().filter(|span| span.worker == worker);
         let thread = own().next().map_or(0, |span| span.thread);

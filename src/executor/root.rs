@@ -1,12 +1,13 @@
 //! From a list's columns to the state root, once per block or index by index.
 
-use super::by_index;
 use super::changes::{ListedChanges, StateChanges};
+use super::{by_index, last_index};
 use crate::arena::store::{StateStore, StoreError};
 use crate::bal;
 use crate::exec::block::Recording;
-use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::error::{BlockError, InternalFault};
 use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::verify::Claimed;
 use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 
@@ -29,19 +30,21 @@ pub(super) fn update_from_recording(
 ) -> Result<(StateChanges, Roots), BlockError> {
     let bal = &recording.list.columns;
     let code_hashes = bal::code_hashes(bal);
-    let sidecar = &recording.sidecar.resolve(bal).map_err(InvalidBlock::Sidecar)?;
-    let listed = ListedChanges { bal, sidecar, parents: &recording.parents, code_hashes };
-    update_tries(rules, tx_count, store, listed, tries)
+    let sidecar = recording.sidecar.resolve(bal, last_index(tx_count)).map_err(InternalFault::RecordedSidecar)?;
+    let listed = ListedChanges { bal, sidecar: &sidecar, parents: &recording.parents, code_hashes };
+    let (changes, roots) = update_tries(rules, tx_count, store, listed, tries)?;
+    Ok((changes.release(&recording.checked), roots))
 }
 
-/// Reduces the list and updates the tries.
+/// Reduces the list and updates the tries. The list may still be unproved: its changes stay closed, and the caller rolls
+/// the tries back if it turns out wrong.
 pub(super) fn update_tries(
     rules: &ChainRules,
     tx_count: usize,
     store: &dyn StateStore,
     listed: ListedChanges<'_>,
     tries: Option<&mut StateTries>,
-) -> Result<(StateChanges, Roots), BlockError> {
+) -> Result<(Claimed<StateChanges>, Roots), BlockError> {
     let mut roots = Roots::default();
     let by_transaction = rules.fork < Fork::Byzantium;
     let mut tries = tries;
@@ -56,7 +59,7 @@ pub(super) fn update_tries(
     if !by_transaction && let Some(tries) = tries {
         roots.state = Some(tries.update(&changes.as_update(), store).map_err(trie_error)?);
     }
-    Ok((changes, roots))
+    Ok((Claimed::new(changes), roots))
 }
 
 /// A trie's error as the block's: only its store can be at fault.

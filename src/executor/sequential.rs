@@ -3,12 +3,13 @@
 use super::outcome::{Candidate, ParentReadCount, seal};
 use super::recover::{Signers, recover};
 use super::root::update_from_recording;
-use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
-use crate::bal::{self, Limits};
+use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots, resolve_sidecar};
+use crate::bal::{self, ExistenceDifference, Limits, Sidecar};
 use crate::exec::block::{Executed, Recording, WorkerScratch, run_sequential};
-use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use crate::exec::fork::Fork;
 use crate::trie::StateTries;
+use alloy_primitives::U256;
 use std::sync::Mutex;
 
 pub(super) fn execute(
@@ -59,21 +60,23 @@ pub(super) fn finish(
     let n = job.block.transactions.len();
     let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    let Recording { list, sidecar, store_reads: (accounts, slots), .. } = recording;
+    let Recording { list, sidecar, store_reads: (accounts, slots), checked, .. } = recording;
     let reads = ParentReadCount { accounts, slots };
-    seal(job, Candidate { executed, reads, bal: list.bytes, sidecar, changes, roots, unchecked })
+    seal(job, Candidate { executed, reads, bal: list.bytes, sidecar, changes, roots, checked, unchecked })
 }
 
-/// A list that comes with the block must be well-formed and the one that the header commits to.
+/// A list that comes with the block must be well-formed and the one that the header commits to; a sidecar must be
+/// canonical.
 fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
+    let mut columns = None;
     if let Some(bytes) = &job.input.bal {
         let mut limits = Limits::format_only();
         if job.input.rules.fork >= Fork::Amsterdam {
             limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
         }
-        bal::decode(bytes, &limits).map_err(InvalidBlock::Bal)?;
+        columns = Some(bal::decode(bytes, &limits).map_err(InvalidBlock::Bal)?);
         if let Some(claimed) = header.block_access_list_hash {
             let produced = bal::bal_hash(bytes);
             if claimed != produced {
@@ -81,11 +84,13 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
             }
         }
     }
+    resolve_sidecar(job, columns.as_ref())?;
     job.clock.record(Stage::Decode, start);
     Ok(())
 }
 
-/// The recorded list must be the given one, within its limit, and hash to what the header says.
+/// The recorded list must be the given one, within its limit, and hash to what the header says; the recorded sidecar must
+/// be the given one.
 pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
@@ -103,10 +108,14 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
             }
         });
     }
+    if let Some(given) = job.input.sidecar {
+        check_recorded_sidecar(given, &recording.sidecar)?;
+    }
     if let Some(claimed) = header.block_access_list_hash {
         let limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
         if limits.item_count_max.is_some_and(|max| recorded.columns.item_count() as u64 > max) {
             bal::decode(&recorded.bytes, &limits).map_err(InvalidBlock::Bal)?;
+            return Err(InternalFault::ItemLimit.into());
         }
         let produced = bal::bal_hash(&recorded.bytes);
         if claimed != produced {
@@ -115,4 +124,32 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
     }
     job.clock.record(Stage::ListHash, start);
     Ok(())
+}
+
+/// The events that execution produced must be those that the given sidecar claims.
+fn check_recorded_sidecar(given: &Sidecar, recorded: &Sidecar) -> Result<(), BlockError> {
+    if given == recorded {
+        return Ok(());
+    }
+    let difference = given.first_difference(recorded);
+    let ExistenceDifference { address, index, a, b } = difference.ok_or(InternalFault::SidecarComparison)?;
+    let field = MismatchField::Existence;
+    let [claimed, produced] = [a, b].map(|exists| exists.map(U256::from));
+    let mismatch = Mismatch { address, field, slot: None, index: Some(index), claimed, produced };
+    Err(InvalidBlock::Mismatch(Box::new(mismatch)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::Address;
+
+    #[test]
+    fn two_sidecars_without_a_difference_are_not_taken_for_equal() {
+        let event = (Address::repeat_byte(1), 1, true);
+        let once = Sidecar { existence: vec![event] };
+        let twice = Sidecar { existence: vec![event, event] };
+        assert_eq!(check_recorded_sidecar(&once, &once), Ok(()));
+        assert_eq!(check_recorded_sidecar(&twice, &once), Err(InternalFault::SidecarComparison.into()));
+    }
 }

@@ -124,7 +124,7 @@ impl Bed {
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         List {
             rows_at: columns.rows_per_index(self.block.transactions.len()),
-            sidecar: Sidecar::default().resolve(&columns).expect("an empty one"),
+            sidecar: Sidecar::default().resolve(&columns, BlockAccessIndex(0)).expect("an empty one"),
             pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
             code_rows,
             names,

@@ -1,7 +1,9 @@
-//! Valid Amsterdam blocks with their parent states, from the shared folder.
+//! Valid blocks with their parent states, from the shared folder: Amsterdam blocks with their lists, and older blocks, whose
+//! lists and sidecars are recorded first.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
+use balustrade::bal::Sidecar;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
@@ -12,17 +14,19 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A block and its list.
+/// A block, its list and its sidecar.
 #[derive(Clone, Debug)]
 pub struct ListedBlock {
     /// Whether it is valid at its place.
     pub valid: bool,
     /// RLP of the block.
     pub rlp: Bytes,
-    /// RLP of its list.
+    /// RLP of its list; no bytes at all where it must be recorded first.
     pub bal: Bytes,
+    /// What its list cannot say; none for blocks of Cancun and later.
+    pub sidecar: Option<Sidecar>,
 }
 
 /// Blocks on a state, which moves with them.
@@ -30,14 +34,16 @@ pub struct ListedBlock {
 pub struct Chain {
     /// Test or bundle.
     pub name: String,
-    /// Amsterdam's.
+    /// Those of all its blocks.
     pub rules: ChainRules,
     /// State at the head.
     pub store: MemoryStore,
     /// Its tries.
     pub tries: StateTries,
-    /// Header at the head.
-    pub head: Header,
+    /// Whether the state is complete. If not, `tries` are not used and roots stay unchecked.
+    pub is_complete: bool,
+    /// Header at the head, where it is known.
+    pub head: Option<Header>,
     /// Blocks still to come, in order; invalid ones do not move the head.
     pub blocks: Vec<ListedBlock>,
 }
@@ -51,13 +57,13 @@ impl Chain {
     }
 
     /// The executor's input for a block on the head.
-    pub fn input<'a>(&'a self, block: &ListedBlock) -> BlockInput<'a> {
+    pub fn input<'a>(&'a self, block: &'a ListedBlock) -> BlockInput<'a> {
         BlockInput {
             rules: &self.rules,
             block: block.rlp.clone(),
             bal: Some(block.bal.clone()),
-            sidecar: None,
-            parent: Some(&self.head),
+            sidecar: block.sidecar.as_ref(),
+            parent: self.head.as_ref(),
             ancestry: None,
             ommers_omitted: false,
             cancel: None,
@@ -65,23 +71,47 @@ impl Chain {
         }
     }
 
+    /// A block of the chain with the list and the sidecar that its execution on the head gives.
+    pub fn record(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<ListedBlock, BlockError> {
+        let input = BlockInput { bal: None, sidecar: None, ..self.input(block) };
+        let outcome = executor.execute(&input, &self.store, None, Options::new(Mode::Sequential))?;
+        Ok(ListedBlock { bal: outcome.bal, sidecar: Some(outcome.sidecar), ..block.clone() })
+    }
+
     /// Executes a valid block one transaction after another and makes it the head.
     pub fn advance(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<(), BlockError> {
         let mut tries = std::mem::replace(&mut self.tries, StateTries::empty());
-        let result =
-            executor.execute(&self.input(block), &self.store, Some(&mut tries), Options::new(Mode::Sequential));
+        let given = self.is_complete.then_some(&mut tries);
+        let result = executor.execute(&self.input(block), &self.store, given, Options::new(Mode::Sequential));
         self.tries = tries;
         let outcome = result?;
         self.tries.commit();
         outcome.changes.apply_to(&mut self.store);
         self.store.insert_block_hash(outcome.number, outcome.hash);
-        self.head = Header::of_block(&block.rlp).expect("executed");
+        self.head = Header::of_block(&block.rlp).ok();
         Ok(())
     }
 }
 
-fn rules() -> ChainRules {
-    ChainRules { chain_id: 1, ..ChainRules::mainnet(Fork::Amsterdam) }
+/// Which blocks are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Of Amsterdam.
+    Amsterdam,
+    /// Before Cancun.
+    PreCancun,
+}
+
+impl Age {
+    /// The rules of a fork of this age, nothing for any other name.
+    fn rules(self, fork: &str) -> Option<ChainRules> {
+        let fork = Fork::from_name(fork)?;
+        let is_wanted = match self {
+            Self::Amsterdam => fork == Fork::Amsterdam,
+            Self::PreCancun => fork < Fork::Cancun,
+        };
+        is_wanted.then(|| ChainRules { chain_id: 1, ..ChainRules::mainnet(fork) })
+    }
 }
 
 fn bytes(value: &Value) -> Option<Bytes> {
@@ -108,47 +138,76 @@ fn fill(store: &mut MemoryStore, alloc: &Value) {
     }
 }
 
-/// One test of a fixture file; nothing for other networks than Amsterdam.
-fn chain_of_test(name: &str, test: &Value) -> Option<Chain> {
-    if test["network"] != "Amsterdam" {
-        return None;
-    }
+/// One test of a fixture file; nothing for networks of another age.
+fn chain_of_test(age: Age, name: &str, test: &Value) -> Option<Chain> {
+    let rules = age.rules(test["network"].as_str()?)?;
     let mut store = MemoryStore::default();
     fill(&mut store, &test["pre"]);
     let head = Block::decode(bytes(&test["genesisRLP"])?).ok()?.header;
     store.insert_block_hash(head.number, head.hash());
     let blocks = test["blocks"].as_array()?.iter().filter_map(|block| {
         let valid = block.get("expectException").is_none();
-        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal: bytes(&block["blockAccessListRlp"])? })
+        let bal = match age {
+            Age::Amsterdam => bytes(&block["blockAccessListRlp"])?,
+            Age::PreCancun => Bytes::new(),
+        };
+        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal, sidecar: None })
     });
     let blocks: Vec<_> = blocks.collect();
     let tries = StateTries::from_memory(&store).ok()?;
-    Some(Chain { name: name.to_owned(), rules: rules(), store, tries, head, blocks })
+    Some(Chain { name: name.to_owned(), rules, store, tries, is_complete: true, head: Some(head), blocks })
 }
 
-fn chain_of_bundle(name: &str, bundle: &Value) -> Option<Chain> {
+/// The block of a bundle with a flat pre-state; nothing for forks of another age, and for blocks without their ommers.
+fn chain_of_bundle(age: Age, name: &str, bundle: &Value) -> Option<Chain> {
+    let rules = age.rules(bundle["fork"].as_str()?)?;
+    if bundle.get("ommersOmitted").is_some() || bundle.get("preState").is_none() {
+        return None;
+    }
     let mut store = MemoryStore::default();
     for code in bundle["codes"].as_array().into_iter().flatten() {
         store.insert_code(bytes(code)?);
     }
     fill(&mut store, &bundle["preState"]);
-    for header in bundle["headers"].as_array().into_iter().flatten().chain([&bundle["parentHeader"]]) {
-        let header = Header::decode(&bytes(header)?).ok()?;
+    let headers = bundle["headers"].as_array().into_iter().flatten().chain([&bundle["parentHeader"]]);
+    for header in headers.filter_map(bytes) {
+        let header = Header::decode(&header).ok()?;
         store.insert_block_hash(header.number, header.hash());
     }
     for (number, hash) in bundle["blockHashes"].as_object().into_iter().flatten() {
         store.insert_block_hash(number.parse().ok()?, hash.as_str()?.parse().ok()?);
     }
-    let head = Header::decode(&bytes(&bundle["parentHeader"])?).ok()?;
-    let blocks =
-        vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? }];
+    let head = bytes(&bundle["parentHeader"]).and_then(|header| Header::decode(&header).ok());
+    let sidecar = serde_json::from_value(bundle["blockAccessListSidecar"].clone()).ok();
+    let bal = bytes(&bundle["blockAccessList"])?;
+    let blocks = vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal, sidecar }];
     let tries = StateTries::from_memory(&store).ok()?;
-    Some(Chain { name: name.to_owned(), rules: rules(), store, tries, head, blocks })
+    let is_complete = bundle["preStateComplete"] == true;
+    Some(Chain { name: name.to_owned(), rules, store, tries, is_complete, head, blocks })
 }
 
-/// Calls `visit` with the chains of every `step`th fixture file, starting with file `first`.
+/// Calls `visit` with the Amsterdam chains of every `step`th fixture file, starting with file `first`.
 pub fn each_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
-    let Some(path) = shared("fixtures/amsterdam.tar.zst") else { return };
+    let _ = each_of_archive(Age::Amsterdam, "amsterdam", first, step, visit);
+}
+
+/// The same for chains before Cancun, whose lists are not recorded yet.
+pub fn each_older_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+    for archive in ["eest-legacy", "eest-paris", "eest-shanghai"] {
+        if each_of_archive(Age::PreCancun, archive, first, step, visit).is_break() {
+            return;
+        }
+    }
+}
+
+fn each_of_archive(
+    age: Age,
+    archive: &str,
+    first: usize,
+    step: usize,
+    visit: &mut dyn FnMut(Chain) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(path) = shared(&format!("fixtures/{archive}.tar.zst")) else { return ControlFlow::Continue(()) };
     let mut decoder = zstd::Decoder::new(File::open(path).expect("readable")).expect("zstd");
     decoder.window_log_max(27).expect("zstd");
     let mut archive = tar::Archive::new(decoder);
@@ -160,18 +219,37 @@ pub fn each_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> C
         entry.read_to_end(&mut text).expect("readable");
         let file: Value = serde_json::from_slice(&text).expect("JSON");
         for (name, test) in file.as_object().into_iter().flatten() {
-            if let Some(chain) = chain_of_test(name, test)
-                && visit(chain).is_break()
-            {
-                return;
+            if let Some(chain) = chain_of_test(age, name, test) {
+                visit(chain)?;
             }
         }
     }
+    ControlFlow::Continue(())
 }
 
-/// Calls `visit` with every block bundle whose compressed file has at most `bytes_max` bytes.
+/// Calls `visit` with every Amsterdam bundle whose compressed file has at most `bytes_max` bytes.
 pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
-    let Some(folder) = shared("blocks") else { return };
+    each_of_folder(Age::Amsterdam, "blocks", bytes_max, visit);
+}
+
+/// The same for mainnet's blocks before Cancun, whose sidecars are not recorded yet. Their states are not complete.
+pub fn each_older_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+    each_of_folder(Age::PreCancun, "bundles/prestate", bytes_max, visit);
+}
+
+/// One bundle; nothing where its fork is neither Amsterdam nor before Cancun.
+pub fn bundle(part: &str) -> Option<Chain> {
+    let bundle = read_bundle(&shared(part)?);
+    [Age::Amsterdam, Age::PreCancun].into_iter().find_map(|age| chain_of_bundle(age, part, &bundle))
+}
+
+fn read_bundle(path: &Path) -> Value {
+    let file = File::open(path).expect("readable");
+    serde_json::from_reader(std::io::BufReader::new(GzDecoder::new(file))).expect("JSON")
+}
+
+fn each_of_folder(age: Age, part: &str, bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+    let Some(folder) = shared(part) else { return };
     let mut files: Vec<PathBuf> = folder.read_dir().expect("folder").flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "gz"));
     files.sort();
@@ -179,11 +257,9 @@ pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<(
         if path.metadata().is_ok_and(|meta| meta.len() > bytes_max) {
             continue;
         }
-        let bundle: Value =
-            serde_json::from_reader(std::io::BufReader::new(GzDecoder::new(File::open(&path).expect("readable"))))
-                .expect("JSON");
+        let bundle = read_bundle(&path);
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if let Some(chain) = chain_of_bundle(&name, &bundle)
+        if let Some(chain) = chain_of_bundle(age, &name, &bundle)
             && visit(chain).is_break()
         {
             return;
@@ -204,9 +280,7 @@ pub struct WitnessCase {
 
 /// A mainnet bundle with a witness.
 pub fn witness(name: &str) -> Option<WitnessCase> {
-    let path = shared(&format!("bundles/trie/{name}.json.gz"))?;
-    let reader = std::io::BufReader::new(GzDecoder::new(File::open(path).ok()?));
-    let bundle: Value = serde_json::from_reader(reader).ok()?;
+    let bundle = read_bundle(&shared(&format!("bundles/trie/{name}.json.gz"))?);
     let all = |items: &Value| items.as_array().into_iter().flatten().filter_map(bytes).collect::<Vec<_>>();
     let root = bundle["preStateRoot"].as_str()?.parse().ok()?;
     let mut store = WitnessStore::new(root, all(&bundle["witness"]["state"]), all(&bundle["witness"]["codes"]));
@@ -215,6 +289,7 @@ pub fn witness(name: &str) -> Option<WitnessCase> {
         store.insert_block_hash(header.number, header.hash());
     }
     let rules = ChainRules::mainnet(Fork::from_name(bundle["fork"].as_str()?)?);
-    let block = ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal: bytes(&bundle["blockAccessList"])? };
+    let (rlp, bal) = (bytes(&bundle["block"])?, bytes(&bundle["blockAccessList"])?);
+    let block = ListedBlock { valid: true, rlp, bal, sidecar: None };
     Some(WitnessCase { rules, block, store })
 }

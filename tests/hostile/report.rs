@@ -61,6 +61,11 @@ impl Report {
         self.rows.values().map(|row| row.mutants).sum()
     }
 
+    /// Mutants of this mutator.
+    pub fn count_of(&self, mutator: &str) -> usize {
+        self.rows.get(mutator).map_or(0, |row| row.mutants)
+    }
+
     /// Mutants whose state root was recomputed from the wrong list.
     pub fn resealed(&self) -> usize {
         self.rows.values().map(|row| row.root_resealed).sum()

@@ -8,7 +8,8 @@ use super::report::{Report, Verdict};
 use alloy_primitives::{Bytes, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
 use balustrade::arena::TxIndex;
-use balustrade::bal::{Limits, decode};
+use balustrade::bal::{Limits, Sidecar, decode};
+use balustrade::exec::fork::Fork;
 use balustrade::exec::wire::Block;
 use balustrade::trie::{StateTries, ordered_root};
 use balustrade::{BlockError, Executor, InvalidBlock, Mode, Options};
@@ -26,6 +27,7 @@ pub fn take_apart(valid: &ListedBlock) -> Parts {
             .map(|index| block.transactions.encoded(TxIndex(index as u32)).to_vec())
             .collect(),
         withdrawals: block.withdrawals_encoded().map(<[u8]>::to_vec).collect(),
+        existence: valid.sidecar.clone().unwrap_or_default().existence,
         header: block.header,
     }
 }
@@ -54,12 +56,14 @@ pub fn assemble(parts: &Parts) -> Vec<u8> {
     out
 }
 
-/// Makes the cheap commitments fit the parts again; with `root` the state root, too. Returns the list's bytes.
+/// Makes the cheap commitments fit the parts again; with `root` the state root, too. Returns the list's bytes. Headers of
+/// older forks do not commit to a list: they stay as they are.
 fn reseal(parts: &mut Parts, part: Part, root: bool, chain: &mut Chain) -> (Bytes, bool) {
     let bytes: Bytes = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list)).into();
     let mut root_resealed = false;
     match part {
-        Part::Header => {}
+        Part::Header | Part::Sidecar => {}
+        Part::List if chain.rules.fork < Fork::Amsterdam => {}
         Part::Body => {
             parts.header.transactions_root = ordered_root(&slices(&parts.transactions));
             parts.header.withdrawals_root = Some(ordered_root(&slices(&parts.withdrawals)));
@@ -88,8 +92,9 @@ pub fn run(
 ) -> std::thread::Result<Result<(), BlockError>> {
     let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
     let root = tries.root();
+    let given = chain.is_complete.then_some(&mut tries);
     let result = catch_unwind(AssertUnwindSafe(|| {
-        executor.execute(&chain.input(block), &chain.store, Some(&mut tries), Options::new(mode)).map(drop)
+        executor.execute(&chain.input(block), &chain.store, given, Options::new(mode)).map(drop)
     }));
     tries.rollback();
     assert_eq!(tries.root(), root, "{}: the tries are not as before", chain.name);
@@ -113,8 +118,13 @@ pub struct Mutant {
 /// Draws a mutant of `original`; nothing where it came out as before.
 pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
+    let is_older = chain.rules.fork < Fork::Amsterdam;
+    let is_wanted = |part| !is_older || matches!(part, Part::List | Part::Sidecar);
+    // Most lists of older blocks come with few claims: half of their mutants are about those.
+    let only_sidecar = is_older && rng.below(2) == 0;
     let (name, part) = loop {
-        let (part, (name, change)) = mutators::draw(rng);
+        let (part, (name, change)) =
+            mutators::draw(rng, |part| if only_sidecar { part == Part::Sidecar } else { is_wanted(part) });
         let mut changed = parts.clone();
         if change(&mut changed, rng) {
             parts = changed;
@@ -122,8 +132,11 @@ pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<
         }
     };
     let (bal, root_resealed) = reseal(&mut parts, part, rng.below(8) != 0, chain);
-    let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal };
-    let differs = block.rlp != original.rlp || block.bal != original.bal;
+    let rlp = if is_older || part == Part::Sidecar { original.rlp.clone() } else { assemble(&parts).into() };
+    let has_sidecar = original.sidecar.is_some() || part == Part::Sidecar;
+    let sidecar = has_sidecar.then_some(Sidecar { existence: parts.existence });
+    let block = ListedBlock { valid: false, rlp, bal, sidecar };
+    let differs = (&block.rlp, &block.bal, &block.sidecar) != (&original.rlp, &original.bal, &original.sidecar);
     differs.then_some(Mutant { name, part, block, root_resealed })
 }
 
@@ -162,7 +175,7 @@ pub fn try_every_drop(executor: &mut Executor, chain: &mut Chain, original: &Lis
     for (name, list) in drops {
         let mut parts = Parts { list, ..parts.clone() };
         let (bal, root_resealed) = reseal(&mut parts, Part::List, true, chain);
-        let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal };
+        let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal, sidecar: None };
         let result = run(executor, chain, &block, Mode::Bal);
         let context = || format!("{} ({name}), block {}, list {}", chain.name, block.rlp, block.bal);
         match result {
@@ -186,7 +199,7 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
     };
     let [parallel, sequential, optimistic] =
         [Mode::Bal, Mode::Sequential, Mode::Optimistic].map(|mode| run(executor, chain, &mutant, mode));
-    let context = format!("{} ({name}), block {}, list {}", chain.name, mutant.rlp, mutant.bal);
+    let context = format!("{} ({name}), block {}, list {}, {:?}", chain.name, mutant.rlp, mutant.bal, mutant.sidecar);
     let (Ok(parallel), Ok(sequential), Ok(optimistic)) = (parallel, sequential, optimistic) else {
         report.finding("panic", context);
         *executor = Executor::new(executor.threads()).expect("threads");
@@ -208,10 +221,46 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
             return;
         }
     };
-    if part == Part::List && !refused_for_its_list(&parallel) {
+    if matches!(part, Part::List | Part::Sidecar) && !refused_for_its_list(&parallel) {
         report.finding("a wrong list has another fault", format!("{parallel:?}: {context}"));
     }
+    if chain.rules.fork < Fork::Cancun && chain.is_complete {
+        // Without tries no root is checked: the comparison with the claims stands alone.
+        chain.is_complete = false;
+        let rootless = run(executor, chain, &mutant, Mode::Bal);
+        chain.is_complete = true;
+        match rootless {
+            Ok(rootless) if rootless == parallel => {}
+            other => report.finding("without tries another verdict", format!("{other:?}, not {parallel:?}: {context}")),
+        }
+    }
     report.add(name, root_resealed, verdict);
+}
+
+/// Times as many mutants of a block whose sidecar has claims: few older blocks have any.
+const WITH_CLAIMS: usize = 8;
+
+/// Records list and sidecar of each valid block of a chain before Cancun, and tries `per_block` mutants of them,
+/// [`WITH_CLAIMS`] times as many where there are claims.
+pub fn try_older_chain(
+    executor: &mut Executor,
+    mut chain: Chain,
+    per_block: usize,
+    rng: &mut Rng,
+    report: &mut Report,
+) {
+    for block in chain.take_valid() {
+        let advanced = chain.record(executor, &block).and_then(|block| {
+            let has_claims = block.sidecar.as_ref().is_some_and(|sidecar| !sidecar.is_empty());
+            for _ in 0..per_block * if has_claims { WITH_CLAIMS } else { 1 } {
+                try_one(executor, &mut chain, &block, rng, report);
+            }
+            chain.advance(executor, &block)
+        });
+        if let Err(error) = advanced {
+            return report.finding("a valid block is refused", format!("{}: {error}", chain.name));
+        }
+    }
 }
 
 /// A block whose only fault is its list must be refused for that.
@@ -220,7 +269,7 @@ fn refused_for_its_list(result: &Result<(), BlockError>) -> bool {
 }
 
 fn is_about_the_list(invalid: &InvalidBlock) -> bool {
-    matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Mismatch(_))
+    matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Sidecar(_) | InvalidBlock::Mismatch(_))
 }
 
 /// The check that caught a block, for the table.
@@ -228,6 +277,7 @@ pub fn check_name(invalid: &InvalidBlock) -> String {
     let leading = |text: String| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
     match invalid {
         InvalidBlock::Bal(error) => format!("decode: {}", leading(format!("{:?}", error.rule))),
+        InvalidBlock::Sidecar(fault) => format!("sidecar: {}", leading(format!("{fault:?}"))),
         InvalidBlock::Mismatch(mismatch) => format!("verify: {:?}", mismatch.field),
         InvalidBlock::Header(fault) => format!("header: {}", leading(format!("{fault:?}"))),
         InvalidBlock::Tx { .. } => "transaction".to_owned(),

@@ -98,7 +98,7 @@ impl Measure {
                 rules,
                 block: block.block,
                 bal: Some(block.list.bal.unwrap_or(&recorded.outcome.bal).clone()),
-                sidecar: Some(recorded.outcome.sidecar),
+                sidecar: Some(block.list.sidecar.cloned().unwrap_or(recorded.outcome.sidecar)),
                 mode: self.mode,
             };
         }

@@ -25,6 +25,7 @@ use crate::exec::signers::SignerRows;
 use crate::exec::state::{Logs, TxState};
 use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
+use crate::exec::verify::ListChecked;
 use ahash::RandomState;
 use alloy_primitives::Address;
 use core::cell::RefCell;
@@ -425,5 +426,6 @@ fn recording(
     let listed = list.columns.addresses().as_slice();
     let parents: Vec<_> =
         listed.iter().map(|address| cache.parent_account(address, codes).unwrap_or_default()).collect();
-    Recording { list, sidecar, parents: parents.into(), store_reads: (counts.account_reads, counts.slot_reads) }
+    let store_reads = (counts.account_reads, counts.slot_reads);
+    Recording { list, sidecar, parents: parents.into(), store_reads, checked: ListChecked::recorded() }
 }

@@ -10,6 +10,7 @@ use crate::arena::{BlockAccessIndex, Column};
 use crate::bal::{Recorder, Sidecar, Universe};
 use crate::exec::block::Recording;
 use crate::exec::state::BaseAccount;
+use crate::exec::verify::ListChecked;
 use alloy_primitives::{Address, Bytes, U256};
 use core::time::Duration;
 
@@ -114,6 +115,7 @@ fn the_preload_holds_parent_values_of_what_is_written_and_nothing_else() {
         sidecar: Sidecar::default(),
         parents: Column::default(),
         store_reads: (0, 0),
+        checked: ListChecked::recorded(),
     };
     let asked = store.counts();
     let preload = Preload::new(&cache, &codes, &store, &recording);

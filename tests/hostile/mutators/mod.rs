@@ -1,4 +1,4 @@
-//! What can be wrong with a block: one small change each, to the list, its bytes, the header or the body.
+//! What can be wrong with a block: one small change each, to the list, its bytes, the sidecar, the header or the body.
 //!
 //! A change returns whether it found something to change. What depends on it is resealed afterwards (`trial`).
 
@@ -7,6 +7,7 @@ mod body;
 mod bytes;
 mod header;
 mod rows;
+mod sidecar;
 mod slots;
 
 use super::Rng;
@@ -19,6 +20,8 @@ use balustrade::exec::wire::Header;
 pub enum Part {
     /// The list: every such mutant is invalid.
     List,
+    /// The sidecar: every such mutant is invalid.
+    Sidecar,
     /// The header alone; the mutant may be another valid block.
     Header,
     /// Transactions or withdrawals; roots and list hash are resealed.
@@ -33,6 +36,8 @@ pub struct Parts {
     pub raw_list: Option<Vec<u8>>,
     /// The list's bytes before.
     pub original_list: Bytes,
+    /// Claims of the sidecar, right or wrong.
+    pub existence: Vec<(Address, u32, bool)>,
     pub header: Header,
     pub transactions: Vec<Vec<u8>>,
     /// RLP of each withdrawal.
@@ -54,21 +59,22 @@ impl Parts {
 pub type Mutator = (&'static str, fn(&mut Parts, &mut Rng) -> bool);
 
 /// All of them.
-const MUTATORS: [(Part, &[Mutator]); 8] = [
+const MUTATORS: [(Part, &[Mutator]); 9] = [
     (Part::List, accounts::MUTATORS),
     (Part::List, slots::READS),
     (Part::List, slots::CHANGES),
     (Part::List, rows::BALANCES),
     (Part::List, rows::NONCES_AND_CODES),
     (Part::List, bytes::MUTATORS),
+    (Part::Sidecar, sidecar::MUTATORS),
     (Part::Header, header::MUTATORS),
     (Part::Body, body::MUTATORS),
 ];
 
-/// Draws one of them.
-pub fn draw(rng: &mut Rng) -> (Part, Mutator) {
-    let all: Vec<_> =
-        MUTATORS.iter().flat_map(|(part, mutators)| mutators.iter().map(|mutator| (*part, *mutator))).collect();
+/// Draws one of those that change such a part.
+pub fn draw(rng: &mut Rng, is_wanted: impl Fn(Part) -> bool) -> (Part, Mutator) {
+    let wanted = MUTATORS.iter().filter(|(part, _)| is_wanted(*part));
+    let all: Vec<_> = wanted.flat_map(|(part, mutators)| mutators.iter().map(|mutator| (*part, *mutator))).collect();
     all[rng.below(all.len())]
 }
 

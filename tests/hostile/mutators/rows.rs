@@ -2,7 +2,7 @@
 
 use super::{
     Field, Mutator, Parts, add_no_op_row, drop_item, edit_row, flip_bit, on_account, on_list, other_word, repeat_item,
-    reverse_items, shift_row,
+    reverse_items, shift_row, take_item,
 };
 use crate::hostile::Rng;
 use crate::hostile::list::{Account, Rows};
@@ -148,6 +148,35 @@ pub(super) const NONCES_AND_CODES: &[Mutator] = &[
         add_code(parts, rng, code)
     }),
     ("code: too long", |parts, rng| add_code(parts, rng, vec![0x5b; 65_537])),
+    ("code: also at another account", |parts, rng| {
+        let codes: Vec<Bytes> = parts.list.iter().flat_map(|a| &a.codes).map(|(_, code)| code.clone()).collect();
+        rng.pick(&codes).is_some_and(|at| add_code(parts, rng, codes[at].to_vec()))
+    }),
+    ("code: moves to another account", |parts, rng| {
+        let Some((index, code)) = take_item(parts, rng, |a| &mut a.codes) else { return false };
+        on_account(
+            parts,
+            rng,
+            |a| a.codes.is_empty(),
+            |a, _| {
+                a.codes.push((index, code));
+                true
+            },
+        )
+    }),
+    ("code: exchanged between two accounts", |parts, rng| {
+        let with: Vec<usize> = (0..parts.list.len()).filter(|at| !parts.list[*at].codes.is_empty()).collect();
+        let (Some(a), Some(b)) = (rng.pick(&with), rng.pick(&with)) else { return false };
+        let [one, two] = [with[a], with[b]].map(|at| parts.list[at].codes[0].1.clone());
+        let differ = one != two;
+        parts.list[with[a]].codes[0].1 = two;
+        parts.list[with[b]].codes[0].1 = one;
+        differ
+    }),
+    ("code: add a no-op row", |parts, rng| {
+        let last = parts.last_index();
+        on_list(parts, rng, |a| &mut a.codes, 1, |rows, rng| add_no_op_row(rows, rng, last))
+    }),
     ("code: drop", |parts, rng| drop_item(parts, rng, |a| &mut a.codes)),
     ("code: index", |parts, rng| shift(parts, rng, |a| &mut a.codes)),
 ];
