@@ -6,10 +6,10 @@
 //!
 //! When a task needs a code that is missing, codes of other listed accounts are loaded in the same call: one call of the
 //! store then serves them all, and eight hashes computed together take about as long as one. They are taken from the
-//! class of the code that was missing. *Expected* codes belong to accounts that a transaction is sent to, or whose nonce
-//! changes or slots the list names: a list says so only of accounts whose code runs or is looked at. *Other* codes may
-//! belong to libraries or implementations behind proxies, or to contracts that are only asked for their balance, so that they are
-//! loaded only once one of them was needed. For a store that is not resident, readers load expected codes ahead of the
+//! class of the code that was missing. *Expected* codes belong to system contracts, to targets of transactions, and to
+//! accounts of which the list names slots or changes of the nonce: their code runs or is looked at. *Other* codes may
+//! belong to libraries and implementations behind proxies, or to contracts that are only asked for their balance: they
+//! are loaded only once one of them was needed. For a store that is not resident, readers load expected codes ahead of the
 //! tasks ([`CodeLoader::load_expected`]). What is loaded before it is needed is bounded ([`AHEAD_BYTES_MAX`]).
 //!
 //! Errors: whatever goes wrong with a code that no task has asked for is dropped, and that code counts as not loaded. The
@@ -18,6 +18,7 @@
 //! Not here: which accounts were read (`arrivals`, the library's entry point).
 
 use super::halt::Fault;
+use super::system::SYSTEM_CONTRACTS;
 use super::universe::Universe;
 use super::wire::Transactions;
 use crate::arena::code::CodeArena;
@@ -215,6 +216,7 @@ pub(super) fn load_one(store: &dyn StateStore, id: CodeId, codes: &CodeArena) ->
 /// What a list and the transactions of its block tell about which accounts' codes are needed.
 pub struct Expectation<'b> {
     bal: &'b BalColumns,
+    /// Targets of transactions, and system contracts.
     targets: AccessSet<AccountId>,
 }
 
@@ -228,13 +230,15 @@ impl<'b> Expectation<'b> {
     /// The expectation of a list, whose names are `names`.
     pub fn new(bal: &'b BalColumns, names: &Universe, transactions: &Transactions) -> Self {
         let mut targets = AccessSet::with_room_for(bal.account_count());
-        for target in transactions.rows().iter().filter_map(|tx| names.account(tx.to.as_ref()?)) {
+        let called = transactions.rows().iter().filter_map(|tx| tx.to.as_ref()).chain(&SYSTEM_CONTRACTS);
+        for target in called.filter_map(|address| names.account(address)) {
             targets.insert(target);
         }
         Self { bal, targets }
     }
 
-    /// Whether the account is the target of a transaction, or the list names slots of it or changes of its nonce.
+    /// Whether the account is a system contract or the target of a transaction, or the list names slots of it or changes of
+    /// its nonce.
     pub fn is_expected(&self, id: AccountId) -> bool {
         self.targets.contains(id) || self.bal.slots(id).len() > 0 || !self.bal.nonces().indices(id).is_empty()
     }
