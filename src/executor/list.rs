@@ -4,7 +4,8 @@
 //! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
 //! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
-//! [`ParentReads`] names the other arrangements, for comparison.
+//! [`ParentReads`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
+//! a task needs them (`exec::code_loader`).
 
 use super::changes::intern_code_rows;
 use super::outcome::{Candidate, ParentReadCount, seal};
