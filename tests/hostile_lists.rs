@@ -6,8 +6,9 @@
 
 mod hostile;
 
-use alloy_primitives::{Address, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::exec::code_loader::AHEAD_BYTES_MAX;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::system::HISTORY_STORAGE;
 use balustrade::exec::wire::{Header, assemble};
@@ -15,6 +16,7 @@ use balustrade::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
 use hostile::list::{Account, encode};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -30,22 +32,71 @@ impl StateStore for Counting<'_> {
         self.1.fetch_add(slots.len(), Ordering::Relaxed);
         self.0.slots(slots, out)
     }
-    fn codes(
-        &self,
-        hashes: &[alloy_primitives::B256],
-        out: &mut [Option<alloy_primitives::Bytes>],
-    ) -> Result<(), StoreError> {
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.0.codes(hashes, out)
     }
-    fn block_hashes(&self, numbers: &[u64], out: &mut [alloy_primitives::B256]) -> Result<(), StoreError> {
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.0.block_hashes(numbers, out)
     }
-    fn trie_nodes(
-        &self,
-        hashes: &[alloy_primitives::B256],
-        out: &mut [alloy_primitives::Bytes],
-    ) -> Result<(), StoreError> {
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.0.trie_nodes(hashes, out)
+    }
+}
+
+/// A state of contracts at the addresses [`address`] gives, each with a code of its own; it makes a code when it is asked
+/// for it, and counts that.
+struct Contracts {
+    is_resident: bool,
+    hashes: Vec<B256>,
+    codes_asked: AtomicUsize,
+}
+
+/// Bytes of each code.
+const CODE_LEN: usize = 24_576;
+
+/// The code of the contract at `address(number)`.
+fn code(number: usize) -> Vec<u8> {
+    let mut code = vec![0x5b; CODE_LEN];
+    code[CODE_LEN - 8..].copy_from_slice(&number.to_be_bytes());
+    code
+}
+
+impl Contracts {
+    fn new(count: usize, is_resident: bool) -> Self {
+        let hashes = (0..count).map(|number| keccak256(code(number))).collect();
+        Self { is_resident, hashes, codes_asked: AtomicUsize::new(0) }
+    }
+}
+
+impl StateStore for Contracts {
+    fn is_resident(&self) -> bool {
+        self.is_resident
+    }
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        for (owner, out) in addresses.iter().zip(out) {
+            let number = usize::from_be_bytes(owner[12..].try_into().expect("eight bytes"));
+            if let Some(code_hash) = self.hashes.get(number).filter(|_| *owner == address(number)) {
+                *out = ParentAccount { exists: true, nonce: 1, code_hash: *code_hash, ..ParentAccount::default() };
+            }
+        }
+        Ok(())
+    }
+    fn slots(&self, _slots: &[SlotQuery], _out: &mut [U256]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.codes_asked.fetch_add(hashes.len(), Ordering::Relaxed);
+        for (hash, out) in hashes.iter().zip(out) {
+            let number = self.hashes.iter().position(|known| known == hash);
+            *out = number.map(|number| code(number).into());
+        }
+        Ok(())
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        MemoryStore::default().block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(hashes, out)
     }
 }
 
@@ -111,53 +162,111 @@ fn worst_lists(gas_limit: u64) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The worst that a list of contracts with code can be: with and without a slot of each.
+const CONTRACTS: usize = 5_000;
+
+/// What refusing a block took.
+struct Refusal {
+    invalid: Box<InvalidBlock>,
+    ms: f64,
+    /// Most bytes in use beyond those before.
+    grown: usize,
+}
+
+/// Executes a block with this list, which is not the block's own, in `bal` mode on two threads.
+fn refuse(
+    gas_limit: u64,
+    list: Vec<u8>,
+    transactions: &[Vec<u8>],
+    store: &dyn StateStore,
+    tries: &mut StateTries,
+) -> Refusal {
+    let rules = ChainRules::mainnet(Fork::Amsterdam);
+    let header = Header {
+        gas_limit,
+        number: 1,
+        base_fee: Some(7),
+        withdrawals_root: Some(EMPTY_ROOT),
+        transactions_root: ordered_root(&transactions.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+        ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_root: Some(Default::default()),
+        requests_hash: Some(Default::default()),
+        block_access_list_hash: Some(keccak256(&list)),
+        slot_number: Some(1),
+        ..Header::default()
+    };
+    let block = assemble(&header, transactions);
+    // A new one each time: nothing of an earlier list is there to be used again.
+    let mut executor = Executor::new(2).expect("threads");
+    let input = BlockInput::new(&rules, block.into()).with_list(list.into());
+    let before = IN_USE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let start = Instant::now();
+    let result = executor.execute(&input, store, Some(tries), Options::new(Mode::Bal));
+    let ms = start.elapsed().as_secs_f64() * 1e3;
+    let grown = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+    let Err(BlockError::Invalid(invalid)) = result else { panic!("the list is not the block's: {result:?}") };
+    Refusal { invalid, ms, grown }
+}
+
+/// One test at a time: the allocator counts for all threads.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_worst_lists_are_refused_cheaply() {
-    let rules = ChainRules::mainnet(Fork::Amsterdam);
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let store = MemoryStore::default();
     println!("| gas limit | list | bytes | refused as | ms | rows asked of the store | memory at most, MiB |");
     println!("|---|---|---|---|---|---|---|");
     for gas_limit in [60_000_000u64, 300_000_000] {
         for (what, list) in worst_lists(gas_limit) {
-            let header = Header {
-                gas_limit,
-                number: 1,
-                base_fee: Some(7),
-                withdrawals_root: Some(EMPTY_ROOT),
-                transactions_root: ordered_root(&[]),
-                ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
-                blob_gas_used: Some(0),
-                excess_blob_gas: Some(0),
-                parent_beacon_root: Some(Default::default()),
-                requests_hash: Some(Default::default()),
-                block_access_list_hash: Some(keccak256(&list)),
-                slot_number: Some(1),
-                ..Header::default()
-            };
-            let block = assemble::<Vec<u8>>(&header, &[]);
-            // A new one each time: nothing of an earlier list is there to be used again.
-            let mut executor = Executor::new(2).expect("threads");
             let bytes = list.len();
-            let input = BlockInput::new(&rules, block.into()).with_list(list.into());
             let counting = Counting(&store, AtomicUsize::new(0));
-            let mut tries = StateTries::empty();
-            let before = IN_USE.load(Ordering::Relaxed);
-            PEAK.store(before, Ordering::Relaxed);
-            let start = Instant::now();
-            let result = executor.execute(&input, &counting, Some(&mut tries), Options::new(Mode::Bal));
-            let elapsed = start.elapsed();
-            let grown = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-            let Err(BlockError::Invalid(invalid)) = result else { panic!("{what}: {result:?}") };
+            let Refusal { invalid, ms, grown } = refuse(gas_limit, list, &[], &counting, &mut StateTries::empty());
             assert!(matches!(*invalid, InvalidBlock::Bal(_) | InvalidBlock::Mismatch(_)), "{what}: {invalid}");
             let asked = counting.1.load(Ordering::Relaxed);
-            println!(
-                "| {gas_limit} | {what} | {bytes} | {} | {:.1} | {asked} | {} |",
-                hostile::trial::check_name(&invalid),
-                elapsed.as_secs_f64() * 1e3,
-                grown >> 20
-            );
+            let check = hostile::trial::check_name(&invalid);
+            println!("| {gas_limit} | {what} | {bytes} | {check} | {ms:.1} | {asked} | {} |", grown >> 20);
             // As `bal::decode` says of its columns, and as much again for names, rows and parent state.
             assert!(grown < 400 * bytes + (64 << 20), "{what}: {grown} bytes for a list of {bytes}");
+        }
+    }
+}
+
+/// A transaction that buys 12,000,000 gas, signed by an account that does not exist.
+fn transaction() -> Vec<u8> {
+    let mut rlp = vec![0xe0, 0x80, 0x07, 0x83, 0xb7, 0x1b, 0x00, 0x94];
+    rlp.extend_from_slice(address(0).as_slice());
+    rlp.extend_from_slice(&[0x80, 0x80, 0x1b, 0x01, 0x01]);
+    rlp
+}
+
+#[test]
+fn contracts_that_a_list_names_bring_no_code() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    println!(
+        "| store | contracts of 24 KiB, each | refused as | ms | codes asked of the store | memory at most, MiB |"
+    );
+    println!("|---|---|---|---|---|---|");
+    let transactions = vec![transaction(); 5];
+    for is_resident in [true, false] {
+        let store = Contracts::new(CONTRACTS, is_resident);
+        for (what, transactions, reads) in [("bare", &[][..], vec![]), ("with a slot", &transactions[..], keys(1))] {
+            store.codes_asked.store(0, Ordering::Relaxed);
+            let accounts = (0..CONTRACTS).map(|at| Account { reads: reads.clone(), ..Account::bare(address(at)) });
+            let list = encode(&accounts.collect::<Vec<_>>());
+            let mut tries = StateTries::empty();
+            let Refusal { invalid, ms, grown } = refuse(60_000_000, list, transactions, &store, &mut tries);
+            let asked = store.codes_asked.load(Ordering::Relaxed);
+            let kind = if is_resident { "resident" } else { "not resident" };
+            let check = hostile::trial::check_name(&invalid);
+            println!("| {kind} | {what} | {check} | {ms:.1} | {asked} | {} |", grown >> 20);
+            // Readers load codes of accounts with slots ahead of tasks, up to a bound and one batch each.
+            let may_ask = if is_resident || reads.is_empty() { 0 } else { AHEAD_BYTES_MAX / CODE_LEN + 8 * 16 };
+            assert!(asked <= may_ask, "{kind}, {what}: {asked} codes");
+            assert!(grown < (40 << 20) + 2 * may_ask * CODE_LEN, "{kind}, {what}: {grown} bytes");
         }
     }
 }

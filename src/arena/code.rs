@@ -1,8 +1,9 @@
 //! The code arena: bytecode by hash, analysed once, kept across blocks.
 //!
 //! In: code bytes. Out: [`CodeId`]s and [`Code`]s at stable addresses. A code is padded so that a loop may read past
-//! its end, and its jump destinations are a bit set. Codes are interned by hash: an entry may exist before its bytes
-//! are known (an account names a hash; the bytes are wanted only if something reads them).
+//! its end, and its jump destinations are a bit set, filled as far as jumps have asked for it. Codes are interned by hash:
+//! an entry may exist before its bytes are known (an account names a hash; the bytes are wanted only if something reads
+//! them).
 //! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
@@ -12,7 +13,8 @@ use super::store::{KECCAK_EMPTY, StoreError};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use hashbrown::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -26,14 +28,17 @@ pub const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
 /// The empty code: every arena's first entry.
 pub const EMPTY_CODE: CodeId = CodeId(0);
 
-/// One analysed code.
+/// One code with what is known about it.
 #[derive(Debug)]
 pub struct Code {
     hash: B256,
     /// The bytes, then [`CODE_PADDING`] zeros.
     padded: Vec<u8>,
-    jumpdests: Vec<u64>,
-    /// The jump destinations that were run, one bit per byte of code, and how many they are.
+    /// The jump destinations below `searched`, one bit per byte of code. A set bit is final.
+    jumpdests: Vec<AtomicU64>,
+    /// Where the search for jump destinations goes on: the start of an instruction, or beyond the last one.
+    searched: AtomicUsize,
+    /// The jump destinations that were run, one bit per byte of code, and how many they are. Empty for init code.
     reached: Vec<AtomicU64>,
     reached_count: AtomicU32,
     delegation: Option<Address>,
@@ -47,12 +52,21 @@ pub struct Code {
 pub const DECODED_SLOTS: usize = 4;
 
 impl Code {
-    /// Analyses `bytes`. The hash is the caller's word.
+    /// Takes a copy of `bytes`, whose keccak256 is `hash` (not checked here).
     pub fn new(hash: B256, bytes: &[u8]) -> Self {
+        let mut code = Self::init(bytes);
+        code.hash = hash;
+        code.reached.resize_with(code.jumpdests.len(), AtomicU64::default);
+        code
+    }
+
+    /// Init code: it has no hash, and which of its jump destinations are run is not noted, as it is never decoded.
+    pub fn init(bytes: &[u8]) -> Self {
         let mut code = Self {
-            hash,
+            hash: B256::ZERO,
             padded: Vec::new(),
             jumpdests: Vec::new(),
+            searched: Default::default(),
             reached: Vec::new(),
             reached_count: Default::default(),
             delegation: None,
@@ -60,20 +74,21 @@ impl Code {
             work: Default::default(),
             meter: None,
         };
-        code.refill(hash, bytes);
+        code.refill_init(bytes);
         code
     }
 
-    /// Becomes the code `bytes`, in the memory of the old one: init codes come and go.
-    pub fn refill(&mut self, hash: B256, bytes: &[u8]) {
-        self.hash = hash;
+    /// Becomes another init code in the memory of this one, so that creations allocate nothing once they have begun.
+    pub fn refill_init(&mut self, bytes: &[u8]) {
+        self.hash = B256::ZERO;
         self.padded.clear();
         self.padded.reserve_exact(bytes.len() + CODE_PADDING);
         self.padded.extend_from_slice(bytes);
         self.padded.resize(bytes.len() + CODE_PADDING, 0);
-        mark_jumpdests(bytes, &mut self.jumpdests);
+        self.jumpdests.clear();
+        self.jumpdests.resize_with(bytes.len().div_ceil(64), AtomicU64::default);
+        self.searched = Default::default();
         self.reached.clear();
-        self.reached.resize_with(self.jumpdests.len(), AtomicU64::default);
         self.reached_count = Default::default();
         self.delegation = delegation(bytes);
         self.decoded = Default::default();
@@ -85,7 +100,7 @@ impl Code {
         self.padded.capacity() + 8 * (self.jumpdests.capacity() + self.reached.capacity())
     }
 
-    /// keccak256 of the code; zero for init code, whose hash nobody asks for.
+    /// keccak256 of the code; zero for init code.
     #[inline]
     pub fn hash(&self) -> B256 {
         self.hash
@@ -118,16 +133,54 @@ impl Code {
     /// Whether a jump may land on `pc`.
     #[inline(always)]
     pub fn is_jumpdest(&self, pc: usize) -> bool {
-        self.jumpdests.get(pc / 64).is_some_and(|word| word >> (pc % 64) & 1 == 1)
+        self.is_marked(pc) || self.find_jumpdest(pc)
     }
 
-    /// The jump destinations, one bit per byte of code.
-    #[inline]
-    pub fn jumpdest_bits(&self) -> &[u64] {
-        &self.jumpdests
+    /// Whether `pc` is known as a jump destination: true only if it is one, false also where no jump has asked so far.
+    #[inline(always)]
+    pub fn is_marked(&self, pc: usize) -> bool {
+        self.jumpdests.get(pc / 64).is_some_and(|word| word.load(Relaxed) >> (pc % 64) & 1 == 1)
     }
 
-    /// Notes that the jump destination at `pc` was run.
+    /// Whether a jump may land on `pc`, which has no mark so far.
+    #[cold]
+    #[inline(never)]
+    fn find_jumpdest(&self, pc: usize) -> bool {
+        if self.bytes().get(pc) != Some(&JUMPDEST) {
+            return false;
+        }
+        self.search_to(pc + 1);
+        self.is_marked(pc)
+    }
+
+    /// Marks the jump destinations below `end` at least. Several threads may do so at a time: they write the same marks.
+    fn search_to(&self, end: usize) {
+        let mut next = self.searched.load(Acquire);
+        while next < end.min(self.len()) {
+            let word = next / 64;
+            let rest = &self.padded[64 * word..];
+            let (marks, len) = match rest.first_chunk() {
+                Some(bytes) => jumpdests_of(bytes, next % 64),
+                None => {
+                    let mut bytes = [0; 64];
+                    bytes[..rest.len()].copy_from_slice(rest);
+                    jumpdests_of(&bytes, next % 64)
+                }
+            };
+            self.jumpdests[word].store(marks, Relaxed);
+            next = 64 * word + len;
+        }
+        // Whoever sees how far the search has come sees the marks, too.
+        self.searched.fetch_max(next, Release);
+    }
+
+    /// All jump destinations, one bit per byte of code.
+    pub fn jumpdest_bits(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.search_to(self.len());
+        self.jumpdests.iter().map(|word| word.load(Relaxed))
+    }
+
+    /// Notes that the jump destination at `pc` was run, unless this is init code.
     #[inline(always)]
     pub fn mark_reached(&self, pc: usize) {
         let Some(word) = self.reached.get(pc / 64) else { return };
@@ -203,19 +256,41 @@ pub fn delegation(code: &[u8]) -> Option<Address> {
     (target.len() == 20).then(|| Address::from_slice(target))
 }
 
-/// Sets one bit per byte of code: a JUMPDEST that is not push data.
-fn mark_jumpdests(code: &[u8], bits: &mut Vec<u64>) {
-    bits.clear();
-    bits.resize(code.len().div_ceil(64), 0);
-    let mut pc = 0;
-    while let Some(&opcode) = code.get(pc) {
-        match opcode {
-            0x5b => bits[pc / 64] |= 1 << (pc % 64),
-            0x60..=0x7f => pc += usize::from(opcode - 0x5f),
-            _ => {}
-        }
-        pc += 1;
+const JUMPDEST: u8 = 0x5b;
+
+/// The jump destinations among 64 bytes of code, one bit per byte, of which the first `data` are data of an earlier push;
+/// and where the first instruction behind these bytes begins, counted from the first of them.
+fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
+    let (mut jumpdests, mut pushes) = (0, 0);
+    for (at, eight) in bytes.as_chunks().0.iter().enumerate() {
+        let eight = u64::from_le_bytes(*eight);
+        jumpdests |= zero_bytes(eight ^ u64::from_ne_bytes([JUMPDEST; 8])) << (8 * at);
+        // PUSH1 to PUSH32 share their upper three bits.
+        let upper = eight & u64::from_ne_bytes([0xe0; 8]);
+        pushes |= zero_bytes(upper ^ u64::from_ne_bytes([0x60; 8])) << (8 * at);
     }
+    let from = u64::MAX.checked_shl(data as u32).unwrap_or(0);
+    (jumpdests, pushes) = (jumpdests & from, pushes & from);
+    let mut next = data.max(64);
+    while pushes != 0 {
+        let at = pushes.trailing_zeros() as usize;
+        let end = at + 1 + usize::from(bytes[at] - 0x5f);
+        next = end.max(64);
+        let from = u64::MAX.checked_shl(end as u32).unwrap_or(0);
+        // Bytes before `at` that are neither a push nor its data keep their marks.
+        let before = (1 << at) - 1;
+        jumpdests &= from | before;
+        pushes &= from;
+    }
+    (jumpdests, next)
+}
+
+/// Which of eight bytes are zero, one bit each from the lowest byte on.
+fn zero_bytes(eight: u64) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    // The top bit of each byte is left where none of its bits is set; no byte carries into the next one.
+    let zero = !(((eight & LOW) + LOW) | eight | LOW);
+    (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 struct Entry {
@@ -225,8 +300,8 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// What a code takes besides its bytes and marks: its place in the arena and in the map of hashes.
-const ENTRY_BYTES: usize = size_of::<Code>() + 2 * size_of::<Entry>() + 64;
+/// Bytes of a hash without its code: its place in the arena and in the map of hashes.
+const ENTRY_BYTES: usize = 2 * size_of::<Entry>() + 64;
 
 /// All codes of a chain that were seen, found by hash; ids are positions.
 ///
@@ -273,11 +348,12 @@ impl CodeArena {
         let mut shard = shard.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         *shard.entry(hash).or_insert_with(|| {
             let index = self.entries.push(Entry { hash, code: OnceLock::new() });
+            self.bytes_held.fetch_add(ENTRY_BYTES, Relaxed);
             CodeId::new(index)
         })
     }
 
-    /// Adds a code. Its hash is the caller's word. A code that is known costs no memory.
+    /// Adds a code whose keccak256 is `hash` (not checked here). A code that is known costs no memory.
     pub fn insert(&self, hash: B256, bytes: impl AsRef<[u8]>) -> CodeId {
         let id = self.intern(hash);
         self.provide(id, bytes);
@@ -298,38 +374,33 @@ impl CodeArena {
         if let Some(entry) = self.entries.get(id.0 as usize) {
             entry.code.get_or_init(|| {
                 let mut code = Box::new(Code::new(entry.hash, bytes.as_ref()));
-                self.bytes_held.fetch_add(code.room() + ENTRY_BYTES, Relaxed);
+                self.bytes_held.fetch_add(size_of::<Code>() + code.room(), Relaxed);
                 code.meter = Some(Arc::clone(&self.bytes_held));
                 code
             });
         }
     }
 
-    /// Like [`Self::provide`], for bytes that a store gave: their hash is checked first.
+    /// Supplies bytes that a store gave for interned hashes, each where it hashes to its name. The hashes are computed
+    /// together.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where they hash to something else.
-    pub fn provide_checked(&self, id: CodeId, bytes: Bytes) -> Result<(), StoreError> {
-        self.provide_all_checked(&[(id, bytes)])
-    }
-
-    /// The same for many, whose hashes are computed side by side.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] for the first one whose bytes hash to something else; those before it are provided.
-    pub fn provide_all_checked(&self, codes: &[(CodeId, Bytes)]) -> Result<(), StoreError> {
+    /// [`StoreError::Corrupt`] for the first code whose bytes hash to something else; all others are supplied.
+    pub fn provide_checked(&self, codes: &[(CodeId, Bytes)]) -> Result<(), StoreError> {
         let new: Vec<&(CodeId, Bytes)> = codes.iter().filter(|(id, _)| self.get(*id).is_none()).collect();
         let bytes: Vec<&[u8]> = new.iter().map(|(_, bytes)| &bytes[..]).collect();
         let mut hashes = vec![B256::ZERO; new.len()];
         keccak256_many(&bytes, &mut hashes);
+        let mut result = Ok(());
         for ((id, bytes), actual) in new.into_iter().zip(hashes) {
             let expected = self.hash(*id);
-            if expected != actual {
-                return Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
+            if expected == actual {
+                self.provide(*id, bytes);
+            } else if result.is_ok() {
+                result = Err(StoreError::Corrupt(format!("the code given for {expected} hashes to {actual}")));
             }
-            self.provide(*id, bytes.clone());
         }
-        Ok(())
+        result
     }
 
     /// The code, if its bytes are known.
@@ -354,7 +425,7 @@ impl CodeArena {
         self.entries.count() == 0
     }
 
-    /// Bytes of memory that the codes hold, their decoded forms included.
+    /// Bytes of memory that the codes and hashes hold, decoded forms included.
     pub fn bytes_held(&self) -> usize {
         self.bytes_held.load(Relaxed)
     }
@@ -378,6 +449,79 @@ mod tests {
         let marks: Vec<_> = (0..code.len() + 4).filter(|pc| code.is_jumpdest(*pc)).collect();
         assert_eq!(marks, [0, 6]);
         assert_eq!(code.padded().len(), 8 + CODE_PADDING);
+    }
+
+    /// The rule itself, byte by byte.
+    fn jumpdests_by_byte(code: &[u8]) -> Vec<usize> {
+        let (mut marks, mut pc) = (Vec::new(), 0);
+        while let Some(&opcode) = code.get(pc) {
+            match opcode {
+                JUMPDEST => marks.push(pc),
+                0x60..=0x7f => pc += usize::from(opcode - 0x5f),
+                _ => {}
+            }
+            pc += 1;
+        }
+        marks
+    }
+
+    #[test]
+    fn jump_destinations_are_those_of_the_rule_in_any_order_of_questions() {
+        // Bytes that are mostly JUMPDEST and pushes of every length, from a linear congruential generator.
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        for round in 0..600 {
+            let len = random() % 400;
+            let kinds = 1 + round % 40;
+            let byte = |number: usize| match number % (kinds + 2) {
+                0 => JUMPDEST,
+                1 => (number / 64) as u8,
+                push => 0x5f + (push as u8 - 1).min(32),
+            };
+            let bytes: Vec<u8> = (0..len).map(|_| byte(random())).collect();
+            let expected = jumpdests_by_byte(&bytes);
+            let code = Code::new(B256::ZERO, &bytes);
+            for _ in 0..10 {
+                let pc = random() % (len + 70);
+                assert_eq!(code.is_jumpdest(pc), expected.contains(&pc), "{pc} in {bytes:02x?}");
+            }
+            let bits: Vec<u64> = code.jumpdest_bits().collect();
+            let marks: Vec<usize> = (0..64 * bits.len()).filter(|pc| bits[pc / 64] >> (pc % 64) & 1 == 1).collect();
+            assert_eq!(marks, expected, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn init_code_takes_the_memory_of_the_one_before() {
+        let mut code = Code::init(&[JUMPDEST; 100]);
+        assert!(code.is_jumpdest(99));
+        code.mark_reached(99);
+        assert_eq!(code.reached_count(), 0, "not noted for init code");
+        code.refill_init(&bytes!("605b5b"));
+        assert_eq!([0, 1, 2, 3, 99].map(|pc| code.is_jumpdest(pc)), [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn of_many_codes_those_with_another_hash_are_left_out() {
+        let arena = CodeArena::default();
+        let codes: Vec<(CodeId, Bytes)> = (0..20u8)
+            .map(|number| {
+                let right = Bytes::from(vec![number; 700]);
+                let id = arena.intern(keccak256(&right));
+                (id, if number % 8 == 5 { bytes!("5b") } else { right })
+            })
+            .collect();
+        let name = arena.hash(codes[5].0).to_string();
+        let Err(StoreError::Corrupt(text)) = arena.provide_checked(&codes) else { panic!("three are corrupt") };
+        assert!(text.contains(&name), "the first one is reported: {text}");
+        for (number, (id, _)) in codes.iter().enumerate() {
+            assert_eq!(arena.get(*id).is_some(), number % 8 != 5, "{number}");
+        }
+        let good: Vec<_> = codes.into_iter().filter(|(id, _)| arena.get(*id).is_some()).collect();
+        assert_eq!(arena.provide_checked(&good), Ok(()));
     }
 
     #[test]
@@ -405,6 +549,8 @@ mod tests {
         assert_eq!(arena.len(), 2);
         arena.evict(held + 39_999);
         assert_eq!((arena.len(), arena.bytes_held()), (1, empty));
+        arena.intern(B256::repeat_byte(1));
+        assert!(arena.bytes_held() > empty, "a hash counts before its code is there");
     }
 
     #[test]

@@ -9,16 +9,16 @@
 //! not the threads that run tasks. Which batches there are, and the error reported of several
 //! ([`Arrivals::first_error`]: the first in reading order, since all batches before a failed one are still read), depends
 //! on block and store alone.
+//! Codes are not part of this: an account arrives with the hash of its code (`code_loader`).
 //! Not here: who reads, and when the tasks begin (the library's entry point).
 
 mod queue;
 
-use super::base::fetch_codes;
+use super::code_loader::{CodeLoader, Expectation};
 use super::halt::Fault;
 use super::universe::Universe;
 use super::wire::Transactions;
-use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::BalColumns;
 use alloy_primitives::U256;
@@ -89,8 +89,8 @@ pub enum Progress {
 /// The parent state of a list's names while it arrives.
 pub struct Arrivals<'b> {
     bal: &'b BalColumns,
-    store: &'b dyn StateStore,
-    codes: &'b CodeArena,
+    loader: &'b CodeLoader<'b>,
+    expectation: Expectation<'b>,
     accounts: Rows<AccountId, AccountArrival>,
     slots: Rows<SlotId, U256>,
     /// Whether each task reads what it lacks itself, row by row.
@@ -121,16 +121,16 @@ impl<'b> Arrivals<'b> {
         bal: &'b BalColumns,
         names: &Universe,
         transactions: &Transactions,
-        store: &'b dyn StateStore,
-        codes: &'b CodeArena,
+        loader: &'b CodeLoader<'b>,
         on_demand: bool,
     ) -> Self {
+        let expectation = Expectation::new(bal, names, transactions);
         let (accounts, slots) = first_needs(bal, names, transactions);
         let batch_len = if on_demand { 1 } else { BATCH };
         let accounts = Rows::new(&accounts, batch_len);
         let slots = Rows::new(&slots, batch_len);
         let queue = Queue::new(accounts.batches.len(), slots.batches.len());
-        Self { bal, store, codes, accounts, slots, on_demand, queue }
+        Self { bal, loader, expectation, accounts, slots, on_demand, queue }
     }
 
     /// Number of batches.
@@ -229,11 +229,12 @@ impl<'b> Arrivals<'b> {
     fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<AccountArrival>, StoreError> {
         let addresses: Vec<_> = ids.iter().map(|id| self.bal.addresses()[*id]).collect();
         let mut accounts = vec![ParentAccount::default(); ids.len()];
-        self.store.accounts(&addresses, &mut accounts)?;
-        let codes: Vec<CodeId> = accounts.iter().map(|account| self.codes.intern(account.code_hash)).collect();
-        // On demand a code is read when it is run.
+        self.loader.store().accounts(&addresses, &mut accounts)?;
+        let codes = self.loader.codes();
+        let codes: Vec<CodeId> = accounts.iter().map(|account| codes.intern(account.code_hash)).collect();
+        // On demand each code is loaded alone.
         if !self.on_demand {
-            self.codes.provide_all_checked(&fetch_codes(self.store, self.codes, &accounts, &codes)?)?;
+            self.loader.note(ids.iter().copied().zip(codes.iter().copied()), &self.expectation);
         }
         Ok(accounts.into_iter().zip(codes).collect())
     }
@@ -244,7 +245,7 @@ impl<'b> Arrivals<'b> {
             |id: &SlotId| SlotQuery { address: bal.addresses()[bal.slot_accounts()[*id]], key: bal.slot_keys()[*id] };
         let queries: Vec<SlotQuery> = ids.iter().map(query).collect();
         let mut values = vec![U256::ZERO; ids.len()];
-        self.store.slots(&queries, &mut values)?;
+        self.loader.store().slots(&queries, &mut values)?;
         Ok(values)
     }
 }

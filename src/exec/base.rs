@@ -5,14 +5,15 @@
 //! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
 
 use super::arrivals::{AccountArrival, Arrivals};
+use super::code_loader::{CodeLoader, load_one};
 use super::fork::Fork;
 use super::halt::Fault;
 use super::state::{Base, BaseAccount};
 use crate::arena::code::CodeArena;
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, SidecarColumns, exists_before};
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, U256};
 
 /// The parent state of everything that a list names.
 #[derive(Clone, Debug, Default)]
@@ -62,10 +63,8 @@ pub struct ListBase<'b> {
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// For codes that nobody expected to be read, for block hashes, and for senders that the list does not name.
-    pub store: &'b dyn StateStore,
-    /// All codes.
-    pub codes: &'b CodeArena,
+    /// Loads codes; its store also answers for block hashes and for senders that the list does not name.
+    pub loader: &'b CodeLoader<'b>,
     /// Whether SELFDESTRUCT clears storage: before Cancun.
     wipes: bool,
     index: BlockAccessIndex,
@@ -78,12 +77,11 @@ impl<'b> ListBase<'b> {
         sidecar: &'b SidecarColumns,
         parent: ParentRows<'b>,
         code_rows: &'b [CodeId],
-        store: &'b dyn StateStore,
-        codes: &'b CodeArena,
+        loader: &'b CodeLoader<'b>,
         fork: Fork,
     ) -> Self {
         let wipes = fork < Fork::Cancun;
-        Self { bal, sidecar, parent, code_rows, store, codes, wipes, index: BlockAccessIndex(0) }
+        Self { bal, sidecar, parent, code_rows, loader, wipes, index: BlockAccessIndex(0) }
     }
 }
 
@@ -110,14 +108,14 @@ impl Base for ListBase<'_> {
 
     fn unlisted_sender(&mut self, address: &Address) -> Result<Option<BaseAccount>, Fault> {
         let mut out = [ParentAccount::default()];
-        self.store.accounts(&[*address], &mut out)?;
+        self.loader.store().accounts(&[*address], &mut out)?;
         let [parent] = out;
         Ok(Some(BaseAccount {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,
             balance: parent.balance,
-            code: self.codes.intern(parent.code_hash),
+            code: self.loader.codes().intern(parent.code_hash),
         }))
     }
 
@@ -136,48 +134,13 @@ impl Base for ListBase<'_> {
         }
     }
 
-    fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
-        fetch_code(self.store, id, codes)
+    fn code(&mut self, id: CodeId, _codes: &CodeArena) -> Result<(), Fault> {
+        self.loader.load(id)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
-        fetch_block_hash(self.store, number)
+        fetch_block_hash(self.loader.store(), number)
     }
-}
-
-/// Asks the store for one code.
-pub(super) fn fetch_code(store: &dyn StateStore, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
-    let hash = codes.hash(id);
-    let mut out = [None];
-    store.codes(&[hash], &mut out)?;
-    let [code] = out;
-    let code = code.ok_or(StoreError::MissingCode(hash))?;
-    codes.provide_checked(id, code)?;
-    Ok(())
-}
-
-/// Asks the store for the codes of these accounts that the arena lacks, in one batch; `ids` are the arena's ids of them.
-/// A code that the store lacks, too, is left out: it is missed only if it is run.
-pub(crate) fn fetch_codes(
-    store: &dyn StateStore,
-    codes: &CodeArena,
-    accounts: &[ParentAccount],
-    ids: &[CodeId],
-) -> Result<Vec<(CodeId, Bytes)>, StoreError> {
-    let mut missing: Vec<(B256, CodeId)> = accounts
-        .iter()
-        .zip(ids)
-        .filter(|(account, id)| account.code_hash != KECCAK_EMPTY && codes.get(**id).is_none())
-        .map(|(account, id)| (account.code_hash, *id))
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
-    let hashes: Vec<B256> = missing.iter().map(|(hash, _)| *hash).collect();
-    let mut found = vec![None; hashes.len()];
-    if !hashes.is_empty() {
-        store.codes(&hashes, &mut found)?;
-    }
-    Ok(missing.into_iter().zip(found).filter_map(|((_, id), code)| Some((id, code?))).collect())
 }
 
 /// Asks the store for one block hash.
@@ -281,7 +244,7 @@ impl Base for OverlayBase<'_> {
     }
 
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
-        fetch_code(self.store, id, codes)
+        load_one(self.store, id, codes)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {

@@ -7,6 +7,7 @@
 use super::admission::BlockGas;
 use super::base::{ListBase, Overlay, OverlayBase, ParentRows};
 use super::cancel::CancelToken;
+use super::code_loader::CodeLoader;
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use super::evm::{BlockEnv, Evm, EvmScratch};
 use super::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
@@ -567,8 +568,7 @@ struct WorkerShare {
 pub fn run_with_list(
     context: &BlockContext<'_>,
     list: &ListState<'_>,
-    store: &dyn StateStore,
-    codes: &CodeArena,
+    loader: &CodeLoader<'_>,
     scratches: &[Mutex<WorkerScratch>],
     recover: &(dyn Fn() + Sync),
     clock: Instant,
@@ -586,7 +586,7 @@ pub fn run_with_list(
             scope.spawn(|_| {
                 let worker = started.fetch_add(1, Ordering::Relaxed);
                 recover();
-                let share = work(context, list, store, codes, &scratches[worker], worker, &schedule, clock);
+                let share = work(context, list, loader, &scratches[worker], worker, &schedule, clock);
                 shares.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((worker, share));
             });
         }
@@ -623,12 +623,10 @@ pub fn task_order(transactions: usize, gas_limit: impl Fn(usize) -> u64, workers
     order
 }
 
-#[expect(clippy::too_many_arguments, reason = "a worker's whole world, named once")]
 fn work(
     context: &BlockContext<'_>,
     list: &ListState<'_>,
-    store: &dyn StateStore,
-    codes: &CodeArena,
+    loader: &CodeLoader<'_>,
     scratch: &Mutex<WorkerScratch>,
     worker: usize,
     schedule: &Schedule<'_>,
@@ -638,7 +636,8 @@ fn work(
     let mut runner = scratch.begin_run(context.loop_kind);
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
     let ListState { bal, sidecar, parent, code_rows, .. } = *list;
-    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, store, codes, context.rules.fork));
+    let codes = loader.codes();
+    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, loader, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;

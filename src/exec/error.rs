@@ -5,9 +5,10 @@
 //! accepted).
 //! Precedence, the same for any number of threads; the first of this order is reported:
 //! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
-//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar;
+//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar; then the
+//!    store, where accounts and slots are read before or beside the tasks;
 //! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
-//!    state, the store, execution against the list;
+//!    state, the store (codes are read by the tasks that need them), execution against the list;
 //! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
 //!
 //! Sequential execution compares lists after all tasks, and reports the first difference in list order, then the first

@@ -547,7 +547,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Init code that lies in the memory column, analysed; in the memory of an ended frame's where there is one.
+    /// Init code that lies in the memory column; copied to where that of an ended frame was, if there is one.
     pub(super) fn init_code_at(&mut self, range: core::ops::Range<usize>) -> Arc<Code> {
         let spare = self.init_codes.pop();
         refilled(spare, &self.memory[range])
@@ -611,10 +611,10 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
     if let Some(mut spare) = spare
         && let Some(code) = Arc::get_mut(&mut spare)
     {
-        code.refill(B256::ZERO, bytes);
+        code.refill_init(bytes);
         return spare;
     }
-    Arc::new(Code::new(B256::ZERO, bytes))
+    Arc::new(Code::init(bytes))
 }
 
 /// The tail-call loop trusts frames, stack and memory: code outside the crate reads what it needs through methods,

@@ -9,6 +9,7 @@ pub mod base;
 pub mod block;
 pub mod call;
 pub mod chain;
+pub mod code_loader;
 mod dao;
 pub mod diagnose;
 pub mod error;

@@ -4,7 +4,8 @@
 //! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
 //! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
-//! [`ParentReads`] names the other arrangements, for comparison.
+//! [`ParentReads`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
+//! a task needs them (`exec::code_loader`).
 
 use super::changes::ListedChanges;
 use super::changes::intern_code_rows;
@@ -17,9 +18,10 @@ use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, Limits, Means};
 use crate::exec::arrivals::{Arrivals, Progress};
-use crate::exec::base::{ParentRows, PreState, fetch_codes};
+use crate::exec::base::{ParentRows, PreState};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
 use crate::exec::cancel::CancelToken;
+use crate::exec::code_loader::{CodeLoader, Expectation};
 use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
 use crate::exec::halt::Fault;
@@ -163,6 +165,7 @@ pub(super) fn execute(
             let _ = root.set(update_tries(rules, block.transactions.len(), job.store, listed, tries));
             job.clock.record(Stage::Root, start);
         };
+        let loader = &CodeLoader::new(job.store, job.codes);
         let run = |parent: ParentRows<'_>| {
             let recovering = Recovering::new(rules, block, job.means(), 2 * scratches.len());
             let context = job.context(SignerRows::Arriving(&recovering.signers));
@@ -177,7 +180,7 @@ pub(super) fn execute(
                 shuffle: job.shuffle,
             };
             let help = || recovering.help();
-            let result = run_with_list(&context, &list, job.store, job.codes, scratches, &help, job.clock.zero);
+            let result = run_with_list(&context, &list, loader, scratches, &help, job.clock.zero);
             recovering.check_complete()?;
             result
         };
@@ -185,6 +188,10 @@ pub(super) fn execute(
         let readers = match job.reads {
             ParentReads::OnePass => {
                 let pre = read_pre_state(job, columns)?;
+                if pre.codes.iter().any(|(_, code)| job.codes.get(*code).is_none()) {
+                    let expectation = Expectation::new(columns, names, &block.transactions);
+                    loader.note(pre.codes.iter().map(|(account, code)| (account, *code)), &expectation);
+                }
                 job.clock.record(Stage::Read, start);
                 return rayon::scope(|inner| {
                     inner.spawn(|_| update(&pre.accounts));
@@ -194,9 +201,12 @@ pub(super) fn execute(
             ParentReads::OnDemand => None,
             ParentReads::Before | ParentReads::Beside => job.readers,
         };
-        let (store, codes) = (job.store, job.codes);
-        let arrivals = &Arrivals::new(columns, names, &block.transactions, store, codes, readers.is_none());
-        let tasks = || run(ParentRows::Arriving(arrivals));
+        let arrivals = &Arrivals::new(columns, names, &block.transactions, loader, readers.is_none());
+        let tasks = || {
+            let result = run(ParentRows::Arriving(arrivals));
+            loader.stop();
+            result
+        };
         let update_if_there = || arrivals.parents().map(|parents| update(&parents));
         let Some(readers) = readers else {
             let executed = tasks()?;
@@ -210,13 +220,16 @@ pub(super) fn execute(
         let read = |all_accounts: &(dyn Fn() + Sync)| {
             while !is_over() {
                 let start = job.clock.now();
-                match arrivals.read_next() {
-                    Progress::Done => return,
-                    Progress::Some => job.clock.record(Stage::Read, start),
-                    Progress::AllAccounts => {
-                        job.clock.record(Stage::Read, start);
-                        all_accounts();
-                    }
+                let progress = arrivals.read_next();
+                // In turns, as tasks wait for rows and for codes alike; but nothing comes before the root.
+                let more_codes = progress != Progress::AllAccounts && loader.load_expected();
+                if progress != Progress::Done || more_codes {
+                    job.clock.record(Stage::Read, start);
+                }
+                match progress {
+                    Progress::Done if !more_codes => return,
+                    Progress::Done | Progress::Some => {}
+                    Progress::AllAccounts => all_accounts(),
                 }
             }
             arrivals.stop();
@@ -293,10 +306,8 @@ fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Res
 
 /// Rows of one read task.
 const READ_CHUNK: usize = 1024;
-/// Codes of one task that checks and analyses them: two rounds of lanes, up to 400 KB.
-const CODE_CHUNK: usize = 16;
 
-/// Reads the parent state of everything that the list names, in batches on all threads.
+/// Reads the accounts and slots that the list names, in batches on all threads. Codes are read when a task needs them.
 fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreError> {
     let store = job.store;
     let addresses = bal.addresses().as_slice();
@@ -315,10 +326,6 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreErro
     })?;
 
     let codes: Vec<CodeId> = accounts.iter().map(|account| job.codes.intern(account.code_hash)).collect();
-    let fetched = fetch_codes(store, job.codes, &accounts, &codes)?;
-    let provide = |codes: &[_]| job.codes.provide_all_checked(codes);
-    let results: Vec<Result<(), StoreError>> = fetched.par_chunks(CODE_CHUNK).map(provide).collect();
-    results.into_iter().collect::<Result<(), _>>()?;
     Ok(PreState {
         accounts: Column::<AccountId, _>::from(accounts),
         codes: Column::from(codes),

@@ -184,10 +184,10 @@ impl Options {
     }
 }
 
-/// Most bytes of analysed code kept from block to block (estimated).
+/// Most bytes of code, with decoded forms, kept from block to block (estimated).
 const CODE_BYTES_KEPT: usize = 1 << 30;
 
-/// Executes blocks; keeps its threads, memory and analysed codes from one to the next.
+/// Executes blocks; keeps its threads, memory and codes from one to the next.
 #[derive(Debug)]
 pub struct Executor {
     pool: rayon::ThreadPool,
@@ -255,7 +255,7 @@ impl Executor {
             .collect()
     }
 
-    /// Forgets all analysed codes: the next block runs on cold code.
+    /// Forgets all codes: the next block asks the store for those that it runs.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);
     }

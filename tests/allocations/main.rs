@@ -22,6 +22,7 @@ use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
 use balustrade::bal::{self, BalColumns, Sidecar, SidecarColumns};
 use balustrade::exec::base::{ListBase, Overlay, OverlayBase, ParentRows, PreState};
 use balustrade::exec::block::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
+use balustrade::exec::code_loader::CodeLoader;
 use balustrade::exec::evm::Evm;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
@@ -186,8 +187,8 @@ impl Bed {
         for _ in 0..=WARM_UP {
             let List { columns, sidecar, pre, code_rows, .. } = &list;
             let parent = ParentRows::Known(pre);
-            let base =
-                Box::new(ListBase::new(columns, sidecar, parent, code_rows, &self.store, &self.codes, self.rules.fork));
+            let loader = CodeLoader::new(&self.store, &self.codes);
+            let base = Box::new(ListBase::new(columns, sidecar, parent, code_rows, &loader, self.rules.fork));
             let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
@@ -220,7 +221,8 @@ impl Bed {
             });
             result.expect("a valid block");
             let (with_list, result) = allocations_in(|| {
-                run_with_list(&context, &list, &self.store, &self.codes, &scratches, &|| (), Instant::now()).map(drop)
+                let loader = CodeLoader::new(&self.store, &self.codes);
+                run_with_list(&context, &list, &loader, &scratches, &|| (), Instant::now()).map(drop)
             });
             result.expect("a valid block");
             counts = (sequential, with_list);

@@ -3,7 +3,7 @@
 //! In: a family, its knobs, the size of block and state, a seed. Out: bundles in the documented format, each with its
 //! state, its list and the roots that our sequential executor found and that every mode confirmed.
 //! Families: the mix of the generated chain (`mix`), value in motion (`tokens`), loops (`loops`), codes (`codes`),
-//! precompiles, worst cases (`worst`). Not here: executing bundles (`run`).
+//! precompiles, worst cases (`worst`, `worst_code`). Not here: executing bundles (`run`).
 
 mod bundle;
 mod codes;
@@ -17,6 +17,7 @@ mod tests;
 mod tokens;
 mod world;
 mod worst;
+mod worst_code;
 
 use super::engine::{Engine, Failure};
 use super::{Status, interrupt, report};
@@ -60,6 +61,8 @@ pub enum WorkloadCommand {
     WorstTrie(Making<worst::WorstTrie>),
     /// Most list items for the gas
     WorstList(Making<worst::WorstList>),
+    /// Large codes that are named, read or entered; large init codes that revert
+    WorstCode(Making<worst_code::WorstCode>),
 }
 
 /// A family's knobs and those that all families share.
@@ -149,6 +152,7 @@ pub fn main(command: &WorkloadCommand) -> Status {
         WorkloadCommand::Calldata(making) => making.make("calldata"),
         WorkloadCommand::WorstTrie(making) => making.make("worst-trie"),
         WorkloadCommand::WorstList(making) => making.make("worst-list"),
+        WorkloadCommand::WorstCode(making) => making.make("worst-code"),
     };
     match result {
         Ok(()) => Status::Good,

@@ -13,7 +13,7 @@ struct Line {
 }
 
 /// Every family with knobs that make a small state.
-const LINES: [&str; 18] = [
+const LINES: [&str; 24] = [
     "devnet",
     "transfers",
     "transfers --hot 50 --new 20",
@@ -32,6 +32,12 @@ const LINES: [&str; 18] = [
     "worst-trie --shape deep --slots 10000 --deletes 20",
     "worst-trie --shape accounts",
     "worst-list",
+    "worst-code --contracts 300 --size 2000",
+    "worst-code --kind hash --contracts 300 --size 2000",
+    "worst-code --kind size --contracts 300 --size 2000",
+    "worst-code --kind copy --contracts 300 --size 2000",
+    "worst-code --kind call --contracts 300 --size 2000",
+    "worst-code --kind init",
 ];
 
 /// Runs a command line into a new folder and returns its files by name.

@@ -125,17 +125,23 @@ fn writer_code(key: &str, table: &[U256]) -> Vec<u8> {
     out
 }
 
-/// Calldata `first ‖ count ‖ seed`: pays one wei to each of the accounts that [`World::account`] derives.
+/// Pays one wei to each account.
 fn payer_code() -> Vec<u8> {
-    assemble(
+    each_account_code("0 0 0 0 1 64 0 KECCAK256 GAS CALL ISZERO @fail JUMPI")
+}
+
+/// Calldata `first ‖ count ‖ seed`: runs `access` for each of the accounts that [`World::account`] derives. The address is
+/// the Keccak hash of the first 64 bytes of memory; `@fail` is where the transaction reverts.
+pub(super) fn each_account_code(access: &str) -> Vec<u8> {
+    assemble(&format!(
         "64 CALLDATALOAD 0 MSTORE 32 CALLDATALOAD 0 CALLDATALOAD  ; left index
          each: DUP2 ISZERO @end JUMPI
          DUP1 32 MSTORE
-         0 0 0 0 1 64 0 KECCAK256 GAS CALL ISZERO @fail JUMPI
+         {access}
          1 ADD SWAP1 1 SWAP1 SUB SWAP1 @each JUMP
          end: STOP
-         fail: 0 0 REVERT",
-    )
+         fail: 0 0 REVERT"
+    ))
 }
 
 /// Keys of few slots that make long chains of branches: of `candidates` keys, those whose hashes share the longest

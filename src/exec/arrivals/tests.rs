@@ -1,7 +1,8 @@
 //! Reading order, waiting, errors and giving up, on a store that notes its calls.
 
 use super::*;
-use crate::arena::store::MemoryStore;
+use crate::arena::code::CodeArena;
+use crate::arena::store::{MemoryStore, StateStore};
 use crate::bal::{Recorder, Universe as RecordedNames};
 use alloy_primitives::{Address, B256, Bytes};
 use core::time::Duration;
@@ -134,7 +135,8 @@ fn every_row_arrives_once_for_any_number_of_readers() {
     let codes = CodeArena::default();
     for readers in [1, 2, 8] {
         let store = Probe::default();
-        let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+        let loader = CodeLoader::new(&store, &codes);
+        let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
         let last_accounts = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..readers {
@@ -168,7 +170,8 @@ fn what_a_task_waits_for_is_read_next() {
     let names = universe(&bal);
     let codes = CodeArena::default();
     let store = Probe::default();
-    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+    let loader = CodeLoader::new(&store, &codes);
+    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
     let last = *arrivals.slots.order.last().unwrap();
     std::thread::scope(|scope| {
         let task = scope.spawn(move || arrivals.slot(last));
@@ -189,7 +192,9 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
     let names = universe(&bal);
     let codes = CodeArena::default();
     let failed = |id: AccountId| StoreError::Failed(bal.addresses()[id].to_string());
-    let order = Arrivals::new(&bal, &names, &Transactions::default(), &Probe::default(), &codes, false).accounts.order;
+    let store = Probe::default();
+    let loader = CodeLoader::new(&store, &codes);
+    let order = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false).accounts.order;
     let (early, late) = (order[BATCH + 3], order[2 * BATCH + 3]);
     for (bad, bad_slots, expected) in [
         (vec![late, early], vec![order[0]], early),
@@ -204,7 +209,8 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
                     bad_slots: bad_slots.iter().map(name).collect(),
                     ..Probe::default()
                 };
-                let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+                let loader = CodeLoader::new(&store, &codes);
+                let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
                 std::thread::scope(|scope| {
                     (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&arrivals))));
                     // Whoever waits is told that nothing comes, or what went wrong.
@@ -227,7 +233,8 @@ fn whoever_waits_is_told_when_reading_stops() {
     let names = universe(&bal);
     let codes = CodeArena::default();
     let store = Probe { closed: AtomicBool::new(true), ..Probe::default() };
-    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, false);
+    let loader = CodeLoader::new(&store, &codes);
+    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || read_all(arrivals));
         let last = arrivals.slots.order[ACCOUNTS - 1];
@@ -249,7 +256,8 @@ fn on_demand_each_row_is_read_by_who_needs_it_and_kept() {
     let names = universe(&bal);
     let codes = CodeArena::default();
     let store = Probe { bad: vec![address(9)], ..Probe::default() };
-    let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &store, &codes, true);
+    let loader = CodeLoader::new(&store, &codes);
+    let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, true);
     for _ in 0..3 {
         assert_eq!(arrivals.account(AccountId(4)).unwrap().0.nonce, 5);
         assert_eq!(arrivals.slot(SlotId(9)).unwrap(), U256::from(1_010));

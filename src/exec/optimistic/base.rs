@@ -9,7 +9,8 @@ use super::overlay::Version;
 use super::reader::Reader;
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::exec::base::{fetch_block_hash, fetch_code};
+use crate::exec::base::fetch_block_hash;
+use crate::exec::code_loader::load_one;
 use crate::exec::halt::Fault;
 use crate::exec::state::{Base, BaseAccount};
 use alloy_primitives::{Address, B256, U256};
@@ -134,7 +135,7 @@ impl Base for OptimisticBase<'_, '_> {
 
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
         let store = self.view.borrow().reader.store;
-        fetch_code(store, id, codes)
+        load_one(store, id, codes)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {

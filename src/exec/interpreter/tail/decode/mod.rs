@@ -212,7 +212,7 @@ impl Decoded {
     /// Decodes `code` for `fork`.
     pub(super) fn new(code: &Code, fork: Fork, extent: Extent) -> Self {
         let (wanted, room) = match extent {
-            Extent::Whole => (code.jumpdest_bits().to_vec(), code.len() / 2 + 4),
+            Extent::Whole => (code.jumpdest_bits().collect(), code.len() / 2 + 4),
             Extent::Reached | Extent::ReachedLater => {
                 (code.reached_bits().collect(), 16 * (code.reached_count() as usize + 1))
             }

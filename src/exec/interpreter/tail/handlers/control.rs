@@ -81,6 +81,21 @@ handler! {
     }
 }
 
+handler! {
+    /// A jump from bytes to a JUMPDEST that no jump has asked for so far, or to none; `vm.pc` says where to.
+    #[cold]
+    #[inline(never)]
+    jump_unmarked [] (r) {
+        let to = (*r.vm).pc;
+        if !(*(*r.vm).source).is_jumpdest(to) {
+            jump_to!(halt_invalid_jump, r)
+        }
+        r.pc = (*r.vm).code.add(to).cast();
+        let handler = (*(*r.vm).table)[usize::from(op::JUMPDEST)];
+        jump_to!(handler, r)
+    }
+}
+
 /// Goes to a destination on the stack.
 macro_rules! jump_dynamic {
     ($F:ident, $r:ident, $to:expr) => {{
@@ -97,8 +112,9 @@ macro_rules! jump_dynamic {
             $r.pc = target;
             begin_block!($r, (*$r.vm).poll_below)
         } else {
-            if !(*(*$r.vm).source).is_jumpdest(to[0] as usize) {
-                jump_to!(halt_invalid_jump, $r)
+            if !(*(*$r.vm).source).is_marked(to[0] as usize) {
+                (*$r.vm).pc = to[0] as usize;
+                jump_to!(jump_unmarked, $r)
             }
             $r.pc = (*$r.vm).code.add(to[0] as usize).cast();
             let handler = (*(*$r.vm).table)[usize::from(op::JUMPDEST)];

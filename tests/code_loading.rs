@@ -1,0 +1,284 @@
+//! Codes are loaded when they are run or their bytes are read, once per block, whatever the mode.
+
+#[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
+#[path = "../src/cli/devnet/asm.rs"]
+mod asm;
+mod files;
+
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use asm::assemble;
+use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
+use balustrade::exec::wire::Header;
+use balustrade::executor::ParentReads;
+use balustrade::trie::StateTries;
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Mutex;
+
+/// A store that notes the codes that it is asked for.
+struct Noting<'a> {
+    inner: &'a MemoryStore,
+    is_resident: bool,
+    /// What it answers about one code instead of the truth.
+    lie: Option<(B256, Lie)>,
+    asked: Mutex<Vec<B256>>,
+}
+
+/// What a store says about a code that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// It lacks it.
+    Missing,
+    /// It has other bytes.
+    Corrupt,
+}
+
+impl<'a> Noting<'a> {
+    fn new(inner: &'a MemoryStore, is_resident: bool) -> Self {
+        Self { inner, is_resident, lie: None, asked: Mutex::default() }
+    }
+
+    /// How often it was asked for a code.
+    fn times(&self, hash: B256) -> usize {
+        self.asked.lock().expect("no panic").iter().filter(|asked| **asked == hash).count()
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().expect("no panic").len()
+    }
+}
+
+impl StateStore for Noting<'_> {
+    fn is_resident(&self) -> bool {
+        self.is_resident
+    }
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.inner.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.inner.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.asked.lock().expect("no panic").extend_from_slice(hashes);
+        self.inner.codes(hashes, out)?;
+        for (hash, code) in hashes.iter().zip(out) {
+            match self.lie {
+                Some((about, Lie::Missing)) if about == *hash => *code = None,
+                Some((about, Lie::Corrupt)) if about == *hash => *code = Some(Bytes::from_static(&[0x00, 0x5b])),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.inner.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.inner.trie_nodes(hashes, out)
+    }
+}
+
+/// Every mode, every arrangement of reads, one thread and several.
+fn ways() -> Vec<(Mode, Option<ParentReads>, usize)> {
+    let mut ways = vec![(Mode::Sequential, None, 1), (Mode::Optimistic, None, 1), (Mode::Optimistic, None, 3)];
+    for reads in ParentReads::ALL {
+        ways.extend([1, 3].map(|threads| (Mode::Bal, Some(reads), threads)));
+    }
+    ways
+}
+
+/// A contract that the list names, and whose code is or is not needed.
+const TARGET: Address = Address::repeat_byte(0x77);
+/// Another one of its kind, which nothing but its balance is asked of.
+const BYSTANDER: Address = Address::repeat_byte(0x78);
+
+/// A block without transactions, whose system calls run `access` before and after them.
+struct World {
+    rules: ChainRules,
+    store: MemoryStore,
+    tries: StateTries,
+    target: B256,
+    bystander: B256,
+    block: Bytes,
+    bal: Bytes,
+}
+
+impl World {
+    fn new(access: &str) -> Self {
+        let rules = ChainRules::mainnet(Fork::Amsterdam);
+        let mut store = MemoryStore::default();
+        let mut add = |address, code: Vec<u8>| {
+            let hash = store.insert_code(code.into());
+            store.insert_account(address, 1, U256::from(1), hash, []);
+            hash
+        };
+        let text = format!("{TARGET} {access} {TARGET} {access} {BYSTANDER} BALANCE POP STOP");
+        let code = assemble(&text);
+        for system in [BEACON_ROOTS, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS] {
+            add(system, code.clone());
+        }
+        for system in balustrade::exec::system::SYSTEM_CONTRACTS {
+            if ![BEACON_ROOTS, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS].contains(&system) {
+                add(system, vec![0x00]);
+            }
+        }
+        let target = add(TARGET, vec![0x5b; 3_000]);
+        let bystander = add(BYSTANDER, vec![0x5b; 2_999]);
+        let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
+        let template = Header {
+            number: 1,
+            timestamp: 12,
+            gas_limit: 60_000_000,
+            base_fee: Some(7),
+            excess_blob_gas: Some(0),
+            parent_beacon_root: Some(B256::ZERO),
+            slot_number: Some(1),
+            ..Header::default()
+        };
+        let mut executor = Executor::new(1).expect("threads");
+        let built = executor.build(&rules, &template, &Vec::new(), &store, &mut tries).expect("a block");
+        Self { rules, store, tries, target, bystander, block: built.block, bal: built.bal }
+    }
+
+    fn execute(
+        &mut self,
+        store: &Noting<'_>,
+        (mode, parent_reads, threads): (Mode, Option<ParentReads>, usize),
+    ) -> Result<BlockOutcome, BlockError> {
+        let mut executor = Executor::new(threads).expect("threads");
+        let input = BlockInput::new(&self.rules, self.block.clone()).with_list(self.bal.clone());
+        let options = Options { parent_reads, ..Options::new(mode) };
+        let result = executor.execute(&input, store, Some(&mut self.tries), options);
+        self.tries.rollback();
+        result
+    }
+}
+
+/// What a contract may do with the address on its stack, and whether that needs the code.
+const ACCESSES: [(&str, bool); 8] = [
+    ("BALANCE POP", false),
+    ("EXTCODEHASH POP", false),
+    ("EXTCODESIZE POP", true),
+    ("10 0 0 DUP4 EXTCODECOPY POP", true),
+    ("0 0 0 0 0 DUP6 GAS CALL POP POP", true),
+    ("0 0 0 0 DUP5 GAS DELEGATECALL POP POP", true),
+    ("0 0 0 0 DUP5 GAS STATICCALL POP POP", true),
+    ("0 0 0 0 0 DUP6 GAS CALLCODE POP POP", true),
+];
+
+#[test]
+fn a_code_is_loaded_once_where_it_is_used_and_never_where_it_is_not() {
+    for (access, is_use) in ACCESSES {
+        let mut world = World::new(access);
+        for way in ways() {
+            for is_resident in [true, false] {
+                let inner = world.store.clone();
+                let store = Noting::new(&inner, is_resident);
+                let outcome = world.execute(&store, way).unwrap_or_else(|error| panic!("{access} {way:?}: {error}"));
+                assert_eq!(outcome.bal, world.bal, "{access} {way:?}");
+                // Two tasks use it: on several threads both may need it at the same moment.
+                let most = if way.2 == 1 { 1 } else { 2 };
+                let times = if is_use { 1..=most } else { 0..=0 };
+                assert!(times.contains(&store.times(world.target)), "{access} {way:?}");
+                // It may come with the target's code, which is as likely to be needed; never alone.
+                assert!(is_use || store.times(world.bystander) == 0, "{access} {way:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_corrupt_code_is_an_error_of_the_store_only_where_it_is_used() {
+    for (access, is_use) in ACCESSES {
+        let mut world = World::new(access);
+        for lie in [Lie::Missing, Lie::Corrupt] {
+            for way in ways() {
+                for is_resident in [true, false] {
+                    let inner = world.store.clone();
+                    let used = Noting { lie: Some((world.target, lie)), ..Noting::new(&inner, is_resident) };
+                    let result = world.execute(&used, way);
+                    match (is_use, lie, result) {
+                        (false, _, Ok(outcome)) => assert_eq!(outcome.bal, world.bal),
+                        (true, Lie::Missing, Err(BlockError::Store(StoreError::MissingCode(hash)))) => {
+                            assert_eq!(hash, world.target);
+                        }
+                        (true, Lie::Corrupt, Err(BlockError::Store(StoreError::Corrupt(text)))) => {
+                            assert!(text.contains(&world.target.to_string()), "{text}");
+                        }
+                        (.., result) => panic!("{access} {lie:?} {way:?}: {:?}", result.map(|outcome| outcome.gas)),
+                    }
+                    // Nothing needs this one, even where it comes with the other.
+                    let unused = Noting { lie: Some((world.bystander, lie)), ..Noting::new(&inner, is_resident) };
+                    let outcome = world.execute(&unused, way).expect("valid");
+                    assert_eq!(outcome.bal, world.bal, "{access} {lie:?} {way:?}");
+                }
+            }
+        }
+    }
+}
+
+fn bytes(value: &Value) -> Bytes {
+    hex::decode(value.as_str().expect("text")).expect("hex").into()
+}
+
+fn word(value: &Value) -> U256 {
+    value.as_str().expect("text").parse().expect("a quantity")
+}
+
+/// `cases/balances` of the shared folder: BALANCE of 1,500 contracts with 24 KiB of code each, which nothing runs.
+#[test]
+fn balances_of_contracts_ask_for_none_of_their_codes() {
+    let Some(path) = files::shared("cases/balances.json.gz") else { return };
+    let reader = BufReader::new(GzDecoder::new(File::open(path).expect("readable")));
+    let bundle: Value = serde_json::from_reader(reader).expect("JSON");
+    let mut store = MemoryStore::default();
+    let mut large = Vec::new();
+    for code in bundle["codes"].as_array().expect("codes") {
+        let code = bytes(code);
+        let is_large = code.len() > 20_000;
+        let hash = store.insert_code(code);
+        large.extend(is_large.then_some(hash));
+    }
+    assert_eq!(large.len(), 1_500);
+    for (address, account) in bundle["preState"].as_object().expect("accounts") {
+        let code_hash = account.get("codeHash").and_then(Value::as_str).map(|hash| hash.parse().expect("a hash"));
+        let slots = account.get("storage").and_then(Value::as_object).into_iter().flatten();
+        let storage: Vec<_> = slots.map(|(key, value)| (key.parse().expect("a key"), word(value))).collect();
+        let nonce = word(&account["nonce"]).to();
+        let code_hash =
+            code_hash.unwrap_or_else(|| store.insert_code(account.get("code").map(bytes).unwrap_or_default()));
+        let address = address.parse().expect("an address");
+        store.insert_account(address, nonce, word(&account["balance"]), code_hash, storage);
+    }
+    let rules = ChainRules { chain_id: 1, ..ChainRules::mainnet(Fork::Amsterdam) };
+    let (block, bal) = (bytes(&bundle["block"]), bytes(&bundle["blockAccessList"]));
+    let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
+    let mut first: Option<BlockOutcome> = None;
+    for (mode, parent_reads, threads) in ways() {
+        for is_resident in [true, false] {
+            let noting = Noting::new(&store, is_resident);
+            let mut executor = Executor::new(threads).expect("threads");
+            let input = BlockInput::new(&rules, block.clone()).with_list(bal.clone());
+            let options = Options { parent_reads, ..Options::new(mode) };
+            let outcome = executor.execute(&input, &noting, Some(&mut tries), options).expect("valid");
+            tries.rollback();
+            for hash in &large {
+                assert_eq!(noting.times(*hash), 0, "{mode:?} {parent_reads:?}: a code that nothing runs");
+            }
+            assert!((1..10).contains(&noting.asked()), "{mode:?}: the reader's and the system contracts' codes");
+            assert!(executor.codes().bytes_held() < 2 << 20, "{mode:?}");
+            let Some(first) = &first else {
+                first = Some(outcome);
+                continue;
+            };
+            assert!(first.receipts.iter().eq(outcome.receipts.iter()), "{mode:?}");
+            assert_eq!((&first.bal, first.gas, first.state_root), (&outcome.bal, outcome.gas, outcome.state_root));
+            assert_eq!(first.changes, outcome.changes, "{mode:?}");
+        }
+    }
+}
