@@ -47,6 +47,23 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds the counts of another tally.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { blocks, executions, transactions, failed, dropped, by_type, by_fork, gas, requests, .. } = self;
+        *blocks += other.blocks;
+        *executions += other.executions;
+        *transactions += other.transactions;
+        *failed += other.failed;
+        *dropped += other.dropped;
+        by_type.iter_mut().zip(other.by_type).for_each(|(own, count)| *own += count);
+        other.by_fork.iter().for_each(|(fork, count)| *by_fork.entry(*fork).or_default() += count);
+        *gas += other.gas;
+        *requests += other.requests;
+        self.creations += other.creations;
+        self.logs += other.logs;
+        self.list_bytes += other.list_bytes;
+    }
+
     fn add(&mut self, block: &RandomBlock, outcome: &BlockOutcome) {
         self.blocks += 1;
         self.transactions += outcome.transactions.len() as u64;
