@@ -5,7 +5,7 @@ mod hostile;
 use hostile::cases::shared;
 use hostile::mutators;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The rows of the tables, by their numbers.
 fn rows(text: &str) -> Vec<(usize, &str)> {
@@ -65,4 +65,34 @@ fn every_line_names_what_holds_it() {
             }
         }
     }
+}
+
+/// Markdown files of a folder and of those below it.
+fn documents(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in folder.read_dir().expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            documents(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_lead_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("SECURITY.md"), root.join("README.md")];
+    documents(&root.join("docs"), &mut files);
+    let mut links = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).expect("text");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            let path = file.parent().expect("a folder").join(target);
+            assert!(path.exists(), "{} links to {target}, which is not here", file.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
 }

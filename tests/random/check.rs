@@ -43,6 +43,8 @@ pub struct Tally {
     pub requests: u64,
     pub creations: u64,
     pub logs: u64,
+    /// Slots with another value after the block.
+    pub slots: u64,
     pub list_bytes: u64,
 }
 
@@ -61,6 +63,7 @@ impl Tally {
         *requests += other.requests;
         self.creations += other.creations;
         self.logs += other.logs;
+        self.slots += other.slots;
         self.list_bytes += other.list_bytes;
     }
 
@@ -76,6 +79,7 @@ impl Tally {
         self.requests += outcome.requests.iter().filter(|request| request.len() > 1).count() as u64;
         self.creations += outcome.transactions.iter().filter(|tx| tx.created.is_some()).count() as u64;
         self.logs += outcome.transactions.iter().map(|tx| tx.logs.len() as u64).sum::<u64>();
+        self.slots += outcome.changes.slot_keys.len() as u64;
         self.list_bytes += outcome.bal.len() as u64;
     }
 }
@@ -87,7 +91,7 @@ impl fmt::Display for Tally {
         write!(
             out,
             "{} blocks ({}), {} executions, {} transactions (types 0 to 4: {types}; {} failed, {} creations, {} taken \
-             out), {} gas, {} logs, {} kinds of requests, {} list bytes",
+             out), {} gas, {} logs, {} slots changed, {} kinds of requests, {} list bytes",
             self.blocks,
             forks.join(", "),
             self.executions,
@@ -97,6 +101,7 @@ impl fmt::Display for Tally {
             self.dropped,
             self.gas,
             self.logs,
+            self.slots,
             self.requests,
             self.list_bytes,
         )
