@@ -1,8 +1,10 @@
-//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF]]]`.
+//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]`.
 //!
-//! With `drops` every item of every list is dropped once, and the seed means nothing. Else about COUNT mutants of all valid
-//! Amsterdam blocks at hand, and as many per block of the lists and sidecars of blocks before Cancun. Every chain draws from a seed of its own, so that the parts `0 OF` to
-//! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
+//! With `drops` every item of every list is dropped once, and the seed means nothing; else about COUNT mutants of all valid
+//! Amsterdam blocks at hand are tried, and as many per block of the lists and sidecars of blocks before Cancun. Executors have THREADS threads each (2); JOBS of them run side by side (one per processor).
+//! Every chain of blocks draws from a seed of its own, so that the mutants do not depend on JOBS, and the parts `0 OF` to
+//! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check. The status is 1
+//! where a mutant was accepted wrongly or caused a panic, and 2 where the arguments are wrong or the system refuses threads.
 
 #[path = "../tests/hostile/mod.rs"]
 mod hostile;
@@ -11,76 +13,135 @@ use balustrade::Executor;
 use balustrade::exec::fork::Fork;
 use hostile::report::Report;
 use hostile::{Rng, cases, trial};
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
+
+const USAGE: &str = "usage: mutate COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]";
 
 /// Valid blocks of the fixtures, about.
 const FIXTURE_BLOCKS: usize = 14_000;
 /// Mutants of each bundle per pass; their blocks are a hundred times larger.
 const PER_BUNDLE: usize = 8;
 
-fn main() -> ExitCode {
-    let every_drop = std::env::args().nth(1).is_some_and(|argument| argument == "drops");
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().ok());
-    let Some(count) = arguments.next().flatten().or(every_drop.then_some(0)) else {
-        eprintln!("usage: mutate COUNT|drops [SEED [THREADS [PART OF]]]");
-        return ExitCode::from(2);
-    };
-    let seed = arguments.next().flatten().unwrap_or(1);
-    let threads = arguments.next().flatten().unwrap_or(2) as usize;
-    let part = arguments.next().flatten().unwrap_or(0);
-    let parts = arguments.next().flatten().unwrap_or(1).max(1);
-    let mut executor = match Executor::new(threads) {
-        Ok(executor) => executor,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
+/// What is tried with a chain's blocks.
+struct Work {
+    chain: cases::Chain,
+    /// The chain's place among all of them, from 1: what it draws depends on it.
+    number: u64,
+    /// Mutants of each block; nothing drops every item of its list instead.
+    mutants: Option<usize>,
+}
+
+impl Work {
+    fn run(mut self, seed: u64, executor: &mut Executor, report: &mut Report) {
+        let mut rng = Rng(Rng(seed ^ self.number).next());
+        if self.chain.rules.fork < Fork::Cancun {
+            trial::try_older_chain(executor, self.chain, self.mutants.unwrap_or(0), &mut rng, report);
+            return;
         }
-    };
-    let count = count as usize;
-    let (per_block, per_bundle) = match every_drop {
-        true => (0, 0),
-        false => (count.div_ceil(FIXTURE_BLOCKS).max(1), PER_BUNDLE),
-    };
-    let start = Instant::now();
-    let mut report = Report::default();
-    let mut said = 0;
-    let mut number = 0;
-    let mut visit = |mut chain: cases::Chain, per_block: usize, report: &mut Report| {
-        number += 1;
-        if number % parts != part {
-            return ControlFlow::Continue(());
-        }
-        let mut rng = Rng(Rng(seed ^ number).next());
-        if chain.rules.fork < Fork::Cancun {
-            trial::try_older_chain(&mut executor, chain, per_block, &mut rng, report);
-            return ControlFlow::Continue(());
-        }
-        for block in chain.take_valid() {
-            if every_drop {
-                trial::try_every_drop(&mut executor, &mut chain, &block, report);
+        for block in self.chain.take_valid() {
+            match self.mutants {
+                None => trial::try_every_drop(executor, &mut self.chain, &block, report),
+                Some(mutants) => {
+                    for _ in 0..mutants {
+                        trial::try_one(executor, &mut self.chain, &block, &mut rng, report);
+                    }
+                }
             }
-            for _ in 0..per_block {
-                trial::try_one(&mut executor, &mut chain, &block, &mut rng, report);
-            }
-            if let Err(error) = chain.advance(&mut executor, &block) {
-                report.finding("a valid block is refused", format!("{}: {error}", chain.name));
+            if let Err(error) = self.chain.advance(executor, &block) {
+                report.finding("a valid block is refused", format!("{}: {error}", self.chain.name));
             }
         }
-        if report.total() / 10_000 > said {
-            said = report.total() / 10_000;
-            eprintln!("{} mutants, {} findings, {:.0?}", report.total(), report.findings.len(), start.elapsed());
-        }
-        ControlFlow::Continue(())
-    };
-    // Dropping each of thousands of items of a large block would take hours.
-    cases::each_bundle(if every_drop { 0 } else { 400_000 }, &mut |chain| visit(chain, per_bundle, &mut report));
-    cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
-    if !every_drop {
-        cases::each_older_bundle(400_000, &mut |chain| visit(chain, per_bundle, &mut report));
-        cases::each_older_fixture(0, 1, &mut |chain| visit(chain, per_block, &mut report));
     }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(report) if report.findings.is_empty() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<Report, String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let every_drop = arguments.first().is_some_and(|argument| argument == "drops");
+    let number = |at: usize, default: u64| match arguments.get(at) {
+        Some(text) => text.parse().map_err(|_| USAGE.to_owned()),
+        None => Ok(default),
+    };
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let count = if every_drop { 0 } else { number(0, 0)? };
+    let (seed, threads, part, parts) = (number(1, 1)?, number(2, 2)?, number(3, 0)?, number(4, 1)?);
+    let jobs = number(5, processors as u64)?;
+    if arguments.is_empty() || arguments.len() > 6 || part >= parts || jobs == 0 {
+        return Err(USAGE.to_owned());
+    }
+    let (count, threads) = (count as usize, threads as usize);
+    let executors: Vec<Executor> =
+        (0..jobs).map(|_| Executor::new(threads).map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
+
+    let start = Instant::now();
+    let tried = AtomicUsize::new(0);
+    // Chains are read here and tried there; few of them wait, as a chain holds its whole state.
+    let (sender, receiver) = mpsc::sync_channel::<Work>(2 * executors.len());
+    let receiver = Mutex::new(receiver);
+    let work_off = |mut executor: Executor| {
+        let mut report = Report::default();
+        loop {
+            let next = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+            let Ok(work) = next else { return report };
+            let before = report.total();
+            work.run(seed, &mut executor, &mut report);
+            let own = report.total() - before;
+            let all = tried.fetch_add(own, Ordering::Relaxed) + own;
+            if all / 10_000 > (all - own) / 10_000 {
+                eprintln!("{all} mutants, {} findings of this worker, {:.0?}", report.findings.len(), start.elapsed());
+            }
+        }
+    };
+    let report = std::thread::scope(|scope| {
+        let workers: Vec<_> = executors.into_iter().map(|executor| scope.spawn(|| work_off(executor))).collect();
+        let mut chains = 0;
+        let mut visit = |chain: cases::Chain, mutants: Option<usize>| {
+            chains += 1;
+            if chains % parts != part {
+                return ControlFlow::Continue(());
+            }
+            // Refused only when all workers are gone, by a panic.
+            match sender.send(Work { chain, number: chains, mutants }) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        // Dropping each of thousands of items of a large block would take hours.
+        let (bundle_bytes_max, per_bundle, per_block) = match every_drop {
+            true => (0, None, None),
+            false => (400_000, Some(PER_BUNDLE), Some(count.div_ceil(FIXTURE_BLOCKS).max(1))),
+        };
+        cases::each_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
+        cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block));
+        if !every_drop {
+            cases::each_older_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
+            cases::each_older_fixture(0, 1, &mut |chain| visit(chain, per_block));
+        }
+        drop(sender);
+        let mut report = Report::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(own) => report.merge(own),
+                Err(_) => report.finding("panic", "of a worker, outside the executor".to_owned()),
+            }
+        }
+        report
+    });
     println!("{}", report.table());
     println!(
         "{} mutants, {} with the state root recomputed from the wrong list, {} drawn without a difference, {:.0?}",
@@ -93,5 +154,5 @@ fn main() -> ExitCode {
         println!("FINDING {kind}: {}", what.chars().take(2_000).collect::<String>());
     }
     println!("{} findings", report.findings.len());
-    if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(report)
 }

@@ -1,12 +1,16 @@
-//! The fuzz targets on stable: a corpus of whole and damaged inputs, from the shared folder and from a seed.
+//! The fuzz targets on stable: whole and damaged inputs, from seeds, from the shared folder, and from the corpora and
+//! findings that a run of cargo-fuzz has left in `fuzz/corpus` and `fuzz/artifacts`.
 
 mod hostile;
+mod random;
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
 use hostile::{Rng, cases};
+use random::block::{Forks, Generator};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Damages bytes in one to four places.
 fn damage(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
@@ -46,19 +50,51 @@ fn random_bytes() {
     }
 }
 
+/// A block and its list, each alone and both as the target `whole_block` takes them; whole and damaged.
+/// Returns the number of inputs.
+fn run_block(block: &[u8], list: &[u8], rng: &mut Rng) -> usize {
+    let len = u16::try_from(block.len()).unwrap_or(u16::MAX).to_le_bytes();
+    let whole = [&len[..], block, list].concat();
+    for bytes in [block, list, &whole] {
+        run_all(bytes);
+        (0..8).for_each(|_| run_all(&damage(bytes, rng)));
+    }
+    27
+}
+
+#[test]
+fn damaged_random_blocks_and_lists() {
+    let mut rng = Rng(4);
+    let mut generator = Generator::new(Forks::All).expect("threads");
+    for seed in 1_000..1_080 {
+        let built = generator.block(seed).expect("a block").built;
+        run_block(&built.block, &built.bal, &mut rng);
+    }
+}
+
+/// Corpora are not part of the repository; where cargo-fuzz has left some, each file goes to its own target.
+#[test]
+fn corpora_and_findings_of_cargo_fuzz() {
+    for (name, target) in targets::TARGETS {
+        let mut files = 0;
+        for folder in ["corpus", "artifacts"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).join(name);
+            for entry in folder.read_dir().into_iter().flatten() {
+                target(&std::fs::read(entry.expect("a file").path()).expect("readable"));
+                files += 1;
+            }
+        }
+        println!("{name}: {files} files");
+    }
+}
+
 #[test]
 fn damaged_blocks_and_lists() {
     let mut rng = Rng(2);
     let mut inputs = 0;
     cases::each_fixture(4, 90, &mut |chain| {
         for block in &chain.blocks {
-            let len = u16::try_from(block.rlp.len()).unwrap_or(u16::MAX).to_le_bytes();
-            let whole = [&len[..], &block.rlp, &block.bal].concat();
-            for bytes in [&block.rlp[..], &block.bal, &whole] {
-                run_all(bytes);
-                (0..8).for_each(|_| run_all(&damage(bytes, &mut rng)));
-                inputs += 9;
-            }
+            inputs += run_block(&block.rlp, &block.bal, &mut rng);
         }
         if inputs < 8_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

@@ -1,16 +1,15 @@
-//! SECURITY.md's table of what went wrong elsewhere: it has every line, and whatever a line names is there.
+//! docs/known-defects.md has every row, and everything that a row names exists.
 
 mod hostile;
 
 use hostile::cases::shared;
 use hostile::mutators;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The rows of the table, by their numbers.
+/// The rows of the tables, by their numbers.
 fn rows(text: &str) -> Vec<(usize, &str)> {
-    let (_, section) = text.split_once("## What went wrong elsewhere").expect("the section is here");
-    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     cells.filter_map(|(number, rest)| Some((number.parse().ok()?, rest))).collect()
 }
 
@@ -40,7 +39,7 @@ fn suite() -> Option<String> {
 #[test]
 fn every_line_names_what_holds_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("SECURITY.md")).expect("the document is here");
+    let text = fs::read_to_string(root.join("docs/known-defects.md")).expect("the document is here");
     let rows = rows(&text);
     assert!(rows.iter().map(|(number, _)| *number).eq(1..=40), "{rows:#?}");
     let Some(suite) = suite() else { return };
@@ -66,4 +65,34 @@ fn every_line_names_what_holds_it() {
             }
         }
     }
+}
+
+/// Markdown files of a folder and of those below it.
+fn documents(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in folder.read_dir().expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            documents(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_lead_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("SECURITY.md"), root.join("README.md")];
+    documents(&root.join("docs"), &mut files);
+    let mut links = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).expect("text");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            let path = file.parent().expect("a folder").join(target);
+            assert!(path.exists(), "{} links to {target}, which is not here", file.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
 }

@@ -1,5 +1,5 @@
-//! Every `unsafe` of the library and the command stands in SECURITY.md, file by file: a new one fails here until its contract, its checked
-//! twin and its test are written down there.
+//! Every `unsafe` of the library is listed in docs/unsafe.md, file by file: a new one fails here until its contract, its
+//! checked twin and its test are written down there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,8 +35,8 @@ fn every_unsafe_word_is_accounted_for() {
     let mut found = BTreeMap::new();
     visit(&root.join("src"), root, &mut found);
     visit(&root.join("cli/src"), root, &mut found);
-    let text = std::fs::read_to_string(root.join("SECURITY.md")).expect("the document is here");
-    // Rows of the doors' table: | `src/...` | words | contract | twin | test |
+    let text = std::fs::read_to_string(root.join("docs/unsafe.md")).expect("the document is here");
+    // Rows of the table: | `src/...` | words | contract | twin | test |
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `src/"));
     let listed: BTreeMap<String, usize> = rows
         .filter_map(|row| {
@@ -47,7 +47,7 @@ fn every_unsafe_word_is_accounted_for() {
             Some((file, words))
         })
         .collect();
-    assert_eq!(found, listed, "files with `unsafe`, found and listed in SECURITY.md");
+    assert_eq!(found, listed, "files with `unsafe`, found and listed in docs/unsafe.md");
 }
 
 #[test]

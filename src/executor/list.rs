@@ -42,7 +42,7 @@ pub enum ParentReads {
     /// In one pass by the threads of the block, before the first task: for answers that lie in memory.
     OnePass,
     /// Row by row, by the task that needs it; the root waits for the last task. What a client without prefetch does; an
-    /// error of the store is then one of the task (see SECURITY.md on the order of errors).
+    /// error of the store is then one of the task (see docs/errors.md).
     OnDemand,
     /// In batches by the readers, before the first task.
     Before,

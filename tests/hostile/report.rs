@@ -56,6 +56,22 @@ impl Report {
         self.findings.push((kind, what));
     }
 
+    /// Adds the counts and findings of another report.
+    pub fn merge(&mut self, other: Self) {
+        for (name, row) in other.rows {
+            let own = self.rows.entry(name).or_default();
+            own.mutants += row.mutants;
+            own.root_resealed += row.root_resealed;
+            own.equivalent += row.equivalent;
+            own.other_class += row.other_class;
+            for (check, count) in row.checks {
+                *own.checks.entry(check).or_default() += count;
+            }
+        }
+        self.unchanged += other.unchanged;
+        self.findings.extend(other.findings);
+    }
+
     /// Mutants tried.
     pub fn total(&self) -> usize {
         self.rows.values().map(|row| row.mutants).sum()

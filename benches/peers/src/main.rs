@@ -9,6 +9,7 @@
 mod bal;
 mod block;
 mod convert;
+mod differential;
 mod ethrex_flat;
 mod ethrex_tries;
 mod flame;
@@ -43,6 +44,8 @@ enum Command {
     Bal(bal::BalArgs),
     /// Whole blocks: revm and ethrex, sequential and driven by the list
     Block(block::BlockArgs),
+    /// Random blocks: revm and ethrex, sequential and driven by the list, must agree with us
+    Differential(differential::DifferentialArgs),
 }
 
 /// Options of every comparison.
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Trie(args) => trie::main(&args),
         Command::Bal(args) => bal::main(&args),
         Command::Block(args) => block::main(&args),
+        Command::Differential(args) => differential::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

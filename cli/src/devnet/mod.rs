@@ -209,7 +209,7 @@ impl Devnet {
             to: Some(if rounds == 0 { recipient } else { to }),
             value: U256::from(u64::from(rounds == 0)),
             input: if rounds == 0 { Vec::new() } else { contracts::two_words(rounds, rounds) },
-            access: None,
+            access: Vec::new(),
             blobs: Vec::new(),
             authorizations: Vec::new(),
         };
@@ -298,6 +298,7 @@ impl Devnet {
         let access = matches!(kind, Kind::TokenTransfer)
             .then(|| (token, vec![contracts::balance_slot(signer.address), contracts::balance_slot(known)]))
             .filter(|_| tx_type == 1);
+        let access = Vec::from_iter(access);
         let mut nonce_of = |address| {
             let nonce = nonces.entry(address).or_default();
             *nonce += 1;

@@ -74,8 +74,8 @@ pub struct Draft {
     pub value: U256,
     /// Calldata or init code.
     pub input: Vec<u8>,
-    /// Address and keys to warm; unused by type 0.
-    pub access: Option<(Address, Vec<U256>)>,
+    /// Access list (EIP-2930): addresses with storage keys; unused by type 0.
+    pub access: Vec<(Address, Vec<U256>)>,
     /// Versioned hashes of the blobs; used by type 3 alone.
     pub blobs: Vec<B256>,
     /// Signed authorizations; used by type 4 alone.
@@ -92,8 +92,13 @@ pub struct Authorization(Vec<u8>);
 impl Authorization {
     /// `signer` delegates to `target`; `nonce` is its account's at that moment.
     pub fn new(signer: &Signer, target: Address, nonce: u64) -> Self {
+        Self::for_chain(CHAIN_ID, signer, target, nonce)
+    }
+
+    /// The same for another chain; 0 stands for every chain.
+    pub fn for_chain(chain_id: u64, signer: &Signer, target: Address, nonce: u64) -> Self {
         let mut fields = Vec::with_capacity(110);
-        CHAIN_ID.encode(&mut fields);
+        chain_id.encode(&mut fields);
         target.encode(&mut fields);
         nonce.encode(&mut fields);
         let mut message = vec![0x05];
@@ -145,14 +150,14 @@ impl Draft {
         self.value.encode(&mut out);
         self.input.as_slice().encode(&mut out);
         if self.tx_type > 0 {
-            let entry = self.access.as_ref().map_or_else(Vec::new, |(address, keys)| {
+            let entries = self.access.iter().flat_map(|(address, keys)| {
                 let mut entry = Vec::new();
                 address.encode(&mut entry);
                 let words: Vec<u8> = keys.iter().flat_map(|key| alloy_rlp::encode(B256::from(*key))).collect();
                 entry.extend_from_slice(&list(&words));
                 list(&entry)
             });
-            out.extend_from_slice(&list(&entry));
+            out.extend_from_slice(&list(&entries.collect::<Vec<u8>>()));
         }
         match self.tx_type {
             3 => {
@@ -196,7 +201,8 @@ mod tests {
         let signer = Signer::new(7).expect("a key");
         let authority = Signer::new(8).expect("a key");
         for tx_type in 0..5 {
-            for access in [None, Some((signer.address, vec![U256::from(3), U256::MAX]))] {
+            let entry = (signer.address, vec![U256::from(3), U256::MAX]);
+            for access in [vec![], vec![entry.clone()], vec![entry; 2]] {
                 let draft = Draft {
                     tx_type,
                     nonce: 5,

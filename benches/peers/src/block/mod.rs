@@ -16,7 +16,7 @@
 //! and resident tries; those of the peers are copied before each run, so that they may be changed in place. Freeing what a
 //! run leaves is off everybody's clock.
 
-mod case;
+pub(crate) mod case;
 mod chart;
 mod ethrex;
 mod memory;
@@ -123,7 +123,7 @@ impl Laps {
 
 const BAL: &str = "bal";
 const SEQUENTIAL_ONE: &str = "sequential-1";
-const PEERS: [&str; 4] = ["revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal"];
+pub(crate) const PEERS: [&str; 4] = ["revm-seq", "revm-bal", "ethrex-seq", "ethrex-bal"];
 
 /// Ratios in summary and family rows: name, the arrangement whose time is divided by that of `bal`.
 const RATIOS: [(&str, &str); 7] = [
@@ -246,9 +246,10 @@ fn one_block(
     Ok(())
 }
 
-type Contestants = Vec<Box<dyn Arrangement>>;
+pub(crate) type Contestants = Vec<Box<dyn Arrangement>>;
 
-fn contestants(
+/// The arrangements of a case whose names are wanted.
+pub(crate) fn contestants(
     case: &Rc<Case>,
     threads: usize,
     wanted: impl Fn(&str) -> bool,

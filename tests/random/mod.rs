@@ -1,0 +1,25 @@
+//! Random blocks: a seed in, a small pre-state and a sealed block on it out. Equal seeds give equal blocks.
+//!
+//! The block is executed in every mode, by every loop and with several numbers of threads ([`check`]), or by other
+//! implementations (`peers differential`). What executes it decides nothing about what is drawn, except that
+//! transactions that cannot stand in the block are taken out by the builder.
+//! Not here: invalid blocks and invalid lists (`hostile`).
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a test, an example and `peers` include this, and each uses a part of it"
+)]
+
+pub mod block;
+pub mod bundle;
+pub mod check;
+mod transactions;
+mod world;
+
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "the command and the loops' tests use more of it")]
+#[path = "../../src/cli/devnet/mod.rs"]
+mod devnet;
+#[allow(unused_imports, reason = "programs and their choices are used here, the scenarios of single calls are not")]
+#[path = "../differential/mod.rs"]
+mod differential;

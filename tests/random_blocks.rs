@@ -1,0 +1,75 @@
+//! A few hundred random blocks in every mode, by every loop, on 1, 2, 3 and 8 threads; the long run is
+//! `examples/random_blocks.rs`.
+
+mod files;
+mod random;
+
+use files::Folder;
+use random::block::{Forks, Generator};
+use random::bundle::bundle;
+use random::check::Checker;
+use std::process::Command;
+
+#[test]
+fn random_blocks_have_one_answer() {
+    let mut generator = Generator::new(Forks::All).expect("threads");
+    let mut checker = Checker::new().expect("threads");
+    for seed in 0..400 {
+        let mut block = generator.block(seed).unwrap_or_else(|error| panic!("seed {seed}: {}", error.error));
+        checker.check(&mut block).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
+    }
+    let tally = &checker.tally;
+    println!("{tally}");
+    // What is drawn must stay worth executing: all kinds of transactions, most of them successful, on many forks.
+    assert!(tally.by_type.iter().all(|count| *count > 100), "{tally}");
+    assert!(tally.failed * 10 > tally.transactions && tally.failed * 3 < tally.transactions * 2, "{tally}");
+    assert!(tally.by_fork.len() >= 10 && tally.requests > 50 && tally.creations > 100 && tally.logs > 100, "{tally}");
+}
+
+#[test]
+fn a_random_block_runs_from_its_bundle() {
+    let folder = Folder::new("random-bundle");
+    let mut generator = Generator::new(Forks::Amsterdam).expect("threads");
+    let block = generator.block(3).unwrap_or_else(|error| panic!("{}", error.error));
+    let path = folder.file("random.json", &bundle(&block, None).to_string());
+    let command =
+        Command::new(env!("CARGO_BIN_EXE_balustrade")).args(["run", "--mode", "all", "--json", &path]).output();
+    let output = command.expect("the command runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains(&block.built.header.hash().to_string()), "{out}");
+}
+
+#[test]
+fn a_seed_gives_one_block() {
+    let (mut one, mut two) =
+        (Generator::new(Forks::All).expect("threads"), Generator::new(Forks::All).expect("threads"));
+    for seed in 7..12 {
+        let blocks =
+            [one.block(seed), two.block(seed)].map(|block| block.unwrap_or_else(|error| panic!("{}", error.error)));
+        assert_eq!(blocks[0].built.block, blocks[1].built.block);
+        assert_eq!(blocks[0].built.bal, blocks[1].built.bal);
+    }
+}
+
+#[test]
+fn a_difference_is_noticed() {
+    let mut generator = Generator::new(Forks::Amsterdam).expect("threads");
+    let mut checker = Checker::new().expect("threads");
+    let mut block = generator.block(1).unwrap_or_else(|error| panic!("{}", error.error));
+    // The builder's list without its last byte is another list.
+    block.built.bal = block.built.bal.slice(..block.built.bal.len() - 1);
+    assert!(checker.check(&mut block).is_err());
+    // Another state: the header's root is not that of any execution.
+    let mut block = generator.block(2).unwrap_or_else(|error| panic!("{}", error.error));
+    let coinbase = block.built.header.coinbase;
+    block.store.update_account(
+        &coinbase,
+        None,
+        Some(alloy_primitives::U256::from(12_345)),
+        None,
+        false,
+        [].into_iter(),
+    );
+    assert!(checker.check(&mut block).is_err());
+}
