@@ -1,12 +1,8 @@
 //! Codes are loaded when they are run or their bytes are read, once per block, whatever the mode.
 
-#[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
-#[path = "../src/cli/devnet/asm.rs"]
-mod asm;
 mod files;
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
-use asm::assemble;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
@@ -14,6 +10,7 @@ use balustrade::exec::wire::Header;
 use balustrade::executor::ParentReads;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade_cli::devnet::asm::assemble;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;

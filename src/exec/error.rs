@@ -282,7 +282,7 @@ impl InvalidBlock {
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for BlockError {
-    /// An object of `kind` (`invalid`, `store` or `cancelled`), `message`, and `classes` as
+    /// An object of `kind` (`invalid`, `store`, `cancelled` or `internal`), `message`, and `classes` as
     /// [`InvalidBlock::eest_classes`] gives them.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
@@ -290,6 +290,7 @@ impl serde::Serialize for BlockError {
             Self::Invalid(invalid) => ("invalid", invalid.eest_classes()),
             Self::Store(_) => ("store", Vec::new()),
             Self::Cancelled(_) => ("cancelled", Vec::new()),
+            Self::Internal(_) => ("internal", Vec::new()),
         };
         let mut fields = serializer.serialize_struct("BlockError", 3)?;
         fields.serialize_field("kind", kind)?;

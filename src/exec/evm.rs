@@ -702,7 +702,6 @@ mod tests {
     use crate::arena::code::CodeArena;
     use crate::exec::call::{CallKind, CallRequest, Entered};
     use crate::exec::state::{Base, BaseAccount, StateScratch};
-    use crate::exec::universe::Universe;
 
     /// Every account has the same code.
     struct OneCode(CodeId);

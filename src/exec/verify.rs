@@ -287,6 +287,7 @@ mod tests {
     use super::*;
     use crate::arena::store::MemoryStore;
     use crate::exec::base::{ListBase, ParentRows, PreState};
+    use crate::exec::code_loader::CodeLoader;
     use crate::exec::fork::Fork;
     use crate::exec::state::StateScratch;
     use crate::exec::universe::Universe;
@@ -296,8 +297,8 @@ mod tests {
         let list = BalColumns::default();
         let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
         let sidecar = SidecarColumns::default();
-        let names = Universe::default();
-        let base = ListBase::new(&list, &sidecar, ParentRows::Known(&pre), &[], &store, &codes, Fork::Shanghai);
+        let (names, loader) = (Universe::default(), CodeLoader::new(&store, &codes));
+        let base = ListBase::new(&list, &sidecar, ParentRows::Known(&pre), &[], &loader, Fork::Shanghai);
         let state = TxState::new(StateScratch::default(), Some(&names), Box::new(base), &codes, Fork::Shanghai);
         let claims = Claims { bal: &list, sidecar: Some(&sidecar), code_rows: &[], rows_at: &[0, rows, 0] };
         check_task(&state, &claims, &codes, BlockAccessIndex(1)).map(drop)

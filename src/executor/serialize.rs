@@ -21,7 +21,8 @@ pub(super) fn text_list<S: Serializer>(texts: &[Vec<u8>], serializer: S) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::exec::error::{BlockError, HeaderFault, InvalidBlock};
+    use crate::exec::error::{BlockError, InvalidBlock};
+    use crate::exec::header::HeaderFault;
     use serde_json::json;
 
     #[test]

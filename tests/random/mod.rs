@@ -17,9 +17,7 @@ pub mod check;
 mod transactions;
 mod world;
 
-#[allow(dead_code, unreachable_pub, unused_imports, reason = "the command and the loops' tests use more of it")]
-#[path = "../../src/cli/devnet/mod.rs"]
-mod devnet;
+use balustrade_cli::devnet;
 #[allow(unused_imports, reason = "programs and their choices are used here, the scenarios of single calls are not")]
 #[path = "../differential/mod.rs"]
 mod differential;
