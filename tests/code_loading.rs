@@ -1,7 +1,5 @@
 //! Codes are loaded when they are run or their bytes are read, once per block, whatever the mode.
 
-mod files;
-
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -11,6 +9,7 @@ use balustrade::executor::ParentReads;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use balustrade_cli::devnet::asm::assemble;
+use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;
@@ -230,7 +229,7 @@ fn word(value: &Value) -> U256 {
 /// `cases/balances` of the shared folder: BALANCE of 1,500 contracts with 24 KiB of code each, which nothing runs.
 #[test]
 fn balances_of_contracts_ask_for_none_of_their_codes() {
-    let Some(path) = files::shared("cases/balances.json.gz") else { return };
+    let Some(path) = shared("cases/balances.json.gz") else { return };
     let reader = BufReader::new(GzDecoder::new(File::open(path).expect("readable")));
     let bundle: Value = serde_json::from_reader(reader).expect("JSON");
     let mut store = MemoryStore::default();

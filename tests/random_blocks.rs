@@ -1,14 +1,10 @@
 //! A few hundred random blocks in every mode, by every loop, on 1, 2, 3 and 8 threads; the long run is
 //! `examples/random_blocks.rs`.
 
-mod files;
 mod random;
 
-use files::Folder;
 use random::block::{Forks, Generator};
-use random::bundle::bundle;
 use random::check::Checker;
-use std::process::Command;
 
 #[test]
 fn random_blocks_have_one_answer() {
@@ -24,20 +20,6 @@ fn random_blocks_have_one_answer() {
     assert!(tally.by_type.iter().all(|count| *count > 100), "{tally}");
     assert!(tally.failed * 10 > tally.transactions && tally.failed * 3 < tally.transactions * 2, "{tally}");
     assert!(tally.by_fork.len() >= 10 && tally.requests > 50 && tally.creations > 100 && tally.logs > 100, "{tally}");
-}
-
-#[test]
-fn a_random_block_runs_from_its_bundle() {
-    let folder = Folder::new("random-bundle");
-    let mut generator = Generator::new(Forks::Amsterdam).expect("threads");
-    let block = generator.block(3).unwrap_or_else(|error| panic!("{}", error.error));
-    let path = folder.file("random.json", &bundle(&block, None).to_string());
-    let command =
-        Command::new(env!("CARGO_BIN_EXE_balustrade")).args(["run", "--mode", "all", "--json", &path]).output();
-    let output = command.expect("the command runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
-    assert!(out.contains(&block.built.header.hash().to_string()), "{out}");
 }
 
 #[test]
