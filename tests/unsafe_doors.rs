@@ -108,7 +108,7 @@ fn ids_of_another_code_arena_find_nothing() {
         assert_eq!(arena.hash(id), KECCAK_EMPTY);
         arena.provide(id, [1; 40]);
         assert!(arena.get(id).is_none());
-        let provided = arena.provide_checked(id, Bytes::from_static(&[1; 40]));
+        let provided = arena.provide_checked(&[(id, Bytes::from_static(&[1; 40]))]);
         assert!(matches!(provided, Err(StoreError::Corrupt(_))), "{provided:?}");
     }
     assert_eq!(arena.len(), 1);
