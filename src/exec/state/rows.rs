@@ -87,7 +87,7 @@ pub struct AccountRow {
     pub flags: u8,
     /// See [`seen`].
     pub seen: u8,
-    /// Always warm: a precompile of this fork, by its number; 0 for any other account.
+    /// The number of a precompile of this fork; 0 for any other account.
     pub precompile: u16,
     pub(super) nonce: u64,
     pub(super) balance: U256,
