@@ -323,10 +323,24 @@ impl<'b> TxState<'b> {
         if wiped {
             for index in 0..self.touched_slots.len() {
                 let id = self.touched_slots[index];
-                if self.accounts[self.names.get().owners()[id]].has(flag::DESTROYED) {
-                    self.slots[id].value = U256::ZERO;
+                let owner = &self.accounts[self.names.get().owners()[id]];
+                if owner.has(flag::DESTROYED) {
+                    let row = &mut self.slots[id];
+                    row.value = if keeps_storage(owner, rules) { row.start } else { U256::ZERO };
+                }
+            }
+            for index in 0..self.touched_accounts.len() {
+                let row = &mut self.accounts[self.touched_accounts[index]];
+                if keeps_storage(row, rules) {
+                    row.flags &= !flag::DESTROYED;
                 }
             }
         }
     }
+}
+
+/// Whether storage of the account outlives its self-destruct: from Cancun on only a created account is destroyed
+/// (EIP-6780), and storage that was there before the creation is no list's to delete.
+fn keeps_storage(row: &AccountRow, rules: &ForkRules) -> bool {
+    rules.at_least(Fork::Cancun) && row.has(flag::HAS_STORAGE)
 }
