@@ -90,10 +90,10 @@ pub enum BalRule {
     /// A code that starts with 0xef and is not a delegation (EIP-3541, EIP-7702).
     #[error("a code that starts with 0xef must be a delegation of 23 bytes")]
     ReservedCode,
-    /// More storage accesses than the block's transactions can pay.
+    /// More storage accesses than the block can pay, see [`BalColumns::check_affordable`](super::BalColumns::check_affordable).
     #[error("the list declares more storage reads and changes than {gas} gas can pay, at 2000 each")]
     UnaffordableSlots {
-        /// What the transactions may spend on execution.
+        /// What transactions and system calls may spend on execution.
         gas: u64,
     },
     /// More deployed code than the block's transactions can pay.

@@ -57,12 +57,12 @@ impl Limits {
     }
 }
 
-/// What a block's transactions can pay for at most, in gas.
+/// What a block can pay for at most, in gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Means {
     /// Transactions in the block.
     pub tx_count: usize,
-    /// Execution gas of all of them.
+    /// Execution gas of all of them, and of those system calls that can read storage of any account.
     pub execution: u64,
     /// State gas of all of them (EIP-8037).
     pub state: u64,
@@ -76,12 +76,12 @@ pub struct Means {
 const FREE_CODE_LEN_MAX: u32 = 23;
 
 impl BalColumns {
-    /// Refuses a list that declares more storage accesses or more code than the transactions can pay. Reads of the `free`
+    /// Refuses a list that declares more storage accesses or more code than the block can pay. Reads of the `free`
     /// accounts (system contracts) do not count, nor do changes before and after the transactions.
     ///
-    /// Sound: every slot that is declared as read must be accessed, and every change of a slot at a transaction's index
-    /// is an access in that transaction. The first access of a slot in a transaction costs [`READ_COST`] or more, and
-    /// an access that is undone has still been paid. Code that is listed was deployed by a transaction that kept it, and
+    /// Sound: every slot that is declared as read must be accessed, by a transaction or by a system call, and every change
+    /// of a slot at a transaction's index is an access in that transaction. The first access of a slot in a transaction
+    /// or system call costs [`READ_COST`] or more, and an access that is undone has still been paid. Code that is listed was deployed by a transaction that kept it, and
     /// its state gas is not refunded.
     ///
     /// # Errors

@@ -509,7 +509,7 @@ pub(super) fn record(state: &TxState<'_>, recorder: &mut Recorder, codes: &CodeA
     for &id in state.touched_slots() {
         recorder.touch_slot(id);
         let row = state.slot_row(id);
-        if row.value != row.original {
+        if row.value != row.start {
             recorder.slot(id, index, row.value);
         }
     }

@@ -386,8 +386,9 @@ impl<'b> Evm<'b> {
         self.check_cancelled()?;
         self.return_data.clear();
         let row = *self.state.load(destination)?;
-        // EIP-684, and EIP-7610 for storage without code or nonce.
-        if self.state.nonce(destination) != 0 || row.code != EMPTY_CODE || row.has(flag::HAS_STORAGE) {
+        // EIP-684; EIP-7610 for storage without code or nonce.
+        let storage_collides = self.chain.storage_collision && row.has(flag::HAS_STORAGE);
+        if self.state.nonce(destination) != 0 || row.code != EMPTY_CODE || storage_collides {
             return Ok(Entered::Done(FrameEnd {
                 status: Status::Halt(Halt::CreateCollision),
                 left: 0,

@@ -184,10 +184,14 @@ pub struct ChainRules {
     pub dao_extra_data: DaoExtraData,
     /// By how many blocks the difficulty bomb is delayed (EIP-649, 1234, 2384, 3554, 4345, 5133).
     pub bomb_delay: u64,
+    /// EIP-7610: whether a creation fails where the account has storage, though neither nonce nor code (EIP-684). Without
+    /// it the created account keeps that storage; for the price of SSTORE its slots were zero before the transaction.
+    pub storage_collision: bool,
 }
 
 impl ChainRules {
-    /// Mainnet's parameters for a fork, BPO2's blob schedule from Amsterdam on.
+    /// Mainnet's parameters for a fork, BPO2's blob schedule from Amsterdam on, EIP-7610 before Cancun only (see
+    /// docs/specification.md).
     pub const fn mainnet(fork: Fork) -> Self {
         let blob_schedule = match fork {
             Fork::Prague | Fork::Osaka => BlobSchedule::PRAGUE,
@@ -209,6 +213,7 @@ impl ChainRules {
             dao_transfer: DaoTransfer::None,
             dao_extra_data: DaoExtraData::Free,
             bomb_delay,
+            storage_collision: (fork as u8) < Fork::Cancun as u8,
         }
     }
 

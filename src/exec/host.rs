@@ -210,7 +210,7 @@ impl<'b> Evm<'b> {
             None => self.sstore_first(left, key)?,
         };
         let row = self.state.slot_row(id);
-        let (original, current) = (row.original, row.value);
+        let (original, current) = (row.original(), row.value);
         if amsterdam {
             self.sstore_amsterdam(left, &original, &current, value)?;
         } else {

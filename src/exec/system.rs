@@ -10,6 +10,7 @@ use super::halt::{Fault, Halt};
 use super::interpreter::Runner;
 use super::wire::Block;
 use crate::arena::TxIndex;
+use crate::arena::store::KECCAK_EMPTY;
 use alloy_primitives::{Address, B256, U256, address, b256};
 
 /// EIP-4788.
@@ -25,9 +26,33 @@ pub const BUILDER_DEPOSITS: Address = address!("0000bff46984e3725691fa540a8c7589
 /// EIP-8282, exits.
 pub const BUILDER_EXITS: Address = address!("000064d678505ad48f8ccb093bc65613800e8282");
 
-/// All of them: their slots are read without block gas.
+/// All of them: their slots are read without block gas. See [`only_uses_own_storage`] for what else their calls can read.
 pub const SYSTEM_CONTRACTS: [Address; 6] =
     [BEACON_ROOTS, HISTORY_STORAGE, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS, BUILDER_DEPOSITS, BUILDER_EXITS];
+
+/// Hashes of the codes of these EIPs, by contract. None of these codes calls, creates or self-destructs. EIP-7251 has two:
+/// the one that stands on mainnet, and the one of the execution-spec tests.
+const STANDARD_CODES: [(Address, &[B256]); 6] = [
+    (BEACON_ROOTS, &[b256!("f57acd40259872606d76197ef052f3d35588dadf919ee1f0e3cb9b62d3f4b02c")]),
+    (HISTORY_STORAGE, &[b256!("6e49e66782037c0555897870e29fa5e552daf4719552131a0abce779daec0a5d")]),
+    (WITHDRAWAL_REQUESTS, &[b256!("0345a365d2f4c5975b9f1599abe0a2ee76b7a3a731bc68781bd04c84e4858f50")]),
+    (
+        CONSOLIDATION_REQUESTS,
+        &[
+            b256!("78c6cb5202685228bbcbfb992b1c4e116c7ec5ef11e25b8e92716cfc628ddd60"),
+            b256!("af54b3a24a530e342bfc2f9f135e77c58588ba05f9fadd81e41b45e1ac403c2c"),
+        ],
+    ),
+    (BUILDER_DEPOSITS, &[b256!("1dd29c1e0dbc3ab670d229dbd3438003ec9015c1df9058beeb64ff301b60b98d")]),
+    (BUILDER_EXITS, &[b256!("90a0b24eb190d6c50f00f6f751dc4c2778658abf3631aceb80586c43f8bd9f2f")]),
+];
+
+/// Whether a system call of this contract with this code reaches no storage but the contract's own: its code is that of
+/// its EIP, or there is none.
+pub fn only_uses_own_storage(contract: &Address, code_hash: &B256) -> bool {
+    let standard = STANDARD_CODES.iter().find(|(address, _)| address == contract);
+    *code_hash == KECCAK_EMPTY || standard.is_some_and(|(_, hashes)| hashes.contains(code_hash))
+}
 
 /// EIP-6110: topic of the deposit contract's event.
 const DEPOSIT_TOPIC: B256 = b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
@@ -78,7 +103,7 @@ impl SystemInputs {
 impl<'b> Evm<'b> {
     /// Index 0: the DAO transfer, the beacon root, the parent hash. The state holds the effects, not committed.
     pub fn pre_execution(&mut self, inputs: &'b SystemInputs, runner: &mut Runner) -> Result<(), PhaseError> {
-        self.state.begin();
+        self.state.begin_system_task();
         if self.chain.dao_transfer == DaoTransfer::First {
             self.dao_transfer().map_err(|_| self.stopped())?;
             self.state.settle(self.rules);
@@ -88,7 +113,6 @@ impl<'b> Evm<'b> {
             self.system_call(&BEACON_ROOTS, inputs.parent_beacon_root.as_slice(), runner)?;
         }
         if self.since(Fork::Prague) {
-            self.state.begin_call_of_same_task();
             self.system_call(&HISTORY_STORAGE, inputs.parent_hash.as_slice(), runner)?;
         }
         Ok(())
@@ -102,14 +126,13 @@ impl<'b> Evm<'b> {
         requests: &mut Vec<Vec<u8>>,
         runner: &mut Runner,
     ) -> Result<(), PhaseError> {
-        self.state.begin();
+        self.state.begin_system_task();
         if self.chain.dao_transfer == DaoTransfer::Last {
             self.dao_transfer().map_err(|_| self.stopped())?;
         }
         self.credits(block).map_err(|_| self.stopped())?;
         self.state.settle(self.rules);
         for (request_type, contract) in request_contracts(self.rules.fork) {
-            self.state.begin_call_of_same_task();
             let invalid = match self.system_call(contract, &[], runner)? {
                 None => InvalidBlock::SystemContractEmpty(*contract),
                 Some(Status::Revert | Status::Halt(_)) => InvalidBlock::SystemCallFailed(*contract),

@@ -89,7 +89,7 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
     }
     for &id in state.touched_slots() {
         let row = state.slot_row(id);
-        if row.value != row.original {
+        if row.value != row.start {
             if bal.storage().at(id, index) != Some(&row.value) {
                 return false;
             }
@@ -154,7 +154,7 @@ pub fn task_mismatches(
         }
         for slot in bal.slots(account) {
             let row = touched_slots.contains(&slot).then(|| state.slot_row(slot));
-            let produced = row.and_then(|row| (row.value != row.original).then_some(row.value));
+            let produced = row.and_then(|row| (row.value != row.start).then_some(row.value));
             let claimed = bal.slot_at(slot, index);
             if claimed != produced {
                 let slot = Some(bal.slot_keys()[slot]);

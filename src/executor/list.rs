@@ -14,9 +14,9 @@ use super::recover::Recovering;
 use super::root::update_tries;
 use super::timeline::Clock;
 use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots, resolve_sidecar};
-use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, Limits, Means};
+use crate::bal::{self, BalColumns, BalError, BalRule, Limits, Means};
 use crate::exec::arrivals::{Arrivals, Progress};
 use crate::exec::base::{ParentRows, PreState};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
@@ -26,12 +26,12 @@ use crate::exec::error::{BlockError, InvalidBlock};
 use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
 use crate::exec::halt::Fault;
 use crate::exec::signers::SignerRows;
-use crate::exec::system::SYSTEM_CONTRACTS;
+use crate::exec::system::{SYSTEM_CONTRACTS, only_uses_own_storage};
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
 use crate::exec::wire::{Block, Header};
 use crate::trie::StateTries;
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -146,7 +146,7 @@ pub(super) fn execute(
         bal::decode_into(columns, bytes, &limits).map_err(InvalidBlock::Bal)?;
         let columns = &*columns;
         if amsterdam {
-            check_feasible(columns, block, rules.fork_rules())?;
+            check_feasible(columns, block, rules.fork_rules(), job.store)?;
         }
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         let sidecar = &resolve_sidecar(job, Some(columns))?;
@@ -287,21 +287,51 @@ pub(super) fn execute(
     seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, checked, unchecked })
 }
 
-/// Refuses a list that declares more than the transactions' gas can pay (EIP-7928, gas-budget feasibility).
+/// Refuses a list that declares more than the block's gas can pay (EIP-7928, gas-budget feasibility).
 ///
 /// This is the check before the first transaction, with what the transactions may spend at most in place of the block's
 /// gas; slots of the system contracts do not count, as their reads cost no block gas (ethereum/EIPs#12277).
-fn check_feasible(columns: &BalColumns, block: &Block, rules: &ForkRules) -> Result<(), BlockError> {
+///
+/// A system call reads slots of other accounts only where its contract's code is not that of its EIP. So a list beyond
+/// the transactions' means gets a second look, at the six contracts in the parent state: each whose code is another one,
+/// or is set in this block, may pay with the gas of a system call, 15,000 slots at most.
+fn check_feasible(
+    columns: &BalColumns,
+    block: &Block,
+    rules: &ForkRules,
+    store: &dyn StateStore,
+) -> Result<(), BlockError> {
     let sum = |limits: &mut dyn Iterator<Item = u64>| limits.fold(0, u64::saturating_add).min(block.header.gas_limit);
     let rows = block.transactions.rows();
-    let means = Means {
+    let mut means = Means {
         tx_count: rows.len(),
         execution: sum(&mut rows.iter().map(|tx| tx.gas_limit.min(TX_GAS_LIMIT_MAX))),
         state: sum(&mut rows.iter().map(|tx| tx.gas_limit)),
         system: SYSTEM_CONTRACTS.len() as u64 * (SYSTEM_CALL_GAS + SYSTEM_CALL_RESERVOIR),
         code_byte: rules.state_code_byte,
     };
-    Ok(columns.check_affordable(&means, &SYSTEM_CONTRACTS).map_err(InvalidBlock::Bal)?)
+    let mut checked = columns.check_affordable(&means, &SYSTEM_CONTRACTS);
+    if matches!(checked, Err(BalError { rule: BalRule::UnaffordableSlots { .. }, .. })) {
+        let calls = system_calls_of_other_code(columns, store)?;
+        if calls > 0 {
+            means.execution = means.execution.saturating_add(calls * SYSTEM_CALL_GAS);
+            checked = columns.check_affordable(&means, &SYSTEM_CONTRACTS);
+        }
+    }
+    Ok(checked.map_err(InvalidBlock::Bal)?)
+}
+
+/// Number of system contracts whose calls may reach storage of other accounts: those whose code in the parent state is
+/// unknown, and those whose code the list changes.
+fn system_calls_of_other_code(columns: &BalColumns, store: &dyn StateStore) -> Result<u64, StoreError> {
+    let mut parents = SYSTEM_CONTRACTS.map(|_| ParentAccount::default());
+    store.accounts(&SYSTEM_CONTRACTS, &mut parents)?;
+    let reaches_others = |(contract, parent): (&Address, &ParentAccount)| {
+        let listed = columns.addresses().as_slice().binary_search(contract);
+        let is_changed = listed.is_ok_and(|row| !columns.codes().rows(AccountId::new(row)).is_empty());
+        is_changed || !only_uses_own_storage(contract, &parent.code_hash)
+    };
+    Ok(SYSTEM_CONTRACTS.iter().zip(&parents).filter(|pair| reaches_others(*pair)).count() as u64)
 }
 
 /// Rows of one read task.

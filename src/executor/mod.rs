@@ -99,7 +99,8 @@ pub struct BlockInput<'a> {
     pub parent: Option<&'a Header>,
     /// What the block's ommers are checked against; without it some of their rules stay unchecked.
     pub ancestry: Option<Ancestry<'a>>,
-    /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
+    /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked. Has a
+    /// meaning only for a block before the merge whose body has no ommers; of any other block the ommers are checked.
     pub ommers_omitted: bool,
     /// Who may stop the block while it runs.
     pub cancel: Option<&'a CancelToken>,
@@ -430,7 +431,7 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
         Some(parent) => check_against_parent(input.rules, &block.header, parent).map_err(InvalidBlock::Header)?,
         None => unchecked.push(Unchecked { check: Check::ParentRules, reason: "the parent's header is not given" }),
     }
-    if input.ommers_omitted {
+    if input.ommers_omitted && input.rules.fork < Fork::Paris && block.ommers.is_empty() {
         unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());

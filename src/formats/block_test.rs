@@ -7,7 +7,7 @@ use super::TestFormat;
 use super::bal_json;
 use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc, Entries};
-use super::network::network;
+use super::network::fixture_network;
 use crate::arena::store::MemoryStore;
 use crate::exec::chain::ChainConfig;
 use alloy_primitives::{B256, Bytes};
@@ -117,7 +117,7 @@ impl TestFormat for BlockTest {
 
     /// Resolves the network, fills the store, encodes access lists that the fixture has as JSON only.
     fn from_json(json: BlockTestJson<'_>, name: String) -> serde_json::Result<Self> {
-        let network = network(&json.network, json.config.chain_id(), json.config.blob_schedules());
+        let network = fixture_network(&json.network, json.config.chain_id(), json.config.blob_schedules());
         let blocks = json.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
         Ok(Self {
             name,

@@ -9,9 +9,15 @@ use crate::exec::chain::{ChainConfig, Step};
 use crate::exec::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
 use crate::exec::wire::Header;
 
-/// The chain of a test network, or nothing where a fork in its name is unknown. `schedules` are the fixture's blob
-/// parameters by fork name; mainnet's hold where one is absent.
-pub(super) fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
+/// The chain of a fixture's network, or nothing where a fork in its name is unknown. EIP-7610 is in force: releases until
+/// August 2026 were filled with it in all forks, and later ones have no test that can tell (execution-specs#3417, #3425).
+pub(super) fn fixture_network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
+    Some(ChainConfig { storage_collision: Some(true), ..network(name, chain_id, schedules)? })
+}
+
+/// The chain of a network by the name of its fork or transition, or nothing where a fork in it is unknown. `schedules` are
+/// blob parameters by fork name; mainnet's hold where one is absent.
+fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
     let mut chain = ChainConfig { deposit_contract: MAINNET_DEPOSIT_CONTRACT, ..ChainConfig::frontier(chain_id) }
         .with_blobs(Step::Bpo1, BlobSchedule::BPO1)
         .with_blobs(Step::Bpo2, BlobSchedule::BPO2);
@@ -169,6 +175,16 @@ mod tests {
         }
         let delay = |name| network(name, 1, &[]).expect("known").rules(7, 0).bomb_delay;
         assert_eq!(["MuirGlacier", "ArrowGlacier", "GrayGlacier"].map(delay), [9_000_000, 10_700_000, 11_400_000]);
+    }
+
+    #[test]
+    fn fixtures_run_with_eip_7610_in_every_fork() {
+        for fork in Fork::ALL {
+            let by_fork = network(fork.name(), 1, &[]).expect("known").rules(1, 0);
+            let filled = fixture_network(fork.name(), 1, &[]).expect("known").rules(1, 0);
+            assert_eq!(filled, ChainRules { storage_collision: true, ..by_fork }, "{fork:?}");
+            assert_eq!(by_fork.storage_collision, fork < Fork::Cancun, "{fork:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::TestFormat;
 use super::block_test::ConfigJson;
 use super::json::{self, Alloc, Entries};
-use super::network::network;
+use super::network::fixture_network;
 use super::signed;
 use crate::arena::store::MemoryStore;
 use crate::exec::fork::{ChainRules, Fork};
@@ -138,7 +138,7 @@ impl TestFormat for StateTest {
     fn from_json(json: StateTestJson<'_>, name: String) -> serde_json::Result<Self> {
         let mut cases = Vec::new();
         for (fork_name, posts) in json.post.0 {
-            let network = network(&fork_name, json.config.chain_id(), json.config.blob_schedules());
+            let network = fixture_network(&fork_name, json.config.chain_id(), json.config.blob_schedules());
             let rules = network.map(|network| network.rules(json.env.number, json.env.timestamp));
             cases.extend(posts.into_iter().map(|post| {
                 let indexes = [post.indexes.data, post.indexes.gas, post.indexes.value];

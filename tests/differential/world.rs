@@ -271,10 +271,10 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let name = (state.address(owner), names.keys()[*id]);
         let row = state.slot_row(*id);
         // Before Berlin nothing depends on what was merely accessed, and loops may pay before or after they look.
-        if evm.fork() < Fork::Berlin && row.original == row.value {
+        if evm.fork() < Fork::Berlin && row.start == row.value {
             continue;
         }
-        slots.insert(name, (row.flags & (flag::WARM | flag::LOADED), row.original, row.value));
+        slots.insert(name, (row.flags & (flag::WARM | flag::LOADED), row.start, row.value));
         transient.insert(name, state.transient(owner, &name.1));
     }
     Outcome {

@@ -257,6 +257,8 @@ pub struct ChainConfig {
     pub deposit_contract: Address,
     /// Blob parameters by [`Step`]; none where a step keeps the last ones.
     pub blobs: [Option<BlobSchedule>; Step::COUNT],
+    /// Whether EIP-7610 is in force, in all forks; where not given, each fork decides as in [`ChainRules::mainnet`].
+    pub storage_collision: Option<bool>,
 }
 
 impl ChainConfig {
@@ -273,6 +275,7 @@ impl ChainConfig {
             terminal_total_difficulty: None,
             deposit_contract: Address::ZERO,
             blobs,
+            storage_collision: None,
         }
     }
 
@@ -374,6 +377,8 @@ impl ChainConfig {
         if self.is_proof_of_stake(number, timestamp) {
             (rules.fork, rules.bomb_delay) = (rules.fork.max(Fork::Paris), 0);
         }
+        let by_fork = ChainRules::mainnet(rules.fork).storage_collision;
+        rules.storage_collision = self.storage_collision.unwrap_or(by_fork);
         if let Some(first) = self.at(Step::Dao)
             && (first..first.saturating_add(DaoExtraData::BLOCKS)).contains(&number)
         {

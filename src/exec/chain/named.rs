@@ -56,7 +56,7 @@ impl ChainConfig {
             )
     }
 
-    /// Hoodi. Amsterdam is not scheduled.
+    /// Hoodi. Amsterdam is not scheduled until EIP-7773 names its time there.
     pub const fn hoodi() -> Self {
         Self::frontier(560_048)
             .since_genesis(Step::London)

@@ -86,8 +86,8 @@ impl Effects {
             let row = state.slot_row(local);
             let owner = names.owners()[local];
             let (id, version) = view.slot_read(local, owner, &names.addresses()[owner], &names.keys()[local]);
-            let read = version.map(|version| (row.original, version));
-            self.slots.push(SlotEffect { id, read, write: (row.value != row.original).then_some(row.value) });
+            let read = version.map(|version| (row.start, version));
+            self.slots.push(SlotEffect { id, read, write: (row.value != row.start).then_some(row.value) });
         }
     }
 

@@ -204,7 +204,7 @@ impl Host for ReferenceHost<'_, '_> {
     ) -> Result<StateLoad<SStoreResult>, LoadError> {
         let (id, is_cold) = self.access_slot(&key, skip_cold_load)?;
         let row = self.evm.state.slot_row(id);
-        let result = SStoreResult { original_value: row.original, present_value: row.value, new_value: value };
+        let result = SStoreResult { original_value: row.original(), present_value: row.value, new_value: value };
         self.evm.state.set_slot(id, value);
         Ok(StateLoad::new(result, is_cold))
     }

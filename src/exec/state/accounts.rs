@@ -21,7 +21,7 @@ impl<'b> TxState<'b> {
             row.epoch = self.epoch;
             row.seen = 0;
             row.need = 0;
-            row.flags = if row.precompile != 0 { flag::WARM } else { 0 };
+            row.flags = if row.precompile != 0 && self.precompiles_warm { flag::WARM } else { 0 };
         }
         row
     }
@@ -38,7 +38,7 @@ impl<'b> TxState<'b> {
         match self.names.get().account(address) {
             Some(id) => (Some(id), self.is_warm(id)),
             None => {
-                let is_precompile = precompile::number(self.fork, address) != 0;
+                let is_precompile = self.precompiles_warm && precompile::number(self.fork, address) != 0;
                 let is_listed = || self.warm_outside.as_ref().is_some_and(|warm| warm.accounts.contains(address));
                 (None, is_precompile || is_listed())
             }

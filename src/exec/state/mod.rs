@@ -104,6 +104,8 @@ pub struct TxState<'b> {
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
     warm_outside: Option<Box<WarmOutside>>,
+    /// Whether precompiles are in the accessed set from the start (EIP-2929): in every transaction.
+    precompiles_warm: bool,
     epoch: u32,
     fork: Fork,
     lookaside: Box<Lookaside>,
@@ -167,6 +169,7 @@ impl<'b> TxState<'b> {
             transient,
             transient_index,
             warm_outside,
+            precompiles_warm: true,
             epoch,
             fork,
             lookaside,
@@ -218,6 +221,7 @@ impl<'b> TxState<'b> {
             warm.slots.clear();
         }
         self.fault = None;
+        self.precompiles_warm = true;
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
             // Once in four billion tasks stamps would repeat: blank every row by hand.
@@ -227,20 +231,32 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Makes everything that happens from here on part of a new transaction of the same task as far as EIP-2929 and
-    /// EIP-1153 go (system calls of one phase are calls of their own), while touched values stay as they are.
-    pub fn begin_call_of_same_task(&mut self) {
+    /// Starts a task of system calls, see [`Self::begin_system_call`]. Before Amsterdam precompiles are cold in it.
+    pub fn begin_system_task(&mut self) {
+        self.begin();
+        self.precompiles_warm = self.fork >= Fork::Amsterdam;
+    }
+
+    /// Starts a system call within its task: accessed sets (EIP-2929), transient storage (EIP-1153) and the set of created
+    /// accounts (EIP-6780) are empty again, precompiles of Amsterdam apart. Values stay as the calls before left them.
+    pub fn begin_system_call(&mut self) {
+        // Warmth that no revert took back has a record, also where the account or slot was never loaded.
+        for undo in self.undo.drain(..) {
+            match undo {
+                Undo::AccountFlag(id, flags) => self.accounts[id].flags &= !(flags & flag::WARM),
+                Undo::SlotWarm(id) => self.slots[id].flags &= !flag::WARM,
+                _ => {}
+            }
+        }
         for index in 0..self.touched_accounts.len() {
             let row = &mut self.accounts[self.touched_accounts[index]];
-            row.flags &= !(flag::WARM | flag::CREATED | flag::DESTROYED);
+            row.flags &= !(flag::CREATED | flag::DESTROYED);
         }
         for index in 0..self.touched_slots.len() {
-            let row = &mut self.slots[self.touched_slots[index]];
-            row.flags &= !flag::WARM;
+            self.slots[self.touched_slots[index]].flags &= !flag::CREATED;
         }
         self.transient.clear();
         self.transient_index.clear();
-        self.undo.clear();
     }
 
     /// The logs of all tasks so far, to be kept by whoever takes them. The next block's begin with as much room.
@@ -307,10 +323,24 @@ impl<'b> TxState<'b> {
         if wiped {
             for index in 0..self.touched_slots.len() {
                 let id = self.touched_slots[index];
-                if self.accounts[self.names.get().owners()[id]].has(flag::DESTROYED) {
-                    self.slots[id].value = U256::ZERO;
+                let owner = &self.accounts[self.names.get().owners()[id]];
+                if owner.has(flag::DESTROYED) {
+                    let row = &mut self.slots[id];
+                    row.value = if keeps_storage(owner, rules) { row.start } else { U256::ZERO };
+                }
+            }
+            for index in 0..self.touched_accounts.len() {
+                let row = &mut self.accounts[self.touched_accounts[index]];
+                if keeps_storage(row, rules) {
+                    row.flags &= !flag::DESTROYED;
                 }
             }
         }
     }
+}
+
+/// Whether storage of the account outlives its self-destruct: from Cancun on only a created account is destroyed
+/// (EIP-6780), and storage that was there before the creation is no list's to delete.
+fn keeps_storage(row: &AccountRow, rules: &ForkRules) -> bool {
+    rules.at_least(Fork::Cancun) && row.has(flag::HAS_STORAGE)
 }

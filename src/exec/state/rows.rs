@@ -53,7 +53,7 @@ pub mod flag {
     pub const LOADED: u8 = 1 << 1;
     /// The state has a leaf for it.
     pub const EXISTS: u8 = 1 << 2;
-    /// Created in this transaction (EIP-6780).
+    /// Created in this transaction (EIP-6780); of a slot: its account was.
     pub const CREATED: u8 = 1 << 3;
     /// Self-destructed in this transaction.
     pub const DESTROYED: u8 = 1 << 4;
@@ -87,7 +87,7 @@ pub struct AccountRow {
     pub flags: u8,
     /// See [`seen`].
     pub seen: u8,
-    /// Always warm: a precompile of this fork, by its number; 0 for any other account.
+    /// The number of a precompile of this fork; 0 for any other account.
     pub precompile: u16,
     pub(super) nonce: u64,
     pub(super) balance: U256,
@@ -198,14 +198,20 @@ impl AccountRow {
 #[derive(Clone, Copy, Debug)]
 pub struct SlotRow {
     pub(super) epoch: u32,
-    /// [`flag::WARM`] and [`flag::LOADED`].
+    /// [`flag::WARM`], [`flag::LOADED`]; [`flag::CREATED`] where the account was created in this transaction.
     pub flags: u8,
     /// Value now.
     pub value: U256,
-    /// Value when the task began ("original" in EIP-2200).
-    pub original: U256,
+    /// Value when the task began.
+    pub start: U256,
 }
 
 impl SlotRow {
-    pub(super) const BLANK: Self = Self { epoch: 0, flags: 0, value: U256::ZERO, original: U256::ZERO };
+    pub(super) const BLANK: Self = Self { epoch: 0, flags: 0, value: U256::ZERO, start: U256::ZERO };
+
+    /// The original value that SSTORE is priced by (EIP-2200): that before the transaction, zero in a created account.
+    #[inline(always)]
+    pub fn original(&self) -> U256 {
+        if self.flags & flag::CREATED == 0 { self.start } else { U256::ZERO }
+    }
 }

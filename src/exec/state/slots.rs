@@ -91,8 +91,10 @@ impl TxState<'_> {
         let names = self.names.get();
         let account = names.owners()[id];
         let (address, key) = (names.addresses()[account], names.keys()[id]);
-        // The storage of an account that this transaction created or wiped is empty, whatever the base holds.
-        let value = if self.accounts[account].epoch == self.epoch && self.accounts[account].has(flag::CREATED) {
+        let owner = &self.accounts[account];
+        let is_created = owner.epoch == self.epoch && owner.has(flag::CREATED);
+        // A created account has no storage, but for one that was there before it (see `ChainRules::storage_collision`).
+        let value = if is_created && !owner.has(flag::HAS_STORAGE) {
             U256::ZERO
         } else {
             match self.base.slot(id, account, &address, &key) {
@@ -101,8 +103,8 @@ impl TxState<'_> {
             }
         };
         let row = &mut self.slots[id];
-        row.flags |= flag::LOADED;
-        (row.value, row.original) = (value, value);
+        row.flags |= flag::LOADED | if is_created { flag::CREATED } else { 0 };
+        (row.value, row.start) = (value, value);
         self.touched_slots.push(id);
         Ok(())
     }

@@ -16,8 +16,12 @@ pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
 pub const SYSTEM_CALL_RESERVOIR: u64 = 16 * 64 * 1_530;
 
 impl<'b> Evm<'b> {
-    /// A system call (EIP-4788 and those after it): no intrinsic gas, no fee, no nonce.
+    /// A system call (EIP-4788 and those after it): no intrinsic gas, no fee (though a gas price: the base fee), no nonce.
     /// Returns nothing where the target has no code, else how the call ended; its output is the return data.
+    ///
+    /// The accessed addresses at its start are those of the executable specification: none from Cancun to Osaka, where
+    /// even precompiles and the target are cold; coinbase, precompiles, [`SYSTEM_ADDRESS`] and the target from Amsterdam on.
+    /// Nothing that an earlier system call accessed is warm.
     pub fn system_call(
         &mut self,
         target: &Address,
@@ -38,11 +42,17 @@ impl<'b> Evm<'b> {
     ) -> Result<Option<Status>, Halt> {
         const NO_BLOBS: &[B256] = &[];
         self.frames.clear();
-        self.tx = TxEnv { origin: SYSTEM_ADDRESS, gas_price: U256::ZERO, blob_hashes: NO_BLOBS, input };
+        let gas_price = U256::from(self.block.base_fee);
+        self.tx = TxEnv { origin: SYSTEM_ADDRESS, gas_price, blob_hashes: NO_BLOBS, input };
         let reservoir = if self.since(Fork::Amsterdam) { SYSTEM_CALL_RESERVOIR } else { 0 };
         self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
+        self.state.begin_system_call();
         let to = self.state.account_id(target)?;
-        self.state.warm(to);
+        if self.since(Fork::Amsterdam) {
+            self.state.warm(to);
+            self.state.warm_name(&SYSTEM_ADDRESS);
+            self.state.warm_name(&self.block.coinbase);
+        }
         let code = self.state.load(to)?.code;
         if code == EMPTY_CODE {
             return Ok(None);

@@ -1,0 +1,135 @@
+//! Verdicts that must not depend on the mode: lists that system calls pay for, and ommers after the merge.
+
+mod files;
+#[path = "hostile/list.rs"]
+#[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
+mod list;
+
+use alloy_primitives::{Address, U256, keccak256};
+use balustrade::arena::store::MemoryStore;
+use balustrade::bal::{BalError, BalRule};
+use balustrade::exec::error::HeaderFault;
+use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
+use balustrade::exec::wire::{Header, assemble};
+use balustrade::trie::{EMPTY_ROOT, ordered_root};
+use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
+use files::shared;
+use list::{Account, encode};
+use serde_json::Value;
+use std::process::Command;
+
+const MODES: [&str; 4] = ["bal", "sequential", "optimistic", "all"];
+
+/// Exit status and JSON lines of the command.
+fn balustrade(args: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_balustrade")).args(args).output().expect("the command starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    (output.status.code(), text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+fn case(name: &str) -> Option<String> {
+    Some(shared(&format!("cases/{name}.json.gz"))?.to_str().expect("text").to_owned())
+}
+
+#[test]
+fn every_mode_accepts_what_system_calls_read_in_other_accounts() {
+    let Some(path) = case("feasible") else { return };
+    for mode in MODES {
+        let (status, lines) = balustrade(&["run", "--json", "--mode", mode, &path]);
+        assert_eq!((status, &lines[0]["valid"]), (Some(0), &true.into()), "{mode}: {lines:?}");
+    }
+}
+
+#[test]
+fn every_mode_accepts_the_blocks_at_the_edges() {
+    let Some(path) = case("edges") else { return };
+    for mode in MODES {
+        let (status, lines) = balustrade(&["blocktest", "--json", "--mode", mode, &path]);
+        let summary = &lines.last().expect("a summary")["summary"];
+        assert_eq!((status, &summary["passed"]), (Some(0), &17.into()), "{mode}: {lines:?}");
+    }
+}
+
+#[test]
+fn no_mode_takes_omitted_ommers_after_the_merge() {
+    let Some(path) = case("ommers") else { return };
+    for mode in MODES {
+        let (status, lines) = balustrade(&["run", "--json", "--mode", mode, &path]);
+        assert_eq!((status, &lines[0]["valid"]), (Some(1), &false.into()), "{mode}: {lines:?}");
+        let error = lines[0]["error"].as_str().expect("an error");
+        assert!(error.contains("the ommers hash does not match the body"), "{mode}: {error}");
+    }
+}
+
+/// An empty Amsterdam block with this list: how it is refused in `bal` mode on this state.
+fn refusal(store: &MemoryStore, list: Vec<u8>, ommers_omitted: bool, change: impl FnOnce(&mut Header)) -> InvalidBlock {
+    let rules = ChainRules::mainnet(Fork::Amsterdam);
+    let mut header = Header {
+        gas_limit: 60_000_000,
+        number: 1,
+        base_fee: Some(7),
+        withdrawals_root: Some(EMPTY_ROOT),
+        transactions_root: ordered_root(&[]),
+        ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_root: Some(Default::default()),
+        requests_hash: Some(Default::default()),
+        block_access_list_hash: Some(keccak256(&list)),
+        slot_number: Some(1),
+        ..Header::default()
+    };
+    change(&mut header);
+    let block = assemble::<Vec<u8>>(&header, &[]);
+    let input = BlockInput { ommers_omitted, ..BlockInput::new(&rules, block.into()).with_list(list.into()) };
+    let mut executor = Executor::new(1).expect("threads");
+    match executor.execute(&input, store, None, Options::new(Mode::Bal)) {
+        Err(BlockError::Invalid(invalid)) => *invalid,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_ommers_hash_after_the_merge_is_refused_also_where_ommers_are_omitted() {
+    let refused = refusal(&MemoryStore::default(), encode(&[]), true, |header| header.ommers_hash = keccak256([0]));
+    assert_eq!(refused, InvalidBlock::Header(HeaderFault::OmmersAfterMerge));
+}
+
+/// Whether a list with this many reads of one account is refused before anything runs, in a block without transactions.
+fn is_unaffordable(store: &MemoryStore, reads: usize, deployed: Option<Address>) -> bool {
+    let reads = (0..reads).map(U256::from).collect();
+    let mut accounts = vec![Account { reads, ..Account::bare(Address::repeat_byte(0x99)) }];
+    if let Some(address) = deployed {
+        accounts.insert(0, Account { codes: vec![(0, vec![0].into())], ..Account::bare(address) });
+    }
+    match refusal(store, encode(&accounts), false, |_| ()) {
+        InvalidBlock::Bal(BalError { rule: BalRule::UnaffordableSlots { .. }, .. }) => true,
+        InvalidBlock::Bal(error) => panic!("{error}"),
+        _ => false,
+    }
+}
+
+#[test]
+fn each_system_contract_of_another_code_may_read_fifteen_thousand_slots() {
+    let mut store = MemoryStore::default();
+    assert!(is_unaffordable(&store, 1, None), "no contract, no reads");
+    let hash = store.insert_code(vec![0].into());
+    for (index, contract) in SYSTEM_CONTRACTS.into_iter().enumerate() {
+        store.insert_account(contract, 1, U256::ZERO, hash, []);
+        // 60 Mgas admit 30,000 items: more than two contracts cannot be told apart.
+        if index < 1 {
+            assert!(!is_unaffordable(&store, 15_000, None));
+            assert!(is_unaffordable(&store, 15_001, None));
+        }
+    }
+    assert!(!is_unaffordable(&store, 29_999, None));
+}
+
+#[test]
+fn a_system_contract_deployed_in_the_block_may_read_slots() {
+    let store = MemoryStore::default();
+    assert!(!is_unaffordable(&store, 15_000, Some(HISTORY_STORAGE)));
+    assert!(is_unaffordable(&store, 15_001, Some(HISTORY_STORAGE)));
+    assert!(is_unaffordable(&store, 1, Some(Address::repeat_byte(0x01))), "any other account's code pays nothing");
+}
