@@ -52,7 +52,9 @@ struct Gate {
 
 /// Runs the command.
 pub fn main(args: &DeterminismArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mut gate = match Gate::new() {
         Ok(gate) => gate,
         Err(error) => {

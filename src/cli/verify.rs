@@ -35,7 +35,9 @@ pub struct VerifyArgs {
 
 /// Runs the command.
 pub fn main(args: &VerifyArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let engine = match Engine::new(args.threads, Default::default()) {
         Ok(engine) => engine,
         Err(error) => {

@@ -10,7 +10,7 @@ use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
 use super::interpreter::ops::modular::KeptModulus;
 use super::interpreter::profile::{OpcodeProfile, PrecompileProfile, WorkerProfile};
-use super::interpreter::trace::Eip3155;
+use super::interpreter::trace::{Eip3155, TraceSink};
 use super::lookaside::HashMemo;
 use super::state::{Checkpoint, TxState};
 use super::watch::Watch;
@@ -239,7 +239,7 @@ pub struct Evm<'b> {
     /// The modulus of the last MULMOD.
     pub modulus: KeptModulus,
     /// Where the running transaction's EIP-3155 lines go; nothing where it is not traced.
-    pub trace: Option<Box<Eip3155<Vec<u8>>>>,
+    pub trace: Option<Box<Eip3155<TraceSink>>>,
     /// Who may stop this block.
     pub cancel: Option<&'b CancelToken>,
     /// Gas of the running frame below which its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
@@ -323,11 +323,6 @@ impl<'b> Evm<'b> {
             profile,
             precompiles,
         }
-    }
-
-    /// The lines of the transaction that was traced last.
-    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
-        self.trace.take().map(|trace| trace.into_inner())
     }
 
     /// Gives the memory back for the next block.

@@ -104,8 +104,6 @@ pub struct BlockOutcome {
     pub timeline: Vec<Span>,
     /// When each task ran, on the same clock.
     pub tasks: Vec<TaskSpan>,
-    /// EIP-3155 lines of each transaction, its summary line last; empty unless [`Options::trace`](super::Options::trace).
-    pub traces: Vec<Vec<u8>>,
     /// Nanoseconds from the block's bytes to the last check.
     pub elapsed_ns: u64,
     _verified: Verified,
@@ -231,7 +229,6 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         unchecked,
         timeline: job.clock.spans(),
         tasks: executed.spans,
-        traces: executed.traces,
         elapsed_ns: job.clock.now(),
         _verified: verified,
     })

@@ -5,6 +5,7 @@
 
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::input::{self, Content, Document};
+use super::super::output::OutputFile;
 use super::super::{Status, interrupt, loop_of_name, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
@@ -14,8 +15,7 @@ use balustrade::exec::interpreter::LoopKind;
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -65,17 +65,16 @@ struct Step<'a> {
 
 /// Runs `bal record`.
 pub fn record(args: &RecordArgs) -> Status {
-    let mut out: Box<dyn Write> = match &args.out {
-        None => Box::new(std::io::stdout()),
-        Some(path) => match File::create(path) {
-            Ok(file) => Box::new(BufWriter::new(file)),
-            Err(error) => {
-                report::complain(&format_args!("cannot write {}: {error}", path.display()));
-                return Status::Unusable;
-            }
-        },
+    let mut file = match args.out.as_deref().map(OutputFile::create).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
     };
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mut written = Ok(());
     let status = each_block(&args.blocks, &mut |engine, chain, step| {
         let rules = step.rules.ok_or_else(unsupported)?;
@@ -83,25 +82,30 @@ pub fn record(args: &RecordArgs) -> Status {
         // block that is announced as invalid may be so by its list alone.
         let list = if step.is_invalid { step.list } else { List::default() };
         let accepted = engine.execute_or_record(chain, &rules, step.block, list, Some(Mode::Sequential), true)?;
-        if written.is_ok() {
-            written = serde_json::to_string(&Recorded {
-                block_access_list: &accepted.outcome.bal,
-                block_access_list_hash: bal_hash(&accepted.outcome.bal),
-                block_access_list_sidecar: &accepted.outcome.sidecar,
-                block: step.name,
-            })
-            .map_err(Into::into)
-            .and_then(|text| writeln!(out, "{text}"));
+        let recorded = Recorded {
+            block_access_list: &accepted.outcome.bal,
+            block_access_list_hash: bal_hash(&accepted.outcome.bal),
+            block_access_list_sidecar: &accepted.outcome.sidecar,
+            block: step.name,
+        };
+        match &mut file {
+            None => report::json_line(&recorded),
+            Some(file) if written.is_ok() => {
+                let line = serde_json::to_writer(&mut *file, &recorded).map_err(std::io::Error::from);
+                written = line.and_then(|()| file.write_all(b"\n")).map_err(|error| file.fault(error));
+            }
+            Some(_) => {}
         }
         Ok(())
     });
-    match written.and_then(|()| out.flush()) {
-        // A reader that went away is no error of ours.
-        Err(error) if args.out.is_some() || error.kind() != std::io::ErrorKind::BrokenPipe => {
-            report::complain(&format_args!("cannot write: {error}"));
+    // Where no list was recorded, no file is left.
+    let complete = |file: OutputFile| if file.is_empty() { Ok(()) } else { file.finish().map(drop) };
+    match written.and_then(|()| file.map_or(Ok(()), complete)) {
+        Ok(()) => status,
+        Err(error) => {
+            report::complain(&error);
             Status::Unusable
         }
-        _ => status,
     }
 }
 

@@ -167,7 +167,9 @@ impl Row {
 
 /// Runs the command.
 pub(super) fn main(args: &ScalingArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let counts = 1..=args.bench.threads();
     let engines = counts.map(|threads| Engine::new(Some(threads as u16), LoopKind::default()));
     let engines = match engines.collect::<Result<Vec<_>, _>>() {

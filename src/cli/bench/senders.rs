@@ -32,7 +32,9 @@ struct Row {
 
 /// Measures and prints.
 pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let threads = bench.threads();
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let engine = |count: &usize| Engine::new(Some(*count as u16), LoopKind::default());

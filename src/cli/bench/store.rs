@@ -76,7 +76,9 @@ struct Row {
 
 /// Runs the command.
 pub(super) fn main(args: &StoreArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let engine = match Engine::new(Some(args.bench.threads() as u16), LoopKind::default()) {
         Ok(engine) => engine,
         Err(error) => {
