@@ -128,7 +128,7 @@ fn diff(args: &DiffArgs) -> Status {
 /// Calls `visit` with the name and the RLP of every list below `path`.
 fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let mut parsed = Ok(());
-    let flow = input::each_document(path, &mut |_| (), &mut |document| {
+    let flow = input::each_document(path, &mut report::reading(None), &mut |document| {
         parsed = lists_of(document, filter, visit);
         if parsed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -158,11 +158,19 @@ fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&s
         },
         Some(b'[') => visit(&document.name, &input::list_from_json(&document)?),
         _ => match hex::decode(text) {
-            Ok(bytes) => visit(&document.name, &bytes.into()),
+            Ok(bytes) => visit_raw(&document.name, bytes.into(), visit)?,
             // No text: the bytes themselves.
-            Err(_) => visit(&document.name.clone(), &document.bytes.into()),
+            Err(_) => visit_raw(&document.name, document.bytes.into(), visit)?,
         },
     }
+    Ok(())
+}
+
+/// Calls `visit` with a list that is a file of its own.
+fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
+    input::check_rlp_len("an access list", bytes.len())
+        .map_err(|what| InputError::Bundle { name: name.to_owned(), what })?;
+    visit(name, &bytes);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! Not here: reading files (`input`), progress bars.
 
 use super::input::{self, Content};
-use super::interrupt;
+use super::{interrupt, report};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// be read; until Ctrl-C.
 pub fn each_content(paths: &[PathBuf], visit: &mut dyn FnMut(&str, Result<Content, input::InputError>)) {
     for path in paths {
-        let read = input::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut report::reading(None), &mut |document| {
             visit(&document.name, Content::parse(&document, None));
             interrupt::flow()
         });

@@ -64,7 +64,7 @@ pub fn main(args: &DeterminismArgs) -> Status {
     };
     let mut number = 0u32;
     for path in &args.inputs {
-        let read = input::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut report::reading(None), &mut |document| {
             number = number.wrapping_add(1);
             if number.is_multiple_of(args.every) {
                 match Content::parse(&document, None) {

@@ -177,8 +177,16 @@ impl Chain {
     /// At the parent of a bundle's block.
     ///
     /// # Errors
-    /// [`Failure::Host`]: the parent's header does not decode, or the pre-state has another root than the file says.
+    /// [`Failure::Host`]: the block has another hash than the file says, the parent's header does not decode, or the
+    /// pre-state has another root than the file says.
     pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
+        // Bytes that hold no header are the block's fault, and found when it is executed.
+        if let Ok(header) = Header::of_block(&bundle.block)
+            && header.hash() != bundle.hash
+        {
+            let (found, claimed) = (header.hash(), bundle.hash);
+            return Err(Failure::Host(format!("holds block {found}, the file says {claimed}")));
+        }
         let head = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
         let head = head.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
         let (state, tries) = match &bundle.state {

@@ -4,6 +4,7 @@
 //! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
 
 use super::engine::Accepted;
+use super::input::Progress;
 use super::output;
 use alloy_primitives::B256;
 use balustrade::exec::admission::BlockGas;
@@ -31,6 +32,18 @@ pub fn progress_bytes(total: u64) -> ProgressBar {
 /// A bar over `total` blocks; hidden where standard error is no terminal.
 pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
+}
+
+/// Moves the bar with the bytes that are read, and says which files are skipped.
+pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
+    move |progress| match (progress, bar) {
+        (Progress::Read(bytes), Some(bar)) => bar.inc(bytes),
+        (Progress::Read(_), None) => {}
+        (Progress::Skipped(path), bar) => {
+            let note = || output::note(&format_args!("{} is no regular file: skipped", path.display()));
+            bar.map_or_else(note, |bar| bar.suspend(note));
+        }
+    }
 }
 
 fn progress(total: u64, template: &str) -> ProgressBar {

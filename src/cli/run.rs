@@ -183,7 +183,7 @@ impl Run<'_> {
         let paths = &self.args.inputs;
         let bar = report::progress_bytes(input::total_bytes(paths));
         for path in paths {
-            let read = input::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
+            let read = input::each_document(path, &mut report::reading(Some(&bar)), &mut |document| {
                 bar.set_message(document.short_name());
                 match Content::parse(&document, None) {
                     Ok(Content::Bundle(bundle)) => bar.suspend(|| self.bundle(&bundle)),
@@ -235,12 +235,7 @@ impl Run<'_> {
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
-        // Bytes that hold no header are the block's fault, and found when it is executed.
         let header = Header::of_block(&bundle.block).ok();
-        if let Some(found) = header.as_ref().map(Header::hash).filter(|found| *found != bundle.hash) {
-            let claimed = bundle.hash;
-            return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
-        }
         let (mut fork, mut rules) = (bundle.fork_name.as_str(), bundle.rules);
         let config = self.args.chain.as_deref();
         if let (Some(config), Some(header)) = (config, &header) {

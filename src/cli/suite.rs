@@ -6,7 +6,7 @@
 
 use super::engine::{Engine, Failure};
 use super::input::{Document, InputError};
-use super::output::StderrData;
+use super::output::{self, StderrData};
 use super::pipeline::{self, Paths};
 use super::trace::Lines;
 use super::{Status, interrupt, report};
@@ -188,7 +188,7 @@ pub fn run(
         true => 1,
         false => std::thread::available_parallelism().map_or(1, |count| count.get()),
     };
-    pipeline::each_in_parallel(
+    let started = pipeline::each_in_parallel(
         paths,
         workers,
         || Worker { exec, engine: None },
@@ -206,12 +206,21 @@ pub fn run(
                 totals.status = Status::Unusable;
                 if geth {
                     // As go-ethereum does, and whatever still waits to come on standard input.
+                    let _ = output::finish(Status::Good);
                     std::process::exit(1);
                 }
             }
         },
     );
+    if let Err(error) = started {
+        report::complain(&format_args!("cannot start threads: {error}"));
+        return Status::Unusable;
+    }
     if !geth {
+        if totals.is_empty() && totals.status == Status::Good && interrupt::flow().is_continue() {
+            report::complain(&"no test was run: the input holds none, or the options select none of them");
+            totals.status = Status::Unusable;
+        }
         return totals.print(start.elapsed().as_secs_f64(), exec.json);
     }
     if let Paths::Given(_) = paths {
@@ -298,6 +307,10 @@ impl Totals {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
     fn print(&self, seconds: f64, json: bool) -> Status {
         let mut sum = [0; 3];
         for counts in self.networks.values() {
@@ -315,6 +328,9 @@ impl Totals {
             }}));
             return self.status;
         }
+        if self.is_empty() {
+            return self.status;
+        }
         let mut table = report::table();
         table.set_header(["network", "passed", "failed", "skipped"]);
         for (network, counts) in &self.networks {
@@ -323,8 +339,8 @@ impl Totals {
         report::right_align(&mut table, 1);
         report::line(&table.to_string());
         report::line(&format!(
-            "{passed} passed, {failed} failed, {skipped} skipped; {} blocks in {seconds:.1} s",
-            self.blocks
+            "{passed} passed, {failed} failed, {skipped} skipped; {} in {seconds:.1} s",
+            report::counted(self.blocks as u64, "block")
         ));
         self.status
     }

@@ -62,7 +62,7 @@ struct Verify<'a> {
 
 impl Verify<'_> {
     fn path(&mut self, path: &std::path::Path) -> Result<(), InputError> {
-        input::each_document(path, &mut |_| (), &mut |document| {
+        input::each_document(path, &mut report::reading(None), &mut |document| {
             match Content::parse(&document, self.args.run.as_ref()) {
                 Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
                     Ok(mut chain) => {

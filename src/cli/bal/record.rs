@@ -142,7 +142,7 @@ fn each_block(
     };
     let mut faults = Status::Good;
     for path in &args.inputs {
-        let read = input::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut report::reading(None), &mut |document| {
             if let Err(error) = blocks_of(&document, args.run.as_ref(), &mut on_block) {
                 report::complain(&error);
                 faults = Status::Unusable;
@@ -168,7 +168,7 @@ fn blocks_of(
 ) -> Result<(), Box<dyn std::error::Error>> {
     match Content::parse(document, filter)? {
         Content::Bundle(bundle) => {
-            let mut chain = Chain::of_bundle(&bundle)?;
+            let mut chain = Chain::of_bundle(&bundle).map_err(|error| format!("{}: {error}", bundle.name))?;
             let step = Step {
                 name: &bundle.name,
                 rules: bundle.rules,
@@ -180,7 +180,7 @@ fn blocks_of(
         }
         Content::Tests(tests) => {
             for test in &tests {
-                let mut chain = Chain::of_test(test)?;
+                let mut chain = Chain::of_test(test).map_err(|error| format!("{}: {error}", test.name))?;
                 for (number, block) in test.blocks.iter().enumerate() {
                     let step = Step {
                         name: &format!("{} #{}", test.name, number + 1),

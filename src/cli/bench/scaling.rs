@@ -294,6 +294,13 @@ impl Bench<'_> {
     }
 
     fn finish(self) -> Status {
+        if self.rows.is_empty() {
+            // What went wrong is said already, unless there was nothing at all.
+            if self.status == Status::Good && interrupt::flow().is_continue() {
+                report::complain(&"there is no block in the input");
+            }
+            return Status::Unusable;
+        }
         let errors: Vec<f64> = self.rows.iter().filter_map(Row::error).map(f64::abs).collect();
         let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         let total = |time: &dyn Fn(&Row) -> f64| self.rows.iter().map(time).sum::<f64>();

@@ -57,6 +57,13 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
             status = Status::Unusable;
         }
     });
+    if rows.is_empty() {
+        // What went wrong is said already, unless there was nothing at all.
+        if status == Status::Good && interrupt::flow().is_continue() {
+            report::complain(&"there is no block in the input");
+        }
+        return Status::Unusable;
+    }
     print(&rows, &counts, bench.json);
     status
 }
