@@ -69,10 +69,11 @@ pub fn main(command: &BalCommand) -> Status {
 }
 
 fn show(args: &ShowArgs) -> Status {
-    let mut status = Status::Good;
+    let (mut status, mut is_empty) = (Status::Good, true);
     for path in &args.inputs {
-        let read =
-            each_list(path, args.run.as_ref(), &mut |name, bytes| match bal::decode(bytes, &Limits::format_only()) {
+        let read = each_list(path, args.run.as_ref(), &mut |name, bytes| {
+            is_empty = false;
+            match bal::decode(bytes, &Limits::format_only()) {
                 Ok(columns) if args.json => {
                     let hash = bal::bal_hash(bytes);
                     report::json_line(&json!({"name": name, "hash": hash, "blockAccessList": to_json(&columns)}));
@@ -85,11 +86,16 @@ fn show(args: &ShowArgs) -> Status {
                     report::complain(&format_args!("{name}: {error}"));
                     status = status.max(Status::Failed);
                 }
-            });
+            }
+        });
         if let Err(error) = read {
             report::complain(&error);
             status = Status::Unusable;
         }
+    }
+    if is_empty && status == Status::Good {
+        report::complain(&"there is no block access list in the input");
+        return Status::Unusable;
     }
     status
 }

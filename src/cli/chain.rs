@@ -27,10 +27,13 @@ fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
         Ok(chain) => Ok((chain, None)),
         Err(unknown @ ChainError::UnknownChain(_)) => match read_document(name_or_path.as_ref()) {
             Ok(document) => {
-                let genesis = Genesis::from_json(&document.bytes).map_err(|error| format!("{name_or_path}: {error}"))?;
+                let genesis =
+                    Genesis::from_json(&document.bytes).map_err(|error| format!("{name_or_path}: {error}"))?;
                 Ok((genesis.config.clone(), Some(genesis)))
             }
-            Err(InputError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Err(unknown.to_string()),
+            Err(InputError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(unknown.to_string())
+            }
             Err(error) => Err(error.to_string()),
         },
         Err(error) => Err(error.to_string()),

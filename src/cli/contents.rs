@@ -3,9 +3,17 @@
 //! Not here: reading files (`input`), progress bars.
 
 use super::input::{self, Content};
-use super::{interrupt, report};
+use super::{Status, interrupt, report};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+/// The status of a command that found no block to work on. Says so, unless something else was reported before.
+pub fn no_block(status: Status) -> Status {
+    if status == Status::Good && interrupt::flow().is_continue() {
+        report::complain(&"there is no block in the input");
+    }
+    Status::Unusable.max(status)
+}
 
 /// Calls `visit` with the content of every document below `paths`, with its name, or with why a document or a path cannot
 /// be read; until Ctrl-C.

@@ -5,6 +5,7 @@
 //! An answer is all that an outcome holds but for times, or the error's words and classes.
 //! Not here: whether the answer is right (`run`, `blocktest`).
 
+use super::contents::no_block;
 use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
 use super::input::{self, BlockTest, Bundle, Content};
 use super::{Status, interrupt, report};
@@ -80,6 +81,9 @@ pub fn main(args: &DeterminismArgs) -> Status {
             Ok(_) => {}
             Err(error) => gate.unusable(&error),
         }
+    }
+    if gate.blocks == 0 {
+        gate.status = no_block(gate.status);
     }
     gate.print(args.json)
 }
@@ -211,7 +215,10 @@ impl Gate {
             table.add_row([mode.name(), &threads.to_string(), order, &digest.to_string()]);
         }
         report::line(&table.to_string());
-        report::line(&format!("{blocks} blocks, {executions} executions, {differences} differences"));
+        let [blocks, executions, differences] =
+            [(*blocks, "block"), (*executions, "execution"), (*differences, "difference")]
+                .map(|(count, noun)| report::counted(count, noun));
+        report::line(&format!("{blocks}, {executions}, {differences}"));
         self.status
     }
 }

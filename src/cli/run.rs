@@ -4,6 +4,7 @@
 //! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
 //! Not here: protocol rules.
 
+use super::contents::no_block;
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::input::{self, BlockTest, Bundle, Content};
@@ -395,8 +396,8 @@ impl Run<'_> {
         if let Err(error) = self.engine.finish_trace() {
             self.unusable(&error);
         }
-        if self.status == Status::Good && self.summary.is_empty() && interrupt::flow().is_continue() {
-            self.unusable(&"there is no block in the input");
+        if self.summary.is_empty() {
+            self.status = no_block(self.status);
         }
         if self.args.exec.json {
             let mut line = self.summary.json();

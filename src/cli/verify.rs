@@ -4,6 +4,7 @@
 //! with the instructions that touched it; with `--json` an object per block.
 //! Not here: what a test expects: a block that is invalid on purpose is invalid.
 
+use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
 use super::input::{self, Content, InputError};
 use super::{Status, interrupt, report};
@@ -45,11 +46,14 @@ pub fn main(args: &VerifyArgs) -> Status {
             return Status::Unusable;
         }
     };
-    let mut verify = Verify { args, engine, status: Status::Good };
+    let mut verify = Verify { args, engine, is_empty: true, status: Status::Good };
     for path in args.inputs.iter().take_while(|_| interrupt::flow().is_continue()) {
         if let Err(error) = verify.path(path) {
             verify.unusable(&error);
         }
+    }
+    if verify.is_empty {
+        verify.status = no_block(verify.status);
     }
     verify.status
 }
@@ -57,6 +61,8 @@ pub fn main(args: &VerifyArgs) -> Status {
 struct Verify<'a> {
     args: &'a VerifyArgs,
     engine: Engine,
+    /// Whether no block was met so far.
+    is_empty: bool,
     status: Status,
 }
 
@@ -92,6 +98,7 @@ impl Verify<'_> {
         if interrupt::flow().is_break() {
             return;
         }
+        self.is_empty = false;
         let Some(rules) = rules else {
             return self.unusable(&format_args!("{name}: the fork is not supported"));
         };

@@ -3,6 +3,7 @@
 //! In: bundles and block tests. Out: a JSON object per block `{blockAccessList, blockAccessListHash,
 //! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
 
+use super::super::contents::no_block;
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::input::{self, Content, Document};
 use super::super::output::OutputFile;
@@ -119,7 +120,7 @@ fn each_block(
     args: &BlockArgs,
     visit: &mut dyn FnMut(&mut Engine, &mut Chain, &Step<'_>) -> Result<(), Failure>,
 ) -> Status {
-    let mut status = Status::Good;
+    let (mut status, mut is_empty) = (Status::Good, true);
     let mut engine = match Engine::new(None, args.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
@@ -131,6 +132,7 @@ fn each_block(
         if interrupt::flow().is_break() {
             return;
         }
+        is_empty = false;
         let Err(failure) = visit(&mut engine, chain, step) else { return };
         let fault = match failure {
             Failure::Invalid { .. } if step.is_invalid => return,
@@ -158,7 +160,8 @@ fn each_block(
             }
         }
     }
-    status.max(faults)
+    let status = status.max(faults);
+    if is_empty { no_block(status) } else { status }
 }
 
 fn blocks_of(

@@ -8,7 +8,7 @@
 
 mod model;
 
-use super::super::contents::each_content;
+use super::super::contents::{each_content, no_block};
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
 use super::super::input::{Bundle, Content};
@@ -295,11 +295,7 @@ impl Bench<'_> {
 
     fn finish(self) -> Status {
         if self.rows.is_empty() {
-            // What went wrong is said already, unless there was nothing at all.
-            if self.status == Status::Good && interrupt::flow().is_continue() {
-                report::complain(&"there is no block in the input");
-            }
-            return Status::Unusable;
+            return no_block(self.status);
         }
         let errors: Vec<f64> = self.rows.iter().filter_map(Row::error).map(f64::abs).collect();
         let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;

@@ -4,7 +4,7 @@
 //! time by libsecp256k1 and in batches, on one thread and on several; ratios round by round, their median counts.
 //! Not here: recovery alone.
 
-use super::super::contents::each_content;
+use super::super::contents::{each_content, no_block};
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
@@ -58,11 +58,7 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
         }
     });
     if rows.is_empty() {
-        // What went wrong is said already, unless there was nothing at all.
-        if status == Status::Good && interrupt::flow().is_continue() {
-            report::complain(&"there is no block in the input");
-        }
-        return Status::Unusable;
+        return no_block(status);
     }
     print(&rows, &counts, bench.json);
     status

@@ -16,7 +16,7 @@ mod report;
 mod samples;
 mod timeline;
 
-use super::contents::each_content;
+use super::contents::{each_content, no_block};
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure, List};
 use super::input::{BlockTest, Bundle, Content};
@@ -296,9 +296,7 @@ impl Run<'_> {
         if self.profiles.is_empty() {
             // A report about nothing would replace that of an earlier run.
             self.files = Files::default();
-            if self.status == Status::Good && interrupt::flow().is_continue() {
-                self.unusable(&"there is no valid block in the input");
-            }
+            self.status = no_block(self.status);
         }
         let page = |run: &Self| {
             let (bases, comparisons) = run.comparisons();
