@@ -8,12 +8,14 @@ use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore
 use balustrade::exec::cancel::CancelToken;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::interpreter::trace::TraceSink;
 use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
 use balustrade::trie::{Fate, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
@@ -244,9 +246,10 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
                 }
             }
         }
-        let traced = Options { trace: true, ..Options::new(Mode::Sequential) };
         if *name == "inner frame" {
-            give_up(&mut executor, case, &case.store, &mut tries, traced);
+            executor.trace_to(Some(TraceSink::new(Arc::new(Mutex::new(std::io::sink())))));
+            give_up(&mut executor, case, &case.store, &mut tries, Options::new(Mode::Sequential));
+            executor.trace_to(None);
         }
         let at = give_up_building(&mut executor, case, &case.store, A_MOMENT);
         assert!(at.contains("index 1"), "{name}: {at}");

@@ -69,10 +69,11 @@ pub fn main(command: &BalCommand) -> Status {
 }
 
 fn show(args: &ShowArgs) -> Status {
-    let mut status = Status::Good;
+    let (mut status, mut is_empty) = (Status::Good, true);
     for path in &args.inputs {
-        let read =
-            each_list(path, args.run.as_ref(), &mut |name, bytes| match bal::decode(bytes, &Limits::format_only()) {
+        let read = each_list(path, args.run.as_ref(), &mut |name, bytes| {
+            is_empty = false;
+            match bal::decode(bytes, &Limits::format_only()) {
                 Ok(columns) if args.json => {
                     let hash = bal::bal_hash(bytes);
                     report::json_line(&json!({"name": name, "hash": hash, "blockAccessList": to_json(&columns)}));
@@ -85,11 +86,16 @@ fn show(args: &ShowArgs) -> Status {
                     report::complain(&format_args!("{name}: {error}"));
                     status = status.max(Status::Failed);
                 }
-            });
+            }
+        });
         if let Err(error) = read {
             report::complain(&error);
             status = Status::Unusable;
         }
+    }
+    if is_empty && status == Status::Good {
+        report::complain(&"there is no block access list in the input");
+        return Status::Unusable;
     }
     status
 }
@@ -128,7 +134,7 @@ fn diff(args: &DiffArgs) -> Status {
 /// Calls `visit` with the name and the RLP of every list below `path`.
 fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let mut parsed = Ok(());
-    let flow = formats::each_document(path, &mut |_| (), &mut |document| {
+    let flow = formats::each_document(path, &mut report::reading(None), &mut |document| {
         parsed = lists_of(document, filter, visit);
         if parsed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -158,11 +164,19 @@ fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&s
         },
         Some(b'[') => visit(&document.name, &formats::list_from_json(&document)?),
         _ => match hex::decode(text) {
-            Ok(bytes) => visit(&document.name, &bytes.into()),
+            Ok(bytes) => visit_raw(&document.name, bytes.into(), visit)?,
             // No text: the bytes themselves.
-            Err(_) => visit(&document.name.clone(), &document.bytes.into()),
+            Err(_) => visit_raw(&document.name, document.bytes.into(), visit)?,
         },
     }
+    Ok(())
+}
+
+/// Calls `visit` with a list that is a file of its own.
+fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
+    formats::check_rlp_len("an access list", bytes.len())
+        .map_err(|what| InputError::Bundle { name: name.to_owned(), what })?;
+    visit(name, &bytes);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod store;
 mod trie;
 
 use super::bench_loop;
+use super::engine::Failure;
 use super::loop_workload::BenchError;
 use super::report::median;
 use super::{Status, bench_senders, loop_of_name, report};
@@ -109,14 +110,21 @@ pub fn main(command: &BenchCommand) -> Status {
             }
         },
         BenchCommand::Senders(args) if !args.inputs.is_empty() => senders::run(&args.inputs, args.bench),
-        BenchCommand::Senders(args) => done(bench_senders::run(args.bench.json, args.bench.threads()), Status::Failed),
-        BenchCommand::Bal(args) => done(bal::run(args.json, args.threads()), Status::Failed),
-        BenchCommand::Block(args) => done(block::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Senders(args) => {
+            let is_host = |error: &bench_senders::BenchError| matches!(error, bench_senders::BenchError::Pool(_));
+            done(bench_senders::run(args.bench.json, args.bench.threads()), is_host)
+        }
+        BenchCommand::Bal(args) => {
+            let is_host = |error: &bal::BalBenchError| matches!(error, bal::BalBenchError::Pool(_));
+            done(bal::run(args.json, args.threads()), is_host)
+        }
+        BenchCommand::Block(args) => done(block::run(args.json, args.threads()), is_host),
         BenchCommand::Scaling(args) => scaling::main(args),
-        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), Status::Failed),
+        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), is_host),
         BenchCommand::Store(args) => store::main(args),
         BenchCommand::Trie(args) => {
-            done(trie::run(&args.accounts, args.bench.json, args.bench.threads(), args.keccak), Status::Failed)
+            let is_host = |error: &trie::TrieBenchError| matches!(error, trie::TrieBenchError::Pool(_));
+            done(trie::run(&args.accounts, args.bench.json, args.bench.threads(), args.keccak), is_host)
         }
     }
 }
@@ -127,14 +135,27 @@ fn width_of_name(name: &str) -> Result<Width, String> {
     Width::of_name(name).ok_or_else(|| format!("this machine has {}", supported()))
 }
 
-/// Good, or the status of the error that is printed.
-fn done<E: std::fmt::Display>(result: Result<(), E>, status: Status) -> Status {
+/// Good, or the status of the error that is printed: the host may be at fault, or what was measured.
+fn done<E: std::fmt::Display>(result: Result<(), E>, is_host: impl FnOnce(&E) -> bool) -> Status {
     let Err(error) = result else { return Status::Good };
     report::complain(&error);
-    status
+    if is_host(&error) { Status::Unusable } else { Status::Failed }
 }
 
-/// A pool of this many threads; the error is the operating system's.
-fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    pool_builder(threads.max(1)).build()
+fn is_host(failure: &Failure) -> bool {
+    matches!(failure, Failure::Host(_))
+}
+
+/// The system refuses threads.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {threads} threads: {error}")]
+pub(super) struct PoolError {
+    threads: usize,
+    error: rayon::ThreadPoolBuildError,
+}
+
+/// A pool of this many threads.
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
+    let threads = threads.max(1);
+    pool_builder(threads).build().map_err(|error| PoolError { threads, error })
 }

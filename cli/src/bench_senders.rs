@@ -7,6 +7,7 @@
 //! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
 //! Not here: whole blocks.
 
+use super::bench::{PoolError, pool};
 use super::report;
 use super::report::median;
 use std::hint::black_box;
@@ -14,7 +15,6 @@ use std::time::Instant;
 
 use alloy_primitives::{Address, U256, keccak256};
 use balustrade::exec::senders::{Signature, recover_batch, recover_scalar};
-use balustrade::executor::pool_builder;
 use k256::ecdsa::{RecoveryId, Signature as PeerSignature, VerifyingKey};
 use serde_json::json;
 
@@ -41,6 +41,9 @@ pub enum BenchError {
         /// Size of the batch.
         batch: usize,
     },
+    /// No threads.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
 }
 
 /// Nanoseconds per signature for one batch size.
@@ -66,7 +69,7 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
         }
         rows.push(row);
     }
-    let scaling = measure_threads(&signatures[..HEADLINE_BATCH], threads.max(1));
+    let scaling = measure_threads(&signatures[..HEADLINE_BATCH], threads.max(1))?;
     let headline = rows.iter().find(|row| row.batch == HEADLINE_BATCH).map_or(f64::NAN, |row| row.vs_libsecp256k1);
     let least = rows.iter().map(|row| row.vs_libsecp256k1).fold(f64::INFINITY, f64::min);
     if json {
@@ -164,11 +167,10 @@ fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
 }
 
 /// How many times as many signatures `threads` recover at once as one alone, in rounds that take turns.
-fn measure_threads(signatures: &[Signature], threads: usize) -> f64 {
+fn measure_threads(signatures: &[Signature], threads: usize) -> Result<f64, PoolError> {
     /// Batches of one thread in one round: tens of milliseconds, far above what starting a thread costs.
     const BATCHES_PER_ROUND: usize = 200;
-    let pool = |threads: usize| pool_builder(threads).build();
-    let (Ok(one), Ok(many)) = (pool(1), pool(threads)) else { return f64::NAN };
+    let (one, many) = (pool(1)?, pool(threads)?);
     let time = |pool: &rayon::ThreadPool| {
         let start = Instant::now();
         pool.broadcast(|_| {
@@ -178,5 +180,5 @@ fn measure_threads(signatures: &[Signature], threads: usize) -> f64 {
         start.elapsed().as_secs_f64()
     };
     let ratios = (0..21).map(|_| threads as f64 * time(&one) / time(&many)).collect();
-    median(ratios)
+    Ok(median(ratios))
 }

@@ -47,7 +47,7 @@ pub fn main(args: &BlocktestArgs) -> Status {
         };
         let wanted = tests.into_iter().take_while(|_| interrupt::flow().is_continue());
         let results = wanted.map(|test| {
-            let ended = worker.run(|engine| run_test(engine, geth, mode, &test));
+            let ended = worker.run(|engine| run_test(engine, mode, &test));
             let (state_root, outcome) = ended.unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
             if geth.trace {
                 // Whoever reads the trace waits for its end, also where no root is known.
@@ -62,7 +62,6 @@ pub fn main(args: &BlocktestArgs) -> Status {
 /// Runs one test in every mode asked for; returns the state root at its head beside its outcome.
 fn run_test(
     engine: &mut Engine,
-    geth: &GethArgs,
     mode: Option<ModeArg>,
     test: &BlockTest,
 ) -> Result<(Option<B256>, Outcome), TestFailure> {
@@ -71,7 +70,9 @@ fn run_test(
     }
     let mut first: Option<(Vec<Accepted>, B256)> = None;
     for mode in modes(mode) {
-        let (accepted, root) = run_chain(engine, first.is_none().then_some(geth), test, *mode)?;
+        // Lines of other modes are compared, not written.
+        engine.write_trace(first.is_none());
+        let (accepted, root) = run_chain(engine, test, *mode)?;
         if let Some((first, _)) = &first
             && let Some(difference) = first.iter().zip(&accepted).find_map(|(a, b)| a.difference(b))
         {
@@ -83,19 +84,16 @@ fn run_test(
 }
 
 /// Runs the test's blocks in one mode and returns what was proved about the valid ones, and the head's state root.
-fn run_chain(
-    engine: &mut Engine,
-    trace_to: Option<&GethArgs>,
-    test: &BlockTest,
-    mode: Option<Mode>,
-) -> Result<(Vec<Accepted>, B256), TestFailure> {
+fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<(Vec<Accepted>, B256), TestFailure> {
     let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
     let mut executed = Vec::new();
     for (number, block) in test.blocks.iter().enumerate() {
         let at = |kind, what: String| TestFailure::new(kind, format!("block {} of the test: {what}", number + 1));
         match (run_block(engine, &mut chain, test, block, mode), &block.expect_exception) {
             (Ok(_), Some(expected)) => return Err(at("accepted an invalid block", format!("expected {expected}"))),
-            (Err(Failure::Host(what)), _) => return Err(at("host", what)),
+            (Err(Failure::Host(what)), _) => {
+                return Err(TestFailure::host(format!("block {} of the test: {what}", number + 1)));
+            }
             (Err(Failure::Invalid { what, .. }), None) => return Err(at("refused a valid block", what)),
             (Err(Failure::Invalid { what, classes }), Some(expected)) => {
                 if !expected.split('|').any(|name| classes.contains(&name)) {
@@ -106,9 +104,6 @@ fn run_chain(
                 if let Some(expected) = block.gas_dimensions.filter(|expected| *expected != dimensions(&done)) {
                     let found = dimensions(&done);
                     return Err(at("gas dimensions", format!("expected {expected:?}, found {found:?}")));
-                }
-                if let Some(geth) = trace_to {
-                    geth.write_trace(&done.outcome.traces);
                 }
                 executed.push(done);
             }

@@ -3,6 +3,7 @@
 //! In: a name or a path. Out: its schedule; for a file also the genesis block, whose state root our own tries compute.
 //! Not here: what a schedule may look like (the library).
 
+use balustrade::formats::{InputError, read_document};
 use super::{Status, report};
 use balustrade::exec::chain::{ChainConfig, ChainError};
 use balustrade::formats::Genesis;
@@ -24,13 +25,16 @@ pub struct ChainArgs {
 fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
     match ChainConfig::named(name_or_path) {
         Ok(chain) => Ok((chain, None)),
-        Err(unknown @ ChainError::UnknownChain(_)) => match std::fs::read(name_or_path) {
-            Ok(json) => {
-                let genesis = Genesis::from_json(&json).map_err(|error| format!("{name_or_path}: {error}"))?;
+        Err(unknown @ ChainError::UnknownChain(_)) => match read_document(name_or_path.as_ref()) {
+            Ok(document) => {
+                let genesis =
+                    Genesis::from_json(&document.bytes).map_err(|error| format!("{name_or_path}: {error}"))?;
                 Ok((genesis.config.clone(), Some(genesis)))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unknown.to_string()),
-            Err(error) => Err(format!("cannot read {name_or_path}: {error}")),
+            Err(InputError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(unknown.to_string())
+            }
+            Err(error) => Err(error.to_string()),
         },
         Err(error) => Err(error.to_string()),
     }

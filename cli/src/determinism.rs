@@ -5,6 +5,7 @@
 //! An answer is all that an outcome holds but for times, or the error's words and classes.
 //! Not here: whether the answer is right (`run`, `blocktest`).
 
+use super::contents::no_block;
 use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
 use super::{Status, interrupt, report};
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -52,7 +53,9 @@ struct Gate {
 
 /// Runs the command.
 pub fn main(args: &DeterminismArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mut gate = match Gate::new() {
         Ok(gate) => gate,
         Err(error) => {
@@ -62,7 +65,7 @@ pub fn main(args: &DeterminismArgs) -> Status {
     };
     let mut number = 0u32;
     for path in &args.inputs {
-        let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        let read = formats::each_document(path, &mut report::reading(None), &mut |document| {
             number = number.wrapping_add(1);
             if number.is_multiple_of(args.every) {
                 match Content::parse(&document, None) {
@@ -78,6 +81,9 @@ pub fn main(args: &DeterminismArgs) -> Status {
             Ok(_) => {}
             Err(error) => gate.unusable(&error),
         }
+    }
+    if gate.blocks == 0 {
+        gate.status = no_block(gate.status);
     }
     gate.print(args.json)
 }
@@ -209,7 +215,10 @@ impl Gate {
             table.add_row([mode.name(), &threads.to_string(), order, &digest.to_string()]);
         }
         report::line(&table.to_string());
-        report::line(&format!("{blocks} blocks, {executions} executions, {differences} differences"));
+        let [blocks, executions, differences] =
+            [(*blocks, "block"), (*executions, "execution"), (*differences, "difference")]
+                .map(|(count, noun)| report::counted(count, noun));
+        report::line(&format!("{blocks}, {executions}, {differences}"));
         self.status
     }
 }

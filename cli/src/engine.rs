@@ -5,6 +5,8 @@
 
 use super::ModeArg;
 use super::devnet::Devnet;
+use super::output::OutputError;
+use super::trace::{Lines, Trace};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
@@ -15,12 +17,14 @@ use balustrade::exec::chain::ChainConfig;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
+use balustrade::exec::interpreter::trace::TraceSink;
 use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A block that the executor accepted, and how it ran.
@@ -32,6 +36,8 @@ pub struct Accepted {
     pub outcome: BlockOutcome,
     /// What a delayed store was asked.
     pub store: Option<StoreCounts>,
+    /// Hash of its EIP-3155 lines, where it was traced.
+    pub trace: Option<B256>,
 }
 
 impl Accepted {
@@ -52,7 +58,7 @@ impl Accepted {
             "the sidecar"
         } else if one.changes != two.changes {
             "the changes"
-        } else if one.traces != two.traces {
+        } else if self.trace != other.trace {
             "the trace"
         } else {
             return None;
@@ -171,8 +177,16 @@ impl Chain {
     /// At the parent of a bundle's block.
     ///
     /// # Errors
-    /// [`Failure::Host`]: the parent's header does not decode, or the pre-state has another root than the file says.
+    /// [`Failure::Host`]: the block has another hash than the file says, the parent's header does not decode, or the
+    /// pre-state has another root than the file says.
     pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
+        // Bytes that hold no header are the block's fault, and found when it is executed.
+        if let Ok(header) = Header::of_block(&bundle.block)
+            && header.hash() != bundle.hash
+        {
+            let (found, claimed) = (header.hash(), bundle.hash);
+            return Err(Failure::Host(format!("holds block {found}, the file says {claimed}")));
+        }
         let head = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
         let head = head.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
         let (state, tries) = match &bundle.state {
@@ -311,8 +325,8 @@ fn other_root(found: B256, claimed: B256) -> Failure {
 pub struct Engine {
     executor: Executor,
     loop_kind: LoopKind,
-    /// Whether outcomes bring EIP-3155 lines.
-    pub trace: bool,
+    /// Where EIP-3155 lines go, if they are asked for.
+    trace: Option<Arc<Mutex<Trace>>>,
     /// A block that takes longer is given up.
     pub time_limit: Option<Duration>,
     /// A delay of the store for the blocks that are executed.
@@ -321,6 +335,10 @@ pub struct Engine {
     pub parent_reads: Option<ParentReads>,
     /// How senders are recovered.
     pub recovery: Recovery,
+}
+
+fn lock(trace: &Mutex<Trace>) -> MutexGuard<'_, Trace> {
+    trace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a store's answers are delayed by.
@@ -358,11 +376,12 @@ impl Engine {
     pub fn new(threads: Option<u16>, loop_kind: LoopKind) -> Result<Self, Failure> {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
-        let executor = Executor::new(threads).map_err(|error| Failure::Host(error.to_string()))?;
+        let executor = Executor::new(threads)
+            .map_err(|error| Failure::Host(format!("cannot start {threads} threads: {error}")))?;
         Ok(Self {
             executor,
             loop_kind,
-            trace: false,
+            trace: None,
             time_limit: None,
             latency: None,
             parent_reads: None,
@@ -378,6 +397,38 @@ impl Engine {
     /// Threads per block.
     pub fn threads(&self) -> usize {
         self.executor.threads()
+    }
+
+    /// Writes EIP-3155 lines of what is executed from now on.
+    pub fn start_trace(&mut self, lines: Lines) {
+        self.trace = Some(Arc::new(Mutex::new(Trace::new(lines))));
+    }
+
+    /// Whether lines are written from now on, or hashed only.
+    pub fn write_trace(&mut self, written: bool) {
+        if let Some(trace) = &self.trace {
+            lock(trace).written = written;
+        }
+    }
+
+    /// Ends the trace.
+    ///
+    /// # Errors
+    /// Some of its lines could not be written.
+    pub fn finish_trace(&mut self) -> Result<(), OutputError> {
+        self.executor.trace_to(None);
+        self.trace
+            .take()
+            .and_then(Arc::into_inner)
+            .map_or(Ok(()), |trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+    }
+
+    /// Traces what `run` does, if a trace is asked for; returns the hash of the lines beside the result.
+    fn traced<T>(&mut self, run: impl FnOnce(&mut Executor) -> T) -> (T, Option<B256>) {
+        self.executor.trace_to(self.trace.clone().map(TraceSink::new));
+        let result = run(&mut self.executor);
+        self.executor.trace_to(None);
+        (result, self.trace.as_ref().map(|trace| lock(trace).take_hash()))
     }
 
     /// Counts and times instructions from now on, or runs them in the form that is watched where not `timed`.
@@ -455,8 +506,9 @@ impl Engine {
         let mut tries = tries_of(state, None)?;
         let root_before = tries.root();
         let cancel = self.cancel_token();
-        let options = Options { loop_kind: self.loop_kind, trace: self.trace, ..Options::new(Mode::Sequential) };
-        let result = self.executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel));
+        let options = Options { loop_kind: self.loop_kind, ..Options::new(Mode::Sequential) };
+        let (result, _) =
+            self.traced(|executor| executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel)));
         let root = result.as_ref().map_or(root_before, |done| done.state_root);
         Ok((root, result.map_err(Failure::from)))
     }
@@ -514,7 +566,10 @@ impl Engine {
         let lacks_sidecar = rules.fork < Fork::Byzantium && sidecar.is_none();
         if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
             let nothing = List::default();
-            let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false)?.outcome;
+            let trace = self.trace.take();
+            let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false);
+            self.trace = trace;
+            let recorded = recorded?.outcome;
             let list = List { bal: bal.or(Some(&recorded.bal)), sidecar: sidecar.or(Some(&recorded.sidecar)) };
             return self.execute(chain, rules, block, list, mode, keep);
         }
@@ -572,12 +627,11 @@ impl Engine {
         let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
         let options = Options {
             loop_kind: self.loop_kind,
-            trace: self.trace,
             parent_reads: self.parent_reads,
             recovery: self.recovery,
             ..mode.map_or_else(Options::automatic, Options::new)
         };
-        let result = self.executor.execute(&input, store, tries.as_mut(), options);
+        let (result, trace) = self.traced(|executor| executor.execute(&input, store, tries.as_mut(), options));
         let counts = delayed.as_ref().map(LatencyStore::counts);
         chain.tries = tries;
         let outcome = result?;
@@ -586,7 +640,7 @@ impl Engine {
         } else if let Some(tries) = &mut chain.tries {
             tries.rollback();
         }
-        Ok(Accepted { mode: outcome.mode, outcome, store: counts })
+        Ok(Accepted { mode: outcome.mode, outcome, store: counts, trace })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The `balustrade` command as a library: its binary, tests and benches share it.
 //!
 //! In: the command line. Out: tables for a person or JSON lines for a script, and an exit status: 0 all good; 1 a block
-//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error;
-//! 130 after Ctrl-C.
+//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error,
+//! output that cannot be written; 130 after Ctrl-C and 143 after SIGTERM.
 //! Relies on: the `balustrade` library. Not here: protocol rules.
 
 // `pub` marks what a module offers its siblings; the public modules are the ones that tests and benches use.
@@ -20,6 +20,7 @@ pub mod devnet;
 mod engine;
 mod interrupt;
 pub mod loop_workload;
+mod output;
 mod pipeline;
 mod profile;
 mod report;
@@ -28,6 +29,7 @@ mod slow_block;
 mod statetest;
 mod suite;
 pub mod testing;
+mod trace;
 mod verify;
 mod workload;
 
@@ -118,7 +120,7 @@ enum Status {
     Good,
     /// A block or list is invalid, or a test failed.
     Failed,
-    /// Something around the blocks is at fault.
+    /// Something around the blocks is at fault: a file, the arguments, a store, the output.
     Unusable,
 }
 
@@ -136,12 +138,38 @@ fn is_called_evm() -> bool {
 
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
-    let command = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(answer) => return output::finish(print_answer(&answer)).into(),
+    };
+    let command = match command {
         Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
         Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
         command => command,
     };
-    let status = match command {
+    let status = output::finish(run(command));
+    interrupt::exit_code().map_or_else(|| status.into(), ExitCode::from)
+}
+
+/// Prints what the parser of the command line answers: help, version, or what is wrong with the arguments.
+fn print_answer(answer: &clap::Error) -> Status {
+    let printed = answer.print();
+    if answer.use_stderr() {
+        return Status::Unusable;
+    }
+    if let Err(error) = printed {
+        output::stdout_failed(&error);
+    }
+    Status::Good
+}
+
+fn run(command: Command) -> Status {
+    // Tries of whole states are built outside of executors, on the global pool; the system may refuse its threads.
+    if let Err(error) = rayon::ThreadPoolBuilder::new().build_global() {
+        report::complain(&format_args!("cannot start threads: {error}"));
+        return Status::Unusable;
+    }
+    match command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
@@ -151,11 +179,7 @@ pub fn main() -> ExitCode {
         Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
-    };
-    if interrupt::token().is_cancelled() {
-        return interrupt::EXIT_CODE.into();
     }
-    status.into()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use balustrade::exec::state::{StateScratch, TxState};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 use serde::Deserialize;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,12 @@ pub const SENDER: Address = address!("1000000000000000000000000000000000000001")
 /// The contract that it calls.
 pub const TARGET: Address = address!("2000000000000000000000000000000000000002");
 
+/// Most bytes of a workload file; a parsed one takes up to twenty times as much.
+const WORKLOAD_BYTES_MAX: u64 = 64 << 20;
+
 /// One workload file.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "an object with the fields of a workload")]
 pub struct Workload {
     /// Name.
     pub name: String,
@@ -63,6 +68,9 @@ pub struct WorkloadAccount {
 /// Why a workload cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
+    /// There is no workload file.
+    #[error("there is no workload file in the given paths")]
+    Empty,
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {
@@ -111,8 +119,14 @@ pub struct BenchRow {
 impl Workload {
     /// Reads a workload file.
     pub fn read(path: &Path) -> Result<Self, BenchError> {
-        let text = std::fs::read(path).map_err(|source| BenchError::Read { path: path.to_owned(), source })?;
+        let read = |source| BenchError::Read { path: path.to_owned(), source };
         let format = |reason: String| BenchError::Format { path: path.to_owned(), reason };
+        let mut text = Vec::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        file.take(WORKLOAD_BYTES_MAX + 1).read_to_end(&mut text).map_err(read)?;
+        if text.len() as u64 > WORKLOAD_BYTES_MAX {
+            return Err(format(format!("a workload of more than {WORKLOAD_BYTES_MAX} bytes")));
+        }
         let workload: Self = serde_json::from_slice(&text).map_err(|error| format(error.to_string()))?;
         workload.store().map_err(format)?;
         Ok(workload)
@@ -126,13 +140,17 @@ impl Workload {
             if path.is_dir() {
                 for entry in std::fs::read_dir(path).map_err(read)? {
                     let entry = entry.map_err(read)?.path();
-                    if entry.extension().is_some_and(|extension| extension == "json") {
+                    // FIFOs and devices in a folder may never end.
+                    if entry.extension().is_some_and(|extension| extension == "json") && entry.is_file() {
                         files.push(entry);
                     }
                 }
             } else {
                 files.push(path.clone());
             }
+        }
+        if files.is_empty() {
+            return Err(BenchError::Empty);
         }
         files.sort();
         files.iter().map(|file| Self::read(file)).collect()

@@ -4,6 +4,8 @@
 //! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
 
 use super::engine::Accepted;
+use balustrade::formats::Progress;
+use super::output;
 use alloy_primitives::B256;
 use balustrade::exec::admission::BlockGas;
 use balustrade::exec::optimistic::Speculation;
@@ -14,7 +16,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+
+pub use super::output::{complain, line};
 
 /// The stages of a block in the order of the table.
 const STAGES: [Stage; 6] = [Stage::Decode, Stage::Read, Stage::Recover, Stage::Execute, Stage::Verify, Stage::Root];
@@ -30,6 +34,18 @@ pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
 }
 
+/// Moves the bar with the bytes that are read, and says which files are skipped.
+pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
+    move |progress| match (progress, bar) {
+        (Progress::Read(bytes), Some(bar)) => bar.inc(bytes),
+        (Progress::Read(_), None) => {}
+        (Progress::Skipped(path), bar) => {
+            let note = || output::note(&format_args!("{} is no regular file: skipped", path.display()));
+            bar.map_or_else(note, |bar| bar.suspend(note));
+        }
+    }
+}
+
 fn progress(total: u64, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -38,20 +54,18 @@ fn progress(total: u64, template: &str) -> ProgressBar {
     ProgressBar::new(total).with_style(style)
 }
 
-/// Prints one line; a reader that went away is no error of ours.
-pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
 /// Prints one JSON object as a line.
 pub fn json_line(value: &impl Serialize) {
-    let Ok(text) = serde_json::to_string(value) else { return };
-    line(&text);
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => output::stdout_failed(&error.into()),
+    }
 }
 
-/// Says on standard error what stands in the way.
-pub fn complain(what: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "error: {what}");
+/// "1 block", "2 blocks".
+pub fn counted(count: impl Into<u64>, noun: &str) -> String {
+    let count = count.into();
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Gas per nanosecond, which is Ggas per second; zero where no time passed.
@@ -276,7 +290,8 @@ pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
     for unchecked in rows.iter().flat_map(|row| &row.unchecked) {
         *counts.entry((unchecked.check.name(), unchecked.reason)).or_default() += 1;
     }
-    let line = |((check, reason), count)| format!("unchecked in {count} blocks: {check} ({reason})");
+    let line =
+        |((check, reason), count)| format!("unchecked in {}: {check} ({reason})", counted(count as u64, "block"));
     counts.into_iter().map(line).collect()
 }
 
@@ -374,24 +389,36 @@ impl RunSummary {
         }})
     }
 
-    /// The summary for a person.
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "{} blocks verified, {:.1} Mgas in {:.1} ms\naverage {:.2} Ggas/s, {:.2} ms per block; peak {:.2} Ggas/s",
-            self.blocks,
-            self.gas as f64 / 1e6,
-            self.ns as f64 / 1e6,
-            ggas_per_s(self.gas, self.ns),
-            self.average_ms(),
-            self.peak_ggas_per_s,
-        );
+    /// Whether no block was executed.
+    pub const fn is_empty(&self) -> bool {
+        self.blocks + self.refused_as_expected + self.invalid == 0
+    }
+
+    /// The summary for a person: a line for each count that is not zero.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.blocks > 0 {
+            let blocks = counted(self.blocks, "block");
+            lines.push(format!(
+                "{blocks} verified, {:.1} Mgas in {:.1} ms",
+                self.gas as f64 / 1e6,
+                self.ns as f64 / 1e6
+            ));
+            lines.push(format!(
+                "average {:.2} Ggas/s, {:.2} ms per block; peak {:.2} Ggas/s",
+                ggas_per_s(self.gas, self.ns),
+                self.average_ms(),
+                self.peak_ggas_per_s,
+            ));
+        }
         if self.refused_as_expected > 0 {
-            text += &format!("\n{} invalid blocks refused as their files announce", self.refused_as_expected);
+            let blocks = counted(self.refused_as_expected, "invalid block");
+            lines.push(format!("{blocks} refused as their files announce"));
         }
         if self.invalid > 0 {
-            text += &format!("\n{} blocks INVALID", self.invalid);
+            lines.push(format!("{} INVALID", counted(self.invalid, "block")));
         }
-        text
+        lines
     }
 }
 

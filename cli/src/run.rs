@@ -4,10 +4,13 @@
 //! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
 //! Not here: protocol rules.
 
+use super::contents::no_block;
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
+use super::output::OutputFile;
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
+use super::trace::Lines;
 use super::{ExecArgs, Status, chain, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::chain::ChainConfig;
@@ -20,8 +23,7 @@ use balustrade::{BlockOutcome, arena::store::StoreCounts};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,8 +37,9 @@ pub struct RunArgs {
     /// Execute each block this many times and report the median
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
-    /// Write EIP-3155 lines of all transactions to this file, each transaction's summary line last; `--mode all` compares
-    /// the traces of all modes. Times are then those of a traced run
+    /// Write EIP-3155 lines of all transactions to this file, each transaction's summary line last; a block that is refused
+    /// leaves its lines up to there. `--mode all` compares the traces of all modes. Transactions then run one after another
+    /// in every mode, and times are those of a traced run
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Write each block's slow-block object (times, reads, writes, as other clients log them) to this file, one per line;
@@ -63,7 +66,9 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub fn main(args: &RunArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mut engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
@@ -71,27 +76,22 @@ pub fn main(args: &RunArgs) -> Status {
             return Status::Unusable;
         }
     };
-    engine.trace = args.trace.is_some();
     engine.time_limit = args.time_limit;
     engine.latency = args.latency;
-    let trace = match args.trace.as_ref().map(File::create).transpose() {
-        Ok(file) => file.map(BufWriter::new),
+    let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
+    let (trace, slow_blocks) = match create(&args.trace).and_then(|trace| Ok((trace, create(&args.slow_blocks)?))) {
+        Ok(files) => files,
         Err(error) => {
-            report::complain(&format_args!("cannot write the trace: {error}"));
+            report::complain(&error);
             return Status::Unusable;
         }
     };
-    let slow_blocks = match args.slow_blocks.as_ref().map(File::create).transpose() {
-        Ok(file) => file.map(BufWriter::new),
-        Err(error) => {
-            report::complain(&format_args!("cannot write the slow blocks: {error}"));
-            return Status::Unusable;
-        }
-    };
+    if let Some(file) = trace {
+        engine.start_trace(Lines::File(file));
+    }
     let mut run = Run {
         args,
         engine,
-        trace,
         slow_blocks,
         rows: Vec::new(),
         compared: Vec::new(),
@@ -116,8 +116,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 struct Run<'a> {
     args: &'a RunArgs,
     engine: Engine,
-    trace: Option<BufWriter<File>>,
-    slow_blocks: Option<BufWriter<File>>,
+    slow_blocks: Option<OutputFile>,
     rows: Vec<BlockRow>,
     compared: Vec<ModesRow>,
     summary: RunSummary,
@@ -185,7 +184,7 @@ impl Run<'_> {
         let paths = &self.args.inputs;
         let bar = report::progress_bytes(formats::total_bytes(paths));
         for path in paths {
-            let read = formats::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
+            let read = formats::each_document(path, &mut report::reading(Some(&bar)), &mut |document| {
                 bar.set_message(document.short_name());
                 match Content::parse(&document, None) {
                     Ok(Content::Bundle(bundle)) => bar.suspend(|| self.bundle(&bundle)),
@@ -237,12 +236,7 @@ impl Run<'_> {
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
-        // Bytes that hold no header are the block's fault, and found when it is executed.
         let header = Header::of_block(&bundle.block).ok();
-        if let Some(found) = header.as_ref().map(Header::hash).filter(|found| *found != bundle.hash) {
-            let claimed = bundle.hash;
-            return self.unusable(&format_args!("{}: holds block {found}, the file says {claimed}", bundle.name));
-        }
         let (mut fork, mut rules) = (bundle.fork_name.as_str(), bundle.rules);
         let config = self.args.chain.as_deref();
         if let (Some(config), Some(header)) = (config, &header) {
@@ -303,11 +297,13 @@ impl Run<'_> {
             Err(failure) => return self.refused(step, &failure),
         };
         let modes = modes(self.args.exec.mode);
-        // Modes take turns: what the machine does meanwhile meets them all.
+        // Modes take turns: what the machine does meanwhile meets them all. The first run's trace is written, those of
+        // the others are compared with it.
         let mut runs: Vec<Repeats> = modes.iter().map(|_| Repeats::default()).collect();
         for repeat in 1..=self.args.repeat {
             for (at, mode) in modes.iter().enumerate() {
                 let keep = at + 1 == modes.len() && repeat == self.args.repeat;
+                self.engine.write_trace(at == 0 && repeat == 1);
                 match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
                     Ok(accepted) => runs[at].push(accepted),
                     Err(failure) => return self.refused(step, &failure),
@@ -329,9 +325,6 @@ impl Run<'_> {
                 report::json_line(&JsonRow { row: row.json(), slow_block });
             } else {
                 self.rows.push(row);
-            }
-            if first.is_none() {
-                self.write_trace(&accepted.outcome.traces);
             }
             first.get_or_insert(accepted);
         }
@@ -361,17 +354,9 @@ impl Run<'_> {
         let (Some(file), Some(slow_block)) = (&mut self.slow_blocks, slow_block) else { return };
         let written = serde_json::to_writer(&mut *file, slow_block).map_err(std::io::Error::from);
         if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+            let fault = file.fault(error);
             self.slow_blocks = None;
-            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
-        }
-    }
-
-    /// Appends the lines of one block's transactions to the trace.
-    fn write_trace(&mut self, traces: &[Vec<u8>]) {
-        let Some(file) = &mut self.trace else { return };
-        if let Err(error) = traces.iter().try_for_each(|lines| file.write_all(lines)) {
-            self.trace = None;
-            self.unusable(&format_args!("cannot write the trace: {error}"));
+            self.unusable(&fault);
         }
     }
 
@@ -404,11 +389,15 @@ impl Run<'_> {
     }
 
     fn finish(mut self) -> Status {
-        if let Some(Err(error)) = self.slow_blocks.as_mut().map(Write::flush) {
-            self.unusable(&format_args!("cannot write the slow blocks: {error}"));
+        if let Some(Err(error)) = self.slow_blocks.take().map(OutputFile::finish) {
+            self.unusable(&error);
         }
-        if let Some(Err(error)) = self.trace.as_mut().map(Write::flush) {
-            self.unusable(&format_args!("cannot write the trace: {error}"));
+        // Also after a block that was refused: its lines up to there show what it did.
+        if let Err(error) = self.engine.finish_trace() {
+            self.unusable(&error);
+        }
+        if self.summary.is_empty() {
+            self.status = no_block(self.status);
         }
         if self.args.exec.json {
             let mut line = self.summary.json();
@@ -424,7 +413,7 @@ impl Run<'_> {
                 }
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
-            report::line(&self.summary.text());
+            self.summary.lines().iter().for_each(|line| report::line(line));
         }
         self.status
     }

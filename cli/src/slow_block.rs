@@ -225,6 +225,8 @@ impl Writes {
 mod tests {
     use super::super::devnet::Devnet;
     use super::super::engine::List;
+    use super::super::output::OutputFile;
+    use super::super::trace::Lines;
     use super::*;
     use balustrade::Mode;
     use balustrade::exec::interpreter::LoopKind;
@@ -274,10 +276,13 @@ mod tests {
         let (mut chain, mut engine, built) = first_block();
         let list: List<'_> = Some(&built.bal).into();
         let watched = engine.watched(&mut chain, &Devnet::rules(), &built.block, list).expect("valid");
-        engine.trace = true;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("trace.jsonl");
+        engine.start_trace(Lines::File(OutputFile::create(&path).expect("writable")));
         let run = engine.execute_or_record(&mut chain, &Devnet::rules(), &built.block, list, None, false);
-        let traces = run.expect("valid").outcome.traces;
-        let text = String::from_utf8(traces.concat()).expect("text");
+        run.expect("valid");
+        engine.finish_trace().expect("written");
+        let text = std::fs::read_to_string(&path).expect("text");
         let traced = |name: &str| text.matches(&format!(r#""opName":"{name}""#)).count() as u64;
         let counts = EvmCounts::of(&watched);
         let (creates, calls) = (traced("CREATE") + traced("CREATE2"), traced("CALL") + traced("STATICCALL"));

@@ -59,7 +59,7 @@ pub fn main(args: &StatetestArgs) -> Status {
         });
         let results = wanted.take_while(|_| interrupt::flow().is_continue()).map(|(test, _, case)| {
             let (state_root, outcome) = worker
-                .run(|engine| run_case(engine, geth, test, case))
+                .run(|engine| run_case(engine, test, case))
                 .unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
             if let Some(root) = state_root {
                 geth.write_root(root, None);
@@ -80,12 +80,7 @@ fn name_of(test: &StateTest, case: &StateCase) -> String {
 }
 
 /// Runs a case; returns the state root that it leaves beside its outcome.
-fn run_case(
-    engine: &mut Engine,
-    geth: &GethArgs,
-    test: &StateTest,
-    case: &StateCase,
-) -> Result<(Option<B256>, Outcome), TestFailure> {
+fn run_case(engine: &mut Engine, test: &StateTest, case: &StateCase) -> Result<(Option<B256>, Outcome), TestFailure> {
     let Some(rules) = case.rules else {
         return Ok((None, Outcome::Skipped(format!("the fork {} is not supported", case.fork_name))));
     };
@@ -95,10 +90,7 @@ fn run_case(
     };
     let (state_root, result) = engine
         .transact(&test.pre, &rules, &test.block(&rules, transaction))
-        .map_err(|failure| TestFailure::new("host", failure.to_string()))?;
-    if let Ok(done) = &result {
-        geth.write_trace(&done.traces);
-    }
+        .map_err(|failure| TestFailure::host(failure.to_string()))?;
     let outcome = judge(case, state_root, result.map(|done| done.logs_hash));
     Ok((Some(state_root), outcome.map_or_else(Outcome::Failed, |()| Outcome::Passed)))
 }
@@ -106,7 +98,7 @@ fn run_case(
 /// Holds what a case left against what its fixture says.
 fn judge(case: &StateCase, state_root: B256, logs_hash: Result<B256, Failure>) -> Result<(), TestFailure> {
     match (logs_hash, &case.expect_exception) {
-        (Err(Failure::Host(what)), _) => Err(TestFailure::new("host", what)),
+        (Err(Failure::Host(what)), _) => Err(TestFailure::host(what)),
         (Err(Failure::Invalid { what, .. }), None) => Err(TestFailure::new("refused a valid transaction", what)),
         (Ok(_), Some(expected)) => {
             Err(TestFailure::new("accepted an invalid transaction", format!("expected {expected}")))

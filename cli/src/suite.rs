@@ -5,7 +5,9 @@
 //! Not here: what a test is.
 
 use super::engine::{Engine, Failure};
+use super::output::{self, StderrData};
 use super::pipeline::{self, Paths};
+use super::trace::Lines;
 use super::{Status, interrupt, report};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
@@ -14,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -56,16 +58,12 @@ impl GethArgs {
         Self { geth: true, trace: self.trace || json, ..self }
     }
 
-    /// Writes the lines of transactions to standard error; a reader that went away is no error of ours.
-    pub fn write_trace(&self, traces: &[Vec<u8>]) {
-        let mut out = std::io::BufWriter::new(std::io::stderr().lock());
-        let no_return_data = self.no_return_data.unwrap_or(self.geth);
-        for line in traces.iter().flat_map(|lines| lines.split_inclusive(|byte| *byte == b'\n')) {
-            let line = if no_return_data { without(line, b",\"returnData\":\"", b"\"") } else { line.to_vec() };
-            let line = if self.no_stack { without(&line, b",\"stack\":[", b"]") } else { line };
-            if out.write_all(&line).is_err() {
-                return;
-            }
+    /// Where the lines of a trace go.
+    fn lines(&self) -> Lines {
+        Lines::Stderr {
+            no_stack: self.no_stack,
+            no_return_data: self.no_return_data.unwrap_or(self.geth),
+            out: BufWriter::new(StderrData),
         }
     }
 
@@ -73,17 +71,10 @@ impl GethArgs {
     pub fn write_root(&self, root: B256, pass: Option<bool>) {
         if self.geth || self.trace {
             let pass = pass.map_or(String::new(), |pass| format!(", \"pass\": {pass}"));
-            let _ = writeln!(std::io::stderr().lock(), "{{\"stateRoot\": \"{root}\"{pass}}}");
+            // Errors of standard error are kept until the end of the command.
+            let _ = StderrData.write_all(format!("{{\"stateRoot\": \"{root}\"{pass}}}\n").as_bytes());
         }
     }
-}
-
-/// A line of a trace without the field that begins with `start` and ends with `end`.
-fn without(line: &[u8], start: &[u8], end: &[u8]) -> Vec<u8> {
-    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part);
-    let Some(from) = find(line, start) else { return line.to_vec() };
-    let Some(len) = find(&line[from + start.len()..], end) else { return line.to_vec() };
-    [&line[..from], &line[from + start.len() + len + end.len()..]].concat()
 }
 
 /// What became of one test.
@@ -121,6 +112,14 @@ impl TestFailure {
     pub fn new(kind: &'static str, what: impl Into<String>) -> Self {
         Self { kind, what: what.into() }
     }
+
+    /// The test could not be run: the host is at fault, not the test.
+    pub fn host(what: impl Into<String>) -> Self {
+        Self::new(Self::HOST, what)
+    }
+
+    /// The kind of [`Self::host`].
+    const HOST: &'static str = "host";
 }
 
 /// How a suite runs.
@@ -149,12 +148,16 @@ impl Worker<'_> {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let engine = match self.engine.take() {
                 Some(engine) => engine,
-                None => Engine::new(self.exec.threads, self.exec.loop_kind)
-                    .map_err(|error: Failure| TestFailure::new("host", error.to_string()))?,
+                None => {
+                    let mut engine = Engine::new(self.exec.threads, self.exec.loop_kind)
+                        .map_err(|error: Failure| TestFailure::host(error.to_string()))?;
+                    if self.exec.geth.trace {
+                        engine.start_trace(self.exec.geth.lines());
+                    }
+                    engine
+                }
             };
-            let engine = self.engine.insert(engine);
-            engine.trace = self.exec.geth.trace;
-            test(engine)
+            test(self.engine.insert(engine))
         }));
         result.unwrap_or_else(|panic| {
             self.engine = None;
@@ -175,7 +178,9 @@ pub fn run(
 ) -> Status {
     let GethArgs { geth, trace, .. } = *exec.geth;
     let paths = if paths.is_empty() { Paths::Lines { until_blank: geth } } else { Paths::Given(paths) };
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let start = Instant::now();
     let mut totals = Totals::default();
     let mut results_of_geth = Vec::new();
@@ -183,7 +188,7 @@ pub fn run(
         true => 1,
         false => std::thread::available_parallelism().map_or(1, |count| count.get()),
     };
-    pipeline::each_in_parallel(
+    let started = pipeline::each_in_parallel(
         paths,
         workers,
         || Worker { exec, engine: None },
@@ -201,12 +206,21 @@ pub fn run(
                 totals.status = Status::Unusable;
                 if geth {
                     // As go-ethereum does, and whatever still waits to come on standard input.
+                    let _ = output::finish(Status::Good);
                     std::process::exit(1);
                 }
             }
         },
     );
+    if let Err(error) = started {
+        report::complain(&format_args!("cannot start threads: {error}"));
+        return Status::Unusable;
+    }
     if !geth {
+        if totals.is_empty() && totals.status == Status::Good && interrupt::flow().is_continue() {
+            report::complain(&"no test was run: the input holds none, or the options select none of them");
+            totals.status = Status::Unusable;
+        }
         return totals.print(start.elapsed().as_secs_f64(), exec.json);
     }
     if let Paths::Given(_) = paths {
@@ -265,7 +279,10 @@ impl Totals {
         self.blocks += result.blocks;
         let (column, status, kind, what) = match &result.outcome {
             Outcome::Passed => (0, Status::Good, None, None),
-            Outcome::Failed(failure) => (1, Status::Failed, Some(failure.kind), Some(failure.what.as_str())),
+            Outcome::Failed(failure) => {
+                let status = if failure.kind == TestFailure::HOST { Status::Unusable } else { Status::Failed };
+                (1, status, Some(failure.kind), Some(failure.what.as_str()))
+            }
             Outcome::Skipped(why) => (2, Status::Unusable, Some("skipped"), Some(why.as_str())),
         };
         counts[column] += 1;
@@ -290,6 +307,10 @@ impl Totals {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
     fn print(&self, seconds: f64, json: bool) -> Status {
         let mut sum = [0; 3];
         for counts in self.networks.values() {
@@ -307,6 +328,9 @@ impl Totals {
             }}));
             return self.status;
         }
+        if self.is_empty() {
+            return self.status;
+        }
         let mut table = report::table();
         table.set_header(["network", "passed", "failed", "skipped"]);
         for (network, counts) in &self.networks {
@@ -315,23 +339,9 @@ impl Totals {
         report::right_align(&mut table, 1);
         report::line(&table.to_string());
         report::line(&format!(
-            "{passed} passed, {failed} failed, {skipped} skipped; {} blocks in {seconds:.1} s",
-            self.blocks
+            "{passed} passed, {failed} failed, {skipped} skipped; {} in {seconds:.1} s",
+            report::counted(self.blocks as u64, "block")
         ));
         self.status
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_leave_a_trace_line() {
-        let line = br#"{"pc":1,"stack":["0x1","0x2"],"returnData":"0xff","gasCost":"0x3"}"#;
-        assert_eq!(without(line, b",\"stack\":[", b"]"), br#"{"pc":1,"returnData":"0xff","gasCost":"0x3"}"#);
-        let both = without(&without(line, b",\"stack\":[", b"]"), b",\"returnData\":\"", b"\"");
-        assert_eq!(both, br#"{"pc":1,"gasCost":"0x3"}"#);
-        assert_eq!(without(&both, b",\"stack\":[", b"]"), both);
     }
 }

@@ -4,6 +4,7 @@
 //! with the instructions that touched it; with `--json` an object per block.
 //! Not here: what a test expects: a block that is invalid on purpose is invalid.
 
+use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
 use super::{Status, interrupt, names_like, report};
 use alloy_primitives::Bytes;
@@ -35,7 +36,9 @@ pub struct VerifyArgs {
 
 /// Runs the command.
 pub fn main(args: &VerifyArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let engine = match Engine::new(args.threads, Default::default()) {
         Ok(engine) => engine,
         Err(error) => {
@@ -43,11 +46,14 @@ pub fn main(args: &VerifyArgs) -> Status {
             return Status::Unusable;
         }
     };
-    let mut verify = Verify { args, engine, status: Status::Good };
+    let mut verify = Verify { args, engine, is_empty: true, status: Status::Good };
     for path in args.inputs.iter().take_while(|_| interrupt::flow().is_continue()) {
         if let Err(error) = verify.path(path) {
             verify.unusable(&error);
         }
+    }
+    if verify.is_empty {
+        verify.status = no_block(verify.status);
     }
     verify.status
 }
@@ -55,12 +61,14 @@ pub fn main(args: &VerifyArgs) -> Status {
 struct Verify<'a> {
     args: &'a VerifyArgs,
     engine: Engine,
+    /// Whether no block was met so far.
+    is_empty: bool,
     status: Status,
 }
 
 impl Verify<'_> {
     fn path(&mut self, path: &std::path::Path) -> Result<(), InputError> {
-        formats::each_document(path, &mut |_| (), &mut |document| {
+        formats::each_document(path, &mut report::reading(None), &mut |document| {
             match Content::parse(&document, Some(&names_like(self.args.run.as_ref()))) {
                 Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
                     Ok(mut chain) => {
@@ -90,6 +98,7 @@ impl Verify<'_> {
         if interrupt::flow().is_break() {
             return;
         }
+        self.is_empty = false;
         let Some(rules) = rules else {
             return self.unusable(&format_args!("{name}: the fork is not supported"));
         };

@@ -1,25 +1,11 @@
 //! The command line's contract: exit statuses, JSON lines, summaries.
 
+mod command;
+
 use balustrade_cli::testing::{Folder, shared};
+use command::{balustrade, status};
 use serde_json::Value;
-use std::io::Write;
 use std::process::{Command, Output, Stdio};
-
-fn balustrade(args: &[&str], stdin: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("the command reads or ignores its input");
-    child.wait_with_output().expect("the command ends")
-}
-
-fn status(args: &[&str]) -> Option<i32> {
-    balustrade(args, "").status.code()
-}
 
 /// All lines of standard output as JSON, and the summary of the last one.
 fn json_lines(output: &Output) -> (Vec<Value>, Value) {
@@ -105,7 +91,7 @@ fn tests_of_a_folder_and_of_names_on_standard_input() {
         assert!(lines[..lines.len() - 1].iter().all(|line| line["pass"] == true && line["name"].is_string()));
     }
     let none = balustrade(&["blocktest", "--json", "--run", "no such test", path], "");
-    assert_eq!((none.status.code(), &json_lines(&none).1["passed"]), (Some(0), &0.into()));
+    assert_eq!((none.status.code(), &json_lines(&none).1["passed"]), (Some(2), &0.into()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 use super::halt::Fault;
 use super::header::blob_base_fee;
 use super::interpreter::profile::{OpcodeProfile, WorkerProfile};
-use super::interpreter::trace::Eip3155;
+use super::interpreter::trace::{Eip3155, TraceSink};
 use super::interpreter::{LoopKind, Runner};
 use super::schedule::{Next, Schedule};
 use super::signers::SignerRows;
@@ -48,8 +48,8 @@ pub struct BlockContext<'b> {
     pub loop_kind: LoopKind,
     /// Whether the phases before and after the transactions run (state tests have neither).
     pub system_phases: bool,
-    /// Whether transactions are traced (EIP-3155).
-    pub trace: bool,
+    /// Where the transactions' EIP-3155 lines go; the tasks of a traced block run one after another.
+    pub trace: Option<&'b TraceSink>,
     /// Who may stop the block.
     pub cancel: Option<&'b CancelToken>,
     inputs: SystemInputs,
@@ -81,14 +81,14 @@ impl<'b> BlockContext<'b> {
             signers,
             loop_kind,
             system_phases: true,
-            trace: false,
+            trace: None,
             cancel: None,
             inputs: SystemInputs::of(block),
         }
     }
 
     /// The same with its transactions traced, or not.
-    pub fn traced(self, trace: bool) -> Self {
+    pub fn traced(self, trace: Option<&'b TraceSink>) -> Self {
         Self { trace, ..self }
     }
 
@@ -126,8 +126,7 @@ impl<'b> BlockContext<'b> {
         BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
     }
 
-    /// Runs the task at `index` on the state of `evm`, settled but not committed. The lines of a traced transaction lie in
-    /// `runner`.
+    /// Runs the task at `index` on the state of `evm`, settled but not committed.
     pub(super) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
@@ -138,8 +137,8 @@ impl<'b> BlockContext<'b> {
         evm.state.set_index(index);
         let n = self.tx_count() as u32;
         let is_tx = (1..=n).contains(&index.0);
-        runner.trace = (self.trace && is_tx).then(|| Box::new(Eip3155::new(Vec::new())));
-        if self.trace && is_tx {
+        runner.trace = self.trace.filter(|_| is_tx).map(|sink| Box::new(Eip3155::new(sink.clone())));
+        if runner.trace.is_some() {
             let tx = TxIndex(index.0 - 1);
             evm.return_data.clear();
             let outcome = evm.execute_tx(&self.tx_input(tx), runner)?;
@@ -282,8 +281,6 @@ pub struct Executed {
     pub gas: BlockGas,
     /// When each task ran.
     pub spans: Vec<TaskSpan>,
-    /// EIP-3155 lines of each transaction; nothing where the block is not traced.
-    pub traces: Vec<Vec<u8>>,
     /// What the logs put into the receipts, where workers have encoded that beside each other.
     pub receipt_logs: Vec<ReceiptLogs>,
     /// Which of `receipt_logs`, and which row of it, is each transaction's; as long as that or empty.
@@ -481,7 +478,6 @@ fn sequential_tasks<'b>(
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, thread: current_thread(), start_ns, end_ns });
-        executed.traces.extend(runner.take_trace());
         if is_tx {
             executed.gas.add(&outcome);
             executed.logs.ranges.push((0, outcome.logs.clone()));
@@ -557,7 +553,6 @@ struct WorkerShare {
     /// What they put into the receipts; a row per task in the order of `results`.
     receipt_logs: ReceiptLogs,
     requests: Vec<Vec<u8>>,
-    traces: Vec<(BlockAccessIndex, Vec<u8>)>,
 }
 
 /// Runs all tasks as equals on parent state plus list, on the threads of the current rayon pool, and verifies them.
@@ -575,10 +570,12 @@ pub fn run_with_list(
 ) -> Result<(Executed, ListChecked), BlockError> {
     let task_count = context.tx_count() as u32 + 2;
     let gas_limit = context.block.header.gas_limit;
-    let workers = scratches.len().min(task_count as usize);
+    // The lines of a trace are written as they are produced: one worker takes the tasks in the order of the block.
+    let (workers_max, shuffle) = if context.trace.is_some() { (1, None) } else { (scratches.len(), list.shuffle) };
+    let workers = workers_max.min(task_count as usize);
     let rows = context.block.transactions.rows();
     let order = task_order(rows.len(), |row| rows[row].gas_limit, workers);
-    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, &order, list.shuffle);
+    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, &order, shuffle);
     let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
     let started = AtomicUsize::new(0);
     rayon::scope(|scope| {
@@ -674,7 +671,6 @@ fn work(
             Err(_) => schedule.failed(index.0),
         }
         share.results.push((index, result));
-        share.traces.extend(runner.take_trace().map(|lines| (index, lines)));
         let end_ns = clock.elapsed().as_nanos() as u64;
         share.spans.push(TaskSpan { index, worker: worker as u32, thread: current_thread(), start_ns, end_ns });
     }
@@ -703,7 +699,6 @@ fn merge(
     let mut slots: Vec<Option<PlacedResult>> = (0..n + 2).map(|_| None).collect();
     let mut accounts = AccessSet::with_room_for(list.bal.account_count());
     let mut slot_set = AccessSet::with_room_for(list.bal.slot_count());
-    let mut traces = Vec::new();
     for (worker, share) in shares.into_iter().enumerate() {
         for (row, (index, result)) in share.results.into_iter().enumerate() {
             slots[index.0 as usize] = Some((worker as u32, row as u32, result));
@@ -714,10 +709,7 @@ fn merge(
         executed.requests.extend(share.requests);
         executed.logs.workers.push(share.logs);
         executed.receipt_logs.push(share.receipt_logs);
-        traces.extend(share.traces);
     }
-    traces.sort_unstable_by_key(|(index, _)| *index);
-    executed.traces = traces.into_iter().map(|(_, lines)| lines).collect();
     executed.spans.sort_unstable_by_key(|span| span.index);
     let mut tasks = TasksChecked::default();
     for (index, slot) in slots.into_iter().enumerate() {

@@ -42,6 +42,7 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::header::{HeaderFault, check_against_parent, check_alone};
 use crate::exec::interpreter::LoopKind;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
+use crate::exec::interpreter::trace::TraceSink;
 use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
 use crate::exec::senders::SenderCache;
@@ -158,8 +159,6 @@ pub struct Options {
     pub mode: Option<Mode>,
     /// Which dispatch loop runs them.
     pub loop_kind: LoopKind,
-    /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
-    pub trace: bool,
     /// How the senders are recovered.
     pub recovery: Recovery,
     /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
@@ -175,13 +174,7 @@ impl Options {
 
     /// The default loop in the mode that the block calls for.
     pub fn automatic() -> Self {
-        Self {
-            mode: None,
-            loop_kind: LoopKind::default(),
-            trace: false,
-            recovery: Recovery::default(),
-            parent_reads: None,
-        }
+        Self { mode: None, loop_kind: LoopKind::default(), recovery: Recovery::default(), parent_reads: None }
     }
 }
 
@@ -199,6 +192,7 @@ pub struct Executor {
     bal: BalColumns,
     names: Universe,
     shuffle: Option<u64>,
+    trace: Option<TraceSink>,
 }
 
 impl Executor {
@@ -217,6 +211,7 @@ impl Executor {
             bal: BalColumns::default(),
             names: Universe::default(),
             shuffle: None,
+            trace: None,
         })
     }
 
@@ -267,6 +262,13 @@ impl Executor {
         self.shuffle = seed;
     }
 
+    /// Writes the EIP-3155 lines of all transactions that run from now on to `sink`, each transaction's summary line last;
+    /// without a sink none. A traced block runs one task after another in every mode, so that its lines come in block
+    /// order and none is kept; a block that is refused leaves the lines up to where execution ended.
+    pub fn trace_to(&mut self, sink: Option<TraceSink>) {
+        self.trace = sink;
+    }
+
     /// Executes one block and proves it against its header and its list.
     ///
     /// With `tries` (at the parent's root) the state root is computed and checked; they then hold the block's update,
@@ -286,8 +288,8 @@ impl Executor {
         self.codes.evict(CODE_BYTES_KEPT);
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let reads = self.arrange_reads(input, store, options);
-        let Self { pool, readers, codes, scratches, bal, names, shuffle } = self;
-        let (readers, shuffle) = (readers.as_ref(), *shuffle);
+        let Self { pool, readers, codes, scratches, bal, names, shuffle, trace } = self;
+        let (readers, shuffle, trace) = (readers.as_ref(), *shuffle, trace.as_ref());
         let list_hash = ListHash::default();
         let result = pool.install(|| {
             rayon::scope(|scope| {
@@ -299,7 +301,7 @@ impl Executor {
                     decode(input).inspect_err(|_| list_hash.refused.store(true, Ordering::Relaxed))?;
                 clock.record(Stage::Decode, start);
                 let mode = options.mode.unwrap_or_else(|| mode_for(input, &block, scratches.len()));
-                let Options { loop_kind, trace, recovery, .. } = options;
+                let Options { loop_kind, recovery, .. } = options;
                 let job = Job {
                     input,
                     block: &block,
@@ -355,7 +357,7 @@ struct Job<'a> {
     codes: &'a CodeArena,
     mode: Mode,
     loop_kind: LoopKind,
-    trace: bool,
+    trace: Option<&'a TraceSink>,
     recovery: Recovery,
     clock: &'a Clock,
     list_hash: &'a ListHash,

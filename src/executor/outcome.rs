@@ -112,9 +112,6 @@ pub struct BlockOutcome {
     pub timeline: Vec<Span>,
     /// When each task ran, on the same clock.
     pub tasks: Vec<TaskSpan>,
-    /// EIP-3155 lines of each transaction, its summary line last; empty unless [`Options::trace`](super::Options::trace).
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::text_list"))]
-    pub traces: Vec<Vec<u8>>,
     /// Nanoseconds from the block's bytes to the last check.
     pub elapsed_ns: u64,
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -244,7 +241,6 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         unchecked,
         timeline: job.clock.spans(),
         tasks: executed.spans,
-        traces: executed.traces,
         elapsed_ns: job.clock.now(),
         _verified: verified,
     })

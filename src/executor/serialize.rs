@@ -1,4 +1,4 @@
-//! Serde forms of an outcome's byte strings: `0x` hex, and text for traces. Only with the feature `serde`.
+//! Serde forms of an outcome's byte strings: `0x` hex. Only with the feature `serde`.
 
 use crate::exec::wire::ReceiptList;
 use alloy_primitives::hex;
@@ -12,11 +12,6 @@ pub(super) fn hex_list<S: Serializer>(items: &[Vec<u8>], serializer: S) -> Resul
 /// EIP-2718 encodings of the receipts as hex.
 pub(super) fn receipts<S: Serializer>(receipts: &ReceiptList, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(receipts.iter().map(hex::encode_prefixed))
-}
-
-/// EIP-3155 lines as one string per transaction.
-pub(super) fn text_list<S: Serializer>(texts: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(texts.iter().map(|text| String::from_utf8_lossy(text)))
 }
 
 #[cfg(test)]

@@ -25,8 +25,6 @@ pub struct Transacted {
     pub state_root: B256,
     /// keccak256 of the RLP of all their logs.
     pub logs_hash: B256,
-    /// EIP-3155 lines of each transaction, its summary line last; empty unless [`Options::trace`].
-    pub traces: Vec<Vec<u8>>,
 }
 
 impl Executor {
@@ -46,14 +44,14 @@ impl Executor {
         options: Options,
         cancel: Option<&CancelToken>,
     ) -> Result<Transacted, BlockError> {
-        let Self { pool, codes, scratches, .. } = self;
+        let Self { pool, codes, scratches, trace, .. } = self;
+        let trace = trace.as_ref();
         let store: &dyn StateStore = &Guarded { store, cancel };
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
             let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
-            let Options { loop_kind, trace, .. } = options;
-            let context = BlockContext::new(rules, &block, signers.rows(), loop_kind);
+            let context = BlockContext::new(rules, &block, signers.rows(), options.loop_kind);
             let mut context = context.traced(trace);
             context.system_phases = false;
             context.cancel = cancel;
@@ -69,7 +67,7 @@ impl Executor {
             let mut encoded = Vec::new();
             encode_logs(logs.iter().copied(), &mut encoded);
             let (state_root, logs_hash) = (roots.state.unwrap_or_default(), keccak256(encoded));
-            Ok(Transacted { state_root, logs_hash, traces: executed.traces })
+            Ok(Transacted { state_root, logs_hash })
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// One account of the list.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of an account of an access list")]
 struct Account {
     address: Address,
     #[serde(default)]
@@ -26,7 +26,7 @@ struct Account {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `slot` and `slotChanges`")]
 struct SlotChanges {
     slot: Quantity,
     #[serde(default)]
@@ -34,6 +34,7 @@ struct SlotChanges {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with an index and a value")]
 struct Change<V> {
     #[serde(rename = "blockAccessIndex", alias = "txIndex")]
     index: Quantity,

@@ -5,6 +5,7 @@
 
 use super::TestFormat;
 use super::bal_json;
+use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc, Entries};
 use super::network::fixture_network;
@@ -12,6 +13,7 @@ use crate::arena::store::MemoryStore;
 use crate::exec::chain::ChainConfig;
 use alloy_primitives::{B256, Bytes};
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::value::RawValue;
 
 /// A chain of blocks on a given state, and where its head must end.
@@ -48,7 +50,7 @@ pub struct FixtureBlock {
 
 /// The fields of a test's JSON that matter here.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of a block test")]
 pub struct BlockTestJson<'a> {
     network: String,
     pre: Alloc,
@@ -64,7 +66,7 @@ pub struct BlockTestJson<'a> {
 
 /// The `config` section, in block tests and state tests alike.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the chain's configuration")]
 pub(super) struct ConfigJson {
     #[serde(rename = "chainid", alias = "chainId", default)]
     chain_id: Option<json::Quantity>,
@@ -85,7 +87,7 @@ impl ConfigJson {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of a block")]
 struct BlockJson<'a> {
     rlp: Bytes,
     expect_exception: Option<String>,
@@ -98,13 +100,14 @@ struct BlockJson<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of a block")]
 struct DecodedJson<'a> {
     #[serde(borrow)]
     block_access_list: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `execution` and `state`")]
 struct GasDimensionsJson {
     #[serde(deserialize_with = "json::u64")]
     execution: u64,
@@ -139,6 +142,9 @@ impl BlockJson<'_> {
             (None, Some(json)) => Some(bal_json::encode(json.get().as_bytes())?),
             (None, None) => None,
         };
+        let checked = check_rlp_len("a block", self.rlp.len())
+            .and_then(|()| check_rlp_len("an access list", bal.as_ref().map_or(0, |list| list.len())));
+        checked.map_err(serde_json::Error::custom)?;
         let gas_dimensions = self.gas_dimensions.map(|gas| (gas.execution, gas.state));
         Ok(FixtureBlock { rlp: self.rlp, bal, expect_exception: self.expect_exception, gas_dimensions })
     }

@@ -4,6 +4,7 @@
 //! that is only what the block reads (no root), with a complete pre-state (tries built from it).
 //! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`Sidecar`] as JSON).
 
+use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc};
 use super::network::bundle_rules;
@@ -73,7 +74,7 @@ pub enum BundleState {
 
 /// The fields of a bundle's JSON that matter here.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of a bundle")]
 pub(super) struct BundleJson {
     #[serde(deserialize_with = "json::u64")]
     chain_id: u64,
@@ -102,6 +103,7 @@ pub(super) struct BundleJson {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `state` and `codes`")]
 struct WitnessJson {
     state: Vec<Bytes>,
     #[serde(default)]
@@ -123,6 +125,8 @@ impl BundleJson {
     /// # Errors
     /// A header that does not decode, or a witness without a root.
     pub(super) fn into_bundle(self, name: String) -> Result<Bundle, String> {
+        check_rlp_len("a block", self.block.len())?;
+        check_rlp_len("an access list", self.block_access_list.as_ref().map_or(0, |list| list.len()))?;
         let mut block_hashes: Vec<(u64, B256)> = self.block_hashes.into_iter().collect();
         let mut parent_root = self.pre_state_root;
         let mut ancestors = Vec::new();

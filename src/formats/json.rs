@@ -95,7 +95,7 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Entries
 
 /// One account of an allocation: `code` in test fixtures, `codeHash` (codes apart) in bundles.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of an account")]
 pub struct AllocAccount {
     #[serde(default, deserialize_with = "u64")]
     nonce: u64,

@@ -7,17 +7,20 @@
 mod bal_json;
 mod block_test;
 mod bundle;
+mod cost;
 pub mod genesis;
 pub mod json;
 mod network;
+mod plain;
 mod signed;
 mod source;
 mod state_test;
 
 pub use block_test::{BlockTest, FixtureBlock};
 pub use bundle::{Bundle, BundleState};
+pub use cost::{DOCUMENT_MEMORY_MAX, check_rlp_len};
 pub use genesis::Genesis;
-pub use source::{DOCUMENT_BYTES_MAX, Document, each_document, total_bytes};
+pub use source::{Document, Progress, each_document, read_document, total_bytes};
 pub use state_test::{StateCase, StateTest};
 
 use alloy_primitives::Bytes;
@@ -43,8 +46,8 @@ pub enum InputError {
     Json {
         /// The document.
         name: String,
-        /// Where and why.
-        error: serde_json::Error,
+        /// Which field, what is wrong with it, and where.
+        error: String,
     },
     /// A bundle whose parts do not fit together.
     #[error("{name}: {what}")]
@@ -89,8 +92,7 @@ impl Content {
         // The first key tells a bundle from a map of tests without reading the rest twice.
         let first_key = first_key(&document.bytes);
         if first_key.is_some_and(|key| BundleJson::has_key(&key)) {
-            let json: BundleJson = serde_json::from_slice(&document.bytes)
-                .map_err(|error| InputError::Json { name: document.name.clone(), error })?;
+            let json = deserialize(document, || PhantomData::<BundleJson>)?;
             let bundle = json.into_bundle(document.short_name());
             return bundle
                 .map(|bundle| Self::Bundle(Box::new(bundle)))
@@ -117,11 +119,26 @@ pub trait TestFormat: Sized {
 /// # Errors
 /// [`InputError::Json`].
 pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<NameFilter<'_>>) -> Result<Vec<T>, InputError> {
-    let json_error = |error| InputError::Json { name: document.name.clone(), error };
-    let mut deserializer = serde_json::Deserializer::from_slice(&document.bytes);
-    let tests = TestsOf { filter, format: PhantomData }.deserialize(&mut deserializer).map_err(json_error)?;
-    deserializer.end().map_err(json_error)?;
-    Ok(tests)
+    deserialize(document, || TestsOf { filter, format: PhantomData })
+}
+
+/// Parses a whole document. Where that fails, it is parsed once more, in a slower way that tells which field is at fault.
+fn deserialize<'de, S: DeserializeSeed<'de>>(
+    document: &'de Document,
+    seed: impl Fn() -> S,
+) -> Result<S::Value, InputError> {
+    let parse = |seed: S| {
+        let mut deserializer = serde_json::Deserializer::from_slice(&document.bytes);
+        let value = seed.deserialize(&mut deserializer)?;
+        deserializer.end().map(|()| value)
+    };
+    parse(seed()).map_err(|error| {
+        let mut track = serde_path_to_error::Track::new();
+        let mut deserializer = serde_json::Deserializer::from_slice(&document.bytes);
+        let again = seed().deserialize(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track));
+        let field = again.is_err().then(|| track.path());
+        InputError::Json { name: document.name.clone(), error: plain::error(&error, field.as_ref()) }
+    })
 }
 
 /// The RLP of a list that stands alone in its JSON form.
@@ -129,13 +146,12 @@ pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<NameFilter
 /// # Errors
 /// [`InputError::Json`].
 pub fn list_from_json(document: &Document) -> Result<Bytes, InputError> {
-    let json_error = |error| InputError::Json { name: document.name.clone(), error };
-    bal_json::encode(&document.bytes).map_err(json_error)
+    bal_json::encode(&document.bytes).map_err(|error| json_error(document, &error))
 }
 
 /// A list as `balustrade bal record` writes it.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields that `bal record` writes")]
 pub struct RecordedList {
     /// Its RLP.
     pub block_access_list: Bytes,
@@ -154,7 +170,11 @@ pub fn is_recorded(json: &[u8]) -> bool {
 /// [`InputError::Json`].
 pub fn recorded_lists(document: &Document) -> Result<Vec<RecordedList>, InputError> {
     let lists = serde_json::Deserializer::from_slice(&document.bytes).into_iter().collect::<Result<_, _>>();
-    lists.map_err(|error| InputError::Json { name: document.name.clone(), error })
+    lists.map_err(|error| json_error(document, &error))
+}
+
+fn json_error(document: &Document, error: &serde_json::Error) -> InputError {
+    InputError::Json { name: document.name.clone(), error: plain::error(error, None) }
 }
 
 /// The first key of a JSON object.

@@ -4,19 +4,23 @@
 //! streamed: no more than one document is held here, and none above [`DOCUMENT_BYTES_MAX`], whatever its compressed size.
 
 use super::InputError;
+use super::cost::{DOCUMENT_MEMORY_MAX, memory_max};
 use flate2::read::GzDecoder;
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Archives are compressed with windows up to 2^27 bytes, above the decoder's own limit.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Most bytes of one document, and of what an archive holds between two of them; more is refused. The largest bundles
-/// that exist are a tenth of it, while compressed files can grow a thousandfold.
-pub const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+/// that exist are a fifth of it, while compressed files can grow a thousandfold. What a document may take in memory is
+/// bounded besides ([`DOCUMENT_MEMORY_MAX`]).
+pub(super) const DOCUMENT_BYTES_MAX: u64 = 1 << 29;
 
 /// One JSON file.
 #[derive(Clone, Debug)]
@@ -28,6 +32,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// Most bytes that this document may take in memory once it is parsed.
+    pub fn memory_max(&self) -> u64 {
+        memory_max(&self.bytes)
+    }
+
     /// File name without folders and extensions.
     pub fn short_name(&self) -> String {
         let file = self.name.rsplit('/').next().unwrap_or(&self.name);
@@ -65,68 +74,122 @@ impl Kind {
 /// Headers and padding of an entry.
 const ENTRY_OVERHEAD: u64 = 1 << 20;
 
+/// What happens while documents are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// So many bytes of a file were read.
+    Read(u64),
+    /// A file in a folder is a FIFO, a socket or a device: reading it may never end, so it is skipped.
+    Skipped(&'a Path),
+}
+
 /// Calls `visit` with every document below `path`, until it breaks. A file named directly counts as JSON whatever its
-/// extension; in folders and archives other files are passed over.
+/// extension, and may be a FIFO; in folders and archives only regular files with the extensions above are read. A folder
+/// that is reached twice, by links, is visited once.
 ///
 /// # Errors
 /// The first file that cannot be read, or [`InputError::Empty`].
 pub fn each_document(
     path: &Path,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(Progress<'_>),
     visit: &mut dyn FnMut(Document) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, InputError> {
-    let mut found = 0usize;
+    let mut documents = 0usize;
     let mut counted = |document| {
-        found += 1;
+        documents += 1;
         visit(document)
     };
-    let mut files = Vec::new();
+    let mut found = Found::default();
     if path.is_dir() {
-        collect(path, &mut files).map_err(|error| InputError::Io { path: path.into(), error })?;
-        files.sort_unstable();
+        found.collect(path).map_err(|error| InputError::Io { path: path.into(), error })?;
+        found.files.sort_unstable();
+        found.special.sort_unstable();
     } else {
-        files.push((path.to_owned(), Kind::of(path).unwrap_or(Kind::Json)));
+        found.files.push((path.to_owned(), Kind::of(path).unwrap_or(Kind::Json)));
     }
-    for (file, kind) in files {
-        let flow =
-            read_file(&file, kind, progress, &mut counted).map_err(|error| InputError::Io { path: file, error })?;
+    found.special.iter().for_each(|path| progress(Progress::Skipped(path)));
+    for (file, kind) in found.files {
+        let flow = read_file(&file, kind, &mut |bytes| progress(Progress::Read(bytes)), &mut counted)
+            .map_err(|error| InputError::Io { path: file, error })?;
         if flow.is_break() {
             return Ok(flow);
         }
     }
-    if found == 0 { Err(InputError::Empty { path: path.into() }) } else { Ok(ControlFlow::Continue(())) }
+    if documents == 0 { Err(InputError::Empty { path: path.into() }) } else { Ok(ControlFlow::Continue(())) }
 }
 
 /// Bytes on disk of everything that [`each_document`] would read: the length of its progress.
 pub fn total_bytes(paths: &[PathBuf]) -> u64 {
     let mut total = 0;
     for path in paths {
-        let mut files = Vec::new();
+        let mut found = Found::default();
         if path.is_dir() {
             // Unreadable folders are reported when they are read.
-            let _ = collect(path, &mut files);
+            let _ = found.collect(path);
         } else {
-            files.push((path.clone(), Kind::Json));
+            found.files.push((path.clone(), Kind::Json));
         }
-        total += files.iter().filter_map(|(file, _)| file.metadata().ok()).map(|meta| meta.len()).sum::<u64>();
+        total += found.files.iter().filter_map(|(file, _)| file.metadata().ok()).map(|meta| meta.len()).sum::<u64>();
     }
     total
 }
 
-fn collect(folder: &Path, files: &mut Vec<(PathBuf, Kind)>) -> std::io::Result<()> {
-    for entry in folder.read_dir()? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
+/// What lies below a folder.
+#[derive(Default)]
+struct Found {
+    files: Vec<(PathBuf, Kind)>,
+    /// Files that are none: FIFOs, sockets, devices.
+    special: Vec<PathBuf>,
+    /// Folders visited, by device and inode: links can lead back to them.
+    folders: HashSet<(u64, u64)>,
+}
+
+impl Found {
+    fn collect(&mut self, folder: &Path) -> std::io::Result<()> {
+        let meta = folder.metadata()?;
+        if !self.folders.insert((meta.dev(), meta.ino())) {
+            return Ok(());
         }
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else if let Some(kind) = Kind::of(&path) {
-            files.push((path, kind));
+        let mut entries = folder.read_dir()?.collect::<Result<Vec<_>, _>>()?;
+        // Folders before links to them, so that their files keep their own paths.
+        entries.sort_by_cached_key(|entry| (entry.file_type().is_ok_and(|kind| kind.is_symlink()), entry.file_name()));
+        for entry in entries {
+            let path = entry.path();
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            // Of a link: what it leads to.
+            let meta = path.metadata();
+            if meta.as_ref().is_ok_and(Metadata::is_dir) {
+                self.collect(&path)?;
+            } else if let Some(kind) = Kind::of(&path) {
+                match meta {
+                    Ok(meta) if !meta.is_file() => self.special.push(path),
+                    // What cannot be looked at is reported when it is read.
+                    _ => self.files.push((path, kind)),
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Reads a single file whole, gzipped or not.
+///
+/// # Errors
+/// It cannot be read, or is longer than a document may be.
+pub fn read_document(path: &Path) -> Result<Document, InputError> {
+    let kind = if Kind::of(path) == Some(Kind::GzippedJson) { Kind::GzippedJson } else { Kind::Json };
+    let mut read = None;
+    let flow = read_file(path, kind, &mut |_| (), &mut |document| {
+        read = Some(document);
+        ControlFlow::Continue(())
+    });
+    match (flow, read) {
+        (Ok(_), Some(document)) => Ok(document),
+        (Ok(_), None) => Err(InputError::Empty { path: path.into() }),
+        (Err(error), _) => Err(InputError::Io { path: path.into(), error }),
+    }
 }
 
 fn read_file(
@@ -165,6 +228,18 @@ fn document(
     reader.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(too_long(bytes_max));
+    }
+    let memory = memory_max(&bytes);
+    if memory > DOCUMENT_MEMORY_MAX {
+        let mib = |bytes: u64| bytes >> 20;
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!(
+                "the document {name} may take {} MiB of memory once parsed; the limit is {} MiB",
+                mib(memory),
+                mib(DOCUMENT_MEMORY_MAX)
+            ),
+        ));
     }
     Ok(visit(Document { name: name.to_owned(), bytes }))
 }

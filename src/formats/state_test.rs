@@ -5,6 +5,7 @@
 
 use super::TestFormat;
 use super::block_test::ConfigJson;
+use super::cost::check_rlp_len;
 use super::json::{self, Alloc, Entries};
 use super::network::fixture_network;
 use super::signed;
@@ -13,6 +14,7 @@ use crate::exec::fork::{ChainRules, Fork};
 use crate::exec::wire::{Header, assemble};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::value::RawValue;
 
 /// A state, a block to be in, and transactions with what each must leave.
@@ -73,6 +75,7 @@ impl StateTest {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "an object with the fields of a block's environment")]
 struct Env {
     #[serde(rename = "currentCoinbase")]
     coinbase: Address,
@@ -101,6 +104,7 @@ const fn base_fee_of_old_fixtures() -> u64 {
 
 /// The fields of a test's JSON that matter here.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with the fields of a state test")]
 pub struct StateTestJson<'a> {
     env: Env,
     pre: Alloc,
@@ -112,7 +116,7 @@ pub struct StateTestJson<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of an expected result")]
 struct PostJson {
     hash: B256,
     logs: B256,
@@ -123,6 +127,7 @@ struct PostJson {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `data`, `gas` and `value`")]
 struct IndexesJson {
     #[serde(deserialize_with = "json::u64")]
     data: u64,
@@ -137,17 +142,21 @@ impl TestFormat for StateTest {
 
     fn from_json(json: StateTestJson<'_>, name: String) -> serde_json::Result<Self> {
         let mut cases = Vec::new();
+        // Signing copies the same data for every case that uses it.
+        let mut transaction_bytes = 0;
         for (fork_name, posts) in json.post.0 {
             let network = fixture_network(&fork_name, json.config.chain_id(), json.config.blob_schedules());
             let rules = network.map(|network| network.rules(json.env.number, json.env.timestamp));
-            cases.extend(posts.into_iter().map(|post| {
+            for post in posts {
                 let indexes = [post.indexes.data, post.indexes.gas, post.indexes.value];
                 let transaction = match (post.transaction, json.transaction) {
                     (Some(bytes), _) => Ok(bytes),
                     (None, Some(fields)) => signed::transaction(fields.get(), indexes, json.config.chain_id()),
                     (None, None) => Err("the test has no transaction".to_owned()),
                 };
-                StateCase {
+                transaction_bytes += transaction.as_ref().map_or(0, |bytes| bytes.len());
+                check_rlp_len("transactions of a test", transaction_bytes).map_err(serde_json::Error::custom)?;
+                cases.push(StateCase {
                     fork_name: fork_name.clone(),
                     rules,
                     indexes,
@@ -155,8 +164,8 @@ impl TestFormat for StateTest {
                     state_root: post.hash,
                     logs_hash: post.logs,
                     expect_exception: post.expect_exception,
-                }
-            }));
+                });
+            }
         }
         Ok(Self { name, pre: json.pre.into_store(Vec::new()), cases, env: json.env })
     }

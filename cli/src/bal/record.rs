@@ -3,7 +3,9 @@
 //! In: bundles and block tests. Out: a JSON object per block `{blockAccessList, blockAccessListHash,
 //! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
 
+use super::super::contents::no_block;
 use super::super::engine::{Chain, Engine, Failure, List};
+use super::super::output::OutputFile;
 use super::super::{Status, interrupt, loop_of_name, names_like, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
@@ -14,8 +16,7 @@ use balustrade::formats::{self, Content, Document};
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -65,17 +66,16 @@ struct Step<'a> {
 
 /// Runs `bal record`.
 pub fn record(args: &RecordArgs) -> Status {
-    let mut out: Box<dyn Write> = match &args.out {
-        None => Box::new(std::io::stdout()),
-        Some(path) => match File::create(path) {
-            Ok(file) => Box::new(BufWriter::new(file)),
-            Err(error) => {
-                report::complain(&format_args!("cannot write {}: {error}", path.display()));
-                return Status::Unusable;
-            }
-        },
+    let mut file = match args.out.as_deref().map(OutputFile::create).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
     };
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mut written = Ok(());
     let status = each_block(&args.blocks, &mut |engine, chain, step| {
         let rules = step.rules.ok_or_else(unsupported)?;
@@ -83,25 +83,30 @@ pub fn record(args: &RecordArgs) -> Status {
         // block that is announced as invalid may be so by its list alone.
         let list = if step.is_invalid { step.list } else { List::default() };
         let accepted = engine.execute_or_record(chain, &rules, step.block, list, Some(Mode::Sequential), true)?;
-        if written.is_ok() {
-            written = serde_json::to_string(&Recorded {
-                block_access_list: &accepted.outcome.bal,
-                block_access_list_hash: bal_hash(&accepted.outcome.bal),
-                block_access_list_sidecar: &accepted.outcome.sidecar,
-                block: step.name,
-            })
-            .map_err(Into::into)
-            .and_then(|text| writeln!(out, "{text}"));
+        let recorded = Recorded {
+            block_access_list: &accepted.outcome.bal,
+            block_access_list_hash: bal_hash(&accepted.outcome.bal),
+            block_access_list_sidecar: &accepted.outcome.sidecar,
+            block: step.name,
+        };
+        match &mut file {
+            None => report::json_line(&recorded),
+            Some(file) if written.is_ok() => {
+                let line = serde_json::to_writer(&mut *file, &recorded).map_err(std::io::Error::from);
+                written = line.and_then(|()| file.write_all(b"\n")).map_err(|error| file.fault(error));
+            }
+            Some(_) => {}
         }
         Ok(())
     });
-    match written.and_then(|()| out.flush()) {
-        // A reader that went away is no error of ours.
-        Err(error) if args.out.is_some() || error.kind() != std::io::ErrorKind::BrokenPipe => {
-            report::complain(&format_args!("cannot write: {error}"));
+    // Where no list was recorded, no file is left.
+    let complete = |file: OutputFile| if file.is_empty() { Ok(()) } else { file.finish().map(drop) };
+    match written.and_then(|()| file.map_or(Ok(()), complete)) {
+        Ok(()) => status,
+        Err(error) => {
+            report::complain(&error);
             Status::Unusable
         }
-        _ => status,
     }
 }
 
@@ -115,7 +120,7 @@ fn each_block(
     args: &BlockArgs,
     visit: &mut dyn FnMut(&mut Engine, &mut Chain, &Step<'_>) -> Result<(), Failure>,
 ) -> Status {
-    let mut status = Status::Good;
+    let (mut status, mut is_empty) = (Status::Good, true);
     let mut engine = match Engine::new(None, args.loop_kind) {
         Ok(engine) => engine,
         Err(error) => {
@@ -127,6 +132,7 @@ fn each_block(
         if interrupt::flow().is_break() {
             return;
         }
+        is_empty = false;
         let Err(failure) = visit(&mut engine, chain, step) else { return };
         let fault = match failure {
             Failure::Invalid { .. } if step.is_invalid => return,
@@ -138,7 +144,7 @@ fn each_block(
     };
     let mut faults = Status::Good;
     for path in &args.inputs {
-        let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        let read = formats::each_document(path, &mut report::reading(None), &mut |document| {
             if let Err(error) = blocks_of(&document, args.run.as_ref(), &mut on_block) {
                 report::complain(&error);
                 faults = Status::Unusable;
@@ -154,7 +160,8 @@ fn each_block(
             }
         }
     }
-    status.max(faults)
+    let status = status.max(faults);
+    if is_empty { no_block(status) } else { status }
 }
 
 fn blocks_of(
@@ -164,7 +171,7 @@ fn blocks_of(
 ) -> Result<(), Box<dyn std::error::Error>> {
     match Content::parse(document, Some(&names_like(filter)))? {
         Content::Bundle(bundle) => {
-            let mut chain = Chain::of_bundle(&bundle)?;
+            let mut chain = Chain::of_bundle(&bundle).map_err(|error| format!("{}: {error}", bundle.name))?;
             let step = Step {
                 name: &bundle.name,
                 rules: bundle.rules,
@@ -176,7 +183,7 @@ fn blocks_of(
         }
         Content::Tests(tests) => {
             for test in &tests {
-                let mut chain = Chain::of_test(test)?;
+                let mut chain = Chain::of_test(test).map_err(|error| format!("{}: {error}", test.name))?;
                 for (number, block) in test.blocks.iter().enumerate() {
                     let step = Step {
                         name: &format!("{} #{}", test.name, number + 1),

@@ -4,7 +4,7 @@
 //! and fills columns that an earlier list has left (`cold`: new ones). Not here: other decoders.
 
 use super::super::report;
-use super::{median, pool};
+use super::{PoolError, median, pool};
 use balustrade::bal::{BalColumns, BalError, Limits, bal_hash, decode_into, sample};
 use serde_json::json;
 use std::hint::black_box;
@@ -31,7 +31,7 @@ pub(super) enum BalBenchError {
     },
     /// No threads.
     #[error(transparent)]
-    Pool(#[from] rayon::ThreadPoolBuildError),
+    Pool(#[from] PoolError),
 }
 
 /// Nanoseconds per list of one size.

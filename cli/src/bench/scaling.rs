@@ -8,7 +8,7 @@
 
 mod model;
 
-use super::super::contents::each_content;
+use super::super::contents::{each_content, no_block};
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
 use super::super::{Status, interrupt, report};
@@ -167,7 +167,9 @@ impl Row {
 
 /// Runs the command.
 pub(super) fn main(args: &ScalingArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let counts = 1..=args.bench.threads();
     let engines = counts.map(|threads| Engine::new(Some(threads as u16), LoopKind::default()));
     let engines = match engines.collect::<Result<Vec<_>, _>>() {
@@ -292,6 +294,9 @@ impl Bench<'_> {
     }
 
     fn finish(self) -> Status {
+        if self.rows.is_empty() {
+            return no_block(self.status);
+        }
         let errors: Vec<f64> = self.rows.iter().filter_map(Row::error).map(f64::abs).collect();
         let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         let total = |time: &dyn Fn(&Row) -> f64| self.rows.iter().map(time).sum::<f64>();

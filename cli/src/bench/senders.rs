@@ -4,7 +4,7 @@
 //! time by libsecp256k1 and in batches, on one thread and on several; ratios round by round, their median counts.
 //! Not here: recovery alone.
 
-use super::super::contents::each_content;
+use super::super::contents::{each_content, no_block};
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
@@ -32,7 +32,9 @@ struct Row {
 
 /// Measures and prints.
 pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let threads = bench.threads();
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let engine = |count: &usize| Engine::new(Some(*count as u16), LoopKind::default());
@@ -55,6 +57,9 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
             status = Status::Unusable;
         }
     });
+    if rows.is_empty() {
+        return no_block(status);
+    }
     print(&rows, &counts, bench.json);
     status
 }

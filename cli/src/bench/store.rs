@@ -6,7 +6,7 @@
 //! Arrangements take turns; analysed codes survive from one run to the next unless `--cold` is given.
 //! Not here: what the arrangements do (`ParentReads`).
 
-use super::super::contents::each_content;
+use super::super::contents::{each_content, no_block};
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, Latency, List};
 use super::super::{Status, interrupt, report};
@@ -76,7 +76,9 @@ struct Row {
 
 /// Runs the command.
 pub(super) fn main(args: &StoreArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let engine = match Engine::new(Some(args.bench.threads() as u16), LoopKind::default()) {
         Ok(engine) => engine,
         Err(error) => {
@@ -198,6 +200,9 @@ impl Bench<'_> {
 
     /// Totals per delay.
     fn finish(self) -> Status {
+        if self.rows.is_empty() {
+            return no_block(self.status);
+        }
         let mut table = report::table();
         let mut header = vec!["block".to_owned(), "µs per call,item".to_owned()];
         header.extend(WAYS.map(|way| format!("{} ms", way.name())));

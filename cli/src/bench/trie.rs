@@ -5,7 +5,7 @@
 //! turns; their roots must be equal. Not here: other tries.
 
 use super::super::report;
-use super::{median, pool};
+use super::{PoolError, median, pool};
 use balustrade::arena::keccak::Width;
 use balustrade::trie::workload::{Measured, UpdateColumns, Workload, measure, permutation_ns};
 use balustrade::trie::{StateTries, TrieError};
@@ -38,7 +38,7 @@ pub(super) enum TrieBenchError {
     },
     /// No threads.
     #[error(transparent)]
-    Pool(#[from] rayon::ThreadPoolBuildError),
+    Pool(#[from] PoolError),
 }
 
 /// One shape on one number of threads.

@@ -3,8 +3,10 @@
 //! In: profiles, and those that an earlier `--json` run saved. Out: rows with both times, and a mark where they differ by
 //! more than noise.
 
+use balustrade::formats::read_document;
 use super::data::{CodeRow, Profile, Sampling};
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -42,14 +44,19 @@ pub struct Difference {
 /// # Errors
 /// In words: the file cannot be read, or holds something else.
 pub fn load(path: &Path) -> Result<Vec<Profile>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    /// Tells a block's line from the others.
+    #[derive(Deserialize)]
+    #[serde(expecting = "a line that `balustrade profile --json` printed")]
+    struct Probe {
+        stacks: Option<IgnoredAny>,
+    }
+    let document = read_document(path).map_err(|error| error.to_string())?;
+    let json_error = |error: serde_json::Error| format!("{}: {error}", path.display());
     let mut profiles = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let value: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| format!("{}: {error}", path.display()))?;
-        if value.get("stacks").is_some() {
-            let profile = serde_json::from_value(value).map_err(|error| format!("{}: {error}", path.display()))?;
-            profiles.push(profile);
+    for line in document.bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        let probe: Probe = serde_json::from_slice(line).map_err(json_error)?;
+        if probe.stacks.is_some() {
+            profiles.push(serde_json::from_slice(line).map_err(json_error)?);
         }
     }
     if profiles.is_empty() {

@@ -16,9 +16,10 @@ mod report;
 mod samples;
 mod timeline;
 
-use super::contents::each_content;
+use super::contents::{each_content, no_block};
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure, List};
+use super::output::{OutputError, OutputFile};
 use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
 use balustrade::Mode;
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -28,7 +29,7 @@ use compare::Comparison;
 use data::Profile;
 use measure::Block;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Options of `profile`.
@@ -61,7 +62,9 @@ pub struct ProfileArgs {
 
 /// Runs the command.
 pub fn main(args: &ProfileArgs) -> Status {
-    interrupt::install();
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let mode = match args.exec.mode {
         None => None,
         Some(ModeArg::Bal) => Some(Mode::Bal),
@@ -69,6 +72,13 @@ pub fn main(args: &ProfileArgs) -> Status {
         Some(ModeArg::Optimistic) => Some(Mode::Optimistic),
         Some(ModeArg::All) => {
             out::complain(&"profile looks at one mode at a time");
+            return Status::Unusable;
+        }
+    };
+    let files = match Files::create(args) {
+        Ok(files) => files,
+        Err(error) => {
+            out::complain(&error);
             return Status::Unusable;
         }
     };
@@ -89,7 +99,7 @@ pub fn main(args: &ProfileArgs) -> Status {
         }
     };
     let measure = measure::Measure { engine, counters, loop_kind: args.exec.loop_kind, mode, length: args.seconds };
-    let mut run = Run { args, measure, others, profiles: Vec::new(), invalid: 0, status: Status::Good };
+    let mut run = Run { args, measure, files, others, profiles: Vec::new(), invalid: 0, status: Status::Good };
     if args.inputs.is_empty() {
         run.devnet();
     } else {
@@ -98,10 +108,32 @@ pub fn main(args: &ProfileArgs) -> Status {
     run.finish()
 }
 
+/// The files that were asked for, opened before anything is measured.
+#[derive(Default)]
+struct Files {
+    report: Option<OutputFile>,
+    flamegraph: Option<OutputFile>,
+    folded: Option<OutputFile>,
+    trace_events: Option<OutputFile>,
+}
+
+impl Files {
+    fn create(args: &ProfileArgs) -> Result<Self, OutputError> {
+        let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
+        Ok(Self {
+            report: create(&args.out)?,
+            flamegraph: create(&args.flamegraph)?,
+            folded: create(&args.folded)?,
+            trace_events: create(&args.trace_events)?,
+        })
+    }
+}
+
 /// The state of the command between blocks.
 struct Run<'a> {
     args: &'a ProfileArgs,
     measure: measure::Measure,
+    files: Files,
     /// The profiles to compare with.
     others: Vec<Profile>,
     profiles: Vec<Profile>,
@@ -240,32 +272,42 @@ impl Run<'_> {
         }
     }
 
-    fn write(&mut self, path: Option<&Path>, what: &str, text: Result<String, String>) {
-        let Some(path) = path else { return };
-        let written = text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
-        match written {
-            Ok(()) if !self.args.exec.json => out::line(&format!("{what}: {}", path.display())),
-            Ok(()) => {}
-            Err(error) => self.unusable(&format_args!("cannot write {}: {error}", path.display())),
+    /// Completes a file that was asked for.
+    fn write(
+        &mut self,
+        file: impl FnOnce(&mut Files) -> Option<OutputFile>,
+        what: &str,
+        text: impl FnOnce(&Self) -> Result<String, String>,
+    ) {
+        let Some(file) = file(&mut self.files) else { return };
+        let path = file.path().display().to_string();
+        match text(self) {
+            Ok(text) => match file.complete(text.as_bytes()) {
+                Ok(()) if !self.args.exec.json => out::line(&format!("{what}: {path}")),
+                Ok(()) => {}
+                Err(error) => self.unusable(&error),
+            },
+            Err(error) => self.unusable(&format_args!("cannot write {path}: {error}")),
         }
     }
 
     fn finish(mut self) -> Status {
         self.print_comparisons();
-        let args = self.args;
-        if args.out.is_some() {
-            let (bases, comparisons) = self.comparisons();
-            let page = report::html(&self.profiles, &bases, &comparisons);
-            self.write(args.out.as_deref(), "report", Ok(page));
+        if self.profiles.is_empty() {
+            // A report about nothing would replace that of an earlier run.
+            self.files = Files::default();
+            self.status = no_block(self.status);
         }
-        if args.flamegraph.is_some() {
-            let svg = flame::svg(&self.profiles);
-            self.write(args.flamegraph.as_deref(), "flamegraph", svg);
-        }
-        self.write(args.folded.as_deref(), "folded stacks", Ok(flame::folded(&self.profiles)));
-        let events = timeline::trace_events(&self.profiles).to_string();
-        self.write(args.trace_events.as_deref(), "trace events", Ok(events));
-        if args.exec.json {
+        let page = |run: &Self| {
+            let (bases, comparisons) = run.comparisons();
+            Ok(report::html(&run.profiles, &bases, &comparisons))
+        };
+        self.write(|files| files.report.take(), "report", page);
+        self.write(|files| files.flamegraph.take(), "flamegraph", |run| flame::svg(&run.profiles));
+        self.write(|files| files.folded.take(), "folded stacks", |run| Ok(flame::folded(&run.profiles)));
+        let events = |run: &Self| Ok(timeline::trace_events(&run.profiles).to_string());
+        self.write(|files| files.trace_events.take(), "trace events", events);
+        if self.args.exec.json {
             let gas: u64 = self.profiles.iter().map(|profile| profile.gas).sum();
             let ns: u64 = self.profiles.iter().map(|profile| profile.ns).sum();
             out::json_line(&json!({"summary": {

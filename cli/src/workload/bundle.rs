@@ -4,6 +4,7 @@
 //! same block. States are streamed in order of address, not gathered. Not here: reading (`input`).
 
 use super::super::engine::Failure;
+use super::super::output::{OutputError, OutputFile};
 use super::WorkloadError;
 use super::generator::{Generator, Made};
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -16,8 +17,7 @@ use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What of the pre-state a bundle holds.
@@ -45,7 +45,8 @@ impl Target {
     /// Several blocks do not go into one file; the folder cannot be made.
     pub fn new(out: &Path, blocks: u64) -> Result<Self, WorkloadError> {
         let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !out.is_dir() && (name.ends_with(".json") || name.ends_with(".json.gz")) {
+        let is_special = out.metadata().is_ok_and(|found| !found.is_dir() && !found.is_file());
+        if !out.is_dir() && (is_special || name.ends_with(".json") || name.ends_with(".json.gz")) {
             let single = Ok(Self::File(out.to_owned()));
             return if blocks == 1 {
                 single
@@ -53,7 +54,7 @@ impl Target {
                 Err(WorkloadError::Usage("--out is a file, and there are several blocks"))
             };
         }
-        std::fs::create_dir_all(out).map_err(|error| WorkloadError::Write { path: out.to_owned(), error })?;
+        std::fs::create_dir_all(out).map_err(|error| OutputError { path: out.to_owned(), error })?;
         Ok(Self::Folder(out.to_owned()))
     }
 
@@ -88,17 +89,16 @@ pub fn write(
         Form::Witness => PreState { store, only: Some(&columns) },
     };
     let document = Document { family, made, generator, state, witness };
-    let failed = |error| WorkloadError::Write { path: path.to_owned(), error };
-    let file = BufWriter::new(File::create(path).map_err(failed)?);
-    let mut file = if path.extension().is_some_and(|extension| extension == "json") {
+    let file = OutputFile::create(path)?;
+    let failed = |error| OutputError { path: path.to_owned(), error };
+    let file = if path.extension().is_some_and(|extension| extension == "json") {
         serialize(file, &document).map_err(failed)?
     } else {
         serialize(GzEncoder::new(file, Compression::default()), &document)
             .and_then(GzEncoder::finish)
             .map_err(failed)?
     };
-    file.flush().map_err(failed)?;
-    Ok(file.get_ref().metadata().map_err(failed)?.len())
+    Ok(file.finish()?)
 }
 
 fn serialize<W: Write>(mut writer: W, document: &Document<'_>) -> std::io::Result<W> {

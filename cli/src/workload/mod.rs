@@ -20,6 +20,7 @@ mod worst;
 mod worst_code;
 
 use super::engine::{Engine, Failure};
+use super::output::OutputError;
 use super::{Status, interrupt, report};
 use balustrade::exec::interpreter::LoopKind;
 use bundle::{Form, Target};
@@ -135,6 +136,9 @@ fn percent() -> RangedU64ValueParser<u64> {
 
 /// Runs the command.
 pub fn main(command: &WorkloadCommand) -> Status {
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
     let result = match command {
         WorkloadCommand::List(args) => {
             list::print(args);
@@ -173,14 +177,9 @@ pub enum WorkloadError {
     /// A block could not be built, or the modes disagree on it.
     #[error(transparent)]
     Block(#[from] Failure),
-    /// A file could not be written.
-    #[error("{path}: {error}")]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
+    /// A file or a folder could not be written.
+    #[error(transparent)]
+    Write(#[from] OutputError),
     /// The options contradict one another.
     #[error("{0}")]
     Usage(&'static str),
@@ -210,7 +209,6 @@ impl<K: Knobs> Making<K> {
     }
 
     fn make(&self, family: &str) -> Result<(), WorkloadError> {
-        interrupt::install();
         let Common { gas, blocks, witness, json, .. } = self.common;
         let target = Target::new(&self.common.out, blocks)?;
         let form = if witness { Form::Witness } else { Form::Complete };
@@ -236,7 +234,7 @@ impl<K: Knobs> Making<K> {
             }
             rows.push(row);
             bar.inc(1);
-            if interrupt::token().is_cancelled() {
+            if interrupt::flow().is_break() {
                 break;
             }
         }

@@ -25,7 +25,7 @@ use super::reference;
 use super::watch::Watch;
 use observe::{Observer, Unobserved};
 use profile::OpcodeProfile;
-use trace::Eip3155;
+use trace::{Eip3155, TraceSink};
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub struct Runner {
     /// The loop.
     pub kind: LoopKind,
     /// EIP-3155 lines of the running transaction; `None` where it is not traced.
-    pub trace: Option<Box<Eip3155<Vec<u8>>>>,
+    pub trace: Option<Box<Eip3155<TraceSink>>>,
     /// Counts and times instructions; `None` where the block is not profiled.
     pub profile: Option<Box<OpcodeProfile>>,
     /// Access watcher for diagnosis; `None` in normal runs.
@@ -106,10 +106,6 @@ impl Runner {
         }
     }
 
-    /// The lines of the transaction that was traced last.
-    pub fn take_trace(&mut self) -> Option<Vec<u8>> {
-        self.trace.take().map(|trace| trace.into_inner())
-    }
 }
 
 /// Runs the top frame, which has not run yet, and all frames that it enters, unobserved; returns how the top frame ended.

@@ -8,6 +8,41 @@ use super::opcode;
 use crate::exec::evm::{Evm, FrameEnd};
 use crate::exec::halt::Halt;
 use core::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the EIP-3155 lines of a block's transactions go, in block order, while they are produced. Each write is one line,
+/// its line feed included. Clones share one writer.
+#[derive(Clone)]
+pub struct TraceSink(Arc<Mutex<dyn Write + Send>>);
+
+impl TraceSink {
+    /// Writes to `out`, which the caller shares. After an error the lines of the running transaction are dropped, and
+    /// execution goes on; the error is not reported elsewhere, so `out` has to keep it.
+    pub fn new(out: Arc<Mutex<impl Write + Send + 'static>>) -> Self {
+        Self(out)
+    }
+}
+
+impl core::fmt::Debug for TraceSink {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TraceSink")
+    }
+}
+
+impl Write for TraceSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
 
 /// Writes EIP-3155 lines to `out`. The first write that fails stops the trace and is kept in `error`.
 #[derive(Debug)]

@@ -61,7 +61,6 @@ struct Done {
     outcome: TxOutcome,
     effects: Effects,
     span: TaskSpan,
-    trace: Option<Vec<u8>>,
 }
 
 /// A run that waits for its turn.
@@ -134,7 +133,9 @@ pub fn run_optimistic(
     // System calls come first: whoever reads after them reads the state that they leave.
     counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
 
-    let workers = scratches.len().min(tx_count);
+    // The lines of a trace are written as they are produced: one worker, to which every transaction comes in the order of
+    // the block and after all before it are final, so that none runs twice.
+    let workers = if context.trace.is_some() { 1 } else { scratches.len() }.min(tx_count);
     // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
     let shares = rayon::broadcast(|thread| {
         let number = thread.index();
@@ -307,7 +308,7 @@ impl Worker<'_, '_, '_> {
         effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
         let end_ns = clock.elapsed().as_nanos() as u64;
         let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
-        Ok(Done { outcome, effects, span, trace: self.runner.take_trace() })
+        Ok(Done { outcome, effects, span })
     }
 
     /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
@@ -395,11 +396,10 @@ impl Worker<'_, '_, '_> {
             commits.speculation.conflicts += usize::from(!failed || result.is_ok());
         }
         match result {
-            Ok(Done { outcome, effects, span, trace }) => {
+            Ok(Done { outcome, effects, span }) => {
                 commits.executed.include(context, index, worker, Ok(outcome))?;
                 commits.take_in(schedule, index, &effects);
                 commits.executed.spans.push(span);
-                commits.executed.traces.extend(trace);
                 self.spare.push(effects);
                 if !holds {
                     schedule.drop_misled(tx, &mut commits.speculation);

@@ -153,7 +153,7 @@ impl Fields {
 
 /// Blob parameters as JSON writes them.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `target`, `max` and `baseFeeUpdateFraction`")]
 pub struct BlobScheduleJson {
     #[serde(deserialize_with = "json::u64")]
     target: u64,

@@ -1,7 +1,6 @@
 //! System calls: what is warm when each begins, and what one leaves to the next (EIP-2929, EIP-1153).
 
-mod files;
-#[path = "hostile/list.rs"]
+#[path = "../../tests/hostile/list.rs"]
 #[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
 mod list;
 
@@ -17,7 +16,7 @@ use balustrade::exec::wire::Header;
 use balustrade::executor::Body;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, Executor, Mode, Options};
-use files::shared;
+use balustrade_cli::testing::shared;
 use list::{Account, encode};
 use std::process::Command;
 

@@ -1,20 +1,19 @@
 //! Verdicts that must not depend on the mode: lists that system calls pay for, and ommers after the merge.
 
-mod files;
-#[path = "hostile/list.rs"]
+#[path = "../../tests/hostile/list.rs"]
 #[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
 mod list;
 
 use alloy_primitives::{Address, U256, keccak256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::bal::{BalError, BalRule};
-use balustrade::exec::error::HeaderFault;
+use balustrade::exec::header::HeaderFault;
 use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::trie::{EMPTY_ROOT, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
-use files::shared;
+use balustrade_cli::testing::shared;
 use list::{Account, encode};
 use serde_json::Value;
 use std::process::Command;

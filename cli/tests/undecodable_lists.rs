@@ -1,6 +1,5 @@
 //! A list that cannot be decoded makes its block invalid, never an error of the host (execution-apis#869).
 
-mod files;
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use balustrade::arena::store::MemoryStore;
@@ -10,7 +9,7 @@ use balustrade::exec::wire::{Header, assemble};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
-use files::Folder;
+use balustrade_cli::testing::Folder;
 use std::process::Command;
 
 /// An empty Amsterdam block on a state with the system contracts alone.

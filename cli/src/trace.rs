@@ -1,0 +1,112 @@
+//! EIP-3155 lines of executed blocks: written to a file or to standard error while they are produced, and hashed.
+//!
+//! Lines are never kept: two executions of a block are compared by the hashes of their lines.
+//! Not here: what a line says (the library).
+
+use super::output::{OutputError, OutputFile, StderrData};
+use alloy_primitives::{B256, Keccak256};
+use std::io::{BufWriter, Write};
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum Lines {
+    /// As they are, to this file.
+    File(OutputFile),
+    /// To standard error.
+    Stderr {
+        /// Without the stack.
+        no_stack: bool,
+        /// Without the return data.
+        no_return_data: bool,
+        /// Standard error.
+        out: BufWriter<StderrData>,
+    },
+}
+
+/// Takes the lines of one execution after another. A write that fails is kept, and reported by [`Self::finish`].
+#[derive(Debug)]
+pub struct Trace {
+    lines: Lines,
+    /// Whether the lines are written, or hashed only.
+    pub written: bool,
+    hash: Keccak256,
+    error: Option<OutputError>,
+}
+
+impl Trace {
+    /// Nothing traced so far; lines are written.
+    pub fn new(lines: Lines) -> Self {
+        Self { lines, written: true, hash: Keccak256::new(), error: None }
+    }
+
+    /// Ends an execution; returns the hash of its lines.
+    pub fn take_hash(&mut self) -> B256 {
+        if let Lines::Stderr { out, .. } = &mut self.lines {
+            // Standard error keeps its errors itself.
+            let _ = out.flush();
+        }
+        core::mem::take(&mut self.hash).finalize()
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// The first write that failed, or the completion.
+    pub fn finish(self) -> Result<(), OutputError> {
+        match (self.error, self.lines) {
+            (Some(error), _) => Err(error),
+            (None, Lines::File(file)) => file.finish().map(drop),
+            (None, Lines::Stderr { .. }) => Ok(()),
+        }
+    }
+}
+
+/// Each write is one line.
+impl Write for Trace {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.hash.update(line);
+        if !self.written || self.error.is_some() {
+            return Ok(line.len());
+        }
+        match &mut self.lines {
+            Lines::File(file) => {
+                if let Err(error) = file.write_all(line) {
+                    self.error = Some(file.fault(error));
+                }
+            }
+            Lines::Stderr { no_stack, no_return_data, out } => {
+                let shorter = no_return_data.then(|| without(line, b",\"returnData\":\"", b"\""));
+                let line = shorter.as_deref().unwrap_or(line);
+                let shorter = no_stack.then(|| without(line, b",\"stack\":[", b"]"));
+                out.write_all(shorter.as_deref().unwrap_or(line))?;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line of a trace without the field that begins with `start` and ends with `end`.
+fn without(line: &[u8], start: &[u8], end: &[u8]) -> Vec<u8> {
+    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part);
+    let Some(from) = find(line, start) else { return line.to_vec() };
+    let Some(len) = find(&line[from + start.len()..], end) else { return line.to_vec() };
+    [&line[..from], &line[from + start.len() + len + end.len()..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_leave_a_trace_line() {
+        let line = br#"{"pc":1,"stack":["0x1","0x2"],"returnData":"0xff","gasCost":"0x3"}"#;
+        assert_eq!(without(line, b",\"stack\":[", b"]"), br#"{"pc":1,"returnData":"0xff","gasCost":"0x3"}"#);
+        let both = without(&without(line, b",\"stack\":[", b"]"), b",\"returnData\":\"", b"\"");
+        assert_eq!(both, br#"{"pc":1,"gasCost":"0x3"}"#);
+        assert_eq!(without(&both, b",\"stack\":[", b"]"), both);
+    }
+}

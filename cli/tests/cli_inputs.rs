@@ -1,0 +1,271 @@
+//! What the command does with files that are made to break it: links that lead back, FIFOs, documents that grow in memory;
+//! and what it says of files that hold something else.
+
+mod command;
+
+use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
+use balustrade_cli::testing::Folder;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+
+fn summary(text: &str) -> Value {
+    let last: Value = serde_json::from_str(text.lines().last().expect("lines")).expect("JSON");
+    last["summary"].clone()
+}
+
+fn make_fifo(path: &str) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo is here").success());
+}
+
+#[test]
+fn folders_are_visited_once_and_special_files_skipped() {
+    let folder = Folder::new("inputs-folder");
+    std::fs::create_dir(folder.path("inner")).expect("a folder");
+    make_bundle(&folder.path("inner/bundle.json"));
+    // Each level has two links to the first one: a path for every sequence of links, without end.
+    for link in ["one", "two"] {
+        symlink(&folder.0, folder.path(link)).expect("a link");
+        symlink(&folder.0, folder.path(&format!("inner/{link}"))).expect("a link");
+    }
+    make_fifo(&folder.path("inner/fifo.json"));
+    symlink("/dev/zero", folder.path("zero.json")).expect("a link");
+    let all = folder.0.to_str().expect("text");
+    for line in [&["run", "--json", all][..], &["determinism", "--json", all]] {
+        let output = balustrade(line, "");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        assert_eq!(summary(&stdout(&output))["blocks"], 1, "{line:?}");
+        for name in ["inner/fifo.json", "zero.json"] {
+            assert!(error.contains(&format!("note: {} is no regular file: skipped", folder.path(name))), "{error}");
+        }
+    }
+    // A FIFO that is named is read.
+    let fifo = folder.path("inner/fifo.json");
+    let child = command(&["run", "--json", &fifo]).spawn().expect("the command starts");
+    let text = std::fs::read(folder.path("inner/bundle.json")).expect("readable");
+    File::options().write(true).open(&fifo).expect("the FIFO").write_all(&text).expect("written");
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!((output.status.code(), &summary(&stdout(&output))["blocks"]), (Some(0), &1.into()));
+}
+
+#[test]
+fn a_refused_thread_is_an_error_of_the_host() {
+    let folder = Folder::new("inputs-threads");
+    let bundle = folder.path("bundle.json");
+    make_bundle(&bundle);
+    let test = folder.file("empty.json", r#"{"a": 1}"#);
+    // A thread takes 2 MiB of addresses for its stack: 1,024 of them take more than there are.
+    for line in [
+        &["run", "--threads", "1024", &bundle][..],
+        &["profile", "--threads", "1024", "--seconds", "0", &bundle],
+        &["bal", "verify", "--threads", "1024", &bundle],
+        &["bench", "bal", "--threads", "1024"],
+        &["bench", "trie", "--threads", "1024", "--accounts", "1000"],
+        &["bench", "block", "--threads", "1024"],
+        &["bench", "senders", "--threads", "1024", &bundle],
+        &["bench", "store", "--threads", "1024", &bundle],
+    ] {
+        let output = with_memory_max(line, 1_000);
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {error}");
+        assert!(error.contains("cannot start 1024 threads: "), "{line:?}: {error}");
+    }
+    assert_eq!(status(&["run", "--threads", "100000", &bundle]), Some(2));
+    // Every thread of the command, from the first one on: somewhere below, none is granted.
+    let mut refused = 0;
+    for mib in [16, 24, 32, 48, 64, 96, 128] {
+        for line in [&["run", &bundle][..], &["blocktest", &test], &["chain", "mainnet"]] {
+            let output = with_memory_max(line, mib);
+            let error = stderr(&output);
+            assert!(!error.contains("panicked"), "{line:?} with {mib} MiB: {error}");
+            refused += usize::from(output.status.code() == Some(2) && error.contains("cannot start"));
+        }
+    }
+    assert!(refused > 0, "no limit refused a thread");
+}
+
+/// A gzipped document: `head`, `item` again and again until there are `bytes` of text, `tail`.
+fn bomb(path: &str, head: &str, item: impl Fn(u64) -> String, tail: &str, bytes: usize) {
+    let file = File::create(path).expect("writable");
+    let mut gz = GzEncoder::new(std::io::BufWriter::new(file), Compression::fast());
+    gz.write_all(head.as_bytes()).expect("written");
+    let (mut written, mut number) = (0, 0);
+    while written < bytes {
+        let item = item(number);
+        gz.write_all(item.as_bytes()).expect("written");
+        (written, number) = (written + item.len(), number + 1);
+    }
+    gz.write_all(tail.as_bytes()).expect("written");
+    gz.finish().and_then(|mut file| file.flush()).expect("written");
+}
+
+const HASH: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Documents made of one kind of value, which takes many times its text in memory: head, item, tail.
+fn kinds() -> Vec<(&'static str, String, fn(u64) -> String, String)> {
+    let bundle = format!(r#"{{"chainId": 1, "fork": "Osaka", "number": 1, "hash": "{HASH}", "block": "0x""#);
+    let test = format!(r#"{{"a": {{"network": "Osaka", "genesisRLP": "0x", "lastblockhash": "{HASH}""#);
+    vec![
+        ("codes", format!("{bundle}, \"codes\": [\"0x\""), |_| ",\"0x\"".to_owned(), "]}".to_owned()),
+        (
+            "accounts",
+            format!("{bundle}, \"preStateComplete\": true, \"preState\": {{\"0x{:040x}\": {{}}", 0),
+            |number| format!(",\"0x{:040x}\":{{}}", number + 1),
+            "}}".to_owned(),
+        ),
+        (
+            "slots",
+            format!(
+                "{bundle}, \"preStateComplete\": true, \"preState\": {{\"0x{:040x}\": {{\"storage\": {{\"0\": 1",
+                1
+            ),
+            |number| format!(",\"{}\":1", number + 1),
+            "}}}}".to_owned(),
+        ),
+        (
+            "witness",
+            format!("{bundle}, \"preStateRoot\": \"{HASH}\", \"witness\": {{\"state\": [\"0x\""),
+            |number| format!(",\"0x{number:x}{}\"", if format!("{number:x}").len() % 2 == 1 { "0" } else { "" }),
+            "]}}".to_owned(),
+        ),
+        (
+            "blocks",
+            format!("{test}, \"pre\": {{}}, \"blocks\": [{{\"rlp\":\"0x\"}}"),
+            |_| ",{\"rlp\":\"0x\"}".to_owned(),
+            "]}}".to_owned(),
+        ),
+        (
+            "tests",
+            format!("{test}, \"pre\": {{}}, \"blocks\": []}}"),
+            |number| {
+                format!(
+                    r#","{number}":{{"network":"","genesisRLP":"","lastblockhash":"{HASH}","pre":{{}},"blocks":[]}}"#
+                )
+            },
+            "}".to_owned(),
+        ),
+    ]
+}
+
+#[test]
+fn documents_that_grow_in_memory_are_refused_before_they_do() {
+    let folder = Folder::new("inputs-bombs");
+    for (name, head, item, tail) in kinds() {
+        let path = folder.path(&format!("{name}.json.gz"));
+        bomb(&path, &head, item, &tail, 400 << 20);
+        // The text and the reader's own memory, far below what the values would take.
+        let output = with_memory_max(&["run", &path], 2_000);
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {error}");
+        assert!(error.contains("MiB of memory once parsed; the limit is 3072 MiB"), "{name}: {error}");
+        std::fs::remove_file(&path).expect("clean up");
+    }
+}
+
+/// Documents near the limit, of the kinds that take the most, stay below 4 GiB.
+#[test]
+fn documents_below_the_limit_fit_into_it() {
+    let folder = Folder::new("inputs-largest");
+    for (name, head, item, tail) in kinds() {
+        let path = folder.path(&format!("{name}.json.gz"));
+        // Each item of these kinds is one value, or two.
+        let text = item(1_000_000);
+        let cost = text.bytes().filter(|byte| b",{[".contains(byte)).count() * 640 + text.len() * 4;
+        bomb(&path, &head, item, &tail, (LARGEST_MIB << 20) / cost * text.len());
+        let output = with_memory_max(&["run", &path], LARGEST_MIB as u64 * 4 / 3);
+        let error = stderr(&output);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{name}: {:?} {error}", output.status);
+        assert!(!error.contains("once parsed") && !error.contains("panicked"), "{name}: {error}");
+        std::fs::remove_file(&path).expect("clean up");
+    }
+}
+
+/// A part of the limit: the bound is linear, and machines that test have little memory.
+const LARGEST_MIB: usize = 768;
+
+#[test]
+fn nothing_to_do_ends_with_two() {
+    let folder = Folder::new("inputs-nothing");
+    let empty = folder.file("empty.json", "{}");
+    for (line, message) in [
+        (&["run", &empty][..], "there is no block in the input"),
+        (&["profile", "--seconds", "0", &empty], "there is no block in the input"),
+        (&["determinism", &empty], "there is no block in the input"),
+        (&["bal", "verify", &empty], "there is no block in the input"),
+        (&["bal", "record", &empty], "there is no block in the input"),
+        (&["bal", "show", &empty], "there is no block access list in the input"),
+        (&["bench", "store", "--threads", "1", &empty], "there is no block in the input"),
+        (&["blocktest", &empty], "no test was run"),
+        (&["blocktest"], "no test was run"),
+        (&["blocktest", "--run", "nosuchtest", &empty], "no test was run"),
+        (&["statetest", &empty], "no test was run"),
+    ] {
+        let output = balustrade(line, "");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {error}");
+        assert!(error.contains(message), "{line:?}: {error}");
+    }
+    let output = balustrade(&["bench", "scaling", "--threads", "1", &empty], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!stdout(&output).contains("NaN") && !stderr(&output).is_empty(), "{}", stdout(&output));
+}
+
+#[test]
+fn a_bundle_of_another_block_is_refused_by_every_command() {
+    let folder = Folder::new("inputs-hash");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    let mut bundle: Value = serde_json::from_slice(&std::fs::read(&path).expect("readable")).expect("JSON");
+    bundle["hash"] = HASH.into();
+    let path = folder.file("bundle.json", &bundle.to_string());
+    for line in [
+        &["run", &path][..],
+        &["bal", "verify", &path],
+        &["bal", "record", &path],
+        &["profile", "--seconds", "0", &path],
+        &["determinism", &path],
+    ] {
+        let output = balustrade(line, "");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line:?}: {error}");
+        assert!(error.contains("bundle: holds block 0x") && error.contains(HASH), "{line:?}: {error}");
+        assert!(!stdout(&output).contains(": valid"), "{line:?}");
+    }
+}
+
+#[test]
+fn errors_of_files_are_short_and_name_the_field() {
+    let folder = Folder::new("inputs-errors");
+    let bundle = |block: &str| format!(r#"{{"chainId": 1, "number": 1, "hash": "{HASH}", "block": "{block}"}}"#);
+    let bad_hex = bundle(&format!("0x{}zz{}", "ab".repeat(16_000), "cd".repeat(16_000)));
+    for (text, parts) in [
+        (bad_hex.as_str(), &["field block", "64006 characters", "'z' at position 32002 is no hex digit"][..]),
+        (&bundle("0x").replace("\"number\": 1", "\"number\": [1]"), &["field number", "expected a number"]),
+        (&bundle("0x").replace("\"block\"", "\"blocks\""), &["missing field `block`"]),
+        (r#"{"some test": 7}"#, &["field some test", "expected an object with the fields of a block test"]),
+        (
+            &format!(r#"{{"t": {{"network": "Osaka", "pre": {{}}, "genesisRLP": "0x", "blocks": [{{"rlp": 1}}]}}}}"#),
+            &["field t.blocks[0].rlp"],
+        ),
+    ] {
+        let path = folder.file("wrong.json", text);
+        let output = balustrade(&["run", &path], "");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        for part in parts {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(error.len() < 500 && !error.contains("struct ") && !error.contains("Json"), "{error}");
+    }
+    // A failed run has no speed.
+    let output = balustrade(&["run", &folder.file("wrong.json", &bad_hex)], "");
+    assert_eq!(stdout(&output), "");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    let text = stdout(&balustrade(&["run", &path], ""));
+    assert!(text.contains("1 block verified"), "{text}");
+}

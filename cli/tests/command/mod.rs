@@ -1,0 +1,51 @@
+//! The command as a child process, and small inputs for it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test that includes this uses a part of it")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// The command with these arguments, its streams piped.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_balustrade"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the command to its end with this text on standard input.
+pub fn balustrade(args: &[&str], stdin: &str) -> Output {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the command starts");
+    child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("the command reads or ignores its input");
+    child.wait_with_output().expect("the command ends")
+}
+
+/// The exit status.
+pub fn status(args: &[&str]) -> Option<i32> {
+    balustrade(args, "").status.code()
+}
+
+/// Runs the command with at most this much address space; `ulimit` counts in KiB.
+pub fn with_memory_max(args: &[&str], mib: u64) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", &(mib << 10).to_string()]);
+    shell.arg(env!("CARGO_BIN_EXE_balustrade")).args(args).stdin(Stdio::null());
+    shell.output().expect("a shell is here")
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Makes a bundle of a small block at `path`.
+pub fn make_bundle(path: &str) {
+    let args =
+        ["workload", "erc20", "--gas", "1", "--accounts", "200", "--senders", "20", "--threads", "1", "--out", path];
+    let output = balustrade(&args, "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
