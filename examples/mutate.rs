@@ -1,8 +1,9 @@
 //! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF]]]`.
 //!
 //! With `drops` every item of every list is dropped once, and the seed means nothing. Else about COUNT mutants of all valid
-//! Amsterdam blocks at hand, and as many per block of the lists and sidecars of blocks before Cancun. Every chain draws from a seed of its own, so that the parts `0 OF` to
-//! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
+//! Amsterdam blocks at hand, and as many per block of the lists and sidecars of blocks before Cancun. Every chain draws from
+//! a seed of its own, so that the parts `0 OF` to `OF-1 OF` together try the very mutants of one whole run. Prints the
+//! counts per mutator and per check; exits with 1 where a mutant was accepted wrongly or caused a panic.
 
 #[path = "../tests/hostile/mod.rs"]
 mod hostile;
