@@ -53,6 +53,9 @@ pub enum InternalFault {
     /// A task ended without an error and without the proof that it did what the list claims.
     #[error("a task was not compared with the block access list")]
     UncheckedTask,
+    /// The roots of the body were not compared with the header.
+    #[error("the roots of the body were not checked")]
+    UncheckedBody,
     /// The recorded list has more items than the block's limit, and its decoder found no fault in it.
     #[error("the recorded block access list is over its item limit, and the decoder accepts it")]
     ItemLimit,

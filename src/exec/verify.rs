@@ -106,7 +106,7 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
             }
         }
     }
-    matched == claims.rows_at.get(index.0 as usize).copied().unwrap_or_default()
+    claims.rows_at.get(index.0 as usize) == Some(&matched)
 }
 
 /// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].

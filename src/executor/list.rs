@@ -22,7 +22,7 @@ use crate::exec::base::{ParentRows, PreState};
 use crate::exec::block::{ListState, WorkerScratch, run_with_list};
 use crate::exec::cancel::CancelToken;
 use crate::exec::code_loader::{CodeLoader, Expectation};
-use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::error::{BlockError, InternalFault, InvalidBlock};
 use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
 use crate::exec::halt::Fault;
 use crate::exec::signers::SignerRows;
@@ -262,8 +262,9 @@ pub(super) fn execute(
     });
 
     // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::error`).
-    if let Some(Err(fault)) = body_roots.into_inner() {
-        return Err(InvalidBlock::Header(fault).into());
+    match body_roots.into_inner() {
+        Some(roots) => roots.map_err(InvalidBlock::Header)?,
+        None => return Err(InternalFault::UncheckedBody.into()),
     }
     if let Err(BlockError::Invalid(invalid)) = &result
         && matches!(**invalid, InvalidBlock::Bal(_))
