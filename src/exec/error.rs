@@ -1,8 +1,9 @@
 //! Why a block is not what it claims to be: typed, located, the same for any thread count.
 //!
-//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
-//! ([`StoreError`], worth a retry); our own bug (an assertion).
-//! Precedence, the same for any number of threads; the first of this order is reported:
+//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host failed, by its store
+//! ([`StoreError`], worth a retry) or by giving another state than the parent's ([`BlockError::ParentState`]); our own bug
+//! (an assertion).
+//! The parent's state is looked at before anything else. Precedence, the same for any number of threads; the first of this order is reported:
 //! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
 //! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar;
 //! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
@@ -30,6 +31,18 @@ pub enum BlockError {
     /// The store could not answer; the block may well be valid.
     #[error(transparent)]
     Store(StoreError),
+    /// The tries do not hold the state after the parent: the host's mistake, which says nothing about the block. Nothing
+    /// has run.
+    #[error(
+        "the state given has the root {actual}, the parent's header says {expected}: give the state after the parent \
+         block; before a block is executed again, its own update has to be rolled back"
+    )]
+    ParentState {
+        /// The `state_root` of the parent's header.
+        expected: B256,
+        /// The root of the tries, uncommitted updates included.
+        actual: B256,
+    },
     /// The caller gave up; the words say where the block stood.
     #[error("cancelled: {0}")]
     Cancelled(String),
