@@ -317,7 +317,9 @@ fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failu
 }
 
 fn other_root(found: B256, claimed: B256) -> Failure {
-    Failure::Host(format!("the pre-state has the root {found}, the file says {claimed}"))
+    Failure::Host(format!(
+        "the pre-state has the root {found}, the file says {claimed}: it has to hold the state after the parent block"
+    ))
 }
 
 /// The executor with its threads, arenas and analysed codes, kept across blocks.

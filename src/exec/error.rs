@@ -1,9 +1,10 @@
 //! Why a block is not what it claims to be: typed, located, the same for any thread count.
 //!
-//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host's store failed
-//! ([`StoreError`], worth a retry); our own bug ([`InternalFault`]: two checks contradict each other, and the block is not
+//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host failed, by its store
+//! ([`StoreError`], worth a retry) or by giving another state than the parent's ([`BlockError::ParentState`]); our own bug
+//! ([`InternalFault`]: two checks contradict each other, and the block is not
 //! accepted).
-//! Precedence, the same for any number of threads; the first of this order is reported:
+//! The parent's state is looked at before anything else. Precedence, the same for any number of threads; the first of this order is reported:
 //! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
 //! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar; then the
 //!    store, where accounts and slots are read before or beside the tasks;
@@ -34,6 +35,18 @@ pub enum BlockError {
     /// The store could not answer; the block may well be valid.
     #[error(transparent)]
     Store(StoreError),
+    /// The tries do not hold the state after the parent: the host's mistake, which says nothing about the block. Nothing
+    /// has run.
+    #[error(
+        "the state given has the root {actual}, the parent's header says {expected}: give the state after the parent \
+         block; before a block is executed again, its own update has to be rolled back"
+    )]
+    ParentState {
+        /// The `state_root` of the parent's header.
+        expected: B256,
+        /// The root of the tries, uncommitted updates included.
+        actual: B256,
+    },
     /// The caller gave up; the words say where the block stood.
     #[error("cancelled: {0}")]
     Cancelled(String),
@@ -285,7 +298,7 @@ impl InvalidBlock {
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for BlockError {
-    /// An object of `kind` (`invalid`, `store`, `cancelled` or `internal`), `message`, and `classes` as
+    /// An object of `kind` (`invalid`, `store`, `host`, `cancelled` or `internal`), `message`, and `classes` as
     /// [`InvalidBlock::eest_classes`] gives them.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
@@ -293,6 +306,7 @@ impl serde::Serialize for BlockError {
             Self::Invalid(invalid) => ("invalid", invalid.eest_classes()),
             Self::Store(_) => ("store", Vec::new()),
             Self::Cancelled(_) => ("cancelled", Vec::new()),
+            Self::ParentState { .. } => ("host", Vec::new()),
             Self::Internal(_) => ("internal", Vec::new()),
         };
         let mut fields = serializer.serialize_struct("BlockError", 3)?;

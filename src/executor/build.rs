@@ -7,7 +7,7 @@
 use super::Executor;
 use super::outcome::receipts_of;
 use super::recover::{Means, recover};
-use super::root::update_from_recording;
+use super::root::{trie_error, update_from_recording};
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
 use crate::exec::block::{BlockContext, run_sequential};
@@ -52,7 +52,7 @@ impl<'a> From<&'a Vec<Vec<u8>>> for Body<'a> {
 }
 
 impl Executor {
-    /// [`Executor::build_body`] without withdrawals, which nobody gives up.
+    /// [`Executor::build_body`] without withdrawals and without cancellation.
     ///
     /// # Errors
     /// As there.
@@ -72,7 +72,7 @@ impl Executor {
     ///
     /// `template` says what a builder decides: parent hash, coinbase, number, gas limit, timestamp, extra data, mix
     /// hash, base fee, excess blob gas, beacon root, slot number, difficulty. All other fields are filled in. The tries
-    /// (at the parent's root) are as before when it returns.
+    /// (at the parent's root) are as before when it returns, with whatever was uncommitted in them.
     ///
     /// # Errors
     /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block, [`BlockError::Cancelled`] says
@@ -121,8 +121,9 @@ impl Executor {
             header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
             let bal = recording.list.bytes.clone();
             header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
+            let before = tries.savepoint();
             let updated = update_from_recording(rules, transactions.len(), store, &recording, Some(tries));
-            tries.rollback();
+            tries.rollback_to(before).map_err(trie_error)?;
             let (_, roots) = updated?;
             header.state_root = roots.state.unwrap_or_default();
             let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();

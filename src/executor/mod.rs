@@ -25,7 +25,7 @@ pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 use list::ListHash;
 pub use list::ParentReads;
-pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
+pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
 pub use timeline::{Span, Stage};
@@ -52,6 +52,7 @@ use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 use alloy_primitives::Bytes;
 use recover::Means;
+use root::undo_on_error;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -96,7 +97,8 @@ pub struct BlockInput<'a> {
     /// execution produced, or that stands beside a later block makes the block invalid in every mode. Without a sidecar
     /// [`Mode::Bal`] takes the block for one without such events; the other modes record them and compare nothing.
     pub sidecar: Option<&'a Sidecar>,
-    /// The parent's header; without it the rules that relate the two stay unchecked.
+    /// The parent's header; without it the rules that relate the two stay unchecked, and so does whether the state given
+    /// is the parent's.
     pub parent: Option<&'a Header>,
     /// What the block's ommers are checked against; without it some of their rules stay unchecked.
     pub ancestry: Option<Ancestry<'a>>,
@@ -269,29 +271,49 @@ impl Executor {
         self.trace = sink;
     }
 
-    /// Executes one block and proves it against its header and its list.
+    /// Executes one block and checks it against its header and its list.
     ///
-    /// With `tries` (at the parent's root) the state root is computed and checked; they then hold the block's update,
-    /// uncommitted: the caller commits it or rolls it back. Without them the state root stays unchecked, as the
-    /// outcome says.
+    /// `tries` hold the parent's state: after the last commit, or after the updates of earlier blocks that are not
+    /// committed yet. Where `input` gives the parent's header their root is compared with its `state_root` before anything
+    /// runs. The state root after the block is computed and checked; the tries then hold the block's update, uncommitted,
+    /// on top of what was uncommitted before. The caller commits all of it ([`StateTries::commit`]) or undoes this block
+    /// alone ([`StateTries::savepoint`] before the call, [`StateTries::rollback_to`] after it). `store` answers from the
+    /// same state as the tries.
+    ///
+    /// The outcome is a proof that the block is valid only if all checks were made: [`BlockOutcome`] says what that takes,
+    /// [`BlockOutcome::require_complete`] demands it.
     ///
     /// # Errors
-    /// [`BlockError`]: the block is invalid, the store failed, or the caller gave up. The tries are then as before.
+    /// [`BlockError`]: the block is invalid, the store failed, the state is not the parent's, or the caller gave up. The
+    /// tries are then exactly as before the call, with whatever was uncommitted in them.
     pub fn execute(
         &mut self,
         input: &BlockInput<'_>,
         store: &dyn StateStore,
-        mut tries: Option<&mut StateTries>,
+        tries: Option<&mut StateTries>,
         options: Options,
     ) -> Result<BlockOutcome, BlockError> {
         let clock = Clock::new(Instant::now());
+        check_parent_state(input.parent, tries.as_deref())?;
+        undo_on_error(tries, |tries| self.execute_on(input, store, tries, options, clock))
+    }
+
+    /// [`Self::execute`], the state being the parent's; on an error the tries may hold a part of the block's update.
+    fn execute_on(
+        &mut self,
+        input: &BlockInput<'_>,
+        store: &dyn StateStore,
+        tries: Option<&mut StateTries>,
+        options: Options,
+        clock: Clock,
+    ) -> Result<BlockOutcome, BlockError> {
         self.codes.evict(CODE_BYTES_KEPT);
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let reads = self.arrange_reads(input, store, options);
         let Self { pool, readers, codes, scratches, bal, names, shuffle, trace } = self;
         let (readers, shuffle, trace) = (readers.as_ref(), *shuffle, trace.as_ref());
         let list_hash = ListHash::default();
-        let result = pool.install(|| {
+        pool.install(|| {
             rayon::scope(|scope| {
                 if matches!(options.mode, None | Some(Mode::Bal)) {
                     list_hash.begin(scope, input, &clock);
@@ -318,18 +340,12 @@ impl Executor {
                     readers,
                 };
                 match mode {
-                    Mode::Bal => list::execute(&job, tries.as_deref_mut(), scratches, bal, names, unchecked),
-                    Mode::Sequential => sequential::execute(&job, tries.as_deref_mut(), &scratches[0], unchecked),
-                    Mode::Optimistic => optimistic::execute(&job, tries.as_deref_mut(), scratches, unchecked),
+                    Mode::Bal => list::execute(&job, tries, scratches, bal, names, unchecked),
+                    Mode::Sequential => sequential::execute(&job, tries, &scratches[0], unchecked),
+                    Mode::Optimistic => optimistic::execute(&job, tries, scratches, unchecked),
                 }
             })
-        });
-        if result.is_err()
-            && let Some(tries) = tries
-        {
-            tries.rollback();
-        }
-        result
+        })
     }
 
     /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
@@ -419,6 +435,14 @@ fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
     }
 }
 
+/// Refuses tries that do not hold the state after the parent.
+fn check_parent_state(parent: Option<&Header>, tries: Option<&StateTries>) -> Result<(), BlockError> {
+    match (parent.map(|parent| parent.state_root), tries.map(StateTries::root)) {
+        (Some(expected), Some(actual)) if expected != actual => Err(BlockError::ParentState { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
 /// A block whose own header is in order, and what of that could not be checked.
 fn decode(input: &BlockInput<'_>) -> Result<(Block, Vec<Unchecked>), BlockError> {
     let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -431,10 +455,16 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
     check_alone(input.rules, block).map_err(InvalidBlock::Header)?;
     match input.parent {
         Some(parent) => check_against_parent(input.rules, &block.header, parent).map_err(InvalidBlock::Header)?,
-        None => unchecked.push(Unchecked { check: Check::ParentRules, reason: "the parent's header is not given" }),
+        None => {
+            let reason = "the parent's header is not given";
+            unchecked.push(Unchecked { check: Check::ParentRules, reason });
+            unchecked.push(Unchecked { check: Check::ParentState, reason });
+        }
     }
     if input.ommers_omitted && input.rules.fork < Fork::Paris && block.ommers.is_empty() {
-        unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
+        let reason = "the source dropped the ommers of this block";
+        unchecked.push(Unchecked { check: Check::Ommers, reason });
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
     } else if block.ommers_hash() != block.header.ommers_hash {
         return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
     } else if let Some(reason) = check_ommers(block, input.ancestry)

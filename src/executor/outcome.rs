@@ -14,19 +14,23 @@ use crate::exec::verify::{ListChecked, Produced, Verified, commitments};
 use crate::exec::wire::{Block, LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
+use core::fmt;
 use rayon::prelude::*;
 
 /// A check that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Check {
-    /// Rules that relate the header to its parent's.
+    /// Rules that relate the header to its parent's: hash, number, timestamp, gas limit, base fee, excess blob gas,
+    /// difficulty.
     ParentRules,
+    /// Whether the state that the block ran on is the one after its parent.
+    ParentState,
     /// Ommers hash and ommer rewards.
     Ommers,
     /// Rules that relate ommers to the block's ancestors and to their own parents.
     OmmerRules,
-    /// Proof of work.
+    /// Proof of work, the block's and its ommers' (ethash; blocks before the merge).
     Seal,
     /// State root after the block.
     StateRoot,
@@ -39,6 +43,7 @@ impl Check {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ParentRules => "parent_rules",
+            Self::ParentState => "parent_state",
             Self::Ommers => "ommers",
             Self::OmmerRules => "ommer_rules",
             Self::Seal => "seal",
@@ -58,6 +63,30 @@ pub struct Unchecked {
     pub reason: &'static str,
 }
 
+impl fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.check.name(), self.reason)
+    }
+}
+
+/// An outcome that is no proof, because some checks were not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Incomplete {
+    /// Those checks; at least one.
+    pub unchecked: Vec<Unchecked>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not checked: ")?;
+        for (at, unchecked) in self.unchecked.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{unchecked}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Accounts and slots that a block's execution asked the store for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -68,7 +97,19 @@ pub struct ParentReadCount {
     pub slots: usize,
 }
 
-/// A block that is what its header and its list claim.
+/// A block that is what its header and its list claim, as far as that was checked.
+///
+/// It proves that the block is valid, and that [`Self::state_root`] is the root after it, if [`Self::unchecked`] is empty
+/// ([`Self::require_complete`]). That takes:
+/// - the parent's header ([`BlockInput::parent`](super::BlockInput::parent)), and tries whose root is its `state_root`;
+/// - for a block with ommers (before the merge): the ommers themselves
+///   ([`BlockInput::ommers_omitted`](super::BlockInput::ommers_omitted) not set) and its ancestors
+///   ([`BlockInput::ancestry`](super::BlockInput::ancestry));
+/// - a block of Paris or later: the ethash seal of older ones is not verified, so that their outcomes are never complete.
+///
+/// The proof starts from what the caller gives, which is not checked here: that the parent is valid, that the rules are
+/// those of the block's number and time, and that the store answers from the state that the tries hold. Codes and trie
+/// nodes are compared with their hashes; accounts, slots and ancestor hashes are taken as the store gives them.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BlockOutcome {
@@ -116,6 +157,17 @@ pub struct BlockOutcome {
     pub elapsed_ns: u64,
     #[cfg_attr(feature = "serde", serde(skip))]
     _verified: Verified,
+}
+
+impl BlockOutcome {
+    /// The outcome, if every check was made.
+    ///
+    /// # Errors
+    /// [`Incomplete`] names the checks that were not made. The outcome is then dropped; tries that were given hold the
+    /// block's update.
+    pub fn require_complete(self) -> Result<Self, Incomplete> {
+        if self.unchecked.is_empty() { Ok(self) } else { Err(Incomplete { unchecked: self.unchecked }) }
+    }
 }
 
 /// Everything that a mode hands over for the last checks.
@@ -203,7 +255,11 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         None
     };
     if state_root.is_none() {
-        unchecked.push(Unchecked { check: Check::StateRoot, reason: "no tries are given" });
+        let reason = "no tries are given";
+        if job.input.parent.is_some() {
+            unchecked.push(Unchecked { check: Check::ParentState, reason });
+        }
+        unchecked.push(Unchecked { check: Check::StateRoot, reason });
     }
     let produced = Produced {
         gas_used: executed.gas.used(),

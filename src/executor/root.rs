@@ -62,8 +62,23 @@ pub(super) fn update_tries(
     Ok((Claimed::new(changes), roots))
 }
 
+/// Runs a block on the tries; where it fails they are afterwards as before, with whatever was uncommitted in them.
+pub(super) fn undo_on_error<T>(
+    mut tries: Option<&mut StateTries>,
+    run: impl FnOnce(Option<&mut StateTries>) -> Result<T, BlockError>,
+) -> Result<T, BlockError> {
+    let before = tries.as_deref_mut().map(StateTries::savepoint);
+    let result = run(tries.as_deref_mut());
+    if result.is_err()
+        && let (Some(tries), Some(before)) = (tries, before)
+    {
+        tries.rollback_to(before).map_err(trie_error)?;
+    }
+    result
+}
+
 /// A trie's error as the block's: only its store can be at fault.
-fn trie_error(error: TrieError) -> BlockError {
+pub(super) fn trie_error(error: TrieError) -> BlockError {
     match error {
         TrieError::Store(error) => error.into(),
         error => StoreError::Corrupt(error.to_string()).into(),

@@ -3,7 +3,7 @@
 //! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
 
 use super::recover::{Means, recover};
-use super::root::update_from_recording;
+use super::root::{undo_on_error, update_from_recording};
 use super::{Executor, Options};
 use crate::arena::TxIndex;
 use crate::arena::keccak::keccak256;
@@ -30,11 +30,11 @@ pub struct Transacted {
 impl Executor {
     /// Runs the transactions of a block, and nothing else of it, on the parent state, one after another, whatever mode
     /// the options name. Of its header only what instructions see matters. The tries (at the parent's root) hold the
-    /// update, uncommitted.
+    /// update, uncommitted, on top of what was uncommitted before.
     ///
     /// # Errors
     /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block, [`BlockError::Cancelled`] where
-    /// `cancel` gave it up. The tries are then as before.
+    /// `cancel` gave it up. The tries are then exactly as before the call, with whatever was uncommitted in them.
     pub fn transact(
         &mut self,
         rules: &ChainRules,
@@ -58,8 +58,9 @@ impl Executor {
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
             let tx_count = block.transactions.len();
-            let updated = update_from_recording(rules, tx_count, store, &recording, Some(&mut *tries));
-            let (_, roots) = updated.inspect_err(|_| tries.rollback())?;
+            let update =
+                |tries: Option<&mut StateTries>| update_from_recording(rules, tx_count, store, &recording, tries);
+            let (_, roots) = undo_on_error(Some(tries), update)?;
             let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
                 .flat_map(|tx| executed.logs.of(TxIndex(tx)))
                 .map(LogRef::from)

@@ -47,6 +47,14 @@ pub struct NodeChanges {
     pub accounts: Vec<Option<LeafAccount>>,
 }
 
+/// Lengths of the columns of [`NodeChanges`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LogLength {
+    rows: usize,
+    rlp: usize,
+    accounts: usize,
+}
+
 impl NodeChanges {
     /// Number of rows.
     pub fn len(&self) -> usize {
@@ -110,15 +118,25 @@ impl NodeChanges {
         self.push(Change::Put, owner, path, hash);
     }
 
+    /// How long the log is.
+    pub(super) fn length(&self) -> LogLength {
+        LogLength { rows: self.changes.len(), rlp: self.rlp.len(), accounts: self.accounts.len() }
+    }
+
+    /// Forgets what came after the log had this length.
+    pub(super) fn truncate(&mut self, LogLength { rows, rlp, accounts }: LogLength) {
+        self.changes.truncate(rows);
+        self.owners.truncate(rows);
+        self.paths.truncate(rows);
+        self.hashes.truncate(rows);
+        self.rlp_ends.truncate(rows);
+        self.rlp.truncate(rlp);
+        self.account_keys.truncate(accounts);
+        self.accounts.truncate(accounts);
+    }
+
     pub(super) fn clear(&mut self) {
-        self.changes.clear();
-        self.owners.clear();
-        self.paths.clear();
-        self.hashes.clear();
-        self.rlp_ends.clear();
-        self.rlp.clear();
-        self.account_keys.clear();
-        self.accounts.clear();
+        self.truncate(LogLength::default());
     }
 
     /// Moves all rows of `other` to the end.

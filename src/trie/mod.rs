@@ -27,6 +27,12 @@
 //! assert_eq!(tries.root(), parent);
 //! assert_eq!(tries.update(&update, &store)?, root);
 //! tries.commit(); // the new parent
+//!
+//! // Two blocks uncommitted; the second one is undone alone.
+//! tries.update(&update, &store)?;
+//! let after_first = tries.savepoint();
+//! tries.update(&StateUpdate { nonces: &[Some(2), None], ..update }, &store)?;
+//! tries.rollback_to(after_first)?;
 //! # Ok::<(), balustrade::trie::TrieError>(())
 //! ```
 //!
@@ -54,6 +60,7 @@ mod path;
 mod proof;
 mod read;
 mod resolve;
+mod savepoint;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -69,14 +76,16 @@ pub use count::HashCount;
 pub use ordered::ordered_root;
 pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};
+pub use savepoint::Savepoint;
 
 use crate::arena::keccak::Width;
 use crate::arena::store::{MemoryStore, StateStore, StoreError};
 use alloy_primitives::{Address, B256, U256};
-use shard::{Mark, Shard};
+use savepoint::Savepoints;
+use shard::Shard;
 use top::{SHARDS, Top};
-use update::{Scratch, Tries, Tuning};
-use wide::{WideMark, WideTries};
+use update::{Saved, Scratch, Tries, Tuning};
+use wide::WideTries;
 
 /// Root of a trie without any key: keccak256(0x80).
 pub use crate::arena::store::EMPTY_ROOT;
@@ -129,6 +138,9 @@ pub enum TrieError {
     /// A node that the update needs cannot be had. The tries are as before the call.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The savepoint is of other tries, or a commit or a rollback has discarded it.
+    #[error("the savepoint is of other tries, or a commit or rollback has discarded it")]
+    StaleSavepoint,
     /// The columns of an update disagree in length, or its slot ranges are not monotone.
     #[error("malformed update: {0}")]
     Malformed(&'static str),
@@ -142,8 +154,7 @@ pub enum TrieError {
 pub struct StateTries {
     shards: Vec<Shard>,
     top: Top,
-    /// The top as of the last commit.
-    committed: Top,
+    savepoints: Savepoints,
     /// Tops of storage tries that are spread over the shards.
     wide: WideTries,
     scratch: Scratch,
@@ -171,7 +182,7 @@ impl StateTries {
         let top = Top::from_root(root);
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            committed: top.clone(),
+            savepoints: Savepoints::at_commit(Saved::at_commit(top.clone())),
             top,
             wide: WideTries::default(),
             scratch: Scratch::default(),
@@ -237,34 +248,18 @@ impl StateTries {
 
     /// Applies `update` and returns the new state root, computed on the threads of the current rayon pool.
     ///
-    /// May be called repeatedly before [`Self::commit`]: each call builds on the one before (state roots after every
-    /// transaction, receipts before Byzantium).
+    /// May be called repeatedly before [`Self::commit`]: each call builds on the one before (several blocks; state roots
+    /// after every transaction, for receipts before Byzantium).
     ///
     /// # Errors
-    /// [`TrieError`]; the tries are then as before the call.
+    /// [`TrieError`]; the tries are then as before the call, with all earlier uncommitted updates.
     pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         self.parts().update(update, store)
     }
 
     fn parts(&mut self) -> Tries<'_> {
-        let Self { shards, top, committed: _, wide, scratch, tuning, count, changes, width } = self;
+        let Self { shards, top, savepoints: _, wide, scratch, tuning, count, changes, width } = self;
         Tries { shards, top, wide, scratch, count, changes, width: *width, tuning: *tuning }
-    }
-
-    /// Makes all updates since the last commit permanent and recycles the memory of what they replaced.
-    pub fn commit(&mut self) {
-        self.shards.iter_mut().for_each(Shard::commit);
-        self.wide.commit();
-        self.committed = self.top.clone();
-        self.clear_changes();
-    }
-
-    /// Undoes all updates since the last commit.
-    pub fn rollback(&mut self) {
-        self.shards.iter_mut().for_each(|shard| shard.rollback(&Mark::default()));
-        self.wide.rollback(&WideMark::default());
-        self.top = self.committed.clone();
-        self.clear_changes();
     }
 
     /// What the last update hashed.

@@ -131,7 +131,7 @@ struct Journal {
 }
 
 /// A moment in the journal: the number of updates before it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark(usize);
 
 /// Nodes of one shard.
@@ -148,8 +148,13 @@ pub(super) struct Shard {
 }
 
 impl Shard {
+    /// The present moment.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.journal.updates.len())
+    }
+
     /// Starts an update: what exists now is journaled when it changes.
-    pub(super) fn begin(&mut self) -> Mark {
+    pub(super) fn begin(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         let j = &mut self.journal;
         j.updates.push([
@@ -167,7 +172,6 @@ impl Shard {
             j.allocated.len(),
             j.freed.len(),
         ]);
-        Mark(j.updates.len() - 1)
     }
 
     /// Forgets how to go back and recycles replaced nodes.
@@ -198,7 +202,7 @@ impl Shard {
     }
 
     /// Goes back to `mark`, one update after the other: the lists of one know nothing of each other's order.
-    pub(super) fn rollback(&mut self, mark: &Mark) {
+    pub(super) fn rollback(&mut self, mark: Mark) {
         let mut j = core::mem::take(&mut self.journal);
         while j.updates.len() > mark.0
             && let Some(start) = j.updates.pop()

@@ -1,5 +1,7 @@
 //! The tries against `alloy-trie`'s hash builder over a sorted map, for as long and as nastily as time allows.
 
+mod savepoints;
+
 use super::*;
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, WitnessStore};
 use alloy_primitives::{Address, B256, Bytes, U256};

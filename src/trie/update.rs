@@ -95,22 +95,43 @@ impl Default for Tuning {
 }
 
 /// A moment to go back to.
+#[derive(Clone, Debug)]
 pub(super) struct Saved {
-    shards: Vec<Mark>,
+    /// The same in all shards: they begin updates together.
+    shards: Mark,
     top: Top,
     wide: WideMark,
 }
 
+impl Saved {
+    /// Of tries without uncommitted updates.
+    pub(super) fn at_commit(top: Top) -> Self {
+        Self { shards: Mark::default(), top, wide: WideMark::default() }
+    }
+
+    /// Whether no update lies between the two, both on the way to the present state.
+    pub(super) fn is_same_update(&self, other: &Self) -> bool {
+        self.shards == other.shards
+    }
+}
+
 impl Tries<'_> {
+    /// The present state.
+    pub(super) fn save(&self) -> Saved {
+        let shards = self.shards.first().map_or_else(Mark::default, Shard::mark);
+        Saved { shards, top: self.top.clone(), wide: self.wide.mark() }
+    }
+
     /// Starts an update.
     pub(super) fn begin(&mut self) -> Saved {
-        let shards = self.shards.iter_mut().map(Shard::begin).collect();
-        Saved { shards, top: self.top.clone(), wide: self.wide.mark() }
+        let saved = self.save();
+        self.shards.iter_mut().for_each(Shard::begin);
+        saved
     }
 
     /// Goes back to where an update started.
     pub(super) fn undo(&mut self, saved: Saved) {
-        self.shards.iter_mut().zip(&saved.shards).for_each(|(shard, mark)| shard.rollback(mark));
+        self.shards.iter_mut().for_each(|shard| shard.rollback(saved.shards));
         *self.top = saved.top;
         self.wide.rollback(&saved.wide);
     }

@@ -1,0 +1,99 @@
+//! Savepoints: states between uncommitted updates, to go back to.
+//!
+//! In: tries that keep, update by update, what undoes it (`shard.rs`, `wide.rs`). Out: any state since the last commit
+//! that was marked. So several blocks lie on one another uncommitted, and the last ones are undone alone. A savepoint
+//! is a copy of the account trie's top and a few lengths; no node is copied, and updates cost the same with or without.
+
+use super::changes::LogLength;
+use super::update::Saved;
+use super::{StateTries, TrieError};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A state of [`StateTries`] that [`StateTries::rollback_to`] goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint(u64);
+
+/// The number of the next savepoint. One sequence for the process: no tries take another's savepoint for their own.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// The valid savepoints, oldest first. The first one is the state of the last commit and always there.
+#[derive(Debug)]
+pub(super) struct Savepoints(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    savepoint: Savepoint,
+    saved: Saved,
+    log: LogLength,
+}
+
+impl Entry {
+    fn new(saved: Saved, log: LogLength) -> Self {
+        Self { savepoint: Savepoint(NEXT.fetch_add(1, Ordering::Relaxed)), saved, log }
+    }
+}
+
+impl Savepoints {
+    /// The one of a commit.
+    pub(super) fn at_commit(saved: Saved) -> Self {
+        Self(vec![Entry::new(saved, LogLength::default())])
+    }
+}
+
+impl StateTries {
+    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can go back to it.
+    ///
+    /// Savepoints form a stack. One is discarded by [`Self::commit`], by [`Self::rollback`], and by
+    /// [`Self::rollback_to`] an older one; the savepoint of a state that is marked already is the same one again.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let saved = self.parts().save();
+        if let Some(last) = self.savepoints.0.last()
+            && last.saved.is_same_update(&saved)
+        {
+            return last.savepoint;
+        }
+        let log = self.changes().map_or_else(LogLength::default, super::NodeChanges::length);
+        let entry = Entry::new(saved, log);
+        let savepoint = entry.savepoint;
+        self.savepoints.0.push(entry);
+        savepoint
+    }
+
+    /// Undoes all updates since `savepoint`, which stays valid; younger ones are discarded. What was uncommitted before it
+    /// stays uncommitted.
+    ///
+    /// # Errors
+    /// [`TrieError::StaleSavepoint`]; nothing has changed then.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), TrieError> {
+        let entries = &self.savepoints.0;
+        let row = entries.binary_search_by_key(&savepoint.0, |entry| entry.savepoint.0);
+        self.restore(row.map_err(|_| TrieError::StaleSavepoint)?);
+        Ok(())
+    }
+
+    /// Makes all updates since the last commit permanent, of however many blocks, and recycles the memory of what they
+    /// replaced. All savepoints are discarded.
+    pub fn commit(&mut self) {
+        self.shards.iter_mut().for_each(super::Shard::commit);
+        self.wide.commit();
+        self.savepoints = Savepoints::at_commit(self.parts().save());
+        self.clear_changes();
+    }
+
+    /// Undoes all updates since the last commit, of however many blocks. All savepoints are discarded but that of the last
+    /// commit's state.
+    pub fn rollback(&mut self) {
+        self.restore(0);
+    }
+
+    /// Goes back to the savepoint of this row.
+    fn restore(&mut self, row: usize) {
+        self.savepoints.0.truncate(row + 1);
+        let Some(Entry { saved, log, .. }) = self.savepoints.0.last() else { return };
+        let (saved, log) = (saved.clone(), *log);
+        self.parts().undo(saved);
+        if let Some(changes) = &mut self.changes {
+            changes.truncate(log);
+        }
+    }
+}
