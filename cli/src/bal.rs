@@ -6,12 +6,12 @@
 
 mod record;
 
+use super::input::{self, Content, Document, InputError};
 use super::verify::{self, VerifyArgs};
 use super::{Status, names_like, report};
 use alloy_primitives::{Bytes, hex};
 use balustrade::arena::AccountId;
 use balustrade::bal::{self, BalColumns, Changes, Limits};
-use balustrade::formats::{self, Content, Document, InputError};
 use clap::{Args, Subcommand};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ fn diff(args: &DiffArgs) -> Status {
 /// Calls `visit` with the name and the RLP of every list below `path`.
 fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let mut parsed = Ok(());
-    let flow = formats::each_document(path, &mut |_| (), &mut |document| {
+    let flow = input::each_document(path, &mut |_| (), &mut |document| {
         parsed = lists_of(document, filter, visit);
         if parsed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -138,8 +138,8 @@ fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &B
 fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let text = document.bytes.trim_ascii();
     match text.first() {
-        Some(b'{') if formats::is_recorded(text) => {
-            for recorded in formats::recorded_lists(&document)? {
+        Some(b'{') if input::is_recorded(text) => {
+            for recorded in input::recorded_lists(&document)? {
                 visit(&recorded.block, &recorded.block_access_list);
             }
         }
@@ -156,7 +156,7 @@ fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&s
                 }
             }
         },
-        Some(b'[') => visit(&document.name, &formats::list_from_json(&document)?),
+        Some(b'[') => visit(&document.name, &input::list_from_json(&document)?),
         _ => match hex::decode(text) {
             Ok(bytes) => visit(&document.name, &bytes.into()),
             // No text: the bytes themselves.

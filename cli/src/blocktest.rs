@@ -5,11 +5,11 @@
 //! ends at its last hash. Not here: protocol rules.
 
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
+use super::input::{BlockTest, Content, FixtureBlock, InputError};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
 use super::{ExecArgs, ModeArg, Status, interrupt, names_like};
 use alloy_primitives::B256;
 use balustrade::Mode;
-use balustrade::formats::{BlockTest, Content, FixtureBlock, InputError};
 use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;

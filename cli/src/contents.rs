@@ -2,16 +2,16 @@
 //!
 //! Not here: reading files (`input`), progress bars.
 
+use super::input::{self, Content};
 use super::interrupt;
-use balustrade::formats::{self, Content};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Calls `visit` with the content of every document below `paths`, with its name, or with why a document or a path cannot
 /// be read; until Ctrl-C.
-pub fn each_content(paths: &[PathBuf], visit: &mut dyn FnMut(&str, Result<Content, formats::InputError>)) {
+pub fn each_content(paths: &[PathBuf], visit: &mut dyn FnMut(&str, Result<Content, input::InputError>)) {
     for path in paths {
-        let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut |_| (), &mut |document| {
             visit(&document.name, Content::parse(&document, None));
             interrupt::flow()
         });

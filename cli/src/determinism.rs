@@ -6,12 +6,12 @@
 //! Not here: whether the answer is right (`run`, `blocktest`).
 
 use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
+use super::input::{self, BlockTest, Bundle, Content};
 use super::{Status, interrupt, report};
 use alloy_primitives::{B256, Bytes, keccak256};
 use balustrade::Mode;
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::formats::{self, BlockTest, Bundle, Content};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub fn main(args: &DeterminismArgs) -> Status {
     };
     let mut number = 0u32;
     for path in &args.inputs {
-        let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut |_| (), &mut |document| {
             number = number.wrapping_add(1);
             if number.is_multiple_of(args.every) {
                 match Content::parse(&document, None) {

@@ -5,6 +5,7 @@
 
 use super::ModeArg;
 use super::devnet::Devnet;
+use super::input::{BlockTest, Bundle, BundleState, FixtureBlock};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
@@ -18,7 +19,6 @@ use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
-use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::time::{Duration, Instant};

@@ -32,6 +32,7 @@ mod verify;
 mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::formats as input;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::Regex;
 use std::process::ExitCode;

@@ -4,8 +4,8 @@
 //! before it sends the next. Out: one result per document, on the caller's thread. Memory is bounded: as many documents
 //! wait as there are workers. Not here: what the work is.
 
+use super::input::{Document, InputError, each_document, total_bytes};
 use super::{interrupt, report};
-use balustrade::formats::{Document, InputError, each_document, total_bytes};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::io::BufRead;

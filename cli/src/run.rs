@@ -6,6 +6,7 @@
 
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
+use super::input::{self, BlockTest, Bundle, Content};
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
 use super::{ExecArgs, Status, chain, interrupt};
@@ -15,7 +16,6 @@ use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::optimistic::Speculation;
 use balustrade::exec::wire::Header;
 use balustrade::executor::{ParentReadCount, Span};
-use balustrade::formats::{self, BlockTest, Bundle, Content};
 use balustrade::{BlockOutcome, arena::store::StoreCounts};
 use clap::Args;
 use serde::Serialize;
@@ -183,9 +183,9 @@ struct Step<'a> {
 impl Run<'_> {
     fn files(&mut self) {
         let paths = &self.args.inputs;
-        let bar = report::progress_bytes(formats::total_bytes(paths));
+        let bar = report::progress_bytes(input::total_bytes(paths));
         for path in paths {
-            let read = formats::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
+            let read = input::each_document(path, &mut |bytes| bar.inc(bytes), &mut |document| {
                 bar.set_message(document.short_name());
                 match Content::parse(&document, None) {
                     Ok(Content::Bundle(bundle)) => bar.suspend(|| self.bundle(&bundle)),

@@ -5,11 +5,11 @@
 //! the logs that it names. Not here: protocol rules.
 
 use super::engine::{Engine, Failure};
+use super::input::{StateCase, StateTest, parse_tests};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
 use super::{Status, interrupt, loop_of_name, names_like};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::formats::{StateCase, StateTest, parse_tests};
 use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;

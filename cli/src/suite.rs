@@ -5,11 +5,11 @@
 //! Not here: what a test is.
 
 use super::engine::{Engine, Failure};
+use super::input::{Document, InputError};
 use super::pipeline::{self, Paths};
 use super::{Status, interrupt, report};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::formats::{Document, InputError};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;

@@ -5,12 +5,12 @@
 //! Not here: what a test expects: a block that is invalid on purpose is invalid.
 
 use super::engine::{Chain, Engine, Failure, List};
+use super::input::{self, Content, InputError};
 use super::{Status, interrupt, names_like, report};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::exec::fork::ChainRules;
 use balustrade::executor::Diagnosis;
-use balustrade::formats::{self, Content, InputError};
 use clap::Args;
 use regex::Regex;
 use serde_json::json;
@@ -60,7 +60,7 @@ struct Verify<'a> {
 
 impl Verify<'_> {
     fn path(&mut self, path: &std::path::Path) -> Result<(), InputError> {
-        formats::each_document(path, &mut |_| (), &mut |document| {
+        input::each_document(path, &mut |_| (), &mut |document| {
             match Content::parse(&document, Some(&names_like(self.args.run.as_ref()))) {
                 Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
                     Ok(mut chain) => {

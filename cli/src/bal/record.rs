@@ -4,13 +4,13 @@
 //! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
 
 use super::super::engine::{Chain, Engine, Failure, List};
+use super::super::input::{self, Content, Document};
 use super::super::{Status, interrupt, loop_of_name, names_like, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
 use balustrade::bal::{Sidecar, bal_hash};
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::formats::{self, Content, Document};
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
@@ -138,7 +138,7 @@ fn each_block(
     };
     let mut faults = Status::Good;
     for path in &args.inputs {
-        let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        let read = input::each_document(path, &mut |_| (), &mut |document| {
             if let Err(error) = blocks_of(&document, args.run.as_ref(), &mut on_block) {
                 report::complain(&error);
                 faults = Status::Unusable;

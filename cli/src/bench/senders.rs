@@ -6,12 +6,12 @@
 
 use super::super::contents::each_content;
 use super::super::engine::{Chain, Engine, Failure, List};
+use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::Recovery;
-use balustrade::formats::{Bundle, Content};
 use serde_json::json;
 use std::path::PathBuf;
 

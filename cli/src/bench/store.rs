@@ -9,6 +9,7 @@
 use super::super::contents::each_content;
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure, Latency, List};
+use super::super::input::{Bundle, Content};
 use super::super::{Status, interrupt, report};
 use super::{BenchArgs, median};
 use alloy_primitives::Bytes;
@@ -16,7 +17,6 @@ use balustrade::Mode;
 use balustrade::exec::fork::ChainRules;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::ParentReads;
-use balustrade::formats::{Bundle, Content};
 use clap::Args;
 use serde_json::{Map, json};
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! Every family, small: blocks that all modes accept, as full as asked, the same bytes for the same seed, in both forms.
 
 use super::super::engine::{Chain, Engine};
+use super::super::input::{Content, Document};
 use super::*;
 use balustrade::Mode;
-use balustrade::formats::{Content, Document};
 use clap::Parser;
 
 #[derive(Debug, Parser)]
