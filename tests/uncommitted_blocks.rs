@@ -1,15 +1,6 @@
 //! Blocks executed on top of each other before any of them is committed: the same roots as one by one, each undone alone;
 //! and a block that fails, at whatever point, leaves the uncommitted ones below it as they were.
 
-#[allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    reason = "the generated chain of the command; a part of it is used"
-)]
-#[path = "../src/cli/devnet/mod.rs"]
-mod devnet;
-
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
@@ -21,7 +12,7 @@ use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
 use balustrade::trie::{Savepoint, StateTries, StateUpdate, TrieError, ordered_root};
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
-use devnet::Devnet;
+use balustrade_cli::devnet::Devnet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

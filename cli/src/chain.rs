@@ -3,10 +3,10 @@
 //! In: a name or a path. Out: its schedule; for a file also the genesis block, whose state root our own tries compute.
 //! Not here: what a schedule may look like (the library).
 
-use balustrade::formats::{InputError, read_document};
 use super::{Status, report};
 use balustrade::exec::chain::{ChainConfig, ChainError};
 use balustrade::formats::Genesis;
+use balustrade::formats::{InputError, read_document};
 use clap::Args;
 use serde_json::json;
 

@@ -4,12 +4,12 @@
 //! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
 
 use super::engine::Accepted;
-use balustrade::formats::Progress;
 use super::output;
 use alloy_primitives::B256;
 use balustrade::exec::admission::BlockGas;
 use balustrade::exec::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
+use balustrade::formats::Progress;
 use balustrade::{BlockOutcome, Mode};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -3,8 +3,8 @@
 
 mod command;
 
-use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
 use balustrade_cli::testing::Folder;
+use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;

@@ -2,8 +2,8 @@
 
 mod command;
 
-use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
 use balustrade_cli::testing::Folder;
+use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;

@@ -1,6 +1,5 @@
 //! A list that cannot be decoded makes its block invalid, never an error of the host (execution-apis#869).
 
-
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::fork::{ChainRules, Fork};

@@ -11,7 +11,11 @@ use crate::exec::wire::Header;
 
 /// The chain of a fixture's network, or nothing where a fork in its name is unknown. EIP-7610 is in force: releases until
 /// August 2026 were filled with it in all forks, and later ones have no test that can tell (execution-specs#3417, #3425).
-pub(super) fn fixture_network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
+pub(super) fn fixture_network(
+    name: &str,
+    chain_id: u64,
+    schedules: &[(String, BlobScheduleJson)],
+) -> Option<ChainConfig> {
     Some(ChainConfig { storage_collision: Some(true), ..network(name, chain_id, schedules)? })
 }
 

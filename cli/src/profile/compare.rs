@@ -3,8 +3,8 @@
 //! In: profiles, and those that an earlier `--json` run saved. Out: rows with both times, and a mark where they differ by
 //! more than noise.
 
-use balustrade::formats::read_document;
 use super::data::{CodeRow, Profile, Sampling};
+use balustrade::formats::read_document;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

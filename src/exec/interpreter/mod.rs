@@ -103,7 +103,6 @@ impl Runner {
             Self { kind, .. } => run_frames(*kind, evm),
         }
     }
-
 }
 
 /// Runs the top frame, which has not run yet, and all frames that it enters, unobserved; returns how the top frame ended.

@@ -1,8 +1,6 @@
 //! The state that a block is executed on must be its parent's: anything else is the host's mistake, found before anything
 //! runs, and says nothing about the block.
 
-mod files;
-
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, StateStore, WitnessStore};
 use balustrade::exec::fork::{ChainRules, Fork};
@@ -11,7 +9,7 @@ use balustrade::exec::wire::Header;
 use balustrade::executor::{BuiltBlock, Check};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
-use files::{Folder, shared};
+use balustrade_cli::testing::{Folder, shared};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::File;
