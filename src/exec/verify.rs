@@ -4,8 +4,8 @@
 //! Exact and cheap: every produced change and event has its claimed row, and the number of matches equals the number of
 //! rows claimed at this index; so there is no claimed row without a change. Spec: EIP-7928.
 //!
-//! The tokens say what was proved. A [`TaskChecked`] of every task and the check of all accesses make [`ListChecked`];
-//! with it and the header's commitments there is [`Verified`]; with that the changes of a [`Claimed`] are released.
+//! The tokens say what was proved. A [`TaskChecked`] of every task and the check of all accesses make [`ListChecked`].
+//! It releases what a [`Claimed`] holds, and together with the header's commitments it makes [`Verified`].
 //! Not here: accesses without a change (bit sets, checked once per block).
 
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
