@@ -39,6 +39,7 @@ pub(crate) struct DifferentialArgs {
 }
 
 /// A difference that is understood.
+#[allow(dead_code, reason = "not constructed while the table is empty")]
 struct Known {
     /// Start of the arrangement's name.
     who: &'static str,
@@ -56,9 +57,8 @@ const KNOWN: &[Known] = &[];
 /// Runs the command.
 pub(crate) fn main(args: &DifferentialArgs) -> Result<(), PeersError> {
     let threads = threads::bind(None)?;
-    let refused = |reason| PeersError::Threads(reason);
-    let mut generator = Generator::new(Forks::Amsterdam).map_err(refused)?;
-    let mut checker = Checker::new().map_err(refused)?;
+    let mut generator = Generator::new(Forks::Amsterdam).map_err(PeersError::Threads)?;
+    let mut checker = Checker::new().map_err(PeersError::Threads)?;
     let mut report = Report::new(args.json, &["seed", "who", "difference", "known as"]);
     let mut known: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut executions, mut differences) = (0u64, 0u64);
