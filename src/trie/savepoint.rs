@@ -6,7 +6,8 @@
 
 use super::changes::LogLength;
 use super::update::Saved;
-use super::{StateTries, TrieError};
+use super::error::TrieError;
+use super::tries::StateTries;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A state of [`StateTries`] that [`StateTries::rollback_to`] goes back to.

@@ -2,8 +2,12 @@
 
 mod savepoints;
 
+use super::shard::Shard;
+use super::top::Top;
+use super::update::Tuning;
 use super::*;
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, WitnessStore};
+use crate::arena::keccak::Width;
+use crate::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
 use std::collections::{BTreeMap, BTreeSet};
