@@ -4,8 +4,9 @@
 //! twice: once to record the true list, and once watched, if the two lists differ.
 //! Not here: the verdict (`Executor::execute`), sidecars of forks before Cancun.
 
+use super::Executor;
+use super::input::BlockInput;
 use super::recover::{Means, recover};
-use super::{BlockInput, Executor};
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{self, BalField, Divergence, DivergenceValue, Limits};

@@ -1,7 +1,8 @@
 //! From a list's columns to the state root, once per block or index by index.
 
+use super::by_index;
 use super::changes::{ListedChanges, StateChanges};
-use super::{by_index, last_index};
+use super::check::last_index;
 use crate::arena::store::{StateStore, StoreError};
 use crate::bal;
 use crate::exec::block::Recording;

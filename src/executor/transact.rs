@@ -2,9 +2,10 @@
 //!
 //! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
 
+use super::Executor;
+use super::input::Options;
 use super::recover::{Means, recover};
 use super::root::{undo_on_error, update_from_recording};
-use super::{Executor, Options};
 use crate::arena::TxIndex;
 use crate::arena::keccak::keccak256;
 use crate::arena::store::{Guarded, StateStore};

@@ -4,10 +4,12 @@
 //! that was marked. So several blocks lie on one another uncommitted, and the last ones are undone alone. A savepoint
 //! is a copy of the account trie's top and a few lengths; no node is copied, and updates cost the same with or without.
 
-use super::changes::LogLength;
-use super::update::Saved;
+use super::changes::{LogLength, NodeChanges};
+
 use super::error::TrieError;
+use super::shard::Shard;
 use super::tries::StateTries;
+use super::update::Saved;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A state of [`StateTries`] that [`StateTries::rollback_to`] goes back to.
@@ -53,7 +55,7 @@ impl StateTries {
         {
             return last.savepoint;
         }
-        let log = self.changes().map_or_else(LogLength::default, super::NodeChanges::length);
+        let log = self.changes().map_or_else(LogLength::default, NodeChanges::length);
         let entry = Entry::new(saved, log);
         let savepoint = entry.savepoint;
         self.savepoints.0.push(entry);
@@ -75,7 +77,7 @@ impl StateTries {
     /// Makes all updates since the last commit permanent, of however many blocks, and recycles the memory of what they
     /// replaced. All savepoints are discarded.
     pub fn commit(&mut self) {
-        self.shards.iter_mut().for_each(super::Shard::commit);
+        self.shards.iter_mut().for_each(Shard::commit);
         self.wide.commit();
         self.savepoints = Savepoints::at_commit(self.parts().save());
         self.clear_changes();

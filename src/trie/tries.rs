@@ -135,4 +135,21 @@ impl StateTries {
     pub fn set_width(&mut self, width: Width) {
         self.width = width;
     }
+
+    /// Whether updates log what they change, for [`Self::changes`]. Off at first; it costs a copy of every changed
+    /// node.
+    pub fn set_log(&mut self, on: bool) {
+        self.changes = on.then(NodeChanges::default);
+    }
+
+    /// What the updates since the last commit changed, in order; empty unless [`Self::set_log`] is on.
+    pub fn changes(&self) -> Option<&NodeChanges> {
+        self.changes.as_ref()
+    }
+
+    pub(super) fn clear_changes(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.clear();
+        }
+    }
 }

@@ -1,0 +1,95 @@
+//! What is checked before a block runs: the state, the header, the existence claims; and, beside execution, the roots on
+//! which header and body must agree.
+
+use super::input::BlockInput;
+use super::job::Job;
+use super::outcome::{Check, Unchecked};
+use crate::arena::{BlockAccessIndex, TxIndex};
+use crate::bal::{BalColumns, SidecarColumns, SidecarFault};
+use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::fork::Fork;
+use crate::exec::header::{HeaderFault, check_against_parent, check_alone};
+use crate::exec::ommers::check_ommers;
+use crate::exec::wire::{Block, Header};
+use crate::trie::{StateTries, ordered_root};
+
+/// The block access index of the work after the transactions.
+pub(super) fn last_index(tx_count: usize) -> BlockAccessIndex {
+    BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
+}
+
+/// The given sidecar by id of the given list, empty where one of them is missing.
+///
+/// # Errors
+/// Why the sidecar is refused before the block runs.
+pub(super) fn resolve_sidecar(job: &Job<'_>, list: Option<&BalColumns>) -> Result<SidecarColumns, InvalidBlock> {
+    let Some(sidecar) = job.input.sidecar else { return Ok(SidecarColumns::default()) };
+    if job.input.rules.fork >= Fork::Cancun && !sidecar.is_empty() {
+        return Err(InvalidBlock::Sidecar(SidecarFault::AfterCancun));
+    }
+    let last = last_index(job.block.transactions.len());
+    let resolved = match list {
+        Some(list) => sidecar.resolve(list, last),
+        None => sidecar.check(last).map(|()| SidecarColumns::default()),
+    };
+    resolved.map_err(InvalidBlock::Sidecar)
+}
+
+/// Refuses tries that do not hold the state after the parent.
+pub(super) fn check_parent_state(parent: Option<&Header>, tries: Option<&StateTries>) -> Result<(), BlockError> {
+    match (parent.map(|parent| parent.state_root), tries.map(StateTries::root)) {
+        (Some(expected), Some(actual)) if expected != actual => Err(BlockError::ParentState { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+/// A block whose own header is in order, and what of that could not be checked.
+pub(super) fn decode(input: &BlockInput<'_>) -> Result<(Block, Vec<Unchecked>), BlockError> {
+    let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
+    let mut unchecked = Vec::new();
+    check_header(input, &block, &mut unchecked)?;
+    Ok((block, unchecked))
+}
+
+fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {
+    check_alone(input.rules, block).map_err(InvalidBlock::Header)?;
+    match input.parent {
+        Some(parent) => check_against_parent(input.rules, &block.header, parent).map_err(InvalidBlock::Header)?,
+        None => {
+            let reason = "the parent's header is not given";
+            unchecked.push(Unchecked { check: Check::ParentRules, reason });
+            unchecked.push(Unchecked { check: Check::ParentState, reason });
+        }
+    }
+    if input.ommers_omitted && input.rules.fork < Fork::Paris && block.ommers.is_empty() {
+        let reason = "the source dropped the ommers of this block";
+        unchecked.push(Unchecked { check: Check::Ommers, reason });
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
+    } else if block.ommers_hash() != block.header.ommers_hash {
+        return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
+    } else if let Some(reason) = check_ommers(block, input.ancestry)
+        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
+    {
+        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
+    }
+    if input.rules.fork < Fork::Paris {
+        unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });
+    }
+    Ok(())
+}
+
+/// The roots that header and body must agree on; a task of its own beside execution.
+pub(super) fn check_body_roots(block: &Block) -> Result<(), HeaderFault> {
+    let transactions: Vec<&[u8]> =
+        (0..block.transactions.len()).map(|index| block.transactions.encoded(TxIndex(index as u32))).collect();
+    if ordered_root(&transactions) != block.header.transactions_root {
+        return Err(HeaderFault::TransactionsRoot);
+    }
+    if let Some(root) = block.header.withdrawals_root {
+        let withdrawals: Vec<&[u8]> = block.withdrawals_encoded().collect();
+        if ordered_root(&withdrawals) != root {
+            return Err(HeaderFault::WithdrawalsRoot);
+        }
+    }
+    Ok(())
+}
