@@ -5,7 +5,7 @@
 //! turns and gives medians and ratios to sequential mode on one thread; criterion's figures follow for the record.
 
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::fork::ChainRules;
+use balustrade::exec::rules::fork::ChainRules;
 use balustrade::exec::wire::Header;
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;

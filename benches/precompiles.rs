@@ -1,8 +1,8 @@
 //! What does one call of each precompile cost, beside `revm-precompile`'s, on the inputs that blocks hold?
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256, uint};
-use balustrade::exec::fork::Fork;
-use balustrade::exec::precompile::run;
+use balustrade::exec::evm::precompile::run;
+use balustrade::exec::rules::fork::Fork;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use revm_precompile::{PrecompileSpecId, Precompiles};
 

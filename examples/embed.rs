@@ -5,8 +5,8 @@
 
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::header::{next_base_fee, next_excess_blob_gas};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
+use balustrade::exec::rules::header::{next_base_fee, next_excess_blob_gas};
 use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, Executor, Mode, Options};

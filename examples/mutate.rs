@@ -10,7 +10,7 @@
 mod hostile;
 
 use balustrade::Executor;
-use balustrade::exec::fork::Fork;
+use balustrade::exec::rules::fork::Fork;
 use hostile::report::Report;
 use hostile::{Rng, cases, trial};
 use std::num::NonZero;

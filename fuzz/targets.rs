@@ -7,7 +7,7 @@
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::{self, Limits};
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, Executor, Mode, Options};

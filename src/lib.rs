@@ -17,5 +17,5 @@ pub mod executor;
 pub mod formats;
 pub mod trie;
 
-pub use exec::error::{BlockError, InvalidBlock};
+pub use exec::block::error::{BlockError, InvalidBlock};
 pub use executor::{BlockInput, BlockOutcome, Executor, Mode, Options};

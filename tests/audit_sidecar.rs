@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::bal::{Sidecar, SidecarFault};
-use balustrade::exec::error::{Mismatch, MismatchField};
+use balustrade::exec::block::error::{Mismatch, MismatchField};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use hostile::cases::{self, Chain, ListedBlock};

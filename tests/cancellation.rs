@@ -4,11 +4,11 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
+use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
-use balustrade::exec::cancel::CancelToken;
-use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::trace::TraceSink;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
@@ -98,7 +98,7 @@ impl Case {
             gas_limit: GAS_FOR_YEARS * 2,
             gas_used: GAS_FOR_YEARS,
             difficulty: U256::from(1 << 20),
-            ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+            ommers_hash: balustrade::exec::rules::header::EMPTY_OMMERS_HASH,
             transactions_root: ordered_root(&slices),
             ..Header::default()
         };

@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
+use balustrade::exec::block::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::ParentReads;
 use balustrade::trie::StateTries;
@@ -118,7 +118,7 @@ impl World {
         for system in [BEACON_ROOTS, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS] {
             add(system, code.clone());
         }
-        for system in balustrade::exec::system::SYSTEM_CONTRACTS {
+        for system in balustrade::exec::block::system::SYSTEM_CONTRACTS {
             if ![BEACON_ROOTS, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS].contains(&system) {
                 add(system, vec![0x00]);
             }

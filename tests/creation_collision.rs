@@ -4,8 +4,8 @@ mod signed;
 
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
@@ -47,7 +47,7 @@ fn create(rules: &ChainRules, init: &[u8], to: Option<Address>, destination: Add
     }
     if rules.fork >= Fork::Prague {
         let hash = store.insert_code(vec![0].into());
-        balustrade::exec::system::SYSTEM_CONTRACTS
+        balustrade::exec::block::system::SYSTEM_CONTRACTS
             .iter()
             .for_each(|contract| store.insert_account(*contract, 1, U256::ZERO, hash, []));
     }

@@ -4,7 +4,7 @@
 mod hostile;
 
 use alloy_primitives::{B256, U256, keccak256};
-use balustrade::exec::cancel::CancelToken;
+use balustrade::arena::cancel::CancelToken;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use hostile::cases::{self, Chain, ListedBlock};
@@ -114,7 +114,7 @@ fn large_blocks_and_their_mutants_have_one_answer() {
     });
 }
 
-/// Places in the order in which errors are reported (`exec::error`).
+/// Places in the order in which errors are reported (`exec::block::error`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Header,
@@ -148,8 +148,8 @@ fn level_of(error: &BlockError) -> Level {
     let BlockError::Invalid(invalid) = error else { panic!("{error}") };
     match &**invalid {
         InvalidBlock::Header(
-            balustrade::exec::header::HeaderFault::TransactionsRoot
-            | balustrade::exec::header::HeaderFault::WithdrawalsRoot,
+            balustrade::exec::rules::header::HeaderFault::TransactionsRoot
+            | balustrade::exec::rules::header::HeaderFault::WithdrawalsRoot,
         ) => Level::BodyRoots,
         InvalidBlock::Header(_) => Level::Header,
         InvalidBlock::Bal(_) => Level::ListBytes,

@@ -8,9 +8,9 @@ mod hostile;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
-use balustrade::exec::code_loader::AHEAD_BYTES_MAX;
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
+use balustrade::exec::block::code_loader::AHEAD_BYTES_MAX;
+use balustrade::exec::block::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
@@ -188,7 +188,7 @@ fn refuse(
         base_fee: Some(7),
         withdrawals_root: Some(EMPTY_ROOT),
         transactions_root: ordered_root(&transactions.iter().map(Vec::as_slice).collect::<Vec<_>>()),
-        ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+        ommers_hash: balustrade::exec::rules::header::EMPTY_OMMERS_HASH,
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
         parent_beacon_root: Some(Default::default()),

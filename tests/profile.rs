@@ -4,10 +4,10 @@
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::opcode::op;
 use balustrade::exec::interpreter::profile::{OUTSIDE, PrecompileRow, Row, WorkerProfile};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};

@@ -3,13 +3,13 @@
 mod differential;
 
 use alloy_primitives::{Address, Bytes, U256, bytes};
-use balustrade::exec::evm::{Evm, FrameEnd};
-use balustrade::exec::fork::Fork;
-use balustrade::exec::halt::{Fault, Halt};
+use balustrade::exec::evm::halt::{Fault, Halt};
+use balustrade::exec::evm::machine::{Evm, FrameEnd};
 use balustrade::exec::interpreter::observe::{Observer, StepView};
+use balustrade::exec::interpreter::reference::{run_frames, run_frames_observed};
 use balustrade::exec::interpreter::trace::Eip3155;
 use balustrade::exec::interpreter::{self, LoopKind};
-use balustrade::exec::reference::{run_frames, run_frames_observed};
+use balustrade::exec::rules::fork::Fork;
 use differential::world::{Account, Entry, Outcome, Scenario, execute};
 use std::collections::BTreeMap;
 

@@ -3,10 +3,10 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
+use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
-use balustrade::exec::cancel::CancelToken;
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::header::EMPTY_OMMERS_HASH;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
+use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
 use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;

@@ -1,6 +1,6 @@
 //! Every `unsafe` of the library and the command is listed in docs/unsafe.md, file by file: a new one fails here until its
 //! contract, its checked reference and its test are written down there. And safe public functions refuse what unsafe code
-//! relies on: what the types forbid is tested beside the machine (`exec::evm`, examples that do not compile), what is checked
+//! relies on: what the types forbid is tested beside the machine (`exec::evm::machine`, examples that do not compile), what is checked
 //! at run time is here.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -8,12 +8,12 @@ use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, StoreError};
 use balustrade::arena::{AccountId, CodeId, Column, Id, Offsets, SlotId};
 use balustrade::bal::BalColumns;
-use balustrade::exec::call::{CallKind, CallRequest, Entered};
-use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch, Input};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::halt::Fault;
+use balustrade::exec::evm::call::{CallKind, CallRequest, Entered};
+use balustrade::exec::evm::halt::Fault;
+use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch, Input};
+use balustrade::exec::evm::state::{Base, BaseAccount, StateScratch, TxState};
 use balustrade::exec::interpreter::{LoopKind, run_frames};
-use balustrade::exec::state::{Base, BaseAccount, StateScratch, TxState};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

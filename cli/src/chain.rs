@@ -4,7 +4,7 @@
 //! Not here: what a schedule may look like (the library).
 
 use super::{Status, report};
-use balustrade::exec::chain::{ChainConfig, ChainError};
+use balustrade::exec::rules::chain::{ChainConfig, ChainError};
 use balustrade::formats::Genesis;
 use balustrade::formats::{InputError, read_document};
 use clap::Args;

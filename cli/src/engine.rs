@@ -8,17 +8,17 @@ use super::devnet::Devnet;
 use super::output::OutputError;
 use super::trace::{Lines, Trace};
 use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
 };
 use balustrade::bal::Sidecar;
-use balustrade::exec::cancel::CancelToken;
-use balustrade::exec::chain::ChainConfig;
-use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::interpreter::trace::TraceSink;
-use balustrade::exec::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
+use balustrade::exec::rules::chain::ChainConfig;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
+use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};

@@ -4,7 +4,7 @@
 //! All commands that execute blocks of files install it; elsewhere (lists alone, benches) both do what they do by default.
 
 use super::{Status, output};
-use balustrade::exec::cancel::CancelToken;
+use balustrade::arena::cancel::CancelToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ops::ControlFlow;

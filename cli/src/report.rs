@@ -6,8 +6,8 @@
 use super::engine::Accepted;
 use super::output;
 use alloy_primitives::B256;
-use balustrade::exec::admission::BlockGas;
-use balustrade::exec::optimistic::Speculation;
+use balustrade::exec::block::admission::BlockGas;
+use balustrade::exec::block::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
 use balustrade::formats::Progress;
 use balustrade::{BlockOutcome, Mode};

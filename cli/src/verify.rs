@@ -9,7 +9,7 @@ use super::engine::{Chain, Engine, Failure, List};
 use super::{Status, interrupt, names_like, report};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
-use balustrade::exec::fork::ChainRules;
+use balustrade::exec::rules::fork::ChainRules;
 use balustrade::executor::Diagnosis;
 use balustrade::formats::{self, Content, InputError};
 use clap::Args;

@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::header::EMPTY_OMMERS_HASH;
+use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
 use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::trie::{StateTries, ordered_root};

@@ -7,9 +7,9 @@ mod list;
 use alloy_primitives::{Address, U256, keccak256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::bal::{BalError, BalRule};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::header::HeaderFault;
-use balustrade::exec::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
+use balustrade::exec::block::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
+use balustrade::exec::rules::header::HeaderFault;
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::trie::{EMPTY_ROOT, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
@@ -70,7 +70,7 @@ fn refusal(store: &MemoryStore, list: Vec<u8>, ommers_omitted: bool, change: imp
         base_fee: Some(7),
         withdrawals_root: Some(EMPTY_ROOT),
         transactions_root: ordered_root(&[]),
-        ommers_hash: balustrade::exec::header::EMPTY_OMMERS_HASH,
+        ommers_hash: balustrade::exec::rules::header::EMPTY_OMMERS_HASH,
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
         parent_beacon_root: Some(Default::default()),

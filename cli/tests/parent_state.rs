@@ -3,8 +3,8 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, StateStore, WitnessStore};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::header::{next_base_fee, next_excess_blob_gas};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
+use balustrade::exec::rules::header::{next_base_fee, next_excess_blob_gas};
 use balustrade::exec::wire::Header;
 use balustrade::executor::{BuiltBlock, Check};
 use balustrade::trie::StateTries;

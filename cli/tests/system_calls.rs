@@ -6,12 +6,12 @@ mod list;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::system::{
+use balustrade::exec::block::system::{
     BEACON_ROOTS, BUILDER_DEPOSITS, BUILDER_EXITS, CONSOLIDATION_REQUESTS, HISTORY_STORAGE, SYSTEM_CONTRACTS,
     WITHDRAWAL_REQUESTS,
 };
+use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::Body;
 use balustrade::trie::StateTries;

@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::fork::{ChainRules, Fork};
-use balustrade::exec::system::SYSTEM_CONTRACTS;
+use balustrade::exec::block::system::SYSTEM_CONTRACTS;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;

@@ -3,7 +3,7 @@
 //! Whoever works long looks now and then: workers between tasks and where a frame is entered, the loops each
 //! [`POLL_GAS`] of a frame's gas, sender recovery between batches, the tries between batches of rows, everyone before the
 //! store is asked. So a block stops within one answer of the store or one precompile, and else within milliseconds.
-//! Not here: giving up tasks whose outcome no longer matters (`exec::block`).
+//! Not here: giving up tasks whose outcome no longer matters (`exec::block::tasks`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! access index. In JSON: `{"existence": [[address, index, exists]]}`, strictly ascending by address and index.
 //! (The storage that a SELFDESTRUCT clears before EIP-6780 needs no event: see [`BalColumns::wiped_before`].)
 //!
-//! A sidecar is untrusted input. [`Sidecar::check`] refuses one that is not canonical before anything runs; `exec::verify`
+//! A sidecar is untrusted input. [`Sidecar::check`] refuses one that is not canonical before anything runs; `exec::block::verify`
 //! then compares every claim with the event that the task at its index produced.
 //! Not here: how an execution finds the events (`exec`), what they do to a trie (`executor`).
 

@@ -8,8 +8,8 @@ use super::changes::{ListedChanges, StateChanges};
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
 use crate::bal::exists_before;
-use crate::exec::fork::{ChainRules, DaoTransfer};
-use crate::exec::system::takes_part_in_dao_transfer;
+use crate::exec::block::system::takes_part_in_dao_transfer;
+use crate::exec::rules::fork::{ChainRules, DaoTransfer};
 use crate::trie::{Fate, StateTries, TrieError};
 use alloy_primitives::B256;
 

@@ -4,7 +4,7 @@ use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, Column};
 use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
-use crate::exec::fork::Fork;
+use crate::exec::rules::fork::Fork;
 use crate::trie::{Fate, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 

@@ -6,10 +6,10 @@ use super::job::Job;
 use super::outcome::{Check, Unchecked};
 use crate::arena::{BlockAccessIndex, TxIndex};
 use crate::bal::{BalColumns, SidecarColumns, SidecarFault};
-use crate::exec::error::{BlockError, InvalidBlock};
-use crate::exec::fork::Fork;
-use crate::exec::header::{HeaderFault, check_against_parent, check_alone};
-use crate::exec::ommers::check_ommers;
+use crate::exec::block::error::{BlockError, InvalidBlock};
+use crate::exec::rules::fork::Fork;
+use crate::exec::rules::header::{HeaderFault, check_against_parent, check_alone};
+use crate::exec::rules::ommers::check_ommers;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 

@@ -10,11 +10,11 @@ use super::recover::{Means, recover};
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{self, BalField, Divergence, DivergenceValue, Limits};
-use crate::exec::block::BlockContext;
-use crate::exec::diagnose::{Recorded, run_recorded};
-use crate::exec::error::{BlockError, InvalidBlock};
+use crate::exec::block::diagnose::{Recorded, run_recorded};
+use crate::exec::block::error::{BlockError, InvalidBlock};
+use crate::exec::block::tasks::BlockContext;
 use crate::exec::interpreter::LoopKind;
-use crate::exec::watch::Touch;
+use crate::exec::interpreter::watch::Touch;
 use crate::exec::wire::Block;
 use alloy_primitives::{Address, Bytes, U256};
 use core::fmt;
@@ -132,7 +132,7 @@ impl Executor {
                     let at = of_name.filter(|((_, at), _)| point.index.is_none_or(|index| at.0 == index));
                     for (_, touches) in at {
                         point.touch_count += touches.count;
-                        let room = crate::exec::watch::TOUCHES_MAX - point.touches.len();
+                        let room = crate::exec::interpreter::watch::TOUCHES_MAX - point.touches.len();
                         point.touches.extend(touches.first.iter().take(room).cloned());
                     }
                 }

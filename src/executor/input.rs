@@ -1,13 +1,13 @@
 //! What a caller hands in: a block with what it is checked against, and how to execute it.
 
 use super::recover::Recovery;
+use crate::arena::cancel::CancelToken;
 use crate::bal::Sidecar;
-use crate::exec::cancel::CancelToken;
-use crate::exec::fork::ChainRules;
-use crate::exec::interpreter::LoopKind;
-use crate::exec::ommers::Ancestry;
 #[cfg(doc)]
-use crate::exec::optimistic::cost::speculation_pays;
+use crate::exec::block::optimistic::cost::speculation_pays;
+use crate::exec::interpreter::LoopKind;
+use crate::exec::rules::fork::ChainRules;
+use crate::exec::rules::ommers::Ancestry;
 use crate::exec::senders::SenderCache;
 use crate::exec::wire::Header;
 use alloy_primitives::Bytes;

@@ -5,7 +5,7 @@
 //! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
 //! [`ParentReads`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
-//! a task needs them (`exec::code_loader`).
+//! a task needs them (`exec::block::code_loader`).
 
 use super::changes::{ListedChanges, intern_code_rows};
 use super::check::{check_body_roots, resolve_sidecar};
@@ -15,21 +15,21 @@ use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::Recovering;
 use super::root::update_tries;
 use super::timeline::Stage;
+use crate::arena::cancel::CancelToken;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, BalError, BalRule, Limits, Means};
-use crate::exec::arrivals::{Arrivals, Progress};
-use crate::exec::base::{ParentRows, PreState};
-use crate::exec::block::{ListState, WorkerScratch, run_with_list};
-use crate::exec::cancel::CancelToken;
-use crate::exec::code_loader::{CodeLoader, Expectation};
-use crate::exec::error::{BlockError, InternalFault, InvalidBlock};
-use crate::exec::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
-use crate::exec::halt::Fault;
-use crate::exec::signers::SignerRows;
-use crate::exec::system::{SYSTEM_CONTRACTS, only_uses_own_storage};
+use crate::exec::block::base::{ParentRows, PreState};
+use crate::exec::block::code_loader::{CodeLoader, Expectation};
+use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
+use crate::exec::block::prefetch::{Arrivals, Progress};
+use crate::exec::block::system::{SYSTEM_CONTRACTS, only_uses_own_storage};
+use crate::exec::block::tasks::{ListState, WorkerScratch, run_with_list};
+use crate::exec::evm::halt::Fault;
+use crate::exec::evm::ids::Universe;
+use crate::exec::rules::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
+use crate::exec::senders::rows::SignerRows;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
-use crate::exec::universe::Universe;
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
 use alloy_primitives::{Address, U256};
@@ -194,7 +194,7 @@ pub(super) fn execute(
         }
     });
 
-    // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::error`).
+    // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::block::error`).
     match body_roots.into_inner() {
         Some(roots) => roots.map_err(InvalidBlock::Header)?,
         None => return Err(InternalFault::UncheckedBody.into()),

@@ -36,12 +36,12 @@ pub use transact::Transacted;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::BalColumns;
-use crate::exec::block::WorkerScratch;
-use crate::exec::error::BlockError;
+use crate::exec::block::error::BlockError;
+use crate::exec::block::optimistic::cost::speculation_pays;
+use crate::exec::block::tasks::WorkerScratch;
+use crate::exec::evm::ids::Universe;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::interpreter::trace::TraceSink;
-use crate::exec::optimistic::cost::speculation_pays;
-use crate::exec::universe::Universe;
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
 use check::{check_parent_state, decode};
@@ -53,7 +53,7 @@ use std::time::Instant;
 use timeline::Clock;
 
 #[cfg(doc)]
-use crate::exec::verify::Verified;
+use crate::exec::block::verify::Verified;
 
 /// Most bytes of code, with decoded forms, kept from block to block (estimated).
 const CODE_BYTES_KEPT: usize = 1 << 30;

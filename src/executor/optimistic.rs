@@ -6,9 +6,9 @@
 use super::job::Job;
 use super::outcome::{BlockOutcome, ParentReadCount, Unchecked};
 use super::sequential::{Recorded, check_recorded_list, finish, prepare};
-use crate::exec::block::WorkerScratch;
-use crate::exec::error::BlockError;
-use crate::exec::optimistic::{Preload, Speculated, Speculation, run_optimistic};
+use crate::exec::block::error::BlockError;
+use crate::exec::block::optimistic::{Preload, Speculated, Speculation, run_optimistic};
+use crate::exec::block::tasks::WorkerScratch;
 use crate::trie::StateTries;
 use std::sync::Mutex;
 

@@ -5,12 +5,12 @@ mod deal;
 
 use self::deal::Deal;
 use super::timeline::{Clock, Stage};
+use crate::arena::cancel::CancelToken;
 use crate::arena::keccak::keccak256_many;
-use crate::exec::cancel::CancelToken;
-use crate::exec::error::BlockError;
-use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::block::error::BlockError;
+use crate::exec::rules::fork::{ChainRules, Fork};
+use crate::exec::senders::rows::{SignerBatches, SignerRows};
 use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar};
-use crate::exec::signers::{SignerBatches, SignerRows};
 use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
 use alloy_primitives::{Address, B256};
 use core::ops::Range;

@@ -5,10 +5,10 @@ use super::changes::{ListedChanges, StateChanges};
 use super::check::last_index;
 use crate::arena::store::{StateStore, StoreError};
 use crate::bal;
-use crate::exec::block::Recording;
-use crate::exec::error::{BlockError, InternalFault};
-use crate::exec::fork::{ChainRules, Fork};
-use crate::exec::verify::Claimed;
+use crate::exec::block::error::{BlockError, InternalFault};
+use crate::exec::block::tasks::Recording;
+use crate::exec::block::verify::Claimed;
+use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 

@@ -16,8 +16,8 @@ pub(super) fn receipts<S: Serializer>(receipts: &ReceiptList, serializer: S) -> 
 
 #[cfg(test)]
 mod tests {
-    use crate::exec::error::{BlockError, InvalidBlock};
-    use crate::exec::header::HeaderFault;
+    use crate::exec::block::error::{BlockError, InvalidBlock};
+    use crate::exec::rules::header::HeaderFault;
     use serde_json::json;
 
     #[test]

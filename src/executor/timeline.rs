@@ -1,6 +1,6 @@
 //! When each stage of a block ran, on one clock.
 
-use crate::exec::block::current_thread;
+use crate::exec::block::tasks::current_thread;
 use std::sync::Mutex;
 use std::time::Instant;
 

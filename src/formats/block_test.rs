@@ -10,7 +10,7 @@ use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc, Entries};
 use super::network::fixture_network;
 use crate::arena::store::MemoryStore;
-use crate::exec::chain::ChainConfig;
+use crate::exec::rules::chain::ChainConfig;
 use alloy_primitives::{B256, Bytes};
 use serde::Deserialize;
 use serde::de::Error as _;

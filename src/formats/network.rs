@@ -5,8 +5,8 @@
 //! Not here: the rules themselves.
 
 use super::genesis::BlobScheduleJson;
-use crate::exec::chain::{ChainConfig, Step};
-use crate::exec::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
+use crate::exec::rules::chain::{ChainConfig, Step};
+use crate::exec::rules::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
 use crate::exec::wire::Header;
 
 /// The chain of a fixture's network, or nothing where a fork in its name is unknown. EIP-7610 is in force: releases until
@@ -140,7 +140,7 @@ pub(super) fn bundle_rules(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::fork::{DaoExtraData, DaoTransfer};
+    use crate::exec::rules::fork::{DaoExtraData, DaoTransfer};
 
     #[test]
     fn transitions_by_time_and_number() {

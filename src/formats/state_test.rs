@@ -10,7 +10,7 @@ use super::json::{self, Alloc, Entries};
 use super::network::fixture_network;
 use super::signed;
 use crate::arena::store::MemoryStore;
-use crate::exec::fork::{ChainRules, Fork};
+use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::exec::wire::{Header, assemble};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::Deserialize;

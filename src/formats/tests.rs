@@ -1,7 +1,7 @@
 //! Every shared document is read; the blocks inside decode, chain up and encode back; damaged files are typed errors.
 
 use super::*;
-use crate::exec::chain::ChainConfig;
+use crate::exec::rules::chain::ChainConfig;
 use crate::exec::wire::{Block, Header};
 use alloy_primitives::{B256, Bytes};
 use balustrade_cli::testing::shared;

@@ -6,12 +6,12 @@ pub mod program;
 pub mod scenario;
 pub mod world;
 
-use balustrade::exec::evm::{Evm, FrameEnd};
-use balustrade::exec::fork::Fork;
-use balustrade::exec::halt::Halt;
+use balustrade::exec::evm::halt::Halt;
+use balustrade::exec::evm::machine::{Evm, FrameEnd};
 use balustrade::exec::interpreter::observe::{Observer, StepView};
+use balustrade::exec::interpreter::reference;
 use balustrade::exec::interpreter::{self, LoopKind};
-use balustrade::exec::reference;
+use balustrade::exec::rules::fork::Fork;
 use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
 use world::{Outcome, Scenario, execute, execute_listed, names};

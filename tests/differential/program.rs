@@ -5,8 +5,8 @@
 
 use super::scenario::Source;
 use alloy_primitives::{Address, U256};
-use balustrade::exec::fork::Fork;
 use balustrade::exec::interpreter::opcode::{TABLE, op};
+use balustrade::exec::rules::fork::Fork;
 
 /// Names that programs may use.
 pub struct Names {

@@ -5,7 +5,7 @@
 use super::program::{KEYS, Names, program};
 use super::world::{Account, COINBASE, Entry, ORIGIN, Scenario};
 use alloy_primitives::{Address, Bytes, U256};
-use balustrade::exec::fork::Fork;
+use balustrade::exec::rules::fork::Fork;
 use std::collections::BTreeMap;
 
 /// Choices, read from bytes; zeros where they end.

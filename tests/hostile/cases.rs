@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
 use balustrade::bal::Sidecar;
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};

@@ -9,7 +9,7 @@ use alloy_primitives::{Bytes, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
 use balustrade::arena::TxIndex;
 use balustrade::bal::{Limits, Sidecar, decode};
-use balustrade::exec::fork::Fork;
+use balustrade::exec::rules::fork::Fork;
 use balustrade::exec::wire::Block;
 use balustrade::trie::{StateTries, ordered_root};
 use balustrade::{BlockError, Executor, InvalidBlock, Mode, Options};

@@ -11,28 +11,26 @@
 mod models;
 pub mod sync;
 
-mod cancel {
-    pub use balustrade::exec::cancel::CancelToken;
-}
-
 /// What the files below call the library's rooms.
 mod arena {
-    pub use balustrade::arena::{BlockAccessIndex, CodeId, Id, TxIndex};
+    pub use balustrade::arena::{BlockAccessIndex, CodeId, Id, TxIndex, cancel};
 }
 mod exec {
     pub use crate::sync;
-    pub mod state {
-        pub use balustrade::exec::state::BaseAccount;
+    pub mod evm {
+        pub mod state {
+            pub use balustrade::exec::evm::state::BaseAccount;
+        }
     }
 }
 
-#[path = "../../src/exec/optimistic/claims.rs"]
+#[path = "../../src/exec/block/optimistic/claims.rs"]
 mod claims;
 #[path = "../../src/executor/recover/deal.rs"]
 mod deal;
-#[path = "../../src/exec/optimistic/overlay.rs"]
+#[path = "../../src/exec/block/optimistic/overlay.rs"]
 mod overlay;
-#[path = "../../src/exec/arrivals/queue.rs"]
+#[path = "../../src/exec/block/prefetch/queue.rs"]
 mod queue;
-#[path = "../../src/exec/schedule.rs"]
+#[path = "../../src/exec/block/schedule.rs"]
 mod schedule;

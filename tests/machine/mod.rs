@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::arena::{AccountId, CodeId, SlotId};
-use balustrade::exec::halt::Fault;
-use balustrade::exec::state::{Base, BaseAccount};
+use balustrade::exec::evm::halt::Fault;
+use balustrade::exec::evm::state::{Base, BaseAccount};
 
 /// A base that asks a memory store.
 #[derive(Debug)]

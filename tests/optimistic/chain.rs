@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader};
 use balustrade::arena::TxIndex;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
-use balustrade::exec::error::BlockError;
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::block::error::BlockError;
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::senders::{Signature, recover_batch};
 use balustrade::exec::wire::{Header, Transactions};
 use balustrade::executor::BuiltBlock;
@@ -82,7 +82,7 @@ impl Chain {
             chain.store.insert_account(sender(index), 0, U256::from(u64::MAX), KECCAK_EMPTY, []);
         }
         // Amsterdam and Prague ask these contracts for requests after the transactions: any code that returns nothing.
-        for (_, contract) in balustrade::exec::system::request_contracts(fork) {
+        for (_, contract) in balustrade::exec::block::system::request_contracts(fork) {
             chain.deploy(*contract, &[0x00], []);
         }
         chain

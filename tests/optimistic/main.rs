@@ -7,9 +7,9 @@ mod stress;
 
 use alloy_primitives::{Address, Bytes, U256};
 use balustrade::arena::store::LatencyStore;
-use balustrade::exec::error::BlockError;
-use balustrade::exec::fork::Fork;
-use balustrade::exec::optimistic::Speculation;
+use balustrade::exec::block::error::BlockError;
+use balustrade::exec::block::optimistic::Speculation;
+use balustrade::exec::rules::fork::Fork;
 use balustrade::{BlockOutcome, Executor, Mode};
 use chain::{COINBASE, Chain, Draft, sender, word};
 use std::time::Duration;

@@ -11,13 +11,13 @@ use balustrade::arena::store::{
     KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore,
 };
 use balustrade::arena::{BlockAccessIndex, Id, TxIndex};
-use balustrade::exec::block::{BlockContext, WorkerScratch};
-use balustrade::exec::fork::Fork;
+use balustrade::exec::block::optimistic::cache::{ReadCounts, SharedCache};
+use balustrade::exec::block::optimistic::reader::Reader;
+use balustrade::exec::block::optimistic::{Preload, Speculated, run_optimistic};
+use balustrade::exec::block::tasks::{BlockContext, WorkerScratch};
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::optimistic::cache::{ReadCounts, SharedCache};
-use balustrade::exec::optimistic::reader::Reader;
-use balustrade::exec::optimistic::{Preload, Speculated, run_optimistic};
-use balustrade::exec::signers::SignerRows;
+use balustrade::exec::rules::fork::Fork;
+use balustrade::exec::senders::rows::SignerRows;
 use balustrade::exec::wire::Block;
 use balustrade::trie::{Fate, StateTries, StateUpdate};
 use balustrade::{Executor, Mode};

@@ -7,7 +7,7 @@ use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore,
 };
 use balustrade::arena::{Id, TxIndex};
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, assemble};
 use balustrade::executor::{BuiltBlock, ParentReads};
 use balustrade::trie::{StateTries, StateUpdate};

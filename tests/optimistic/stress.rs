@@ -3,7 +3,7 @@
 use super::chain::{COINBASE, Chain, Draft, sender, word};
 use super::{compare, maker};
 use alloy_primitives::Address;
-use balustrade::exec::fork::Fork;
+use balustrade::exec::rules::fork::Fork;
 
 /// A small generator: the stress must be the same in every run.
 struct Random(u64);

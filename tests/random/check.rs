@@ -3,8 +3,8 @@
 use super::block::RandomBlock;
 use alloy_primitives::Bytes;
 use balustrade::bal::Sidecar;
-use balustrade::exec::fork::Fork;
 use balustrade::exec::interpreter::LoopKind;
+use balustrade::exec::rules::fork::Fork;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::collections::BTreeMap;
 use std::fmt;

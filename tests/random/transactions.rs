@@ -11,7 +11,7 @@ use super::world::{
     WITHDRAWAL_REQUESTS, World,
 };
 use alloy_primitives::{Address, U256, keccak256};
-use balustrade::exec::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
+use balustrade::exec::rules::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 
 /// A draft and its sender's place among the signers.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use super::differential::random_bytes;
 use super::differential::scenario::Source;
 use alloy_primitives::{Address, Bytes, U256, address, keccak256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::fork::{ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
+use balustrade::exec::rules::fork::{ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
 
 /// EIP-7002: withdrawal requests.
 pub const WITHDRAWAL_REQUESTS: Address = address!("00000961ef480eb55e80d19ad83579a64c007002");

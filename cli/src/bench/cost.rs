@@ -12,8 +12,8 @@ use super::super::report;
 use super::median;
 use alloy_primitives::{Address, U256};
 use balustrade::Mode;
+use balustrade::exec::block::optimistic::cost::{GAS_MIN, GAS_PER_TX_MIN, TX_COUNT_MIN};
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::optimistic::cost::{GAS_MIN, GAS_PER_TX_MIN, TX_COUNT_MIN};
 use serde_json::json;
 
 /// Transactions per block.

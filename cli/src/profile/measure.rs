@@ -11,8 +11,8 @@ use super::samples::{self, Part, Samples};
 use super::timeline;
 use alloy_primitives::Bytes;
 use balustrade::bal::Sidecar;
-use balustrade::exec::fork::{ChainRules, Fork};
 use balustrade::exec::interpreter::{LoopKind, profiled_name};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::{BlockOutcome, Mode};
 use std::time::{Duration, Instant};
 

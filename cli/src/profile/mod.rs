@@ -22,7 +22,7 @@ use super::engine::{Chain, Engine, Failure, List};
 use super::output::{OutputError, OutputFile};
 use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
 use balustrade::Mode;
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::formats::{BlockTest, Bundle, Content};
 use clap::Args;
 use compare::Comparison;

@@ -112,7 +112,7 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("cli/", OUTSIDE, Part::Other),
     ("trie::rollback", OUTSIDE, Part::Other),
     ("trie::commit", OUTSIDE, Part::Other),
-    ("exec/precompile", "execute", Part::Precompile),
+    ("exec/evm/precompile", "execute", Part::Precompile),
     ("executor/recover::", "recover", Part::Senders),
     ("exec/senders", "recover", Part::Senders),
     ("executor::check_body_roots", "body_roots", Part::Verify),
@@ -120,9 +120,9 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("exec/header::", "decode", Part::Decode),
     ("executor/list::read_", "read", Part::State),
     ("executor/list::in_chunks", "read", Part::State),
-    ("exec/code_loader::load_expected", "read", Part::State),
-    ("exec/code_loader::note", "read", Part::State),
-    ("exec/code_loader", "", Part::State),
+    ("exec/block/code_loader::load_expected", "read", Part::State),
+    ("exec/block/code_loader::note", "read", Part::State),
+    ("exec/block/code_loader", "", Part::State),
     ("executor/changes::intern_code_rows", "read", Part::State),
     ("executor/list::check_feasible", "decode", Part::Decode),
     ("executor/outcome::", "verify", Part::Verify),
@@ -133,16 +133,16 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("exec/block::merge", "verify", Part::Verify),
     ("exec/block::record", "execute", Part::Verify),
     ("exec/verify::", "execute", Part::Verify),
-    ("exec/state", "execute", Part::State),
+    ("exec/evm/state", "execute", Part::State),
     ("exec/base::", "execute", Part::State),
     ("exec/host::", "execute", Part::State),
-    ("exec/optimistic/schedule::", "execute", Part::Schedule),
-    ("exec/optimistic/effects::", "execute", Part::Verify),
-    ("exec/optimistic", "execute", Part::State),
+    ("exec/block/optimistic/schedule::", "execute", Part::Schedule),
+    ("exec/block/optimistic/effects::", "execute", Part::Verify),
+    ("exec/block/optimistic", "execute", Part::State),
     ("exec/schedule::", "execute", Part::Schedule),
     ("exec/lookaside::", "execute", Part::Hashing),
     ("exec/interpreter", "execute", Part::Interpreter),
-    ("exec/reference", "execute", Part::Interpreter),
+    ("exec/interpreter/reference", "execute", Part::Interpreter),
     ("exec/evm::", "execute", Part::Interpreter),
     ("exec/call::", "execute", Part::Interpreter),
     ("exec/tx", "execute", Part::Transaction),
@@ -436,7 +436,7 @@ mod tests {
             ("run", "/home/a/balustrade/src/trie/hash.rs"),
             ("balustrade::executor::root::update_tries", "/home/a/balustrade/src/executor/root.rs"),
             ("execute", "/home/a/.cargo/registry/src/index/rayon-core-1.13.0/src/job.rs"),
-            ("run_with_list", "/home/a/balustrade/src/exec/block.rs"),
+            ("run_with_list", "/home/a/balustrade/src/exec/block/tasks.rs"),
             ("execute", "/home/a/balustrade/src/executor/mod.rs"),
         ]);
         assert_eq!(place(&stack), Some((5, "root", Part::Root, true)));
@@ -450,14 +450,14 @@ mod tests {
     #[test]
     fn hashing_in_code_is_hashing_and_precompiles_are_their_own() {
         let run = ("run", "src/exec/interpreter/tail/mod.rs");
-        let task = ("work", "src/exec/block.rs");
+        let task = ("work", "src/exec/block/tasks.rs");
         let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
         assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
-        let precompile = frames(&[("compress", registry), ("run", "src/exec/precompile/mod.rs"), run, task]);
+        let precompile = frames(&[("compress", registry), ("run", "src/exec/evm/precompile/mod.rs"), run, task]);
         assert_eq!(place(&precompile), Some((4, "execute", Part::Precompile, false)));
         let point = ("ecrecover_point", "src/exec/senders/libsecp.rs");
-        let precompile = frames(&[("ecmult", ""), point, ("ecrecover", "src/exec/precompile/mod.rs"), run, task]);
+        let precompile = frames(&[("ecmult", ""), point, ("ecrecover", "src/exec/evm/precompile/mod.rs"), run, task]);
         assert_eq!(place(&precompile), Some((5, "execute", Part::Precompile, false)));
         let sender = frames(&[("ecmult", ""), point, ("recover_scalar", "src/exec/senders/libsecp.rs"), task]);
         assert_eq!(place(&sender).map(|(_, stage, part, _)| (stage, part)), Some(("recover", Part::Senders)));

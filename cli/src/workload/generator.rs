@@ -10,7 +10,7 @@ use super::world::World;
 use super::{Family, WorkloadError};
 use alloy_primitives::Address;
 use balustrade::bal::{self, Limits};
-use balustrade::exec::fork::ChainRules;
+use balustrade::exec::rules::fork::ChainRules;
 use balustrade::exec::wire::Header;
 use balustrade::executor::{Body, BuiltBlock};
 use balustrade::{BlockOutcome, Mode};

@@ -7,8 +7,8 @@
 
 use super::match_loop::{Registers, step};
 use crate::arena::code::Code;
-use crate::exec::evm::{CodeRef, Evm, Exit};
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{CodeRef, Evm, Exit};
 
 /// What a handler tells the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@
 use super::observe::{Observer, StepView};
 use super::opcode::{TABLE, decode_pair, decode_single, op};
 use super::ops::{arithmetic, bitwise, call, control, env, exp, log, memory, storage};
-use crate::exec::call::{CallKind, Step};
-use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
-use crate::exec::halt::Halt;
-use crate::exec::host::charge;
+use crate::exec::evm::call::{CallKind, Step};
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::charge;
+use crate::exec::evm::machine::{Evm, Exit, STACK_LIMIT};
 use alloy_primitives::U256;
 
 /// What a loop keeps beside the frame while it runs.

@@ -11,19 +11,20 @@ pub mod observe;
 pub mod opcode;
 pub mod ops;
 pub mod profile;
+#[cfg(feature = "reference-loop")]
+pub mod reference;
 #[cfg(all(tail_calls, not(debug_assertions)))]
 #[allow(unsafe_code)]
 mod tail;
 pub mod trace;
+pub mod watch;
 
-use super::evm::{Evm, Exit, FrameEnd, Status};
-use super::halt::Halt;
-#[cfg(feature = "reference-loop")]
-use super::reference;
-use super::watch::Watch;
+use super::evm::halt::Halt;
+use super::evm::machine::{Evm, Exit, FrameEnd, Status};
 use observe::{Observer, Unobserved};
 use profile::OpcodeProfile;
 use trace::{Eip3155, TraceSink};
+use watch::Watch;
 
 /// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub enum LoopKind {
     Match,
     /// LEVM's shape: a table of functions, all state in the frame.
     Levm,
-    /// `revm-interpreter`'s instructions, see [`super::reference`]. Only with the feature `reference-loop`.
+    /// `revm-interpreter`'s instructions, see [`super::interpreter::reference`]. Only with the feature `reference-loop`.
     #[cfg(feature = "reference-loop")]
     Reference,
 }

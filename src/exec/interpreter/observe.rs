@@ -5,8 +5,8 @@
 //! after the instruction, gas passed to a frame that was entered not counted; a callee without code or a precompile
 //! is no frame, and its gas has already come back.
 
-use crate::exec::evm::{Evm, FrameEnd};
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, FrameEnd};
 use alloy_primitives::U256;
 
 /// An instruction that is about to run; nothing of it is checked or paid yet.

@@ -6,7 +6,7 @@
 //! state (storage, accounts, calls, creations, logs) have 0 here: `host` and `call` charge all of it.
 //! Not here: dynamic gas, bodies.
 
-use crate::exec::fork::Fork;
+use crate::exec::rules::fork::Fork;
 
 /// What a loop must know about an instruction before it runs the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@
 
 use super::observe::{Observer, StepView};
 use super::opcode::op;
-use crate::exec::evm::{Evm, FrameEnd, Status};
-use crate::exec::halt::Halt;
-pub use crate::exec::precompile::profile::{PrecompileProfile, PrecompileRow, Row};
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, FrameEnd, Status};
+pub use crate::exec::evm::precompile::profile::{PrecompileProfile, PrecompileRow, Row};
 use quanta::Clock;
 
 /// The row of what runs between frames and outside of any instruction, after those of the 256 opcodes.

@@ -5,8 +5,8 @@
 
 use super::observe::{Observer, StepView};
 use super::opcode;
-use crate::exec::evm::{Evm, FrameEnd};
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, FrameEnd};
 use core::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};

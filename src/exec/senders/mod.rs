@@ -26,6 +26,7 @@ mod cache;
 mod ifma;
 mod libsecp;
 #[cfg(target_arch = "x86_64")]
+pub mod rows;
 mod scalar;
 
 pub use cache::SenderCache;

@@ -3,10 +3,10 @@
 use super::{Purse, TxInput};
 use crate::arena::AccountId;
 use crate::arena::code::{DELEGATION_PREFIX, EMPTY_CODE};
-use crate::exec::evm::Evm;
-use crate::exec::fork::ACCOUNT_WRITE;
-use crate::exec::halt::Halt;
-use crate::exec::host::charge;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::charge;
+use crate::exec::evm::machine::Evm;
+use crate::exec::rules::fork::ACCOUNT_WRITE;
 use crate::exec::wire::Authorization;
 use alloy_primitives::{Address, U256};
 

@@ -13,12 +13,12 @@ pub use invalid::TxInvalid;
 pub use system_call::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 pub use validity::{effective_gas_price, intrinsic_gas};
 
-use super::call::{CallKind, CallRequest, Entered};
-use super::evm::{Evm, FrameEnd, Input, Status, TxEnv};
-use super::fork::{Fork, GAS_PER_BLOB, TX_GAS_LIMIT_MAX};
-use super::gas::TxGas;
-use super::halt::{Fault, Halt};
+use super::evm::call::{CallKind, CallRequest, Entered};
+use super::evm::gas::TxGas;
+use super::evm::halt::{Fault, Halt};
+use super::evm::machine::{Evm, FrameEnd, Input, Status, TxEnv};
 use super::interpreter::Runner;
+use super::rules::fork::{Fork, GAS_PER_BLOB, TX_GAS_LIMIT_MAX};
 use super::wire::{Authorization, Transaction, Transactions};
 use crate::arena::{AccountId, TxIndex};
 use alloy_primitives::{Address, U256};

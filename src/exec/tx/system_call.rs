@@ -1,13 +1,13 @@
 //! System calls (EIP-4788 and those after it).
 
 use crate::arena::code::EMPTY_CODE;
-use crate::exec::call::{CallKind, CallRequest, Entered};
-use crate::exec::evm::{Evm, Input, Status, TxEnv};
-use crate::exec::fork::Fork;
-use crate::exec::gas::TxGas;
-use crate::exec::halt::{Fault, Halt};
-use crate::exec::host::SYSTEM_ADDRESS;
+use crate::exec::evm::call::{CallKind, CallRequest, Entered};
+use crate::exec::evm::gas::TxGas;
+use crate::exec::evm::halt::{Fault, Halt};
+use crate::exec::evm::host::SYSTEM_ADDRESS;
+use crate::exec::evm::machine::{Evm, Input, Status, TxEnv};
 use crate::exec::interpreter::Runner;
+use crate::exec::rules::fork::Fork;
 use alloy_primitives::{Address, B256, U256};
 
 /// Execution gas of a system call (EIP-4788, 2935, 7002, 7251, 8282).

@@ -3,11 +3,11 @@
 use super::{TxError, TxInput, TxInvalid};
 use crate::arena::CodeId;
 use crate::arena::code::EMPTY_CODE;
-use crate::exec::evm::Evm;
-use crate::exec::fork::{Fork, ForkRules, GAS_PER_BLOB, INITCODE_WORD, TX_GAS_LIMIT_MAX};
-use crate::exec::fork::{TX_MAX_TOTAL_GAS_LIMIT, TX_RECIPIENT_COST, TX_VALUE_COST};
-use crate::exec::gas::words;
-use crate::exec::halt::Halt;
+use crate::exec::evm::gas::words;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::Evm;
+use crate::exec::rules::fork::{Fork, ForkRules, GAS_PER_BLOB, INITCODE_WORD, TX_GAS_LIMIT_MAX};
+use crate::exec::rules::fork::{TX_MAX_TOTAL_GAS_LIMIT, TX_RECIPIENT_COST, TX_VALUE_COST};
 use crate::exec::wire::{Transaction, tx_type};
 use alloy_primitives::{Address, U256};
 

@@ -2,17 +2,17 @@
 //!
 //! In: JSON. Out: [`Genesis`]; [`Genesis::seal`] computes the state root by our own tries and with it the header, whose
 //! hash names the chain. Keys are taken in any case of letters, as Go takes them.
-//! Not here: the rules that a schedule selects (`exec::chain`, `exec::fork`), execution.
+//! Not here: the rules that a schedule selects (`exec::rules::chain`, `exec::rules::fork`), execution.
 
 #[cfg(test)]
 mod tests;
 
 use super::json::{self, Alloc, Entries, Quantity};
 use crate::arena::store::MemoryStore;
-use crate::exec::chain::{ChainConfig, ChainError, Step};
-use crate::exec::fork::{BlobSchedule, Fork};
-use crate::exec::header::EMPTY_OMMERS_HASH;
-use crate::exec::verify::requests_hash;
+use crate::exec::block::verify::requests_hash;
+use crate::exec::rules::chain::{ChainConfig, ChainError, Step};
+use crate::exec::rules::fork::{BlobSchedule, Fork};
+use crate::exec::rules::header::EMPTY_OMMERS_HASH;
 use crate::exec::wire::Header;
 use crate::trie::{EMPTY_ROOT, StateTries, TrieError};
 use alloy_primitives::{Address, B64, B256, U256, b256};

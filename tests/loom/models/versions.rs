@@ -2,7 +2,7 @@
 
 use super::explore;
 use crate::arena::BlockAccessIndex;
-use crate::exec::state::BaseAccount;
+use crate::exec::evm::state::BaseAccount;
 use crate::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
 use crate::sync::{AtomicBool, Fault, Ordering};
 use alloy_primitives::U256;

@@ -5,7 +5,7 @@
 
 use alloy_primitives::{B256, Bytes, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::formats::{Bundle, BundleState, Content, Document};
 use serde::Deserialize;

@@ -10,11 +10,11 @@ use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::base::{Overlay, OverlayBase};
-use balustrade::exec::evm::{BlockEnv, Evm, EvmScratch};
-use balustrade::exec::fork::{ChainRules, Fork};
+use balustrade::exec::block::base::{Overlay, OverlayBase};
+use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
+use balustrade::exec::evm::state::{StateScratch, TxState};
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::state::{StateScratch, TxState};
+use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 

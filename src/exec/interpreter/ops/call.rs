@@ -1,9 +1,9 @@
 //! Calls, creations and self-destruction: stack words to the machine's arguments.
 
-use crate::exec::call::{CallArgs, CallKind, Step};
-use crate::exec::evm::Evm;
-use crate::exec::halt::Halt;
-use crate::exec::host::word_to_address;
+use crate::exec::evm::call::{CallArgs, CallKind, Step};
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::word_to_address;
+use crate::exec::evm::machine::Evm;
 use alloy_primitives::U256;
 
 /// A word as an offset, a length or an amount of gas: what does not fit is more than there ever is.

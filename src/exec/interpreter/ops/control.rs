@@ -1,8 +1,8 @@
 //! Jumps and the ends of frames.
 
 use crate::arena::code::Code;
-use crate::exec::evm::{Evm, Exit};
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, Exit};
 use alloy_primitives::U256;
 
 /// Where JUMP and a taken JUMPI go on.

@@ -1,8 +1,8 @@
 //! What the frame, the transaction and the block say.
 
-use crate::exec::evm::{Evm, Input};
-use crate::exec::halt::Halt;
-use crate::exec::host::address_to_word;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::address_to_word;
+use crate::exec::evm::machine::{Evm, Input};
 use alloy_primitives::{B256, U256};
 
 /// ADDRESS.

@@ -1,9 +1,9 @@
 //! EXP, whose gas depends on the length of its exponent.
 
 use super::arithmetic::pow;
-use crate::exec::evm::Evm;
-use crate::exec::halt::Halt;
-use crate::exec::host::charge;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::charge;
+use crate::exec::evm::machine::Evm;
 use alloy_primitives::U256;
 
 /// EXP (yellow paper; 50 gas per exponent byte since EIP-160).

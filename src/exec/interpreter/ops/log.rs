@@ -1,7 +1,7 @@
 //! LOG0 to LOG4.
 
-use crate::exec::evm::Evm;
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::Evm;
 use alloy_primitives::{B256, U256};
 
 /// LOG with `topics`, the first of them nearest to the top of the stack.

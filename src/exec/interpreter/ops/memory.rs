@@ -1,10 +1,10 @@
 //! Memory, copies into it, and hashing it. The first word argument is the top of the stack.
 
 use crate::arena::keccak::keccak256;
-use crate::exec::evm::{Evm, Input};
-use crate::exec::gas::{memory_gas, words};
-use crate::exec::halt::Halt;
-use crate::exec::host::charge;
+use crate::exec::evm::gas::{memory_gas, words};
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::host::charge;
+use crate::exec::evm::machine::{Evm, Input};
 use alloy_primitives::U256;
 
 /// A word offset as an index; what does not fit lies beyond every source.

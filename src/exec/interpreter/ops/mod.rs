@@ -11,5 +11,4 @@ pub mod env;
 pub mod exp;
 pub mod log;
 pub mod memory;
-pub mod modular;
 pub mod storage;

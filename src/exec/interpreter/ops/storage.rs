@@ -1,7 +1,7 @@
 //! Storage and transient storage of the frame's target. The first word argument is the top of the stack.
 
-use crate::exec::evm::Evm;
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::Evm;
 use alloy_primitives::U256;
 
 /// SLOAD.

@@ -3,9 +3,9 @@
 //! A body gets its words by value, read as limbs into registers (the first lies deepest, the last is the top), and hands
 //! its result back the same way.
 
-use crate::exec::call::{CallKind, Step};
-use crate::exec::evm::{Evm, Exit};
-use crate::exec::halt::Halt;
+use crate::exec::evm::call::{CallKind, Step};
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, Exit};
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::ops::{call, control, env, exp, log as logs, memory, storage};
 use alloy_primitives::U256;

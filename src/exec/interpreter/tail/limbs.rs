@@ -1,7 +1,7 @@
 //! Word kernels on limbs in registers; twins of `ops::{arithmetic, bitwise}`, tested against them.
 
 use super::machine::Limbs;
-use crate::exec::interpreter::ops::modular::{div_three_by_two, join, reciprocal_of_two, shifted, split};
+use crate::exec::evm::modular::{div_three_by_two, join, reciprocal_of_two, shifted, split};
 
 #[inline(always)]
 pub(super) fn small(value: u64) -> Limbs {

@@ -25,8 +25,8 @@
 //! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
 
 use super::decode::{Decoded, Instr, Need};
-use crate::exec::evm::{Evm, Exit, STACK_LIMIT};
-use crate::exec::halt::Halt;
+use crate::exec::evm::halt::Halt;
+use crate::exec::evm::machine::{Evm, Exit, STACK_LIMIT};
 use crate::exec::interpreter::opcode::Info;
 use crate::exec::interpreter::profile::OpcodeProfile;
 use alloy_primitives::U256;

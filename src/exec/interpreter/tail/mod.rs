@@ -21,7 +21,7 @@ mod table;
 pub(super) use profiled::{run_bytes, run_profiled};
 
 use crate::arena::code::Code;
-use crate::exec::evm::{CodeRef, Evm, Exit};
+use crate::exec::evm::machine::{CodeRef, Evm, Exit};
 use crate::exec::interpreter::profile::OpcodeProfile;
 use decode::{Decoded, Extent};
 use machine::{Handler, Regs, Vm, input_of, memory_of};

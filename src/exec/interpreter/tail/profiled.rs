@@ -5,7 +5,7 @@
 
 use super::machine::{Handler, Vm, handler, jump_to};
 use super::run_form;
-use crate::exec::evm::{Evm, Exit};
+use crate::exec::evm::machine::{Evm, Exit};
 use crate::exec::interpreter::profile::OpcodeProfile;
 
 /// Notes an instruction. Out of line: the clock keeps locals whose address escapes, and a handler must not.

@@ -3,8 +3,8 @@
 use super::bodies;
 use super::handlers::*;
 use super::machine::{Block, Bytes, Form, Handler, halt_invalid_opcode};
-use crate::exec::fork::Fork;
 use crate::exec::interpreter::opcode::{TABLE_CONST, op};
+use crate::exec::rules::fork::Fork;
 
 /// The handler of a byte, whether or not a fork has it.
 const fn handler<F: Form>(opcode: u8) -> Handler {

@@ -18,9 +18,9 @@ use super::handlers::*;
 use super::machine::{Block, Handler, halt_invalid_opcode, to_bytes_exact};
 use super::table;
 use crate::arena::code::Code;
-use crate::exec::evm::STACK_LIMIT;
-use crate::exec::fork::Fork;
+use crate::exec::evm::machine::STACK_LIMIT;
 use crate::exec::interpreter::opcode::{TABLE, decode_pair, decode_single, op};
+use crate::exec::rules::fork::Fork;
 use alloy_primitives::U256;
 
 /// One decoded instruction; or, behind one with a long constant, two of that word's limbs.

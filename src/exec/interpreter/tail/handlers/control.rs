@@ -11,7 +11,7 @@
 //! [`Need`]: super::super::decode::Need
 
 use super::words::Binary;
-use crate::exec::evm::Exit;
+use crate::exec::evm::machine::Exit;
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::tail::limbs;
 use crate::exec::interpreter::tail::machine::*;

@@ -8,7 +8,7 @@
 //!   left without another access to stack or memory;
 //! - a body neither removes the running frame nor changes its stack.
 
-use crate::exec::evm::Exit;
+use crate::exec::evm::machine::Exit;
 use crate::exec::interpreter::opcode::{TABLE_CONST, op};
 use crate::exec::interpreter::tail::bodies::{Body, Flow};
 use crate::exec::interpreter::tail::machine::*;

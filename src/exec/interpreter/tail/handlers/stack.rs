@@ -29,7 +29,7 @@ handler! {
     /// PUSH0 to PUSH32 in byte form.
     push_bytes [const N: usize] (r) {
         let gas = const { if N == 0 { 2 } else { 3 } };
-        if r.stack_bytes() >= crate::exec::evm::STACK_LIMIT * 32 {
+        if r.stack_bytes() >= crate::exec::evm::machine::STACK_LIMIT * 32 {
             jump_to!(halt_overflow, r)
         }
         if r.gas < gas {

@@ -1,0 +1,98 @@
+//! The long way round: tasks one after another, recorded, watched, and never mind how long it takes.
+//!
+//! In: a block on its parent state. Out: the list that its execution gives, as far as it comes, and which instructions
+//! touched given names. Nothing of a claimed list is used, so what it gets wrong cannot lead this astray.
+//! Not here: the comparison with a claimed list (the library's entry point).
+
+use super::admission::BlockGas;
+use super::base::{Overlay, OverlayBase};
+use super::error::BlockError;
+use super::tasks::{BlockContext, WorkerScratch, record};
+use crate::arena::code::CodeArena;
+use crate::arena::store::StateStore;
+use crate::arena::{BlockAccessIndex, TxIndex};
+use crate::bal::{RecordedList, Recorder, Universe as RecordedNames};
+use crate::exec::evm::machine::Evm;
+use crate::exec::evm::state::TxState;
+use crate::exec::interpreter::Runner;
+use crate::exec::interpreter::watch::{Name, Touches, Watch};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What execution gave.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The list; of a block that cannot be executed, what came before the fault.
+    pub list: RecordedList,
+    /// Where and why execution ended early.
+    pub stopped: Option<(BlockAccessIndex, BlockError)>,
+    /// Instructions that touched the names of interest.
+    pub touches: BTreeMap<(Name, BlockAccessIndex), Touches>,
+}
+
+/// Runs the block's tasks in order and watches for `names`; with none of them the fast loop runs.
+pub fn run_recorded(
+    context: &BlockContext<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratch: &mut WorkerScratch,
+    names: BTreeSet<Name>,
+) -> Recorded {
+    let mut overlay = Overlay::default();
+    let mut recorder = Recorder::new();
+    let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
+    let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
+    let state = TxState::new(state, None, base, codes, context.rules.fork);
+    let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    evm.cancel = context.cancel;
+    let watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
+    let mut runner = Runner { watch, ..context.loop_kind.into() };
+    let mut gas = BlockGas::default();
+    let mut requests = Vec::new();
+    let mut stopped = None;
+    for index in 0..context.tx_count() as u32 + 2 {
+        let index = BlockAccessIndex(index);
+        let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
+        if let Some(watch) = &mut runner.watch {
+            watch.begin(index, is_tx.then(|| index.0 - 1));
+        }
+        let result = context.run_admitted(&mut evm, &mut runner, index, &gas, &mut requests);
+        match result {
+            Ok(outcome) if is_tx => gas.add(&outcome),
+            Ok(_) => {}
+            Err(error) => {
+                stopped = Some((index, error));
+                break;
+            }
+        }
+        record(&evm.state, &mut recorder, codes, index);
+        evm.state.commit();
+    }
+    let touches = runner.watch.map(|watch| watch.touches).unwrap_or_default();
+    (scratch.evm, scratch.state) = evm.into_scratch();
+    let names = scratch.state.names();
+    let list = recorder.finish(&RecordedNames {
+        addresses: names.addresses(),
+        slot_keys: names.keys(),
+        slot_accounts: names.owners(),
+    });
+    Recorded { list, stopped, touches }
+}
+
+impl<'b> BlockContext<'b> {
+    /// Runs the task at `index` if the block has room for it.
+    fn run_admitted(
+        &'b self,
+        evm: &mut Evm<'b>,
+        runner: &mut Runner,
+        index: BlockAccessIndex,
+        gas: &BlockGas,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<crate::exec::tx::TxOutcome, BlockError> {
+        let room = self.room(index, gas);
+        let result = match room {
+            Ok(()) => self.run_task(evm, runner, index, requests),
+            Err(no_room) => Err(self.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
+        };
+        result.map_err(|error| error.into_block_error(index))
+    }
+}

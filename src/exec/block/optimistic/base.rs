@@ -1,0 +1,145 @@
+//! A speculative task's base: every read goes overlay, cache, reader, and leaves the version it saw.
+//!
+//! [`View`] is what a worker knows of the shared cache: for each of its own ids the shared one, and what its running task
+//! read. The base inside the machine and the worker around it share the view.
+//! Not here: what follows from the reads (`effects`).
+
+use super::cache::{ReadCounts, SharedCache};
+use super::overlay::Version;
+use super::reader::Reader;
+use crate::arena::code::CodeArena;
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
+use crate::exec::block::base::fetch_block_hash;
+use crate::exec::block::code_loader::load_one;
+use crate::exec::evm::halt::Fault;
+use crate::exec::evm::state::{Base, BaseAccount};
+use alloy_primitives::{Address, B256, U256};
+use core::cell::RefCell;
+
+/// The shared id of a worker's own, and the version that its task number `task` saw.
+#[derive(Clone, Copy, Debug)]
+struct Seen<I> {
+    shared: I,
+    task: u32,
+    version: Version,
+}
+
+/// One worker's view of the shared cache.
+#[derive(Debug)]
+pub struct View<'b> {
+    /// The cache.
+    pub cache: &'b SharedCache,
+    /// The worker's way to the parent state.
+    pub reader: Reader<'b>,
+    /// What was asked so far.
+    pub counts: ReadCounts,
+    accounts: Column<AccountId, Option<Seen<AccountId>>>,
+    slots: Column<SlotId, Option<Seen<SlotId>>>,
+    index: BlockAccessIndex,
+    task: u32,
+}
+
+impl<'b> View<'b> {
+    /// A view that has seen nothing.
+    pub fn new(cache: &'b SharedCache, reader: Reader<'b>) -> Self {
+        Self {
+            cache,
+            reader,
+            counts: ReadCounts::default(),
+            accounts: Column::default(),
+            slots: Column::default(),
+            index: BlockAccessIndex(0),
+            task: 0,
+        }
+    }
+
+    /// The shared id of an account.
+    fn shared_account(&mut self, local: AccountId, address: &Address) -> AccountId {
+        if let Some(Some(seen)) = self.accounts.get(local) {
+            return seen.shared;
+        }
+        self.cache.account_id(address)
+    }
+
+    /// The shared id of a slot.
+    fn shared_slot(&mut self, local: SlotId, owner: AccountId, address: &Address, key: &U256) -> SlotId {
+        if let Some(Some(seen)) = self.slots.get(local) {
+            return seen.shared;
+        }
+        let account = self.shared_account(owner, address);
+        self.cache.slot_id(account, key)
+    }
+
+    /// The shared id of an account of the running task, and the version that the task saw.
+    pub(super) fn account_read(&mut self, local: AccountId, address: &Address) -> (AccountId, Version) {
+        match self.accounts.get(local) {
+            Some(Some(seen)) => (seen.shared, seen.version),
+            _ => (self.cache.account_id(address), Version::Parent),
+        }
+    }
+
+    /// The shared id of a slot of the running task, and the version that the task saw, if it asked.
+    pub(super) fn slot_read(
+        &mut self,
+        local: SlotId,
+        owner: AccountId,
+        address: &Address,
+        key: &U256,
+    ) -> (SlotId, Option<Version>) {
+        match self.slots.get(local) {
+            Some(Some(seen)) => (seen.shared, (seen.task == self.task).then_some(seen.version)),
+            _ => (self.shared_slot(local, owner, address, key), None),
+        }
+    }
+}
+
+/// Sets a row of a column that grows with the worker's universe.
+fn set<I: Id, T: Clone>(column: &mut Column<I, Option<T>>, id: I, value: T) {
+    if id.index() >= column.len() {
+        column.resize(id.index() + 1, None);
+    }
+    column[id] = Some(value);
+}
+
+/// The base of a worker's machine: a handle on its view.
+#[derive(Debug)]
+pub struct OptimisticBase<'v, 'b> {
+    /// The view, shared with the worker.
+    pub view: &'v RefCell<View<'b>>,
+}
+
+impl Base for OptimisticBase<'_, '_> {
+    fn begin_task(&mut self, index: BlockAccessIndex) {
+        let mut view = self.view.borrow_mut();
+        view.index = index;
+        view.task += 1;
+    }
+
+    fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+        let view = &mut *self.view.borrow_mut();
+        let shared = view.shared_account(id, address);
+        let (account, version) = view.cache.read_account(shared, view.index, &view.reader, &mut view.counts)?;
+        let task = view.task;
+        set(&mut view.accounts, id, Seen { shared, task, version });
+        Ok(account)
+    }
+
+    fn slot(&mut self, id: SlotId, account: AccountId, address: &Address, key: &U256) -> Result<U256, Fault> {
+        let view = &mut *self.view.borrow_mut();
+        let shared = view.shared_slot(id, account, address, key);
+        let (value, version) = view.cache.read_slot(shared, view.index, &view.reader, &mut view.counts)?;
+        let task = view.task;
+        set(&mut view.slots, id, Seen { shared, task, version });
+        Ok(value)
+    }
+
+    fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
+        let store = self.view.borrow().reader.store;
+        load_one(store, id, codes)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
+        let store = self.view.borrow().reader.store;
+        fetch_block_hash(store, number)
+    }
+}

@@ -1,0 +1,433 @@
+//! The schedule: who runs which transaction, and when a run becomes final.
+//!
+//! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
+//! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
+//! final by then. Runs above that were misled by it are dropped and handed out again. A run that began when everything
+//! below it was final needs no validation, so that one worker alone does hardly more than sequential execution.
+//! Not here: what a run saw and did (`effects`).
+
+use super::base::{OptimisticBase, View};
+use super::cache::{ReadCounts, SharedCache};
+use super::claims::Claims;
+use super::effects::Effects;
+use super::reader::Reader;
+use super::{Speculated, Speculation};
+use crate::arena::code::CodeArena;
+use crate::arena::store::StateStore;
+use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
+use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
+use crate::exec::block::error::BlockError;
+use crate::exec::block::tasks::{
+    BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch, current_thread,
+};
+use crate::exec::block::verify::ListChecked;
+use crate::exec::evm::machine::Evm;
+use crate::exec::evm::state::{Logs, TxState};
+use crate::exec::interpreter::Runner;
+use crate::exec::rules::fork::Fork;
+use crate::exec::senders::rows::SignerRows;
+use crate::exec::sync::{AtomicU32, Ordering};
+use crate::exec::tx::TxOutcome;
+use ahash::RandomState;
+use alloy_primitives::Address;
+use core::cell::RefCell;
+use hashbrown::HashMap;
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Instant;
+
+/// Runs above a conflict that are looked at for more of it at once: enough for what is in flight, few enough that
+/// conflict after conflict stays cheap.
+const SWEEP_MAX: usize = 64;
+
+/// Accounts of one batch of reads.
+const READ_CHUNK: usize = 256;
+
+/// What all workers of a block share.
+struct Schedule<'b> {
+    context: &'b BlockContext<'b>,
+    store: &'b dyn StateStore,
+    codes: &'b CodeArena,
+    cache: &'b SharedCache,
+    clock: Instant,
+    claims: Claims,
+    /// Transactions that are final.
+    committed: AtomicU32,
+    /// Runs that wait for their turn, by transaction.
+    waiting: Vec<Mutex<Option<Run>>>,
+    commits: Mutex<Commits>,
+}
+
+/// A run that came to its end.
+struct Done {
+    outcome: TxOutcome,
+    effects: Effects,
+    span: TaskSpan,
+}
+
+/// A run that waits for its turn.
+struct Run {
+    worker: u32,
+    /// How often the transaction ran before.
+    incarnation: u32,
+    /// Whether everything below was final when it began: there is nothing to validate.
+    is_final: bool,
+    result: Result<Done, TaskError>,
+}
+
+/// What is final.
+#[derive(Default)]
+struct Commits {
+    /// Transactions committed so far.
+    count: usize,
+    executed: Executed,
+    recorder: Recorder,
+    sidecar: Sidecar,
+    speculation: Speculation,
+    error: Option<BlockError>,
+}
+
+impl Commits {
+    /// Makes a run's effects final.
+    fn take_in(&mut self, schedule: &Schedule<'_>, index: BlockAccessIndex, effects: &Effects) {
+        let sidecar = (schedule.context.rules.fork < Fork::Cancun).then_some(&mut self.sidecar);
+        effects.commit(schedule.cache, index, &mut self.recorder, sidecar, schedule.codes);
+    }
+}
+
+/// One worker's machine.
+struct Worker<'s, 'v, 'b> {
+    schedule: &'s Schedule<'b>,
+    view: &'v RefCell<View<'b>>,
+    evm: Evm<'v>,
+    runner: Runner,
+    number: u32,
+    /// Effects of committed runs, for their memory.
+    spare: Vec<Effects>,
+}
+
+/// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
+///
+/// # Errors
+/// Those of sequential execution, for any number of workers.
+pub fn run_optimistic(
+    context: &BlockContext<'_>,
+    store: &dyn StateStore,
+    codes: &CodeArena,
+    scratches: &[Mutex<WorkerScratch>],
+    clock: Instant,
+) -> Result<Speculated, BlockError> {
+    let tx_count = context.tx_count();
+    let cache = SharedCache::default();
+    let schedule = Schedule {
+        context,
+        store,
+        codes,
+        cache: &cache,
+        clock,
+        claims: Claims::new(sender_chains(tx_count, &context.signers)),
+        committed: AtomicU32::new(0),
+        waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
+        commits: Mutex::default(),
+    };
+    let mut counts = ReadCounts::default();
+    counts.add(&schedule.read_ahead());
+    // System calls come first: whoever reads after them reads the state that they leave.
+    counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
+
+    // The lines of a trace are written as they are produced: one worker, to which every transaction comes in the order of
+    // the block and after all before it are final, so that none runs twice.
+    let workers = if context.trace.is_some() { 1 } else { scratches.len() }.min(tx_count);
+    // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
+    let shares = rayon::broadcast(|thread| {
+        let number = thread.index();
+        let scratch = scratches.get(number).filter(|_| number < workers)?;
+        Some(schedule.with_worker(number as u32, scratch, |worker| worker.work()))
+    });
+    {
+        let mut commits = schedule.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = commits.error.take() {
+            return Err(error);
+        }
+        for (logs, worker_counts) in shares.into_iter().map(Option::unwrap_or_default) {
+            commits.executed.logs.workers.push(logs);
+            counts.add(&worker_counts);
+        }
+    }
+    counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), scratches)?);
+
+    let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
+    executed.add_deposits(context.rules)?;
+    speculation.workers = workers;
+    speculation.account_reads = counts.account_reads;
+    speculation.slot_reads = counts.slot_reads;
+    speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
+    let recording = recording(&cache, &recorder, sidecar, codes, &counts);
+    Ok(Speculated { executed, recording, speculation, cache })
+}
+
+/// The number of the running thread in its pool, by which workers are known.
+fn thread_number() -> u32 {
+    rayon::current_thread_index().unwrap_or_default() as u32
+}
+
+/// For each transaction, the one before and the one after it with the same sender.
+fn sender_chains(tx_count: usize, signers: &SignerRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+    let mut chains = vec![(None, None); tx_count];
+    let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
+    for at in 0..tx_count {
+        if let Some(before) = signers.sender(TxIndex::new(at)).and_then(|sender| last.insert(sender, at)) {
+            chains[at].0 = Some(TxIndex::new(before));
+            chains[before].1 = Some(TxIndex::new(at));
+        }
+    }
+    chains
+}
+
+/// Ends the schedule when its worker panics, so that no other worker waits for it.
+struct EndOnPanic<'a>(&'a Claims);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+impl<'b> Schedule<'b> {
+    /// Drops runs above `tx` that went wrong with it, so that they are repeated at once and mislead nobody. Without this
+    /// a chain of transactions that once runs on a wrong value would stay one step ahead of its correction to its end.
+    fn drop_misled(&self, tx: TxIndex, speculation: &mut Speculation) {
+        let above = tx.index() + 1;
+        let mut first_dropped = None;
+        for (at, waiting) in self.waiting.iter().enumerate().skip(above).take(SWEEP_MAX) {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(run) = &*waiting else { continue };
+            let index = BlockAccessIndex::new(at + 1);
+            if let Ok(done) = &run.result {
+                if done.effects.holds(self.cache, index) {
+                    continue;
+                }
+                done.effects.withdraw(self.cache, index);
+            }
+            *waiting = None;
+            drop(waiting);
+            speculation.conflicts += 1;
+            speculation.re_executions += 1;
+            self.claims.give_back(TxIndex::new(at));
+            first_dropped.get_or_insert(index);
+        }
+        if let Some(index) = first_dropped {
+            self.claims.hand_out_from(index);
+        }
+    }
+
+    /// Reads the accounts that every transaction is sure to touch into the cache, in batches on all threads. What cannot
+    /// be read is left to the task that needs it.
+    fn read_ahead(&self) -> ReadCounts {
+        let transactions = self.context.block.transactions.rows();
+        let senders = (0..transactions.len()).filter_map(|tx| self.context.signers.sender(TxIndex::new(tx)));
+        let mut ids: Vec<AccountId> = senders
+            .chain(transactions.iter().filter_map(|tx| tx.to))
+            .chain([self.context.env.coinbase])
+            .map(|address| self.cache.account_id(&address))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let read = |ids: &[AccountId]| {
+            let reader = Reader { store: self.store, codes: self.codes, worker: thread_number() };
+            self.cache.read_accounts(ids, &reader).unwrap_or_default()
+        };
+        let account_reads = ids.par_chunks(READ_CHUNK).map(read).sum();
+        ReadCounts { account_reads, ..ReadCounts::default() }
+    }
+
+    /// Gives `work` a worker with its own reader, view and machine.
+    fn with_worker<T>(
+        &self,
+        number: u32,
+        scratch: &Mutex<WorkerScratch>,
+        work: impl FnOnce(&mut Worker<'_, '_, 'b>) -> T,
+    ) -> (T, ReadCounts) {
+        let mut scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let runner = scratch.begin_run(self.context.loop_kind);
+        let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
+        let reader = Reader { store: self.store, codes: self.codes, worker: number };
+        let view = RefCell::new(View::new(self.cache, reader));
+        let base = Box::new(OptimisticBase { view: &view });
+        let rules = self.context.rules;
+        let state = TxState::new(state, None, base, self.codes, rules.fork);
+        let mut evm = Evm::new(evm, rules, &self.context.env, state);
+        evm.cancel = self.context.cancel;
+        let mut worker = Worker { schedule: self, view: &view, evm, runner, number, spare: Vec::new() };
+        let done = work(&mut worker);
+        (scratch.evm, scratch.state) = worker.evm.into_scratch();
+        scratch.end_run(worker.runner);
+        let counts = view.borrow().counts;
+        (done, counts)
+    }
+
+    /// Stops the block before the task at `index` is final if the caller has given up.
+    fn check_cancelled(&self, index: BlockAccessIndex) -> Result<(), BlockError> {
+        match self.context.cancel {
+            Some(token) if token.is_cancelled() => Err(self.context.given_up(index)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs and commits what comes before or after all transactions.
+    fn run_phase(&self, index: BlockAccessIndex, scratches: &[Mutex<WorkerScratch>]) -> Result<ReadCounts, BlockError> {
+        self.check_cancelled(index)?;
+        let number = thread_number();
+        let scratch = scratches.get(number as usize).unwrap_or(&scratches[0]);
+        let (result, counts) = self.with_worker(number, scratch, |worker| {
+            let mut requests = Vec::new();
+            worker.run(index, 0, &mut requests).map(|done| (done, requests))
+        });
+        let (Done { effects, span, .. }, requests) = result.map_err(|error| error.into_block_error(index))?;
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.take_in(self, index, &effects);
+        commits.executed.requests.extend(requests);
+        commits.executed.spans.push(span);
+        Ok(counts)
+    }
+}
+
+impl Worker<'_, '_, '_> {
+    /// Runs the task at `index` on what is known now.
+    fn run(
+        &mut self,
+        index: BlockAccessIndex,
+        incarnation: u32,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<Done, TaskError> {
+        let clock = self.schedule.clock;
+        let start_ns = clock.elapsed().as_nanos() as u64;
+        let outcome = self.schedule.context.run_task(&mut self.evm, &mut self.runner, index, requests)?;
+        let mut effects = self.spare.pop().unwrap_or_default();
+        effects.take(&self.evm.state, &mut self.view.borrow_mut(), incarnation);
+        let end_ns = clock.elapsed().as_nanos() as u64;
+        let span = TaskSpan { index, worker: self.number, thread: current_thread(), start_ns, end_ns };
+        Ok(Done { outcome, effects, span })
+    }
+
+    /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
+    fn work(&mut self) -> Logs {
+        let schedule = self.schedule;
+        let claims = &schedule.claims;
+        let _guard = EndOnPanic(claims);
+        while !claims.is_over() {
+            if claims.is_exhausted() {
+                // Nothing left to run: the others are about to finish.
+                self.commit_ready();
+                std::thread::yield_now();
+                continue;
+            }
+            let mut next = claims.hand_out();
+            while let Some(tx) = next.take()
+                && let Some(incarnation) = claims.claim(tx)
+            {
+                self.run_ahead(tx, incarnation);
+                next = claims.has_run(tx);
+                self.commit_ready();
+            }
+        }
+        self.evm.state.take_logs()
+    }
+
+    /// Runs a transaction before its turn and leaves the run for whoever commits it.
+    fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
+        let schedule = self.schedule;
+        let index = BlockAccessIndex(tx.0 + 1);
+        let is_final = schedule.committed.load(Ordering::Acquire) == tx.0;
+        let result = self.run(index, incarnation, &mut Vec::new());
+        // A final run is committed at once: nobody need see its writes before.
+        if let Ok(done) = &result
+            && !is_final
+        {
+            done.effects.write_ahead(schedule.cache, index);
+        }
+        let run = Run { worker: self.number, incarnation, is_final, result };
+        *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// Commits in block order as far as runs are ready, unless another worker is at it.
+    fn commit_ready(&mut self) {
+        let schedule = self.schedule;
+        let mut commits = match schedule.commits.try_lock() {
+            Ok(commits) => commits,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        while let Some(waiting) = schedule.waiting.get(commits.count)
+            && !schedule.claims.is_over()
+        {
+            let Some(run) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            if let Err(error) = self.commit(&mut commits, run) {
+                commits.error = Some(error);
+                schedule.claims.end();
+                return;
+            }
+            commits.count += 1;
+            schedule.committed.store(commits.count as u32, Ordering::Release);
+        }
+        schedule.claims.end();
+    }
+
+    /// Makes the next transaction final: everything below it is.
+    fn commit(&mut self, commits: &mut Commits, run: Run) -> Result<(), BlockError> {
+        let schedule = self.schedule;
+        let Schedule { cache, context, .. } = *schedule;
+        let tx = TxIndex::new(commits.count);
+        let index = BlockAccessIndex(tx.0 + 1);
+        schedule.check_cancelled(index)?;
+        let Run { mut worker, incarnation, is_final, mut result } = run;
+        commits.speculation.executions += 1 + incarnation as usize;
+        // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
+        let failed = result.is_err();
+        let holds = is_final || matches!(&result, Ok(done) if done.effects.holds(cache, index));
+        if !holds {
+            if let Ok(done) = &result {
+                done.effects.withdraw(cache, index);
+            }
+            result = self.run(index, incarnation + 1, &mut Vec::new());
+            worker = self.number;
+            commits.speculation.re_executions += 1;
+            commits.speculation.conflicts += usize::from(!failed || result.is_ok());
+        }
+        match result {
+            Ok(Done { outcome, effects, span }) => {
+                commits.executed.include(context, index, worker, Ok(outcome))?;
+                commits.take_in(schedule, index, &effects);
+                commits.executed.spans.push(span);
+                self.spare.push(effects);
+                if !holds {
+                    schedule.drop_misled(tx, &mut commits.speculation);
+                }
+                Ok(())
+            }
+            Err(error) => commits.executed.include(context, index, worker, Err(error)),
+        }
+    }
+}
+
+/// What the block leaves, from committed values and parent values alone.
+fn recording(
+    cache: &SharedCache,
+    recorder: &Recorder,
+    mut sidecar: Sidecar,
+    codes: &CodeArena,
+    counts: &ReadCounts,
+) -> Recording {
+    let (addresses, slot_keys, slot_accounts) = cache.names();
+    let names = RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let list = recorder.finish(&names);
+    sidecar.existence.sort_unstable();
+    let listed = list.columns.addresses().as_slice();
+    let parents: Vec<_> =
+        listed.iter().map(|address| cache.parent_account(address, codes).unwrap_or_default()).collect();
+    let store_reads = (counts.account_reads, counts.slot_reads);
+    Recording { list, sidecar, parents: parents.into(), store_reads, checked: ListChecked::recorded() }
+}

@@ -1,0 +1,75 @@
+//! The schedule on one thread; `tests/loom` has the threads.
+
+use super::schedule::{Next, Schedule};
+use crate::arena::cancel::CancelToken;
+use crate::exec::sync::AtomicBool;
+use std::collections::BTreeSet;
+
+fn drain(schedule: &Schedule<'_>) -> Vec<Next> {
+    std::iter::from_fn(|| Some(schedule.next()).filter(|next| *next != Next::Done)).collect()
+}
+
+#[test]
+fn every_order_has_every_task() {
+    let refused = AtomicBool::new(false);
+    for count in 2..40 {
+        for seed in 0..200 {
+            let schedule = Schedule::new(count, u64::MAX, &refused, None, &[], Some(seed));
+            let taken: BTreeSet<u32> = drain(&schedule)
+                .into_iter()
+                .map(|next| if let Next::Run(index) = next { index } else { panic!("{next:?}") })
+                .collect();
+            assert_eq!(taken, (0..count).collect(), "{seed}");
+        }
+    }
+}
+
+#[test]
+fn a_given_order_is_kept_and_ends_nothing_early() {
+    let refused = AtomicBool::new(false);
+    let order = [0, 3, 1, 4, 2];
+    let schedule = Schedule::new(5, u64::MAX, &refused, None, &order, None);
+    assert_eq!(schedule.next(), Next::Run(0));
+    assert_eq!(schedule.next(), Next::Run(3));
+    schedule.failed(3);
+    assert_eq!(drain(&schedule), [Next::Run(1), Next::Run(2)]);
+}
+
+#[test]
+fn what_lies_below_a_failed_task_still_runs() {
+    let refused = AtomicBool::new(false);
+    let schedule = Schedule::new(10, u64::MAX, &refused, None, &[], Some(3));
+    schedule.failed(6);
+    schedule.failed(8);
+    let mut taken = drain(&schedule);
+    taken.sort_by_key(|next| if let Next::Run(index) = next { *index } else { u32::MAX });
+    assert_eq!(taken, (0..=6).map(Next::Run).collect::<Vec<_>>());
+}
+
+#[test]
+fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
+    let refused = AtomicBool::new(false);
+    let schedule = Schedule::new(10, 100, &refused, None, &[], None);
+    schedule.ended(4, 60);
+    schedule.ended(2, 40);
+    // What fits takes nothing away.
+    let full = Schedule::new(10, 100, &refused, None, &[], None);
+    full.ended(4, 60);
+    full.ended(2, 40);
+    assert_eq!(drain(&full).len(), 10);
+    schedule.ended(3, 1);
+    assert_eq!(drain(&schedule), (0..=4).map(Next::Run).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_refused_or_cancelled_block_runs_nothing_more() {
+    let (open, refused) = (AtomicBool::new(false), AtomicBool::new(true));
+    assert_eq!(Schedule::new(3, 0, &refused, None, &[], None).next(), Next::GivenUp(0));
+    let token = CancelToken::new();
+    let schedule = Schedule::new(3, 0, &open, Some(&token), &[], None);
+    assert_eq!(schedule.next(), Next::Run(0));
+    token.cancel();
+    assert_eq!(schedule.next(), Next::GivenUp(1));
+    let late = CancelToken::new().with_deadline(std::time::Instant::now());
+    assert_eq!(Schedule::new(3, 0, &open, Some(&late), &[], None).next(), Next::GivenUp(0));
+}

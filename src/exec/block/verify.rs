@@ -1,0 +1,322 @@
+//! Verify: what a task did against what the list and its sidecar claim for its index, both ways.
+//!
+//! In: the settled state of one task, the claims. Out: [`TaskChecked`], or the first mismatch in list order.
+//! Exact and cheap: every produced change and event has its claimed row, and the number of matches equals the number of
+//! rows claimed at this index; so there is no claimed row without a change. Spec: EIP-7928.
+//!
+//! The tokens say what was proved. A [`TaskChecked`] of every task and the check of all accesses make [`ListChecked`].
+//! It releases what a [`Claimed`] holds, and together with the header's commitments it makes [`Verified`].
+//! Not here: accesses without a change (bit sets, checked once per block).
+
+use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
+use crate::arena::code::CodeArena;
+use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
+use crate::bal::{BalColumns, SidecarColumns};
+use crate::exec::evm::state::TxState;
+use crate::exec::wire::Header;
+use alloy_primitives::{B256, Bloom, U256};
+use sha2::{Digest, Sha256};
+
+/// The claims of a list, prepared for verification.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'b> {
+    /// The list.
+    pub bal: &'b BalColumns,
+    /// What it cannot say, in forks where there is something: before Cancun.
+    pub sidecar: Option<&'b SidecarColumns>,
+    /// The arena's id of each code row of the list.
+    pub code_rows: &'b [CodeId],
+    /// Number of rows per index, the sidecar's events included.
+    pub rows_at: &'b [u32],
+}
+
+/// Proof that one task did what is claimed at its index, and nothing else. Only [`check_task`] makes one.
+#[derive(Debug)]
+pub struct TaskChecked(());
+
+/// Why a task is not what is claimed at its index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskDifference {
+    /// The first difference in list order.
+    Mismatch(Box<Mismatch>),
+    /// [`task_matches`] found a difference and [`task_mismatches`] found none: one of them has a bug.
+    Internal(InternalFault),
+}
+
+/// Compares the settled state of one task with the claims at `index`.
+///
+/// # Errors
+/// Whenever [`task_matches`] says no. [`task_mismatches`] only locates the difference: it cannot turn a no into a yes.
+pub fn check_task(
+    state: &TxState<'_>,
+    claims: &Claims<'_>,
+    codes: &CodeArena,
+    index: BlockAccessIndex,
+) -> Result<TaskChecked, TaskDifference> {
+    if task_matches(state, claims, index) {
+        return Ok(TaskChecked(()));
+    }
+    Err(match task_mismatches(state, claims, codes, index).into_iter().next() {
+        Some(mismatch) => TaskDifference::Mismatch(Box::new(mismatch)),
+        None => TaskDifference::Internal(InternalFault::Comparison(index)),
+    })
+}
+
+/// Compares the settled state of one task with the claims at `index`. True when they agree exactly.
+pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccessIndex) -> bool {
+    let bal = claims.bal;
+    let mut matched = 0u32;
+    for &id in state.touched_accounts() {
+        let row = state.row(id);
+        if row.settled_balance() != row.balance_start {
+            if bal.balances().at(id, index) != Some(&row.settled_balance()) {
+                return false;
+            }
+            matched += 1;
+        }
+        if row.settled_nonce() != row.nonce_start {
+            if bal.nonces().at(id, index) != Some(&row.settled_nonce()) {
+                return false;
+            }
+            matched += 1;
+        }
+        if row.code != row.code_start {
+            if bal.codes().row_at(id, index).map(|at| claims.code_rows[at]) != Some(row.code) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    for &id in state.touched_slots() {
+        let row = state.slot_row(id);
+        if row.value != row.start {
+            if bal.storage().at(id, index) != Some(&row.value) {
+                return false;
+            }
+            matched += 1;
+        }
+    }
+    if let Some(sidecar) = claims.sidecar {
+        for &id in state.touched_accounts() {
+            if let Some(exists) = state.row(id).existence_event() {
+                if sidecar.existence_at(id, index) != Some(exists) {
+                    return false;
+                }
+                matched += 1;
+            }
+        }
+    }
+    claims.rows_at.get(index.0 as usize) == Some(&matched)
+}
+
+/// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
+pub fn task_mismatches(
+    state: &TxState<'_>,
+    claims: &Claims<'_>,
+    codes: &CodeArena,
+    index: BlockAccessIndex,
+) -> Vec<Mismatch> {
+    let bal = claims.bal;
+    let mut found = Vec::new();
+    let hash = |code: CodeId| U256::from_be_bytes(codes.hash(code).0);
+    let touched_accounts: std::collections::BTreeSet<AccountId> = state.touched_accounts().iter().copied().collect();
+    let touched_slots: std::collections::BTreeSet<SlotId> = state.touched_slots().iter().copied().collect();
+    for account in bal.addresses().ids() {
+        let address = bal.addresses()[account];
+        let row = touched_accounts.contains(&account).then(|| state.row(account));
+        let changed = |differs: bool, value: U256| differs.then_some(value);
+        let produced = row.map(|row| {
+            (
+                changed(row.settled_balance() != row.balance_start, row.settled_balance()),
+                changed(row.settled_nonce() != row.nonce_start, U256::from(row.settled_nonce())),
+                changed(row.code != row.code_start, hash(row.code)),
+            )
+        });
+        let (balance, nonce, code) = produced.unwrap_or_default();
+        let claimed_code = bal.codes().row_at(account, index).map(|at| hash(claims.code_rows[at]));
+        for (field, claimed, produced) in [
+            (MismatchField::Balance, bal.balance_at(account, index), balance),
+            (MismatchField::Nonce, bal.nonce_at(account, index).map(U256::from), nonce),
+            (MismatchField::Code, claimed_code, code),
+        ] {
+            if claimed != produced {
+                found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+            }
+        }
+        if let Some(sidecar) = claims.sidecar {
+            let flag = |exists: bool| U256::from(u8::from(exists));
+            let claimed = sidecar.existence_at(account, index).map(flag);
+            let produced = row.and_then(|row| row.existence_event()).map(flag);
+            if claimed != produced {
+                let field = MismatchField::Existence;
+                found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
+            }
+        }
+        for slot in bal.slots(account) {
+            let row = touched_slots.contains(&slot).then(|| state.slot_row(slot));
+            let produced = row.and_then(|row| (row.value != row.start).then_some(row.value));
+            let claimed = bal.slot_at(slot, index);
+            if claimed != produced {
+                let slot = Some(bal.slot_keys()[slot]);
+                let field = MismatchField::Storage;
+                found.push(Mismatch { address, field, slot, index: Some(index), claimed, produced });
+            }
+        }
+    }
+    found
+}
+
+/// Tasks of a block that were proved so far.
+#[derive(Debug, Default)]
+pub(in crate::exec) struct TasksChecked(usize);
+
+impl TasksChecked {
+    /// Counts a task.
+    pub(in crate::exec) fn add(&mut self, _task: TaskChecked) {
+        self.0 += 1;
+    }
+}
+
+/// Proof that a list and its sidecar say what the block's tasks did and accessed, and nothing else.
+#[derive(Debug)]
+pub struct ListChecked(());
+
+impl ListChecked {
+    /// A given list, from the proofs of its `task_count` tasks and the first listed item that no task accessed, if any.
+    ///
+    /// # Errors
+    /// [`InvalidBlock::Mismatch`] with that item, [`InternalFault::UncheckedTask`] where a proof is missing.
+    pub(in crate::exec) fn given(
+        tasks: &TasksChecked,
+        task_count: usize,
+        unaccessed: Option<Mismatch>,
+    ) -> Result<Self, BlockError> {
+        if tasks.0 != task_count {
+            return Err(InternalFault::UncheckedTask.into());
+        }
+        match unaccessed {
+            Some(mismatch) => Err(InvalidBlock::Mismatch(Box::new(mismatch)).into()),
+            None => Ok(Self(())),
+        }
+    }
+
+    /// A list that was recorded from the tasks themselves: it claims what they did.
+    pub(in crate::exec) fn recorded() -> Self {
+        Self(())
+    }
+}
+
+/// What follows from a list and a sidecar if they are true. It is computed while the tasks run, and closed until they
+/// are checked.
+#[derive(Debug)]
+pub struct Claimed<T>(T);
+
+impl<T> Claimed<T> {
+    /// Marks a value as derived from claims.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, once the claims are proved.
+    pub fn release(self, _proof: &ListChecked) -> T {
+        self.0
+    }
+}
+
+/// Proof that a block's list and commitments were checked. Only [`commitments`] makes one, and it needs the proof of the
+/// list.
+#[derive(Debug)]
+pub struct Verified(());
+
+/// What execution produced, for comparison with the header. What is absent cannot be checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Produced<'a> {
+    /// Block gas.
+    pub gas_used: u64,
+    /// Root of the receipt trie.
+    pub receipts_root: Option<B256>,
+    /// Union of the receipts' blooms.
+    pub logs_bloom: &'a Bloom,
+    /// Requests, type byte first.
+    pub requests: &'a [Vec<u8>],
+    /// State root.
+    pub state_root: Option<B256>,
+}
+
+/// Compares what was produced with the header's commitments, in the order of the header checks of the execution specs.
+///
+/// # Errors
+/// The first commitment that differs.
+pub fn commitments(header: &Header, produced: &Produced<'_>, _list: ListChecked) -> Result<Verified, InvalidBlock> {
+    if header.gas_used != produced.gas_used {
+        return Err(InvalidBlock::GasUsed { claimed: header.gas_used, produced: produced.gas_used });
+    }
+    if let Some(root) = produced.receipts_root
+        && root != header.receipts_root
+    {
+        return Err(InvalidBlock::ReceiptsRoot { claimed: header.receipts_root, produced: root });
+    }
+    if *produced.logs_bloom != header.logs_bloom {
+        return Err(InvalidBlock::LogsBloom);
+    }
+    if let Some(claimed) = header.requests_hash {
+        let hash = requests_hash(produced.requests);
+        if hash != claimed {
+            return Err(InvalidBlock::RequestsHash { claimed, produced: hash });
+        }
+    }
+    if let Some(root) = produced.state_root
+        && root != header.state_root
+    {
+        return Err(InvalidBlock::StateRoot { claimed: header.state_root, produced: root });
+    }
+    Ok(Verified(()))
+}
+
+/// EIP-7685: sha256 over the sha256 of each request.
+pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
+    let mut outer = Sha256::new();
+    for request in requests {
+        outer.update(Sha256::digest(request));
+    }
+    B256::from_slice(&outer.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::store::MemoryStore;
+    use crate::exec::block::base::{ListBase, ParentRows, PreState};
+    use crate::exec::block::code_loader::CodeLoader;
+    use crate::exec::evm::ids::Universe;
+    use crate::exec::evm::state::StateScratch;
+    use crate::exec::rules::fork::Fork;
+
+    /// Checks a task that did nothing at index 1 against an empty list with this number of claimed rows there.
+    fn check_idle_task(rows: u32) -> Result<(), TaskDifference> {
+        let list = BalColumns::default();
+        let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
+        let sidecar = SidecarColumns::default();
+        let (names, loader) = (Universe::default(), CodeLoader::new(&store, &codes));
+        let base = ListBase::new(&list, &sidecar, ParentRows::Known(&pre), &[], &loader, Fork::Shanghai);
+        let state = TxState::new(StateScratch::default(), Some(&names), Box::new(base), &codes, Fork::Shanghai);
+        let claims = Claims { bal: &list, sidecar: Some(&sidecar), code_rows: &[], rows_at: &[0, rows, 0] };
+        check_task(&state, &claims, &codes, BlockAccessIndex(1)).map(drop)
+    }
+
+    #[test]
+    fn comparisons_that_disagree_are_no_proof() {
+        assert_eq!(check_idle_task(0), Ok(()));
+        // One row is claimed and the list has none: the quick comparison says no, the complete one finds nothing.
+        let fault = InternalFault::Comparison(BlockAccessIndex(1));
+        assert_eq!(check_idle_task(1), Err(TaskDifference::Internal(fault)));
+    }
+
+    #[test]
+    fn a_task_without_a_proof_is_no_proof_of_the_list() {
+        let mut tasks = TasksChecked::default();
+        tasks.add(TaskChecked(()));
+        assert!(ListChecked::given(&tasks, 1, None).is_ok());
+        assert_eq!(ListChecked::given(&tasks, 2, None).map(drop), Err(InternalFault::UncheckedTask.into()));
+    }
+}

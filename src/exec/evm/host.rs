@@ -1,0 +1,426 @@
+//! What instructions do to the state, and what that costs: one place for all dispatch loops.
+//!
+//! Each method takes the frame's gas (`left`), charges before it touches, and leaves the order of checks to EIP-7928:
+//! an account or slot counts as accessed only once its access was paid for.
+//! Relies on: stack and static gas are the loop's matter. Not here: calls and creations (`call`).
+
+use super::halt::Halt;
+use super::machine::Evm;
+use super::state::flag;
+use crate::arena::code::Code;
+use crate::arena::{AccountId, SlotId};
+use crate::exec::rules::fork::{CALL_STIPEND, Fork, STORAGE_WRITE};
+use alloy_primitives::{Address, B256, U256, address, b256};
+
+/// EIP-7708: the address that transfer logs come from; also the caller of system calls (EIP-4788).
+pub const SYSTEM_ADDRESS: Address = address!("fffffffffffffffffffffffffffffffffffffffe");
+/// EIP-7708: keccak256("Transfer(address,address,uint256)").
+pub const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
+
+/// Takes `cost` from `left`.
+#[inline(always)]
+pub fn charge(left: &mut u64, cost: u64) -> Result<(), Halt> {
+    match left.checked_sub(cost) {
+        Some(rest) => {
+            *left = rest;
+            Ok(())
+        }
+        None => Err(Halt::OutOfGas),
+    }
+}
+
+/// The address in the low 20 bytes of a word.
+#[inline]
+pub fn word_to_address(word: &U256) -> Address {
+    Address::from_word(B256::from(word.to_be_bytes()))
+}
+
+/// An address as a word.
+#[inline]
+pub fn address_to_word(address: &Address) -> U256 {
+    U256::from_be_slice(address.as_slice())
+}
+
+impl<'b> Evm<'b> {
+    /// Pays for access to an account and loads it. `flat` is the price before Berlin, `extra` what the instruction
+    /// charges beside the access; both must be there before the account counts as accessed.
+    pub fn access_account(
+        &mut self,
+        left: &mut u64,
+        address: &Address,
+        flat: u64,
+        extra: u64,
+    ) -> Result<AccountId, Halt> {
+        if !self.since(Fork::Berlin) {
+            charge(left, flat + extra)?;
+            let id = self.state.account_id(address)?;
+            self.state.load(id)?;
+            return Ok(id);
+        }
+        // A name that nobody has seen yet is cold; it must not enter the universe before it is paid for.
+        let (known, warm) = self.state.peek_account(address);
+        let access = if warm { self.rules.warm_access } else { self.rules.balance };
+        charge(left, access + extra)?;
+        let id = match known {
+            Some(id) => id,
+            None => self.state.account_id(address)?,
+        };
+        if !warm {
+            self.state.warm(id);
+        }
+        self.state.load(id)?;
+        Ok(id)
+    }
+
+    /// [`Self::access_account`] for the address in a word's low 20 bytes.
+    #[inline(always)]
+    pub fn access_word(&mut self, left: &mut u64, word: &U256, flat: u64, extra: u64) -> Result<AccountId, Halt> {
+        // A warm account is met in Berlin's rules only, or it is a precompile, which the price before them does not know.
+        if self.since(Fork::Berlin)
+            && let Some(id) = self.state.warm_account(word)
+        {
+            charge(left, self.rules.warm_access + extra)?;
+            return Ok(id);
+        }
+        self.access_word_first(left, word, flat, extra)
+    }
+
+    #[inline(never)]
+    fn access_word_first(&mut self, left: &mut u64, word: &U256, flat: u64, extra: u64) -> Result<AccountId, Halt> {
+        let id = self.access_account(left, &word_to_address(word), flat, extra)?;
+        self.state.remember_account(word, id);
+        Ok(id)
+    }
+
+    /// BALANCE.
+    #[inline]
+    pub fn balance(&mut self, left: &mut u64, address: &U256) -> Result<U256, Halt> {
+        let id = self.access_word(left, address, self.rules.balance, 0)?;
+        Ok(self.state.balance(id))
+    }
+
+    /// SELFBALANCE (EIP-1884); its flat gas is the loop's.
+    pub fn self_balance(&mut self) -> Result<U256, Halt> {
+        let target = self.frame().target;
+        self.state.load(target)?;
+        Ok(self.state.balance(target))
+    }
+
+    /// What EXTCODESIZE and EXTCODECOPY charge beside the access: Amsterdam adds a warm access for the code (EIP-8038).
+    fn code_access_extra(&self) -> u64 {
+        if self.since(Fork::Amsterdam) { self.rules.warm_access } else { 0 }
+    }
+
+    /// EXTCODESIZE, bytes.
+    #[inline]
+    pub fn ext_code_size(&mut self, left: &mut u64, address: &U256) -> Result<usize, Halt> {
+        Ok(self.ext_code(left, address, 0)?.len())
+    }
+
+    /// The code that EXTCODECOPY copies from. `copy` is what copying and memory cost.
+    #[inline]
+    pub fn ext_code(&mut self, left: &mut u64, address: &U256, copy: u64) -> Result<&'b Code, Halt> {
+        let extra = copy + self.code_access_extra();
+        let id = self.access_word(left, address, self.rules.extcode, extra)?;
+        let code = self.state.row(id).code;
+        self.state.code(code)
+    }
+
+    /// EXTCODEHASH (EIP-1052): zero for an account that is empty or does not exist.
+    #[inline]
+    pub fn ext_code_hash(&mut self, left: &mut u64, address: &U256) -> Result<B256, Halt> {
+        let id = self.access_word(left, address, self.rules.extcodehash, 0)?;
+        if self.state.is_empty(id) {
+            return Ok(B256::ZERO);
+        }
+        let code = self.state.row(id).code;
+        Ok(self.state.codes.hash(code))
+    }
+
+    /// BLOCKHASH: zero beyond the last 256 blocks.
+    pub fn block_hash(&mut self, number: &U256) -> Result<B256, Halt> {
+        let current = self.block.number;
+        match u64::try_from(*number) {
+            Ok(number) if number < current && current - number <= 256 => self.state.block_hash(number),
+            _ => Ok(B256::ZERO),
+        }
+    }
+
+    // Storage.
+
+    /// Whether the running frame's slot is warm; the id only if the name is known.
+    #[inline]
+    fn peek_slot(&mut self, key: &U256) -> (AccountId, Option<SlotId>, bool) {
+        let target = self.frame().target;
+        let (known, warm) = self.state.peek_slot(target, key);
+        (target, known, warm)
+    }
+
+    #[inline]
+    fn enter_slot(&mut self, target: AccountId, key: &U256, known: Option<SlotId>, warm: bool) -> Result<SlotId, Halt> {
+        let id = match known {
+            Some(id) => id,
+            None => self.state.slot_id(target, key)?,
+        };
+        if !warm && self.since(Fork::Berlin) {
+            self.state.warm_slot(id);
+        }
+        self.state.load_slot(id)?;
+        Ok(id)
+    }
+
+    /// SLOAD.
+    #[inline(always)]
+    pub fn sload(&mut self, left: &mut u64, key: &U256) -> Result<U256, Halt> {
+        let target = self.frame().target;
+        if let Some(id) = self.state.ready_slot(target, key) {
+            charge(left, self.rules.warm_access)?;
+            return Ok(self.state.slot_row(id).value);
+        }
+        self.sload_first(left, key)
+    }
+
+    #[inline(never)]
+    fn sload_first(&mut self, left: &mut u64, key: &U256) -> Result<U256, Halt> {
+        let (target, known, warm) = self.peek_slot(key);
+        let cost = if warm { self.rules.warm_access } else { self.rules.sload };
+        charge(left, cost)?;
+        let id = self.enter_slot(target, key, known, warm)?;
+        self.state.remember_slot(target, key, id);
+        Ok(self.state.slot_row(id).value)
+    }
+
+    /// SSTORE (EIP-2200, 2929, 3529, 8037, 8038).
+    #[inline(always)]
+    pub fn sstore(&mut self, left: &mut u64, key: &U256, value: &U256) -> Result<(), Halt> {
+        let frame = self.frame();
+        let target = frame.target;
+        if frame.is_static {
+            return Err(Halt::StaticViolation);
+        }
+        if self.since(Fork::Istanbul) && *left <= CALL_STIPEND {
+            return Err(Halt::OutOfGas);
+        }
+        let amsterdam = self.since(Fork::Amsterdam);
+        let id = match self.state.ready_slot(target, key) {
+            Some(id) => {
+                charge(left, if amsterdam { self.rules.warm_access } else { 0 })?;
+                id
+            }
+            None => self.sstore_first(left, key)?,
+        };
+        let row = self.state.slot_row(id);
+        let (original, current) = (row.original(), row.value);
+        if amsterdam {
+            self.sstore_amsterdam(left, &original, &current, value)?;
+        } else {
+            self.sstore_metered(left, &original, &current, value)?;
+        }
+        self.state.set_slot(id, *value);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn sstore_first(&mut self, left: &mut u64, key: &U256) -> Result<SlotId, Halt> {
+        let (target, known, warm) = self.peek_slot(key);
+        let berlin = self.since(Fork::Berlin);
+        let amsterdam = self.since(Fork::Amsterdam);
+        // EIP-8038: a cold access costs 2,100 in all; before, the warm price comes on top.
+        let access = match (berlin, warm) {
+            (false, _) => 0,
+            (true, false) => self.rules.sload,
+            (true, true) if amsterdam => self.rules.warm_access,
+            (true, true) => 0,
+        };
+        charge(left, access)?;
+        // Before Istanbul's sentry: what any write costs at least must be there before the slot counts as accessed.
+        if !self.since(Fork::Istanbul) {
+            let least = if self.rules.fork == Fork::Constantinople { 200 } else { self.rules.sstore_reset };
+            if *left < least {
+                return Err(Halt::OutOfGas);
+            }
+        }
+        let id = self.enter_slot(target, key, known, warm)?;
+        self.state.remember_slot(target, key, id);
+        Ok(id)
+    }
+
+    #[inline]
+    fn sstore_amsterdam(&mut self, left: &mut u64, original: &U256, current: &U256, new: &U256) -> Result<(), Halt> {
+        if new == current {
+            return Ok(());
+        }
+        if current == original {
+            charge(left, STORAGE_WRITE)?;
+        }
+        let state_gas = self.rules.state_storage_set;
+        let last = self.frames.len() - 1;
+        if original.is_zero() && current.is_zero() {
+            if !self.gas.charge_state(left, &mut self.frames[last].gas.spilled, state_gas) {
+                return Err(Halt::OutOfGas);
+            }
+        } else if original.is_zero() && new.is_zero() {
+            self.gas.refill(left, &mut self.frames[last].gas.spilled, state_gas);
+        }
+        let clear = self.rules.sstore_clear_refund;
+        if !original.is_zero() {
+            if current.is_zero() {
+                self.gas.refund -= clear;
+            } else if new.is_zero() {
+                self.gas.refund += clear;
+            }
+        }
+        if new == original {
+            self.gas.refund += STORAGE_WRITE as i64;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn sstore_metered(&mut self, left: &mut u64, original: &U256, current: &U256, new: &U256) -> Result<(), Halt> {
+        let rules = self.rules;
+        let clear = rules.sstore_clear_refund;
+        // Net metering came with Constantinople, went with Petersburg and came back with Istanbul.
+        if rules.fork != Fork::Constantinople && !self.since(Fork::Istanbul) {
+            charge(left, if current.is_zero() && !new.is_zero() { rules.sstore_set } else { rules.sstore_reset })?;
+            if !current.is_zero() && new.is_zero() {
+                self.gas.refund += clear;
+            }
+            return Ok(());
+        }
+        let touch = match rules.fork {
+            _ if self.since(Fork::Berlin) => rules.warm_access,
+            _ if self.since(Fork::Istanbul) => rules.sload,
+            _ => 200,
+        };
+        if new == current {
+            return charge(left, touch);
+        }
+        if original == current {
+            if original.is_zero() {
+                return charge(left, rules.sstore_set);
+            }
+            charge(left, rules.sstore_reset)?;
+            if new.is_zero() {
+                self.gas.refund += clear;
+            }
+            return Ok(());
+        }
+        charge(left, touch)?;
+        if !original.is_zero() {
+            if current.is_zero() {
+                self.gas.refund -= clear;
+            } else if new.is_zero() {
+                self.gas.refund += clear;
+            }
+        }
+        if original == new {
+            let full = if original.is_zero() { rules.sstore_set } else { rules.sstore_reset };
+            self.gas.refund += (full - touch) as i64;
+        }
+        Ok(())
+    }
+
+    /// TLOAD (EIP-1153); its flat gas is the loop's.
+    #[inline]
+    pub fn tload(&mut self, key: &U256) -> U256 {
+        let target = self.frame().target;
+        self.state.transient(target, key)
+    }
+
+    /// TSTORE (EIP-1153); its flat gas is the loop's.
+    pub fn tstore(&mut self, key: U256, value: U256) -> Result<(), Halt> {
+        if self.frame().is_static {
+            return Err(Halt::StaticViolation);
+        }
+        let target = self.frame().target;
+        self.state.set_transient(target, key, value);
+        Ok(())
+    }
+
+    // Logs.
+
+    /// LOG0 to LOG4: all of its gas, memory included.
+    pub fn log(&mut self, left: &mut u64, offset: U256, len: U256, topics: &[B256]) -> Result<(), Halt> {
+        if self.frame().is_static {
+            return Err(Halt::StaticViolation);
+        }
+        charge(left, 375 + 375 * topics.len() as u64)?;
+        // A length that no gas can pay for saturates.
+        let bytes = u64::try_from(len).unwrap_or(u64::MAX / 8);
+        charge(left, bytes.saturating_mul(8))?;
+        let (offset, len) = self.expand(left, offset, len)?;
+        let frame = self.frame();
+        let (address, start) = (frame.address, frame.memory_base + offset);
+        self.state.logs.push(address, topics, &self.memory[start..start + len]);
+        Ok(())
+    }
+
+    /// EIP-7708: the log of a value transfer between two different accounts, from Amsterdam on.
+    pub(in crate::exec) fn log_transfer(&mut self, from: &Address, to: &Address, value: &U256) {
+        if self.since(Fork::Amsterdam) && !value.is_zero() && from != to {
+            let topics = [TRANSFER_TOPIC, from.into_word(), to.into_word()];
+            self.state.logs.push(SYSTEM_ADDRESS, &topics, &value.to_be_bytes::<32>());
+        }
+    }
+
+    // SELFDESTRUCT.
+
+    /// SELFDESTRUCT, all of its gas (EIP-150, 161, 2929, 6780, 8037, 8246).
+    pub fn selfdestruct(&mut self, left: &mut u64, beneficiary: &Address) -> Result<(), Halt> {
+        if self.frame().is_static {
+            return Err(Halt::StaticViolation);
+        }
+        let rules = self.rules;
+        let (known, warm) = self.state.peek_account(beneficiary);
+        let cold = self.since(Fork::Berlin) && !warm;
+        charge(left, rules.selfdestruct + if cold { rules.balance } else { 0 })?;
+        let heir = match known {
+            Some(id) => id,
+            None => self.state.account_id(beneficiary)?,
+        };
+        if cold {
+            self.state.warm(heir);
+        }
+        self.state.load(heir)?;
+        let own = self.frame().target;
+        self.state.load(own)?;
+        let brings_into_being = if self.since(Fork::SpuriousDragon) {
+            !self.state.balance(own).is_zero() && self.state.is_empty(heir)
+        } else {
+            !self.state.exists(heir)
+        };
+        if brings_into_being {
+            if self.since(Fork::Amsterdam) {
+                charge(left, crate::exec::rules::fork::ACCOUNT_WRITE)?;
+                let last = self.frames.len() - 1;
+                if !self.gas.charge_state(left, &mut self.frames[last].gas.spilled, rules.state_new_account) {
+                    return Err(Halt::OutOfGas);
+                }
+            } else if self.since(Fork::Tangerine) {
+                charge(left, rules.new_account)?;
+            }
+        }
+        if !self.since(Fork::London) && !self.state.row(own).has(flag::DESTROYED) {
+            self.gas.refund += 24_000;
+        }
+        self.bequeath(heir, beneficiary);
+        Ok(())
+    }
+
+    /// What SELFDESTRUCT does to the state once all is paid; `heir` is loaded.
+    pub(in crate::exec) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
+        let (own, from) = (self.frame().target, self.frame().address);
+        let balance = self.state.balance(own);
+        if own != heir {
+            self.state.transfer(own, heir, balance);
+            self.log_transfer(&from, beneficiary, &balance);
+        }
+        if !self.since(Fork::Cancun) || self.state.row(own).has(flag::CREATED) {
+            if own == heir && !self.since(Fork::Amsterdam) {
+                self.state.set_balance(own, U256::ZERO);
+            }
+            self.state.set_flag(own, flag::DESTROYED);
+        }
+    }
+}

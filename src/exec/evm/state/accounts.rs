@@ -1,0 +1,314 @@
+//! Accounts of a task: warmth, first load, values, transfers, code.
+//!
+//! Relies on: whoever asks for a value has loaded the account. Not here: names to ids (`names`).
+
+use super::TxState;
+use super::journal::Undo;
+use super::rows::{AccountRow, flag, seen};
+use crate::arena::code::Code;
+use crate::arena::store::StoreError;
+use crate::arena::{AccountId, CodeId};
+use crate::exec::evm::halt::{Fault, Halt};
+use crate::exec::evm::precompile;
+use alloy_primitives::{Address, B256, U256};
+
+impl<'b> TxState<'b> {
+    /// The row, blank where this transaction has not seen the account.
+    #[inline]
+    fn stamp(&mut self, id: AccountId) -> &mut AccountRow {
+        let row = &mut self.accounts[id];
+        if row.epoch != self.epoch {
+            row.epoch = self.epoch;
+            row.seen = 0;
+            row.need = 0;
+            row.flags = if row.precompile != 0 && self.precompiles_warm { flag::WARM } else { 0 };
+        }
+        row
+    }
+
+    /// Whether the account is in the accessed set (EIP-2929).
+    #[inline]
+    pub fn is_warm(&mut self, id: AccountId) -> bool {
+        self.stamp(id).has(flag::WARM)
+    }
+
+    /// The id of an address if it has one, and whether the account is in the accessed set. Adds no name.
+    #[inline]
+    pub fn peek_account(&mut self, address: &Address) -> (Option<AccountId>, bool) {
+        match self.names.get().account(address) {
+            Some(id) => (Some(id), self.is_warm(id)),
+            None => {
+                let is_precompile = self.precompiles_warm && precompile::number(self.fork, address) != 0;
+                let is_listed = || self.warm_outside.as_ref().is_some_and(|warm| warm.accounts.contains(address));
+                (None, is_precompile || is_listed())
+            }
+        }
+    }
+
+    /// Puts a name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    pub fn warm_name(&mut self, address: &Address) -> Option<AccountId> {
+        let id = self.account_id_if_known(address);
+        match id {
+            Some(id) => {
+                self.warm(id);
+            }
+            None => {
+                self.warm_outside.get_or_insert_default().accounts.insert(*address);
+            }
+        }
+        id
+    }
+
+    /// The id of the account that a word names, if the account is warm and loaded.
+    #[inline(always)]
+    pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
+        let id = self.lookaside.account(word)?;
+        let row = &self.accounts[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers which account a word names, for [`Self::warm_account`].
+    #[inline]
+    pub fn remember_account(&mut self, word: &U256, id: AccountId) {
+        self.lookaside.remember_account(word, id);
+    }
+
+    /// Puts the account into the accessed set; returns whether it was cold. Loads nothing.
+    #[inline]
+    pub fn warm(&mut self, id: AccountId) -> bool {
+        let row = self.stamp(id);
+        let cold = !row.has(flag::WARM);
+        if cold {
+            row.flags |= flag::WARM;
+            self.undo.push(Undo::AccountFlag(id, flag::WARM));
+        }
+        cold
+    }
+
+    /// The account with its values; from here on it counts as accessed.
+    #[inline]
+    pub fn load(&mut self, id: AccountId) -> Result<&mut AccountRow, Halt> {
+        if !self.stamp(id).has(flag::LOADED) {
+            self.load_first(id)?;
+        }
+        Ok(&mut self.accounts[id])
+    }
+
+    #[cold]
+    fn load_first(&mut self, id: AccountId) -> Result<(), Halt> {
+        let address = self.names.get().addresses()[id];
+        let base = match self.base.account(id, &address) {
+            Ok(base) => base,
+            Err(fault) => return Err(self.fail(fault)),
+        };
+        let row = &mut self.accounts[id];
+        row.flags |= flag::LOADED
+            | if base.exists { flag::EXISTS | flag::EXISTED } else { 0 }
+            | if base.has_storage { flag::HAS_STORAGE } else { 0 };
+        (row.nonce, row.balance, row.code) = (base.nonce, base.balance, base.code);
+        (row.nonce_start, row.balance_start, row.code_start) = (base.nonce, base.balance, base.code);
+        self.touched_accounts.push(id);
+        Ok(())
+    }
+
+    /// A row that is known to be loaded in this task.
+    #[inline]
+    pub fn row(&self, id: AccountId) -> &AccountRow {
+        debug_assert!(self.accounts[id].epoch == self.epoch && self.accounts[id].has(flag::LOADED));
+        &self.accounts[id]
+    }
+
+    /// Balance of a loaded account, wei.
+    #[inline]
+    pub fn balance(&mut self, id: AccountId) -> U256 {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::BALANCE;
+        row.balance
+    }
+
+    /// Whether a loaded account has this much, wei; looks no closer than that, so that what others add or take meanwhile
+    /// matters only where it decides.
+    #[inline]
+    pub fn can_pay(&mut self, id: AccountId, amount: U256) -> bool {
+        let row = &mut self.accounts[id];
+        let Some(left) = row.balance.checked_sub(amount) else {
+            row.seen |= seen::BALANCE;
+            return false;
+        };
+        // What stood in the account at the start and is not spare.
+        match u128::try_from(row.balance_start.saturating_sub(left)) {
+            Ok(need) if is_common(&row.balance) && is_common(&row.balance_start) => row.need = row.need.max(need),
+            _ => row.seen |= seen::BALANCE,
+        }
+        true
+    }
+
+    /// Takes from the balance of a loaded account and touches it. Returns false, and changes nothing, where it has less.
+    #[inline]
+    pub fn debit(&mut self, id: AccountId, amount: U256) -> bool {
+        if !self.can_pay(id, amount) {
+            return false;
+        }
+        let row = &mut self.accounts[id];
+        if !amount.is_zero() {
+            self.undo.push(Undo::Balance(id, row.balance));
+            row.balance -= amount;
+        }
+        self.set_flag(id, flag::TOUCHED);
+        true
+    }
+
+    /// Nonce of a loaded account.
+    #[inline]
+    pub fn nonce(&mut self, id: AccountId) -> u64 {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::NONCE;
+        row.nonce
+    }
+
+    /// Whether a loaded account is empty in the sense of EIP-161: no nonce, no balance, no code.
+    #[inline]
+    pub fn is_empty(&mut self, id: AccountId) -> bool {
+        self.accounts[id].look_if_empty()
+    }
+
+    /// Whether a loaded account has a leaf in the state or is about to (the refund of EIP-7702).
+    pub fn is_in_state(&mut self, id: AccountId) -> bool {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::EXISTS;
+        row.has(flag::EXISTS) || !row.look_if_empty()
+    }
+
+    /// Whether a loaded account is in the state, as forks before EIP-161 ask it.
+    pub fn exists(&mut self, id: AccountId) -> bool {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::EXISTS;
+        row.has(flag::EXISTS | flag::TOUCHED) || !row.look_if_empty()
+    }
+
+    /// The number of a precompile of this fork; 0 for any other account.
+    #[inline]
+    pub fn precompile(&self, id: AccountId) -> u16 {
+        self.accounts[id].precompile
+    }
+
+    /// Sets flags, to be cleared by a revert.
+    pub fn set_flag(&mut self, id: AccountId, flags: u8) {
+        let row = &mut self.accounts[id];
+        let new = flags & !row.flags;
+        if new != 0 {
+            row.flags |= new;
+            self.undo.push(Undo::AccountFlag(id, new));
+        }
+    }
+
+    /// Touches the account in the sense of EIP-161. The account must be loaded.
+    #[inline]
+    pub fn touch(&mut self, id: AccountId) {
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Sets the balance of a loaded account and touches it.
+    #[inline]
+    pub fn set_balance(&mut self, id: AccountId, balance: U256) {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::BALANCE;
+        if row.balance != balance {
+            self.undo.push(Undo::Balance(id, row.balance));
+            row.balance = balance;
+        }
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Adds to the balance of a loaded account and touches it, without looking at it: such additions commute.
+    #[inline]
+    pub fn credit(&mut self, id: AccountId, amount: U256) {
+        let row = &mut self.accounts[id];
+        // The sum of all balances is far below 2^128; a hostile pre-state that is not may saturate, and is looked at.
+        let sum = row.balance.saturating_add(amount);
+        if !is_common(&sum) {
+            row.seen |= seen::BALANCE;
+        }
+        if row.balance != sum {
+            self.undo.push(Undo::Balance(id, row.balance));
+            row.balance = sum;
+        }
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Sets the nonce of a loaded account and touches it.
+    #[inline]
+    pub fn set_nonce(&mut self, id: AccountId, nonce: u64) {
+        let row = &mut self.accounts[id];
+        row.seen |= seen::NONCE;
+        self.undo.push(Undo::Nonce(id, row.nonce));
+        row.nonce = nonce;
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Sets the code of a loaded account and touches it.
+    pub fn set_code(&mut self, id: AccountId, code: CodeId) {
+        let row = &mut self.accounts[id];
+        self.undo.push(Undo::Code(id, row.code));
+        row.code = code;
+        self.set_flag(id, flag::TOUCHED);
+    }
+
+    /// Moves value between two loaded accounts. Returns false, and changes nothing, where the sender lacks it.
+    #[inline]
+    pub fn transfer(&mut self, from: AccountId, to: AccountId, value: U256) -> bool {
+        if value.is_zero() {
+            self.touch(from);
+            self.touch(to);
+            return true;
+        }
+        if from == to {
+            let can_pay = self.can_pay(from, value);
+            if can_pay {
+                self.touch(from);
+            }
+            return can_pay;
+        }
+        let paid = self.debit(from, value);
+        if paid {
+            self.credit(to, value);
+        }
+        paid
+    }
+
+    /// The code of an id, its bytes fetched where need be.
+    #[inline]
+    pub fn code(&mut self, id: CodeId) -> Result<&'b Code, Halt> {
+        match self.codes.get(id) {
+            Some(code) => Ok(code),
+            None => self.fetch_code(id),
+        }
+    }
+
+    #[cold]
+    fn fetch_code(&mut self, id: CodeId) -> Result<&'b Code, Halt> {
+        if let Err(fault) = self.base.code(id, self.codes) {
+            return Err(self.fail(fault));
+        }
+        match self.codes.get(id) {
+            Some(code) => Ok(code),
+            None => {
+                let hash = self.codes.hash(id);
+                Err(self.fail(Fault::Store(StoreError::MissingCode(hash))))
+            }
+        }
+    }
+
+    /// Hash of an ancestor block.
+    pub fn block_hash(&mut self, number: u64) -> Result<B256, Halt> {
+        self.base.block_hash(number).map_err(|fault| self.fail(fault))
+    }
+}
+
+/// Whether a balance is of the size that balances have: sums of some of them are far from 2^256.
+#[inline]
+fn is_common(balance: &U256) -> bool {
+    let limbs = balance.as_limbs();
+    limbs[2] | limbs[3] == 0
+}

@@ -1,0 +1,149 @@
+//! Slots of a task: warmth, first load, values; and transient storage (EIP-1153).
+
+use super::TxState;
+use super::journal::Undo;
+use super::rows::{SlotRow, flag};
+use crate::arena::{AccountId, SlotId};
+use crate::exec::evm::halt::Halt;
+use alloy_primitives::U256;
+
+impl TxState<'_> {
+    /// The slot's id, if the slot is warm and loaded.
+    #[inline(always)]
+    pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
+        let id = self.lookaside.slot(account, key)?;
+        let row = &self.slots[id];
+        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        ready.then_some(id)
+    }
+
+    /// Remembers a slot's id, for [`Self::ready_slot`].
+    #[inline]
+    pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
+        self.lookaside.remember_slot(account, key, id);
+    }
+
+    #[inline]
+    fn stamp_slot(&mut self, id: SlotId) -> &mut SlotRow {
+        let row = &mut self.slots[id];
+        if row.epoch != self.epoch {
+            row.epoch = self.epoch;
+            row.flags = 0;
+        }
+        row
+    }
+
+    /// Whether the slot is in the accessed set (EIP-2929).
+    #[inline]
+    pub fn is_slot_warm(&mut self, id: SlotId) -> bool {
+        self.stamp_slot(id).flags & flag::WARM != 0
+    }
+
+    /// The id of a slot if it has one, and whether the slot is in the accessed set. Adds no name.
+    #[inline]
+    pub fn peek_slot(&mut self, account: AccountId, key: &U256) -> (Option<SlotId>, bool) {
+        match self.names.get().slot(account, key) {
+            Some(id) => (Some(id), self.is_slot_warm(id)),
+            None => (None, self.is_warm_outside(account, key)),
+        }
+    }
+
+    #[cold]
+    fn is_warm_outside(&self, account: AccountId, key: &U256) -> bool {
+        self.warm_outside.as_ref().is_some_and(|warm| warm.slots.contains(&(account, *key)))
+    }
+
+    /// Puts a slot's name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    pub fn warm_slot_name(&mut self, account: AccountId, key: &U256) {
+        match self.slot_id_if_known(account, key) {
+            Some(id) => {
+                self.warm_slot(id);
+            }
+            None => {
+                self.warm_outside.get_or_insert_default().slots.insert((account, *key));
+            }
+        }
+    }
+
+    /// Puts the slot into the accessed set; returns whether it was cold. Loads nothing.
+    #[inline]
+    pub fn warm_slot(&mut self, id: SlotId) -> bool {
+        let row = self.stamp_slot(id);
+        let cold = row.flags & flag::WARM == 0;
+        if cold {
+            row.flags |= flag::WARM;
+            self.undo.push(Undo::SlotWarm(id));
+        }
+        cold
+    }
+
+    /// The slot with its values; from here on it counts as accessed.
+    #[inline]
+    pub fn load_slot(&mut self, id: SlotId) -> Result<&SlotRow, Halt> {
+        if self.stamp_slot(id).flags & flag::LOADED == 0 {
+            self.load_slot_first(id)?;
+        }
+        Ok(&self.slots[id])
+    }
+
+    #[cold]
+    fn load_slot_first(&mut self, id: SlotId) -> Result<(), Halt> {
+        let names = self.names.get();
+        let account = names.owners()[id];
+        let (address, key) = (names.addresses()[account], names.keys()[id]);
+        let owner = &self.accounts[account];
+        let is_created = owner.epoch == self.epoch && owner.has(flag::CREATED);
+        // A created account has no storage, but for one that was there before it (see `ChainRules::storage_collision`).
+        let value = if is_created && !owner.has(flag::HAS_STORAGE) {
+            U256::ZERO
+        } else {
+            match self.base.slot(id, account, &address, &key) {
+                Ok(value) => value,
+                Err(fault) => return Err(self.fail(fault)),
+            }
+        };
+        let row = &mut self.slots[id];
+        row.flags |= flag::LOADED | if is_created { flag::CREATED } else { 0 };
+        (row.value, row.start) = (value, value);
+        self.touched_slots.push(id);
+        Ok(())
+    }
+
+    /// A slot row that is known to be loaded in this task.
+    #[inline]
+    pub fn slot_row(&self, id: SlotId) -> &SlotRow {
+        &self.slots[id]
+    }
+
+    /// Sets the value of a loaded slot.
+    #[inline]
+    pub fn set_slot(&mut self, id: SlotId, value: U256) {
+        let row = &mut self.slots[id];
+        if row.value != value {
+            self.undo.push(Undo::Slot(id, row.value));
+            row.value = value;
+        }
+    }
+
+    // Transient storage (EIP-1153).
+
+    /// TLOAD.
+    pub fn transient(&self, account: AccountId, key: &U256) -> U256 {
+        if self.transient.is_empty() {
+            return U256::ZERO;
+        }
+        self.transient_index.get(&(account, *key)).map_or(U256::ZERO, |index| self.transient[*index as usize].2)
+    }
+
+    /// TSTORE.
+    pub fn set_transient(&mut self, account: AccountId, key: U256, value: U256) {
+        let next = self.transient.len() as u32;
+        let index = *self.transient_index.entry((account, key)).or_insert(next);
+        if index == next {
+            self.transient.push((account, key, U256::ZERO));
+        }
+        let slot = &mut self.transient[index as usize].2;
+        self.undo.push(Undo::Transient(index, *slot));
+        *slot = value;
+    }
+}

@@ -1,0 +1,406 @@
+//! Chain configuration: which rules a block follows, by its number and its timestamp.
+//!
+//! In: when each step of a chain's schedule takes effect. Out: [`ChainRules`] of any block of the chain.
+//! One table ([`Step::ALL`], `Step::row`) says in which order steps come, whether they are scheduled by number or by
+//! time, and what each one changes; [`ChainConfig::rules`] walks it. The order is that of go-ethereum's
+//! `CheckConfigForkOrder`.
+//! Not here: what a fork's rules are (`fork`), the JSON of a genesis file (`genesis`), total difficulty.
+
+mod named;
+#[cfg(test)]
+mod tests;
+
+use super::fork::{BlobSchedule, ChainRules, DaoExtraData, DaoTransfer, Fork};
+use crate::exec::wire::Header;
+use alloy_primitives::{Address, U256};
+use core::fmt;
+
+/// One step of a chain's schedule: a fork, or something smaller that is scheduled like one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Step {
+    /// EIP-2, 7.
+    Homestead,
+    /// EIP-779: the transfer, and ten blocks of marked extra data.
+    Dao,
+    /// EIP-150.
+    TangerineWhistle,
+    /// EIP-155; must come together with the next one.
+    Eip155,
+    /// EIP-160, 161, 170.
+    SpuriousDragon,
+    /// EIP-609.
+    Byzantium,
+    /// EIP-1013.
+    Constantinople,
+    /// EIP-1716.
+    Petersburg,
+    /// EIP-1679.
+    Istanbul,
+    /// EIP-2384: the difficulty bomb only.
+    MuirGlacier,
+    /// EIP-2070.
+    Berlin,
+    /// EIP-1559 and its companions.
+    London,
+    /// EIP-4345: the difficulty bomb only.
+    ArrowGlacier,
+    /// EIP-5133: the difficulty bomb only.
+    GrayGlacier,
+    /// EIP-3675, where the number of the first proof-of-stake block is known.
+    Paris,
+    /// A number after the merge (EIP-3675's `FORK_NEXT_VALUE`); proof of stake is in force at the latest then.
+    MergeNetsplit,
+    /// By time from here on.
+    Shanghai,
+    /// EIP-7569.
+    Cancun,
+    /// EIP-7600.
+    Prague,
+    /// EIP-7607.
+    Osaka,
+    /// EIP-7892: blob parameters only.
+    Bpo1,
+    /// EIP-7892.
+    Bpo2,
+    /// EIP-7892.
+    Bpo3,
+    /// EIP-7892.
+    Bpo4,
+    /// EIP-7892.
+    Bpo5,
+    /// EIP-7773.
+    Amsterdam,
+}
+
+/// What one step means.
+#[derive(Clone, Copy, Debug)]
+struct StepRow {
+    /// Name in a geth-style genesis file; of the blob schedule's entry where it is a time.
+    key: &'static str,
+    /// Whether it is scheduled by timestamp.
+    by_time: bool,
+    /// Whether later steps may come without it.
+    optional: bool,
+    /// The rule set that it brings.
+    fork: Option<Fork>,
+    /// By how many blocks the difficulty bomb is delayed from here on.
+    bomb_delay: Option<u64>,
+}
+
+impl Step {
+    /// Number of steps.
+    pub const COUNT: usize = 26;
+
+    /// All steps in the order in which a chain takes them.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Homestead,
+        Self::Dao,
+        Self::TangerineWhistle,
+        Self::Eip155,
+        Self::SpuriousDragon,
+        Self::Byzantium,
+        Self::Constantinople,
+        Self::Petersburg,
+        Self::Istanbul,
+        Self::MuirGlacier,
+        Self::Berlin,
+        Self::London,
+        Self::ArrowGlacier,
+        Self::GrayGlacier,
+        Self::Paris,
+        Self::MergeNetsplit,
+        Self::Shanghai,
+        Self::Cancun,
+        Self::Prague,
+        Self::Osaka,
+        Self::Bpo1,
+        Self::Bpo2,
+        Self::Bpo3,
+        Self::Bpo4,
+        Self::Bpo5,
+        Self::Amsterdam,
+    ];
+
+    /// The steps that bring blob parameters of their own; the ones after Prague keep the last ones unless they do.
+    pub const BLOBS: [Self; 9] = [
+        Self::Cancun,
+        Self::Prague,
+        Self::Osaka,
+        Self::Bpo1,
+        Self::Bpo2,
+        Self::Bpo3,
+        Self::Bpo4,
+        Self::Bpo5,
+        Self::Amsterdam,
+    ];
+
+    const fn row(self) -> StepRow {
+        const fn number(key: &'static str, fork: Option<Fork>, bomb_delay: Option<u64>) -> StepRow {
+            StepRow { key, by_time: false, optional: fork.is_none(), fork, bomb_delay }
+        }
+        const fn time(key: &'static str, fork: Option<Fork>) -> StepRow {
+            StepRow { key, by_time: true, optional: fork.is_none(), fork, bomb_delay: None }
+        }
+        match self {
+            Self::Homestead => number("homesteadBlock", Some(Fork::Homestead), None),
+            Self::Dao => number("daoForkBlock", None, None),
+            Self::TangerineWhistle => number("eip150Block", Some(Fork::Tangerine), None),
+            Self::Eip155 => StepRow { optional: false, ..number("eip155Block", None, None) },
+            Self::SpuriousDragon => number("eip158Block", Some(Fork::SpuriousDragon), None),
+            Self::Byzantium => number("byzantiumBlock", Some(Fork::Byzantium), Some(3_000_000)),
+            Self::Constantinople => number("constantinopleBlock", Some(Fork::Constantinople), Some(5_000_000)),
+            Self::Petersburg => number("petersburgBlock", Some(Fork::Petersburg), None),
+            Self::Istanbul => number("istanbulBlock", Some(Fork::Istanbul), None),
+            Self::MuirGlacier => number("muirGlacierBlock", None, Some(9_000_000)),
+            Self::Berlin => number("berlinBlock", Some(Fork::Berlin), None),
+            Self::London => number("londonBlock", Some(Fork::London), Some(9_700_000)),
+            Self::ArrowGlacier => number("arrowGlacierBlock", None, Some(10_700_000)),
+            Self::GrayGlacier => number("grayGlacierBlock", None, Some(11_400_000)),
+            // No file names these two: the merge is found by other means, see `ChainConfig::is_proof_of_stake`.
+            Self::Paris => number("parisBlock", None, None),
+            Self::MergeNetsplit => number("mergeNetsplitBlock", None, None),
+            Self::Shanghai => time("shanghaiTime", Some(Fork::Shanghai)),
+            Self::Cancun => time("cancunTime", Some(Fork::Cancun)),
+            Self::Prague => time("pragueTime", Some(Fork::Prague)),
+            Self::Osaka => time("osakaTime", Some(Fork::Osaka)),
+            Self::Bpo1 => time("bpo1Time", None),
+            Self::Bpo2 => time("bpo2Time", None),
+            Self::Bpo3 => time("bpo3Time", None),
+            Self::Bpo4 => time("bpo4Time", None),
+            Self::Bpo5 => time("bpo5Time", None),
+            Self::Amsterdam => time("amsterdamTime", Some(Fork::Amsterdam)),
+        }
+    }
+
+    /// The step's name in a geth-style genesis file, such as `londonBlock` or `cancunTime`.
+    pub const fn key(self) -> &'static str {
+        self.row().key
+    }
+
+    /// The step that a geth-style genesis file calls this, in any case of letters.
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.key().eq_ignore_ascii_case(key))
+    }
+
+    /// Whether the step is scheduled by timestamp, not by number.
+    pub const fn is_by_time(self) -> bool {
+        self.row().by_time
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+/// Why a schedule is none that this executor can follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// No chain of this name is known.
+    #[error("no chain is called {0}; there are mainnet, sepolia, hoodi, holesky, and genesis files")]
+    UnknownChain(String),
+    /// The schedule has a step that this executor does not know, and must not leave out.
+    #[error("the fork {0} is not known")]
+    UnknownFork(String),
+    /// The chain is not run by proof of work and proof of stake alone.
+    #[error("chains with {0} are not supported")]
+    Unsupported(&'static str),
+    /// A step is left out although a later one is scheduled.
+    #[error("{missing} is not enabled, but {later} is, at {at}")]
+    NotEnabled {
+        /// The step left out.
+        missing: Step,
+        /// The later one.
+        later: Step,
+        /// Its number or time.
+        at: u64,
+    },
+    /// Two steps come in the wrong order.
+    #[error("{earlier} is enabled at {earlier_at}, but {later} at {later_at}")]
+    OutOfOrder {
+        /// The step that must come first.
+        earlier: Step,
+        /// Its number or time.
+        earlier_at: u64,
+        /// The one that must not come before it.
+        later: Step,
+        /// Its number or time.
+        later_at: u64,
+    },
+    /// EIP-155 and EIP-158 come at different numbers: no rule set lies between them.
+    #[error("eip155Block and eip158Block differ")]
+    SplitSpuriousDragon,
+    /// A blob-parameter-only step without blob parameters.
+    #[error("the blob schedule lacks an entry for {0}")]
+    MissingBlobSchedule(Step),
+    /// An update fraction of zero.
+    #[error("the base fee update fraction of {0} is zero")]
+    ZeroUpdateFraction(Step),
+}
+
+/// A chain: its identity and its schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainConfig {
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Number or timestamp of each step, by [`Step`]; none where the chain does not (yet) take it.
+    pub steps: [Option<u64>; Step::COUNT],
+    /// Whether the chain carries out the DAO transfer; else it refuses the other side's marked blocks.
+    pub dao_support: bool,
+    /// Total difficulty at which proof of work ends (EIP-3675). Nothing here follows total difficulty: only zero, a
+    /// chain that began with proof of stake, has a meaning by itself; see [`Self::rules_of`].
+    pub terminal_total_difficulty: Option<U256>,
+    /// Where deposit requests are logged (EIP-6110).
+    pub deposit_contract: Address,
+    /// Blob parameters by [`Step`]; none where a step keeps the last ones.
+    pub blobs: [Option<BlobSchedule>; Step::COUNT],
+    /// Whether EIP-7610 is in force, in all forks; where not given, each fork decides as in [`ChainRules::mainnet`].
+    pub storage_collision: Option<bool>,
+}
+
+impl ChainConfig {
+    /// A chain that never takes any step: Frontier for ever. Cancun's and Prague's blob parameters are those of EIP-4844
+    /// and EIP-7691.
+    pub const fn frontier(chain_id: u64) -> Self {
+        let mut blobs = [None; Step::COUNT];
+        blobs[Step::Cancun as usize] = Some(BlobSchedule::CANCUN);
+        blobs[Step::Prague as usize] = Some(BlobSchedule::PRAGUE);
+        Self {
+            chain_id,
+            steps: [None; Step::COUNT],
+            dao_support: false,
+            terminal_total_difficulty: None,
+            deposit_contract: Address::ZERO,
+            blobs,
+            storage_collision: None,
+        }
+    }
+
+    /// The same with one step scheduled at this number or timestamp.
+    pub const fn with(mut self, step: Step, at: u64) -> Self {
+        self.steps[step as usize] = Some(at);
+        self
+    }
+
+    /// The same with these blob parameters from one step on.
+    pub const fn with_blobs(mut self, step: Step, schedule: BlobSchedule) -> Self {
+        self.blobs[step as usize] = Some(schedule);
+        self
+    }
+
+    /// The number or timestamp of a step.
+    pub const fn at(&self, step: Step) -> Option<u64> {
+        self.steps[step as usize]
+    }
+
+    /// The scheduled steps in order, with their numbers and timestamps.
+    pub fn schedule(&self) -> impl Iterator<Item = (Step, u64)> {
+        Step::ALL.into_iter().filter_map(|step| Some((step, self.at(step)?)))
+    }
+
+    /// Whether the schedule can be followed: go-ethereum's `CheckConfigForkOrder`. It is stricter in one point: Cancun,
+    /// Prague and Osaka may not be left out below a later fork, as the rule sets here contain each other.
+    ///
+    /// # Errors
+    /// The first step, in order, that does not fit.
+    pub fn check(&self) -> Result<(), ChainError> {
+        let mut last: Option<(Step, Option<u64>)> = None;
+        for step in Step::ALL {
+            let at = self.at(step);
+            if let (Some((earlier, earlier_at)), Some(later_at)) = (last, at) {
+                match earlier_at {
+                    None => return Err(ChainError::NotEnabled { missing: earlier, later: step, at: later_at }),
+                    Some(earlier_at) if earlier.is_by_time() == step.is_by_time() && earlier_at > later_at => {
+                        return Err(ChainError::OutOfOrder { earlier, earlier_at, later: step, later_at });
+                    }
+                    Some(_) => {}
+                }
+            }
+            if !step.row().optional || at.is_some() {
+                last = Some((step, at));
+            }
+        }
+        if self.at(Step::Eip155) != self.at(Step::SpuriousDragon) {
+            return Err(ChainError::SplitSpuriousDragon);
+        }
+        for step in Step::BLOBS {
+            let must_have = step.row().fork.is_none() || matches!(step, Step::Cancun | Step::Prague);
+            match self.blobs[step as usize] {
+                Some(schedule) if schedule.base_fee_update_fraction == 0 => {
+                    return Err(ChainError::ZeroUpdateFraction(step));
+                }
+                None if must_have && self.at(step).is_some() => return Err(ChainError::MissingBlobSchedule(step)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a step is in force at this number and time. Times count only once London is in force.
+    fn is_active(&self, step: Step, number: u64, timestamp: u64) -> bool {
+        let is_since = |step: Step, now: u64| self.at(step).is_some_and(|at| at <= now);
+        match step {
+            // A chain without the one takes both together.
+            Step::Petersburg if self.at(step).is_none() => is_since(Step::Constantinople, number),
+            _ if step.is_by_time() => is_since(Step::London, number) && is_since(step, timestamp),
+            _ => is_since(step, number),
+        }
+    }
+
+    /// Whether number and time alone tell that the block is one of proof of stake.
+    fn is_proof_of_stake(&self, number: u64, timestamp: u64) -> bool {
+        let active = |step| self.is_active(step, number, timestamp);
+        let from_the_start = self.terminal_total_difficulty == Some(U256::ZERO) && active(Step::London);
+        from_the_start || active(Step::Paris) || active(Step::MergeNetsplit) || active(Step::Shanghai)
+    }
+
+    /// The rules of the block with this number and timestamp. Where the merge hangs on a total difficulty and neither
+    /// [`Step::Paris`] nor a later step says by when it is over, the block counts as one of proof of work.
+    pub fn rules(&self, number: u64, timestamp: u64) -> ChainRules {
+        let mut rules = ChainRules {
+            chain_id: self.chain_id,
+            deposit_contract: self.deposit_contract,
+            ..ChainRules::mainnet(Fork::Frontier)
+        };
+        for step in Step::ALL {
+            if !self.is_active(step, number, timestamp) {
+                continue;
+            }
+            let StepRow { fork, bomb_delay, .. } = step.row();
+            rules.fork = fork.unwrap_or(rules.fork);
+            rules.bomb_delay = bomb_delay.unwrap_or(rules.bomb_delay);
+            rules.blob_schedule = self.blobs[step as usize].unwrap_or(rules.blob_schedule);
+        }
+        if self.is_proof_of_stake(number, timestamp) {
+            (rules.fork, rules.bomb_delay) = (rules.fork.max(Fork::Paris), 0);
+        }
+        let by_fork = ChainRules::mainnet(rules.fork).storage_collision;
+        rules.storage_collision = self.storage_collision.unwrap_or(by_fork);
+        if let Some(first) = self.at(Step::Dao)
+            && (first..first.saturating_add(DaoExtraData::BLOCKS)).contains(&number)
+        {
+            rules.dao_transfer = match first {
+                _ if !self.dao_support || number != first => DaoTransfer::None,
+                1_920_000 if self.chain_id == 1 => DaoTransfer::Last,
+                _ => DaoTransfer::First,
+            };
+            rules.dao_extra_data = if self.dao_support { DaoExtraData::Required } else { DaoExtraData::Forbidden };
+        }
+        rules
+    }
+
+    /// The rules of this block. Where the merge hangs on a total difficulty, its first block not being known, a header
+    /// without difficulty is one of proof of stake, as no other header can have none; whether the total difficulty was
+    /// reached is not checked.
+    pub fn rules_of(&self, header: &Header) -> ChainRules {
+        let mut rules = self.rules(header.number, header.timestamp);
+        let is_open = self.terminal_total_difficulty.is_some() && self.at(Step::Paris).is_none();
+        if is_open && header.difficulty.is_zero() && rules.fork == Fork::London {
+            (rules.fork, rules.bomb_delay) = (Fork::Paris, 0);
+        }
+        rules
+    }
+}
