@@ -261,7 +261,7 @@ const JUMPDEST: u8 = 0x5b;
 /// The jump destinations among 64 bytes of code, one bit per byte, of which the first `data` are data of an earlier push;
 /// and where the first instruction behind these bytes begins, counted from the first of them.
 fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
-    let (mut jumpdests, mut pushes) = (0, 0);
+    let (mut jumpdests, mut pushes) = (0_u64, 0_u64);
     for (at, eight) in bytes.as_chunks().0.iter().enumerate() {
         let eight = u64::from_le_bytes(*eight);
         jumpdests |= zero_bytes(eight ^ u64::from_ne_bytes([JUMPDEST; 8])) << (8 * at);
@@ -269,20 +269,19 @@ fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
         let upper = eight & u64::from_ne_bytes([0xe0; 8]);
         pushes |= zero_bytes(upper ^ u64::from_ne_bytes([0x60; 8])) << (8 * at);
     }
-    let from = u64::MAX.checked_shl(data as u32).unwrap_or(0);
-    (jumpdests, pushes) = (jumpdests & from, pushes & from);
-    let mut next = data.max(64);
+    jumpdests &= u64::MAX << data;
+    // Pushes by ascending place, most of them real, so that one does not wait for the length of the one before.
+    let mut next = data;
     while pushes != 0 {
         let at = pushes.trailing_zeros() as usize;
-        let end = at + 1 + usize::from(bytes[at] - 0x5f);
-        next = end.max(64);
-        let from = u64::MAX.checked_shl(end as u32).unwrap_or(0);
-        // Bytes before `at` that are neither a push nor its data keep their marks.
-        let before = (1 << at) - 1;
-        jumpdests &= from | before;
-        pushes &= from;
+        pushes &= pushes - 1;
+        if at < next {
+            continue;
+        }
+        next = at + 1 + usize::from(bytes[at] - 0x5f);
+        jumpdests &= !(((1 << (next - at)) - 1) << at);
     }
-    (jumpdests, next)
+    (jumpdests, next.max(64))
 }
 
 /// Which of eight bytes are zero, one bit each from the lowest byte on.
