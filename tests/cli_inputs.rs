@@ -224,7 +224,7 @@ fn nothing_to_do_ends_with_two() {
         (&["bal", "verify", &empty], "there is no block in the input"),
         (&["bal", "record", &empty], "there is no block in the input"),
         (&["bal", "show", &empty], "there is no block access list in the input"),
-        (&["bench", "store", "--threads", "1", &empty], "there is no block in the input"),
+        (&["bench", "store", "--threads", "1", &empty], "is no bundle"),
         (&["blocktest", &empty], "no test was run"),
         (&["blocktest"], "no test was run"),
         (&["blocktest", "--run", "nosuchtest", &empty], "no test was run"),
