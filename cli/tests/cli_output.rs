@@ -167,7 +167,7 @@ fn a_killed_command_leaves_no_file_under_the_final_name() {
     let target = folder.path("target.json");
     let is_partial = |name: &str| name.starts_with(".target.json.") && name.ends_with(".partial");
     for line in [
-        &["workload", "transfers", "--gas", "1", "--accounts", "1000000", "--out", &target][..],
+        &["workload", "transfers", "--gas", "1", "--accounts", "100000", "--out", &target][..],
         &["run", bundle, "--repeat", "1000000", "--trace", &target],
         &["run", bundle, "--repeat", "1000000", "--slow-blocks", &target],
         &["bal", "record", bundle, bundle, bundle, bundle, "--out", &target],
@@ -251,13 +251,13 @@ fn traces_are_not_kept_in_memory() {
     let args = ["workload", "compute", "--gas", "8", "--accounts", "100", "--senders", "2", "--out", &bundle];
     assert_eq!(status(&args), Some(0));
     let path = folder.path("trace.jsonl");
-    for mode in ["sequential", "optimistic", "bal"] {
-        let args = ["run", &bundle, "--threads", "2", "--mode", mode, "--trace", &path];
+    for (mode, target) in [("sequential", path.as_str()), ("optimistic", "/dev/null"), ("bal", "/dev/null")] {
+        let args = ["run", &bundle, "--threads", "2", "--mode", mode, "--trace", target];
         let output = with_memory_max(&args, TRACE_MEMORY_MIB);
         assert_eq!(output.status.code(), Some(0), "{mode}: {}", stderr(&output));
-        let len = std::fs::metadata(&path).expect("written").len();
-        assert!(len > TRACE_MEMORY_MIB << 20, "the trace of {len} bytes is too short to show anything");
     }
+    let len = std::fs::metadata(&path).expect("written").len();
+    assert!(len > TRACE_MEMORY_MIB << 20, "the trace of {len} bytes is too short to show anything");
 }
 
 /// What the command needs besides the trace, with room for the reserves of the allocator.
