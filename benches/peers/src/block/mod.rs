@@ -29,7 +29,7 @@ use crate::measure::{Clock, Stopwatch, geomean, median};
 use crate::report::{Report, Row, rounded, row};
 use crate::{CommonArgs, FlameArgs, PeersError, convert, threads};
 use balustrade::Mode;
-use balustrade_cli::formats::each_document;
+use balustrade::formats::each_document;
 use case::Case;
 use clap::Args;
 use std::collections::BTreeMap;
