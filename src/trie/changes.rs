@@ -4,7 +4,6 @@
 //! it leaves exactly the nodes of the new tries; a store by hash takes the rows with a node and ignores the others.
 //! Not here: writing anything.
 
-use super::StateTries;
 use super::descent::{CLEAN, DEAD, Descent, ROOT, TOOK_OVER, Visit};
 use super::hash::encode;
 use super::node::{Account, Item, Kind, Ref};
@@ -227,25 +226,6 @@ impl Top {
             changes.delete(owner, NodePath::default());
         } else {
             changes.put_rlp(owner, NodePath::default(), &rlp, self.root);
-        }
-    }
-}
-
-impl StateTries {
-    /// Whether updates log what they change, for [`Self::changes`]. Off at first; it costs a copy of every changed
-    /// node.
-    pub fn set_log(&mut self, on: bool) {
-        self.changes = on.then(NodeChanges::default);
-    }
-
-    /// What the updates since the last commit changed, in order; empty unless [`Self::set_log`] is on.
-    pub fn changes(&self) -> Option<&NodeChanges> {
-        self.changes.as_ref()
-    }
-
-    pub(super) fn clear_changes(&mut self) {
-        if let Some(changes) = &mut self.changes {
-            changes.clear();
         }
     }
 }

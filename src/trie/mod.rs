@@ -45,8 +45,10 @@ mod count;
 mod deal;
 mod descent;
 mod encoded;
+mod error;
 mod evict;
 mod hash;
+mod input;
 mod lines;
 mod node;
 mod ordered;
@@ -58,6 +60,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 mod top;
+mod tries;
 mod tuned;
 mod update;
 mod wide;
@@ -66,213 +69,12 @@ pub mod workload;
 
 pub use changes::{Change, NodeChanges};
 pub use count::HashCount;
+pub use error::TrieError;
+pub use input::{Fate, StateUpdate};
 pub use ordered::ordered_root;
 pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};
-
-use crate::arena::keccak::Width;
-use crate::arena::store::{MemoryStore, StateStore, StoreError};
-use alloy_primitives::{Address, B256, U256};
-use shard::{Mark, Shard};
-use top::{SHARDS, Top};
-use update::{Scratch, Tries, Tuning};
-use wide::{WideMark, WideTries};
+pub use tries::StateTries;
 
 /// Root of a trie without any key: keccak256(0x80).
 pub use crate::arena::store::EMPTY_ROOT;
-
-/// What becomes of an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
-    /// It exists after the block; its storage is the parent's with the listed slots changed.
-    #[default]
-    Kept,
-    /// It exists after the block, but its parent storage is gone; only the listed slots exist.
-    /// (Before EIP-6780, a contract that destroyed itself and was created again.)
-    Wiped,
-    /// It does not exist after the block; its fields and slots in the update are not looked at.
-    Deleted,
-}
-
-/// A block's effect on the state, as borrowed columns: one row per changed account, in any order, no address twice.
-///
-/// A field that is `None` keeps its parent value (for a new account: nonce 0, balance 0, no code).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StateUpdate<'a> {
-    /// Changed accounts.
-    pub addresses: &'a [Address],
-    /// One per account.
-    pub fates: &'a [Fate],
-    /// Nonce after the block, one per account.
-    pub nonces: &'a [Option<u64>],
-    /// Balance after the block in wei, one per account.
-    pub balances: &'a [Option<U256>],
-    /// Code hash after the block, one per account.
-    pub code_hashes: &'a [Option<B256>],
-    /// Rows of the slot columns: account `i` owns `slot_starts[i]..slot_starts[i + 1]`; one more than accounts.
-    pub slot_starts: &'a [u32],
-    /// Changed storage keys as the contract wrote them; no key twice in one account.
-    pub slot_keys: &'a [U256],
-    /// Their values after the block; zero deletes the slot.
-    pub slot_values: &'a [U256],
-    /// keccak256 of each address, where the caller has them already.
-    pub hashed_addresses: Option<&'a [B256]>,
-    /// keccak256 of each slot key, where the caller has them already.
-    pub hashed_slots: Option<&'a [B256]>,
-}
-
-/// Why there is no root.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrieError {
-    /// A node that the update needs cannot be had. The tries are as before the call.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The columns of an update disagree in length, or its slot ranges are not monotone.
-    #[error("malformed update: {0}")]
-    Malformed(&'static str),
-    /// An address, or a key within one account, occurs twice (named by its keccak).
-    #[error("malformed update: the key {0} occurs twice")]
-    Duplicate(B256),
-}
-
-/// The account trie and every storage trie, as far as they are in memory.
-#[derive(Debug)]
-pub struct StateTries {
-    shards: Vec<Shard>,
-    top: Top,
-    /// The top as of the last commit.
-    committed: Top,
-    /// Tops of storage tries that are spread over the shards.
-    wide: WideTries,
-    scratch: Scratch,
-    tuning: Tuning,
-    count: HashCount,
-    /// What updates since the last commit changed, where that is wanted.
-    changes: Option<NodeChanges>,
-    width: Width,
-}
-
-impl Default for StateTries {
-    fn default() -> Self {
-        Self::empty()
-    }
-}
-
-impl StateTries {
-    /// The empty state.
-    pub fn empty() -> Self {
-        Self::from_root(EMPTY_ROOT)
-    }
-
-    /// A state of which only the root is known; nodes come from the store as they are needed.
-    pub fn from_root(root: B256) -> Self {
-        let top = Top::from_root(root);
-        Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            committed: top.clone(),
-            top,
-            wide: WideTries::default(),
-            scratch: Scratch::default(),
-            tuning: Tuning::default(),
-            count: HashCount::default(),
-            changes: None,
-            width: Width::detect(),
-        }
-    }
-
-    /// A whole state, given as the update that makes it out of nothing; committed.
-    ///
-    /// # Errors
-    /// [`TrieError::Malformed`] and [`TrieError::Duplicate`].
-    pub fn from_flat(state: &StateUpdate<'_>) -> Result<Self, TrieError> {
-        let mut tries = Self::empty();
-        tries.update(state, &MemoryStore::default())?;
-        tries.commit();
-        // Work lists as large as a state are not needed again.
-        tries.scratch = Scratch::default();
-        Ok(tries)
-    }
-
-    /// The tries of a store in memory; committed.
-    ///
-    /// # Errors
-    /// [`TrieError::Malformed`] where the state has more than 2^30 slots.
-    pub fn from_memory(store: &MemoryStore) -> Result<Self, TrieError> {
-        let rows = store.len();
-        let (mut addresses, mut nonces) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let (mut balances, mut code_hashes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let (mut slot_starts, mut slot_keys, mut slot_values) = (vec![0], Vec::new(), Vec::new());
-        for (address, account) in store.iter() {
-            addresses.push(*address);
-            nonces.push(Some(account.nonce));
-            balances.push(Some(account.balance));
-            code_hashes.push(Some(account.code_hash));
-            for (key, value) in &account.storage {
-                slot_keys.push(*key);
-                slot_values.push(*value);
-            }
-            let end = u32::try_from(slot_keys.len()).map_err(|_| TrieError::Malformed("more than 2^30 rows"))?;
-            slot_starts.push(end);
-        }
-        Self::from_flat(&StateUpdate {
-            addresses: &addresses,
-            fates: &vec![Fate::Kept; rows],
-            nonces: &nonces,
-            balances: &balances,
-            code_hashes: &code_hashes,
-            slot_starts: &slot_starts,
-            slot_keys: &slot_keys,
-            slot_values: &slot_values,
-            hashed_addresses: None,
-            hashed_slots: None,
-        })
-    }
-
-    /// The state root, uncommitted updates included.
-    pub fn root(&self) -> B256 {
-        self.top.root
-    }
-
-    /// Applies `update` and returns the new state root, computed on the threads of the current rayon pool.
-    ///
-    /// May be called repeatedly before [`Self::commit`]: each call builds on the one before (state roots after every
-    /// transaction, receipts before Byzantium).
-    ///
-    /// # Errors
-    /// [`TrieError`]; the tries are then as before the call.
-    pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
-        self.parts().update(update, store)
-    }
-
-    fn parts(&mut self) -> Tries<'_> {
-        let Self { shards, top, committed: _, wide, scratch, tuning, count, changes, width } = self;
-        Tries { shards, top, wide, scratch, count, changes, width: *width, tuning: *tuning }
-    }
-
-    /// Makes all updates since the last commit permanent and recycles the memory of what they replaced.
-    pub fn commit(&mut self) {
-        self.shards.iter_mut().for_each(Shard::commit);
-        self.wide.commit();
-        self.committed = self.top.clone();
-        self.clear_changes();
-    }
-
-    /// Undoes all updates since the last commit.
-    pub fn rollback(&mut self) {
-        self.shards.iter_mut().for_each(|shard| shard.rollback(&Mark::default()));
-        self.wide.rollback(&WideMark::default());
-        self.top = self.committed.clone();
-        self.clear_changes();
-    }
-
-    /// What the last update hashed.
-    pub fn hash_count(&self) -> HashCount {
-        self.count
-    }
-
-    /// Forces a hashing width (tests, benches); the default is the machine's widest.
-    pub fn set_width(&mut self, width: Width) {
-        self.width = width;
-    }
-}

@@ -1,7 +1,11 @@
 //! The tries against `alloy-trie`'s hash builder over a sorted map, for as long and as nastily as time allows.
 
+use super::shard::Shard;
+use super::top::Top;
+use super::update::Tuning;
 use super::*;
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount, SlotQuery, WitnessStore};
+use crate::arena::keccak::Width;
+use crate::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
 use std::collections::{BTreeMap, BTreeSet};
