@@ -6,13 +6,14 @@
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
 //! [`ParentReads`] names the other arrangements, for comparison.
 
-use super::changes::ListedChanges;
-use super::changes::intern_code_rows;
-use super::outcome::{Candidate, ParentReadCount, seal};
+use super::changes::{ListedChanges, intern_code_rows};
+use super::check::check_body_roots;
+use super::input::ParentReads;
+use super::job::Job;
+use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::Recovering;
 use super::root::update_tries;
-use super::timeline::Clock;
-use super::{BlockInput, BlockOutcome, Job, Stage, Unchecked, check_body_roots};
+use super::timeline::Stage;
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, Limits, Means, Sidecar};
@@ -27,83 +28,15 @@ use crate::exec::signers::SignerRows;
 use crate::exec::system::SYSTEM_CONTRACTS;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::universe::Universe;
-use crate::exec::wire::{Block, Header};
+use crate::exec::wire::Block;
 use crate::trie::StateTries;
-use alloy_primitives::{B256, U256};
+use alloy_primitives::U256;
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
-
-/// How the parent state of a list's names is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentReads {
-    /// In one pass by the threads of the block, before the first task: for answers that lie in memory.
-    OnePass,
-    /// Row by row, by the task that needs it; the root waits for the last task. What a client without prefetch does; an
-    /// error of the store is then one of the task (see SECURITY.md on the order of errors).
-    OnDemand,
-    /// In batches by the readers, before the first task.
-    Before,
-    /// In batches by the readers, beside recovery, execution and merkleization.
-    Beside,
-}
-
-impl ParentReads {
-    /// All arrangements.
-    pub const ALL: [Self; 4] = [Self::OnePass, Self::OnDemand, Self::Before, Self::Beside];
-
-    /// The arrangement's name in tables and JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OnePass => "one-pass",
-            Self::OnDemand => "on-demand",
-            Self::Before => "before",
-            Self::Beside => "beside",
-        }
-    }
-
-    /// Whether it needs the readers.
-    pub(super) const fn has_readers(self) -> bool {
-        matches!(self, Self::Before | Self::Beside)
-    }
-}
 
 /// Number of readers: how many calls a store is asked at a time. They cost a sleeping thread each.
 pub(super) const READERS: usize = 8;
-
-/// The hash of a list: begun with the first byte of a block, as it needs no other thing, and due when all else is done.
-#[derive(Debug, Default)]
-pub(super) struct ListHash {
-    hash: OnceLock<B256>,
-    /// The block is refused whatever its tasks do: they need not run.
-    pub(super) refused: AtomicBool,
-}
-
-impl ListHash {
-    /// Hashes the list on another thread, where the block commits to one.
-    pub(super) fn begin<'s>(&'s self, scope: &rayon::Scope<'s>, input: &'s BlockInput<'_>, clock: &'s Clock) {
-        let Some(bytes) = &input.bal else { return };
-        let Some(claimed) = Header::of_block(&input.block).ok().and_then(|header| header.block_access_list_hash) else {
-            return;
-        };
-        scope.spawn(move |_| {
-            if self.refused.load(Ordering::Relaxed) {
-                return;
-            }
-            let start = clock.now();
-            // Whatever the tasks find, a wrong hash comes before it.
-            if self.of(bytes) != claimed {
-                self.refused.store(true, Ordering::Relaxed);
-            }
-            clock.record(Stage::ListHash, start);
-        });
-    }
-
-    /// The hash, computed by now or here.
-    fn of(&self, bytes: &[u8]) -> B256 {
-        *self.hash.get_or_init(|| bal::bal_hash(bytes))
-    }
-}
 
 /// A list without a sidecar.
 static NO_SIDECAR: Sidecar = Sidecar { existence: Vec::new() };

@@ -7,7 +7,10 @@
 mod build;
 mod by_index;
 mod changes;
+mod check;
 mod diagnose;
+mod input;
+mod job;
 mod list;
 mod optimistic;
 mod outcome;
@@ -21,8 +24,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
-use list::ListHash;
-pub use list::ParentReads;
+pub use input::{BlockInput, Mode, Options, ParentReads};
 pub use outcome::{BlockOutcome, Check, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
@@ -31,23 +33,16 @@ pub use transact::Transacted;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
-use crate::bal::{BalColumns, Sidecar};
-use crate::exec::block::{BlockContext, WorkerScratch};
-use crate::exec::cancel::CancelToken;
-use crate::exec::error::{BlockError, InvalidBlock};
-use crate::exec::fork::{ChainRules, Fork};
-use crate::exec::header::{HeaderFault, check_against_parent, check_alone};
-use crate::exec::interpreter::LoopKind;
+use crate::bal::BalColumns;
+use crate::exec::block::WorkerScratch;
+use crate::exec::error::BlockError;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
-use crate::exec::ommers::{Ancestry, check_ommers};
 use crate::exec::optimistic::cost::speculation_pays;
-use crate::exec::senders::SenderCache;
-use crate::exec::signers::SignerRows;
 use crate::exec::universe::Universe;
-use crate::exec::wire::{Block, Header};
-use crate::trie::{StateTries, ordered_root};
-use alloy_primitives::Bytes;
-use recover::Means;
+use crate::exec::wire::Block;
+use crate::trie::StateTries;
+use check::decode;
+use job::{Job, ListHash};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -55,128 +50,6 @@ use timeline::Clock;
 
 #[cfg(doc)]
 use crate::exec::verify::Verified;
-
-/// How a block's tasks run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// As equals, in parallel, from the block access list. The block must bring one.
-    Bal,
-    /// One after another, recording the list.
-    Sequential,
-    /// In parallel without a list: ahead of their turn, checked and, where need be, repeated in it; recording the list.
-    Optimistic,
-}
-
-impl Mode {
-    /// As the command line writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bal => "bal",
-            Self::Sequential => "sequential",
-            Self::Optimistic => "optimistic",
-        }
-    }
-}
-
-/// One block to execute.
-#[derive(Clone, Debug)]
-pub struct BlockInput<'a> {
-    /// The rules in force for it.
-    pub rules: &'a ChainRules,
-    /// RLP of [header, transactions, ommers, withdrawals?].
-    pub block: Bytes,
-    /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
-    pub bal: Option<Bytes>,
-    /// What the list cannot say about a block before Cancun (see [`Sidecar`]).
-    pub sidecar: Option<&'a Sidecar>,
-    /// The parent's header; without it the rules that relate the two stay unchecked.
-    pub parent: Option<&'a Header>,
-    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
-    pub ancestry: Option<Ancestry<'a>>,
-    /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked.
-    pub ommers_omitted: bool,
-    /// Who may stop the block while it runs.
-    pub cancel: Option<&'a CancelToken>,
-    /// Senders that the caller has recovered before, as a mempool has: those are not recovered again.
-    pub known_senders: Option<&'a SenderCache>,
-}
-
-impl<'a> BlockInput<'a> {
-    /// A block without a list, whose parent is not at hand.
-    pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
-        Self {
-            rules,
-            block,
-            bal: None,
-            sidecar: None,
-            parent: None,
-            ancestry: None,
-            ommers_omitted: false,
-            cancel: None,
-            known_senders: None,
-        }
-    }
-
-    /// The same with its block access list.
-    pub fn with_list(self, bal: Bytes) -> Self {
-        Self { bal: Some(bal), ..self }
-    }
-
-    /// The same with its parent's header.
-    pub fn with_parent(self, parent: &'a Header) -> Self {
-        Self { parent: Some(parent), ..self }
-    }
-
-    /// The same with what the caller knows of its senders.
-    pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
-        Self { known_senders: Some(known), ..self }
-    }
-
-    /// The same with what its ommers are checked against.
-    pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
-        Self { ancestry: Some(ancestry), ..self }
-    }
-
-    /// The same, to be stopped by this token.
-    pub fn with_cancel(self, cancel: &'a CancelToken) -> Self {
-        Self { cancel: Some(cancel), ..self }
-    }
-}
-
-/// How to execute it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How tasks run; without a word on it the block decides: [`Mode::Bal`] if it brings a list, else
-    /// [`Mode::Optimistic`] where that can win (see [`speculation_pays`]), else [`Mode::Sequential`].
-    pub mode: Option<Mode>,
-    /// Which dispatch loop runs them.
-    pub loop_kind: LoopKind,
-    /// Whether the outcome brings EIP-3155 lines. They are kept in memory, hundreds of bytes per instruction.
-    pub trace: bool,
-    /// How the senders are recovered.
-    pub recovery: Recovery,
-    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
-    /// it is resident, else [`ParentReads::Beside`].
-    pub parent_reads: Option<ParentReads>,
-}
-
-impl Options {
-    /// The default loop in this mode.
-    pub fn new(mode: Mode) -> Self {
-        Self { mode: Some(mode), ..Self::automatic() }
-    }
-
-    /// The default loop in the mode that the block calls for.
-    pub fn automatic() -> Self {
-        Self {
-            mode: None,
-            loop_kind: LoopKind::default(),
-            trace: false,
-            recovery: Recovery::default(),
-            parent_reads: None,
-        }
-    }
-}
 
 /// Most bytes of analysed code kept from block to block (estimated).
 const CODE_BYTES_KEPT: usize = 1 << 30;
@@ -340,43 +213,6 @@ impl Executor {
     }
 }
 
-/// Everything that the stages of one block share.
-struct Job<'a> {
-    input: &'a BlockInput<'a>,
-    block: &'a Block,
-    store: &'a dyn StateStore,
-    codes: &'a CodeArena,
-    mode: Mode,
-    loop_kind: LoopKind,
-    trace: bool,
-    recovery: Recovery,
-    clock: &'a Clock,
-    list_hash: &'a ListHash,
-    shuffle: Option<u64>,
-    reads: ParentReads,
-    readers: Option<&'a rayon::ThreadPool>,
-}
-
-impl Job<'_> {
-    /// What the recovery of senders goes by.
-    fn means(&self) -> Means<'_> {
-        Means {
-            cancel: self.input.cancel,
-            known: self.input.known_senders,
-            recovery: self.recovery,
-            clock: Some(self.clock),
-        }
-    }
-
-    /// What all tasks of the block share.
-    fn context<'b>(&'b self, signers: SignerRows<'b>) -> BlockContext<'b> {
-        let Self { input, block, loop_kind, trace, .. } = *self;
-        let mut context = BlockContext::new(input.rules, block, signers, loop_kind).traced(trace);
-        context.cancel = input.cancel;
-        context
-    }
-}
-
 /// The mode that a block calls for.
 fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
     if input.bal.is_some() {
@@ -386,50 +222,4 @@ fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
     } else {
         Mode::Sequential
     }
-}
-
-/// A block whose own header is in order, and what of that could not be checked.
-fn decode(input: &BlockInput<'_>) -> Result<(Block, Vec<Unchecked>), BlockError> {
-    let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
-    let mut unchecked = Vec::new();
-    check_header(input, &block, &mut unchecked)?;
-    Ok((block, unchecked))
-}
-
-fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unchecked>) -> Result<(), BlockError> {
-    check_alone(input.rules, block).map_err(InvalidBlock::Header)?;
-    match input.parent {
-        Some(parent) => check_against_parent(input.rules, &block.header, parent).map_err(InvalidBlock::Header)?,
-        None => unchecked.push(Unchecked { check: Check::ParentRules, reason: "the parent's header is not given" }),
-    }
-    if input.ommers_omitted {
-        unchecked.push(Unchecked { check: Check::Ommers, reason: "the source dropped the ommers of this block" });
-    } else if block.ommers_hash() != block.header.ommers_hash {
-        return Err(InvalidBlock::Header(HeaderFault::Ommers).into());
-    } else if let Some(reason) = check_ommers(block, input.ancestry)
-        .map_err(|(index, fault)| BlockError::from(InvalidBlock::Ommer { index, fault }))?
-    {
-        unchecked.push(Unchecked { check: Check::OmmerRules, reason });
-    }
-    if input.rules.fork < Fork::Paris {
-        unchecked.push(Unchecked { check: Check::Seal, reason: "ethash is not verified" });
-    }
-    Ok(())
-}
-
-/// The roots that header and body must agree on; a task of its own beside execution.
-fn check_body_roots(block: &Block) -> Result<(), HeaderFault> {
-    let transactions: Vec<&[u8]> = (0..block.transactions.len())
-        .map(|index| block.transactions.encoded(crate::arena::TxIndex(index as u32)))
-        .collect();
-    if ordered_root(&transactions) != block.header.transactions_root {
-        return Err(HeaderFault::TransactionsRoot);
-    }
-    if let Some(root) = block.header.withdrawals_root {
-        let withdrawals: Vec<&[u8]> = block.withdrawals_encoded().collect();
-        if ordered_root(&withdrawals) != root {
-            return Err(HeaderFault::WithdrawalsRoot);
-        }
-    }
-    Ok(())
 }

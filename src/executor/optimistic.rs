@@ -3,8 +3,9 @@
 //! The changes are written back over a preload of their parent values: after execution no account and no slot is read
 //! from the store again.
 
+use super::job::Job;
+use super::outcome::{BlockOutcome, ParentReadCount, Unchecked};
 use super::sequential::{Recorded, check_recorded_list, finish, prepare};
-use super::{BlockOutcome, Job, ParentReadCount, Unchecked};
 use crate::exec::block::WorkerScratch;
 use crate::exec::error::BlockError;
 use crate::exec::optimistic::{Preload, Speculated, Speculation, run_optimistic};

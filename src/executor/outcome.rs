@@ -1,7 +1,10 @@
 //! What a proven block yields, and the last checks before it does.
 
+use super::changes::StateChanges;
+use super::input::Mode;
+use super::job::Job;
 use super::root::Roots;
-use super::{Job, Mode, Span, Stage, StateChanges};
+use super::timeline::{Span, Stage};
 use crate::arena::{Id, TxIndex};
 use crate::bal::Sidecar;
 use crate::exec::admission::BlockGas;

@@ -1,9 +1,11 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::outcome::{Candidate, ParentReadCount, seal};
+use super::check::check_body_roots;
+use super::job::Job;
+use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::{Signers, recover};
 use super::root::update_from_recording;
-use super::{BlockOutcome, Job, Stage, Unchecked, check_body_roots};
+use super::timeline::Stage;
 use crate::bal::{self, Limits};
 use crate::exec::block::{Executed, Recording, WorkerScratch, run_sequential};
 use crate::exec::error::{BlockError, InvalidBlock};
