@@ -26,6 +26,12 @@ const FLOORS: [(&str, &[&str]); 6] = [
 /// Most circles of files in all sources. Only the tail-call loop may have one in `exec`.
 const CIRCLES_MAX: usize = 2;
 
+/// A circle that is still to be cut, as the first of its files; empty when there is none.
+const UNCUT: [&str; 1] = ["src/exec/arrivals.rs"];
+
+/// Facades: they declare modules and re-export names, and their children take nothing from them.
+const FACADES: [&str; 1] = ["src/trie/mod.rs"];
+
 /// A token of Rust: a word, `::`, or one other character.
 type Token = String;
 
@@ -398,8 +404,26 @@ fn execution_has_no_circle_outside_the_tail_loop() {
         let tail = "src/exec/interpreter/tail/";
         circle.iter().any(|file| file.starts_with("src/exec/") && !file.starts_with(tail))
     };
-    let outside: Vec<BTreeSet<&str>> = all.iter().filter(is_outside).cloned().collect();
+    let is_known = |circle: &&BTreeSet<&str>| circle.first().is_some_and(|first| UNCUT.contains(first));
+    let (known, outside): (Vec<_>, Vec<_>) =
+        all.iter().filter(is_outside).cloned().partition(|circle| is_known(&circle));
+    assert_eq!(known.len(), UNCUT.len(), "a circle was cut that UNCUT still names");
     assert!(outside.is_empty(), "{}", drawn(&outside, &arrows));
+}
+
+#[test]
+fn facades_hold_nothing_that_their_modules_take() {
+    let sources = sources();
+    let arrows = sources.arrows();
+    for facade in FACADES {
+        let folder = facade.trim_end_matches("mod.rs");
+        let up: Vec<&&str> = arrows
+            .iter()
+            .filter(|(file, to)| file.starts_with(folder) && to.contains(facade))
+            .map(|(file, _)| file)
+            .collect();
+        assert!(up.is_empty(), "{facade} holds what {up:?} take from it");
+    }
 }
 
 #[test]

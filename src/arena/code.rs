@@ -6,9 +6,9 @@
 //! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
 //! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
 
-use super::{CodeId, Id};
 use super::keccak::{keccak256, keccak256_many};
 use super::store::{KECCAK_EMPTY, StoreError};
+use super::{CodeId, Id};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes};
 use core::any::Any;

@@ -702,7 +702,6 @@ mod tests {
     use crate::arena::code::CodeArena;
     use crate::exec::call::{CallKind, CallRequest, Entered};
     use crate::exec::state::{Base, BaseAccount, StateScratch};
-    use crate::exec::universe::Universe;
 
     /// Every account has the same code.
     struct OneCode(CodeId);
@@ -789,6 +788,30 @@ mod tests {
         in_a_frame(|evm| {
             evm.frame().pc = 1;
             super::super::interpreter::run_frames(Default::default(), evm);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "calldata lies below the frame")]
+    fn calldata_above_the_callers_memory_is_refused() {
+        in_a_frame(|evm| {
+            evm.grow_memory(64);
+            let frame = evm.frame();
+            let (to, code) = (frame.target, EMPTY_CODE);
+            let request = CallRequest {
+                kind: CallKind::Call,
+                gas: 1_000,
+                to,
+                code,
+                value: U256::ZERO,
+                input: Input::Memory { start: 32, len: 64 },
+                output: (0, 0),
+                charged_new_account: false,
+            };
+            // Empty code gets no frame, and so no memory beside which its calldata could lie.
+            assert!(matches!(evm.enter_call(&request), Ok(Entered::Done(_))));
+            let code = evm.state.load(to).expect("it is loaded").code;
+            let _ = evm.enter_call(&CallRequest { code, ..request });
         });
     }
 
