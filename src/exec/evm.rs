@@ -110,7 +110,7 @@ pub enum FrameKind {
 
 /// One call or creation in progress. Only [`Evm::enter_call`] and [`Evm::enter_create`] make one.
 ///
-/// The tail-call loop relies on the last four numbers: see [`Evm::assert_frame_fits`].
+/// The tail-call loop relies on where its stack and memory lie: see `Evm::assert_frame_fits`.
 #[derive(Clone, Debug)]
 pub struct Frame<'b> {
     /// What runs.
@@ -183,7 +183,7 @@ pub enum Status {
     Halt(Halt),
 }
 
-/// An ended frame, as its caller sees it. The output lies in [`Evm::return_data`].
+/// An ended frame, as its caller sees it. The output lies in [`Evm::return_data()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameEnd {
     /// How it ended.
@@ -212,7 +212,7 @@ impl FrameEnd {
 /// The machine of one worker.
 ///
 /// The public fields hold what a transaction works on; no memory safety depends on them. Frames, memory and stack are
-/// private, because the tail-call loop accesses memory and stack through pointers: see [`Evm::assert_frame_fits`].
+/// private, because the tail-call loop accesses memory and stack through pointers: see `Evm::assert_frame_fits`.
 #[derive(Debug)]
 pub struct Evm<'b> {
     /// Constants of the fork.
@@ -571,7 +571,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Stores the code that a creation returned (in [`Self::return_data`]).
+    /// Stores the code that a creation returned (in `Self::return_data`).
     fn deploy(&mut self, target: AccountId, gas: &mut FrameGas) -> Result<(), Halt> {
         let len = self.return_data.len();
         if len > self.rules.code_size_max {

@@ -1,11 +1,9 @@
 //! Dispatch loops: what runs the top frame of an [`Evm`].
 //!
-//! Contract. A loop takes up the running frame at [`Frame::pc`] with its stack, memory and gas as stored, and runs it
+//! Contract. A loop takes up the running frame at `Frame::pc` with its stack, memory and gas as stored, and runs it
 //! until it ends or enters an inner frame ([`Exit`]). Before it leaves with [`Exit::Enter`] it has stored pc (after the
 //! instruction), stack height and gas; when it is run again the inner frame's result has been pushed.
 //! Everything that touches state or costs more than a constant is a method of `Evm` (`host`, `call`), shared by all loops.
-//!
-//! [`Frame::pc`]: super::evm::Frame::pc
 
 mod levm_loop;
 mod match_loop;

@@ -26,7 +26,7 @@ pub struct StepView<'a> {
     pub depth: usize,
 }
 
-/// Watches a loop. `evm.return_data`, `evm.gas` and the frames can be read at every event.
+/// Watches a loop. The return data, the gas and the depth of the machine can be read at every event.
 pub trait Observer {
     /// Whether anything is watched: loops skip all preparation where not.
     const ON: bool;
@@ -34,7 +34,7 @@ pub trait Observer {
     fn step(&mut self, evm: &Evm<'_>, step: &StepView<'_>);
     /// The instruction is over: gas left, and the halt that it caused.
     fn step_end(&mut self, evm: &Evm<'_>, gas_left: u64, halt: Option<Halt>);
-    /// A frame is about to run its first instruction; it is the last of `evm.frames`.
+    /// A frame is about to run its first instruction; [`Evm::depth`] counts it.
     fn enter(&mut self, evm: &Evm<'_>);
     /// A frame is over and popped.
     fn leave(&mut self, evm: &Evm<'_>, end: &FrameEnd);

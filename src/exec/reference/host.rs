@@ -24,7 +24,7 @@ use std::borrow::Cow;
 /// Where a [`Code`] keeps revm's analysis of it.
 const ANALYSIS_SLOT: usize = crate::arena::code::DECODED_SLOTS - 1;
 
-/// Our machine as revm's instructions see it. The frame on top of [`Evm::frames`] is the running one.
+/// Our machine as revm's instructions see it. The frame on top of `Evm::frames` is the running one.
 #[derive(Debug)]
 pub(super) struct ReferenceHost<'a, 'b> {
     /// The machine.

@@ -5,7 +5,7 @@
 //! calls and creations, precompiles, journaling and the settling of a frame's gas are [`Evm`]'s, shared by all loops.
 //!
 //! One revm interpreter per depth, kept while the transaction runs. Memory is one buffer for all frames, as in
-//! [`Evm::memory`], and the two are the same allocation: it is swapped into revm's hands while instructions run.
+//! `Evm::memory`, and the two are the same allocation: it is swapped into revm's hands while instructions run.
 //! Not here: speed. Inputs of the first frame, init code and outputs are copied where revm's types demand it.
 
 mod fork;
@@ -54,11 +54,11 @@ struct ReferenceLoop<'a, 'b, O> {
     instructions: Instructions<'a, 'b>,
     gas_table: GasTable,
     spec: SpecId,
-    /// Index of the first frame in [`Evm::frames`].
+    /// Index of the first frame in `Evm::frames`.
     floor: usize,
     /// One interpreter per frame from `floor` on; those of ended frames are kept for the next ones.
     pool: Vec<Interpreter>,
-    /// revm's handle on the memory of all frames. Its bytes are in [`Evm::memory`] while no instruction runs.
+    /// revm's handle on the memory of all frames. Its bytes are in `Evm::memory` while no instruction runs.
     buffer: Rc<RefCell<Vec<u8>>>,
     /// Owner of the memory below the first frame.
     root: SharedMemory,
@@ -137,7 +137,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         self.host.evm.frames.len() - 1 - self.floor
     }
 
-    /// Swaps the bytes of all frames' memory between [`Evm::memory`] and revm's buffer.
+    /// Swaps the bytes of all frames' memory between `Evm::memory` and revm's buffer.
     fn swap_memory(&mut self) {
         core::mem::swap(&mut *self.buffer.borrow_mut(), &mut self.host.evm.memory);
     }

@@ -60,7 +60,7 @@ pub(super) struct Vm {
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
-    /// [`Evm::poll_below`].
+    /// `Evm::poll_below`.
     pub(super) poll_below: u64,
     /// The frame's calldata; it moves when the memory column does, which [`Regs::reload_memory`] follows.
     pub(super) input: *const u8,
