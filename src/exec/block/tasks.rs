@@ -447,6 +447,7 @@ fn parents_of(list: &RecordedList, names: &Universe, overlay: &Overlay) -> Colum
     list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
+#[expect(clippy::too_many_arguments, reason = "one caller, which owns all of them")]
 fn sequential_tasks<'b>(
     context: &'b BlockContext<'b>,
     evm: &mut Evm<'b>,

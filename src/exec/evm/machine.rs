@@ -626,7 +626,7 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
 ///
 /// ```
 /// use balustrade::exec::evm::machine::Evm;
-/// fn read(evm: &Evm<'_>) -> (usize, &[u8]) {
+/// fn read<'e>(evm: &'e Evm<'_>) -> (usize, &'e [u8]) {
 ///     (evm.depth(), evm.return_data())
 /// }
 /// ```
