@@ -1,7 +1,9 @@
 //! How long from columns to the post-state values, and from recorded rows to a list?
 
 use balustrade::arena::{AccountId, Column, SlotId};
-use balustrade::bal::{BalColumns, Recorder, Reduced, Universe, bal_hash, code_hashes, reduce, reduce_into, sample};
+use balustrade::bal::{
+    BalColumns, RecordedKeys, Recorder, Reduced, bal_hash, code_hashes, reduce, reduce_into, sample,
+};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 #[global_allocator]
@@ -44,8 +46,8 @@ fn reversed(bal: &BalColumns) -> Reversed {
 }
 
 impl Reversed {
-    fn universe(&self) -> Universe<'_> {
-        Universe { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
+    fn universe(&self) -> RecordedKeys<'_> {
+        RecordedKeys { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
     }
 }
 

@@ -8,7 +8,7 @@ use alloy_primitives::{B256, keccak256};
 use alloy_trie::{BranchNodeCompact, HashBuilder, Nibbles, TrieAccount};
 use balustrade::arena::keccak::Width;
 use balustrade::trie::workload::{UpdateColumns, Workload, measure, median, permutation_ns};
-use balustrade::trie::{EMPTY_ROOT, Fate, StateTries};
+use balustrade::trie::{AccountStatus, EMPTY_ROOT, StateTries};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -104,7 +104,7 @@ impl Database {
         for (i, address) in block.addresses.iter().enumerate() {
             let key = keccak256(address);
             changed.push(key);
-            if block.fates[i] == Fate::Deleted {
+            if block.statuses[i] == AccountStatus::Deleted {
                 self.accounts.remove(&key);
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]`.
 //!
 //! With `drops` every item of every list is dropped once, and the seed means nothing; else about COUNT mutants of all valid
-//! Amsterdam blocks at hand are tried, and as many per block of the lists and sidecars of blocks before Cancun. Executors have THREADS threads each (2); JOBS of them run side by side (one per processor).
+//! Amsterdam blocks at hand are tried, and as many per block of the lists and existence logs of blocks before Cancun. Executors have THREADS threads each (2); JOBS of them run side by side (one per processor).
 //! Every chain of blocks draws from a seed of its own, so that the mutants do not depend on JOBS, and the parts `0 OF` to
 //! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check. The status is 1
 //! where a mutant was accepted wrongly or caused a panic, and 2 where the arguments are wrong or the system refuses threads.

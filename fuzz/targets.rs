@@ -55,7 +55,7 @@ pub fn witness(bytes: &[u8]) {
     let mut tries = StateTries::from_root(root);
     let changes = balustrade::executor::StateChanges {
         addresses: vec![address],
-        fates: vec![balustrade::trie::Fate::Kept],
+        statuses: vec![balustrade::trie::AccountStatus::Kept],
         nonces: vec![Some(1)],
         balances: vec![None],
         code_hashes: vec![None],

@@ -12,7 +12,7 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
-use balustrade::trie::{Fate, StateTries, ordered_root};
+use balustrade::trie::{AccountStatus, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -337,7 +337,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
         fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
             self.0.trie_nodes(hashes, out)
         }
-        fn given_up(&self) -> bool {
+        fn is_cancelled(&self) -> bool {
             self.1.fetch_sub(1, core::sync::atomic::Ordering::Relaxed) <= 0
         }
     }
@@ -345,7 +345,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
     let addresses: Vec<Address> = (0..rows).map(|i| Address::from_word(keccak256(i.to_be_bytes()))).collect();
     let count = rows as usize;
     let changes = balustrade::executor::StateChanges {
-        fates: vec![Fate::Kept; count],
+        statuses: vec![AccountStatus::Kept; count],
         nonces: vec![Some(1); count],
         balances: vec![Some(U256::ONE); count],
         code_hashes: vec![None; count],

@@ -5,7 +5,7 @@ use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore
 use balustrade::exec::block::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
-use balustrade::executor::ParentReads;
+use balustrade::executor::PrefetchStrategy;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use balustrade_cli::devnet::asm::assemble;
@@ -80,9 +80,9 @@ impl StateStore for Noting<'_> {
 }
 
 /// Every mode, every arrangement of reads, one thread and several.
-fn ways() -> Vec<(Mode, Option<ParentReads>, usize)> {
+fn ways() -> Vec<(Mode, Option<PrefetchStrategy>, usize)> {
     let mut ways = vec![(Mode::Sequential, None, 1), (Mode::Optimistic, None, 1), (Mode::Optimistic, None, 3)];
-    for reads in ParentReads::ALL {
+    for reads in PrefetchStrategy::ALL {
         ways.extend([1, 3].map(|threads| (Mode::Bal, Some(reads), threads)));
     }
     ways
@@ -144,7 +144,7 @@ impl World {
     fn execute(
         &mut self,
         store: &Noting<'_>,
-        (mode, parent_reads, threads): (Mode, Option<ParentReads>, usize),
+        (mode, parent_reads, threads): (Mode, Option<PrefetchStrategy>, usize),
     ) -> Result<BlockOutcome, BlockError> {
         let mut executor = Executor::new(threads).expect("threads");
         let input = BlockInput::new(&self.rules, self.block.clone()).with_list(self.bal.clone());

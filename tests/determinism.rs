@@ -34,7 +34,7 @@ fn words_of(result: &Result<BlockOutcome, BlockError>) -> String {
             outcome.receipts.iter().map(keccak256).collect::<Vec<_>>(),
             outcome.receipts.bloom(),
             (transactions, &outcome.requests, &outcome.bal),
-            (&outcome.changes, &outcome.unchecked, &outcome.sidecar),
+            (&outcome.changes, &outcome.unchecked, &outcome.existence_log),
         )
     )
 }
@@ -199,7 +199,7 @@ fn spoiled(block: &ListedBlock, faults: &[Level]) -> ListedBlock {
     let bal = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list));
     let hash = if faults.contains(&Level::ListHash) { B256::repeat_byte(0x11) } else { keccak256(&bal) };
     parts.header.block_access_list_hash = Some(hash);
-    ListedBlock { valid: false, rlp: trial::assemble(&parts).into(), bal: bal.into(), sidecar: None }
+    ListedBlock { valid: false, rlp: trial::assemble(&parts).into(), bal: bal.into(), existence_log: None }
 }
 
 #[test]

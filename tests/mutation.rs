@@ -38,7 +38,7 @@ fn mutants_of_older_lists_and_sidecars_are_refused() {
     cases::each_older_fixture(0, 19, &mut |chain| visit(chain, 4, 3_000));
     println!("{}", report.table());
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
-    for mutator in mutators::names().filter(|name| name.starts_with("sidecar: ")) {
+    for mutator in mutators::names().filter(|name| name.starts_with("existence: ")) {
         assert!(report.total() == 0 || report.count_of(mutator) > 0, "{mutator} was never drawn");
     }
 }

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Header;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
-use balustrade::trie::{Fate, StateTries, StateUpdate};
+use balustrade::trie::{AccountStatus, StateTries, StateUpdate};
 use balustrade_cli::testing::shared;
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -167,7 +167,7 @@ fn witnesses_give_the_pre_state_and_lead_to_the_post_state() {
 #[derive(Default)]
 struct PostState {
     addresses: Vec<Address>,
-    fates: Vec<Fate>,
+    statuses: Vec<AccountStatus>,
     nonces: Vec<Option<u64>>,
     balances: Vec<Option<U256>>,
     code_hashes: Vec<Option<B256>>,
@@ -195,7 +195,7 @@ impl PostState {
                 && nonce.unwrap_or(parent[0].nonce) == 0
                 && code_hash.unwrap_or(parent[0].code_hash) == KECCAK_EMPTY;
             post.addresses.push(address);
-            post.fates.push(if empty { Fate::Deleted } else { Fate::Kept });
+            post.statuses.push(if empty { AccountStatus::Deleted } else { AccountStatus::Kept });
             post.nonces.push(nonce);
             post.balances.push(balance);
             post.code_hashes.push(code_hash);
@@ -212,7 +212,7 @@ impl PostState {
     fn update(&self) -> StateUpdate<'_> {
         StateUpdate {
             addresses: &self.addresses,
-            fates: &self.fates,
+            statuses: &self.statuses,
             nonces: &self.nonces,
             balances: &self.balances,
             code_hashes: &self.code_hashes,

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub enum BalCommand {
     /// Print lists
     Show(ShowArgs),
-    /// Execute blocks and write their lists, with a sidecar for what a list cannot say before Cancun
+    /// Execute blocks and write their lists, with an existence log for what a list cannot say before Cancun
     Record(record::RecordArgs),
     /// Print every point where two lists disagree; status 1 if there is one
     Diff(DiffArgs),

@@ -103,7 +103,7 @@ fn answer(result: &Result<Accepted, Failure>) -> B256 {
                     (outcome.hash, outcome.number, outcome.state_root, outcome.gas, outcome.gas_used),
                     outcome.receipts.iter().map(keccak256).collect::<Vec<_>>(),
                     (transactions, &outcome.requests, &outcome.bal),
-                    (&outcome.changes, &outcome.unchecked, &outcome.sidecar),
+                    (&outcome.changes, &outcome.unchecked, &outcome.existence_log),
                 )
             )
         }
@@ -125,7 +125,7 @@ impl Gate {
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
-        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        let list = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
         match (Chain::of_bundle(bundle), bundle.rules) {
             (Ok(mut chain), Some(rules)) => self.block(&mut chain, &bundle.name, &rules, &bundle.block, list),
             (Ok(_), None) => self.unusable(&format_args!("{}: the fork is not supported", bundle.name)),

@@ -12,7 +12,7 @@ use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
 };
-use balustrade::bal::Sidecar;
+use balustrade::bal::ExistenceLog;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::interpreter::trace::TraceSink;
@@ -20,7 +20,7 @@ use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, ParentReads, Recovery, StateChanges, Transacted};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, StateChanges, Transacted};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
@@ -54,8 +54,8 @@ impl Accepted {
             "requests"
         } else if one.state_root != two.state_root {
             "the state root"
-        } else if one.sidecar != two.sidecar {
-            "the sidecar"
+        } else if one.existence_log != two.existence_log {
+            "the existence log"
         } else if one.changes != two.changes {
             "the changes"
         } else if self.trace != other.trace {
@@ -73,12 +73,12 @@ pub struct List<'a> {
     /// RLP of its access list.
     pub bal: Option<&'a Bytes>,
     /// What the list cannot say.
-    pub sidecar: Option<&'a Sidecar>,
+    pub existence_log: Option<&'a ExistenceLog>,
 }
 
 impl<'a> From<Option<&'a Bytes>> for List<'a> {
     fn from(bal: Option<&'a Bytes>) -> Self {
-        Self { bal, sidecar: None }
+        Self { bal, existence_log: None }
     }
 }
 
@@ -86,13 +86,13 @@ impl<'a> From<Option<&'a Bytes>> for List<'a> {
 #[derive(Debug)]
 pub struct OwnedList {
     bal: Bytes,
-    sidecar: Sidecar,
+    existence_log: ExistenceLog,
 }
 
 impl OwnedList {
     /// The list, to be handed over with its block.
     pub fn as_list(&self) -> List<'_> {
-        List { bal: Some(&self.bal), sidecar: Some(&self.sidecar) }
+        List { bal: Some(&self.bal), existence_log: Some(&self.existence_log) }
     }
 }
 
@@ -334,7 +334,7 @@ pub struct Engine {
     /// A delay of the store for the blocks that are executed.
     pub latency: Option<Latency>,
     /// How `bal` mode reads the parent state; by the store where not given.
-    pub parent_reads: Option<ParentReads>,
+    pub parent_reads: Option<PrefetchStrategy>,
     /// How senders are recovered.
     pub recovery: Recovery,
 }
@@ -543,7 +543,7 @@ impl Engine {
         let recorded = self.execute_or_record(chain, rules, block, given, Some(Mode::Sequential), false)?.outcome;
         Ok(OwnedList {
             bal: given.bal.cloned().unwrap_or(recorded.bal),
-            sidecar: given.sidecar.cloned().unwrap_or(recorded.sidecar),
+            existence_log: given.existence_log.cloned().unwrap_or(recorded.existence_log),
         })
     }
 
@@ -562,17 +562,20 @@ impl Engine {
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
-        let List { bal, sidecar } = list;
+        let List { bal, existence_log } = list;
         let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
         // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
-        let lacks_sidecar = rules.fork < Fork::Byzantium && sidecar.is_none();
-        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_sidecar) {
+        let lacks_existence_log = rules.fork < Fork::Byzantium && existence_log.is_none();
+        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_existence_log) {
             let nothing = List::default();
             let trace = self.trace.take();
             let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false);
             self.trace = trace;
             let recorded = recorded?.outcome;
-            let list = List { bal: bal.or(Some(&recorded.bal)), sidecar: sidecar.or(Some(&recorded.sidecar)) };
+            let list = List {
+                bal: bal.or(Some(&recorded.bal)),
+                existence_log: existence_log.or(Some(&recorded.existence_log)),
+            };
             return self.execute(chain, rules, block, list, mode, keep);
         }
         self.execute(chain, rules, block, list, mode, keep)
@@ -607,7 +610,7 @@ impl Engine {
         chain: &mut Chain,
         rules: &ChainRules,
         block: &Bytes,
-        List { bal, sidecar }: List<'_>,
+        List { bal, existence_log }: List<'_>,
         mode: Option<Mode>,
         keep: bool,
     ) -> Result<Accepted, Failure> {
@@ -616,7 +619,7 @@ impl Engine {
             rules,
             block: block.clone(),
             bal: bal.cloned(),
-            sidecar,
+            existence_log,
             parent: chain.head.as_ref(),
             ancestry: chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors }),
             ommers_omitted: chain.ommers_omitted,

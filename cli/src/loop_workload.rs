@@ -8,7 +8,7 @@ use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::exec::block::base::{Overlay, OverlayBase};
+use balustrade::exec::block::base::{Overlay, OverlayState};
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::evm::state::{StateScratch, TxState};
 use balustrade::exec::interpreter::{LoopKind, Runner};
@@ -276,7 +276,7 @@ pub fn with_runner<T>(
     let transactions = Transactions::decode_one(workload.transaction()).map_err(|fault| error(fault.to_string()))?;
     let codes = CodeArena::default();
     let mut overlay = Overlay::default();
-    let base = Box::new(OverlayBase { overlay: &mut overlay, store: &store, codes: &codes });
+    let base = Box::new(OverlayState { overlay: &mut overlay, store: &store, codes: &codes });
     let state = TxState::new(StateScratch::default(), None, base, &codes, chain.fork);
     let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
     let input = TxInput { transactions: &transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };

@@ -255,7 +255,7 @@ impl Run<'_> {
                     fork,
                     rules,
                     block: &bundle.block,
-                    list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
+                    list: List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() },
                     expect_exception: None,
                 },
             ),

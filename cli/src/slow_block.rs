@@ -16,7 +16,7 @@ use balustrade::bal::{self, BalColumns, Limits};
 use balustrade::exec::interpreter::opcode::op;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::executor::Stage;
-use balustrade::trie::Fate;
+use balustrade::trie::AccountStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -198,7 +198,7 @@ const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
 impl Writes {
     fn of(outcome: &BlockOutcome) -> Self {
         let changes = &outcome.changes;
-        let deleted = changes.fates.iter().filter(|fate| **fate == Fate::Deleted).count();
+        let deleted = changes.statuses.iter().filter(|status| **status == AccountStatus::Deleted).count();
         let slots_deleted = changes.slot_values.iter().filter(|value| value.is_zero()).count();
         let is_delegation = |code: &[u8]| code.len() == DELEGATION_LEN && code.starts_with(&DELEGATION_PREFIX);
         let codes = || changes.codes.iter().filter(|(_, code)| !code.is_empty());
@@ -214,8 +214,8 @@ impl Writes {
             eip7702_delegations_cleared: changes
                 .code_hashes
                 .iter()
-                .zip(&changes.fates)
-                .filter(|(hash, fate)| **hash == Some(KECCAK_EMPTY) && **fate == Fate::Kept)
+                .zip(&changes.statuses)
+                .filter(|(hash, status)| **hash == Some(KECCAK_EMPTY) && **status == AccountStatus::Kept)
                 .count(),
         }
     }

@@ -72,7 +72,7 @@ impl Verify<'_> {
             match Content::parse(&document, Some(&names_like(self.args.run.as_ref()))) {
                 Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
                     Ok(mut chain) => {
-                        let list = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+                        let list = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
                         self.block(&mut chain, &bundle.name, bundle.rules, &bundle.block, list);
                     }
                     Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),

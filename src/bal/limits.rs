@@ -59,7 +59,7 @@ impl Limits {
 
 /// What a block can pay for at most, in gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Means {
+pub struct GasBudget {
     /// Transactions in the block.
     pub tx_count: usize,
     /// Execution gas of all of them, and of those system calls that can read storage of any account.
@@ -86,10 +86,10 @@ impl BalColumns {
     ///
     /// # Errors
     /// [`BalRule::UnaffordableSlots`] with the first account whose slots go beyond, [`BalRule::UnaffordableCode`].
-    pub fn check_affordable(&self, means: &Means, free: &[Address]) -> Result<(), BalError> {
+    pub fn check_affordable(&self, budget: &GasBudget, free: &[Address]) -> Result<(), BalError> {
         let error = |rule, address, field| BalError { rule, offset: 0, address, field, slot: None, index: None };
-        let of_tx = |index: &&BlockAccessIndex| (1..=means.tx_count).contains(&index.index());
-        let slots_max = usize::try_from(means.execution / READ_COST).unwrap_or(usize::MAX);
+        let of_tx = |index: &&BlockAccessIndex| (1..=budget.tx_count).contains(&index.index());
+        let slots_max = usize::try_from(budget.execution / READ_COST).unwrap_or(usize::MAX);
         if self.slot_count() + self.storage.len() > slots_max {
             let mut accesses = 0;
             for (account, address) in self.addresses().iter() {
@@ -102,7 +102,7 @@ impl BalColumns {
                     };
                 }
                 if accesses > slots_max {
-                    let rule = BalRule::UnaffordableSlots { gas: means.execution };
+                    let rule = BalRule::UnaffordableSlots { gas: budget.execution };
                     return Err(error(rule, Some(*address), BalField::StorageReads));
                 }
             }
@@ -113,8 +113,8 @@ impl BalColumns {
                 bytes[usize::from(of_tx(&index))] += u64::from(code.len);
             }
         }
-        for (bytes, gas) in bytes.into_iter().zip([means.system, means.state]) {
-            if bytes.saturating_mul(means.code_byte) > gas {
+        for (bytes, gas) in bytes.into_iter().zip([budget.system, budget.state]) {
+            if bytes.saturating_mul(budget.code_byte) > gas {
                 return Err(error(BalRule::UnaffordableCode { gas }, None, BalField::CodeChanges));
             }
         }

@@ -17,6 +17,7 @@ mod decode;
 mod diff;
 mod encode;
 mod error;
+mod existence;
 mod limits;
 mod post_state;
 mod record;
@@ -24,7 +25,6 @@ mod reduce;
 mod rlp;
 pub mod sample;
 mod show;
-mod sidecar;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +35,12 @@ pub use decode::{decode, decode_into};
 pub use diff::{Divergence, DivergenceValue, diff};
 pub use encode::{encode, encode_into};
 pub use error::{BalError, BalField, BalRule};
-pub use limits::{CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, Means, READ_COST};
+pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog};
+pub use limits::{CODE_LEN_MAX_AMSTERDAM, GasBudget, ITEM_COST, Limits, READ_COST};
 pub use post_state::{PostAccount, exists_before};
-pub use record::{RecordedList, Recorder, Universe};
+pub use record::{RecordedKeys, RecordedList, Recorder};
 pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;
-pub use sidecar::{ExistenceDifference, Sidecar, SidecarColumns, SidecarFault};
 
 use crate::arena::keccak::keccak256;
 use alloy_primitives::B256;

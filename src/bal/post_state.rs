@@ -4,7 +4,7 @@
 //! Spec: EIP-161 (empty accounts are removed), EIP-8246 (a destroyed account keeps a balance and so stays).
 //! Not here: storage roots, hashing of leaves.
 
-use super::{BalColumns, Reduced, SidecarColumns};
+use super::{BalColumns, ExistenceColumns, Reduced};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
 use crate::arena::{AccountId, BlockAccessIndex, Column};
 use alloy_primitives::{B256, U256};
@@ -24,10 +24,10 @@ pub struct PostAccount {
 }
 
 /// Whether the state holds an account before `index`: by its fields if they changed (empty accounts go, EIP-161), by
-/// the sidecar where its word is newer, else by the parent state.
+/// the existence log where its word is newer, else by the parent state.
 pub fn exists_before(
     bal: &BalColumns,
-    sidecar: &SidecarColumns,
+    existence_log: &ExistenceColumns,
     parent: &ParentAccount,
     account: AccountId,
     index: BlockAccessIndex,
@@ -43,8 +43,8 @@ pub fn exists_before(
     .into_iter()
     .flatten()
     .max();
-    if !sidecar.is_empty()
-        && let Some((at, exists)) = sidecar.existence_before(account, index)
+    if !existence_log.is_empty()
+        && let Some((at, exists)) = existence_log.existence_before(account, index)
         && changed_at.is_none_or(|changed| at >= changed)
     {
         return exists;

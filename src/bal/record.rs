@@ -13,7 +13,7 @@ use alloy_primitives::{Address, Bytes, U256};
 
 /// The names behind the ids that a recorder was fed with.
 #[derive(Clone, Copy, Debug)]
-pub struct Universe<'a> {
+pub struct RecordedKeys<'a> {
     /// Address of each account.
     pub addresses: &'a Column<AccountId, Address>,
     /// Key of each slot.
@@ -157,7 +157,7 @@ impl Recorder {
     ///
     /// # Panics
     /// When an id was recorded that the universe does not name.
-    pub fn finish(&self, universe: &Universe<'_>) -> RecordedList {
+    pub fn finish(&self, universe: &RecordedKeys<'_>) -> RecordedList {
         let mut columns = BalColumns { blob: Bytes::copy_from_slice(&self.code_bytes), ..BalColumns::default() };
         let account_ranks = self.rank_accounts(universe, &mut columns);
         let slot_ranks = self.rank_slots(universe, &account_ranks, &mut columns);
@@ -169,7 +169,7 @@ impl Recorder {
     }
 
     /// Orders the accessed accounts by address; returns the place of each universe id among them.
-    fn rank_accounts(&self, universe: &Universe<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
+    fn rank_accounts(&self, universe: &RecordedKeys<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
         let mut listed = self.accounts.clone();
         for slot in self.slots.iter() {
             listed.insert(universe.slot_accounts[slot]);
@@ -187,7 +187,7 @@ impl Recorder {
     /// Orders the accessed slots by account and key; returns the place of each universe id among them.
     fn rank_slots(
         &self,
-        universe: &Universe<'_>,
+        universe: &RecordedKeys<'_>,
         account_ranks: &Column<AccountId, AccountId>,
         columns: &mut BalColumns,
     ) -> Column<SlotId, SlotId> {

@@ -8,7 +8,7 @@
 //! 36,000 reads): most accounts hold balances and nonces, one in eight is a contract with dozens of slots, keys are
 //! hashes or small numbers, values of all lengths.
 
-use super::{RecordedList, Recorder, Universe};
+use super::{RecordedKeys, RecordedList, Recorder};
 use crate::arena::{AccountId, BlockAccessIndex, Column, SlotId};
 use alloy_primitives::{Address, U256};
 
@@ -61,7 +61,7 @@ pub fn list(seed: u64, len_bytes: usize) -> RecordedList {
             }
         }
     }
-    let universe = Universe { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let universe = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     recorder.finish(&universe)
 }
 

@@ -6,7 +6,7 @@
 
 use super::Executor;
 use super::outcome::receipts_of;
-use super::recover::{Means, recover};
+use super::recover::{RecoveryContext, recover};
 use super::root::{trie_error, update_from_recording};
 use crate::arena::cancel::CancelToken;
 use crate::arena::store::{Guarded, StateStore};
@@ -107,7 +107,7 @@ impl Executor {
                 header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
             }
 
-            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
+            let signers = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
             let mut context = BlockContext::new(rules, &block, signers.rows(), LoopKind::default());
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,6 +1,6 @@
 //! State roots index by index: receipts before Byzantium hold the root after their transaction.
 //!
-//! In: a list's columns and sidecar, the parent accounts. Out: the root after each transaction, the tries updated to the
+//! In: a list's columns and existence log, the parent accounts. Out: the root after each transaction, the tries updated to the
 //! end of the block. The same for every mode: what a list claims at an index is what happened there once it is verified.
 //! Not here: the one update per block of later forks (`changes`).
 
@@ -10,7 +10,7 @@ use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
 use crate::bal::exists_before;
 use crate::exec::block::system::takes_part_in_dao_transfer;
 use crate::exec::rules::fork::{ChainRules, DaoTransfer};
-use crate::trie::{Fate, StateTries, TrieError};
+use crate::trie::{AccountStatus, StateTries, TrieError};
 use alloy_primitives::B256;
 
 /// Updates the tries index by index and returns the root after each of `tx_count` transactions.
@@ -50,9 +50,9 @@ struct Row {
     index: BlockAccessIndex,
 }
 
-/// Every change of the list and every event of the sidecar, in the order of effect.
+/// Every change of the list and every event of the existence log, in the order of effect.
 fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
-    let ListedChanges { bal, sidecar, .. } = listed;
+    let ListedChanges { bal, existence_log, .. } = listed;
     let mut rows: Vec<Row> = Vec::with_capacity(bal.change_count());
     for account in bal.addresses().ids() {
         // Published lists record mainnet's DAO transfer at the end of its block; the receipts' roots hold it from the start.
@@ -71,7 +71,7 @@ fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
         }
     }
     let event = |at: BlockAccessIndex, account| Row { when: at, account, slot: None, index: at };
-    rows.extend(sidecar.existence().iter().map(|(account, at, _)| event(*at, *account)));
+    rows.extend(existence_log.existence().iter().map(|(account, at, _)| event(*at, *account)));
     rows.sort_unstable();
     rows.dedup();
     rows
@@ -79,26 +79,26 @@ fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
 
 /// What changes at one index, from its rows.
 fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
-    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
+    let ListedChanges { bal, existence_log, parents, code_hashes } = listed;
     let mut changes = StateChanges::default();
     changes.slot_starts.push(0);
     for group in rows.chunk_by(|a, b| a.account == b.account) {
         let Row { account, index, .. } = group[0];
         let parent = &parents[account];
-        let existed = exists_before(bal, sidecar, parent, account, index);
-        let fate = match exists_before(bal, sidecar, parent, account, BlockAccessIndex(index.0 + 1)) {
-            false if existed => Fate::Deleted,
+        let existed = exists_before(bal, existence_log, parent, account, index);
+        let status = match exists_before(bal, existence_log, parent, account, BlockAccessIndex(index.0 + 1)) {
+            false if existed => AccountStatus::Deleted,
             // Came and went within the index: the tries never hear of it.
             false => continue,
-            true if bal.wiped_at(account, index) => Fate::Wiped,
-            true => Fate::Kept,
+            true if bal.wiped_at(account, index) => AccountStatus::StorageCleared,
+            true => AccountStatus::Kept,
         };
         for slot in group.iter().filter_map(|row| row.slot) {
             changes.slot_keys.push(bal.slot_keys()[slot]);
             changes.slot_values.push(bal.slot_at(slot, index).unwrap_or_default());
         }
         changes.addresses.push(bal.addresses()[account]);
-        changes.fates.push(fate);
+        changes.statuses.push(status);
         changes.nonces.push(bal.nonce_at(account, index));
         changes.balances.push(bal.balance_at(account, index));
         changes.code_hashes.push(bal.codes().row_at(account, index).map(|row| code_hashes[row]));

@@ -3,15 +3,15 @@
 use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, Column};
-use crate::bal::{BalColumns, Reduced, SidecarColumns, exists_before};
+use crate::bal::{BalColumns, ExistenceColumns, Reduced, exists_before};
 use crate::exec::rules::fork::Fork;
-use crate::trie::{Fate, StateUpdate};
+use crate::trie::{AccountStatus, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// What a block changes, as its list says it.
 pub(super) struct ListedChanges<'a> {
     pub(super) bal: &'a BalColumns,
-    pub(super) sidecar: &'a SidecarColumns,
+    pub(super) existence_log: &'a ExistenceColumns,
     pub(super) parents: &'a Column<AccountId, ParentAccount>,
     pub(super) code_hashes: Vec<B256>,
 }
@@ -23,7 +23,7 @@ pub struct StateChanges {
     /// Changed accounts.
     pub addresses: Vec<Address>,
     /// What becomes of each.
-    pub fates: Vec<Fate>,
+    pub statuses: Vec<AccountStatus>,
     /// Nonce, where it changed.
     pub nonces: Vec<Option<u64>>,
     /// Balance in wei, where it changed.
@@ -48,29 +48,29 @@ impl StateChanges {
     pub fn of_list(bal: &BalColumns, store: &dyn StateStore) -> Result<Self, StoreError> {
         let mut parents = vec![ParentAccount::default(); bal.account_count()];
         store.accounts(bal.addresses().as_slice(), &mut parents)?;
-        let sidecar = SidecarColumns::default();
-        Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &sidecar, Fork::Cancun))
+        let existence_log = ExistenceColumns::default();
+        Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &existence_log, Fork::Cancun))
     }
 
-    /// The changes that a list's reduced columns and its sidecar make to the parent accounts.
+    /// The changes that a list's reduced columns and its existence log make to the parent accounts.
     pub(super) fn from_list(
         bal: &BalColumns,
         reduced: &Reduced,
         parents: &Column<AccountId, ParentAccount>,
-        sidecar: &SidecarColumns,
+        existence_log: &ExistenceColumns,
         fork: Fork,
     ) -> Self {
         let wipes = fork < Fork::Cancun;
         let end = BlockAccessIndex(u32::MAX);
-        let fate = |account: AccountId| match exists_before(bal, sidecar, &parents[account], account, end) {
-            false => Fate::Deleted,
-            true if wipes && bal.wiped_before(account, end).is_some() => Fate::Wiped,
-            true => Fate::Kept,
+        let status = |account: AccountId| match exists_before(bal, existence_log, &parents[account], account, end) {
+            false => AccountStatus::Deleted,
+            true if wipes && bal.wiped_before(account, end).is_some() => AccountStatus::StorageCleared,
+            true => AccountStatus::Kept,
         };
-        let mut changes = Self::from_reduced(bal, reduced, |position| fate(reduced.accounts[position]));
+        let mut changes = Self::from_reduced(bal, reduced, |position| status(reduced.accounts[position]));
         for (position, account) in reduced.accounts.iter().enumerate() {
             // A slot that was written before its account's storage went, and not after, is zero; its last row is not.
-            if changes.fates[position] == Fate::Wiped
+            if changes.statuses[position] == AccountStatus::StorageCleared
                 && let Some(wiped) = bal.wiped_before(*account, end)
             {
                 for row in reduced.slot_range(position) {
@@ -81,22 +81,22 @@ impl StateChanges {
                 }
             }
         }
-        // Accounts that the sidecar alone speaks of: no field and no slot of theirs changed.
-        let events = sidecar.existence().iter().map(|event| event.0);
+        // Accounts that the existence log alone speaks of: no field and no slot of theirs changed.
+        let events = existence_log.existence().iter().map(|event| event.0);
         let mut bare: Vec<AccountId> = events.filter(|id| reduced.accounts.binary_search(id).is_err()).collect();
         bare.sort_unstable();
         bare.dedup();
         for account in bare {
-            match (parents[account].exists, fate(account)) {
-                (false, Fate::Deleted) | (true, Fate::Kept) => {}
-                (_, fate) => changes.push_bare(bal.addresses()[account], fate),
+            match (parents[account].exists, status(account)) {
+                (false, AccountStatus::Deleted) | (true, AccountStatus::Kept) => {}
+                (_, status) => changes.push_bare(bal.addresses()[account], status),
             }
         }
         changes
     }
 
     /// The changes of reduced columns, with each changed account's fate as `fate` says.
-    fn from_reduced(bal: &BalColumns, reduced: &Reduced, fate: impl Fn(usize) -> Fate) -> Self {
+    fn from_reduced(bal: &BalColumns, reduced: &Reduced, status: impl Fn(usize) -> AccountStatus) -> Self {
         let mut changes = Self {
             slot_starts: Vec::with_capacity(reduced.accounts.len() + 1),
             slot_values: reduced.slot_values.clone(),
@@ -106,7 +106,7 @@ impl StateChanges {
         changes.slot_keys.extend(reduced.slots.iter().map(|slot| bal.slot_keys()[*slot]));
         for (position, account) in reduced.accounts.iter().enumerate() {
             changes.addresses.push(bal.addresses()[*account]);
-            changes.fates.push(fate(position));
+            changes.statuses.push(status(position));
             changes.nonces.push(reduced.nonces[position]);
             changes.balances.push(reduced.balances[position]);
             changes.code_hashes.push(reduced.code_hash(position));
@@ -120,9 +120,9 @@ impl StateChanges {
     }
 
     /// Adds a row for an account that no list can speak of (EIP-161 removals, wiped storage).
-    fn push_bare(&mut self, address: Address, fate: Fate) {
+    fn push_bare(&mut self, address: Address, status: AccountStatus) {
         self.addresses.push(address);
-        self.fates.push(fate);
+        self.statuses.push(status);
         self.nonces.push(None);
         self.balances.push(None);
         self.code_hashes.push(None);
@@ -133,7 +133,7 @@ impl StateChanges {
     pub fn as_update(&self) -> StateUpdate<'_> {
         StateUpdate {
             addresses: &self.addresses,
-            fates: &self.fates,
+            statuses: &self.statuses,
             nonces: &self.nonces,
             balances: &self.balances,
             code_hashes: &self.code_hashes,
@@ -147,13 +147,13 @@ impl StateChanges {
     /// Writes the changes to a store in memory: the parent state of the next block.
     pub fn apply_to(&self, store: &mut MemoryStore) {
         for (row, address) in self.addresses.iter().enumerate() {
-            if self.fates[row] == Fate::Deleted {
+            if self.statuses[row] == AccountStatus::Deleted {
                 store.remove_account(address);
                 continue;
             }
             let slots = self.slot_starts[row] as usize..self.slot_starts[row + 1] as usize;
             let slots = self.slot_keys[slots.clone()].iter().copied().zip(self.slot_values[slots].iter().copied());
-            let wiped = self.fates[row] == Fate::Wiped;
+            let wiped = self.statuses[row] == AccountStatus::StorageCleared;
             store.update_account(address, self.nonces[row], self.balances[row], self.code_hashes[row], wiped, slots);
         }
         for (_, code) in &self.codes {

@@ -5,7 +5,7 @@ use super::input::BlockInput;
 use super::job::Job;
 use super::outcome::{Check, Unchecked};
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::bal::{BalColumns, SidecarColumns, SidecarFault};
+use crate::bal::{BalColumns, ExistenceColumns, ExistenceFault};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::rules::fork::Fork;
 use crate::exec::rules::header::{HeaderFault, check_against_parent, check_alone};
@@ -18,21 +18,24 @@ pub(super) fn last_index(tx_count: usize) -> BlockAccessIndex {
     BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
 }
 
-/// The given sidecar by id of the given list, empty where one of them is missing.
+/// The given existence log by id of the given list, empty where one of them is missing.
 ///
 /// # Errors
-/// Why the sidecar is refused before the block runs.
-pub(super) fn resolve_sidecar(job: &Job<'_>, list: Option<&BalColumns>) -> Result<SidecarColumns, InvalidBlock> {
-    let Some(sidecar) = job.input.sidecar else { return Ok(SidecarColumns::default()) };
-    if job.input.rules.fork >= Fork::Cancun && !sidecar.is_empty() {
-        return Err(InvalidBlock::Sidecar(SidecarFault::AfterCancun));
+/// Why the existence log is refused before the block runs.
+pub(super) fn resolve_existence_log(
+    job: &Job<'_>,
+    list: Option<&BalColumns>,
+) -> Result<ExistenceColumns, InvalidBlock> {
+    let Some(existence_log) = job.input.existence_log else { return Ok(ExistenceColumns::default()) };
+    if job.input.rules.fork >= Fork::Cancun && !existence_log.is_empty() {
+        return Err(InvalidBlock::Existence(ExistenceFault::AfterCancun));
     }
     let last = last_index(job.block.transactions.len());
     let resolved = match list {
-        Some(list) => sidecar.resolve(list, last),
-        None => sidecar.check(last).map(|()| SidecarColumns::default()),
+        Some(list) => existence_log.resolve(list, last),
+        None => existence_log.check(last).map(|()| ExistenceColumns::default()),
     };
-    resolved.map_err(InvalidBlock::Sidecar)
+    resolved.map_err(InvalidBlock::Existence)
 }
 
 /// Refuses tries that do not hold the state after the parent.

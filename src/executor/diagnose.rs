@@ -2,11 +2,11 @@
 //!
 //! In: a block with its list. Out: [`Diagnosis`], the same for any number of threads: it runs one task after another,
 //! twice: once to record the true list, and once watched, if the two lists differ.
-//! Not here: the verdict (`Executor::execute`), sidecars of forks before Cancun.
+//! Not here: the verdict (`Executor::execute`), existence logs of forks before Cancun.
 
 use super::Executor;
 use super::input::BlockInput;
-use super::recover::{Means, recover};
+use super::recover::{RecoveryContext, recover};
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal::{self, BalField, Divergence, DivergenceValue, Limits};
@@ -87,7 +87,7 @@ impl fmt::Display for Point {
 }
 
 /// A run that was given up explains nothing.
-fn given_up(recorded: &Recorded) -> Result<(), BlockError> {
+fn check_not_cancelled(recorded: &Recorded) -> Result<(), BlockError> {
     match &recorded.stopped {
         Some((_, error @ BlockError::Cancelled(_))) => Err(error.clone()),
         _ => Ok(()),
@@ -107,12 +107,13 @@ impl Executor {
         let claimed = bal::decode(given, &Limits::format_only()).map_err(InvalidBlock::Bal)?;
         let Self { pool, codes, scratches, .. } = self;
         pool.install(|| {
-            let signers = recover(input.rules, &block, Means { cancel: input.cancel, ..Means::default() })?;
+            let signers =
+                recover(input.rules, &block, RecoveryContext { cancel: input.cancel, ..RecoveryContext::default() })?;
             let mut context = BlockContext::new(input.rules, &block, signers.rows(), LoopKind::default());
             context.cancel = input.cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let recorded = run_recorded(&context, store, codes, &mut scratch, BTreeSet::new());
-            given_up(&recorded)?;
+            check_not_cancelled(&recorded)?;
             let divergences = bal::diff(&claimed, &recorded.list.columns);
             let mut points: Vec<Point> = divergences.into_iter().map(Point::of).collect();
             if let Some((stopped, _)) = &recorded.stopped {
@@ -125,7 +126,7 @@ impl Executor {
             let names = points.iter().map(|point| (point.address, point.slot)).collect::<BTreeSet<_>>();
             if !names.is_empty() {
                 let watched = run_recorded(&context, store, codes, &mut scratch, names);
-                given_up(&watched)?;
+                check_not_cancelled(&watched)?;
                 for point in &mut points {
                     let name = (point.address, point.slot);
                     let of_name = watched.touches.iter().filter(|((touched, _), _)| *touched == name);

@@ -2,7 +2,7 @@
 
 use super::recover::Recovery;
 use crate::arena::cancel::CancelToken;
-use crate::bal::Sidecar;
+use crate::bal::ExistenceLog;
 #[cfg(doc)]
 use crate::exec::block::optimistic::cost::speculation_pays;
 use crate::exec::interpreter::LoopKind;
@@ -44,10 +44,10 @@ pub struct BlockInput<'a> {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
     pub bal: Option<Bytes>,
-    /// What the list cannot say about a block before Cancun (see [`Sidecar`]). A claim that is not canonical, that no
-    /// execution produced, or that stands beside a later block makes the block invalid in every mode. Without a sidecar
+    /// What the list cannot say about a block before Cancun (see [`ExistenceLog`]). A claim that is not canonical, that no
+    /// execution produced, or that stands beside a later block makes the block invalid in every mode. Without an existence log
     /// [`Mode::Bal`] takes the block for one without such events; the other modes record them and compare nothing.
-    pub sidecar: Option<&'a Sidecar>,
+    pub existence_log: Option<&'a ExistenceLog>,
     /// The parent's header; without it the rules that relate the two stay unchecked, and so does whether the state given
     /// is the parent's.
     pub parent: Option<&'a Header>,
@@ -69,7 +69,7 @@ impl<'a> BlockInput<'a> {
             rules,
             block,
             bal: None,
-            sidecar: None,
+            existence_log: None,
             parent: None,
             ancestry: None,
             ommers_omitted: false,
@@ -114,9 +114,9 @@ pub struct Options {
     pub loop_kind: LoopKind,
     /// How the senders are recovered.
     pub recovery: Recovery,
-    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`ParentReads::OnePass`] where
-    /// it is resident, else [`ParentReads::Beside`].
-    pub parent_reads: Option<ParentReads>,
+    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`PrefetchStrategy::OnePass`] where
+    /// it is resident, else [`PrefetchStrategy::Beside`].
+    pub parent_reads: Option<PrefetchStrategy>,
 }
 
 impl Options {
@@ -133,7 +133,7 @@ impl Options {
 
 /// How the parent state of a list's names is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentReads {
+pub enum PrefetchStrategy {
     /// In one pass by the threads of the block, before the first task: for answers that lie in memory.
     OnePass,
     /// Row by row, by the task that needs it; the root waits for the last task. What a client without prefetch does; an
@@ -145,7 +145,7 @@ pub enum ParentReads {
     Beside,
 }
 
-impl ParentReads {
+impl PrefetchStrategy {
     /// All arrangements.
     pub const ALL: [Self; 4] = [Self::OnePass, Self::OnDemand, Self::Before, Self::Beside];
 

@@ -1,7 +1,7 @@
 //! The work on one block: everything that its stages share, and the hash of its list, which is a task of its own.
 
-use super::input::{BlockInput, Mode, ParentReads};
-use super::recover::{Means, Recovery};
+use super::input::{BlockInput, Mode, PrefetchStrategy};
+use super::recover::{Recovery, RecoveryContext};
 use super::timeline::{Clock, Stage};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
@@ -9,7 +9,7 @@ use crate::bal;
 use crate::exec::block::tasks::BlockContext;
 use crate::exec::interpreter::LoopKind;
 use crate::exec::interpreter::trace::TraceSink;
-use crate::exec::senders::rows::SignerRows;
+use crate::exec::senders::rows::SenderRows;
 use crate::exec::wire::{Block, Header};
 use alloy_primitives::B256;
 use std::sync::OnceLock;
@@ -28,14 +28,14 @@ pub(super) struct Job<'a> {
     pub(super) clock: &'a Clock,
     pub(super) list_hash: &'a ListHash,
     pub(super) shuffle: Option<u64>,
-    pub(super) reads: ParentReads,
+    pub(super) reads: PrefetchStrategy,
     pub(super) readers: Option<&'a rayon::ThreadPool>,
 }
 
 impl Job<'_> {
     /// What the recovery of senders goes by.
-    pub(super) fn means(&self) -> Means<'_> {
-        Means {
+    pub(super) fn recovery_context(&self) -> RecoveryContext<'_> {
+        RecoveryContext {
             cancel: self.input.cancel,
             known: self.input.known_senders,
             recovery: self.recovery,
@@ -44,7 +44,7 @@ impl Job<'_> {
     }
 
     /// What all tasks of the block share.
-    pub(super) fn context<'b>(&'b self, signers: SignerRows<'b>) -> BlockContext<'b> {
+    pub(super) fn context<'b>(&'b self, signers: SenderRows<'b>) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;
         let mut context = BlockContext::new(input.rules, block, signers, loop_kind).traced(trace);
         context.cancel = input.cancel;

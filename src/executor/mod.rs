@@ -9,9 +9,10 @@ mod by_index;
 mod changes;
 mod check;
 mod diagnose;
+mod from_bal;
 mod input;
 mod job;
-mod list;
+
 mod optimistic;
 mod outcome;
 mod pool;
@@ -26,7 +27,7 @@ mod transact;
 pub use build::{Body, BuiltBlock};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
-pub use input::{BlockInput, Mode, Options, ParentReads};
+pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
 pub use pool::pool_builder;
 pub use recover::Recovery;
@@ -39,7 +40,7 @@ use crate::bal::BalColumns;
 use crate::exec::block::error::BlockError;
 use crate::exec::block::optimistic::cost::speculation_pays;
 use crate::exec::block::tasks::WorkerScratch;
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::interpreter::trace::TraceSink;
 use crate::exec::wire::Block;
@@ -67,7 +68,7 @@ pub struct Executor {
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
-    names: Universe,
+    names: IdMap,
     shuffle: Option<u64>,
     trace: Option<TraceSink>,
 }
@@ -86,7 +87,7 @@ impl Executor {
             codes: CodeArena::default(),
             scratches: (0..threads).map(|_| Mutex::default()).collect(),
             bal: BalColumns::default(),
-            names: Universe::default(),
+            names: IdMap::default(),
             shuffle: None,
             trace: None,
         })
@@ -215,7 +216,7 @@ impl Executor {
                     readers,
                 };
                 match mode {
-                    Mode::Bal => list::execute(&job, tries, scratches, bal, names, unchecked),
+                    Mode::Bal => from_bal::execute(&job, tries, scratches, bal, names, unchecked),
                     Mode::Sequential => sequential::execute(&job, tries, &scratches[0], unchecked),
                     Mode::Optimistic => optimistic::execute(&job, tries, scratches, unchecked),
                 }
@@ -225,18 +226,18 @@ impl Executor {
 
     /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
     /// of the block do without.
-    fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> ParentReads {
-        let by_store = || if store.is_resident() { ParentReads::OnePass } else { ParentReads::Beside };
+    fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> PrefetchStrategy {
+        let by_store = || if store.is_resident() { PrefetchStrategy::OnePass } else { PrefetchStrategy::Beside };
         let reads = options.parent_reads.unwrap_or_else(by_store);
         let may_read = input.bal.is_some() && matches!(options.mode, None | Some(Mode::Bal));
         if !reads.has_readers() || !may_read {
             return reads;
         }
         if self.readers.is_none() {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(list::READERS);
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(from_bal::READERS);
             self.readers = builder.thread_name(|index| format!("balustrade-reader-{index}")).build().ok();
         }
-        if self.readers.is_some() { reads } else { ParentReads::OnePass }
+        if self.readers.is_some() { reads } else { PrefetchStrategy::OnePass }
     }
 }
 

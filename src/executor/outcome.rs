@@ -6,7 +6,7 @@ use super::job::Job;
 use super::root::Roots;
 use super::timeline::{Span, Stage};
 use crate::arena::{Id, TxIndex};
-use crate::bal::Sidecar;
+use crate::bal::ExistenceLog;
 use crate::exec::block::admission::BlockGas;
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::block::optimistic::Speculation;
@@ -146,8 +146,8 @@ pub struct BlockOutcome {
     /// RLP of the block access list: the given one, or the recorded one.
     pub bal: Bytes,
     /// What the list cannot say about a block before Cancun; empty for later ones.
-    pub sidecar: Sidecar,
-    /// Values after the block of everything that changed. They follow from the list and the sidecar once every task was
+    pub existence_log: ExistenceLog,
+    /// Values after the block of everything that changed. They follow from the list and the existence log once every task was
     /// found to do what these claim; so they hold even where the state root is unchecked.
     pub changes: StateChanges,
     /// Checks that could not be made. All others passed.
@@ -178,10 +178,10 @@ pub(super) struct Candidate {
     pub(super) executed: Executed,
     pub(super) reads: ParentReadCount,
     pub(super) bal: Bytes,
-    pub(super) sidecar: Sidecar,
+    pub(super) existence_log: ExistenceLog,
     pub(super) changes: StateChanges,
     pub(super) roots: Roots,
-    /// The list and the sidecar, which the changes follow from, say what the tasks did.
+    /// The list and the existence log, which the changes follow from, say what the tasks did.
     pub(super) checked: ListChecked,
     pub(super) unchecked: Vec<Unchecked>,
 }
@@ -243,7 +243,7 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
 
 /// Receipts, commitments, outcome.
 pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, reads, bal, sidecar, changes, roots, checked, mut unchecked } = candidate;
+    let Candidate { executed, reads, bal, existence_log, changes, roots, checked, mut unchecked } = candidate;
     let state_root = roots.state;
     let start = job.clock.now();
     let header = &job.block.header;
@@ -295,7 +295,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         gas_used: header.gas_used,
         state_root,
         bal,
-        sidecar,
+        existence_log,
         changes,
         unchecked,
         timeline: job.clock.spans(),

@@ -9,7 +9,7 @@ use crate::arena::cancel::CancelToken;
 use crate::arena::keccak::keccak256_many;
 use crate::exec::block::error::BlockError;
 use crate::exec::rules::fork::{ChainRules, Fork};
-use crate::exec::senders::rows::{SignerBatches, SignerRows};
+use crate::exec::senders::rows::{SenderRows, SignerBatches};
 use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar};
 use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
 use alloy_primitives::{Address, B256};
@@ -54,7 +54,7 @@ impl Recovery {
 
 /// What recovery goes by besides the block.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Means<'a> {
+pub(super) struct RecoveryContext<'a> {
     pub(super) cancel: Option<&'a CancelToken>,
     /// Senders that the caller knows already.
     pub(super) known: Option<&'a SenderCache>,
@@ -70,8 +70,8 @@ pub(super) struct Signers {
 }
 
 impl Signers {
-    pub(super) fn rows(&self) -> SignerRows<'_> {
-        SignerRows::Known { senders: &self.senders, authorities: &self.authorities }
+    pub(super) fn rows(&self) -> SenderRows<'_> {
+        SenderRows::Known { senders: &self.senders, authorities: &self.authorities }
     }
 }
 
@@ -79,8 +79,8 @@ impl Signers {
 ///
 /// # Errors
 /// [`BlockError::Cancelled`].
-pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Result<Signers, BlockError> {
-    let recovering = Recovering::new(rules, block, means, 2 * rayon::current_num_threads());
+pub(super) fn recover(rules: &ChainRules, block: &Block, context: RecoveryContext<'_>) -> Result<Signers, BlockError> {
+    let recovering = Recovering::new(rules, block, context, 2 * rayon::current_num_threads());
     (0..recovering.deal.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
     recovering.check_complete()?;
     let (senders, authorities) = recovering.signers.into_signers();
@@ -90,7 +90,7 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, means: Means<'_>) -> Re
 /// The recovery of a block's signers, batch by batch, by whoever has time.
 pub(super) struct Recovering<'a> {
     transactions: &'a Transactions,
-    means: Means<'a>,
+    context: RecoveryContext<'a>,
     low_s: bool,
     /// What is there so far.
     pub(super) signers: SignerBatches,
@@ -99,12 +99,12 @@ pub(super) struct Recovering<'a> {
     deal: Deal,
     /// Batches of authorities, until all of them are there.
     authorities: Vec<OnceLock<Vec<Option<Address>>>>,
-    given_up: AtomicBool,
+    is_cancelled: AtomicBool,
 }
 
 impl<'a> Recovering<'a> {
     /// Nothing recovered yet. There are about `shares` batches of senders where that leaves enough for each.
-    pub(super) fn new(rules: &ChainRules, block: &'a Block, means: Means<'a>, shares: usize) -> Self {
+    pub(super) fn new(rules: &ChainRules, block: &'a Block, context: RecoveryContext<'a>, shares: usize) -> Self {
         let transactions = &block.transactions;
         let authorizations = transactions.all_authorizations().len();
         let (sender_batch, authority_batch) =
@@ -116,14 +116,14 @@ impl<'a> Recovering<'a> {
         }
         Self {
             transactions,
-            means,
+            context,
             low_s: rules.fork >= Fork::Homestead,
             signers,
             sender_batch,
             authority_batch,
             deal: Deal::new(transactions.len().div_ceil(sender_batch), authorities.len()),
             authorities,
-            given_up: AtomicBool::new(false),
+            is_cancelled: AtomicBool::new(false),
         }
     }
 
@@ -141,7 +141,7 @@ impl<'a> Recovering<'a> {
     /// # Errors
     /// [`BlockError::Cancelled`].
     pub(super) fn check_complete(&self) -> Result<(), BlockError> {
-        if self.given_up.load(Ordering::Relaxed) {
+        if self.is_cancelled.load(Ordering::Relaxed) {
             let place = "while the senders were recovered, before the task at index 0";
             return Err(BlockError::Cancelled(place.to_owned()));
         }
@@ -150,18 +150,18 @@ impl<'a> Recovering<'a> {
 
     fn run(&self, batch: usize) {
         let _filled = FillOnPanic { recovering: self, batch };
-        if self.means.cancel.is_some_and(CancelToken::is_cancelled) {
-            self.given_up.store(true, Ordering::Relaxed);
+        if self.context.cancel.is_some_and(CancelToken::is_cancelled) {
+            self.is_cancelled.store(true, Ordering::Relaxed);
             return self.fill(batch, Vec::new());
         }
-        let start = self.means.clock.map_or(0, Clock::now);
+        let start = self.context.clock.map_or(0, Clock::now);
         let mut out = vec![None; self.rows(batch).len()];
         match self.deal.authority_batch(batch) {
             None => self.senders(batch, &mut out),
             Some(_) => self.authorities(batch, &mut out),
         }
         self.fill(batch, out);
-        if let Some(clock) = self.means.clock {
+        if let Some(clock) = self.context.clock {
             clock.extend(Stage::Recover, start);
         }
     }
@@ -188,10 +188,10 @@ impl<'a> Recovering<'a> {
     }
 
     fn senders(&self, batch: usize, out: &mut [Option<Address>]) {
-        let Self { transactions, means, low_s, .. } = *self;
+        let Self { transactions, context, low_s, .. } = *self;
         let range = self.rows(batch);
         let mut tx_hashes = Vec::new();
-        if let Some(known) = means.known {
+        if let Some(known) = context.known {
             transactions.hashes(range.clone(), &mut tx_hashes, &keccak256_many);
             for (out, hash) in out.iter_mut().zip(&tx_hashes) {
                 *out = known.get(hash);
@@ -207,8 +207,9 @@ impl<'a> Recovering<'a> {
             .zip(&hashes)
             .map(|(tx, hash)| Signature { hash: *hash, r: tx.r, s: tx.s, y_parity: tx.y_parity, low_s })
             .collect();
-        let recover_many = |signatures: &[Signature], out: &mut [Option<Address>]| means.recovery.run(signatures, out);
-        match means.known {
+        let recover_many =
+            |signatures: &[Signature], out: &mut [Option<Address>]| context.recovery.run(signatures, out);
+        match context.known {
             Some(known) => known.recover_missing(&tx_hashes, &signatures, out, recover_many),
             None => recover_many(&signatures, out),
         }
@@ -228,7 +229,7 @@ impl<'a> Recovering<'a> {
             low_s: true,
         };
         let signatures: Vec<_> = rows.iter().zip(&hashes).map(signature).collect();
-        self.means.recovery.run(&signatures, out);
+        self.context.recovery.run(&signatures, out);
         for (out, row) in out.iter_mut().zip(rows) {
             if row.y_parity > 1 {
                 *out = None;

@@ -31,8 +31,9 @@ pub(super) fn update_from_recording(
 ) -> Result<(StateChanges, Roots), BlockError> {
     let bal = &recording.list.columns;
     let code_hashes = bal::code_hashes(bal);
-    let sidecar = recording.sidecar.resolve(bal, last_index(tx_count)).map_err(InternalFault::RecordedSidecar)?;
-    let listed = ListedChanges { bal, sidecar: &sidecar, parents: &recording.parents, code_hashes };
+    let existence_log =
+        recording.existence_log.resolve(bal, last_index(tx_count)).map_err(InternalFault::RecordedExistence)?;
+    let listed = ListedChanges { bal, existence_log: &existence_log, parents: &recording.parents, code_hashes };
     let (changes, roots) = update_tries(rules, tx_count, store, listed, tries)?;
     Ok((changes.release(&recording.checked), roots))
 }
@@ -54,9 +55,9 @@ pub(super) fn update_tries(
         roots.by_transaction = Some(after_each);
         roots.state = Some(tries.root());
     }
-    let ListedChanges { bal, sidecar, parents, code_hashes } = listed;
+    let ListedChanges { bal, existence_log, parents, code_hashes } = listed;
     let reduced = bal::reduce_with_hashes(bal, code_hashes);
-    let changes = StateChanges::from_list(bal, &reduced, parents, sidecar, rules.fork);
+    let changes = StateChanges::from_list(bal, &reduced, parents, existence_log, rules.fork);
     if !by_transaction && let Some(tries) = tries {
         roots.state = Some(tries.update(&changes.as_update(), store).map_err(trie_error)?);
     }

@@ -1,12 +1,12 @@
 //! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
 
-use super::check::{check_body_roots, resolve_sidecar};
+use super::check::{check_body_roots, resolve_existence_log};
 use super::job::Job;
 use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::{Signers, recover};
 use super::root::update_from_recording;
 use super::timeline::Stage;
-use crate::bal::{self, ExistenceDifference, Limits, Sidecar};
+use crate::bal::{self, ExistenceDifference, ExistenceLog, Limits};
 use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use crate::exec::block::tasks::{Executed, Recording, WorkerScratch, run_sequential};
 use crate::exec::rules::fork::Fork;
@@ -37,7 +37,7 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
             job.clock.record(Stage::BodyRoots, start);
             body
         },
-        || recover(job.input.rules, job.block, job.means()),
+        || recover(job.input.rules, job.block, job.recovery_context()),
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
@@ -62,12 +62,12 @@ pub(super) fn finish(
     let n = job.block.transactions.len();
     let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    let Recording { list, sidecar, store_reads: (accounts, slots), checked, .. } = recording;
+    let Recording { list, existence_log, store_reads: (accounts, slots), checked, .. } = recording;
     let reads = ParentReadCount { accounts, slots };
-    seal(job, Candidate { executed, reads, bal: list.bytes, sidecar, changes, roots, checked, unchecked })
+    seal(job, Candidate { executed, reads, bal: list.bytes, existence_log, changes, roots, checked, unchecked })
 }
 
-/// A list that comes with the block must be well-formed and the one that the header commits to; a sidecar must be
+/// A list that comes with the block must be well-formed and the one that the header commits to; an existence log must be
 /// canonical.
 fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     let start = job.clock.now();
@@ -86,12 +86,12 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
             }
         }
     }
-    resolve_sidecar(job, columns.as_ref())?;
+    resolve_existence_log(job, columns.as_ref())?;
     job.clock.record(Stage::Decode, start);
     Ok(())
 }
 
-/// The recorded list must be the given one, within its limit, and hash to what the header says; the recorded sidecar must
+/// The recorded list must be the given one, within its limit, and hash to what the header says; the recorded existence log must
 /// be the given one.
 pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
     let start = job.clock.now();
@@ -110,8 +110,8 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
             }
         });
     }
-    if let Some(given) = job.input.sidecar {
-        check_recorded_sidecar(given, &recording.sidecar)?;
+    if let Some(given) = job.input.existence_log {
+        check_recorded_existence_log(given, &recording.existence_log)?;
     }
     if let Some(claimed) = header.block_access_list_hash {
         let limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
@@ -128,8 +128,8 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
     Ok(())
 }
 
-/// The events that execution produced must be those that the given sidecar claims.
-fn check_recorded_sidecar(given: &Sidecar, recorded: &Sidecar) -> Result<(), BlockError> {
+/// The events that execution produced must be those that the given existence log claims.
+fn check_recorded_existence_log(given: &ExistenceLog, recorded: &ExistenceLog) -> Result<(), BlockError> {
     if given == recorded {
         return Ok(());
     }
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn two_sidecars_without_a_difference_are_not_taken_for_equal() {
         let event = (Address::repeat_byte(1), 1, true);
-        let once = Sidecar { existence: vec![event] };
-        let twice = Sidecar { existence: vec![event, event] };
-        assert_eq!(check_recorded_sidecar(&once, &once), Ok(()));
-        assert_eq!(check_recorded_sidecar(&twice, &once), Err(InternalFault::SidecarComparison.into()));
+        let once = ExistenceLog { existence: vec![event] };
+        let twice = ExistenceLog { existence: vec![event, event] };
+        assert_eq!(check_recorded_existence_log(&once, &once), Ok(()));
+        assert_eq!(check_recorded_existence_log(&twice, &once), Err(InternalFault::SidecarComparison.into()));
     }
 }

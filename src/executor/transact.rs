@@ -4,7 +4,7 @@
 
 use super::Executor;
 use super::input::Options;
-use super::recover::{Means, recover};
+use super::recover::{RecoveryContext, recover};
 use super::root::{undo_on_error, update_from_recording};
 use crate::arena::TxIndex;
 use crate::arena::cancel::CancelToken;
@@ -51,7 +51,7 @@ impl Executor {
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block, Means { cancel, ..Means::default() })?;
+            let signers = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
             let context = BlockContext::new(rules, &block, signers.rows(), options.loop_kind);
             let mut context = context.traced(trace);
             context.system_phases = false;

@@ -2,7 +2,7 @@
 //!
 //! In: the JSON of a bundle. Out: [`Bundle`]. Three kinds: with a witness (state root checked), with a flat pre-state
 //! that is only what the block reads (no root), with a complete pre-state (tries built from it).
-//! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`Sidecar`] as JSON).
+//! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`ExistenceLog`] as JSON).
 
 use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;
@@ -10,7 +10,7 @@ use super::json::{self, Alloc};
 use super::network::bundle_rules;
 use crate::arena::keccak::keccak256;
 use crate::arena::store::MemoryStore;
-use crate::bal::Sidecar;
+use crate::bal::ExistenceLog;
 use crate::exec::rules::fork::ChainRules;
 use crate::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor};
 use crate::exec::wire::Header;
@@ -36,7 +36,7 @@ pub struct Bundle {
     /// RLP of its access list.
     pub bal: Option<Bytes>,
     /// What the list cannot say about a block before Cancun.
-    pub sidecar: Option<Sidecar>,
+    pub existence_log: Option<ExistenceLog>,
     /// RLP of the parent's header; absent for some bundles.
     pub parent_header: Option<Bytes>,
     /// The ancestors whose headers the file has, the parent first: as many as ommers need.
@@ -98,7 +98,7 @@ pub(super) struct BundleJson {
     #[serde(default)]
     pre_state: Alloc,
     block_access_list: Option<Bytes>,
-    block_access_list_sidecar: Option<Sidecar>,
+    block_access_list_existence_log: Option<ExistenceLog>,
     ommers_omitted: Option<json::Quantity>,
 }
 
@@ -179,7 +179,7 @@ impl BundleJson {
             hash: self.hash,
             block: self.block,
             bal: self.block_access_list,
-            sidecar: self.block_access_list_sidecar,
+            existence_log: self.block_access_list_existence_log,
             parent_header: self.parent_header,
             state,
             block_hashes,

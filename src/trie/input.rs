@@ -5,13 +5,13 @@ use alloy_primitives::{Address, B256, U256};
 /// What becomes of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-pub enum Fate {
+pub enum AccountStatus {
     /// It exists after the block; its storage is the parent's with the listed slots changed.
     #[default]
     Kept,
     /// It exists after the block, but its parent storage is gone; only the listed slots exist.
     /// (Before EIP-6780, a contract that destroyed itself and was created again.)
-    Wiped,
+    StorageCleared,
     /// It does not exist after the block; its fields and slots in the update are not looked at.
     Deleted,
 }
@@ -24,7 +24,7 @@ pub struct StateUpdate<'a> {
     /// Changed accounts.
     pub addresses: &'a [Address],
     /// One per account.
-    pub fates: &'a [Fate],
+    pub statuses: &'a [AccountStatus],
     /// Nonce after the block, one per account.
     pub nonces: &'a [Option<u64>],
     /// Balance after the block in wei, one per account.

@@ -77,7 +77,7 @@ pub mod workload;
 pub use changes::{Change, NodeChanges};
 pub use count::HashCount;
 pub use error::TrieError;
-pub use input::{Fate, StateUpdate};
+pub use input::{AccountStatus, StateUpdate};
 pub use ordered::ordered_root;
 pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};

@@ -11,7 +11,7 @@ use super::node::{Kind, Ref};
 use super::path::NodePath;
 use super::resolve::fetch;
 use super::top::{SHARDS, Top};
-use super::{Fate, StateTries, StateUpdate, TrieError};
+use super::{AccountStatus, StateTries, StateUpdate, TrieError};
 use crate::arena::keccak::{hash_addresses, hash_slots, keccak256};
 use crate::arena::node::{KEY_NIBBLES, LeafAccount, Step, decode_account, decode_slot, nibble, step};
 use crate::arena::store::{EMPTY_ROOT, SlotQuery, StateStore, StoreError};
@@ -335,7 +335,7 @@ impl StateTries {
             None => hash_slots(self.width, update.slot_keys, &mut slot_keys),
         }
         let mut wanted: Vec<(usize, B256)> = Vec::with_capacity(slot_keys.len() + slots.len());
-        let kept = |i: &usize| update.fates[*i] == Fate::Kept;
+        let kept = |i: &usize| update.statuses[*i] == AccountStatus::Kept;
         for (i, owner) in updated.iter().enumerate().filter(|(i, _)| kept(i)) {
             let rows = update.slot_starts[i] as usize..update.slot_starts[i + 1] as usize;
             wanted.extend(slot_keys[rows].iter().map(|key| (owners.len(), *key)));

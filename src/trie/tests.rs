@@ -87,7 +87,7 @@ fn model_root(model: &Model) -> B256 {
 #[derive(Clone, Debug, Default)]
 struct Columns {
     hashed_addresses: Vec<B256>,
-    fates: Vec<Fate>,
+    statuses: Vec<AccountStatus>,
     nonces: Vec<Option<u64>>,
     balances: Vec<Option<U256>>,
     code_hashes: Vec<Option<B256>>,
@@ -99,8 +99,8 @@ struct Columns {
 impl Columns {
     fn with<R>(&self, run: impl FnOnce(&StateUpdate<'_>) -> R) -> R {
         run(&StateUpdate {
-            addresses: &vec![Address::ZERO; self.fates.len()],
-            fates: &self.fates,
+            addresses: &vec![Address::ZERO; self.statuses.len()],
+            statuses: &self.statuses,
             nonces: &self.nonces,
             balances: &self.balances,
             code_hashes: &self.code_hashes,
@@ -114,12 +114,12 @@ impl Columns {
 
     fn apply(&self, model: &mut Model) {
         for (i, key) in self.hashed_addresses.iter().enumerate() {
-            if self.fates[i] == Fate::Deleted {
+            if self.statuses[i] == AccountStatus::Deleted {
                 model.remove(key);
                 continue;
             }
             let account = model.entry(*key).or_default();
-            if self.fates[i] == Fate::Wiped {
+            if self.statuses[i] == AccountStatus::StorageCleared {
                 account.storage.clear();
             }
             account.nonce = self.nonces[i].unwrap_or(account.nonce);
@@ -192,7 +192,15 @@ fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, 
             continue;
         }
         columns.hashed_addresses.push(address);
-        columns.fates.push([Fate::Kept, Fate::Kept, Fate::Kept, Fate::Wiped, Fate::Deleted][noise.below(5)]);
+        columns.statuses.push(
+            [
+                AccountStatus::Kept,
+                AccountStatus::Kept,
+                AccountStatus::Kept,
+                AccountStatus::StorageCleared,
+                AccountStatus::Deleted,
+            ][noise.below(5)],
+        );
         columns.nonces.push((noise.below(2) == 0).then(|| noise.next() >> noise.below(64)));
         columns.balances.push((noise.below(2) == 0).then(|| noise.value()));
         columns.code_hashes.push((noise.below(4) == 0).then(|| [noise.hash(), KECCAK_EMPTY][noise.below(2)]));
@@ -554,14 +562,14 @@ fn empty_and_single() {
     assert_eq!(tries.update(&StateUpdate::default(), &store), Ok(EMPTY_ROOT));
     let mut columns = Columns { slot_starts: vec![0, 0], ..Columns::default() };
     columns.hashed_addresses.push(B256::repeat_byte(0x11));
-    columns.fates.push(Fate::Kept);
+    columns.statuses.push(AccountStatus::Kept);
     columns.nonces.push(Some(1));
     columns.balances.push(None);
     columns.code_hashes.push(None);
     let mut model = Model::new();
     columns.apply(&mut model);
     assert_eq!(columns.with(|update| tries.update(update, &store)), Ok(model_root(&model)));
-    columns.fates[0] = Fate::Deleted;
+    columns.statuses[0] = AccountStatus::Deleted;
     assert_eq!(columns.with(|update| tries.update(update, &store)), Ok(EMPTY_ROOT));
     tries.rollback();
     assert_eq!(tries.root(), EMPTY_ROOT);
@@ -574,7 +582,7 @@ fn malformed_updates_change_nothing() {
     let address = [Address::repeat_byte(1); 2];
     let twice = StateUpdate {
         addresses: &address,
-        fates: &[Fate::Kept; 2],
+        statuses: &[AccountStatus::Kept; 2],
         nonces: &[None; 2],
         balances: &[None; 2],
         code_hashes: &[None; 2],

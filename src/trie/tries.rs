@@ -3,7 +3,7 @@
 use super::changes::NodeChanges;
 use super::count::HashCount;
 use super::error::TrieError;
-use super::input::{Fate, StateUpdate};
+use super::input::{AccountStatus, StateUpdate};
 use super::savepoint::Savepoints;
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
@@ -93,7 +93,7 @@ impl StateTries {
         }
         Self::from_flat(&StateUpdate {
             addresses: &addresses,
-            fates: &vec![Fate::Kept; rows],
+            statuses: &vec![AccountStatus::Kept; rows],
             nonces: &nonces,
             balances: &balances,
             code_hashes: &code_hashes,

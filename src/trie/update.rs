@@ -21,7 +21,7 @@ use rayon::prelude::*;
 /// Checks the shape of an update.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     let accounts = update.addresses.len();
-    let columns = [update.fates.len(), update.nonces.len(), update.balances.len(), update.code_hashes.len()];
+    let columns = [update.statuses.len(), update.nonces.len(), update.balances.len(), update.code_hashes.len()];
     if columns.iter().any(|len| *len != accounts) {
         return Err(TrieError::Malformed("account columns differ in length"));
     }

@@ -13,7 +13,7 @@ use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use super::worker::{Context, WideJob, Worker};
-use super::{EMPTY_ROOT, Fate};
+use super::{AccountStatus, EMPTY_ROOT};
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::node::nibble;
 use crate::arena::store::{StateStore, StoreError};
@@ -128,7 +128,9 @@ impl WideTries {
                 let slots = update.slot_starts[row]..update.slot_starts[row + 1];
                 let account = shards[home].account(leaf);
                 let is_wide = account.storage.kind() == Kind::Wide;
-                if update.fates[row] == Fate::Wiped || !is_wide && spread_min.is_none_or(|min| slots.len() < min) {
+                if update.statuses[row] == AccountStatus::StorageCleared
+                    || !is_wide && spread_min.is_none_or(|min| slots.len() < min)
+                {
                     continue;
                 }
                 let (mut top, index) = if is_wide {

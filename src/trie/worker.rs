@@ -11,7 +11,7 @@ use super::node::Ref;
 use super::path::NodePath;
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
-use super::{EMPTY_ROOT, Fate, StateUpdate, TrieError};
+use super::{AccountStatus, EMPTY_ROOT, StateUpdate, TrieError};
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::prefetch::prefetch_lines;
 use crate::arena::store::{StateStore, StoreError};
@@ -37,7 +37,7 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// Ends an update that nobody waits for any more.
     fn check_given_up(&self) -> Result<(), TrieError> {
-        if self.store.given_up() { Err(StoreError::GivenUp.into()) } else { Ok(()) }
+        if self.store.is_cancelled() { Err(StoreError::Cancelled.into()) } else { Ok(()) }
     }
 }
 
@@ -262,7 +262,7 @@ impl Worker {
     ) -> impl Iterator<Item = (usize, usize, usize, Ref)> + 'a {
         let rows = self.rows.iter().map(|row| *row as usize).enumerate();
         let changed = rows.filter(|(_, row)| {
-            update.fates[*row] != Fate::Deleted && update.slot_starts[*row] < update.slot_starts[*row + 1]
+            update.statuses[*row] != AccountStatus::Deleted && update.slot_starts[*row] < update.slot_starts[*row + 1]
         });
         changed.map(|(i, row)| {
             let visit = &self.accounts.visits[self.accounts.leaf_of[i] as usize];
@@ -291,7 +291,7 @@ impl Worker {
             for row in group.rows {
                 let row = *row as usize;
                 let hash = &context.hashed[row];
-                let live = context.update.fates[row] != Fate::Deleted;
+                let live = context.update.statuses[row] != AccountStatus::Deleted;
                 self.accounts.recs.push(Rec::new(hash, self.accounts.keys.len(), row, live));
                 self.accounts.keys.push(*hash);
             }
@@ -322,7 +322,7 @@ impl Worker {
         for (i, row) in self.rows.iter().enumerate() {
             let row = *row as usize;
             let slots = update.slot_starts[row]..update.slot_starts[row + 1];
-            if update.fates[row] != Fate::Deleted && !slots.is_empty() && self.root_of[i] == NO_ROOT {
+            if update.statuses[row] != AccountStatus::Deleted && !slots.is_empty() && self.root_of[i] == NO_ROOT {
                 self.jobs.push((i as u32, slots.len() as u32));
                 self.slot_rows.extend(slots);
             }
@@ -350,7 +350,7 @@ impl Worker {
             let shard = self.shard_of[*i as usize] as usize;
             let leaf = self.accounts.visits[self.accounts.leaf_of[*i as usize] as usize].node;
             let account = shards[shard].account(leaf);
-            let wiped = update.fates[self.rows[*i as usize] as usize] == Fate::Wiped;
+            let wiped = update.statuses[self.rows[*i as usize] as usize] == AccountStatus::StorageCleared;
             let (node, hash) = if wiped { (Ref::NONE, EMPTY_ROOT) } else { (account.storage, account.storage_root) };
             let root = Root { node, hash, owner: *i, key: self.accounts.keys[*i as usize] };
             self.root_of[*i as usize] = self.storage.roots.len() as u32;
@@ -385,7 +385,7 @@ impl Worker {
                 self.prefetch_accounts(context, shards, i + AHEAD);
             }
             let row = self.rows[i] as usize;
-            if update.fates[row] == Fate::Deleted {
+            if update.statuses[row] == AccountStatus::Deleted {
                 continue;
             }
             let v = self.accounts.leaf_of[i] as usize;
@@ -395,7 +395,7 @@ impl Worker {
             account.nonce = update.nonces[row].unwrap_or(account.nonce);
             account.balance = update.balances[row].unwrap_or(account.balance);
             account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
-            if update.fates[row] == Fate::Wiped {
+            if update.statuses[row] == AccountStatus::StorageCleared {
                 if account.storage != Ref::NONE {
                     self.accounts.wiped.push(self.accounts.keys[i]);
                 }

@@ -4,7 +4,7 @@
 //! is a contract; their sizes fall as one over their rank, so that a few hold most slots and are written most.
 //! [`measure`] runs blocks on a state and gives times beside the Keccak limit; [`permutation_ns`] is that limit's price.
 
-use super::{Fate, HashCount, StateTries, StateUpdate, TrieError};
+use super::{AccountStatus, HashCount, StateTries, StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
 use crate::arena::store::{KECCAK_EMPTY, MemoryStore};
 use alloy_primitives::{Address, B256, U256};
@@ -16,7 +16,7 @@ pub struct UpdateColumns {
     /// See [`StateUpdate::addresses`].
     pub addresses: Vec<Address>,
     /// See [`StateUpdate::fates`].
-    pub fates: Vec<Fate>,
+    pub statuses: Vec<AccountStatus>,
     /// See [`StateUpdate::nonces`].
     pub nonces: Vec<Option<u64>>,
     /// See [`StateUpdate::balances`].
@@ -36,7 +36,7 @@ impl UpdateColumns {
     pub fn as_update(&self) -> StateUpdate<'_> {
         StateUpdate {
             addresses: &self.addresses,
-            fates: &self.fates,
+            statuses: &self.statuses,
             nonces: &self.nonces,
             balances: &self.balances,
             code_hashes: &self.code_hashes,
@@ -52,7 +52,7 @@ impl UpdateColumns {
     pub fn push_account(
         &mut self,
         address: Address,
-        fate: Fate,
+        status: AccountStatus,
         nonce: Option<u64>,
         balance: Option<U256>,
         code_hash: Option<B256>,
@@ -61,7 +61,7 @@ impl UpdateColumns {
             self.slot_starts.push(0);
         }
         self.addresses.push(address);
-        self.fates.push(fate);
+        self.statuses.push(status);
         self.nonces.push(nonce);
         self.balances.push(balance);
         self.code_hashes.push(code_hash);
@@ -142,7 +142,13 @@ impl Workload {
             let contract = account < self.contracts();
             let code_hash = if contract { B256::from(word(account ^ 0xc0de)) } else { KECCAK_EMPTY };
             let (nonce, balance) = (mix(account) % 200, balance(account));
-            columns.push_account(self.address(account), Fate::Kept, Some(nonce), Some(balance), Some(code_hash));
+            columns.push_account(
+                self.address(account),
+                AccountStatus::Kept,
+                Some(nonce),
+                Some(balance),
+                Some(code_hash),
+            );
             if contract {
                 for slot in 0..self.slot_count(account) {
                     columns.push_slot(Self::slot_key(account, slot), U256::from(mix(slot ^ account << 32) >> 8));
@@ -187,7 +193,7 @@ impl Workload {
         }
         let mut columns = UpdateColumns::default();
         for (rank, slots) in &contracts {
-            columns.push_account(self.address(*rank), Fate::Kept, None, Some(balance(draw())), None);
+            columns.push_account(self.address(*rank), AccountStatus::Kept, None, Some(balance(draw())), None);
             slots.iter().for_each(|(key, value)| columns.push_slot(*key, *value));
         }
         let mut seen = std::collections::BTreeSet::new();
@@ -196,9 +202,9 @@ impl Workload {
             let what = draw() % 100;
             let account = if what < 10 { self.accounts + draw() % (1 << 31) } else { plain };
             if seen.insert(account) {
-                let fate = if what == 99 { Fate::Deleted } else { Fate::Kept };
+                let status = if what == 99 { AccountStatus::Deleted } else { AccountStatus::Kept };
                 let nonce = Some(mix(draw()) % 300);
-                columns.push_account(self.address(account), fate, nonce, Some(balance(draw())), None);
+                columns.push_account(self.address(account), status, nonce, Some(balance(draw())), None);
             }
         }
         columns

@@ -19,17 +19,17 @@ use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
-use balustrade::bal::{self, BalColumns, Sidecar, SidecarColumns};
-use balustrade::exec::block::base::{ListBase, Overlay, OverlayBase, ParentRows, PreState};
+use balustrade::bal::{self, BalColumns, ExistenceColumns, ExistenceLog};
+use balustrade::exec::block::base::{BalState, Overlay, OverlayState, ParentRows, PreState};
 use balustrade::exec::block::code_loader::CodeLoader;
 use balustrade::exec::block::tasks::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
-use balustrade::exec::block::verify::{Claims, task_matches};
-use balustrade::exec::evm::ids::Universe;
+use balustrade::exec::block::verify::{ListClaims, task_matches};
+use balustrade::exec::evm::ids::IdMap;
 use balustrade::exec::evm::machine::Evm;
 use balustrade::exec::evm::state::TxState;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::senders::rows::SignerRows;
+use balustrade::exec::senders::rows::SenderRows;
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade_cli::devnet::contracts;
@@ -92,7 +92,7 @@ impl Bed {
     }
 
     fn context(&self) -> BlockContext<'_> {
-        let signers = SignerRows::Known { senders: &self.senders, authorities: &self.authorities };
+        let signers = SenderRows::Known { senders: &self.senders, authorities: &self.authorities };
         let mut context = BlockContext::new(&self.rules, &self.block, signers, LoopKind::default());
         context.system_phases = false;
         context
@@ -121,11 +121,11 @@ impl Bed {
         self.store.slots(&queries, &mut slots).expect("in memory");
         let codes: Vec<_> = accounts.iter().map(|account| self.codes.intern(account.code_hash)).collect();
         let code_rows = bal::code_hashes(&columns).into_iter().map(|hash| self.codes.intern(hash)).collect();
-        let mut names = Universe::default();
+        let mut names = IdMap::default();
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         List {
             rows_at: columns.rows_per_index(self.block.transactions.len()),
-            sidecar: Sidecar::default().resolve(&columns, BlockAccessIndex(0)).expect("an empty one"),
+            existence_log: ExistenceLog::default().resolve(&columns, BlockAccessIndex(0)).expect("an empty one"),
             pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
             code_rows,
             names,
@@ -166,7 +166,7 @@ impl Bed {
         let mut counts = Vec::new();
         for _ in 0..=WARM_UP {
             overlay.clear();
-            let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
+            let base = Box::new(OverlayState { overlay: &mut overlay, store: &self.store, codes: &self.codes });
             let state = TxState::new(scratch.state, None, base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, _| evm.state.commit());
@@ -181,14 +181,15 @@ impl Bed {
     fn count_with_list(&self, kind: &Kind) -> Vec<u64> {
         let context = self.context();
         let list = self.list();
-        let claims = Claims { bal: &list.columns, sidecar: None, code_rows: &list.code_rows, rows_at: &list.rows_at };
+        let claims =
+            ListClaims { bal: &list.columns, existence_log: None, code_rows: &list.code_rows, rows_at: &list.rows_at };
         let mut scratch = WorkerScratch::default();
         let mut counts = Vec::new();
         for _ in 0..=WARM_UP {
-            let List { columns, sidecar, pre, code_rows, .. } = &list;
+            let List { columns, existence_log, pre, code_rows, .. } = &list;
             let parent = ParentRows::Known(pre);
             let loader = CodeLoader::new(&self.store, &self.codes);
-            let base = Box::new(ListBase::new(columns, sidecar, parent, code_rows, &loader, self.rules.fork));
+            let base = Box::new(BalState::new(columns, existence_log, parent, code_rows, &loader, self.rules.fork));
             let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
@@ -205,7 +206,7 @@ impl Bed {
         let refused = AtomicBool::new(false);
         let list = ListState {
             bal: &list.columns,
-            sidecar: &list.sidecar,
+            existence_log: &list.existence_log,
             names: &list.names,
             parent: ParentRows::Known(&list.pre),
             code_rows: &list.code_rows,
@@ -234,8 +235,8 @@ impl Bed {
 /// A recorded list, prepared as `bal` mode does.
 struct List {
     columns: BalColumns,
-    sidecar: SidecarColumns,
-    names: Universe,
+    existence_log: ExistenceColumns,
+    names: IdMap,
     pre: PreState,
     code_rows: Vec<CodeId>,
     rows_at: Vec<u32>,

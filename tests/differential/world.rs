@@ -9,7 +9,7 @@ use balustrade::arena::{AccountId, CodeId, SlotId};
 use balustrade::exec::evm::call::{CallKind, CallRequest, Entered};
 use balustrade::exec::evm::gas::TxGas;
 use balustrade::exec::evm::halt::{Fault, Halt};
-use balustrade::exec::evm::ids::Universe;
+use balustrade::exec::evm::ids::IdMap;
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch, FrameEnd, Input, Status, TxEnv};
 use balustrade::exec::evm::state::{Base, BaseAccount, StateScratch, TxState, flag};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
@@ -147,8 +147,8 @@ pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEn
 }
 
 /// The names that a run accessed, as a block access list would give them.
-pub fn names(outcome: &Outcome) -> Universe {
-    let mut names = Universe::default();
+pub fn names(outcome: &Outcome) -> IdMap {
+    let mut names = IdMap::default();
     let ids: BTreeMap<_, _> = outcome.accounts.keys().map(|address| (*address, names.add_account(*address))).collect();
     for (address, key) in outcome.slots.keys() {
         names.add_slot(ids[address], *key);
@@ -159,7 +159,7 @@ pub fn names(outcome: &Outcome) -> Universe {
 /// [`execute`] in a closed universe: whatever is accessed outside `listed` is a fault.
 pub fn execute_listed(
     scenario: &Scenario,
-    listed: Option<&Universe>,
+    listed: Option<&IdMap>,
     run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd,
 ) -> Outcome {
     let codes = CodeArena::default();

@@ -1,9 +1,9 @@
 //! Valid blocks with their parent states, from the shared folder: Amsterdam blocks with their lists, and older blocks, whose
-//! lists and sidecars are recorded first.
+//! lists and existence logs are recorded first.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
-use balustrade::bal::Sidecar;
+use balustrade::bal::ExistenceLog;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
@@ -16,7 +16,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// A block, its list and its sidecar.
+/// A block, its list and its existence log.
 #[derive(Clone, Debug)]
 pub struct ListedBlock {
     /// Whether it is valid at its place.
@@ -26,7 +26,7 @@ pub struct ListedBlock {
     /// RLP of its list; no bytes at all where it must be recorded first.
     pub bal: Bytes,
     /// What its list cannot say; none for blocks of Cancun and later.
-    pub sidecar: Option<Sidecar>,
+    pub existence_log: Option<ExistenceLog>,
 }
 
 /// Blocks on a state, which moves with them.
@@ -62,7 +62,7 @@ impl Chain {
             rules: &self.rules,
             block: block.rlp.clone(),
             bal: Some(block.bal.clone()),
-            sidecar: block.sidecar.as_ref(),
+            existence_log: block.existence_log.as_ref(),
             parent: self.head.as_ref(),
             ancestry: None,
             ommers_omitted: false,
@@ -71,11 +71,11 @@ impl Chain {
         }
     }
 
-    /// A block of the chain with the list and the sidecar that its execution on the head gives.
+    /// A block of the chain with the list and the existence log that its execution on the head gives.
     pub fn record(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<ListedBlock, BlockError> {
-        let input = BlockInput { bal: None, sidecar: None, ..self.input(block) };
+        let input = BlockInput { bal: None, existence_log: None, ..self.input(block) };
         let outcome = executor.execute(&input, &self.store, None, Options::new(Mode::Sequential))?;
-        Ok(ListedBlock { bal: outcome.bal, sidecar: Some(outcome.sidecar), ..block.clone() })
+        Ok(ListedBlock { bal: outcome.bal, existence_log: Some(outcome.existence_log), ..block.clone() })
     }
 
     /// Executes a valid block one transaction after another and makes it the head.
@@ -151,7 +151,7 @@ fn chain_of_test(age: Age, name: &str, test: &Value) -> Option<Chain> {
             Age::Amsterdam => bytes(&block["blockAccessListRlp"])?,
             Age::PreCancun => Bytes::new(),
         };
-        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal, sidecar: None })
+        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal, existence_log: None })
     });
     let blocks: Vec<_> = blocks.collect();
     let tries = StateTries::from_memory(&store).ok()?;
@@ -178,9 +178,9 @@ fn chain_of_bundle(age: Age, name: &str, bundle: &Value) -> Option<Chain> {
         store.insert_block_hash(number.parse().ok()?, hash.as_str()?.parse().ok()?);
     }
     let head = bytes(&bundle["parentHeader"]).and_then(|header| Header::decode(&header).ok());
-    let sidecar = serde_json::from_value(bundle["blockAccessListSidecar"].clone()).ok();
+    let existence_log = serde_json::from_value(bundle["blockAccessListSidecar"].clone()).ok();
     let bal = bytes(&bundle["blockAccessList"])?;
-    let blocks = vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal, sidecar }];
+    let blocks = vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal, existence_log }];
     let tries = StateTries::from_memory(&store).ok()?;
     let is_complete = bundle["preStateComplete"] == true;
     Some(Chain { name: name.to_owned(), rules, store, tries, is_complete, head, blocks })
@@ -232,7 +232,7 @@ pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<(
     each_of_folder(Age::Amsterdam, "blocks", bytes_max, visit);
 }
 
-/// The same for mainnet's blocks before Cancun, whose sidecars are not recorded yet. Their states are not complete.
+/// The same for mainnet's blocks before Cancun, whose existence logs are not recorded yet. Their states are not complete.
 pub fn each_older_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
     each_of_folder(Age::PreCancun, "bundles/prestate", bytes_max, visit);
 }
@@ -290,6 +290,6 @@ pub fn witness(name: &str) -> Option<WitnessCase> {
     }
     let rules = ChainRules::mainnet(Fork::from_name(bundle["fork"].as_str()?)?);
     let (rlp, bal) = (bytes(&bundle["block"])?, bytes(&bundle["blockAccessList"])?);
-    let block = ListedBlock { valid: true, rlp, bal, sidecar: None };
+    let block = ListedBlock { valid: true, rlp, bal, existence_log: None };
     Some(WitnessCase { rules, block, store })
 }

@@ -6,7 +6,7 @@ use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, StateStore};
 use balustrade::bal::{BalColumns, Limits, decode};
 use balustrade::executor::StateChanges;
-use balustrade::trie::{Fate, StateTries};
+use balustrade::trie::{AccountStatus, StateTries};
 
 /// Rows of one change list: index and new value.
 pub type Rows<V> = Vec<(u64, V)>;
@@ -113,7 +113,7 @@ pub fn state_root(bytes: &Bytes, store: &MemoryStore, tries: &mut StateTries) ->
             }
         }
         changes.addresses.push(*address);
-        changes.fates.push(if empty { Fate::Deleted } else { Fate::Kept });
+        changes.statuses.push(if empty { AccountStatus::Deleted } else { AccountStatus::Kept });
         changes.nonces.push(bal.nonce_post(id));
         changes.balances.push(bal.balance_post(id));
         changes.code_hashes.push(code_hash);

@@ -8,7 +8,7 @@ use super::report::{Report, Verdict};
 use alloy_primitives::{Bytes, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
 use balustrade::arena::TxIndex;
-use balustrade::bal::{Limits, Sidecar, decode};
+use balustrade::bal::{ExistenceLog, Limits, decode};
 use balustrade::exec::rules::fork::Fork;
 use balustrade::exec::wire::Block;
 use balustrade::trie::{StateTries, ordered_root};
@@ -27,7 +27,7 @@ pub fn take_apart(valid: &ListedBlock) -> Parts {
             .map(|index| block.transactions.encoded(TxIndex(index as u32)).to_vec())
             .collect(),
         withdrawals: block.withdrawals_encoded().map(<[u8]>::to_vec).collect(),
-        existence: valid.sidecar.clone().unwrap_or_default().existence,
+        existence: valid.existence_log.clone().unwrap_or_default().existence,
         header: block.header,
     }
 }
@@ -62,7 +62,7 @@ fn reseal(parts: &mut Parts, part: Part, root: bool, chain: &mut Chain) -> (Byte
     let bytes: Bytes = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list)).into();
     let mut root_resealed = false;
     match part {
-        Part::Header | Part::Sidecar => {}
+        Part::Header | Part::ExistenceLog => {}
         Part::List if chain.rules.fork < Fork::Amsterdam => {}
         Part::Body => {
             parts.header.transactions_root = ordered_root(&slices(&parts.transactions));
@@ -119,12 +119,12 @@ pub struct Mutant {
 pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
     let is_older = chain.rules.fork < Fork::Amsterdam;
-    let is_wanted = |part| !is_older || matches!(part, Part::List | Part::Sidecar);
+    let is_wanted = |part| !is_older || matches!(part, Part::List | Part::ExistenceLog);
     // Most lists of older blocks come with few claims: half of their mutants are about those.
-    let only_sidecar = is_older && rng.below(2) == 0;
+    let only_existence_log = is_older && rng.below(2) == 0;
     let (name, part) = loop {
         let (part, (name, change)) =
-            mutators::draw(rng, |part| if only_sidecar { part == Part::Sidecar } else { is_wanted(part) });
+            mutators::draw(rng, |part| if only_existence_log { part == Part::ExistenceLog } else { is_wanted(part) });
         let mut changed = parts.clone();
         if change(&mut changed, rng) {
             parts = changed;
@@ -132,11 +132,12 @@ pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<
         }
     };
     let (bal, root_resealed) = reseal(&mut parts, part, rng.below(8) != 0, chain);
-    let rlp = if is_older || part == Part::Sidecar { original.rlp.clone() } else { assemble(&parts).into() };
-    let has_sidecar = original.sidecar.is_some() || part == Part::Sidecar;
-    let sidecar = has_sidecar.then_some(Sidecar { existence: parts.existence });
-    let block = ListedBlock { valid: false, rlp, bal, sidecar };
-    let differs = (&block.rlp, &block.bal, &block.sidecar) != (&original.rlp, &original.bal, &original.sidecar);
+    let rlp = if is_older || part == Part::ExistenceLog { original.rlp.clone() } else { assemble(&parts).into() };
+    let has_existence_log = original.existence_log.is_some() || part == Part::ExistenceLog;
+    let existence_log = has_existence_log.then_some(ExistenceLog { existence: parts.existence });
+    let block = ListedBlock { valid: false, rlp, bal, existence_log };
+    let differs =
+        (&block.rlp, &block.bal, &block.existence_log) != (&original.rlp, &original.bal, &original.existence_log);
     differs.then_some(Mutant { name, part, block, root_resealed })
 }
 
@@ -175,7 +176,7 @@ pub fn try_every_drop(executor: &mut Executor, chain: &mut Chain, original: &Lis
     for (name, list) in drops {
         let mut parts = Parts { list, ..parts.clone() };
         let (bal, root_resealed) = reseal(&mut parts, Part::List, true, chain);
-        let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal, sidecar: None };
+        let block = ListedBlock { valid: false, rlp: assemble(&parts).into(), bal, existence_log: None };
         let result = run(executor, chain, &block, Mode::Bal);
         let context = || format!("{} ({name}), block {}, list {}", chain.name, block.rlp, block.bal);
         match result {
@@ -199,7 +200,8 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
     };
     let [parallel, sequential, optimistic] =
         [Mode::Bal, Mode::Sequential, Mode::Optimistic].map(|mode| run(executor, chain, &mutant, mode));
-    let context = format!("{} ({name}), block {}, list {}, {:?}", chain.name, mutant.rlp, mutant.bal, mutant.sidecar);
+    let context =
+        format!("{} ({name}), block {}, list {}, {:?}", chain.name, mutant.rlp, mutant.bal, mutant.existence_log);
     let (Ok(parallel), Ok(sequential), Ok(optimistic)) = (parallel, sequential, optimistic) else {
         report.finding("panic", context);
         *executor = Executor::new(executor.threads()).expect("threads");
@@ -221,7 +223,7 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
             return;
         }
     };
-    if matches!(part, Part::List | Part::Sidecar) && !refused_for_its_list(&parallel) {
+    if matches!(part, Part::List | Part::ExistenceLog) && !refused_for_its_list(&parallel) {
         report.finding("a wrong list has another fault", format!("{parallel:?}: {context}"));
     }
     if chain.rules.fork < Fork::Cancun && chain.is_complete {
@@ -237,10 +239,10 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
     report.add(name, root_resealed, verdict);
 }
 
-/// Times as many mutants of a block whose sidecar has claims: few older blocks have any.
+/// Times as many mutants of a block whose existence log has claims: few older blocks have any.
 const WITH_CLAIMS: usize = 8;
 
-/// Records list and sidecar of each valid block of a chain before Cancun, and tries `per_block` mutants of them,
+/// Records list and existence log of each valid block of a chain before Cancun, and tries `per_block` mutants of them,
 /// [`WITH_CLAIMS`] times as many where there are claims.
 pub fn try_older_chain(
     executor: &mut Executor,
@@ -251,7 +253,7 @@ pub fn try_older_chain(
 ) {
     for block in chain.take_valid() {
         let advanced = chain.record(executor, &block).and_then(|block| {
-            let has_claims = block.sidecar.as_ref().is_some_and(|sidecar| !sidecar.is_empty());
+            let has_claims = block.existence_log.as_ref().is_some_and(|existence_log| !existence_log.is_empty());
             for _ in 0..per_block * if has_claims { WITH_CLAIMS } else { 1 } {
                 try_one(executor, &mut chain, &block, rng, report);
             }
@@ -269,7 +271,7 @@ fn refused_for_its_list(result: &Result<(), BlockError>) -> bool {
 }
 
 fn is_about_the_list(invalid: &InvalidBlock) -> bool {
-    matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Sidecar(_) | InvalidBlock::Mismatch(_))
+    matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Existence(_) | InvalidBlock::Mismatch(_))
 }
 
 /// The check that caught a block, for the table.
@@ -277,7 +279,7 @@ pub fn check_name(invalid: &InvalidBlock) -> String {
     let leading = |text: String| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
     match invalid {
         InvalidBlock::Bal(error) => format!("decode: {}", leading(format!("{:?}", error.rule))),
-        InvalidBlock::Sidecar(fault) => format!("sidecar: {}", leading(format!("{fault:?}"))),
+        InvalidBlock::Existence(fault) => format!("existence: {}", leading(format!("{fault:?}"))),
         InvalidBlock::Mismatch(mismatch) => format!("verify: {:?}", mismatch.field),
         InvalidBlock::Header(fault) => format!("header: {}", leading(format!("{fault:?}"))),
         InvalidBlock::Tx { .. } => "transaction".to_owned(),

@@ -191,7 +191,7 @@ impl Chain {
             rules: &rules,
             block: block.clone(),
             bal: None,
-            sidecar: None,
+            existence_log: None,
             parent: None,
             ancestry: None,
             ommers_omitted: false,

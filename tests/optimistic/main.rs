@@ -38,7 +38,7 @@ fn assert_same(expected: &Result<BlockOutcome, BlockError>, found: &Result<Block
     assert_eq!(expected.gas, found.gas, "{what}: gas");
     assert_eq!(expected.requests, found.requests, "{what}: requests");
     assert_eq!(expected.bal, found.bal, "{what}: list");
-    assert_eq!(expected.sidecar, found.sidecar, "{what}: sidecar");
+    assert_eq!(expected.existence_log, found.existence_log, "{what}: existence log");
     assert_eq!(expected.changes, found.changes, "{what}: changes");
     assert_eq!(expected.state_root, found.state_root, "{what}: root");
     let speculation = found.speculation.expect("an optimistic run says how it went");

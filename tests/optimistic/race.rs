@@ -17,9 +17,9 @@ use balustrade::exec::block::optimistic::{Preload, Speculated, run_optimistic};
 use balustrade::exec::block::tasks::{BlockContext, WorkerScratch};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::Fork;
-use balustrade::exec::senders::rows::SignerRows;
+use balustrade::exec::senders::rows::SenderRows;
 use balustrade::exec::wire::Block;
-use balustrade::trie::{Fate, StateTries, StateUpdate};
+use balustrade::trie::{AccountStatus, StateTries, StateUpdate};
 use balustrade::{Executor, Mode};
 use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};
@@ -243,7 +243,7 @@ where
     let rules = chain.rules();
     let senders: Vec<Option<Address>> =
         (0..block.transactions.len()).map(|tx| chain.sender_of(&block.transactions, TxIndex::new(tx))).collect();
-    let signers = SignerRows::Known { senders: &senders, authorities: &[] };
+    let signers = SenderRows::Known { senders: &senders, authorities: &[] };
     let context = BlockContext::new(&rules, &block, signers, LoopKind::default());
     let codes = CodeArena::default();
     let scratches: Vec<Mutex<WorkerScratch>> = (0..threads).map(|_| Mutex::default()).collect();
@@ -303,7 +303,7 @@ fn assert_preload_is_canonical(chain: &Chain, block: &Bytes, threads: usize) -> 
         assert_eq!(counted.counts().accounts, 0, "every written account was read by a task");
         assert_eq!(counted.counts().slots, unread);
         let (accounts, slots) = preload.len();
-        assert!(accounts >= written.0, "the sidecar may name more");
+        assert!(accounts >= written.0, "the existence log may name more");
         assert_eq!(slots + unread, written.1);
         (preload.len(), unread)
     })
@@ -354,7 +354,7 @@ fn created_and_destroyed_accounts_preload_nothing_stale() {
         let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
         let row = outcome.changes.addresses.iter().position(|address| *address == child).unwrap();
         // Destroyed by the last transaction before Cancun; from Cancun on it stays, and is made only once.
-        assert_eq!(outcome.changes.fates[row] == Fate::Kept, fork >= Fork::Cancun, "{fork:?}");
+        assert_eq!(outcome.changes.statuses[row] == AccountStatus::Kept, fork >= Fork::Cancun, "{fork:?}");
     }
 }
 

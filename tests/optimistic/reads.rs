@@ -9,13 +9,13 @@ use balustrade::arena::store::{
 use balustrade::arena::{Id, TxIndex};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, assemble};
-use balustrade::executor::{BuiltBlock, ParentReads};
+use balustrade::executor::{BuiltBlock, PrefetchStrategy};
 use balustrade::trie::{StateTries, StateUpdate};
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const WITH_READERS: [ParentReads; 2] = [ParentReads::Before, ParentReads::Beside];
+const WITH_READERS: [PrefetchStrategy; 2] = [PrefetchStrategy::Before, PrefetchStrategy::Beside];
 
 /// Executes a block from its list.
 fn execute(
@@ -24,7 +24,7 @@ fn execute(
     built: &BuiltBlock,
     store: &dyn StateStore,
     tries: &mut StateTries,
-    reads: Option<ParentReads>,
+    reads: Option<PrefetchStrategy>,
 ) -> Result<BlockOutcome, BlockError> {
     let input = BlockInput::new(rules, built.block.clone()).with_list(built.bal.clone());
     executor.execute(&input, store, Some(tries), Options { parent_reads: reads, ..Options::new(Mode::Bal) })
@@ -119,7 +119,7 @@ fn every_arrangement_of_reads_gives_one_outcome() {
         let expected = expected.unwrap();
         for threads in THREADS {
             let mut executor = Executor::new(threads).unwrap();
-            for (reads, micros) in ParentReads::ALL.into_iter().flat_map(|reads| [(reads, 0), (reads, 20)]) {
+            for (reads, micros) in PrefetchStrategy::ALL.into_iter().flat_map(|reads| [(reads, 0), (reads, 20)]) {
                 let store = LatencyStore::new(&chain.store, Duration::from_micros(micros), Duration::ZERO);
                 let mut tries = StateTries::from_memory(&chain.store).unwrap();
                 executor.forget_codes();
@@ -152,7 +152,7 @@ fn a_store_that_is_not_resident_is_read_beside_execution() {
         };
         assert_eq!(run(None), Ok(()), "{threads} threads");
         if threads == 2 {
-            let before = run(Some(ParentReads::Before));
+            let before = run(Some(PrefetchStrategy::Before));
             assert!(matches!(before, Err(BlockError::Store(StoreError::Failed(_)))), "{before:?}");
         }
     }
@@ -224,7 +224,9 @@ fn errors_of_the_store_come_before_tasks_and_after_the_list_hash_for_any_timing(
         assert_eq!(tries.root(), root);
         result
     };
-    for reads in [ParentReads::OnePass, ParentReads::Before, ParentReads::Beside, ParentReads::OnDemand] {
+    for reads in
+        [PrefetchStrategy::OnePass, PrefetchStrategy::Before, PrefetchStrategy::Beside, PrefetchStrategy::OnDemand]
+    {
         for threads in THREADS {
             for micros in [0, 50] {
                 let what = format!("{reads:?}, {threads} threads, {micros} µs");

@@ -2,13 +2,13 @@
 
 use super::block::RandomBlock;
 use alloy_primitives::{B256, Bytes, U256};
-use balustrade::bal::Sidecar;
+use balustrade::bal::ExistenceLog;
 use balustrade::exec::wire::Header;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The bundle with its whole pre-state. `sidecar` is what the list cannot say before Cancun.
-pub fn bundle(block: &RandomBlock, sidecar: Option<&Sidecar>) -> Value {
+/// The bundle with its whole pre-state. `existence_log` is what the list cannot say before Cancun.
+pub fn bundle(block: &RandomBlock, existence_log: Option<&ExistenceLog>) -> Value {
     let RandomBlock { seed, rules, parent, store, block_hashes, built, .. } = block;
     let accounts: BTreeMap<_, _> = store
         .iter()
@@ -45,8 +45,8 @@ pub fn bundle(block: &RandomBlock, sidecar: Option<&Sidecar>) -> Value {
         "preState": accounts,
         "blockAccessList": built.bal,
     });
-    if let Some(sidecar) = sidecar.filter(|sidecar| !sidecar.is_empty()) {
-        bundle["blockAccessListSidecar"] = json!(sidecar);
+    if let Some(existence_log) = existence_log.filter(|existence_log| !existence_log.is_empty()) {
+        bundle["blockAccessListSidecar"] = json!(existence_log);
     }
     bundle
 }

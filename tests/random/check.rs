@@ -2,7 +2,7 @@
 
 use super::block::RandomBlock;
 use alloy_primitives::Bytes;
-use balustrade::bal::Sidecar;
+use balustrade::bal::ExistenceLog;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::Fork;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
@@ -127,7 +127,7 @@ impl Checker {
 
     /// Executes a block in every mode with every number of threads by the default loop, and by each other loop in one
     /// mode and with one number of threads, which the seed chooses. All must accept it, with all checks made, and with
-    /// the same receipts, outcomes, requests, list, sidecar, changes, gas and root.
+    /// the same receipts, outcomes, requests, list, existence log, changes, gas and root.
     ///
     /// # Errors
     /// The first execution that refuses the block or differs from the first one.
@@ -144,7 +144,7 @@ impl Checker {
             let way = || format!("{} with {} threads, loop {}", mode.name(), THREADS[pool], kind.name());
             let differs = |what: String| Box::new(Difference { way: way(), what });
             let given = match (&first, mode) {
-                (Some(first), Mode::Bal) => Some((first.bal.clone(), &first.sidecar)),
+                (Some(first), Mode::Bal) => Some((first.bal.clone(), &first.existence_log)),
                 _ => None,
             };
             let options = Options { loop_kind: kind, ..Options::new(mode) };
@@ -169,14 +169,14 @@ impl Checker {
 fn execute(
     executor: &mut Executor,
     block: &mut RandomBlock,
-    given: Option<(Bytes, &Sidecar)>,
+    given: Option<(Bytes, &ExistenceLog)>,
     options: Options,
 ) -> Result<BlockOutcome, String> {
     let RandomBlock { rules, parent, store, tries, built, .. } = block;
     let mut input = BlockInput::new(rules, built.block.clone()).with_parent(parent);
-    if let Some((bal, sidecar)) = given {
+    if let Some((bal, existence_log)) = given {
         input = input.with_list(bal);
-        input.sidecar = (rules.fork < Fork::Cancun).then_some(sidecar);
+        input.existence_log = (rules.fork < Fork::Cancun).then_some(existence_log);
     }
     let result = catch_unwind(AssertUnwindSafe(|| executor.execute(&input, store, Some(tries), options)));
     tries.rollback();
@@ -212,7 +212,7 @@ fn difference(first: &BlockOutcome, other: &BlockOutcome) -> Option<&'static str
         ("requests", first.requests == other.requests),
         ("gas", first.gas == other.gas && first.gas_used == other.gas_used),
         ("list", first.bal == other.bal),
-        ("sidecar", first.sidecar == other.sidecar),
+        ("existence_log", first.existence_log == other.existence_log),
         ("changes", first.changes == other.changes),
         ("state root", first.state_root == other.state_root),
         ("what was not checked", first.unchecked == other.unchecked),

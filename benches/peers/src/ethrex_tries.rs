@@ -23,7 +23,7 @@ const SPLIT_SLOTS: usize = 2048;
 
 /// What becomes of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum AccountStatus {
     /// It stays, with its storage.
     Kept,
     /// It stays, its old storage does not.
@@ -38,7 +38,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug)]
 pub(crate) struct AccountChange {
     pub(crate) address: Address,
-    pub(crate) fate: Fate,
+    pub(crate) status: AccountStatus,
     pub(crate) nonce: Option<u64>,
     pub(crate) balance: Option<U256>,
     pub(crate) code_hash: Option<H256>,
@@ -77,7 +77,7 @@ impl EthrexTries {
             .zip(changes)
             .map(|(key, change)| {
                 let resident = self.accounts.remove(&key).unwrap_or_default();
-                Job { key, change, resident, removed: change.fate == Fate::Removed }
+                Job { key, change, resident, removed: change.status == AccountStatus::Removed }
             })
             .collect();
         // The largest first: the pool fills the gaps with small ones.
@@ -118,20 +118,20 @@ impl EthrexTries {
 impl Job<'_> {
     fn run(&mut self) -> Result<(), TrieError> {
         let Self { change, resident, .. } = &mut *self;
-        match change.fate {
-            Fate::Kept | Fate::KeptUnlessEmpty => {}
-            Fate::Wiped => {
+        match change.status {
+            AccountStatus::Kept | AccountStatus::KeptUnlessEmpty => {}
+            AccountStatus::StorageCleared => {
                 resident.storage = NodeRef::default();
                 resident.state.storage_root = EMPTY_TRIE_HASH;
             }
-            Fate::Removed => return Ok(()),
+            AccountStatus::Removed => return Ok(()),
         }
         let state = &mut resident.state;
         state.nonce = change.nonce.unwrap_or(state.nonce);
         state.balance = change.balance.unwrap_or(state.balance);
         state.code_hash = change.code_hash.unwrap_or(state.code_hash);
         let empty = state.nonce == 0 && state.balance.is_zero() && state.code_hash == *EMPTY_KECCAK_HASH;
-        if empty && change.fate == Fate::KeptUnlessEmpty {
+        if empty && change.status == AccountStatus::KeptUnlessEmpty {
             self.removed = true;
             return Ok(());
         }

@@ -9,7 +9,7 @@ use super::super::output::OutputFile;
 use super::super::{Status, interrupt, loop_of_name, names_like, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
-use balustrade::bal::{Sidecar, bal_hash};
+use balustrade::bal::{ExistenceLog, bal_hash};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::ChainRules;
 use balustrade::formats::{self, Content, Document};
@@ -50,7 +50,7 @@ struct BlockArgs {
 struct Recorded<'a> {
     block_access_list: &'a Bytes,
     block_access_list_hash: B256,
-    block_access_list_sidecar: &'a Sidecar,
+    block_access_list_existence_log: &'a ExistenceLog,
     block: &'a str,
 }
 
@@ -86,7 +86,7 @@ pub fn record(args: &RecordArgs) -> Status {
         let recorded = Recorded {
             block_access_list: &accepted.outcome.bal,
             block_access_list_hash: bal_hash(&accepted.outcome.bal),
-            block_access_list_sidecar: &accepted.outcome.sidecar,
+            block_access_list_existence_log: &accepted.outcome.existence_log,
             block: step.name,
         };
         match &mut file {
@@ -176,7 +176,7 @@ fn blocks_of(
                 name: &bundle.name,
                 rules: bundle.rules,
                 block: &bundle.block,
-                list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
+                list: List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() },
                 is_invalid: false,
             };
             visit(&mut chain, &step);

@@ -220,7 +220,7 @@ impl Bench<'_> {
         let mut chain = Chain::of_bundle(bundle)?;
         let rules =
             bundle.rules.ok_or_else(|| Failure::Host(format!("the fork {} is not supported", bundle.fork_name)))?;
-        let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
         let list = self.engines[0].complete_list(&mut chain, &rules, &bundle.block, given)?;
         self.measure(&bundle.name, &mut chain, &rules, &bundle.block, list.as_list())
     }

@@ -69,7 +69,7 @@ fn measure(engines: &mut [Engine], counts: &[usize], bundle: &Bundle, rows: &mut
         return Err(Failure::Host(format!("the fork {} is not supported", bundle.fork_name)));
     };
     let mut chain = Chain::of_bundle(bundle)?;
-    let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+    let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
     let list = engines[0].complete_list(&mut chain, &rules, &bundle.block, given)?;
     let mut transactions = 0;
     let mut times = vec![[Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)]; counts.len()];

@@ -4,7 +4,7 @@
 //! block, raw bytes to last check, and how often the store was asked: in `sequential` mode (nothing is known beforehand),
 //! in `optimistic` mode (workers read ahead), and in `bal` mode with each arrangement of the reads.
 //! Arrangements take turns; analysed codes survive from one run to the next unless `--cold` is given.
-//! Not here: what the arrangements do (`ParentReads`).
+//! Not here: what the arrangements do (`PrefetchStrategy`).
 
 use super::super::contents::{each_content, no_block};
 use super::super::devnet::Devnet;
@@ -15,7 +15,7 @@ use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::ChainRules;
-use balustrade::executor::ParentReads;
+use balustrade::executor::PrefetchStrategy;
 use balustrade::formats::{Bundle, Content};
 use clap::Args;
 use serde_json::{Map, json};
@@ -48,16 +48,16 @@ pub struct StoreArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Way {
     mode: Mode,
-    reads: Option<ParentReads>,
+    reads: Option<PrefetchStrategy>,
 }
 
 const WAYS: [Way; 6] = [
     Way { mode: Mode::Sequential, reads: None },
     Way { mode: Mode::Optimistic, reads: None },
-    Way { mode: Mode::Bal, reads: Some(ParentReads::OnDemand) },
-    Way { mode: Mode::Bal, reads: Some(ParentReads::OnePass) },
-    Way { mode: Mode::Bal, reads: Some(ParentReads::Before) },
-    Way { mode: Mode::Bal, reads: Some(ParentReads::Beside) },
+    Way { mode: Mode::Bal, reads: Some(PrefetchStrategy::OnDemand) },
+    Way { mode: Mode::Bal, reads: Some(PrefetchStrategy::OnePass) },
+    Way { mode: Mode::Bal, reads: Some(PrefetchStrategy::Before) },
+    Way { mode: Mode::Bal, reads: Some(PrefetchStrategy::Beside) },
 ];
 
 impl Way {
@@ -145,7 +145,7 @@ impl Bench<'_> {
         };
         // What a bundle lacks of its list is recorded once, off the clock.
         self.engine.latency = None;
-        let given = List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() };
+        let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
         let list = match self.engine.complete_list(&mut chain, &rules, &bundle.block, given) {
             Ok(list) => list,
             Err(error) => return self.refused(&bundle.name, &error),

@@ -10,7 +10,7 @@ use super::data::{CodeTimes, PartRow, Profile, Sampling};
 use super::samples::{self, Part, Samples};
 use super::timeline;
 use alloy_primitives::Bytes;
-use balustrade::bal::Sidecar;
+use balustrade::bal::ExistenceLog;
 use balustrade::exec::interpreter::{LoopKind, profiled_name};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::{BlockOutcome, Mode};
@@ -55,7 +55,7 @@ struct Job<'a> {
     rules: &'a ChainRules,
     block: &'a Bytes,
     bal: Option<Bytes>,
-    sidecar: Option<Sidecar>,
+    existence_log: Option<ExistenceLog>,
     mode: Option<Mode>,
 }
 
@@ -88,17 +88,18 @@ impl Measure {
             rules,
             block: block.block,
             bal: block.list.bal.cloned(),
-            sidecar: block.list.sidecar.cloned(),
+            existence_log: block.list.existence_log.cloned(),
             mode: self.mode,
         };
         let is_bal = job.mode.map_or(job.bal.is_some(), |mode| mode == Mode::Bal);
-        if is_bal && rules.fork < Fork::Amsterdam && (job.bal.is_none() || job.sidecar.is_none()) {
-            let recorded = self.once(chain, &Job { bal: None, sidecar: None, mode: Some(Mode::Sequential), ..job })?;
+        if is_bal && rules.fork < Fork::Amsterdam && (job.bal.is_none() || job.existence_log.is_none()) {
+            let recorded =
+                self.once(chain, &Job { bal: None, existence_log: None, mode: Some(Mode::Sequential), ..job })?;
             job = Job {
                 rules,
                 block: block.block,
                 bal: Some(block.list.bal.unwrap_or(&recorded.outcome.bal).clone()),
-                sidecar: Some(block.list.sidecar.cloned().unwrap_or(recorded.outcome.sidecar)),
+                existence_log: Some(block.list.existence_log.cloned().unwrap_or(recorded.outcome.existence_log)),
                 mode: self.mode,
             };
         }
@@ -178,7 +179,7 @@ impl Measure {
 
     fn once(&mut self, chain: &mut Chain, job: &Job<'_>) -> Result<Accepted, Failure> {
         self.engine.forget_hashes();
-        let list = List { bal: job.bal.as_ref(), sidecar: job.sidecar.as_ref() };
+        let list = List { bal: job.bal.as_ref(), existence_log: job.existence_log.as_ref() };
         self.engine.execute_or_record(chain, job.rules, job.block, list, job.mode, false)
     }
 }

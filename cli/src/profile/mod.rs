@@ -182,7 +182,7 @@ impl Run<'_> {
                     name: bundle.name.clone(),
                     fork: &bundle.fork_name,
                     block: &bundle.block,
-                    list: List { bal: bundle.bal.as_ref(), sidecar: bundle.sidecar.as_ref() },
+                    list: List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() },
                 },
             ),
             Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),

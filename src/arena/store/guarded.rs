@@ -20,8 +20,8 @@ pub(crate) struct Guarded<'a> {
 impl Guarded<'_> {
     /// Runs one call. What the store leaves in `out` when it panics is not looked at: the call failed.
     fn guard(&self, call: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        if self.given_up() {
-            return Err(StoreError::GivenUp);
+        if self.is_cancelled() {
+            return Err(StoreError::Cancelled);
         }
         catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
@@ -38,7 +38,7 @@ impl StateStore for Guarded<'_> {
         catch_unwind(AssertUnwindSafe(|| self.store.is_resident())).unwrap_or(false)
     }
 
-    fn given_up(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(CancelToken::is_cancelled)
     }
 

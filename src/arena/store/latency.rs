@@ -99,8 +99,8 @@ impl<S: StateStore> StateStore for LatencyStore<S> {
         self.inner.trie_nodes(hashes, out)
     }
 
-    fn given_up(&self) -> bool {
-        self.inner.given_up()
+    fn is_cancelled(&self) -> bool {
+        self.inner.is_cancelled()
     }
 }
 

@@ -74,7 +74,7 @@ pub enum StoreError {
     Failed(String),
     /// The caller gave the block up; the store was not asked.
     #[error("the caller gave up")]
-    GivenUp,
+    Cancelled,
 }
 
 /// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
@@ -100,7 +100,7 @@ pub trait StateStore: Send + Sync {
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
     /// Whether the caller has given up, so that long work that needs no answer stops, too. Stores need not care: the
     /// executor answers for them.
-    fn given_up(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         false
     }
 }
@@ -124,7 +124,7 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         (**self).trie_nodes(hashes, out)
     }
-    fn given_up(&self) -> bool {
-        (**self).given_up()
+    fn is_cancelled(&self) -> bool {
+        (**self).is_cancelled()
     }
 }

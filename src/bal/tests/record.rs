@@ -2,7 +2,7 @@
 
 use super::model::{self, columns, list, rlp};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId};
-use crate::bal::{AccessSet, BalColumns, Recorder, Universe};
+use crate::bal::{AccessSet, BalColumns, RecordedKeys, Recorder};
 use alloy_primitives::{Address, U256};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -44,8 +44,8 @@ impl Shuffled {
         shuffled
     }
 
-    fn universe(&self) -> Universe<'_> {
-        Universe { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
+    fn universe(&self) -> RecordedKeys<'_> {
+        RecordedKeys { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
     }
 
     /// Records the rows of the indices that `worker` has, in index order.
@@ -129,7 +129,7 @@ fn a_touched_slot_lists_its_account() {
     let addresses = vec![Address::with_last_byte(9), Address::with_last_byte(3)].into();
     let slot_keys = vec![U256::from(5)].into();
     let slot_accounts = vec![AccountId(1)].into();
-    let universe = Universe { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let universe = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let mut recorder = Recorder::new();
     recorder.touch_slot(SlotId(0));
     let columns = recorder.finish(&universe).columns;

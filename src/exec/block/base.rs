@@ -1,15 +1,15 @@
 //! Where a task's values come from: the parent state plus a block access list, or the tasks before it.
 //!
-//! [`ListBase`]: the last change below the task's index, else the parent value; shared columns, no store. The parent
+//! [`BalState`]: the last change below the task's index, else the parent value; shared columns, no store. The parent
 //! values are all there, or arrive while the tasks run ([`ParentRows`]).
 //! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
 
 use super::code_loader::{CodeLoader, load_one};
-use super::prefetch::{AccountArrival, Arrivals};
+use super::prefetch::{Prefetch, PrefetchedAccount};
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::{BalColumns, SidecarColumns, exists_before};
+use crate::bal::{BalColumns, ExistenceColumns, exists_before};
 use crate::exec::evm::halt::Fault;
 use crate::exec::evm::state::{Base, BaseAccount};
 use crate::exec::rules::fork::Fork;
@@ -32,15 +32,15 @@ pub enum ParentRows<'b> {
     /// All of it was read before.
     Known(&'b PreState),
     /// It is being read.
-    Arriving(&'b Arrivals<'b>),
+    Prefetching(&'b Prefetch<'b>),
 }
 
 impl ParentRows<'_> {
     #[inline]
-    fn account(&self, id: AccountId) -> Result<AccountArrival, Fault> {
+    fn account(&self, id: AccountId) -> Result<PrefetchedAccount, Fault> {
         match self {
             Self::Known(pre) => Ok((pre.accounts[id], pre.codes[id])),
-            Self::Arriving(arrivals) => arrivals.account(id),
+            Self::Prefetching(prefetch) => prefetch.account(id),
         }
     }
 
@@ -48,17 +48,17 @@ impl ParentRows<'_> {
     fn slot(&self, id: SlotId) -> Result<U256, Fault> {
         match self {
             Self::Known(pre) => Ok(pre.slots[id]),
-            Self::Arriving(arrivals) => arrivals.slot(id),
+            Self::Prefetching(prefetch) => prefetch.slot(id),
         }
     }
 }
 
 /// Parent state plus list: what every task of a block with a list starts from.
-pub struct ListBase<'b> {
+pub struct BalState<'b> {
     /// The list.
     pub bal: &'b BalColumns,
     /// What the list cannot say.
-    pub sidecar: &'b SidecarColumns,
+    pub existence_log: &'b ExistenceColumns,
     /// The parent state.
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
@@ -70,22 +70,22 @@ pub struct ListBase<'b> {
     index: BlockAccessIndex,
 }
 
-impl<'b> ListBase<'b> {
+impl<'b> BalState<'b> {
     /// A base that stands before the transactions.
     pub fn new(
         bal: &'b BalColumns,
-        sidecar: &'b SidecarColumns,
+        existence_log: &'b ExistenceColumns,
         parent: ParentRows<'b>,
         code_rows: &'b [CodeId],
         loader: &'b CodeLoader<'b>,
         fork: Fork,
     ) -> Self {
         let wipes = fork < Fork::Cancun;
-        Self { bal, sidecar, parent, code_rows, loader, wipes, index: BlockAccessIndex(0) }
+        Self { bal, existence_log, parent, code_rows, loader, wipes, index: BlockAccessIndex(0) }
     }
 }
 
-impl Base for ListBase<'_> {
+impl Base for BalState<'_> {
     fn begin_task(&mut self, index: BlockAccessIndex) {
         self.index = index;
     }
@@ -98,7 +98,7 @@ impl Base for ListBase<'_> {
         let code = bal.code_row_before(id, index).map(|row| self.code_rows[row]);
         let wiped = self.wipes && parent.has_storage && bal.wiped_before(id, index).is_some();
         Ok(BaseAccount {
-            exists: exists_before(bal, self.sidecar, &parent, id, index),
+            exists: exists_before(bal, self.existence_log, &parent, id, index),
             has_storage: parent.has_storage && !wiped,
             nonce: nonce.unwrap_or(parent.nonce),
             balance: balance.unwrap_or(parent.balance),
@@ -196,7 +196,7 @@ impl Overlay {
 }
 
 /// An [`Overlay`] over a store: the base of sequential execution.
-pub struct OverlayBase<'b> {
+pub struct OverlayState<'b> {
     /// What earlier tasks left.
     pub overlay: &'b mut Overlay,
     /// The parent state.
@@ -205,7 +205,7 @@ pub struct OverlayBase<'b> {
     pub codes: &'b CodeArena,
 }
 
-impl Base for OverlayBase<'_> {
+impl Base for OverlayState<'_> {
     fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
         if let Some(account) = *self.overlay.account_slot(id) {
             return Ok(account);

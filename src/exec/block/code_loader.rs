@@ -24,7 +24,7 @@ use crate::arena::store::{StateStore, StoreError};
 use crate::arena::{AccountId, CodeId};
 use crate::bal::{AccessSet, BalColumns};
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::wire::Transactions;
 use ahash::RandomState;
 use alloy_primitives::{B256, Bytes};
@@ -228,7 +228,7 @@ impl core::fmt::Debug for Expectation<'_> {
 
 impl<'b> Expectation<'b> {
     /// The expectation of a list, whose names are `names`.
-    pub fn new(bal: &'b BalColumns, names: &Universe, transactions: &Transactions) -> Self {
+    pub fn new(bal: &'b BalColumns, names: &IdMap, transactions: &Transactions) -> Self {
         let mut targets = AccessSet::with_room_for(bal.account_count());
         let called = transactions.rows().iter().filter_map(|tx| tx.to.as_ref()).chain(&SYSTEM_CONTRACTS);
         for target in called.filter_map(|address| names.account(address)) {

@@ -5,13 +5,13 @@
 //! Not here: the comparison with a claimed list (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{Overlay, OverlayBase};
+use super::base::{Overlay, OverlayState};
 use super::error::BlockError;
 use super::tasks::{BlockContext, WorkerScratch, record};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::bal::{RecordedList, Recorder, Universe as RecordedNames};
+use crate::bal::{RecordedKeys, RecordedList, Recorder};
 use crate::exec::evm::machine::Evm;
 use crate::exec::evm::state::TxState;
 use crate::exec::interpreter::Runner;
@@ -39,7 +39,7 @@ pub fn run_recorded(
 ) -> Recorded {
     let mut overlay = Overlay::default();
     let mut recorder = Recorder::new();
-    let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
+    let base = Box::new(OverlayState { overlay: &mut overlay, store, codes });
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
@@ -70,7 +70,7 @@ pub fn run_recorded(
     let touches = runner.watch.map(|watch| watch.touches).unwrap_or_default();
     (scratch.evm, scratch.state) = evm.into_scratch();
     let names = scratch.state.names();
-    let list = recorder.finish(&RecordedNames {
+    let list = recorder.finish(&RecordedKeys {
         addresses: names.addresses(),
         slot_keys: names.keys(),
         slot_accounts: names.owners(),

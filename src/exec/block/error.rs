@@ -6,19 +6,19 @@
 //! accepted).
 //! The parent's state is looked at before anything else. Precedence, the same for any number of threads; the first of this order is reported:
 //! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
-//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the sidecar; then the
+//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the existence log; then the
 //!    store, where accounts and slots are read before or beside the tasks;
 //! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
 //!    state, the store (codes are read by the tasks that need them), execution against the list;
 //! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
 //!
 //! Sequential execution compares lists after all tasks, and reports the first difference in list order, then the first
-//! one of the sidecar.
+//! one of the existence log.
 //! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
 
 use crate::arena::store::StoreError;
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::bal::{BalError, Divergence, SidecarFault};
+use crate::bal::{BalError, Divergence, ExistenceFault};
 use crate::exec::rules::header::HeaderFault;
 use crate::exec::rules::ommers::OmmerFault;
 use crate::exec::tx::TxInvalid;
@@ -72,11 +72,11 @@ pub enum InternalFault {
     /// The recorded list has more items than the block's limit, and its decoder found no fault in it.
     #[error("the recorded block access list is over its item limit, and the decoder accepts it")]
     ItemLimit,
-    /// The recorded sidecar is not canonical.
-    #[error("the recorded sidecar: {0}")]
-    RecordedSidecar(SidecarFault),
-    /// The recorded sidecar is not the given one, and no difference was found.
-    #[error("the recorded sidecar is not the given one, and no difference is found")]
+    /// The recorded existence log is not canonical.
+    #[error("the recorded existence log: {0}")]
+    RecordedExistence(ExistenceFault),
+    /// The recorded existence log is not the given one, and no difference was found.
+    #[error("the recorded existence log is not the given one, and no difference is found")]
     SidecarComparison,
 }
 
@@ -89,7 +89,7 @@ impl From<InternalFault> for BlockError {
 impl From<StoreError> for BlockError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::GivenUp => {
+            StoreError::Cancelled => {
                 Self::Cancelled("while the parent state was read or the state root was computed".to_owned())
             }
             error => Self::Store(error),
@@ -131,7 +131,7 @@ pub enum MismatchField {
     Code,
     /// A slot's value.
     Storage,
-    /// Sidecar: whether the account exists (before Cancun).
+    /// Existence log: whether the account exists (before Cancun).
     Existence,
     /// The account is listed but nothing accessed it.
     UnaccessedAccount,
@@ -150,7 +150,7 @@ impl fmt::Display for Mismatch {
             MismatchField::Nonce => "nonce",
             MismatchField::Code => "code",
             MismatchField::Storage => "storage",
-            MismatchField::Existence => "existence (sidecar)",
+            MismatchField::Existence => "existence",
             MismatchField::UnaccessedAccount => "listed, but nothing accessed the account",
             MismatchField::UnaccessedSlot => "listed, but nothing accessed the slot",
             MismatchField::UnlistedAccount => "accessed, but the list lacks the account",
@@ -198,9 +198,9 @@ pub enum InvalidBlock {
     /// The block must bring a list and brings none, or the other way round.
     #[error("the block access list is missing, or there is one in a fork without them")]
     BalPresence,
-    /// The sidecar is refused before the block runs.
-    #[error("sidecar: {0}")]
-    Sidecar(SidecarFault),
+    /// The existence log is refused before the block runs.
+    #[error("existence log: {0}")]
+    Existence(ExistenceFault),
     /// The list is not the one that the header commits to.
     #[error("block access list hash {produced}, the header claims {claimed}")]
     BalHash {
@@ -277,7 +277,7 @@ impl InvalidBlock {
             Self::Header(fault) => fault.eest_classes().to_vec(),
             Self::Ommer { fault, .. } => fault.eest_classes().to_vec(),
             Self::Bal(error) => vec![error.eest_class()],
-            Self::Sidecar(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
+            Self::Existence(_) => vec!["BlockException.INVALID_BLOCK_ACCESS_LIST"],
             Self::BalPresence => vec!["BlockException.INCORRECT_BLOCK_FORMAT"],
             Self::BalHash { .. } => {
                 vec!["BlockException.INVALID_BAL_HASH", "BlockException.INVALID_BLOCK_ACCESS_LIST"]

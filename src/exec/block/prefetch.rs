@@ -1,4 +1,4 @@
-//! Arrivals: the parent state of a list's names, read in batches beside whoever needs it.
+//! Prefetch: the parent state of a list's names, read in batches beside whoever needs it.
 //!
 //! In: a list, the targets of the block's transactions, a store. Out: rows, each from the moment its batch is there.
 //! Accounts come before slots (the state root needs all of them); among each kind, what an early task needs comes first,
@@ -7,7 +7,7 @@
 //!
 //! Nobody can be stuck: readers wait for nothing but the store, tasks wait for readers only, asleep (`queue`). Readers are
 //! not the threads that run tasks. Which batches there are, and the error reported of several
-//! ([`Arrivals::first_error`]: the first in reading order, since all batches before a failed one are still read), depends
+//! ([`Prefetch::first_error`]: the first in reading order, since all batches before a failed one are still read), depends
 //! on block and store alone.
 //! Codes are not part of this: an account arrives with the hash of its code (`code_loader`).
 //! Not here: who reads, and when the tasks begin (the library's entry point).
@@ -19,7 +19,7 @@ use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::BalColumns;
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::wire::Transactions;
 use alloy_primitives::U256;
 use queue::Queue;
@@ -29,7 +29,7 @@ use std::sync::OnceLock;
 const BATCH: usize = 128;
 
 /// An account of the parent state and the arena's id of its code.
-pub type AccountArrival = (ParentAccount, CodeId);
+pub type PrefetchedAccount = (ParentAccount, CodeId);
 
 /// Rows of one kind: the order in which they are read, and their batches.
 struct Rows<I, T> {
@@ -87,25 +87,25 @@ pub enum Progress {
 }
 
 /// The parent state of a list's names while it arrives.
-pub struct Arrivals<'b> {
+pub struct Prefetch<'b> {
     bal: &'b BalColumns,
     loader: &'b CodeLoader<'b>,
     expectation: Expectation<'b>,
-    accounts: Rows<AccountId, AccountArrival>,
+    accounts: Rows<AccountId, PrefetchedAccount>,
     slots: Rows<SlotId, U256>,
     /// Whether each task reads what it lacks itself, row by row.
     on_demand: bool,
     queue: Queue,
 }
 
-impl core::fmt::Debug for Arrivals<'_> {
+impl core::fmt::Debug for Prefetch<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Arrivals").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
 
 /// Stops the arrivals when a reader panics, so that no task waits for it.
-struct StopOnPanic<'a, 'b>(&'a Arrivals<'b>);
+struct StopOnPanic<'a, 'b>(&'a Prefetch<'b>);
 
 impl Drop for StopOnPanic<'_, '_> {
     fn drop(&mut self) {
@@ -115,11 +115,11 @@ impl Drop for StopOnPanic<'_, '_> {
     }
 }
 
-impl<'b> Arrivals<'b> {
+impl<'b> Prefetch<'b> {
     /// Nothing read yet. `on_demand`: there are no readers, and each task reads its rows itself, one by one.
     pub fn new(
         bal: &'b BalColumns,
-        names: &Universe,
+        names: &IdMap,
         transactions: &Transactions,
         loader: &'b CodeLoader<'b>,
         on_demand: bool,
@@ -170,7 +170,7 @@ impl<'b> Arrivals<'b> {
     /// # Errors
     /// The store's, or [`Fault::Cancelled`] where the account is not read any more.
     #[inline]
-    pub fn account(&self, id: AccountId) -> Result<AccountArrival, Fault> {
+    pub fn account(&self, id: AccountId) -> Result<PrefetchedAccount, Fault> {
         let (batch, place) = self.accounts.find(id);
         let rows = match self.accounts.batches[batch].get() {
             Some(rows) => rows,
@@ -226,7 +226,7 @@ impl<'b> Arrivals<'b> {
         Ok(row)
     }
 
-    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<AccountArrival>, StoreError> {
+    fn read_accounts(&self, ids: &[AccountId]) -> Result<Vec<PrefetchedAccount>, StoreError> {
         let addresses: Vec<_> = ids.iter().map(|id| self.bal.addresses()[*id]).collect();
         let mut accounts = vec![ParentAccount::default(); ids.len()];
         self.loader.store().accounts(&addresses, &mut accounts)?;
@@ -254,7 +254,7 @@ impl<'b> Arrivals<'b> {
 /// first transaction sent to it; a slot that is only read counts as its account. `u32::MAX` where the list does not tell.
 fn first_needs(
     bal: &BalColumns,
-    names: &Universe,
+    names: &IdMap,
     transactions: &Transactions,
 ) -> (Column<AccountId, u32>, Column<SlotId, u32>) {
     let first = |indices: &[BlockAccessIndex]| indices.first().map_or(u32::MAX, |index| index.0);

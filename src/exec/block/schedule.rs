@@ -10,7 +10,7 @@ use crate::exec::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The shared state of one block's workers.
 #[derive(Debug)]
-pub struct Schedule<'b> {
+pub struct TaskQueue<'b> {
     task_count: u32,
     next: AtomicU32,
     /// Tasks above this index do not matter.
@@ -34,12 +34,12 @@ pub enum Next {
     /// Run the task at this index.
     Run(u32),
     /// The block was given up or refused before the task at this index ran.
-    GivenUp(u32),
+    Cancelled(u32),
     /// Nothing is left.
     Done,
 }
 
-impl<'b> Schedule<'b> {
+impl<'b> TaskQueue<'b> {
     /// Tasks `0..task_count` of a block with this gas limit; `order` has all of them, or none: that of the block.
     pub fn new(
         task_count: u32,
@@ -78,7 +78,7 @@ impl<'b> Schedule<'b> {
                 continue;
             }
             if self.refused.load(Ordering::Relaxed) || self.cancel.is_some_and(CancelToken::is_cancelled) {
-                return Next::GivenUp(index);
+                return Next::Cancelled(index);
             }
             return Next::Run(index);
         }

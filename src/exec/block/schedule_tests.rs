@@ -1,11 +1,11 @@
 //! The schedule on one thread; `tests/loom` has the threads.
 
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, TaskQueue};
 use crate::arena::cancel::CancelToken;
 use crate::exec::sync::AtomicBool;
 use std::collections::BTreeSet;
 
-fn drain(schedule: &Schedule<'_>) -> Vec<Next> {
+fn drain(schedule: &TaskQueue<'_>) -> Vec<Next> {
     std::iter::from_fn(|| Some(schedule.next()).filter(|next| *next != Next::Done)).collect()
 }
 
@@ -14,7 +14,7 @@ fn every_order_has_every_task() {
     let refused = AtomicBool::new(false);
     for count in 2..40 {
         for seed in 0..200 {
-            let schedule = Schedule::new(count, u64::MAX, &refused, None, &[], Some(seed));
+            let schedule = TaskQueue::new(count, u64::MAX, &refused, None, &[], Some(seed));
             let taken: BTreeSet<u32> = drain(&schedule)
                 .into_iter()
                 .map(|next| if let Next::Run(index) = next { index } else { panic!("{next:?}") })
@@ -28,7 +28,7 @@ fn every_order_has_every_task() {
 fn a_given_order_is_kept_and_ends_nothing_early() {
     let refused = AtomicBool::new(false);
     let order = [0, 3, 1, 4, 2];
-    let schedule = Schedule::new(5, u64::MAX, &refused, None, &order, None);
+    let schedule = TaskQueue::new(5, u64::MAX, &refused, None, &order, None);
     assert_eq!(schedule.next(), Next::Run(0));
     assert_eq!(schedule.next(), Next::Run(3));
     schedule.failed(3);
@@ -38,7 +38,7 @@ fn a_given_order_is_kept_and_ends_nothing_early() {
 #[test]
 fn what_lies_below_a_failed_task_still_runs() {
     let refused = AtomicBool::new(false);
-    let schedule = Schedule::new(10, u64::MAX, &refused, None, &[], Some(3));
+    let schedule = TaskQueue::new(10, u64::MAX, &refused, None, &[], Some(3));
     schedule.failed(6);
     schedule.failed(8);
     let mut taken = drain(&schedule);
@@ -49,11 +49,11 @@ fn what_lies_below_a_failed_task_still_runs() {
 #[test]
 fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
     let refused = AtomicBool::new(false);
-    let schedule = Schedule::new(10, 100, &refused, None, &[], None);
+    let schedule = TaskQueue::new(10, 100, &refused, None, &[], None);
     schedule.ended(4, 60);
     schedule.ended(2, 40);
     // What fits takes nothing away.
-    let full = Schedule::new(10, 100, &refused, None, &[], None);
+    let full = TaskQueue::new(10, 100, &refused, None, &[], None);
     full.ended(4, 60);
     full.ended(2, 40);
     assert_eq!(drain(&full).len(), 10);
@@ -64,12 +64,12 @@ fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
 #[test]
 fn a_refused_or_cancelled_block_runs_nothing_more() {
     let (open, refused) = (AtomicBool::new(false), AtomicBool::new(true));
-    assert_eq!(Schedule::new(3, 0, &refused, None, &[], None).next(), Next::GivenUp(0));
+    assert_eq!(TaskQueue::new(3, 0, &refused, None, &[], None).next(), Next::Cancelled(0));
     let token = CancelToken::new();
-    let schedule = Schedule::new(3, 0, &open, Some(&token), &[], None);
+    let schedule = TaskQueue::new(3, 0, &open, Some(&token), &[], None);
     assert_eq!(schedule.next(), Next::Run(0));
     token.cancel();
-    assert_eq!(schedule.next(), Next::GivenUp(1));
+    assert_eq!(schedule.next(), Next::Cancelled(1));
     let late = CancelToken::new().with_deadline(std::time::Instant::now());
-    assert_eq!(Schedule::new(3, 0, &open, Some(&late), &[], None).next(), Next::GivenUp(0));
+    assert_eq!(TaskQueue::new(3, 0, &open, Some(&late), &[], None).next(), Next::Cancelled(0));
 }

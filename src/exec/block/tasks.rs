@@ -5,19 +5,19 @@
 //! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
 
 use super::admission::BlockGas;
-use super::base::{ListBase, Overlay, OverlayBase, ParentRows};
+use super::base::{BalState, Overlay, OverlayState, ParentRows};
 use super::code_loader::CodeLoader;
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
-use super::schedule::{Next, Schedule};
+use super::schedule::{Next, TaskQueue};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
-use super::verify::{Claims, ListChecked, TaskChecked, TaskDifference, TasksChecked, check_task};
+use super::verify::{ListChecked, ListClaims, TaskChecked, TaskDifference, TasksChecked, check_task};
 use crate::arena::cancel::CancelToken;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId, TxIndex};
-use crate::bal::{AccessSet, BalColumns, RecordedList, Recorder, Sidecar, SidecarColumns, Universe as RecordedNames};
+use crate::bal::{AccessSet, BalColumns, ExistenceColumns, ExistenceLog, RecordedKeys, RecordedList, Recorder};
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
 use crate::exec::evm::state::{Logs, StateScratch, TxState};
 use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
@@ -25,7 +25,7 @@ use crate::exec::interpreter::trace::{Eip3155, TraceSink};
 use crate::exec::interpreter::{LoopKind, Runner};
 use crate::exec::rules::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 use crate::exec::rules::header::blob_base_fee;
-use crate::exec::senders::rows::SignerRows;
+use crate::exec::senders::rows::SenderRows;
 use crate::exec::tx::{TxError, TxInput, TxInvalid, TxOutcome};
 use crate::exec::wire::{Block, LogRef, ReceiptLogs};
 use alloy_primitives::{Address, U256};
@@ -43,7 +43,7 @@ pub struct BlockContext<'b> {
     /// What instructions see of it.
     pub env: BlockEnv,
     /// Who signed its transactions and authorizations.
-    pub signers: SignerRows<'b>,
+    pub signers: SenderRows<'b>,
     /// Which dispatch loop runs.
     pub loop_kind: LoopKind,
     /// Whether the phases before and after the transactions run (state tests have neither).
@@ -57,7 +57,7 @@ pub struct BlockContext<'b> {
 
 impl<'b> BlockContext<'b> {
     /// The context of a block.
-    pub fn new(rules: &'b ChainRules, block: &'b Block, signers: SignerRows<'b>, loop_kind: LoopKind) -> Self {
+    pub fn new(rules: &'b ChainRules, block: &'b Block, signers: SenderRows<'b>, loop_kind: LoopKind) -> Self {
         let header = &block.header;
         let env = BlockEnv {
             chain_id: rules.chain_id,
@@ -122,7 +122,7 @@ impl<'b> BlockContext<'b> {
     }
 
     /// Where a block stood when it was given up.
-    pub(in crate::exec) fn given_up(&self, index: BlockAccessIndex) -> BlockError {
+    pub(in crate::exec) fn cancelled_at(&self, index: BlockAccessIndex) -> BlockError {
         BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
     }
 
@@ -221,7 +221,7 @@ impl TaskError {
             Self::Internal(fault) => fault.into(),
             Self::Fault(Fault::UnlistedAccount(address)) => mismatch(address, MismatchField::UnlistedAccount, None),
             Self::Fault(Fault::UnlistedSlot(address, key)) => mismatch(address, MismatchField::UnlistedSlot, Some(key)),
-            Self::Fault(Fault::Store(error)) if error != StoreError::GivenUp => BlockError::Store(error),
+            Self::Fault(Fault::Store(error)) if error != StoreError::Cancelled => BlockError::Store(error),
             Self::Fault(fault) => BlockError::Cancelled(format!("at index {}: {fault}", index.0)),
         }
     }
@@ -389,12 +389,12 @@ pub struct Recording {
     /// The list that it recorded.
     pub list: RecordedList,
     /// What the list cannot say; empty from Cancun on.
-    pub sidecar: Sidecar,
+    pub existence_log: ExistenceLog,
     /// The listed accounts as the parent state had them.
     pub parents: Column<AccountId, ParentAccount>,
     /// Reads that reached the store: accounts, slots.
     pub store_reads: (usize, usize),
-    /// The list and the sidecar say what the tasks did.
+    /// The list and the existence log say what the tasks did.
     pub checked: ListChecked,
 }
 
@@ -411,20 +411,28 @@ pub fn run_sequential(
         core::mem::take(scratch);
     overlay.clear();
     recorder.clear();
-    let mut sidecar = Sidecar::default();
-    let base = Box::new(OverlayBase { overlay: &mut overlay, store, codes });
+    let mut existence_log = ExistenceLog::default();
+    let base = Box::new(OverlayState { overlay: &mut overlay, store, codes });
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
     let mut executed = Executed::with_room_for(context.tx_count());
-    let result =
-        sequential_tasks(context, &mut evm, &mut runner, &mut executed, &mut recorder, &mut sidecar, codes, clock);
+    let result = sequential_tasks(
+        context,
+        &mut evm,
+        &mut runner,
+        &mut executed,
+        &mut recorder,
+        &mut existence_log,
+        codes,
+        clock,
+    );
     executed.logs.workers.push(evm.state.take_logs());
     let (evm, state) = evm.into_scratch();
     let recorded = result.and_then(|()| {
         executed.add_deposits(context.rules)?;
         let names = state.names();
-        let list = recorder.finish(&RecordedNames {
+        let list = recorder.finish(&RecordedKeys {
             addresses: names.addresses(),
             slot_keys: names.keys(),
             slot_accounts: names.owners(),
@@ -436,13 +444,13 @@ pub fn run_sequential(
     *scratch =
         WorkerScratch { state, evm, profile: runner.profile, sequential: SequentialScratch { overlay, recorder } };
     let (list, parents) = recorded?;
-    sidecar.existence.sort_unstable();
-    let recording = Recording { list, sidecar, parents, store_reads, checked: ListChecked::recorded() };
+    existence_log.existence.sort_unstable();
+    let recording = Recording { list, existence_log, parents, store_reads, checked: ListChecked::recorded() };
     Ok((executed, recording))
 }
 
 /// The listed accounts as the parent state had them, by the list's own ids.
-fn parents_of(list: &RecordedList, names: &Universe, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
+fn parents_of(list: &RecordedList, names: &IdMap, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
     let of = |address: &Address| names.account(address).and_then(|id| overlay.parents.get(id)).copied();
     list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
@@ -454,7 +462,7 @@ fn sequential_tasks<'b>(
     runner: &mut Runner,
     executed: &mut Executed,
     recorder: &mut Recorder,
-    sidecar: &mut Sidecar,
+    existence_log: &mut ExistenceLog,
     codes: &CodeArena,
     clock: Instant,
 ) -> Result<(), BlockError> {
@@ -462,7 +470,7 @@ fn sequential_tasks<'b>(
         let index = BlockAccessIndex(index);
         let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
         if context.cancel.is_some_and(CancelToken::is_cancelled) {
-            return Err(context.given_up(index));
+            return Err(context.cancelled_at(index));
         }
         let room = context.room(index, &executed.gas);
         let start_ns = clock.elapsed().as_nanos() as u64;
@@ -474,7 +482,7 @@ fn sequential_tasks<'b>(
         let outcome = result.map_err(|error| error.into_block_error(index))?;
         record(&evm.state, recorder, codes, index);
         if context.rules.fork < Fork::Cancun {
-            record_events(&evm.state, sidecar, index);
+            record_events(&evm.state, existence_log, index);
         }
         evm.state.commit();
         let end_ns = clock.elapsed().as_nanos() as u64;
@@ -518,11 +526,11 @@ pub(in crate::exec) fn record(
 }
 
 /// Adds the events of a settled task that no list can express.
-fn record_events(state: &TxState<'_>, sidecar: &mut Sidecar, index: BlockAccessIndex) {
+fn record_events(state: &TxState<'_>, existence_log: &mut ExistenceLog, index: BlockAccessIndex) {
     for &id in state.touched_accounts() {
         let row = state.row(id);
         if let Some(exists) = row.existence_event() {
-            sidecar.existence.push((state.address(id), index.0, exists));
+            existence_log.existence.push((state.address(id), index.0, exists));
         }
     }
 }
@@ -533,14 +541,14 @@ pub struct ListState<'b> {
     /// The list.
     pub bal: &'b BalColumns,
     /// What it cannot say.
-    pub sidecar: &'b SidecarColumns,
+    pub existence_log: &'b ExistenceColumns,
     /// Its names, resolvable.
-    pub names: &'b Universe,
+    pub names: &'b IdMap,
     /// The parent state of all of them.
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of claimed rows per index, the sidecar's events included.
+    /// Number of claimed rows per index, the existence log's events included.
     pub rows_at: &'b [u32],
     /// Set from outside once the block is refused for another reason: its tasks need not run any more.
     pub refused: &'b AtomicBool,
@@ -581,7 +589,7 @@ pub fn run_with_list(
     let workers = workers_max.min(task_count as usize);
     let rows = context.block.transactions.rows();
     let order = task_order(rows.len(), |row| rows[row].gas_limit, workers);
-    let schedule = Schedule::new(task_count, gas_limit, list.refused, context.cancel, &order, shuffle);
+    let schedule = TaskQueue::new(task_count, gas_limit, list.refused, context.cancel, &order, shuffle);
     let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
     let started = AtomicUsize::new(0);
     rayon::scope(|scope| {
@@ -632,15 +640,15 @@ fn work(
     loader: &CodeLoader<'_>,
     scratch: &Mutex<WorkerScratch>,
     worker: usize,
-    schedule: &Schedule<'_>,
+    schedule: &TaskQueue<'_>,
     clock: Instant,
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut runner = scratch.begin_run(context.loop_kind);
     let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
-    let ListState { bal, sidecar, parent, code_rows, .. } = *list;
+    let ListState { bal, existence_log, parent, code_rows, .. } = *list;
     let codes = loader.codes();
-    let base = Box::new(ListBase::new(bal, sidecar, parent, code_rows, loader, context.rules.fork));
+    let base = Box::new(BalState::new(bal, existence_log, parent, code_rows, loader, context.rules.fork));
     let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
@@ -652,12 +660,12 @@ fn work(
         slots: AccessSet::with_room_for(list.bal.slot_count()),
         ..WorkerShare::default()
     };
-    let sidecar = (context.rules.fork < Fork::Cancun).then_some(list.sidecar);
-    let claims = Claims { bal: list.bal, sidecar, code_rows: list.code_rows, rows_at: list.rows_at };
+    let existence_log = (context.rules.fork < Fork::Cancun).then_some(list.existence_log);
+    let claims = ListClaims { bal: list.bal, existence_log, code_rows: list.code_rows, rows_at: list.rows_at };
     loop {
         let index = match schedule.next() {
             Next::Run(index) => BlockAccessIndex(index),
-            Next::GivenUp(index) => {
+            Next::Cancelled(index) => {
                 share.results.push((BlockAccessIndex(index), Err(TaskError::Fault(Fault::Cancelled))));
                 break;
             }
@@ -722,7 +730,7 @@ fn merge(
         let access_index = BlockAccessIndex::new(index);
         // A task is missing only above one that failed, which ends this pass first, or when the block was given up.
         let Some((worker, row, result)) = slot else {
-            return Err(context.given_up(access_index));
+            return Err(context.cancelled_at(access_index));
         };
         let result = result.map(|(outcome, checked)| {
             tasks.add(checked);

@@ -1,4 +1,4 @@
-//! Verify: what a task did against what the list and its sidecar claim for its index, both ways.
+//! Verify: what a task did against what the list and its existence log claim for its index, both ways.
 //!
 //! In: the settled state of one task, the claims. Out: [`TaskChecked`], or the first mismatch in list order.
 //! Exact and cheap: every produced change and event has its claimed row, and the number of matches equals the number of
@@ -11,7 +11,7 @@
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, SlotId};
-use crate::bal::{BalColumns, SidecarColumns};
+use crate::bal::{BalColumns, ExistenceColumns};
 use crate::exec::evm::state::TxState;
 use crate::exec::wire::Header;
 use alloy_primitives::{B256, Bloom, U256};
@@ -19,14 +19,14 @@ use sha2::{Digest, Sha256};
 
 /// The claims of a list, prepared for verification.
 #[derive(Clone, Copy, Debug)]
-pub struct Claims<'b> {
+pub struct ListClaims<'b> {
     /// The list.
     pub bal: &'b BalColumns,
     /// What it cannot say, in forks where there is something: before Cancun.
-    pub sidecar: Option<&'b SidecarColumns>,
+    pub existence_log: Option<&'b ExistenceColumns>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of rows per index, the sidecar's events included.
+    /// Number of rows per index, the existence log's events included.
     pub rows_at: &'b [u32],
 }
 
@@ -49,7 +49,7 @@ pub enum TaskDifference {
 /// Whenever [`task_matches`] says no. [`task_mismatches`] only locates the difference: it cannot turn a no into a yes.
 pub fn check_task(
     state: &TxState<'_>,
-    claims: &Claims<'_>,
+    claims: &ListClaims<'_>,
     codes: &CodeArena,
     index: BlockAccessIndex,
 ) -> Result<TaskChecked, TaskDifference> {
@@ -63,7 +63,7 @@ pub fn check_task(
 }
 
 /// Compares the settled state of one task with the claims at `index`. True when they agree exactly.
-pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccessIndex) -> bool {
+pub fn task_matches(state: &TxState<'_>, claims: &ListClaims<'_>, index: BlockAccessIndex) -> bool {
     let bal = claims.bal;
     let mut matched = 0u32;
     for &id in state.touched_accounts() {
@@ -96,10 +96,10 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
             matched += 1;
         }
     }
-    if let Some(sidecar) = claims.sidecar {
+    if let Some(existence_log) = claims.existence_log {
         for &id in state.touched_accounts() {
             if let Some(exists) = state.row(id).existence_event() {
-                if sidecar.existence_at(id, index) != Some(exists) {
+                if existence_log.existence_at(id, index) != Some(exists) {
                     return false;
                 }
                 matched += 1;
@@ -112,7 +112,7 @@ pub fn task_matches(state: &TxState<'_>, claims: &Claims<'_>, index: BlockAccess
 /// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
 pub fn task_mismatches(
     state: &TxState<'_>,
-    claims: &Claims<'_>,
+    claims: &ListClaims<'_>,
     codes: &CodeArena,
     index: BlockAccessIndex,
 ) -> Vec<Mismatch> {
@@ -143,9 +143,9 @@ pub fn task_mismatches(
                 found.push(Mismatch { address, field, slot: None, index: Some(index), claimed, produced });
             }
         }
-        if let Some(sidecar) = claims.sidecar {
+        if let Some(existence_log) = claims.existence_log {
             let flag = |exists: bool| U256::from(u8::from(exists));
-            let claimed = sidecar.existence_at(account, index).map(flag);
+            let claimed = existence_log.existence_at(account, index).map(flag);
             let produced = row.and_then(|row| row.existence_event()).map(flag);
             if claimed != produced {
                 let field = MismatchField::Existence;
@@ -177,7 +177,7 @@ impl TasksChecked {
     }
 }
 
-/// Proof that a list and its sidecar say what the block's tasks did and accessed, and nothing else.
+/// Proof that a list and its existence log say what the block's tasks did and accessed, and nothing else.
 #[derive(Debug)]
 pub struct ListChecked(());
 
@@ -206,7 +206,7 @@ impl ListChecked {
     }
 }
 
-/// What follows from a list and a sidecar if they are true. It is computed while the tasks run, and closed until they
+/// What follows from a list and an existence log if they are true. It is computed while the tasks run, and closed until they
 /// are checked.
 #[derive(Debug)]
 pub struct Claimed<T>(T);
@@ -286,9 +286,9 @@ pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
 mod tests {
     use super::*;
     use crate::arena::store::MemoryStore;
-    use crate::exec::block::base::{ListBase, ParentRows, PreState};
+    use crate::exec::block::base::{BalState, ParentRows, PreState};
     use crate::exec::block::code_loader::CodeLoader;
-    use crate::exec::evm::ids::Universe;
+    use crate::exec::evm::ids::IdMap;
     use crate::exec::evm::state::StateScratch;
     use crate::exec::rules::fork::Fork;
 
@@ -296,11 +296,12 @@ mod tests {
     fn check_idle_task(rows: u32) -> Result<(), TaskDifference> {
         let list = BalColumns::default();
         let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
-        let sidecar = SidecarColumns::default();
-        let (names, loader) = (Universe::default(), CodeLoader::new(&store, &codes));
-        let base = ListBase::new(&list, &sidecar, ParentRows::Known(&pre), &[], &loader, Fork::Shanghai);
+        let existence_log = ExistenceColumns::default();
+        let (names, loader) = (IdMap::default(), CodeLoader::new(&store, &codes));
+        let base = BalState::new(&list, &existence_log, ParentRows::Known(&pre), &[], &loader, Fork::Shanghai);
         let state = TxState::new(StateScratch::default(), Some(&names), Box::new(base), &codes, Fork::Shanghai);
-        let claims = Claims { bal: &list, sidecar: Some(&sidecar), code_rows: &[], rows_at: &[0, rows, 0] };
+        let claims =
+            ListClaims { bal: &list, existence_log: Some(&existence_log), code_rows: &[], rows_at: &[0, rows, 0] };
         check_task(&state, &claims, &codes, BlockAccessIndex(1)).map(drop)
     }
 

@@ -145,7 +145,7 @@ impl<'b> Evm<'b> {
                 }
             }
         }
-        let gas = if self.since(Fork::Tangerine) { args.gas.min(all_but_one_64th(*left)) } else { args.gas };
+        let gas = if self.since(Fork::TangerineWhistle) { args.gas.min(all_but_one_64th(*left)) } else { args.gas };
         charge(left, gas)?;
         let start = self.frame().memory_base + input.0;
         Ok(CallRequest {
@@ -360,7 +360,7 @@ impl<'b> Evm<'b> {
             }
             charged_new_account = true;
         }
-        let gas = if self.since(Fork::Tangerine) { all_but_one_64th(*left) } else { *left };
+        let gas = if self.since(Fork::TangerineWhistle) { all_but_one_64th(*left) } else { *left };
         *left -= gas;
         self.state.set_nonce(own, nonce + 1);
         let initcode = self.init_code_at(start..start + len);

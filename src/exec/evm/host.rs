@@ -397,7 +397,7 @@ impl<'b> Evm<'b> {
                 if !self.gas.charge_state(left, &mut self.frames[last].gas.spilled, rules.state_new_account) {
                     return Err(Halt::OutOfGas);
                 }
-            } else if self.since(Fork::Tangerine) {
+            } else if self.since(Fork::TangerineWhistle) {
                 charge(left, rules.new_account)?;
             }
         }

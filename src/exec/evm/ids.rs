@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 
 /// Names of accounts and slots, and the tables that resolve them.
 #[derive(Clone, Debug, Default)]
-pub struct Universe {
+pub struct IdMap {
     addresses: Column<AccountId, Address>,
     keys: Column<SlotId, U256>,
     owners: Column<SlotId, AccountId>,
@@ -41,7 +41,7 @@ fn hash_address(seed: &RandomState, address: &Address) -> u64 {
     hasher.finish()
 }
 
-impl Universe {
+impl IdMap {
     /// Number of accounts.
     #[inline]
     pub fn account_count(&self) -> usize {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn names_resolve_to_the_ids_that_they_were_given() {
-        let mut universe = Universe::default();
+        let mut universe = IdMap::default();
         let addresses: Vec<_> = (0..500u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).collect();
         let accounts: Vec<_> = addresses.iter().map(|address| universe.add_account(*address)).collect();
         let slots: Vec<_> =
@@ -158,7 +158,7 @@ mod tests {
         }
         assert_eq!(universe.slot(accounts[8], &U256::ZERO), None);
 
-        let mut filled = Universe::default();
+        let mut filled = IdMap::default();
         filled.fill(&addresses, universe.keys().as_slice(), universe.owners().as_slice());
         assert_eq!(filled.account(&addresses[77]), Some(AccountId(77)));
         assert_eq!(filled.slot(accounts[3], &U256::from(5)), Some(SlotId(38)));

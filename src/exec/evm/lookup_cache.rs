@@ -2,7 +2,7 @@
 //!
 //! A contract asks for the same few slots and accounts again and again; a hit costs one compare of limbs and no hash.
 //! Names are looked up as stack words, limb by limb: a word just pushed is read back as it was written.
-//! Relies on: an id, once given, means the same name until [`Lookaside::clear`]. Not here: warmth, values.
+//! Relies on: an id, once given, means the same name until [`LookupCache::clear`]. Not here: warmth, values.
 
 use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, SlotId};
@@ -30,12 +30,12 @@ struct AccountLine {
 
 /// The table.
 #[derive(Debug)]
-pub struct Lookaside {
+pub struct LookupCache {
     slots: [SlotLine; SLOT_LINES],
     accounts: [AccountLine; ACCOUNT_LINES],
 }
 
-impl Default for Lookaside {
+impl Default for LookupCache {
     fn default() -> Self {
         Self {
             slots: [SlotLine { key: [0; 4], owner: NOBODY, id: NOBODY }; SLOT_LINES],
@@ -44,7 +44,7 @@ impl Default for Lookaside {
     }
 }
 
-impl Lookaside {
+impl LookupCache {
     /// Forgets all names.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -107,20 +107,20 @@ const ZEROS: HashLine =
 /// Hashes of 64-byte inputs, kept for the worker's life: where Solidity puts a mapping's entry is keccak256(key . slot),
 /// and the same few keys are asked for again and again, within a transaction and across blocks.
 #[derive(Debug)]
-pub struct HashMemo {
+pub struct KeccakCache {
     lines: Vec<HashLine>,
-    /// Lines written since the last [`HashMemo::clear`], some more than once; beyond so many nobody counts.
+    /// Lines written since the last [`KeccakCache::clear`], some more than once; beyond so many nobody counts.
     written: Vec<u16>,
 }
 
-impl Default for HashMemo {
+impl Default for KeccakCache {
     fn default() -> Self {
         // Every line is true from the start.
         Self { lines: vec![ZEROS; HASH_LINES], written: Vec::with_capacity(HASH_LINES) }
     }
 }
 
-impl HashMemo {
+impl KeccakCache {
     /// Forgets all hashes, at the price of the lines that were written.
     pub fn clear(&mut self) {
         if self.written.len() < HASH_LINES {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn remembered_hashes_are_true() {
-        let mut memo = HashMemo::default();
+        let mut memo = KeccakCache::default();
         for round in 0..3_000u64 {
             let mut input = [0; 64];
             input[24..32].copy_from_slice(&(round % 700).to_be_bytes());
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_line_answers_for_its_own_name_only() {
-        let mut table = Lookaside::default();
+        let mut table = LookupCache::default();
         assert_eq!(table.slot(AccountId(0), &U256::ZERO), None);
         assert_eq!(table.account(&U256::ZERO), None);
         let key = U256::from_limbs([7, 0, 0, 1]);

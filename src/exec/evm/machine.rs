@@ -6,7 +6,7 @@
 
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
-use super::lookup_cache::HashMemo;
+use super::lookup_cache::KeccakCache;
 use super::modular::KeptModulus;
 use super::precompile::profile::PrecompileProfile;
 use super::state::{Checkpoint, TxState};
@@ -238,7 +238,7 @@ pub struct Evm<'b> {
     /// Init codes of ended frames: memory for the next ones.
     init_codes: Vec<Arc<Code>>,
     /// Hashes of mapping keys.
-    pub(in crate::exec) hashes: Box<HashMemo>,
+    pub(in crate::exec) hashes: Box<KeccakCache>,
     /// The modulus of the last MULMOD.
     #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "for the tail-call loop"))]
     pub(in crate::exec) modulus: KeptModulus,
@@ -257,7 +257,7 @@ pub struct EvmScratch {
     frames: Vec<Frame<'static>>,
     stack: Vec<U256>,
     return_data: Vec<u8>,
-    hashes: Box<HashMemo>,
+    hashes: Box<KeccakCache>,
     init_codes: Vec<Arc<Code>>,
     /// Counts and times the precompiles of all that runs on this memory; nothing where they are not profiled.
     pub(in crate::exec) precompiles: Option<Box<PrecompileProfile>>,

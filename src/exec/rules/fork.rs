@@ -18,7 +18,7 @@ pub enum Fork {
     /// EIP-2, 7.
     Homestead,
     /// EIP-150 (Tangerine Whistle).
-    Tangerine,
+    TangerineWhistle,
     /// EIP-155, 160, 161, 170.
     SpuriousDragon,
     /// EIP-100, 140, 196, 197, 198, 211, 214, 649, 658.
@@ -52,7 +52,7 @@ impl Fork {
     pub const ALL: [Self; 16] = [
         Self::Frontier,
         Self::Homestead,
-        Self::Tangerine,
+        Self::TangerineWhistle,
         Self::SpuriousDragon,
         Self::Byzantium,
         Self::Constantinople,
@@ -73,7 +73,7 @@ impl Fork {
         match self {
             Self::Frontier => "Frontier",
             Self::Homestead => "Homestead",
-            Self::Tangerine => "Tangerine",
+            Self::TangerineWhistle => "Tangerine",
             Self::SpuriousDragon => "SpuriousDragon",
             Self::Byzantium => "Byzantium",
             Self::Constantinople => "Constantinople",
@@ -93,7 +93,7 @@ impl Fork {
     /// The fork of this name, in the spellings of EEST, geth and the bundles.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
-            "EIP150" | "TangerineWhistle" => Self::Tangerine,
+            "EIP150" | "TangerineWhistle" => Self::TangerineWhistle,
             "EIP158" => Self::SpuriousDragon,
             "ConstantinopleFix" => Self::Petersburg,
             "MuirGlacier" => Self::Istanbul,
@@ -365,7 +365,7 @@ const FRONTIER: ForkRules = ForkRules {
 };
 const HOMESTEAD: ForkRules = ForkRules { fork: Fork::Homestead, tx_create: 32_000, ..FRONTIER };
 const TANGERINE: ForkRules = ForkRules {
-    fork: Fork::Tangerine,
+    fork: Fork::TangerineWhistle,
     balance: 400,
     extcode: 700,
     sload: 200,

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 /// Signers of a block, `None` for each invalid signature.
 #[derive(Clone, Copy, Debug)]
-pub enum SignerRows<'b> {
+pub enum SenderRows<'b> {
     /// All of them.
     Known {
         /// By transaction.
@@ -23,7 +23,7 @@ pub enum SignerRows<'b> {
     Arriving(&'b SignerBatches),
 }
 
-impl<'b> SignerRows<'b> {
+impl<'b> SenderRows<'b> {
     /// Who signed a transaction, awaited if need be.
     #[inline]
     pub fn sender(&self, tx: TxIndex) -> Option<Address> {
@@ -95,7 +95,7 @@ mod tests {
         let batches = SignerBatches::new(5, 2);
         let signer = |byte| Some(Address::repeat_byte(byte));
         batches.set_senders(1, vec![signer(3), None]);
-        let rows = SignerRows::Arriving(&batches);
+        let rows = SenderRows::Arriving(&batches);
         assert_eq!((rows.sender(TxIndex(2)), rows.sender(TxIndex(3))), (signer(3), None));
         assert!(rows.authorities(0..0).is_empty());
         std::thread::scope(|scope| {

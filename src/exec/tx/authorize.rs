@@ -1,6 +1,6 @@
 //! Authorizations (EIP-7702): whose they are, what they cost, and the delegations that they write.
 
-use super::{Purse, TxInput};
+use super::{GasLeft, TxInput};
 use crate::arena::AccountId;
 use crate::arena::code::{DELEGATION_PREFIX, EMPTY_CODE};
 use crate::exec::evm::halt::Halt;
@@ -59,7 +59,7 @@ impl<'b> Evm<'b> {
         &mut self,
         input: &TxInput<'b>,
         sender: AccountId,
-        purse: &mut Purse,
+        gas_left: &mut GasLeft,
     ) -> Result<(), Halt> {
         let tx = input.row();
         let rules = self.rules;
@@ -75,17 +75,17 @@ impl<'b> Evm<'b> {
             let Some(authority) = self.authority(authorization, *signer)? else { continue };
             let row = *self.state.row(authority);
             if self.state.is_empty(authority)
-                && !self.gas.charge_state(&mut purse.left, &mut purse.spilled, rules.state_new_account)
+                && !self.gas.charge_state(&mut gas_left.left, &mut gas_left.spilled, rules.state_new_account)
             {
                 return Err(Halt::OutOfGas);
             }
             if !written.contains(&authority) {
-                charge(&mut purse.left, ACCOUNT_WRITE)?;
+                charge(&mut gas_left.left, ACCOUNT_WRITE)?;
                 written.push(authority);
             }
             if authorization.address != Address::ZERO && row.code_start == EMPTY_CODE && !delegated.contains(&authority)
             {
-                if !self.gas.charge_state(&mut purse.left, &mut purse.spilled, rules.state_auth_base) {
+                if !self.gas.charge_state(&mut gas_left.left, &mut gas_left.spilled, rules.state_auth_base) {
                     return Err(Halt::OutOfGas);
                 }
                 delegated.push(authority);

@@ -87,7 +87,7 @@ pub struct TxOutcome {
 
 /// Gas of the transaction outside any frame.
 #[derive(Clone, Copy, Debug, Default)]
-struct Purse {
+struct GasLeft {
     left: u64,
     spilled: u64,
 }
@@ -135,15 +135,15 @@ impl<'b> Evm<'b> {
         let execution = if amsterdam { evm_gas.min(TX_GAS_LIMIT_MAX - intrinsic) } else { evm_gas };
         let reservoir = evm_gas - execution;
         self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
-        let mut purse = Purse { left: execution, spilled: 0 };
+        let mut gas_left = GasLeft { left: execution, spilled: 0 };
 
-        let (end, authorization_refund) = match self.run_first_frame(input, sender_id, &mut purse, runner) {
+        let (end, authorization_refund) = match self.run_first_frame(input, sender_id, &mut gas_left, runner) {
             Ok(done) => done,
             Err(Halt::Fault) => return Err(self.fault(Halt::Fault)),
             Err(halt) => {
                 // A charge before the first frame failed (EIP-8037): included, failed, nothing but gas and nonce spent.
                 self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
-                purse = Purse::default();
+                gas_left = GasLeft::default();
                 let end = FrameEnd {
                     status: Status::Halt(halt),
                     left: 0,
@@ -157,7 +157,7 @@ impl<'b> Evm<'b> {
 
         let success = end.status == Status::Success;
         let counter = authorization_refund + if success { self.gas.refund.max(0) as u64 } else { 0 };
-        let used = tx.gas_limit - purse.left - self.gas.reservoir.max(0) as u64;
+        let used = tx.gas_limit - gas_left.left - self.gas.reservoir.max(0) as u64;
         let refund = counter.min(used / rules.refund_quotient);
         let gas_paid = (used - refund).max(floor);
         let gas_state = self.gas.state_used.max(0) as u64;
@@ -224,13 +224,13 @@ impl<'b> Evm<'b> {
         &mut self,
         input: &TxInput<'b>,
         sender: AccountId,
-        purse: &mut Purse,
+        gas_left: &mut GasLeft,
         runner: &mut Runner,
     ) -> Result<(FrameEnd, u64), Halt> {
         let tx = input.row();
         let amsterdam = self.since(Fork::Amsterdam);
         let checkpoint = self.state.checkpoint();
-        let result = self.enter_first_frame(input, sender, purse);
+        let result = self.enter_first_frame(input, sender, gas_left);
         let (entered, authorization_refund) = match result {
             Ok(entered) => entered,
             Err(Halt::Fault) => return Err(Halt::Fault),
@@ -247,12 +247,12 @@ impl<'b> Evm<'b> {
             return Err(Halt::Fault);
         }
         debug_assert!(amsterdam || self.gas.state_used == 0);
-        purse.left = end.left;
+        gas_left.left = end.left;
         if end.refill_new_account {
-            self.gas.refill(&mut purse.left, &mut purse.spilled, self.rules.state_new_account);
+            self.gas.refill(&mut gas_left.left, &mut gas_left.spilled, self.rules.state_new_account);
         }
         if matches!(end.status, Status::Halt(_)) {
-            purse.left = 0;
+            gas_left.left = 0;
         }
         let created = if tx.to.is_none() { end.created } else { None };
         Ok((FrameEnd { created, ..end }, authorization_refund))
@@ -262,12 +262,12 @@ impl<'b> Evm<'b> {
         &mut self,
         input: &TxInput<'b>,
         sender: AccountId,
-        purse: &mut Purse,
+        gas_left: &mut GasLeft,
     ) -> Result<(Entered, u64), Halt> {
         let tx = input.row();
         let amsterdam = self.since(Fork::Amsterdam);
         let refund = if amsterdam {
-            self.authorize_amsterdam(input, sender, purse)?;
+            self.authorize_amsterdam(input, sender, gas_left)?;
             0
         } else {
             self.authorize_prague(input)?
@@ -279,13 +279,13 @@ impl<'b> Evm<'b> {
                 let to = self.state.account_id(&to)?;
                 self.state.load(to)?;
                 if amsterdam && !tx.value.is_zero() && self.state.is_empty(to) {
-                    if !self.gas.charge_state(&mut purse.left, &mut purse.spilled, new_account) {
+                    if !self.gas.charge_state(&mut gas_left.left, &mut gas_left.spilled, new_account) {
                         return Err(Halt::OutOfGas);
                     }
                     charged_new_account = true;
                 }
                 let code = if amsterdam {
-                    self.resolve_delegation(&mut purse.left, to)?
+                    self.resolve_delegation(&mut gas_left.left, to)?
                 } else {
                     // EIP-7702: the first frame's target is warmed free of charge.
                     let mut free = u64::MAX;
@@ -293,7 +293,7 @@ impl<'b> Evm<'b> {
                 };
                 self.enter_call(&CallRequest {
                     kind: CallKind::Call,
-                    gas: purse.left,
+                    gas: gas_left.left,
                     to,
                     code,
                     value: tx.value,
@@ -311,13 +311,13 @@ impl<'b> Evm<'b> {
                 }
                 self.state.load(destination)?;
                 if amsterdam && self.state.is_empty(destination) {
-                    if !self.gas.charge_state(&mut purse.left, &mut purse.spilled, new_account) {
+                    if !self.gas.charge_state(&mut gas_left.left, &mut gas_left.spilled, new_account) {
                         return Err(Halt::OutOfGas);
                     }
                     charged_new_account = true;
                 }
                 let initcode = self.init_code_of(self.tx.input);
-                let gas = purse.left;
+                let gas = gas_left.left;
                 self.tx.input = &[];
                 self.enter_create(sender, origin, destination, created, tx.value, initcode, gas, charged_new_account)?
             }

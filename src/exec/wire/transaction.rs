@@ -1,7 +1,7 @@
 //! Transactions of a block: one row each, ragged parts as shared columns, calldata as ranges of the bytes.
 //!
 //! In: the transaction list of a block, or one transaction in its EIP-2718 encoding. Out: [`Transactions`].
-//! Spec: EIP-155, 2718, 2930, 1559, 4844 (without the blob sidecar), 7702.
+//! Spec: EIP-155, 2718, 2930, 1559, 4844 (without the blob existence log), 7702.
 //! Relies on: the fields that a signature covers lie side by side in the encoding, so a signing payload is
 //! `[type] ‖ list header ‖ slice` (legacy with EIP-155: plus chain id and two empty strings).
 //! Not here: validity rules of a fork, recovery of senders.

@@ -39,7 +39,7 @@ impl StateStore for Breaking<'_> {
         }
         self.store.trie_nodes(hashes, out)
     }
-    fn given_up(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         !count_down(&self.checks_left)
     }
 }
@@ -98,7 +98,7 @@ fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: T
                         Breaking::new(&database, usize::MAX, noise.below(3))
                     };
                     match columns.with(|update| kept.update(update, &breaking)) {
-                        Err(TrieError::Store(StoreError::Failed(_) | StoreError::GivenUp)) => {
+                        Err(TrieError::Store(StoreError::Failed(_) | StoreError::Cancelled)) => {
                             counts.broken += 1;
                             assert_eq!(kept.root(), root, "{place}");
                             check_nodes(&kept);

@@ -1,13 +1,13 @@
-//! What can be wrong with a block: one small change each, to the list, its bytes, the sidecar, the header or the body.
+//! What can be wrong with a block: one small change each, to the list, its bytes, the existence log, the header or the body.
 //!
 //! A change returns whether it found something to change. What depends on it is resealed afterwards (`trial`).
 
 mod accounts;
 mod body;
 mod bytes;
+mod existence;
 mod header;
 mod rows;
-mod sidecar;
 mod slots;
 
 use super::Rng;
@@ -20,8 +20,8 @@ use balustrade::exec::wire::Header;
 pub enum Part {
     /// The list: every such mutant is invalid.
     List,
-    /// The sidecar: every such mutant is invalid.
-    Sidecar,
+    /// The existence log: every such mutant is invalid.
+    ExistenceLog,
     /// The header alone; the mutant may be another valid block.
     Header,
     /// Transactions or withdrawals; roots and list hash are resealed.
@@ -36,7 +36,7 @@ pub struct Parts {
     pub raw_list: Option<Vec<u8>>,
     /// The list's bytes before.
     pub original_list: Bytes,
-    /// Claims of the sidecar, right or wrong.
+    /// Claims of the existence log, right or wrong.
     pub existence: Vec<(Address, u32, bool)>,
     pub header: Header,
     pub transactions: Vec<Vec<u8>>,
@@ -66,7 +66,7 @@ const MUTATORS: [(Part, &[Mutator]); 9] = [
     (Part::List, rows::BALANCES),
     (Part::List, rows::NONCES_AND_CODES),
     (Part::List, bytes::MUTATORS),
-    (Part::Sidecar, sidecar::MUTATORS),
+    (Part::ExistenceLog, existence::MUTATORS),
     (Part::Header, header::MUTATORS),
     (Part::Body, body::MUTATORS),
 ];

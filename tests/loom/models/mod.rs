@@ -1,7 +1,7 @@
 //! The models: what must hold after any order of events. Beside each stand broken ones, which must fail.
 
-mod arrivals;
 mod claims;
+mod prefetch;
 mod signers;
 mod tasks;
 mod versions;

@@ -1,7 +1,7 @@
 //! Tasks of a list: each runs once, or what kept it from running decides the block.
 
 use super::explore;
-use crate::schedule::{Next, Schedule};
+use crate::schedule::{Next, TaskQueue};
 use crate::sync::{AtomicBool, Fault, Ordering};
 use loom::thread;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ fn run_tasks(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], worke
 /// The same, in another order than that of the block where a seed says so.
 fn run_shuffled(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], workers: usize, seed: Option<u64>) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let schedule = Arc::new(Schedule::new(gas.len() as u32, gas_limit, refused, None, &[], seed));
-    let work = move |schedule: &Schedule<'_>| {
+    let schedule = Arc::new(TaskQueue::new(gas.len() as u32, gas_limit, refused, None, &[], seed));
+    let work = move |schedule: &TaskQueue<'_>| {
         let mut ran = Vec::new();
         while let Next::Run(index) = schedule.next() {
             ran.push(index);
@@ -89,13 +89,13 @@ fn broken_if_the_highest_index_is_lost() {
 /// A block that is given up at any moment: its first task that did not run is the one at which it says so.
 fn give_up(tasks: u32) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let schedule = Arc::new(Schedule::new(tasks, u64::MAX, refused, None, &[], None));
-    let work = |schedule: &Schedule<'_>| {
+    let schedule = Arc::new(TaskQueue::new(tasks, u64::MAX, refused, None, &[], None));
+    let work = |schedule: &TaskQueue<'_>| {
         let mut ran = Vec::new();
         loop {
             match schedule.next() {
                 Next::Run(index) => ran.push(index),
-                Next::GivenUp(index) => return (ran, Some(index)),
+                Next::Cancelled(index) => return (ran, Some(index)),
                 Next::Done => return (ran, None),
             }
         }

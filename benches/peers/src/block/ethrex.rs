@@ -4,7 +4,7 @@ use super::case::Case;
 use super::{Arrangement, Laps, Stages};
 use crate::convert;
 use crate::ethrex_flat::EthrexFlat;
-use crate::ethrex_tries::{AccountChange, EthrexTries, Fate};
+use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
 use ethrex_common::H256;
 use ethrex_common::types::block_access_list::{BlockAccessList, synthesize_bal_updates};
 use ethrex_common::types::{AccountUpdate, Block, ChainConfig, Code, ForkBlobSchedule, GLOBAL_SIGNER_CACHE};
@@ -153,7 +153,7 @@ impl Ethrex {
                     .into_iter()
                     .map(|(address, item)| AccountChange {
                         address,
-                        fate: Fate::KeptUnlessEmpty,
+                        status: AccountStatus::KeptUnlessEmpty,
                         nonce: item.nonce,
                         balance: item.balance,
                         code_hash: item.code_hash,
@@ -220,10 +220,10 @@ fn change(update: &AccountUpdate) -> AccountChange {
     let info = update.info.as_ref();
     AccountChange {
         address: update.address,
-        fate: match (update.removed, update.removed_storage) {
-            (true, _) => Fate::Removed,
-            (false, true) => Fate::Wiped,
-            (false, false) => Fate::Kept,
+        status: match (update.removed, update.removed_storage) {
+            (true, _) => AccountStatus::Removed,
+            (false, true) => AccountStatus::StorageCleared,
+            (false, false) => AccountStatus::Kept,
         },
         nonce: info.map(|info| info.nonce),
         balance: info.map(|info| info.balance),

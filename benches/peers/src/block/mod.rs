@@ -23,7 +23,7 @@ mod memory;
 mod ours;
 mod revm;
 
-use crate::ethrex_tries::{AccountChange, EthrexTries, Fate};
+use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
 use crate::flame::{self, Sampled};
 use crate::measure::{Clock, Stopwatch, geomean, median};
 use crate::report::{Report, Row, rounded, row};
@@ -295,7 +295,7 @@ fn resident(case: &Case) -> Result<EthrexTries, String> {
         .accounts()
         .map(|(address, nonce, balance, code_hash)| AccountChange {
             address: convert::address(address),
-            fate: Fate::Kept,
+            status: AccountStatus::Kept,
             nonce: Some(nonce),
             balance: Some(convert::word(balance)),
             code_hash: Some(convert::hash(code_hash)),

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Arrangement, Laps, Stages};
 use crate::convert;
-use crate::ethrex_tries::{AccountChange, EthrexTries, Fate};
+use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
 use alloy_consensus::transaction::{Recovered, SignerRecoverable};
 use alloy_consensus::{Block, Transaction, TxEnvelope, TxReceipt};
 use alloy_eip7928::{AccountChanges, validate_block_access_list};
@@ -193,16 +193,16 @@ impl Revm {
             .iter()
             .map(|(address, account)| {
                 let wiped = account.was_destroyed();
-                let fate = match (&account.info, wiped) {
-                    (None, _) => Fate::Removed,
-                    (Some(_), true) => Fate::Wiped,
-                    (Some(_), false) => Fate::Kept,
+                let status = match (&account.info, wiped) {
+                    (None, _) => AccountStatus::Removed,
+                    (Some(_), true) => AccountStatus::StorageCleared,
+                    (Some(_), false) => AccountStatus::Kept,
                 };
                 let info = account.info.as_ref();
                 let slots = account.storage.iter().filter(|(_, slot)| wiped || slot.is_changed());
                 AccountChange {
                     address: convert::address(*address),
-                    fate,
+                    status,
                     nonce: info.map(|info| info.nonce),
                     balance: info.map(|info| convert::word(info.balance)),
                     code_hash: info.map(|info| convert::hash(info.code_hash)),
@@ -343,7 +343,7 @@ fn context(block: &Block<TxEnvelope>) -> EthBlockExecutionCtx<'_> {
 fn change(account: &AccountChanges) -> AccountChange {
     AccountChange {
         address: convert::address(account.address),
-        fate: Fate::KeptUnlessEmpty,
+        status: AccountStatus::KeptUnlessEmpty,
         nonce: account.nonce_post_state(),
         balance: account.balance_post_state().map(convert::word),
         code_hash: account.code_hash_post_state().map(convert::hash),

@@ -10,7 +10,7 @@ use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::block::base::{Overlay, OverlayBase};
+use balustrade::exec::block::base::{Overlay, OverlayState};
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::evm::state::{StateScratch, TxState};
 use balustrade::exec::interpreter::LoopKind;
@@ -55,7 +55,7 @@ impl Ours {
     /// Makes a machine that knows no name and no hash, as for a new block, lets `work` use it and takes it apart.
     fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>, LoopKind) -> T) -> T {
         let mut overlay = Overlay::default();
-        let base = Box::new(OverlayBase { overlay: &mut overlay, store: &self.store, codes: &self.codes });
+        let base = Box::new(OverlayState { overlay: &mut overlay, store: &self.store, codes: &self.codes });
         let (state, evm) = self.scratch.take().unwrap_or_default();
         let state = TxState::new(state, None, base, &self.codes, self.chain.fork);
         let mut evm = Evm::new(evm, &self.chain, &self.block, state);

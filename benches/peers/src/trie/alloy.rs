@@ -9,7 +9,7 @@ use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_trie::{BranchNodeCompact, EMPTY_ROOT_HASH, HashBuilder, KECCAK_EMPTY, Nibbles, TrieAccount};
-use balustrade::trie::Fate;
+use balustrade::trie::AccountStatus;
 use balustrade::trie::workload::UpdateColumns;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -205,8 +205,8 @@ impl AlloyTries {
         for (row, address) in update.addresses.iter().enumerate() {
             let key = keccak256(address);
             let mut entry = self.accounts.remove(&key).unwrap_or_default();
-            let fate = update.fates[row];
-            if fate != Fate::Kept {
+            let status = update.statuses[row];
+            if status != AccountStatus::Kept {
                 entry.storage = Stored::default();
                 entry.account.storage_root = EMPTY_ROOT_HASH;
             }
@@ -225,7 +225,7 @@ impl AlloyTries {
                 .collect();
             slot_leaves.sort_unstable_by_key(|leaf| leaf.0);
             entry.storage.merge(slot_leaves);
-            let removed = fate == Fate::Deleted;
+            let removed = status == AccountStatus::Deleted;
             // The right length is all that matters before the storage root is known: it is overwritten in the walk.
             leaves.push((key, if removed { Vec::new() } else { vec![0] }));
             entries.push((*address, entry, update.slot_keys[slots].to_vec(), removed));

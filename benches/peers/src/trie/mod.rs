@@ -10,7 +10,7 @@
 
 mod alloy;
 
-use crate::ethrex_tries::{AccountChange, EthrexTries, Fate as EthrexFate};
+use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexFate, EthrexTries};
 use crate::measure::{Clock, Stopwatch, median, median_ratio};
 use crate::report::{Report, rounded, row};
 use crate::{CommonArgs, PeersError, convert, threads};
@@ -19,7 +19,7 @@ use alloy_primitives::B256;
 use balustrade::arena::keccak::Width;
 use balustrade::arena::store::MemoryStore;
 use balustrade::trie::workload::{UpdateColumns, Workload, permutation_ns};
-use balustrade::trie::{Fate, StateTries};
+use balustrade::trie::{AccountStatus, StateTries};
 use clap::Args;
 use rayon::ThreadPool;
 
@@ -253,10 +253,10 @@ fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
             let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;
             AccountChange {
                 address: convert::address(columns.addresses[row]),
-                fate: match columns.fates[row] {
-                    Fate::Kept => EthrexFate::Kept,
-                    Fate::Wiped => EthrexFate::Wiped,
-                    Fate::Deleted => EthrexFate::Removed,
+                status: match columns.statuses[row] {
+                    AccountStatus::Kept => EthrexFate::Kept,
+                    AccountStatus::StorageCleared => EthrexFate::Wiped,
+                    AccountStatus::Deleted => EthrexFate::Removed,
                 },
                 nonce: columns.nonces[row],
                 balance: columns.balances[row].map(convert::word),

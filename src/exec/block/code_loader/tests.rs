@@ -4,7 +4,7 @@ use super::*;
 use crate::arena::keccak::keccak256;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery};
 use crate::arena::{Column, SlotId};
-use crate::bal::{Recorder, Universe as RecordedNames};
+use crate::bal::{RecordedKeys, Recorder};
 use alloy_primitives::{Address, U256};
 
 /// Listed accounts. The even ones have a slot.
@@ -77,7 +77,7 @@ fn columns() -> BalColumns {
     addresses.ids().for_each(|id| recorder.touch_account(id));
     slot_keys.ids().for_each(|id| recorder.touch_slot(id));
     recorder
-        .finish(&RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts })
+        .finish(&RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts })
         .columns
 }
 
@@ -87,7 +87,7 @@ fn with_loader(store: &Probe, test: impl FnOnce(&CodeLoader<'_>, &[CodeId])) {
     let codes = CodeArena::default();
     let ids: Vec<CodeId> = (0..ACCOUNTS).map(|account| codes.intern(keccak256(code_of(account)))).collect();
     let loader = CodeLoader::new(store, &codes);
-    let expectation = Expectation::new(&bal, &Universe::default(), &Transactions::default());
+    let expectation = Expectation::new(&bal, &IdMap::default(), &Transactions::default());
     loader.note((0..ACCOUNTS).map(AccountId).zip(ids.iter().copied()), &expectation);
     test(&loader, &ids);
 }

@@ -11,7 +11,7 @@ use super::cache::SharedCache;
 use super::overlay::{AccountWrite, BalanceWrite, Version};
 use crate::arena::code::{CodeArena, EMPTY_CODE};
 use crate::arena::{AccountId, BlockAccessIndex, SlotId};
-use crate::bal::{Recorder, Sidecar};
+use crate::bal::{ExistenceLog, Recorder};
 use crate::exec::evm::state::{AccountRow, BaseAccount, TxState, flag, seen};
 use alloy_primitives::U256;
 
@@ -119,13 +119,13 @@ impl Effects {
             && self.slots.iter().all(|effect| effect.holds(cache, index))
     }
 
-    /// Makes the writes final and records accesses, changes, and what no list can say (`sidecar`, before Cancun).
+    /// Makes the writes final and records accesses, changes, and what no list can say (`existence_log`, before Cancun).
     pub fn commit(
         &self,
         cache: &SharedCache,
         index: BlockAccessIndex,
         recorder: &mut Recorder,
-        mut sidecar: Option<&mut Sidecar>,
+        mut existence_log: Option<&mut ExistenceLog>,
         codes: &CodeArena,
     ) {
         for effect in &self.accounts {
@@ -137,10 +137,10 @@ impl Effects {
             let cell = cache.account(id);
             let parent = cell.parent.get().unwrap_or_default();
             let (before, after) = cell.versions.commit(index, self.incarnation, write, &parent);
-            if let Some(sidecar) = sidecar.as_deref_mut()
+            if let Some(existence_log) = existence_log.as_deref_mut()
                 && let Some(exists) = after.existence_event(&before)
             {
-                sidecar.existence.push((cell.address, index.0, exists));
+                existence_log.existence.push((cell.address, index.0, exists));
             }
             if write.balance != BalanceWrite::Kept {
                 recorder.balance(id, index, after.balance);

@@ -34,11 +34,11 @@ impl core::fmt::Debug for Preload<'_> {
 }
 
 impl<'b> Preload<'b> {
-    /// Takes the parent values of everything that a recorded list and its sidecar change out of the cache.
+    /// Takes the parent values of everything that a recorded list and its existence log change out of the cache.
     pub fn new(cache: &SharedCache, codes: &CodeArena, store: &'b dyn StateStore, recording: &Recording) -> Self {
         let mut preload =
             Self { store, accounts: HashMap::default(), slots: HashMap::default(), store_reads: AtomicUsize::new(0) };
-        let Recording { list, sidecar, .. } = recording;
+        let Recording { list, existence_log, .. } = recording;
         let bal = &list.columns;
         let mut take_account = |address: Address| {
             if let Some(parent) = cache.parent_account(&address, codes) {
@@ -62,7 +62,7 @@ impl<'b> Preload<'b> {
                 take_account(address);
             }
         }
-        sidecar.existence.iter().for_each(|event| take_account(event.0));
+        existence_log.existence.iter().for_each(|event| take_account(event.0));
         preload
     }
 
@@ -125,7 +125,7 @@ impl StateStore for Preload<'_> {
         self.store.trie_nodes(hashes, out)
     }
 
-    fn given_up(&self) -> bool {
-        self.store.given_up()
+    fn is_cancelled(&self) -> bool {
+        self.store.is_cancelled()
     }
 }

@@ -15,7 +15,7 @@ use super::{Speculated, Speculation};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
-use crate::bal::{Recorder, Sidecar, Universe as RecordedNames};
+use crate::bal::{ExistenceLog, RecordedKeys, Recorder};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::tasks::{
     BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch, current_thread,
@@ -25,7 +25,7 @@ use crate::exec::evm::machine::Evm;
 use crate::exec::evm::state::{Logs, TxState};
 use crate::exec::interpreter::Runner;
 use crate::exec::rules::fork::Fork;
-use crate::exec::senders::rows::SignerRows;
+use crate::exec::senders::rows::SenderRows;
 use crate::exec::sync::{AtomicU32, Ordering};
 use crate::exec::tx::TxOutcome;
 use ahash::RandomState;
@@ -82,7 +82,7 @@ struct Commits {
     count: usize,
     executed: Executed,
     recorder: Recorder,
-    sidecar: Sidecar,
+    existence_log: ExistenceLog,
     speculation: Speculation,
     error: Option<BlockError>,
 }
@@ -90,8 +90,8 @@ struct Commits {
 impl Commits {
     /// Makes a run's effects final.
     fn take_in(&mut self, schedule: &Schedule<'_>, index: BlockAccessIndex, effects: &Effects) {
-        let sidecar = (schedule.context.rules.fork < Fork::Cancun).then_some(&mut self.sidecar);
-        effects.commit(schedule.cache, index, &mut self.recorder, sidecar, schedule.codes);
+        let existence_log = (schedule.context.rules.fork < Fork::Cancun).then_some(&mut self.existence_log);
+        effects.commit(schedule.cache, index, &mut self.recorder, existence_log, schedule.codes);
     }
 }
 
@@ -157,13 +157,13 @@ pub fn run_optimistic(
     counts.add(&schedule.run_phase(BlockAccessIndex::new(tx_count + 1), scratches)?);
 
     let commits = schedule.commits.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let Commits { mut executed, recorder, sidecar, mut speculation, .. } = commits;
+    let Commits { mut executed, recorder, existence_log, mut speculation, .. } = commits;
     executed.add_deposits(context.rules)?;
     speculation.workers = workers;
     speculation.account_reads = counts.account_reads;
     speculation.slot_reads = counts.slot_reads;
     speculation.reads_saved = counts.asked.saturating_sub(counts.account_reads + counts.slot_reads);
-    let recording = recording(&cache, &recorder, sidecar, codes, &counts);
+    let recording = recording(&cache, &recorder, existence_log, codes, &counts);
     Ok(Speculated { executed, recording, speculation, cache })
 }
 
@@ -173,7 +173,7 @@ fn thread_number() -> u32 {
 }
 
 /// For each transaction, the one before and the one after it with the same sender.
-fn sender_chains(tx_count: usize, signers: &SignerRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+fn sender_chains(tx_count: usize, signers: &SenderRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
     let mut chains = vec![(None, None); tx_count];
     let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
     for at in 0..tx_count {
@@ -272,7 +272,7 @@ impl<'b> Schedule<'b> {
     /// Stops the block before the task at `index` is final if the caller has given up.
     fn check_cancelled(&self, index: BlockAccessIndex) -> Result<(), BlockError> {
         match self.context.cancel {
-            Some(token) if token.is_cancelled() => Err(self.context.given_up(index)),
+            Some(token) if token.is_cancelled() => Err(self.context.cancelled_at(index)),
             _ => Ok(()),
         }
     }
@@ -417,17 +417,17 @@ impl Worker<'_, '_, '_> {
 fn recording(
     cache: &SharedCache,
     recorder: &Recorder,
-    mut sidecar: Sidecar,
+    mut existence_log: ExistenceLog,
     codes: &CodeArena,
     counts: &ReadCounts,
 ) -> Recording {
     let (addresses, slot_keys, slot_accounts) = cache.names();
-    let names = RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let names = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let list = recorder.finish(&names);
-    sidecar.existence.sort_unstable();
+    existence_log.existence.sort_unstable();
     let listed = list.columns.addresses().as_slice();
     let parents: Vec<_> =
         listed.iter().map(|address| cache.parent_account(address, codes).unwrap_or_default()).collect();
     let store_reads = (counts.account_reads, counts.slot_reads);
-    Recording { list, sidecar, parents: parents.into(), store_reads, checked: ListChecked::recorded() }
+    Recording { list, existence_log, parents: parents.into(), store_reads, checked: ListChecked::recorded() }
 }

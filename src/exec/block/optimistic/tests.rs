@@ -7,7 +7,7 @@ use super::reader::Reader;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use crate::arena::{BlockAccessIndex, Column};
-use crate::bal::{Recorder, Sidecar, Universe};
+use crate::bal::{ExistenceLog, RecordedKeys, Recorder};
 use crate::exec::block::tasks::Recording;
 use crate::exec::block::verify::ListChecked;
 use crate::exec::evm::state::BaseAccount;
@@ -109,10 +109,10 @@ fn the_preload_holds_parent_values_of_what_is_written_and_nothing_else() {
     recorder.nonce(ids[2], at(1), 1);
     recorder.slot(new_slot, at(1), U256::from(8));
     let (addresses, slot_keys, slot_accounts) = cache.names();
-    let names = Universe { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let names = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let recording = Recording {
         list: recorder.finish(&names),
-        sidecar: Sidecar::default(),
+        existence_log: ExistenceLog::default(),
         parents: Column::default(),
         store_reads: (0, 0),
         checked: ListChecked::recorded(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, StateStore};
-use crate::bal::{Recorder, Universe as RecordedNames};
+use crate::bal::{RecordedKeys, Recorder};
 use alloy_primitives::{Address, B256, Bytes};
 use core::time::Duration;
 use std::sync::Mutex;
@@ -30,12 +30,12 @@ fn columns() -> BalColumns {
         }
     }
     recorder
-        .finish(&RecordedNames { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts })
+        .finish(&RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts })
         .columns
 }
 
-fn universe(bal: &BalColumns) -> Universe {
-    let mut names = Universe::default();
+fn universe(bal: &BalColumns) -> IdMap {
+    let mut names = IdMap::default();
     names.fill(bal.addresses().as_slice(), bal.slot_keys().as_slice(), bal.slot_accounts().as_slice());
     names
 }
@@ -102,8 +102,8 @@ impl StateStore for Probe {
     }
 }
 
-fn read_all(arrivals: &Arrivals<'_>) {
-    while arrivals.read_next() != Progress::Done {}
+fn read_all(prefetch: &Prefetch<'_>) {
+    while prefetch.read_next() != Progress::Done {}
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn early_needs_come_first_and_what_the_list_does_not_tell_last() {
     assert_eq!(accounts[AccountId(1)], 1, "the first transaction is sent to it");
     assert_eq!((accounts[AccountId(2)], slots[SlotId(2)]), (u32::MAX, u32::MAX));
     assert_eq!(slots[SlotId(1)], 1, "a slot that is only read counts as its account");
-    let rows: Rows<AccountId, AccountArrival> = Rows::new(&accounts, 4);
+    let rows: Rows<AccountId, PrefetchedAccount> = Rows::new(&accounts, 4);
     assert_eq!(rows.batches.len(), ACCOUNTS.div_ceil(4));
     let mut first = rows.names(0).to_vec();
     assert!(first.is_sorted());
@@ -136,13 +136,13 @@ fn every_row_arrives_once_for_any_number_of_readers() {
     for readers in [1, 2, 8] {
         let store = Probe::default();
         let loader = CodeLoader::new(&store, &codes);
-        let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
+        let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
         let last_accounts = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..readers {
                 scope.spawn(|| {
                     loop {
-                        match arrivals.read_next() {
+                        match prefetch.read_next() {
                             Progress::Done => break,
                             Progress::AllAccounts => *last_accounts.lock().unwrap() += 1,
                             Progress::Some => {}
@@ -152,15 +152,15 @@ fn every_row_arrives_once_for_any_number_of_readers() {
             }
             // Tasks that start at once wait for what they need.
             for id in bal.addresses().ids() {
-                assert_eq!(arrivals.account(id).unwrap().0.nonce, u64::from(id.0) + 1);
-                assert_eq!(arrivals.slot(SlotId(id.0)).unwrap(), U256::from(1_001 + id.0));
+                assert_eq!(prefetch.account(id).unwrap().0.nonce, u64::from(id.0) + 1);
+                assert_eq!(prefetch.slot(SlotId(id.0)).unwrap(), U256::from(1_001 + id.0));
             }
         });
         assert_eq!(*last_accounts.lock().unwrap(), 1);
         let calls = store.calls.lock().unwrap();
-        assert_eq!((calls.len(), calls.iter().sum::<usize>()), (arrivals.batch_count(), 2 * ACCOUNTS));
-        assert_eq!(arrivals.first_error(), None);
-        assert_eq!(arrivals.parents().unwrap().len(), ACCOUNTS);
+        assert_eq!((calls.len(), calls.iter().sum::<usize>()), (prefetch.batch_count(), 2 * ACCOUNTS));
+        assert_eq!(prefetch.first_error(), None);
+        assert_eq!(prefetch.parents().unwrap().len(), ACCOUNTS);
     }
 }
 
@@ -171,19 +171,19 @@ fn what_a_task_waits_for_is_read_next() {
     let codes = CodeArena::default();
     let store = Probe::default();
     let loader = CodeLoader::new(&store, &codes);
-    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
-    let last = *arrivals.slots.order.last().unwrap();
+    let prefetch = &Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
+    let last = *prefetch.slots.order.last().unwrap();
     std::thread::scope(|scope| {
-        let task = scope.spawn(move || arrivals.slot(last));
-        while !arrivals.queue.is_wanted() {
+        let task = scope.spawn(move || prefetch.slot(last));
+        while !prefetch.queue.is_wanted() {
             std::thread::yield_now();
         }
-        assert_eq!(arrivals.read_next(), Progress::Some);
+        assert_eq!(prefetch.read_next(), Progress::Some);
         assert_eq!(task.join().unwrap(), Ok(U256::from(1_001 + last.0)));
     });
     assert_eq!(store.calls.lock().unwrap().len(), 1);
-    read_all(arrivals);
-    assert_eq!(store.calls.lock().unwrap().len(), arrivals.batch_count(), "nothing is read twice");
+    read_all(prefetch);
+    assert_eq!(store.calls.lock().unwrap().len(), prefetch.batch_count(), "nothing is read twice");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
     let failed = |id: AccountId| StoreError::Failed(bal.addresses()[id].to_string());
     let store = Probe::default();
     let loader = CodeLoader::new(&store, &codes);
-    let order = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false).accounts.order;
+    let order = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false).accounts.order;
     let (early, late) = (order[BATCH + 3], order[2 * BATCH + 3]);
     for (bad, bad_slots, expected) in [
         (vec![late, early], vec![order[0]], early),
@@ -210,18 +210,18 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
                     ..Probe::default()
                 };
                 let loader = CodeLoader::new(&store, &codes);
-                let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
+                let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
                 std::thread::scope(|scope| {
-                    (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&arrivals))));
+                    (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&prefetch))));
                     // Whoever waits is told that nothing comes, or what went wrong.
                     for id in bal.addresses().ids() {
-                        match arrivals.slot(SlotId(id.0)) {
+                        match prefetch.slot(SlotId(id.0)) {
                             Ok(value) => assert_eq!(value, U256::from(1_001 + id.0)),
                             Err(fault) => assert!(matches!(fault, Fault::Store(_) | Fault::Cancelled)),
                         }
                     }
                 });
-                assert_eq!(arrivals.first_error(), Some(&failed(expected)), "{readers} readers");
+                assert_eq!(prefetch.first_error(), Some(&failed(expected)), "{readers} readers");
             }
         }
     }
@@ -234,15 +234,15 @@ fn whoever_waits_is_told_when_reading_stops() {
     let codes = CodeArena::default();
     let store = Probe { closed: AtomicBool::new(true), ..Probe::default() };
     let loader = CodeLoader::new(&store, &codes);
-    let arrivals = &Arrivals::new(&bal, &names, &Transactions::default(), &loader, false);
+    let prefetch = &Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || read_all(arrivals));
-        let last = arrivals.slots.order[ACCOUNTS - 1];
-        let task = scope.spawn(move || arrivals.slot(last));
-        while !arrivals.queue.is_wanted() {
+        let reader = scope.spawn(move || read_all(prefetch));
+        let last = prefetch.slots.order[ACCOUNTS - 1];
+        let task = scope.spawn(move || prefetch.slot(last));
+        while !prefetch.queue.is_wanted() {
             std::thread::yield_now();
         }
-        arrivals.stop();
+        prefetch.stop();
         assert_eq!(task.join().unwrap(), Err(Fault::Cancelled));
         store.closed.store(false, Ordering::Release);
         reader.join().unwrap();
@@ -257,14 +257,14 @@ fn on_demand_each_row_is_read_by_who_needs_it_and_kept() {
     let codes = CodeArena::default();
     let store = Probe { bad: vec![address(9)], ..Probe::default() };
     let loader = CodeLoader::new(&store, &codes);
-    let arrivals = Arrivals::new(&bal, &names, &Transactions::default(), &loader, true);
+    let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, true);
     for _ in 0..3 {
-        assert_eq!(arrivals.account(AccountId(4)).unwrap().0.nonce, 5);
-        assert_eq!(arrivals.slot(SlotId(9)).unwrap(), U256::from(1_010));
+        assert_eq!(prefetch.account(AccountId(4)).unwrap().0.nonce, 5);
+        assert_eq!(prefetch.slot(SlotId(9)).unwrap(), U256::from(1_010));
     }
     assert_eq!(*store.calls.lock().unwrap(), [1, 1]);
     for _ in 0..2 {
-        assert!(matches!(arrivals.account(AccountId(9)), Err(Fault::Store(_))), "an error is the task's");
+        assert!(matches!(prefetch.account(AccountId(9)), Err(Fault::Store(_))), "an error is the task's");
     }
-    assert_eq!(arrivals.first_error(), None);
+    assert_eq!(prefetch.first_error(), None);
 }

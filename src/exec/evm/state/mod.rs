@@ -1,6 +1,6 @@
 //! Transaction-local state: rows by dense id, stamped with the transaction's epoch, undone through a journal.
 //!
-//! In: a [`Universe`] of names and a [`Base`] that knows every value as of the start of the task. Out: for each account
+//! In: a [`IdMap`] of names and a [`Base`] that knows every value as of the start of the task. Out: for each account
 //! and slot touched by the task, the value it had and the value it has.
 //! Rows are never cleared: a row whose epoch is not the current one is blank. Reverts undo small records.
 //! Relies on: ids index rows (rows grow with the universe).
@@ -19,8 +19,8 @@ pub use names::Names;
 pub use rows::{AccountRow, BaseAccount, SlotRow, flag, seen};
 
 use super::halt::{Fault, Halt};
-use super::ids::Universe;
-use super::lookup_cache::Lookaside;
+use super::ids::IdMap;
+use super::lookup_cache::LookupCache;
 use crate::arena::code::{CodeArena, EMPTY_CODE};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, SlotId};
 use crate::exec::rules::fork::{Fork, ForkRules};
@@ -73,13 +73,13 @@ pub struct StateScratch {
     warm_outside: Option<Box<WarmOutside>>,
     logs: Logs,
     epoch: u32,
-    universe: Box<Universe>,
-    lookaside: Box<Lookaside>,
+    universe: Box<IdMap>,
+    lookaside: Box<LookupCache>,
 }
 
 impl StateScratch {
     /// The names that the last block without a list was about.
-    pub fn names(&self) -> &Universe {
+    pub fn names(&self) -> &IdMap {
         &self.universe
     }
 }
@@ -108,9 +108,9 @@ pub struct TxState<'b> {
     precompiles_warm: bool,
     epoch: u32,
     fork: Fork,
-    lookaside: Box<Lookaside>,
+    lookaside: Box<LookupCache>,
     /// Spare universe of a closed state, given back with the scratch.
-    spare: Option<Box<Universe>>,
+    spare: Option<Box<IdMap>>,
 }
 
 impl core::fmt::Debug for TxState<'_> {
@@ -124,7 +124,7 @@ impl<'b> TxState<'b> {
     /// `fork` decides which addresses are precompiles.
     pub fn new(
         scratch: StateScratch,
-        closed: Option<&'b Universe>,
+        closed: Option<&'b IdMap>,
         base: Box<dyn Base + 'b>,
         codes: &'b CodeArena,
         fork: Fork,

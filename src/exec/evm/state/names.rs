@@ -4,7 +4,7 @@ use super::TxState;
 use super::rows::{AccountRow, SlotRow};
 use crate::arena::{AccountId, SlotId};
 use crate::exec::evm::halt::{Fault, Halt};
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::evm::precompile;
 use alloy_primitives::{Address, U256};
 
@@ -12,15 +12,15 @@ use alloy_primitives::{Address, U256};
 #[derive(Debug)]
 pub enum Names<'b> {
     /// The list's names; a name that is not there is an access outside the list.
-    Closed(&'b Universe),
+    Closed(&'b IdMap),
     /// Names as they are met.
-    Growing(Box<Universe>),
+    Growing(Box<IdMap>),
 }
 
 impl Names<'_> {
     /// The names known now.
     #[inline(always)]
-    pub fn get(&self) -> &Universe {
+    pub fn get(&self) -> &IdMap {
         match self {
             Self::Closed(universe) => universe,
             Self::Growing(universe) => universe,

@@ -26,7 +26,7 @@ pub(super) fn spec_id(fork: Fork) -> SpecId {
     match fork {
         Fork::Frontier => SpecId::FRONTIER,
         Fork::Homestead => SpecId::HOMESTEAD,
-        Fork::Tangerine => SpecId::TANGERINE,
+        Fork::TangerineWhistle => SpecId::TANGERINE,
         Fork::SpuriousDragon => SpecId::SPURIOUS_DRAGON,
         Fork::Byzantium => SpecId::BYZANTIUM,
         Fork::Constantinople | Fork::Petersburg => SpecId::PETERSBURG,

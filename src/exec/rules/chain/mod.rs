@@ -145,7 +145,7 @@ impl Step {
         match self {
             Self::Homestead => number("homesteadBlock", Some(Fork::Homestead), None),
             Self::Dao => number("daoForkBlock", None, None),
-            Self::TangerineWhistle => number("eip150Block", Some(Fork::Tangerine), None),
+            Self::TangerineWhistle => number("eip150Block", Some(Fork::TangerineWhistle), None),
             Self::Eip155 => StepRow { optional: false, ..number("eip155Block", None, None) },
             Self::SpuriousDragon => number("eip158Block", Some(Fork::SpuriousDragon), None),
             Self::Byzantium => number("byzantiumBlock", Some(Fork::Byzantium), Some(3_000_000)),

@@ -108,8 +108,8 @@ fn mainnet_by_number_and_time() {
     for (first, before, after) in [
         (1_150_000, Fork::Frontier, Fork::Homestead),
         (1_920_000, Fork::Homestead, Fork::Homestead),
-        (2_463_000, Fork::Homestead, Fork::Tangerine),
-        (2_675_000, Fork::Tangerine, Fork::SpuriousDragon),
+        (2_463_000, Fork::Homestead, Fork::TangerineWhistle),
+        (2_675_000, Fork::TangerineWhistle, Fork::SpuriousDragon),
         (4_370_000, Fork::SpuriousDragon, Fork::Byzantium),
         (7_280_000, Fork::Byzantium, Fork::Petersburg),
         (9_069_000, Fork::Petersburg, Fork::Istanbul),

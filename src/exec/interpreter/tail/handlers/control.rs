@@ -29,7 +29,7 @@ handler! {
 /// - `vm` and its machine are live, and nothing else refers to them during the call.
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn given_up(vm: *mut Vm, gas: u64) -> bool {
+unsafe extern "C" fn is_cancelled(vm: *mut Vm, gas: u64) -> bool {
     // SAFETY: as the caller guarantees.
     unsafe {
         let evm = &mut *(*vm).evm;
@@ -44,7 +44,7 @@ handler! {
     #[cold]
     #[inline(never)]
     begin_otherwise [] (r) {
-        if given_up(r.vm, r.gas) {
+        if is_cancelled(r.vm, r.gas) {
             return leave(r);
         }
         jump_to!(begin, r)
@@ -60,7 +60,7 @@ handler! {
 handler! {
     jumpdest_bytes [] (r) {
         settle!(Bytes, r, op::JUMPDEST);
-        if r.gas < (*r.vm).poll_below && given_up(r.vm, r.gas) {
+        if r.gas < (*r.vm).poll_below && is_cancelled(r.vm, r.gas) {
             return leave(r);
         }
         (*(*r.vm).source).mark_reached(r.pc as usize - (*r.vm).code as usize);

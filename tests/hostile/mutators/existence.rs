@@ -1,10 +1,10 @@
-//! Claims of the sidecar. Beside a block of Cancun or later every claim is wrong.
+//! Claims of the existence log. Beside a block of Cancun or later every claim is wrong.
 
 use super::{Mutator, Parts, flip_bit, remove, repeat, special_address};
 use crate::hostile::Rng;
 use alloy_primitives::Address;
 
-/// Adds a claim in order, beside whatever the sidecar says at that place already.
+/// Adds a claim in order, beside whatever the existence log says at that place already.
 fn insert(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     parts.existence.binary_search(&claim).is_err_and(|at| {
         parts.existence.insert(at, claim);
@@ -12,7 +12,7 @@ fn insert(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     })
 }
 
-/// Adds a claim where the sidecar says nothing.
+/// Adds a claim where the existence log says nothing.
 fn add(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     let (address, index, _) = claim;
     let says_something = parts.existence.iter().any(|own| (own.0, own.1) == (address, index));
@@ -42,52 +42,52 @@ fn beyond(parts: &Parts, rng: &mut Rng) -> u32 {
 }
 
 pub(super) const MUTATORS: &[Mutator] = &[
-    ("sidecar: add a claim", |parts, rng| {
+    ("existence: add a claim", |parts, rng| {
         let claim = listed(parts, rng).map(|address| (address, index(parts, rng), rng.below(2) == 0));
         claim.is_some_and(|claim| add(parts, claim))
     }),
-    ("sidecar: add a deletion after the block", |parts, rng| {
+    ("existence: add a deletion after the block", |parts, rng| {
         let last = parts.last_index() as u32;
         listed(parts, rng).is_some_and(|address| add(parts, (address, last, false)))
     }),
-    ("sidecar: add a claim about an account that is not listed", |parts, rng| {
+    ("existence: add a claim about an account that is not listed", |parts, rng| {
         let claim = (special_address(rng), index(parts, rng), rng.below(2) == 0);
         parts.list.iter().all(|account| account.address != claim.0) && add(parts, claim)
     }),
-    ("sidecar: add a claim beyond the block", |parts, rng| {
+    ("existence: add a claim beyond the block", |parts, rng| {
         let claim = listed(parts, rng).map(|address| (address, beyond(parts, rng), rng.below(2) == 0));
         claim.is_some_and(|claim| add(parts, claim))
     }),
-    ("sidecar: drop", |parts, rng| remove(&mut parts.existence, rng)),
-    ("sidecar: empty", |parts, _| {
+    ("existence: drop", |parts, rng| remove(&mut parts.existence, rng)),
+    ("existence: empty", |parts, _| {
         let had = !parts.existence.is_empty();
         parts.existence.clear();
         had
     }),
-    ("sidecar: the opposite", |parts, rng| edit(parts, rng, |claim, _| claim.2 = !claim.2)),
-    ("sidecar: another index", |parts, rng| {
+    ("existence: the opposite", |parts, rng| edit(parts, rng, |claim, _| claim.2 = !claim.2)),
+    ("existence: another index", |parts, rng| {
         let other = index(parts, rng);
         edit(parts, rng, |claim, _| claim.1 = other)
     }),
-    ("sidecar: an index beyond the block", |parts, rng| {
+    ("existence: an index beyond the block", |parts, rng| {
         let other = beyond(parts, rng);
         edit(parts, rng, |claim, _| claim.1 = other)
     }),
-    ("sidecar: another listed account", |parts, rng| {
+    ("existence: another listed account", |parts, rng| {
         let other = listed(parts, rng);
         other.is_some_and(|other| edit(parts, rng, |claim, _| claim.0 = other))
     }),
-    ("sidecar: another address", |parts, rng| {
+    ("existence: another address", |parts, rng| {
         edit(parts, rng, |claim, rng| {
             flip_bit(&mut claim.0.0[..], rng);
         })
     }),
-    ("sidecar: twice", |parts, rng| repeat(&mut parts.existence, rng)),
-    ("sidecar: contradiction", |parts, rng| {
+    ("existence: twice", |parts, rng| repeat(&mut parts.existence, rng)),
+    ("existence: contradiction", |parts, rng| {
         let claim = rng.pick(&parts.existence).map(|at| parts.existence[at]);
         claim.is_some_and(|(address, index, exists)| insert(parts, (address, index, !exists)))
     }),
-    ("sidecar: reverse", |parts, _| {
+    ("existence: reverse", |parts, _| {
         parts.existence.reverse();
         parts.existence.len() > 1
     }),

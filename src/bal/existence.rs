@@ -1,11 +1,11 @@
-//! Sidecar: what an access list cannot say about blocks before Cancun.
+//! Existence log: what an access list cannot say about blocks before Cancun.
 //!
 //! A list holds balances, nonces, codes and slots that changed. Accounts also come and go while empty: calls create
 //! empty accounts before EIP-161, touching removes them after. Such events travel beside the list, by account and block
 //! access index. In JSON: `{"existence": [[address, index, exists]]}`, strictly ascending by address and index.
 //! (The storage that a SELFDESTRUCT clears before EIP-6780 needs no event: see [`BalColumns::wiped_before`].)
 //!
-//! A sidecar is untrusted input. [`Sidecar::check`] refuses one that is not canonical before anything runs; `exec::block::verify`
+//! A existence log is untrusted input. [`Existence log::check`] refuses one that is not canonical before anything runs; `exec::block::verify`
 //! then compares every claim with the event that the task at its index produced.
 //! Not here: how an execution finds the events (`exec`), what they do to a trie (`executor`).
 
@@ -16,17 +16,17 @@ use alloy_primitives::Address;
 /// Events by address and index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Sidecar {
+pub struct ExistenceLog {
     /// Whether the account is in the state after this index, where its fields do not tell: it exists though empty, or
     /// it went without a change of any field.
     #[cfg_attr(feature = "serde", serde(default))]
     pub existence: Vec<(Address, u32, bool)>,
 }
 
-/// Why a sidecar is refused before its block runs.
+/// Why an existence log is refused before its block runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SidecarFault {
+pub enum ExistenceFault {
     /// From Cancun on (EIP-6780) the list says everything.
     #[error("a block of Cancun or later has no existence claims")]
     AfterCancun,
@@ -58,11 +58,11 @@ pub enum SidecarFault {
 
 /// The same by id of one list: canonical, and within the block's indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SidecarColumns {
+pub struct ExistenceColumns {
     existence: Vec<(AccountId, BlockAccessIndex, bool)>,
 }
 
-impl Sidecar {
+impl ExistenceLog {
     /// Whether there is no event: true for every block from Cancun on.
     pub fn is_empty(&self) -> bool {
         self.existence.is_empty()
@@ -71,16 +71,16 @@ impl Sidecar {
     /// Checks order and indices against a block whose last index is `last`.
     ///
     /// # Errors
-    /// The first claim that is out of order ([`SidecarFault::Order`]) or beyond the block
-    /// ([`SidecarFault::IndexBeyondBlock`]).
-    pub fn check(&self, last: BlockAccessIndex) -> Result<(), SidecarFault> {
+    /// The first claim that is out of order ([`ExistenceFault::Order`]) or beyond the block
+    /// ([`ExistenceFault::IndexBeyondBlock`]).
+    pub fn check(&self, last: BlockAccessIndex) -> Result<(), ExistenceFault> {
         let mut previous = None;
         for (position, &(address, index, _)) in self.existence.iter().enumerate() {
             if previous >= Some((address, index)) {
-                return Err(SidecarFault::Order { position, address, index });
+                return Err(ExistenceFault::Order { position, address, index });
             }
             if index > last.0 {
-                return Err(SidecarFault::IndexBeyondBlock { address, index, max: last.0 });
+                return Err(ExistenceFault::IndexBeyondBlock { address, index, max: last.0 });
             }
             previous = Some((address, index));
         }
@@ -90,22 +90,22 @@ impl Sidecar {
     /// Events by id of a list, of a block whose last index is `last`.
     ///
     /// # Errors
-    /// As [`Self::check`], then [`SidecarFault::UnlistedAccount`] with the first address that the list lacks.
-    pub fn resolve(&self, bal: &BalColumns, last: BlockAccessIndex) -> Result<SidecarColumns, SidecarFault> {
+    /// As [`Self::check`], then [`ExistenceFault::UnlistedAccount`] with the first address that the list lacks.
+    pub fn resolve(&self, bal: &BalColumns, last: BlockAccessIndex) -> Result<ExistenceColumns, ExistenceFault> {
         self.check(last)?;
         // Ids of a list ascend with its addresses: the events stay in order.
         let events = self.existence.iter().map(|&(address, index, exists)| {
-            let account = bal.find(&address).ok_or(SidecarFault::UnlistedAccount(address))?;
+            let account = bal.find(&address).ok_or(ExistenceFault::UnlistedAccount(address))?;
             Ok((account, BlockAccessIndex(index), exists))
         });
-        Ok(SidecarColumns { existence: events.collect::<Result<_, _>>()? })
+        Ok(ExistenceColumns { existence: events.collect::<Result<_, _>>()? })
     }
 
-    /// The first account and index, in canonical order, about which two canonical sidecars differ, with what each says.
+    /// The first account and index, in canonical order, about which two canonical existence logs differ, with what each says.
     pub fn first_difference(&self, other: &Self) -> Option<ExistenceDifference> {
-        let find = |sidecar: &Self, key: (Address, u32)| {
-            let at = sidecar.existence.binary_search_by_key(&key, |event| (event.0, event.1)).ok()?;
-            Some(sidecar.existence[at].2)
+        let find = |existence_log: &Self, key: (Address, u32)| {
+            let at = existence_log.existence.binary_search_by_key(&key, |event| (event.0, event.1)).ok()?;
+            Some(existence_log.existence[at].2)
         };
         let difference = |&(address, index, _): &(Address, u32, bool)| {
             let key = (address, index);
@@ -118,20 +118,20 @@ impl Sidecar {
     }
 }
 
-/// An account and an index about which two sidecars say different things; `None`: nothing.
+/// An account and an index about which two existence logs say different things; `None`: nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExistenceDifference {
     /// The account.
     pub address: Address,
     /// The block access index.
     pub index: BlockAccessIndex,
-    /// What the first sidecar says.
+    /// What the first existence log says.
     pub a: Option<bool>,
     /// What the second one says.
     pub b: Option<bool>,
 }
 
-impl SidecarColumns {
+impl ExistenceColumns {
     /// Whether there is no event.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -156,7 +156,7 @@ impl SidecarColumns {
     }
 
     /// Adds the number of events at each index to `rows_at`, the number of rows that the list has there (see
-    /// [`BalColumns::rows_per_index`]). A canonical sidecar of the block has no event beyond them.
+    /// [`BalColumns::rows_per_index`]). A canonical existence log of the block has no event beyond them.
     pub fn count_into(&self, rows_at: &mut [u32]) {
         for (_, index, _) in &self.existence {
             if let Some(count) = rows_at.get_mut(index.index()) {
@@ -174,7 +174,7 @@ mod tests {
     fn the_last_event_below_an_index_counts() {
         let (a, b) = (AccountId(1), AccountId(2));
         let at = BlockAccessIndex;
-        let columns = SidecarColumns { existence: vec![(a, at(2), true), (a, at(7), false), (b, at(5), false)] };
+        let columns = ExistenceColumns { existence: vec![(a, at(2), true), (a, at(7), false), (b, at(5), false)] };
         assert_eq!(columns.existence_before(a, at(7)), Some((at(2), true)));
         assert_eq!(columns.existence_before(a, at(9)), Some((at(7), false)));
         assert_eq!(columns.existence_before(b, at(5)), None);
@@ -187,8 +187,9 @@ mod tests {
     #[test]
     fn only_the_canonical_form_passes() {
         let [a, b] = [1, 2].map(Address::repeat_byte);
-        let check =
-            |existence: &[(Address, u32, bool)]| Sidecar { existence: existence.to_vec() }.check(BlockAccessIndex(5));
+        let check = |existence: &[(Address, u32, bool)]| {
+            ExistenceLog { existence: existence.to_vec() }.check(BlockAccessIndex(5))
+        };
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&[(a, 0, true), (a, 5, false), (b, 1, true)]), Ok(()));
         for wrong in [
@@ -198,21 +199,24 @@ mod tests {
             [(a, 1, false), (a, 1, true)],
         ] {
             let (address, index, _) = wrong[1];
-            assert_eq!(check(&wrong), Err(SidecarFault::Order { position: 1, address, index }));
+            assert_eq!(check(&wrong), Err(ExistenceFault::Order { position: 1, address, index }));
         }
         for index in [6, u32::MAX] {
-            assert_eq!(check(&[(a, index, false)]), Err(SidecarFault::IndexBeyondBlock { address: a, index, max: 5 }));
+            assert_eq!(
+                check(&[(a, index, false)]),
+                Err(ExistenceFault::IndexBeyondBlock { address: a, index, max: 5 })
+            );
         }
     }
 
     #[test]
     fn the_first_difference_is_that_of_the_lowest_account_and_index() {
         let [a, b] = [1, 2].map(Address::repeat_byte);
-        let sidecar = |existence: &[(Address, u32, bool)]| Sidecar { existence: existence.to_vec() };
-        let one = sidecar(&[(a, 1, true), (b, 1, true)]);
+        let existence_log = |existence: &[(Address, u32, bool)]| ExistenceLog { existence: existence.to_vec() };
+        let one = existence_log(&[(a, 1, true), (b, 1, true)]);
         assert_eq!(one.first_difference(&one), None);
         let found = |other: &[(Address, u32, bool)]| {
-            one.first_difference(&sidecar(other)).map(|found| (found.address, found.index.0, found.a, found.b))
+            one.first_difference(&existence_log(other)).map(|found| (found.address, found.index.0, found.a, found.b))
         };
         assert_eq!(found(&[(a, 1, true)]), Some((b, 1, Some(true), None)));
         assert_eq!(found(&[(a, 0, false), (b, 1, false)]), Some((a, 0, None, Some(false))));

@@ -4,12 +4,12 @@
 //! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
 //! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
 //! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
-//! [`ParentReads`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
+//! [`PrefetchStrategy`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
 //! a task needs them (`exec::block::code_loader`).
 
 use super::changes::{ListedChanges, intern_code_rows};
-use super::check::{check_body_roots, resolve_sidecar};
-use super::input::ParentReads;
+use super::check::{check_body_roots, resolve_existence_log};
+use super::input::PrefetchStrategy;
 use super::job::Job;
 use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::Recovering;
@@ -18,17 +18,17 @@ use super::timeline::Stage;
 use crate::arena::cancel::CancelToken;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, BalError, BalRule, Limits, Means};
+use crate::bal::{self, BalColumns, BalError, BalRule, GasBudget, Limits};
 use crate::exec::block::base::{ParentRows, PreState};
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
-use crate::exec::block::prefetch::{Arrivals, Progress};
+use crate::exec::block::prefetch::{Prefetch, Progress};
 use crate::exec::block::system::{SYSTEM_CONTRACTS, only_uses_own_storage};
 use crate::exec::block::tasks::{ListState, WorkerScratch, run_with_list};
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::ids::Universe;
+use crate::exec::evm::ids::IdMap;
 use crate::exec::rules::fork::{Fork, ForkRules, TX_GAS_LIMIT_MAX};
-use crate::exec::senders::rows::SignerRows;
+use crate::exec::senders::rows::SenderRows;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
@@ -45,7 +45,7 @@ pub(super) fn execute(
     tries: Option<&mut StateTries>,
     scratches: &[Mutex<WorkerScratch>],
     columns: &mut BalColumns,
-    names: &mut Universe,
+    names: &mut IdMap,
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let block = job.block;
@@ -82,9 +82,9 @@ pub(super) fn execute(
             check_feasible(columns, block, rules.fork_rules(), job.store)?;
         }
         names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
-        let sidecar = &resolve_sidecar(job, Some(columns))?;
+        let existence_log = &resolve_existence_log(job, Some(columns))?;
         let mut rows_at = columns.rows_per_index(block.transactions.len());
-        sidecar.count_into(&mut rows_at);
+        existence_log.count_into(&mut rows_at);
         job.clock.record(Stage::Decode, start);
 
         let start = job.clock.now();
@@ -94,17 +94,17 @@ pub(super) fn execute(
         let update = |parents: &Column<AccountId, ParentAccount>| {
             let Some((code_hashes, tries)) = once.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
             let start = job.clock.now();
-            let listed = ListedChanges { bal: columns, sidecar, parents, code_hashes };
+            let listed = ListedChanges { bal: columns, existence_log, parents, code_hashes };
             let _ = root.set(update_tries(rules, block.transactions.len(), job.store, listed, tries));
             job.clock.record(Stage::Root, start);
         };
         let loader = &CodeLoader::new(job.store, job.codes);
         let run = |parent: ParentRows<'_>| {
-            let recovering = Recovering::new(rules, block, job.means(), 2 * scratches.len());
-            let context = job.context(SignerRows::Arriving(&recovering.signers));
+            let recovering = Recovering::new(rules, block, job.recovery_context(), 2 * scratches.len());
+            let context = job.context(SenderRows::Arriving(&recovering.signers));
             let list = ListState {
                 bal: columns,
-                sidecar,
+                existence_log,
                 names,
                 parent,
                 code_rows,
@@ -119,7 +119,7 @@ pub(super) fn execute(
         };
 
         let readers = match job.reads {
-            ParentReads::OnePass => {
+            PrefetchStrategy::OnePass => {
                 let pre = read_pre_state(job, columns)?;
                 if pre.codes.iter().any(|(_, code)| job.codes.get(*code).is_none()) {
                     let expectation = Expectation::new(columns, names, &block.transactions);
@@ -131,16 +131,16 @@ pub(super) fn execute(
                     run(ParentRows::Known(&pre))
                 });
             }
-            ParentReads::OnDemand => None,
-            ParentReads::Before | ParentReads::Beside => job.readers,
+            PrefetchStrategy::OnDemand => None,
+            PrefetchStrategy::Before | PrefetchStrategy::Beside => job.readers,
         };
-        let arrivals = &Arrivals::new(columns, names, &block.transactions, loader, readers.is_none());
+        let prefetch = &Prefetch::new(columns, names, &block.transactions, loader, readers.is_none());
         let tasks = || {
-            let result = run(ParentRows::Arriving(arrivals));
+            let result = run(ParentRows::Prefetching(prefetch));
             loader.stop();
             result
         };
-        let update_if_there = || arrivals.parents().map(|parents| update(&parents));
+        let update_if_there = || prefetch.parents().map(|parents| update(&parents));
         let Some(readers) = readers else {
             let executed = tasks()?;
             return match update_if_there() {
@@ -153,7 +153,7 @@ pub(super) fn execute(
         let read = |all_accounts: &(dyn Fn() + Sync)| {
             while !is_over() {
                 let start = job.clock.now();
-                let progress = arrivals.read_next();
+                let progress = prefetch.read_next();
                 // In turns, as tasks wait for rows and for codes alike; but nothing comes before the root.
                 let more_codes = progress != Progress::AllAccounts && loader.load_expected();
                 if progress != Progress::Done || more_codes {
@@ -165,16 +165,16 @@ pub(super) fn execute(
                     Progress::AllAccounts => all_accounts(),
                 }
             }
-            arrivals.stop();
+            prefetch.stop();
         };
         // A fault here is reported from the arrivals, which name the first.
         let root_task = || drop(update_if_there());
-        let reader_count = READERS.min(arrivals.batch_count());
+        let reader_count = READERS.min(prefetch.batch_count());
         let read = &read;
-        let result = if job.reads == ParentReads::Before {
+        let result = if job.reads == PrefetchStrategy::Before {
             readers.in_place_scope(|scope| (0..reader_count).for_each(|_| scope.spawn(|_| read(&|| ()))));
             readers.in_place_scope(|scope| {
-                if arrivals.first_error().is_none() {
+                if prefetch.first_error().is_none() {
                     scope.spawn(|_| root_task());
                 }
                 tasks()
@@ -188,7 +188,7 @@ pub(super) fn execute(
                 tasks()
             })
         };
-        match arrivals.first_error() {
+        match prefetch.first_error() {
             Some(error) => Err(error.clone().into()),
             None => result,
         }
@@ -216,9 +216,9 @@ pub(super) fn execute(
     };
     let (changes, roots) = root?;
     let changes = changes.release(&checked);
-    let sidecar = job.input.sidecar.cloned().unwrap_or_default();
+    let existence_log = job.input.existence_log.cloned().unwrap_or_default();
     let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
-    seal(job, Candidate { executed, reads, bal: bytes.clone(), sidecar, changes, roots, checked, unchecked })
+    seal(job, Candidate { executed, reads, bal: bytes.clone(), existence_log, changes, roots, checked, unchecked })
 }
 
 /// Refuses a list that declares more than the block's gas can pay (EIP-7928, gas-budget feasibility).
@@ -237,19 +237,19 @@ fn check_feasible(
 ) -> Result<(), BlockError> {
     let sum = |limits: &mut dyn Iterator<Item = u64>| limits.fold(0, u64::saturating_add).min(block.header.gas_limit);
     let rows = block.transactions.rows();
-    let mut means = Means {
+    let mut budget = GasBudget {
         tx_count: rows.len(),
         execution: sum(&mut rows.iter().map(|tx| tx.gas_limit.min(TX_GAS_LIMIT_MAX))),
         state: sum(&mut rows.iter().map(|tx| tx.gas_limit)),
         system: SYSTEM_CONTRACTS.len() as u64 * (SYSTEM_CALL_GAS + SYSTEM_CALL_RESERVOIR),
         code_byte: rules.state_code_byte,
     };
-    let mut checked = columns.check_affordable(&means, &SYSTEM_CONTRACTS);
+    let mut checked = columns.check_affordable(&budget, &SYSTEM_CONTRACTS);
     if matches!(checked, Err(BalError { rule: BalRule::UnaffordableSlots { .. }, .. })) {
         let calls = system_calls_of_other_code(columns, store)?;
         if calls > 0 {
-            means.execution = means.execution.saturating_add(calls * SYSTEM_CALL_GAS);
-            checked = columns.check_affordable(&means, &SYSTEM_CONTRACTS);
+            budget.execution = budget.execution.saturating_add(calls * SYSTEM_CALL_GAS);
+            checked = columns.check_affordable(&budget, &SYSTEM_CONTRACTS);
         }
     }
     Ok(checked.map_err(InvalidBlock::Bal)?)

@@ -1,4 +1,4 @@
-//! False sidecars of blocks with right lists: each is refused in every mode, with tries and without, and before anything
+//! False existence logs of blocks with right lists: each is refused in every mode, with tries and without, and before anything
 //! runs where that needs no execution.
 
 mod hostile;
@@ -6,7 +6,7 @@ mod hostile;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
-use balustrade::bal::{Sidecar, SidecarFault};
+use balustrade::bal::{ExistenceFault, ExistenceLog};
 use balustrade::exec::block::error::{Mismatch, MismatchField};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
@@ -46,8 +46,8 @@ fn case(name: &str) -> Option<(Chain, ListedBlock)> {
     Some((chain, block))
 }
 
-fn sidecar(existence: &[(Address, u32, bool)]) -> Sidecar {
-    Sidecar { existence: existence.to_vec() }
+fn existence_log(existence: &[(Address, u32, bool)]) -> ExistenceLog {
+    ExistenceLog { existence: existence.to_vec() }
 }
 
 fn execute(
@@ -68,8 +68,8 @@ fn execute(
 }
 
 /// Refused for this before the store is asked anything.
-fn assert_refused_at_once(chain: &mut Chain, block: &ListedBlock, fault: SidecarFault) {
-    let expected = Some(BlockError::from(InvalidBlock::Sidecar(fault)));
+fn assert_refused_at_once(chain: &mut Chain, block: &ListedBlock, fault: ExistenceFault) {
+    let expected = Some(BlockError::from(InvalidBlock::Existence(fault)));
     for mode in MODES {
         for has_tries in [true, false] {
             assert_eq!(execute(chain, None, block, mode, has_tries).err(), expected, "{mode:?}, {has_tries}");
@@ -113,10 +113,10 @@ fn recorded(chain: &mut Chain, block: &ListedBlock, has_right_root: bool) -> Lis
 }
 
 #[test]
-fn an_amsterdam_block_has_no_sidecar() {
+fn an_amsterdam_block_has_no_existence_log() {
     let Some((mut chain, block)) = case("sidecar-accepted") else { return };
-    assert_refused_at_once(&mut chain, &block, SidecarFault::AfterCancun);
-    let empty = ListedBlock { sidecar: Some(Sidecar::default()), ..block.clone() };
+    assert_refused_at_once(&mut chain, &block, ExistenceFault::AfterCancun);
+    let empty = ListedBlock { existence_log: Some(ExistenceLog::default()), ..block.clone() };
     // The header has the root of the false claim.
     for mode in MODES {
         let error = execute(&mut chain, None, &empty, mode, true).err();
@@ -129,35 +129,38 @@ fn an_amsterdam_block_has_no_sidecar() {
 #[test]
 fn a_claim_beyond_the_block_is_refused() {
     let Some((mut chain, block)) = case("sidecar-pre-accepted") else { return };
-    let (address, index, _) = block.sidecar.clone().expect("it has one").existence[0];
-    assert_refused_at_once(&mut chain, &block, SidecarFault::IndexBeyondBlock { address, index, max: 2 });
+    let (address, index, _) = block.existence_log.clone().expect("it has one").existence[0];
+    assert_refused_at_once(&mut chain, &block, ExistenceFault::IndexBeyondBlock { address, index, max: 2 });
 
     // The same claim at an index of the block: nothing deletes that account.
     // The header has the root of the false claim.
     let honest = recorded(&mut chain, &block, false);
-    assert_eq!(honest.sidecar, Some(Sidecar::default()));
+    assert_eq!(honest.existence_log, Some(ExistenceLog::default()));
     for index in 0..=2 {
-        let wrong = ListedBlock { sidecar: Some(sidecar(&[(address, index, false)])), ..block.clone() };
+        let wrong = ListedBlock { existence_log: Some(existence_log(&[(address, index, false)])), ..block.clone() };
         assert_refused_by_execution(&mut chain, &wrong, (address, index), [Some(false), None]);
     }
-    let wrong = ListedBlock { sidecar: Some(sidecar(&[(address, 2, true)])), ..block.clone() };
+    let wrong = ListedBlock { existence_log: Some(existence_log(&[(address, 2, true)])), ..block.clone() };
     assert_refused_by_execution(&mut chain, &wrong, (address, 2), [Some(true), None]);
 
     let stranger = Address::repeat_byte(0x77);
-    let wrong = ListedBlock { sidecar: Some(sidecar(&[(stranger, 1, true)])), ..block };
-    assert_refused_at_once(&mut chain, &wrong, SidecarFault::UnlistedAccount(stranger));
+    let wrong = ListedBlock { existence_log: Some(existence_log(&[(stranger, 1, true)])), ..block };
+    assert_refused_at_once(&mut chain, &wrong, ExistenceFault::UnlistedAccount(stranger));
 }
 
 #[test]
 fn changes_without_a_checked_root_follow_from_verified_claims() {
     let Some((mut chain, block)) = case("sidecar-frontier") else { return };
-    let (address, index, _) = block.sidecar.clone().expect("it has one").existence[1];
-    assert_refused_at_once(&mut chain, &block, SidecarFault::IndexBeyondBlock { address, index, max: 2 });
+    let (address, index, _) = block.existence_log.clone().expect("it has one").existence[1];
+    assert_refused_at_once(&mut chain, &block, ExistenceFault::IndexBeyondBlock { address, index, max: 2 });
 
     let honest = recorded(&mut chain, &block, true);
     let event = (address, 1, true);
-    assert_eq!(honest.sidecar, Some(sidecar(&[event])));
-    let with = |existence: &[(Address, u32, bool)]| ListedBlock { sidecar: Some(sidecar(existence)), ..block.clone() };
+    assert_eq!(honest.existence_log, Some(existence_log(&[event])));
+    let with = |existence: &[(Address, u32, bool)]| ListedBlock {
+        existence_log: Some(existence_log(existence)),
+        ..block.clone()
+    };
     assert_refused_by_execution(&mut chain, &with(&[event, (address, 2, false)]), (address, 2), [Some(false), None]);
     assert_refused_by_execution(&mut chain, &with(&[(address, 1, false)]), (address, 1), [Some(false), Some(true)]);
     assert_refused_by_execution(&mut chain, &with(&[]), (address, 1), [None, Some(true)]);
@@ -166,36 +169,36 @@ fn changes_without_a_checked_root_follow_from_verified_claims() {
 #[test]
 fn a_contradiction_is_not_canonical() {
     let Some((mut chain, block)) = case("sidecar-contradicting") else { return };
-    let claims = block.sidecar.clone().expect("it has one").existence;
+    let claims = block.existence_log.clone().expect("it has one").existence;
     let (address, index, _) = claims[1];
-    let fault = SidecarFault::Order { position: 1, address, index };
+    let fault = ExistenceFault::Order { position: 1, address, index };
     assert_refused_at_once(&mut chain, &block, fault);
     let [no, yes] = [claims[0], claims[1]];
     for wrong in [[yes, no], [yes, yes], [no, no]] {
-        let wrong = ListedBlock { sidecar: Some(sidecar(&wrong)), ..block.clone() };
+        let wrong = ListedBlock { existence_log: Some(existence_log(&wrong)), ..block.clone() };
         assert_refused_at_once(&mut chain, &wrong, fault);
     }
     let honest = recorded(&mut chain, &block, true);
-    let events = &honest.sidecar.as_ref().expect("recorded").existence;
+    let events = &honest.existence_log.as_ref().expect("recorded").existence;
     let mut reversed = events.clone();
     reversed.reverse();
     if let [_, (address, index, _)] = reversed[..] {
-        let wrong = ListedBlock { sidecar: Some(sidecar(&reversed)), ..block };
-        assert_refused_at_once(&mut chain, &wrong, SidecarFault::Order { position: 1, address, index });
+        let wrong = ListedBlock { existence_log: Some(existence_log(&reversed)), ..block };
+        assert_refused_at_once(&mut chain, &wrong, ExistenceFault::Order { position: 1, address, index });
     }
 }
 
-/// A sidecar that comes without a list is compared all the same.
+/// A existence log that comes without a list is compared all the same.
 #[test]
 fn a_sidecar_without_a_list_is_compared() {
     let Some((chain, block)) = case("sidecar-frontier") else { return };
     let mut executor = Executor::new(2).expect("threads");
-    let (address, _, _) = block.sidecar.clone().expect("it has one").existence[0];
-    let right = sidecar(&[(address, 1, true)]);
-    let wrong = sidecar(&[(address, 1, true), (address, 2, false)]);
+    let (address, _, _) = block.existence_log.clone().expect("it has one").existence[0];
+    let right = existence_log(&[(address, 1, true)]);
+    let wrong = existence_log(&[(address, 1, true), (address, 2, false)]);
     for mode in [Mode::Sequential, Mode::Optimistic] {
-        let mut run = |sidecar| {
-            let input = BlockInput { bal: None, sidecar: Some(sidecar), ..chain.input(&block) };
+        let mut run = |existence_log| {
+            let input = BlockInput { bal: None, existence_log: Some(existence_log), ..chain.input(&block) };
             executor.execute(&input, &chain.store, None, Options::new(mode)).map(drop)
         };
         assert_eq!(run(&right), Ok(()));
