@@ -393,8 +393,8 @@ macro_rules! settle {
             let info = const { $crate::exec::interpreter::opcode::TABLE_CONST[$op as usize] };
             if let Some(halt) = $crate::exec::interpreter::tail::machine::unsettled(&$r, info) {
                 match halt {
-                    $crate::exec::halt::Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
-                    $crate::exec::halt::Halt::StackUnderflow => jump_to!(halt_underflow, $r),
+                    $crate::exec::evm::halt::Halt::OutOfGas => jump_to!(halt_out_of_gas, $r),
+                    $crate::exec::evm::halt::Halt::StackUnderflow => jump_to!(halt_underflow, $r),
                     _ => jump_to!(halt_overflow, $r),
                 }
             }
