@@ -46,6 +46,7 @@ pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "only asks whether standard error is a terminal")]
 fn progress(total: u64, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

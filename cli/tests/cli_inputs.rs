@@ -120,8 +120,11 @@ fn bomb(path: &str, head: &str, item: impl Fn(u64) -> String, tail: &str, bytes:
 
 const HASH: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Documents made of one kind of value, which takes many times its text in memory: head, item, tail.
-fn kinds() -> Vec<(&'static str, String, fn(u64) -> String, String)> {
+/// The name of a kind of document, its head, the item of a number, and its tail.
+type Kind = (&'static str, String, fn(u64) -> String, String);
+
+/// Documents made of one kind of value, which takes many times its text in memory.
+fn kinds() -> Vec<Kind> {
     let bundle = format!(r#"{{"chainId": 1, "fork": "Osaka", "number": 1, "hash": "{HASH}", "block": "0x""#);
     let test = format!(r#"{{"a": {{"network": "Osaka", "genesisRLP": "0x", "lastblockhash": "{HASH}""#);
     vec![
@@ -277,7 +280,7 @@ fn errors_of_files_are_short_and_name_the_field() {
         (&bundle("0x").replace("\"block\"", "\"blocks\""), &["missing field `block`"]),
         (r#"{"some test": 7}"#, &["field some test", "expected an object with the fields of a block test"]),
         (
-            &format!(r#"{{"t": {{"network": "Osaka", "pre": {{}}, "genesisRLP": "0x", "blocks": [{{"rlp": 1}}]}}}}"#),
+            r#"{"t": {"network": "Osaka", "pre": {}, "genesisRLP": "0x", "blocks": [{"rlp": 1}]}}"#,
             &["field t.blocks[0].rlp"],
         ),
     ] {

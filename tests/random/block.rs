@@ -233,7 +233,7 @@ fn draw_template(random: &mut Random, rules: &ChainRules, parent: &Header, coinb
         gas_limit: parent.gas_limit + random.below(1_000),
         timestamp,
         extra_data: Bytes::from_static(b"random"),
-        mix_hash: keccak256(random.next().to_be_bytes()),
+        mix_hash: keccak256(random.next_u64().to_be_bytes()),
         base_fee: since(Fork::London).then(|| next_base_fee(parent)),
         excess_blob_gas: since(Fork::Cancun).then(|| next_excess_blob_gas(rules, parent)),
         parent_beacon_root: since(Fork::Cancun).then(|| keccak256(timestamp.to_be_bytes())),

@@ -51,11 +51,11 @@ impl Drafter<'_> {
     }
 
     fn fresh(&mut self) -> Address {
-        Address::from_slice(&keccak256(self.random.next().to_be_bytes())[12..])
+        Address::from_slice(&keccak256(self.random.next_u64().to_be_bytes())[12..])
     }
 
     fn bytes(&mut self, len: usize) -> Vec<u8> {
-        random_bytes(self.random.next(), len)[..len].to_vec()
+        random_bytes(self.random.next_u64(), len)[..len].to_vec()
     }
 
     /// A program for an init code, or for a runtime code.
@@ -215,7 +215,7 @@ impl Drafter<'_> {
                 draft.tx_type = 2;
             } else {
                 self.blobs_left -= blobs;
-                draft.blobs = (0..blobs).map(|_| blob_hash(self.random.next())).collect();
+                draft.blobs = (0..blobs).map(|_| blob_hash(self.random.next_u64())).collect();
             }
         }
         if draft.tx_type > 0 && self.one_in(2) {

@@ -152,7 +152,7 @@ impl World {
         self.addresses.push(SYSTEM_ADDRESS);
         for address in [HISTORY, BEACON_ROOTS] {
             if random.below(2) == 0 {
-                let slots = (0..8).map(|slot| (U256::from(slot), U256::from(random.next())));
+                let slots = (0..8).map(|slot| (U256::from(slot), U256::from(random.next_u64())));
                 let slots: Vec<_> = slots.collect();
                 if let Some(account) = self.store.account_mut(&address) {
                     account.storage.extend(slots);
@@ -162,7 +162,7 @@ impl World {
     }
 
     fn choose_coinbase(&mut self, random: &mut Random, signers: &[Signer]) {
-        let fresh = Address::from_slice(&keccak256(random.next().to_be_bytes())[12..]);
+        let fresh = Address::from_slice(&keccak256(random.next_u64().to_be_bytes())[12..]);
         self.coinbase = match random.below(10) {
             0 => self.contracts[0],
             1 => signers[AUTHORITIES].address,
@@ -277,7 +277,7 @@ impl World {
         let names = Names { fork, addresses: self.addresses.clone() };
         for address in self.contracts.clone() {
             let len = 200 << random.below(4);
-            let bytes = random_bytes(random.next(), len as usize);
+            let bytes = random_bytes(random.next_u64(), len as usize);
             let code = program(&mut Source(&bytes), &names, 0, 14);
             let nonce = if random.below(64) == 0 { u64::MAX - 1 } else { 1 };
             let balance = U256::from([0u64, 0, 3, 2_000, 1_000_000_000, u64::MAX][random.below(6) as usize]);

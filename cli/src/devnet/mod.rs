@@ -261,7 +261,7 @@ impl Devnet {
         let sender = self.user();
         let known = self.user();
         let known = self.signers[known].address;
-        let unknown = Address::from_slice(&keccak256(self.random.next().to_be_bytes())[12..]);
+        let unknown = Address::from_slice(&keccak256(self.random.next_u64().to_be_bytes())[12..]);
         let token = TOKENS[self.random.below(4).min(1) as usize];
         let amount = 1 + self.random.below(1_000);
         let rounds = ((self.load + self.random.below(20)) * self.loops_percent / 100).max(1);
@@ -274,10 +274,10 @@ impl Devnet {
             Kind::TokenTransfer => (Some(token), 0, contracts::transfer_call(known, amount), 200_000),
             Kind::TokenTransferToNew => (Some(token), 0, contracts::transfer_call(unknown, amount), 200_000),
             Kind::Count => (Some(COUNTERS), 0, contracts::two_words(first, rounds), 3_500_000),
-            Kind::Hash => (Some(HASHES), 0, contracts::two_words(self.random.next(), 150 * rounds), 4_000_000),
+            Kind::Hash => (Some(HASHES), 0, contracts::two_words(self.random.next_u64(), 150 * rounds), 4_000_000),
             Kind::Deploy => (None, 0, contracts::init_code(&self.token_code), 1_500_000),
             Kind::DeployByFactory => {
-                let mut input = U256::from(self.random.next()).to_be_bytes_vec();
+                let mut input = U256::from(self.random.next_u64()).to_be_bytes_vec();
                 input.extend_from_slice(&contracts::init_code(&self.token_code));
                 (Some(FACTORY), 0, input, 1_500_000)
             }
@@ -317,7 +317,7 @@ impl Devnet {
             ..Draft::default()
         };
         match kind {
-            Kind::Blob => draft.blobs = (0..blobs).map(|_| transactions::blob_hash(random.next())).collect(),
+            Kind::Blob => draft.blobs = (0..blobs).map(|_| transactions::blob_hash(random.next_u64())).collect(),
             Kind::Delegate => {
                 let authority = &signers[delegator];
                 draft.authorizations = vec![Authorization::new(authority, WALLET, nonce_of(authority.address))];
@@ -335,7 +335,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -345,7 +345,7 @@ impl Random {
 
     /// A number below `bound`; the bias is of no importance here.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.next_u64() % bound.max(1)
     }
 }
 

@@ -43,7 +43,8 @@ impl Family for Deployments {
     fn next(&mut self, world: &mut World) -> Signed {
         let sender = world.any_sender();
         // STOP first: no reserved prefix, and nothing runs if somebody calls it.
-        let mut runtime: Vec<u8> = (0..self.size.div_ceil(8)).flat_map(|_| world.random.next().to_be_bytes()).collect();
+        let mut runtime: Vec<u8> =
+            (0..self.size.div_ceil(8)).flat_map(|_| world.random.next_u64().to_be_bytes()).collect();
         runtime.truncate(self.size as usize);
         runtime[0] = 0;
         let call = Call { input: init_code(&runtime), gas_limit: self.gas_limit, ..Call::default() };

@@ -73,7 +73,7 @@ impl Family for Loops {
         self.turn += 1;
         let (address, rounds) = self.loops[self.turn % self.loops.len()];
         let sender = world.any_sender();
-        let input = words(&[world.random.next(), rounds]);
+        let input = words(&[world.random.next_u64(), rounds]);
         world.sign(sender, Call { to: Some(address), input, gas_limit: self.gas_limit, ..Call::default() })
     }
 }

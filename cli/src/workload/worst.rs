@@ -233,7 +233,7 @@ struct Reads {
 impl Family for Reads {
     fn next(&mut self, world: &mut World) -> Signed {
         let sender = world.any_sender();
-        let mut input = keccak256(world.random.next().to_be_bytes()).to_vec();
+        let mut input = keccak256(world.random.next_u64().to_be_bytes()).to_vec();
         input.extend_from_slice(&words(&[self.rounds]));
         world.sign(sender, Call { to: Some(self.to), input, gas_limit: self.gas_limit, ..Call::default() })
     }

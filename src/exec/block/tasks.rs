@@ -556,10 +556,13 @@ pub struct ListState<'b> {
     pub shuffle: Option<u64>,
 }
 
+/// The outcome of a task and the proof that it did what the list claims, or why it has none.
+type CheckedResult = Result<(TxOutcome, TaskChecked), TaskError>;
+
 /// What one worker brings home.
 #[derive(Debug, Default)]
 struct WorkerShare {
-    results: Vec<(BlockAccessIndex, Result<(TxOutcome, TaskChecked), TaskError>)>,
+    results: Vec<(BlockAccessIndex, CheckedResult)>,
     spans: Vec<TaskSpan>,
     accounts: AccessSet<AccountId>,
     slots: AccessSet<SlotId>,
@@ -699,7 +702,7 @@ fn work(
 }
 
 /// The worker that ran a task, the row of the result among its own, and the result.
-type PlacedResult = (u32, u32, Result<(TxOutcome, TaskChecked), TaskError>);
+type PlacedResult = (u32, u32, CheckedResult);
 
 /// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
 fn merge(
