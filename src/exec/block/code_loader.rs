@@ -8,7 +8,7 @@
 //! is called once for all of them, and hashing eight codes together takes about as long as hashing one. The other
 //! codes are of the same class as the needed one:
 //! - *Expected* codes belong to system contracts, to targets of transactions, and to accounts with slots or nonce
-//!   changes in the BAL. A task runs or reads them.
+//!   changes in the BAL. Tasks are likely to run or read them.
 //! - *Other* codes may belong to libraries, to implementations behind proxies, or to contracts whose balance alone is
 //!   read. They are loaded only after a task needed one of them.
 //!
@@ -47,9 +47,9 @@ pub const AHEAD_BYTES_MAX: usize = 16 << 20;
 /// How likely a listed account's code is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// According to the list or a transaction, a task runs or reads it.
+    /// The list or a transaction indicates that a task runs or reads it.
     Expected,
-    /// The account is listed, without a hint at the use of its code.
+    /// The account is listed, but nothing indicates that its code is needed.
     Other,
 }
 

@@ -1,5 +1,5 @@
 //! Prefetch: reads the parent state of all accounts and slots of a block access list (BAL), in batches, on reader
-//! threads beside the tasks.
+//! threads beside the tasks; or, in on-demand mode, row by row on the threads of the tasks.
 //!
 //! In: a BAL, the targets of the block's transactions, a store. Out: accounts and slots, each available once its batch
 //! has been read.

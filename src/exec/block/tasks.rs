@@ -632,9 +632,10 @@ const LONG_SHARE: u64 = 64;
 /// The order in which `workers` take the tasks of a block in `bal` mode, as block access indices; empty for block
 /// order.
 ///
-/// Transactions with a high gas limit come first, in descending order, so that no worker runs a long one after the
-/// others are done. A gas limit is an upper bound, so every transaction that comes late is short. `gas_limit` returns
-/// the gas limit of a transaction by its position in the block, from 0; `transactions` is their number.
+/// The first 16 transactions keep their place. Of the others, those with a high gas limit come first, in descending
+/// order, so that no worker runs a long one after the others are done. A gas limit is an upper bound, so every
+/// transaction that comes late is short. `gas_limit` returns the gas limit of a transaction by its position in the
+/// block, from 0; `transactions` is their number.
 pub fn task_order(transactions: usize, gas_limit: impl Fn(usize) -> u64, workers: usize) -> Vec<u32> {
     if workers < 2 || transactions <= HEAD {
         return Vec::new();

@@ -183,7 +183,7 @@ impl<'b> Evm<'b> {
         if tx.nonce > nonce {
             return Err(TxInvalid::NonceTooHigh { tx: tx.nonce, state: nonce }.into());
         }
-        // EIP-3607 applies to all forks, as no contract ever sent a transaction before. EIP-7702 exempts delegations.
+        // EIP-3607 applies to all forks: before it, no sender of a transaction had code. EIP-7702 exempts delegations.
         if code != EMPTY_CODE {
             let delegated = match self.state.code(code) {
                 Ok(code) => code.delegation().is_some() && self.since(Fork::Prague),
