@@ -1,10 +1,16 @@
-//! Columns to produced accesses: transactions, frames, gas, system calls, verification.
+//! Execution of a block: transactions, call frames, gas, system calls, and verification against the block access list.
 //!
-//! In: decoded block, pre-state columns. Out: receipts, produced changes, gas in both dimensions.
-//! Each module imports the ones above it in this list, and `sync`, which names the atomics and locks:
-//! `wire` (bytes), `rules` (forks, chains, headers), `senders` (signatures), `evm` (one worker's machine), `interpreter` (the
-//! dispatch loops), `tx` (one transaction), `block` (all tasks of a block).
-//! Not here: tries and roots (`trie`), RLP of access lists (`bal`).
+//! In: a decoded block and its parent state. Out: receipts, state changes, gas in both dimensions (EIP-8037).
+//! A module imports only modules above it in this list, and `sync` (atomics and locks):
+//! - `wire`: block, transaction, header and receipt encodings
+//! - `rules`: forks, chains, header rules
+//! - `senders`: signature recovery
+//! - `evm`: the machine of one worker
+//! - `interpreter`: the dispatch loops
+//! - `tx`: one transaction
+//! - `block`: all tasks of a block
+//!
+//! Not here: tries and state roots (`trie`), RLP of block access lists (`bal`).
 
 pub mod block;
 pub mod evm;

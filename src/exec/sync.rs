@@ -1,7 +1,8 @@
-//! What threads share: the one door to atomics and locks for everything that is modelled.
+//! The atomics and locks of all code that `tests/loom` checks.
 //!
-//! `tests/loom` compiles the files that take their atomics from here once more, on loom's: `schedule`,
-//! `arrivals/queue`, `optimistic/claims`, `optimistic/overlay`, and `executor/recover/deal`. Not here: locks that guard a worker's own things.
+//! `tests/loom` compiles these files again with loom's types in place of this module: `block/schedule`,
+//! `block/prefetch/queue`, `block/optimistic/claims`, `block/optimistic/overlay`, and `executor/recover/deal`.
+//! Not here: locks around data that one worker owns; they come from `std` directly.
 
 pub use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::sync::{Condvar, Mutex, MutexGuard};

@@ -1,8 +1,13 @@
-//! Where a task's values come from: the parent state plus a block access list, or the tasks before it.
+//! State providers: the accounts and slots as of the start of a task.
 //!
-//! [`BalState`]: the last change below the task's index, else the parent value; shared columns, no store. The parent
-//! values are all there, or arrive while the tasks run ([`ParentRows`]).
-//! [`Overlay`]: what earlier tasks of the same thread left, else the store, one question at a time.
+//! In: an account or slot id and the task's block access index. Out: its value before that task. Two providers:
+//! - [`BalState`]: the last change below the task's index in the block access list (BAL), else the parent value. Tasks
+//!   are independent of each other. Parent values are read before the tasks or while they run ([`ParentRows`]).
+//! - [`OverlayState`]: the value that earlier tasks of the same thread left in the [`Overlay`], else the store's, with
+//!   one call per account or slot.
+//!
+//! Relies on: the store for parent values, codes and block hashes; `bal` for the changes of a BAL.
+//! Not here: the provider of optimistic execution (`optimistic/base`), changes inside a task (`evm::state`).
 
 use super::code_loader::{CodeLoader, load_one};
 use super::prefetch::{Prefetch, PrefetchedAccount};
@@ -15,10 +20,10 @@ use crate::exec::evm::state::{Base, BaseAccount};
 use crate::exec::rules::fork::Fork;
 use alloy_primitives::{Address, B256, U256};
 
-/// The parent state of everything that a list names.
+/// The parent state of all accounts and slots of a block access list, read in full before the tasks.
 #[derive(Clone, Debug, Default)]
 pub struct PreState {
-    /// Accounts as the store gave them.
+    /// Accounts as the store returned them.
     pub accounts: Column<AccountId, ParentAccount>,
     /// The arena's id of each account's code.
     pub codes: Column<AccountId, CodeId>,
@@ -26,12 +31,12 @@ pub struct PreState {
     pub slots: Column<SlotId, U256>,
 }
 
-/// Where the tasks of a block with a list find the parent state of its names.
+/// The parent state of all accounts and slots of a block access list, read in full or being read.
 #[derive(Clone, Copy, Debug)]
 pub enum ParentRows<'b> {
-    /// All of it was read before.
+    /// Everything was read before the first task.
     Known(&'b PreState),
-    /// It is being read.
+    /// It is read while the tasks run; a task waits for values that have not been read yet.
     Prefetching(&'b Prefetch<'b>),
 }
 
@@ -53,25 +58,25 @@ impl ParentRows<'_> {
     }
 }
 
-/// Parent state plus list: what every task of a block with a list starts from.
+/// State provider of a block with a block access list: parent state plus the listed changes below the task's index.
 pub struct BalState<'b> {
-    /// The list.
+    /// The block access list.
     pub bal: &'b BalColumns,
-    /// What the list cannot say.
+    /// Existence changes that the block access list cannot express; empty from Cancun on.
     pub existence_log: &'b ExistenceColumns,
     /// The parent state.
     pub parent: ParentRows<'b>,
-    /// The arena's id of each code row of the list.
+    /// The arena's id of each code row of the block access list.
     pub code_rows: &'b [CodeId],
-    /// Loads codes; its store also answers for block hashes and for senders that the list does not name.
+    /// Loads codes. Its store also supplies block hashes and the accounts of unlisted senders.
     pub loader: &'b CodeLoader<'b>,
-    /// Whether SELFDESTRUCT clears storage: before Cancun.
+    /// Whether SELFDESTRUCT clears storage: true before Cancun (EIP-6780).
     wipes: bool,
     index: BlockAccessIndex,
 }
 
 impl<'b> BalState<'b> {
-    /// A base that stands before the transactions.
+    /// A provider for the task at index 0; [`Base::begin_task`] sets the index of each task.
     pub fn new(
         bal: &'b BalColumns,
         existence_log: &'b ExistenceColumns,
@@ -143,33 +148,33 @@ impl Base for BalState<'_> {
     }
 }
 
-/// Asks the store for one block hash.
+/// Reads the hash of block `number` from the store.
 pub(in crate::exec) fn fetch_block_hash(store: &dyn StateStore, number: u64) -> Result<B256, Fault> {
     let mut out = [B256::ZERO];
     store.block_hashes(&[number], &mut out)?;
     Ok(out[0])
 }
 
-/// What a block's tasks have left so far, by id of a growing universe.
+/// The state that a block's tasks have read and written so far, by the ids of an `IdMap` that grows with the block.
 #[derive(Debug, Default)]
 pub struct Overlay {
-    /// Accounts that were read, with their newest values.
+    /// Latest value of each account that was read; `None` where it was not.
     pub accounts: Column<AccountId, Option<BaseAccount>>,
-    /// How often the account's storage was wiped; 0 means that the parent's still counts.
+    /// How often the account's storage was cleared; at 0 the parent's storage values hold.
     pub wipes: Column<AccountId, u32>,
-    /// The accounts as the parent state had them.
+    /// The accounts in the parent state.
     pub parents: Column<AccountId, ParentAccount>,
-    /// Slots that were read: how often the storage had been wiped by then, and the newest value. A value from before
-    /// the last wipe is zero.
+    /// For each slot that was read: how often the account's storage had been cleared when the value was stored, and the
+    /// value. Where the storage was cleared since, the slot is zero.
     pub slots: Column<SlotId, Option<(u32, U256)>>,
-    /// Accounts that were read from the store.
+    /// Number of accounts that were read from the store.
     pub account_reads: usize,
-    /// Slots that were read from the store.
+    /// Number of slots that were read from the store.
     pub slot_reads: usize,
 }
 
 impl Overlay {
-    /// Forgets everything and keeps the memory.
+    /// Removes all values and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.accounts.clear();
         self.wipes.clear();
@@ -195,13 +200,13 @@ impl Overlay {
     }
 }
 
-/// An [`Overlay`] over a store: the base of sequential execution.
+/// An [`Overlay`] over a store: the state provider of sequential execution.
 pub struct OverlayState<'b> {
-    /// What earlier tasks left.
+    /// Values after the earlier tasks.
     pub overlay: &'b mut Overlay,
     /// The parent state.
     pub store: &'b dyn StateStore,
-    /// All codes.
+    /// Codes by id.
     pub codes: &'b CodeArena,
 }
 

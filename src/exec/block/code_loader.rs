@@ -1,21 +1,25 @@
-//! Loads codes of the parent state: each when a task first runs it or reads its bytes, several in one call.
+//! Loads codes of the parent state when a task first runs them or reads their bytes, several codes per store call.
 //!
-//! In: the code hashes of the accounts that a block access list names. Out: bytes in the [`CodeArena`], checked against
-//! their hashes. A listed account alone loads nothing: BALANCE and EXTCODEHASH need no bytes, and a list may name
-//! thousands of contracts that nothing runs.
+//! In: the code hashes of the accounts in a block access list (BAL). Out: code bytes in the [`CodeArena`], checked
+//! against their hashes. Reading a listed account loads no code: BALANCE and EXTCODEHASH need no bytes, and a BAL may
+//! hold thousands of contracts that no task runs.
 //!
-//! When a task needs a code that is missing, codes of other listed accounts are loaded in the same call: one call of the
-//! store then serves them all, and eight hashes computed together take about as long as one. They are taken from the
-//! class of the code that was missing. *Expected* codes belong to system contracts, to targets of transactions, and to
-//! accounts of which the list names slots or changes of the nonce: their code runs or is looked at. *Other* codes may
-//! belong to libraries and implementations behind proxies, or to contracts that are only asked for their balance: they
-//! are loaded only once one of them was needed. For a store that is not resident, readers load expected codes ahead of the
-//! tasks ([`CodeLoader::load_expected`]). What is loaded before it is needed is bounded ([`AHEAD_BYTES_MAX`]).
+//! When a task needs a code that is not loaded, codes of other listed accounts are loaded in the same call: the store
+//! is called once for all of them, and hashing eight codes together takes about as long as hashing one. The other
+//! codes are of the same class as the needed one:
+//! - *Expected* codes belong to system contracts, to targets of transactions, and to accounts with slots or nonce
+//!   changes in the BAL. Tasks are likely to run or read them.
+//! - *Other* codes may belong to libraries, to implementations behind proxies, or to contracts whose balance alone is
+//!   read. They are loaded only after a task needed one of them.
 //!
-//! Errors: whatever goes wrong with a code that no task has asked for is dropped, and that code counts as not loaded. The
-//! task that needs it asks the store again and meets the error itself, so that the block's error depends on the tasks
-//! and the store alone, not on which codes were loaded together.
-//! Not here: which accounts were read (`arrivals`, the library's entry point).
+//! For a store that is not resident, reader threads load expected codes before tasks need them
+//! ([`CodeLoader::load_expected`]). The bytes loaded before a task needs them are bounded ([`AHEAD_BYTES_MAX`]).
+//!
+//! Errors: if a code that no task has asked for fails to load, the error is discarded and the code stays unloaded. The
+//! task that needs it calls the store again and returns the error of that call. So the block's error depends only on
+//! the tasks and the store, not on which codes were loaded together.
+//! Relies on: the store for bytes, the arena for ids and analysis.
+//! Not here: reading accounts (`prefetch`, `executor`).
 
 use super::system::SYSTEM_CONTRACTS;
 use crate::arena::code::CodeArena;
@@ -33,28 +37,29 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The most codes of one call: two rounds of eight lanes, sorted by length.
+/// Maximum number of codes per store call: two groups of eight Keccak lanes, sorted by length.
 const BATCH: usize = 16;
 
-/// The most bytes of code loaded in a block before a task has asked for them. The codes of a mainnet block are a few MiB.
+/// Maximum bytes of code per block that are loaded before a task asks for them. The codes of a mainnet block take a few
+/// MiB.
 pub const AHEAD_BYTES_MAX: usize = 16 << 20;
 
 /// How likely a listed account's code is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// The list or a transaction says that it is run or looked at.
+    /// The list or a transaction indicates that a task runs or reads it.
     Expected,
-    /// The list names the account and says nothing about its code.
+    /// The account is listed, but nothing indicates that its code is needed.
     Other,
 }
 
-/// Codes of listed accounts that were not known when their accounts were read.
+/// Codes of listed accounts that were not in the arena when their accounts were read.
 #[derive(Debug, Default)]
 struct Missing {
     classes: HashMap<CodeId, Class, RandomState>,
     expected: Vec<CodeId>,
     others: Vec<CodeId>,
-    /// Bytes of codes that were loaded before a task asked for them.
+    /// Bytes of code that were loaded before a task asked for them.
     ahead_bytes: usize,
 }
 
@@ -67,13 +72,13 @@ impl Missing {
     }
 }
 
-/// The codes of one block's parent state. Threads may share it: a code that two of them need at the same moment may be
-/// fetched by both, and is kept and counted once.
+/// Loads the codes of one block's parent state. It can be shared by threads: a code that two threads need at the same
+/// time may be read by both, but is stored and counted once.
 pub struct CodeLoader<'b> {
     store: &'b dyn StateStore,
     codes: &'b CodeArena,
     missing: Mutex<Missing>,
-    /// Whether codes beside the one that a task needs are worth loading.
+    /// Whether a store call loads further codes besides the one that a task needs.
     in_batches: bool,
     stopped: AtomicBool,
 }
@@ -85,19 +90,19 @@ impl core::fmt::Debug for CodeLoader<'_> {
 }
 
 impl<'b> CodeLoader<'b> {
-    /// A loader that knows of no listed account.
+    /// A loader without listed accounts; [`Self::note`] adds them.
     pub fn new(store: &'b dyn StateStore, codes: &'b CodeArena) -> Self {
-        // Where a call costs nothing and codes are hashed one after another, a batch saves nothing.
+        // A batch saves nothing where a store call is free and codes are hashed one after another.
         let in_batches = !store.is_resident() || Width::detect() == Width::Eight;
         Self { store, codes, missing: Mutex::default(), in_batches, stopped: AtomicBool::new(false) }
     }
 
-    /// The parent state.
+    /// The store of the parent state.
     pub fn store(&self) -> &'b dyn StateStore {
         self.store
     }
 
-    /// Where the codes are kept.
+    /// The arena that holds the codes.
     pub fn codes(&self) -> &'b CodeArena {
         self.codes
     }
@@ -106,7 +111,7 @@ impl<'b> CodeLoader<'b> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of listed accounts that were read: their ids and those of their codes. Loads nothing.
+    /// Registers listed accounts after they were read, each with the id of its code. Loads no code.
     pub fn note(&self, accounts: impl Iterator<Item = (AccountId, CodeId)>, expectation: &Expectation<'_>) {
         if !self.in_batches {
             return;
@@ -118,7 +123,7 @@ impl<'b> CodeLoader<'b> {
         let missing = &mut *self.lock();
         for (account, code) in unknown {
             let class = if expectation.is_expected(account) { Class::Expected } else { Class::Other };
-            // Of accounts that share a code one that is expected to run it decides.
+            // A code shared by several accounts is expected if it is expected for one of them.
             let known = missing.classes.get(&code);
             if known.is_none_or(|known| *known == Class::Other && class == Class::Expected) {
                 missing.classes.insert(code, class);
@@ -127,10 +132,10 @@ impl<'b> CodeLoader<'b> {
         }
     }
 
-    /// Makes the bytes of a code known to the arena, for a task that runs or reads it.
+    /// Loads the bytes of a code into the arena, for a task that runs or reads it.
     ///
     /// # Errors
-    /// The store's: it failed, lacks this code, or gave bytes that hash to something else.
+    /// The store fails, lacks this code, or returns bytes with another hash.
     pub fn load(&self, id: CodeId) -> Result<(), Fault> {
         if self.codes.get(id).is_some() {
             return Ok(());
@@ -152,8 +157,9 @@ impl<'b> CodeLoader<'b> {
         load_one(self.store, id, self.codes)
     }
 
-    /// Loads the next expected codes, before a task asks for them. Returns false where none are left, where enough was
-    /// loaded, or after [`Self::stop`]. The store's errors are left to the tasks that need these codes.
+    /// Loads the next batch of expected codes before a task asks for them. Returns false where none are left, where
+    /// [`AHEAD_BYTES_MAX`] is reached, or after [`Self::stop`]. Errors are discarded: a task that needs such a code
+    /// calls the store again.
     pub fn load_expected(&self) -> bool {
         if self.stopped.load(Ordering::Relaxed) {
             return false;
@@ -166,12 +172,12 @@ impl<'b> CodeLoader<'b> {
         !batch.is_empty()
     }
 
-    /// No code is loaded ahead any more: all tasks are done.
+    /// Stops [`Self::load_expected`], as all tasks are done.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Fills a batch with codes of a class that are not loaded yet. A code is taken once.
+    /// Fills a batch with codes of a class that are not loaded yet, and removes them from `missing`.
     fn take_others(&self, missing: &mut Missing, class: Class, batch: &mut SmallVec<[CodeId; BATCH]>) {
         if missing.ahead_bytes >= AHEAD_BYTES_MAX {
             return;
@@ -185,7 +191,7 @@ impl<'b> CodeLoader<'b> {
         }
     }
 
-    /// Loads what the store has of a batch, and counts all but `needed` as loaded ahead.
+    /// Loads the codes of a batch that the store has. Counts the bytes of all but `needed` towards [`AHEAD_BYTES_MAX`].
     fn load_ahead(&self, batch: &[CodeId], needed: Option<CodeId>) {
         let hashes: SmallVec<[B256; BATCH]> = batch.iter().map(|id| self.codes.hash(*id)).collect();
         let mut found: SmallVec<[Option<Bytes>; BATCH]> = batch.iter().map(|_| None).collect();
@@ -195,15 +201,15 @@ impl<'b> CodeLoader<'b> {
         let found: Vec<(CodeId, Bytes)> = batch.iter().zip(found).filter_map(|(id, code)| Some((*id, code?))).collect();
         let ahead = found.iter().filter(|(id, _)| Some(*id) != needed).map(|(_, code)| code.len()).sum::<usize>();
         self.lock().ahead_bytes += ahead;
-        // A code with another hash is left out, and whoever needs it is told.
+        // A code with another hash is not stored. The task that needs it gets the error from its own call of the store.
         let _ = self.codes.provide_checked(&found);
     }
 }
 
-/// Asks the store for one code.
+/// Reads one code from the store into the arena.
 ///
 /// # Errors
-/// The store's: it failed, lacks this code, or gave bytes that hash to something else.
+/// The store fails, lacks this code, or returns bytes with another hash.
 pub(in crate::exec) fn load_one(store: &dyn StateStore, id: CodeId, codes: &CodeArena) -> Result<(), Fault> {
     let hash = codes.hash(id);
     let mut out = [None];
@@ -213,7 +219,7 @@ pub(in crate::exec) fn load_one(store: &dyn StateStore, id: CodeId, codes: &Code
     Ok(())
 }
 
-/// What a list and the transactions of its block tell about which accounts' codes are needed.
+/// Predicts from a block access list and the block's transactions which accounts' codes tasks will need.
 pub struct Expectation<'b> {
     bal: &'b BalColumns,
     /// Targets of transactions, and system contracts.
@@ -227,7 +233,7 @@ impl core::fmt::Debug for Expectation<'_> {
 }
 
 impl<'b> Expectation<'b> {
-    /// The expectation of a list, whose names are `names`.
+    /// The expectation for a list, whose addresses and slot keys are in `names`.
     pub fn new(bal: &'b BalColumns, names: &IdMap, transactions: &Transactions) -> Self {
         let mut targets = AccessSet::with_room_for(bal.account_count());
         let called = transactions.rows().iter().filter_map(|tx| tx.to.as_ref()).chain(&SYSTEM_CONTRACTS);
@@ -237,8 +243,8 @@ impl<'b> Expectation<'b> {
         Self { bal, targets }
     }
 
-    /// Whether the account is a system contract or the target of a transaction, or the list names slots of it or changes of
-    /// its nonce.
+    /// Whether the account is a system contract or the target of a transaction, or has slots or nonce changes in the
+    /// list.
     pub fn is_expected(&self, id: AccountId) -> bool {
         self.targets.contains(id) || self.bal.slots(id).len() > 0 || !self.bal.nonces().indices(id).is_empty()
     }

@@ -1,8 +1,10 @@
-//! The long way round: tasks one after another, recorded, watched, and never mind how long it takes.
+//! Slow sequential execution that records every access, for diagnosis.
 //!
-//! In: a block on its parent state. Out: the list that its execution gives, as far as it comes, and which instructions
-//! touched given names. Nothing of a claimed list is used, so what it gets wrong cannot lead this astray.
-//! Not here: the comparison with a claimed list (the library's entry point).
+//! In: a block on its parent state, accounts and slots of interest. Out: the block access list (BAL) of the tasks up to
+//! the first error, and which instructions accessed the accounts and slots of interest.
+//! The claimed BAL is not used, so its errors cannot affect the result.
+//! Relies on: `tasks` to run and record one task, `interpreter::watch` to observe accesses.
+//! Not here: the comparison with a claimed BAL (`executor`).
 
 use super::admission::BlockGas;
 use super::base::{Overlay, OverlayState};
@@ -18,18 +20,19 @@ use crate::exec::interpreter::Runner;
 use crate::exec::interpreter::watch::{Name, Touches, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What execution gave.
+/// Result of a recorded execution.
 #[derive(Debug)]
 pub struct Recorded {
-    /// The list; of a block that cannot be executed, what came before the fault.
+    /// The recorded block access list; where execution ended early, of the tasks before the error.
     pub list: RecordedList,
-    /// Where and why execution ended early.
+    /// Block access index and error where execution ended early.
     pub stopped: Option<(BlockAccessIndex, BlockError)>,
-    /// Instructions that touched the names of interest.
+    /// Instructions that accessed the accounts and slots of interest, by block access index.
     pub touches: BTreeMap<(Name, BlockAccessIndex), Touches>,
 }
 
-/// Runs the block's tasks in order and watches for `names`; with none of them the fast loop runs.
+/// Runs the block's tasks in order and records accesses to the accounts and slots `names`. If `names` is empty, the
+/// context's dispatch loop runs without a watcher.
 pub fn run_recorded(
     context: &BlockContext<'_>,
     store: &dyn StateStore,
@@ -79,7 +82,7 @@ pub fn run_recorded(
 }
 
 impl<'b> BlockContext<'b> {
-    /// Runs the task at `index` if the block has room for it.
+    /// Runs the task at `index` if the gas limit of its transaction fits into the gas left in the block.
     fn run_admitted(
         &'b self,
         evm: &mut Evm<'b>,

@@ -1,20 +1,26 @@
-//! Why a block is not what it claims to be: typed, located, the same for any thread count.
+//! Errors of block execution: typed, with their position in the block, and independent of the thread count.
 //!
-//! Three kinds of failure, never mixed: the block is invalid ([`InvalidBlock`]); the host failed, by its store
-//! ([`StoreError`], worth a retry) or by giving another state than the parent's ([`BlockError::ParentState`]); our own bug
-//! ([`InternalFault`]: two checks contradict each other, and the block is not
-//! accepted).
-//! The parent's state is looked at before anything else. Precedence, the same for any number of threads; the first of this order is reported:
-//! 1. the block's bytes; header alone, header beside its parent, ommers hash, ommers; roots of the body;
-//! 2. the list: bytes, order, limits, what its slots and codes cost at least; then its hash; then the existence log; then the
-//!    store, where accounts and slots are read before or beside the tasks;
-//! 3. tasks by block access index; at one index: the transaction itself, room in the block, the transaction on its
-//!    state, the store (codes are read by the tasks that need them), execution against the list;
-//! 4. items that nobody accessed, accounts first; then deposit logs, gas used, receipts, bloom, requests, state root.
+//! There are three kinds of failure, besides cancellation:
+//! - The block is invalid: [`InvalidBlock`].
+//! - The host failed: its store returned an error ([`StoreError`], a retry may succeed), or it supplied a state that is
+//!   not the parent's ([`BlockError::ParentState`]).
+//! - This library has a bug: two checks contradict each other ([`InternalFault`]). The block is not accepted.
 //!
-//! Sequential execution compares lists after all tasks, and reports the first difference in list order, then the first
-//! one of the existence log.
-//! Classes are those of the execution-spec tests. `tests/determinism.rs` tries every pair of levels.
+//! The root of the given state is checked before anything else. Of several errors the first in this order is
+//! reported, for any number of threads:
+//! 1. block encoding; header alone, header against its parent, ommers hash, ommers; roots of the body;
+//! 2. block access list (BAL): encoding, order, limits, minimum gas cost of its slots and codes; then its hash; then
+//!    the existence log; then store errors, where accounts and slots are read before the tasks or beside them;
+//! 3. tasks in order of block access index; at one index: checks of the transaction alone, gas left in the block,
+//!    checks of the transaction against the state, store errors (a task reads the codes that it needs), differences
+//!    between execution and BAL;
+//! 4. listed items that no task accessed, accounts first; then deposit logs, gas used, receipts root, logs bloom,
+//!    requests hash, state root.
+//!
+//! Sequential execution compares the recorded BAL with the given one after all tasks. It reports the first difference
+//! in list order, then the first difference between the existence logs.
+//! Exception classes are those of the execution-spec tests. `tests/determinism.rs` tests every pair of levels.
+//! Not here: faults of a header or an ommer (`rules`), of a transaction (`tx`), of an encoding (`wire`, `bal`).
 
 use crate::arena::store::StoreError;
 use crate::arena::{BlockAccessIndex, TxIndex};
@@ -26,17 +32,17 @@ use crate::exec::wire::WireError;
 use alloy_primitives::{Address, B256, U256};
 use core::fmt;
 
-/// Why there is no outcome.
+/// Why a block has no outcome.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BlockError {
-    /// The block or its list is invalid.
+    /// The block or its block access list is invalid.
     #[error("invalid block: {0}")]
     Invalid(Box<InvalidBlock>),
-    /// The store could not answer; the block may well be valid.
+    /// The store failed. This says nothing about whether the block is valid.
     #[error(transparent)]
     Store(StoreError),
-    /// The tries do not hold the state after the parent: the host's mistake, which says nothing about the block. Nothing
-    /// has run.
+    /// The tries do not hold the state after the parent block. This is an error of the host and says nothing about the
+    /// block. No task has run.
     #[error(
         "the state given has the root {actual}, the parent's header says {expected}: give the state after the parent \
          block; before a block is executed again, its own update has to be rolled back"
@@ -47,11 +53,10 @@ pub enum BlockError {
         /// The root of the tries, uncommitted updates included.
         actual: B256,
     },
-    /// The caller gave up; the words say where the block stood.
+    /// The caller cancelled the block. The text says how far execution had come.
     #[error("cancelled: {0}")]
     Cancelled(String),
-    /// Two checks of this library contradict each other. The block is not accepted, and nothing is said about whether it
-    /// is valid.
+    /// Two checks of this library contradict each other. The block is not accepted; whether it is valid is unknown.
     #[error("internal error: {0}")]
     Internal(InternalFault),
 }
@@ -60,23 +65,24 @@ pub enum BlockError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InternalFault {
-    /// The quick comparison of a task with the list found a difference, the complete one found none.
+    /// For the task at this index, the fast comparison with the block access list found a difference and the complete
+    /// comparison found none.
     #[error("at index {}, the two comparisons of the task with the block access list disagree", .0.0)]
     Comparison(BlockAccessIndex),
-    /// A task ended without an error and without the proof that it did what the list claims.
+    /// A task ended without an error and without a [`TaskChecked`](super::verify::TaskChecked).
     #[error("a task was not compared with the block access list")]
     UncheckedTask,
-    /// The roots of the body were not compared with the header.
+    /// The transactions root and the withdrawals root were not compared with the header.
     #[error("the roots of the body were not checked")]
     UncheckedBody,
-    /// The recorded list has more items than the block's limit, and its decoder found no fault in it.
+    /// The recorded block access list exceeds the block's item limit (EIP-7928), and its decoder accepts it.
     #[error("the recorded block access list is over its item limit, and the decoder accepts it")]
     ItemLimit,
     /// The recorded existence log is not canonical.
     #[error("the recorded existence log: {0}")]
     RecordedExistence(ExistenceFault),
-    /// The recorded existence log is not the given one, and no difference was found.
-    #[error("the recorded existence log is not the given one, and no difference is found")]
+    /// The recorded existence log differs from the given one, and the search for the first difference found none.
+    #[error("the recorded existence log differs from the given one, but no differing event was found")]
     SidecarComparison,
 }
 
@@ -103,43 +109,43 @@ impl From<InvalidBlock> for BlockError {
     }
 }
 
-/// One place where the list and the execution disagree.
+/// One difference between the block access list and the execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The account.
     pub address: Address,
-    /// What about it.
+    /// What differs.
     pub field: MismatchField,
-    /// The slot's key, where it is about storage.
+    /// Key of the slot; `None` where the difference is not about storage.
     pub slot: Option<U256>,
-    /// Where in the block; nothing where it concerns the block as a whole (items that nobody accessed).
+    /// Block access index of the task; `None` for listed items that no task accessed.
     pub index: Option<BlockAccessIndex>,
-    /// What the list says; nothing where it says nothing.
+    /// The listed value (the hash of a code, 0 or 1 for existence); `None` where no change is listed.
     pub claimed: Option<U256>,
-    /// What execution gave; nothing where it changed nothing.
+    /// The value after execution, in the same form; `None` where execution changed nothing.
     pub produced: Option<U256>,
 }
 
-/// What a [`Mismatch`] is about. Codes are compared by hash.
+/// The subject of a [`Mismatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MismatchField {
-    /// Balance, wei.
+    /// Balance in wei.
     Balance,
     /// Nonce.
     Nonce,
-    /// Code; the values are hashes.
+    /// Code. The values are keccak256 hashes.
     Code,
     /// A slot's value.
     Storage,
     /// Existence log: whether the account exists (before Cancun).
     Existence,
-    /// The account is listed but nothing accessed it.
+    /// The account is listed, but no task accessed it.
     UnaccessedAccount,
-    /// The slot is listed but nothing accessed it.
+    /// The slot is listed, but no task accessed it.
     UnaccessedSlot,
-    /// The account was accessed but is not listed.
+    /// A task accessed the account, but it is not listed.
     UnlistedAccount,
-    /// The slot was accessed but is not listed.
+    /// A task accessed the slot, but it is not listed.
     UnlistedSlot,
 }
 
@@ -174,103 +180,103 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// What is wrong with a block.
+/// Why a block is invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidBlock {
-    /// The block's bytes.
+    /// The block's encoding is invalid.
     #[error("malformed block: {0}")]
     Wire(WireError),
-    /// The header.
+    /// The header breaks a rule, alone or against its parent.
     #[error("header: {0}")]
     Header(HeaderFault),
-    /// An ommer.
+    /// An ommer is invalid.
     #[error("ommer {index}: {fault}")]
     Ommer {
-        /// Which of the block's.
+        /// Position among the block's ommers, from 0.
         index: usize,
-        /// Why.
+        /// The rule that it breaks.
         fault: OmmerFault,
     },
-    /// The list's bytes, shape or size.
+    /// The block access list is malformed, out of order or too large.
     #[error("{0}")]
     Bal(BalError),
-    /// The block must bring a list and brings none, or the other way round.
-    #[error("the block access list is missing, or there is one in a fork without them")]
+    /// No block access list is given, but the execution mode or the comparison needs one.
+    #[error("the block access list is missing")]
     BalPresence,
-    /// The existence log is refused before the block runs.
+    /// The existence log fails its checks before execution.
     #[error("existence log: {0}")]
     Existence(ExistenceFault),
-    /// The list is not the one that the header commits to.
+    /// The block access list does not have the hash in the header.
     #[error("block access list hash {produced}, the header claims {claimed}")]
     BalHash {
-        /// The header's.
+        /// The header's hash.
         claimed: B256,
-        /// keccak256 of the list's bytes.
+        /// keccak256 of the list's RLP.
         produced: B256,
     },
-    /// A transaction.
+    /// A transaction is invalid.
     #[error("transaction {}: {fault}", index.0)]
     Tx {
-        /// Which.
+        /// Position in the block, from 0.
         index: TxIndex,
-        /// Why.
+        /// The rule that it breaks.
         fault: TxInvalid,
     },
-    /// The list and the execution disagree.
+    /// The block access list and the execution differ.
     #[error("block access list: {0}")]
     Mismatch(Box<Mismatch>),
-    /// The given list and the recorded one differ; `a` is the given one.
+    /// The given and the recorded block access list differ; `a` is the given one.
     #[error("block access list: {0}")]
     Divergence(Box<Divergence>),
-    /// A request contract has no code.
+    /// A request contract has no code (EIP-7002, 7251, 8282).
     #[error("the request contract {0} has no code")]
     SystemContractEmpty(Address),
-    /// The call of a request contract failed.
+    /// The system call of a request contract reverted or halted (EIP-7002, 7251, 8282).
     #[error("the call of the request contract {0} failed")]
     SystemCallFailed(Address),
-    /// A deposit log that is not laid out as EIP-6110 demands.
+    /// A log of the deposit contract does not have the layout of EIP-6110.
     #[error("transaction {}: malformed deposit log", .0.0)]
     DepositLog(TxIndex),
-    /// Gas used.
+    /// The gas used differs from the header's.
     #[error("gas used {produced}, the header claims {claimed}")]
     GasUsed {
-        /// The header's.
+        /// The header's value.
         claimed: u64,
-        /// Of the execution.
+        /// The value from execution.
         produced: u64,
     },
-    /// Receipts root.
+    /// The receipts root differs from the header's.
     #[error("receipts root {produced}, the header claims {claimed}")]
     ReceiptsRoot {
-        /// The header's.
+        /// The header's value.
         claimed: B256,
-        /// Of the execution.
+        /// The value from execution.
         produced: B256,
     },
-    /// Logs bloom.
+    /// The logs bloom differs from the header's.
     #[error("the logs bloom does not match the logs")]
     LogsBloom,
-    /// Requests hash.
+    /// The requests hash (EIP-7685) differs from the header's.
     #[error("requests hash {produced}, the header claims {claimed}")]
     RequestsHash {
-        /// The header's.
+        /// The header's value.
         claimed: B256,
-        /// Of the execution.
+        /// The value from execution.
         produced: B256,
     },
-    /// State root.
+    /// The state root differs from the header's.
     #[error("state root {produced}, the header claims {claimed}")]
     StateRoot {
-        /// The header's.
+        /// The header's value.
         claimed: B256,
-        /// Of the execution.
+        /// The value from execution.
         produced: B256,
     },
 }
 
 impl InvalidBlock {
-    /// The exception classes of the execution-spec tests that this fault answers to; the first is the narrowest.
+    /// Exception classes of the execution-spec tests that apply to this error, the most specific first.
     pub fn eest_classes(&self) -> Vec<&'static str> {
         match self {
             Self::Wire(error) => error.eest_classes().to_vec(),

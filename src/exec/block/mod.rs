@@ -1,9 +1,11 @@
-//! All tasks of one block: system calls, transactions, what follows them; in each mode.
+//! All tasks of one block, in each execution mode: system calls before the transactions, the transactions, and
+//! withdrawals, rewards and request contracts after them. Each task has its own block access index.
 //!
-//! In: a decoded block, its senders, the parent state, and the access list where there is one. Out: outcomes in block order,
-//! the recorded list or the proof that the given one matches, or the error that comes first in the documented order.
-//! Relies on: `tx` and everything below it, `bal`.
-//! Not here: roots of tries and of the body (`executor`).
+//! In: a decoded block, its senders, the parent state, and the block access list (BAL) where the block has one.
+//! Out: outcomes in block order; the recorded BAL, or the proof that the given BAL matches the execution; or the first
+//! error in the order that `error` documents.
+//! Relies on: `tx` and the modules below it, `bal`.
+//! Not here: state root, transactions root, receipts root (`executor`).
 
 pub mod admission;
 pub mod base;

@@ -1,16 +1,18 @@
-//! Prefetch: the parent state of a list's names, read in batches beside whoever needs it.
+//! Prefetch: reads the parent state of all accounts and slots of a block access list (BAL), in batches, on reader
+//! threads beside the tasks; or, in on-demand mode, row by row on the threads of the tasks.
 //!
-//! In: a list, the targets of the block's transactions, a store. Out: rows, each from the moment its batch is there.
-//! Accounts come before slots (the state root needs all of them); among each kind, what an early task needs comes first,
-//! as far as the list tells: system calls, then by the first index that changes the name or the first transaction that
-//! is sent to it, then the rest in list order. What a task has to wait for comes before all of that.
+//! In: a BAL, the targets of the block's transactions, a store. Out: accounts and slots, each available once its batch
+//! has been read.
+//! Reading order: accounts before slots, because the state root needs all accounts. Within each kind, by the first task
+//! that is known to need the item: the first index that changes it (0 for the system calls), or the first transaction
+//! sent to it. The rest follows in list order. A batch that a task waits for is read before all others.
 //!
-//! Nobody can be stuck: readers wait for nothing but the store, tasks wait for readers only, asleep (`queue`). Readers are
-//! not the threads that run tasks. Which batches there are, and the error reported of several
-//! ([`Prefetch::first_error`]: the first in reading order, since all batches before a failed one are still read), depends
-//! on block and store alone.
-//! Codes are not part of this: an account arrives with the hash of its code (`code_loader`).
-//! Not here: who reads, and when the tasks begin (the library's entry point).
+//! There is no deadlock: readers wait for the store only, tasks wait for readers only and sleep meanwhile (`queue`),
+//! and no reader thread runs tasks. The partition into batches depends on the block alone. The reported error of
+//! several ([`Prefetch::first_error`], the first in reading order) depends on block and store alone, because all
+//! batches before a failed one are still read.
+//! Relies on: `code_loader`, which loads the codes; an account is read with the hash of its code.
+//! Not here: starting readers and tasks (`executor`).
 
 mod queue;
 
@@ -25,29 +27,30 @@ use alloy_primitives::U256;
 use queue::Queue;
 use std::sync::OnceLock;
 
-/// Rows of one batch: enough that a call's own cost is shared by many, few enough that the first rows are soon there.
+/// Rows per batch: large enough to spread the fixed cost of a store call, small enough that the first rows are
+/// available early.
 const BATCH: usize = 128;
 
 /// An account of the parent state and the arena's id of its code.
 pub type PrefetchedAccount = (ParentAccount, CodeId);
 
-/// Rows of one kind: the order in which they are read, and their batches.
+/// Accounts or slots: the order in which they are read, and their batches.
 struct Rows<I, T> {
-    /// Names in reading order.
+    /// Ids in reading order.
     order: Vec<I>,
-    /// Place of each name in it.
+    /// Position of each id in `order`.
     places: Column<I, u32>,
-    /// Names per batch.
+    /// Ids per batch.
     batch_len: usize,
     batches: Vec<OnceLock<Result<Vec<T>, StoreError>>>,
 }
 
 impl<I: Id, T: Copy> Rows<I, T> {
-    /// Rows in ascending order of `first_need`.
+    /// Unread rows, to be read in ascending order of `first_need`.
     fn new(first_need: &Column<I, u32>, batch_len: usize) -> Self {
         let mut order: Vec<I> = first_need.ids().collect();
         order.sort_unstable_by_key(|id| (first_need[*id], *id));
-        // Inside a batch in list order: a store then finds the slots of one account side by side.
+        // List order inside a batch keeps the slots of one account adjacent for the store.
         order.chunks_mut(batch_len).for_each(<[I]>::sort_unstable);
         let mut places = Column::from(vec![0; order.len()]);
         for (place, id) in order.iter().enumerate() {
@@ -57,14 +60,14 @@ impl<I: Id, T: Copy> Rows<I, T> {
         Self { order, places, batch_len, batches }
     }
 
-    /// The batch of a name and its place in there.
+    /// The batch of an id, and the id's position in the batch.
     #[inline]
     fn find(&self, id: I) -> (usize, usize) {
         let place = self.places[id] as usize;
         (place / self.batch_len, place % self.batch_len)
     }
 
-    /// The names of a batch.
+    /// The ids of a batch.
     fn names(&self, batch: usize) -> &[I] {
         let start = batch * self.batch_len;
         &self.order[start..self.order.len().min(start + self.batch_len)]
@@ -75,36 +78,36 @@ impl<I: Id, T: Copy> Rows<I, T> {
     }
 }
 
-/// What reading one batch led to.
+/// Progress after reading one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// More rows are there.
+    /// More rows are available.
     Some,
-    /// The last account is there.
+    /// All accounts are available. Returned once.
     AllAccounts,
     /// Nothing was left to read.
     Done,
 }
 
-/// The parent state of a list's names while it arrives.
+/// The parent state of all accounts and slots of a block access list while it is being read.
 pub struct Prefetch<'b> {
     bal: &'b BalColumns,
     loader: &'b CodeLoader<'b>,
     expectation: Expectation<'b>,
     accounts: Rows<AccountId, PrefetchedAccount>,
     slots: Rows<SlotId, U256>,
-    /// Whether each task reads what it lacks itself, row by row.
+    /// Whether there are no readers, and each task reads missing rows itself, one by one.
     on_demand: bool,
     queue: Queue,
 }
 
 impl core::fmt::Debug for Prefetch<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Arrivals").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("Prefetch").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
 
-/// Stops the arrivals when a reader panics, so that no task waits for it.
+/// Stops the prefetch when a reader panics, so that no task waits for that reader forever.
 struct StopOnPanic<'a, 'b>(&'a Prefetch<'b>);
 
 impl Drop for StopOnPanic<'_, '_> {
@@ -116,7 +119,8 @@ impl Drop for StopOnPanic<'_, '_> {
 }
 
 impl<'b> Prefetch<'b> {
-    /// Nothing read yet. `on_demand`: there are no readers, and each task reads its rows itself, one by one.
+    /// A prefetch of which nothing has been read. `on_demand`: there are no readers, and each task reads its rows
+    /// itself, one by one.
     pub fn new(
         bal: &'b BalColumns,
         names: &IdMap,
@@ -133,12 +137,12 @@ impl<'b> Prefetch<'b> {
         Self { bal, loader, expectation, accounts, slots, on_demand, queue }
     }
 
-    /// Number of batches.
+    /// Number of batches, of accounts and slots together.
     pub fn batch_count(&self) -> usize {
         self.accounts.batches.len() + self.slots.batches.len()
     }
 
-    /// Reads the next batch. Any number of readers may do so at a time.
+    /// Reads the next batch. Any number of readers may call this concurrently.
     pub fn read_next(&self) -> Progress {
         let Some(batch) = self.queue.take() else { return Progress::Done };
         let _guard = StopOnPanic(self);
@@ -155,20 +159,20 @@ impl<'b> Prefetch<'b> {
         if self.queue.done(batch, failed) { Progress::AllAccounts } else { Progress::Some }
     }
 
-    /// No batch is read any more; whoever waits for one is told so.
+    /// Stops reading: no further batch is taken, and tasks that wait for one get [`Fault::Cancelled`].
     pub fn stop(&self) {
         self.queue.stop();
     }
 
-    /// The first error in reading order; to be asked when all readers are done.
+    /// The first error in reading order. Deterministic only once all readers are done.
     pub fn first_error(&self) -> Option<&StoreError> {
         self.accounts.first_error().or_else(|| self.slots.first_error())
     }
 
-    /// An account of the parent state, awaited if need be.
+    /// An account of the parent state; blocks until it has been read.
     ///
     /// # Errors
-    /// The store's, or [`Fault::Cancelled`] where the account is not read any more.
+    /// The store's, or [`Fault::Cancelled`] where reading stopped before this account.
     #[inline]
     pub fn account(&self, id: AccountId) -> Result<PrefetchedAccount, Fault> {
         let (batch, place) = self.accounts.find(id);
@@ -180,7 +184,7 @@ impl<'b> Prefetch<'b> {
         Ok(rows.as_ref().map_err(Clone::clone)?[place])
     }
 
-    /// A slot of the parent state, awaited if need be.
+    /// A slot of the parent state; blocks until it has been read.
     ///
     /// # Errors
     /// As [`Self::account`].
@@ -195,7 +199,7 @@ impl<'b> Prefetch<'b> {
         Ok(rows.as_ref().map_err(Clone::clone)?[place])
     }
 
-    /// All accounts, by id of the list; for when they are there.
+    /// All accounts, by id of the list; blocks until they have been read.
     ///
     /// # Errors
     /// As [`Self::account`].
@@ -204,7 +208,7 @@ impl<'b> Prefetch<'b> {
         Ok(parents?.into())
     }
 
-    /// Waits for a batch, ahead of its turn if no reader has it yet.
+    /// Waits for a batch. If no reader has taken it yet, it is read next.
     #[cold]
     fn wait<'a, T>(
         &self,
@@ -214,7 +218,8 @@ impl<'b> Prefetch<'b> {
         self.queue.wait(batch, || rows.get()).ok_or(Fault::Cancelled)
     }
 
-    /// Reads one row for the task that asks. Two tasks may do so at a time; errors are not kept: they are the task's.
+    /// Reads one row for the calling task. Two tasks may read the same row at the same time. An error is returned to
+    /// the task and not stored.
     fn read_one<I: Id, T: Copy>(
         &self,
         rows: &Rows<I, T>,
@@ -232,7 +237,7 @@ impl<'b> Prefetch<'b> {
         self.loader.store().accounts(&addresses, &mut accounts)?;
         let codes = self.loader.codes();
         let codes: Vec<CodeId> = accounts.iter().map(|account| codes.intern(account.code_hash)).collect();
-        // On demand each code is loaded alone.
+        // In on-demand mode each code is loaded alone.
         if !self.on_demand {
             self.loader.note(ids.iter().copied().zip(codes.iter().copied()), &self.expectation);
         }
@@ -250,8 +255,9 @@ impl<'b> Prefetch<'b> {
     }
 }
 
-/// For each account and slot, the first block access index that is known to need it: that of its first change, or of the
-/// first transaction sent to it; a slot that is only read counts as its account. `u32::MAX` where the list does not tell.
+/// For each account and slot, the first block access index that is known to need it: the index of its first change, or
+/// of the first transaction sent to it. An account and its slots all get the minimum of their indices. `u32::MAX` where
+/// the list gives no index.
 fn first_needs(
     bal: &BalColumns,
     names: &IdMap,

@@ -1,46 +1,49 @@
-//! Schedule: which task a worker takes next, and from which index on tasks no longer matter.
+//! Task queue of a block with a block access list: hands task indices to workers and skips tasks that cannot affect the
+//! result.
 //!
-//! In: claims and ends of tasks, from any worker in any order. Out: task indices; the bound above which nothing counts.
-//! Relies on: the block's error is that of the lowest index that has one, so what lies above a failed task is never
-//! looked at. All atomics live here; `tests/loom` tries every order of events among few workers.
-//! Not here: what a task does, whose error is reported (`block`).
+//! In: requests for a task, and ends of tasks, from any worker in any order. Out: task indices, each at most once.
+//! Relies on: the block's error is that of the lowest index that has one, so tasks above a failed one need not run.
+//! All atomics of this mode are in this file; `tests/loom` tests all interleavings of a few workers.
+//! Not here: what a task does, and which error is reported (`tasks`).
 
 use crate::arena::cancel::CancelToken;
 use crate::exec::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// The shared state of one block's workers.
+/// Task indices of one block, shared by its workers.
 #[derive(Debug)]
 pub struct TaskQueue<'b> {
     task_count: u32,
     next: AtomicU32,
-    /// Tasks above this index do not matter.
+    /// Tasks above this index are skipped: they cannot affect the result.
     last: AtomicU32,
-    /// Execution gas of the transactions that ended, and the highest index among them.
+    /// Sum of the execution gas of the transactions that ended.
     gas: AtomicU64,
+    /// Highest index among these transactions.
     highest: AtomicU32,
     gas_limit: u64,
-    /// The block is refused whatever its tasks do.
+    /// Set once the block is found invalid for a reason other than its tasks.
     refused: &'b AtomicBool,
     cancel: Option<&'b CancelToken>,
-    /// The order in which tasks are taken; that of the block where it is empty.
+    /// The order in which tasks are handed out; block order where it is empty.
     order: &'b [u32],
-    /// Tests: another order.
+    /// For tests: seed of a random order, which replaces `order`.
     shuffle: Option<u64>,
 }
 
-/// What a worker does next.
+/// The answer to a worker that asks for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Run the task at this index.
     Run(u32),
-    /// The block was given up or refused before the task at this index ran.
+    /// The block was cancelled or found invalid before the task at this index ran.
     Cancelled(u32),
-    /// Nothing is left.
+    /// No task is left.
     Done,
 }
 
 impl<'b> TaskQueue<'b> {
-    /// Tasks `0..task_count` of a block with this gas limit; `order` has all of them, or none: that of the block.
+    /// A queue of the tasks `0..task_count` of a block with this gas limit. `order` is a permutation of them, or
+    /// empty for block order.
     pub fn new(
         task_count: u32,
         gas_limit: u64,
@@ -63,7 +66,7 @@ impl<'b> TaskQueue<'b> {
         }
     }
 
-    /// Claims a task.
+    /// Takes the next task for the calling worker.
     pub fn next(&self) -> Next {
         loop {
             let claimed = self.next.fetch_add(1, Ordering::Relaxed);
@@ -84,19 +87,20 @@ impl<'b> TaskQueue<'b> {
         }
     }
 
-    /// The task at `index` failed: nothing above it matters.
+    /// Records that the task at `index` failed: tasks above it are skipped.
     pub fn failed(&self, index: u32) {
         self.last.fetch_min(index, Ordering::Relaxed);
     }
 
-    /// The transaction at `index` ended with this execution gas.
+    /// Records that the transaction at `index` ended with this execution gas.
     ///
-    /// Early rejection, sound: if the gas of any set of ended transactions exceeds the block's limit, then either one of
-    /// the tasks up to the highest of the set fails, or all of them did what the block says, and then one of these
-    /// transactions had no room (each uses at most the gas that admission asks room for). Both are errors at or below
-    /// the highest index of the set, so nothing above it matters.
+    /// Skips tasks early where the block must fail. Suppose the gas of a set of ended transactions exceeds the
+    /// block's gas limit. Then either a task up to the highest index of the set fails, or all of these tasks are
+    /// correct and one of the transactions fails admission, because each uses at most the gas that admission checks
+    /// for. Both are errors at or below the highest index of the set, so tasks above it cannot affect the result.
     pub fn ended(&self, index: u32, execution_gas: u64) {
-        // The index is noted before its gas, so that whoever sees the sum sees the index of each summand.
+        // The index is stored before its gas is added, so a thread that reads the sum also reads the index of each
+        // summand.
         self.highest.fetch_max(index, Ordering::AcqRel);
         let before = self.gas.fetch_add(execution_gas, Ordering::AcqRel);
         if before.saturating_add(execution_gas) > self.gas_limit {
@@ -105,7 +109,7 @@ impl<'b> TaskQueue<'b> {
     }
 }
 
-/// A permutation of `0..count`: an affine map by a unit of the ring.
+/// Image of `at` under a permutation of `0..count` given by `seed`: an affine map whose factor is coprime to `count`.
 fn permute(at: u32, count: u32, seed: u64) -> u32 {
     let count = u64::from(count);
     let is_unit = |step: u64| {

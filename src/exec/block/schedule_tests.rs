@@ -1,4 +1,4 @@
-//! The schedule on one thread; `tests/loom` has the threads.
+//! The task queue on one thread. Several threads: `tests/loom`.
 
 use super::schedule::{Next, TaskQueue};
 use crate::arena::cancel::CancelToken;
@@ -10,7 +10,7 @@ fn drain(schedule: &TaskQueue<'_>) -> Vec<Next> {
 }
 
 #[test]
-fn every_order_has_every_task() {
+fn every_random_order_contains_every_task() {
     let refused = AtomicBool::new(false);
     for count in 2..40 {
         for seed in 0..200 {
@@ -25,7 +25,7 @@ fn every_order_has_every_task() {
 }
 
 #[test]
-fn a_given_order_is_kept_and_ends_nothing_early() {
+fn a_given_order_is_kept_and_a_failure_skips_only_higher_indices() {
     let refused = AtomicBool::new(false);
     let order = [0, 3, 1, 4, 2];
     let schedule = TaskQueue::new(5, u64::MAX, &refused, None, &order, None);
@@ -36,7 +36,7 @@ fn a_given_order_is_kept_and_ends_nothing_early() {
 }
 
 #[test]
-fn what_lies_below_a_failed_task_still_runs() {
+fn tasks_below_a_failed_one_still_run() {
     let refused = AtomicBool::new(false);
     let schedule = TaskQueue::new(10, u64::MAX, &refused, None, &[], Some(3));
     schedule.failed(6);
@@ -47,12 +47,12 @@ fn what_lies_below_a_failed_task_still_runs() {
 }
 
 #[test]
-fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
+fn gas_above_the_limit_skips_tasks_above_the_highest_ended_index() {
     let refused = AtomicBool::new(false);
     let schedule = TaskQueue::new(10, 100, &refused, None, &[], None);
     schedule.ended(4, 60);
     schedule.ended(2, 40);
-    // What fits takes nothing away.
+    // Gas up to the limit skips no task.
     let full = TaskQueue::new(10, 100, &refused, None, &[], None);
     full.ended(4, 60);
     full.ended(2, 40);
@@ -62,7 +62,7 @@ fn too_much_gas_ends_the_block_at_the_highest_index_so_far() {
 }
 
 #[test]
-fn a_refused_or_cancelled_block_runs_nothing_more() {
+fn an_invalid_or_cancelled_block_runs_no_more_tasks() {
     let (open, refused) = (AtomicBool::new(false), AtomicBool::new(true));
     assert_eq!(TaskQueue::new(3, 0, &refused, None, &[], None).next(), Next::Cancelled(0));
     let token = CancelToken::new();

@@ -1,7 +1,9 @@
-//! What a block does before and after its transactions: system calls, withdrawals, rewards, requests.
+//! The phases before and after a block's transactions: system calls, withdrawals, rewards, requests.
 //!
-//! Each phase is one task at its own block access index. Sources: EIP-779, 2935, 4788, 4895, 6110, 7002, 7251, 7685, 8282.
-//! Not here: the transactions between (`tx`), the requests hash (`outcome`).
+//! In: the block, a machine over the state before the phase. Out: the settled state after it, and the requests.
+//! Each phase is one task: block access index 0 before n transactions, n + 1 after them.
+//! Relies on: `tx` for system calls. Sources: EIP-779, 2935, 4788, 4895, 6110, 7002, 7251, 7685, 8282.
+//! Not here: transactions (`tx`), the requests hash (`verify`).
 
 use super::error::InvalidBlock;
 use crate::arena::TxIndex;
@@ -14,25 +16,26 @@ use crate::exec::rules::fork::{DaoTransfer, Fork};
 use crate::exec::wire::Block;
 use alloy_primitives::{Address, B256, U256, address, b256};
 
-/// EIP-4788.
+/// Contract that stores parent beacon block roots (EIP-4788).
 pub const BEACON_ROOTS: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
-/// EIP-2935.
+/// Contract that stores ancestor block hashes (EIP-2935).
 pub const HISTORY_STORAGE: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
-/// EIP-7002.
+/// Contract that queues withdrawal requests (EIP-7002).
 pub const WITHDRAWAL_REQUESTS: Address = address!("00000961Ef480Eb55e80D19ad83579A64c007002");
-/// EIP-7251.
+/// Contract that queues consolidation requests (EIP-7251).
 pub const CONSOLIDATION_REQUESTS: Address = address!("0000BBdDc7CE488642fb579F8B00f3a590007251");
-/// EIP-8282, deposits.
+/// Contract that queues builder deposit requests (EIP-8282).
 pub const BUILDER_DEPOSITS: Address = address!("0000bff46984e3725691fa540a8c7589300d8282");
-/// EIP-8282, exits.
+/// Contract that queues builder exit requests (EIP-8282).
 pub const BUILDER_EXITS: Address = address!("000064d678505ad48f8ccb093bc65613800e8282");
 
-/// All of them: their slots are read without block gas. See [`only_uses_own_storage`] for what else their calls can read.
+/// All system contracts. Their calls read slots without using block gas. [`only_uses_own_storage`] tells whether a call
+/// can read other storage, too.
 pub const SYSTEM_CONTRACTS: [Address; 6] =
     [BEACON_ROOTS, HISTORY_STORAGE, WITHDRAWAL_REQUESTS, CONSOLIDATION_REQUESTS, BUILDER_DEPOSITS, BUILDER_EXITS];
 
-/// Hashes of the codes of these EIPs, by contract. None of these codes calls, creates or self-destructs. EIP-7251 has two:
-/// the one that stands on mainnet, and the one of the execution-spec tests.
+/// Code hashes from these EIPs, by contract. None of these codes calls, creates or self-destructs. EIP-7251 has two:
+/// the code on mainnet, and that of the execution-spec tests.
 const STANDARD_CODES: [(Address, &[B256]); 6] = [
     (BEACON_ROOTS, &[b256!("f57acd40259872606d76197ef052f3d35588dadf919ee1f0e3cb9b62d3f4b02c")]),
     (HISTORY_STORAGE, &[b256!("6e49e66782037c0555897870e29fa5e552daf4719552131a0abce779daec0a5d")]),
@@ -48,17 +51,17 @@ const STANDARD_CODES: [(Address, &[B256]); 6] = [
     (BUILDER_EXITS, &[b256!("90a0b24eb190d6c50f00f6f751dc4c2778658abf3631aceb80586c43f8bd9f2f")]),
 ];
 
-/// Whether a system call of this contract with this code reaches no storage but the contract's own: its code is that of
-/// its EIP, or there is none.
+/// Whether a system call of this contract with this code accesses only the contract's own storage: true if the code is
+/// that of the contract's EIP, or empty.
 pub fn only_uses_own_storage(contract: &Address, code_hash: &B256) -> bool {
     let standard = STANDARD_CODES.iter().find(|(address, _)| address == contract);
     *code_hash == KECCAK_EMPTY || standard.is_some_and(|(_, hashes)| hashes.contains(code_hash))
 }
 
-/// EIP-6110: topic of the deposit contract's event.
+/// First topic of the deposit contract's event (EIP-6110).
 const DEPOSIT_TOPIC: B256 = b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 
-/// The contracts that are asked for requests after the transactions, with the request type each yields.
+/// Request type (EIP-7685) and address of each contract that is called for requests after the transactions.
 pub fn request_contracts(fork: Fork) -> &'static [(u8, Address)] {
     const ALL: [(u8, Address); 4] =
         [(0x01, WITHDRAWAL_REQUESTS), (0x02, CONSOLIDATION_REQUESTS), (0x03, BUILDER_DEPOSITS), (0x04, BUILDER_EXITS)];
@@ -69,12 +72,12 @@ pub fn request_contracts(fork: Fork) -> &'static [(u8, Address)] {
     }
 }
 
-/// Why a phase did not come to its end.
+/// Why a phase failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PhaseError {
     /// The block is invalid.
     Invalid(Box<InvalidBlock>),
-    /// Execution had to stop.
+    /// Execution was aborted: a store error, cancellation, or an access to an unlisted account or slot.
     Fault(Fault),
 }
 
@@ -84,7 +87,7 @@ impl From<Fault> for PhaseError {
     }
 }
 
-/// The inputs of a block's system calls, kept where the machine can borrow them.
+/// Call data of a block's system calls. It is stored outside the machine, which borrows it.
 #[derive(Clone, Debug, Default)]
 pub struct SystemInputs {
     parent_beacon_root: B256,
@@ -92,7 +95,7 @@ pub struct SystemInputs {
 }
 
 impl SystemInputs {
-    /// The inputs of this block's calls.
+    /// The call data for this block.
     pub fn of(block: &Block) -> Self {
         Self {
             parent_beacon_root: block.header.parent_beacon_root.unwrap_or_default(),
@@ -102,14 +105,15 @@ impl SystemInputs {
 }
 
 impl<'b> Evm<'b> {
-    /// Index 0: the DAO transfer, the beacon root, the parent hash. The state holds the effects, not committed.
+    /// Runs the task at index 0: DAO transfer (EIP-779), beacon root call (EIP-4788), parent hash call (EIP-2935).
+    /// Afterwards the state is settled but not committed.
     pub fn pre_execution(&mut self, inputs: &'b SystemInputs, runner: &mut Runner) -> Result<(), PhaseError> {
         self.state.begin_system_task();
         if self.chain.dao_transfer == DaoTransfer::First {
             self.dao_transfer().map_err(|_| self.stopped())?;
             self.state.settle(self.rules);
         }
-        // A failing call, or one without a contract, is no fault of the block.
+        // A block stays valid if one of these calls fails or its contract has no code.
         if self.since(Fork::Cancun) {
             self.system_call(&BEACON_ROOTS, inputs.parent_beacon_root.as_slice(), runner)?;
         }
@@ -119,8 +123,8 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Index n + 1: mainnet's DAO transfer, withdrawals, block rewards, then the request contracts in type order.
-    /// Requests (type byte first, empty ones left out) are appended to `requests`.
+    /// Runs the task at index n + 1: mainnet's DAO transfer, withdrawals, block rewards, then the request contracts
+    /// in type order. Appends their requests to `requests`, type byte first; empty ones are omitted.
     pub fn post_execution(
         &mut self,
         block: &Block,
@@ -182,7 +186,7 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// EIP-779: the balances of the DAO and its children go to the refund contract.
+    /// EIP-779: moves the balances of the DAO and its child DAOs to the refund contract.
     fn dao_transfer(&mut self) -> Result<(), Halt> {
         let beneficiary = self.state.account_id(&REFUND_CONTRACT)?;
         self.state.load(beneficiary)?;
@@ -196,12 +200,15 @@ impl<'b> Evm<'b> {
     }
 }
 
-/// Whether EIP-779 moves this account's balance, or moves balances to it.
+/// Whether the DAO transfer of EIP-779 debits or credits this account.
 pub fn takes_part_in_dao_transfer(address: &Address) -> bool {
     *address == REFUND_CONTRACT || DRAINED.contains(address)
 }
 
-/// The deposits among a transaction's logs (EIP-6110), appended to `out` without a type byte.
+/// Appends the deposit requests in a transaction's logs (EIP-6110) to `out`, without a type byte.
+///
+/// # Errors
+/// [`InvalidBlock::DepositLog`] for a deposit event with another layout.
 pub fn collect_deposits<'a>(
     deposit_contract: &Address,
     index: TxIndex,
@@ -216,7 +223,8 @@ pub fn collect_deposits<'a>(
     Ok(())
 }
 
-/// One deposit event: five byte strings at fixed offsets with fixed lengths. Anything else is malformed.
+/// Appends one deposit event to `out`: five byte strings at fixed offsets with fixed lengths. `None` where the event
+/// has another layout.
 fn deposit(data: &[u8], out: &mut Vec<u8>) -> Option<()> {
     /// Offset of each string's length word, and its length: public key, credentials, amount, signature, index.
     const LAYOUT: [(usize, usize); 5] = [(160, 48), (256, 32), (320, 8), (384, 96), (512, 8)];

@@ -1,8 +1,14 @@
-//! What all tasks of one block share, and the two ways to run them.
+//! The tasks of one block: their shared context, sequential execution, and execution from a block access list (BAL).
 //!
-//! [`run_sequential`] runs the tasks one after another and records the list; [`run_with_list`] runs them as equal
-//! tasks on parent state plus list and proves that each did exactly what the list claims for its index.
-//! Not here: decoding, senders, reading the parent state, roots (the library's entry point).
+//! In: a decoded block, its senders, the parent state, and the BAL for [`run_with_list`]. Out: [`Executed`], with
+//! either a [`Recording`] or [`ListChecked`]; or the error of the lowest failing index.
+//! - [`run_sequential`] runs the tasks one after another and records the BAL.
+//! - [`run_with_list`] runs the tasks in parallel, each on parent state plus BAL, and proves that each task made
+//!   exactly the changes that the BAL claims for its index.
+//!
+//! Relies on: `tx` and `system` to run one task, `verify` to check it.
+//! Not here: optimistic execution (`optimistic`), decoding, signature recovery, reading the parent state and state
+//! roots (`executor`).
 
 use super::admission::BlockGas;
 use super::base::{BalState, Overlay, OverlayState, ParentRows};
@@ -33,30 +39,30 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// What all tasks of a block share.
+/// Inputs that all tasks of a block share.
 #[derive(Debug)]
 pub struct BlockContext<'b> {
-    /// The rules in force.
+    /// The chain's rules at this block.
     pub rules: &'b ChainRules,
     /// The block.
     pub block: &'b Block,
-    /// What instructions see of it.
+    /// The block's fields that instructions read.
     pub env: BlockEnv,
-    /// Who signed its transactions and authorizations.
+    /// Senders of its transactions and authorities of its authorizations (EIP-7702).
     pub signers: SenderRows<'b>,
-    /// Which dispatch loop runs.
+    /// The dispatch loop that runs frames.
     pub loop_kind: LoopKind,
-    /// Whether the phases before and after the transactions run (state tests have neither).
+    /// Whether the system phases before and after the transactions run. State tests have neither.
     pub system_phases: bool,
-    /// Where the transactions' EIP-3155 lines go; the tasks of a traced block run one after another.
+    /// Receives the EIP-3155 trace of the transactions. The tasks of a traced block run one after another.
     pub trace: Option<&'b TraceSink>,
-    /// Who may stop the block.
+    /// Cancels the block.
     pub cancel: Option<&'b CancelToken>,
     inputs: SystemInputs,
 }
 
 impl<'b> BlockContext<'b> {
-    /// The context of a block.
+    /// A context with system phases, without trace and without cancellation.
     pub fn new(rules: &'b ChainRules, block: &'b Block, signers: SenderRows<'b>, loop_kind: LoopKind) -> Self {
         let header = &block.header;
         let env = BlockEnv {
@@ -87,7 +93,7 @@ impl<'b> BlockContext<'b> {
         }
     }
 
-    /// The same with its transactions traced, or not.
+    /// The same context with the given trace sink, or without tracing.
     pub fn traced(self, trace: Option<&'b TraceSink>) -> Self {
         Self { trace, ..self }
     }
@@ -107,7 +113,8 @@ impl<'b> BlockContext<'b> {
         }
     }
 
-    /// Whether the block has room for the task at `index` (only a transaction needs any).
+    /// Checks that the gas limit of the transaction at `index` fits into the gas left in the block. System phases
+    /// always pass.
     pub(in crate::exec) fn room(&self, index: BlockAccessIndex, gas: &BlockGas) -> Result<(), TxInvalid> {
         if index.0 == 0 || index.0 as usize > self.tx_count() {
             return Ok(());
@@ -116,17 +123,18 @@ impl<'b> BlockContext<'b> {
         gas.admit(self.rules.fork_rules(), self.block.header.gas_limit, tx_limit)
     }
 
-    /// What is wrong with a transaction alone, which comes before a lack of room.
+    /// The first fault that the transaction has independent of the state and of the block's gas. Such a fault takes
+    /// precedence over [`TxInvalid::GasAllowance`].
     pub(in crate::exec) fn static_fault(&'b self, evm: &Evm<'b>, tx: TxIndex) -> Option<TxInvalid> {
         evm.static_fault(&self.tx_input(tx))
     }
 
-    /// Where a block stood when it was given up.
+    /// The error of a block that was cancelled before the task at `index` was done.
     pub(in crate::exec) fn cancelled_at(&self, index: BlockAccessIndex) -> BlockError {
         BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
     }
 
-    /// Runs the task at `index` on the state of `evm`, settled but not committed.
+    /// Runs the task at `index` on the state of `evm`. Afterwards the state is settled but not committed.
     pub(in crate::exec) fn run_task(
         &'b self,
         evm: &mut Evm<'b>,
@@ -158,12 +166,12 @@ impl<'b> BlockContext<'b> {
         } else {
             evm.post_execution(self.block, requests, runner)?;
         }
-        // What system contracts log is nobody's receipt.
+        // Logs of system calls appear in no receipt.
         Ok(TxOutcome::default())
     }
 }
 
-/// Why a task did not come to its end.
+/// Why a task failed.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::exec) enum TaskError {
     Tx(TxInvalid),
@@ -207,7 +215,7 @@ impl From<PhaseError> for TaskError {
 }
 
 impl TaskError {
-    /// The error of the block that this task's error is.
+    /// Converts to the block's error, for the task at `index`.
     pub(in crate::exec) fn into_block_error(self, index: BlockAccessIndex) -> BlockError {
         let mismatch = |address, field, slot| {
             let index = Some(index);
@@ -227,23 +235,23 @@ impl TaskError {
     }
 }
 
-/// One task on a worker, in nanoseconds since the block's clock began.
+/// The time that one task took on a worker, in nanoseconds since the start of the block's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TaskSpan {
-    /// Which task.
+    /// Block access index of the task.
     pub index: BlockAccessIndex,
-    /// Which worker ran it.
+    /// Number of the worker that ran it.
     pub worker: u32,
-    /// Which thread of the pool that worker is.
+    /// Index of the worker's thread in the rayon pool.
     pub thread: u32,
-    /// Start.
+    /// Start, ns.
     pub start_ns: u64,
-    /// End.
+    /// End, ns.
     pub end_ns: u64,
 }
 
-/// The running thread's number in its pool; 0 outside of any.
+/// Index of the current thread in its rayon pool; 0 outside a pool.
 pub fn current_thread() -> u32 {
     rayon::current_thread_index().unwrap_or_default() as u32
 }
@@ -252,12 +260,12 @@ pub fn current_thread() -> u32 {
 #[derive(Clone, Debug, Default)]
 pub struct BlockLogs {
     pub(in crate::exec) workers: Vec<Logs>,
-    /// Worker and range of each transaction.
+    /// For each transaction, the worker that ran it and the range in that worker's logs.
     pub(in crate::exec) ranges: Vec<(u32, core::ops::Range<usize>)>,
 }
 
 impl BlockLogs {
-    /// Logs of one transaction: emitter, topics, data.
+    /// Logs of one transaction, each as emitter, topics and data.
     pub fn of(
         &self,
         tx: TxIndex,
@@ -268,27 +276,27 @@ impl BlockLogs {
     }
 }
 
-/// What executing a block gave, before any root.
+/// Result of executing a block, before roots are computed.
 #[derive(Debug, Default)]
 pub struct Executed {
     /// Outcome of each transaction.
     pub outcomes: Vec<TxOutcome>,
-    /// Logs.
+    /// Logs of all transactions.
     pub logs: BlockLogs,
     /// Requests, type byte first (EIP-7685).
     pub requests: Vec<Vec<u8>>,
     /// Gas of the block.
     pub gas: BlockGas,
-    /// When each task ran.
+    /// Start and end of each task, by block access index.
     pub spans: Vec<TaskSpan>,
-    /// What the logs put into the receipts, where workers have encoded that beside each other.
+    /// The encoded logs and blooms of receipts, one element per worker; empty where workers did not encode them.
     pub receipt_logs: Vec<ReceiptLogs>,
-    /// Which of `receipt_logs`, and which row of it, is each transaction's; as long as that or empty.
+    /// For each transaction, its element of `receipt_logs` and the row in there; empty where `receipt_logs` is.
     pub receipt_places: Vec<(u32, u32)>,
 }
 
 impl Executed {
-    /// Nothing yet, with room for the outcomes of `tx_count` transactions.
+    /// An empty result with capacity for `tx_count` transactions.
     pub(in crate::exec) fn with_room_for(tx_count: usize) -> Self {
         Self {
             outcomes: Vec::with_capacity(tx_count),
@@ -298,8 +306,11 @@ impl Executed {
         }
     }
 
-    /// Takes in the next transaction of the block: admission is replayed, and a fault of the transaction alone comes
-    /// before the lack of room.
+    /// Appends the result of the next transaction in block order, after checking that its gas limit fits into the gas
+    /// left.
+    ///
+    /// # Errors
+    /// A fault of the transaction alone, else [`TxInvalid::GasAllowance`], else the task's error.
     pub(in crate::exec) fn include(
         &mut self,
         context: &BlockContext<'_>,
@@ -322,7 +333,7 @@ impl Executed {
         Ok(())
     }
 
-    /// Deposit requests come first (EIP-6110): they are found in the receipts' logs.
+    /// Collects the deposit requests from the logs (EIP-6110) and puts them before the other requests.
     pub(in crate::exec) fn add_deposits(&mut self, rules: &ChainRules) -> Result<(), InvalidBlock> {
         if rules.fork < Fork::Prague {
             return Ok(());
@@ -339,66 +350,69 @@ impl Executed {
     }
 }
 
-/// Memory of one worker that outlives the block.
+/// Memory of one worker, reused from block to block.
 #[derive(Debug, Default)]
 pub struct WorkerScratch {
-    /// Rows, journal, logs.
+    /// Rows, journal and logs of the transaction state.
     pub state: StateScratch,
-    /// Stack and memory.
+    /// Stack and memory of the machine.
     pub evm: EvmScratch,
-    /// Counts and times the instructions of all that this worker runs; `None` where they are not profiled.
+    /// Counts and times of the instructions that this worker ran; `None` without profiling.
     profile: Option<Box<OpcodeProfile>>,
-    /// What sequential execution keeps beside them.
+    /// Overlay and recorder of sequential execution.
     pub sequential: SequentialScratch,
 }
 
 impl WorkerScratch {
-    /// Starts a profile over: all that this worker runs from now on adds to `profile`.
+    /// Starts profiling: everything that this worker runs from now on adds to `profile`.
     pub fn start_profile(&mut self, profile: WorkerProfile) {
         let WorkerProfile { opcodes, precompiles } = profile;
         (self.profile, self.evm.precompiles) = (Some(Box::new(opcodes)), Some(Box::new(precompiles)));
     }
 
-    /// Ends the profile; what ran since [`Self::start_profile`].
+    /// Ends profiling and returns the profile since [`Self::start_profile`]; `None` where none was started.
     pub fn take_profile(&mut self) -> Option<WorkerProfile> {
         let (opcodes, precompiles) = (self.profile.take()?, self.evm.precompiles.take()?);
         Some(WorkerProfile { opcodes: *opcodes, precompiles: *precompiles })
     }
 
-    /// How this worker runs frames. It takes the profile along, to be given back by [`Self::end_run`].
+    /// The runner of this worker's frames. It takes the profile; [`Self::end_run`] returns it.
     pub(in crate::exec) fn begin_run(&mut self, kind: LoopKind) -> Runner {
         Runner { profile: self.profile.take(), ..kind.into() }
     }
 
-    /// Takes back what [`Self::begin_run`] gave.
+    /// Takes the profile back from the runner of [`Self::begin_run`].
     pub(in crate::exec) fn end_run(&mut self, runner: Runner) {
         self.profile = runner.profile;
     }
 }
 
-/// What sequential execution learns of the state and records of it.
+/// Memory of sequential execution: the block's state so far, and the recorded accesses and changes.
 #[derive(Debug, Default)]
 pub struct SequentialScratch {
     overlay: Overlay,
     recorder: Recorder,
 }
 
-/// What sequential execution leaves besides its outcome.
+/// What sequential or optimistic execution records besides its result.
 #[derive(Debug)]
 pub struct Recording {
-    /// The list that it recorded.
+    /// The recorded block access list.
     pub list: RecordedList,
-    /// What the list cannot say; empty from Cancun on.
+    /// Existence changes that the list cannot express; empty from Cancun on.
     pub existence_log: ExistenceLog,
-    /// The listed accounts as the parent state had them.
+    /// The listed accounts in the parent state.
     pub parents: Column<AccountId, ParentAccount>,
-    /// Reads that reached the store: accounts, slots.
+    /// Number of accounts and of slots that were read from the store.
     pub store_reads: (usize, usize),
-    /// The list and the existence log say what the tasks did.
+    /// Proof that list and existence log match the execution; trivial, as they were recorded from it.
     pub checked: ListChecked,
 }
 
-/// Runs the tasks one after another and records the list.
+/// Runs the tasks one after another and records the block access list.
+///
+/// # Errors
+/// That of the first task that fails, or [`BlockError::Cancelled`].
 pub fn run_sequential(
     context: &BlockContext<'_>,
     store: &dyn StateStore,
@@ -449,13 +463,13 @@ pub fn run_sequential(
     Ok((executed, recording))
 }
 
-/// The listed accounts as the parent state had them, by the list's own ids.
+/// The listed accounts in the parent state, by the ids of the list.
 fn parents_of(list: &RecordedList, names: &IdMap, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
     let of = |address: &Address| names.account(address).and_then(|id| overlay.parents.get(id)).copied();
     list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, which owns all of them")]
+#[expect(clippy::too_many_arguments, reason = "its only caller owns all of them")]
 fn sequential_tasks<'b>(
     context: &'b BlockContext<'b>,
     evm: &mut Evm<'b>,
@@ -476,7 +490,7 @@ fn sequential_tasks<'b>(
         let start_ns = clock.elapsed().as_nanos() as u64;
         let result = match room {
             Ok(()) => context.run_task(evm, runner, index, &mut executed.requests),
-            // A fault of the transaction alone comes before the lack of room.
+            // A fault of the transaction alone takes precedence over too little gas left in the block.
             Err(no_room) => Err(context.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
         };
         let outcome = result.map_err(|error| error.into_block_error(index))?;
@@ -525,7 +539,7 @@ pub(in crate::exec) fn record(
     }
 }
 
-/// Adds the events of a settled task that no list can express.
+/// Adds the existence changes of a settled task that no block access list can express.
 fn record_events(state: &TxState<'_>, existence_log: &mut ExistenceLog, index: BlockAccessIndex) {
     for &id in state.touched_accounts() {
         let row = state.row(id);
@@ -535,31 +549,31 @@ fn record_events(state: &TxState<'_>, existence_log: &mut ExistenceLog, index: B
     }
 }
 
-/// A block's list with everything that its tasks need of it.
+/// A block access list with everything that its tasks need of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ListState<'b> {
     /// The list.
     pub bal: &'b BalColumns,
-    /// What it cannot say.
+    /// Existence changes that the list cannot express; empty from Cancun on.
     pub existence_log: &'b ExistenceColumns,
-    /// Its names, resolvable.
+    /// Ids of the listed addresses and slot keys.
     pub names: &'b IdMap,
-    /// The parent state of all of them.
+    /// The parent state of all listed accounts and slots.
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of claimed rows per index, the existence log's events included.
+    /// Number of listed changes per block access index, including the events of the existence log.
     pub rows_at: &'b [u32],
-    /// Set from outside once the block is refused for another reason: its tasks need not run any more.
+    /// Set by another thread once the block is found invalid for another reason; remaining tasks are then not run.
     pub refused: &'b AtomicBool,
-    /// Tests: run the tasks in an order drawn from this seed.
+    /// For tests: seed of a random task order; `None` outside tests.
     pub shuffle: Option<u64>,
 }
 
 /// The outcome of a task and the proof that it did what the list claims, or why it has none.
 type CheckedResult = Result<(TxOutcome, TaskChecked), TaskError>;
 
-/// What one worker brings home.
+/// Results of one worker.
 #[derive(Debug, Default)]
 struct WorkerShare {
     results: Vec<(BlockAccessIndex, CheckedResult)>,
@@ -567,16 +581,18 @@ struct WorkerShare {
     accounts: AccessSet<AccountId>,
     slots: AccessSet<SlotId>,
     logs: Logs,
-    /// What they put into the receipts; a row per task in the order of `results`.
+    /// Receipt encoding of the logs; one row per task in the order of `results`.
     receipt_logs: ReceiptLogs,
     requests: Vec<Vec<u8>>,
 }
 
-/// Runs all tasks as equals on parent state plus list, on the threads of the current rayon pool, and verifies them.
-/// Each worker calls `recover` before its first task: when all workers have, every signer is there or on its way.
+/// Runs all tasks in parallel, each on parent state plus block access list, on the threads of the current rayon pool,
+/// and verifies them. Each worker calls `recover` before its first task; once all workers have called it, every sender
+/// and authority is recovered or being recovered.
 ///
-/// The error is that of the lowest index that has one, whatever the order of events: all lower tasks matched the list,
-/// so what that task saw is what it would have seen one after another.
+/// # Errors
+/// The error of the lowest index that has one, independent of timing. All lower tasks matched the list, so the failing
+/// task ran on the same state as in sequential execution.
 pub fn run_with_list(
     context: &BlockContext<'_>,
     list: &ListState<'_>,
@@ -587,7 +603,7 @@ pub fn run_with_list(
 ) -> Result<(Executed, ListChecked), BlockError> {
     let task_count = context.tx_count() as u32 + 2;
     let gas_limit = context.block.header.gas_limit;
-    // The lines of a trace are written as they are produced: one worker takes the tasks in the order of the block.
+    // Trace lines are written as they are produced, so one worker runs the tasks in block order.
     let (workers_max, shuffle) = if context.trace.is_some() { (1, None) } else { (scratches.len(), list.shuffle) };
     let workers = workers_max.min(task_count as usize);
     let rows = context.block.transactions.rows();
@@ -611,15 +627,18 @@ pub fn run_with_list(
     merge(context, list, shares)
 }
 
-/// Transactions that keep their place at the head of the order: their senders are recovered first.
+/// Number of leading transactions that keep their place in the order: their senders are recovered first.
 const HEAD: usize = 16;
-/// Transactions that may take longer than this share of a worker's part come early.
+/// A transaction is moved forward if its gas exceeds this fraction (1/64) of the gas of one worker's part.
 const LONG_SHARE: u64 = 64;
 
-/// The order in which `workers` take the tasks of a block in `bal` mode, by block access index; empty where that is the order
-/// of the block. Transactions with much gas come before the others, the most first, so that no worker is left alone with a
-/// long one in the end. Gas limits are a bound, not a guess: what comes late is short. `gas_limit` is asked for each of
-/// `transactions` by its place in the block.
+/// The order in which `workers` take the tasks of a block in `bal` mode, as block access indices; empty for block
+/// order.
+///
+/// The first 16 transactions keep their place. Of the others, those with a high gas limit come first, in descending
+/// order, so that no worker runs a long one after the others are done. A gas limit is an upper bound, so every
+/// transaction that comes late is short. `gas_limit` returns the gas limit of a transaction by its position in the
+/// block, from 0; `transactions` is their number.
 pub fn task_order(transactions: usize, gas_limit: impl Fn(usize) -> u64, workers: usize) -> Vec<u32> {
     if workers < 2 || transactions <= HEAD {
         return Vec::new();
@@ -656,7 +675,7 @@ fn work(
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
     let mut share = WorkerShare {
-        // Tasks are claimed one by one: any worker may end up with all of them.
+        // Tasks are taken one by one, so one worker may run all of them.
         results: Vec::with_capacity(context.tx_count() + 2),
         spans: Vec::with_capacity(context.tx_count() + 2),
         accounts: AccessSet::with_room_for(list.bal.account_count()),
@@ -701,10 +720,10 @@ fn work(
     share
 }
 
-/// The worker that ran a task, the row of the result among its own, and the result.
+/// The worker that ran a task, the row of the result among that worker's results, and the result.
 type PlacedResult = (u32, u32, CheckedResult);
 
-/// Puts the workers' shares into block order, replays admission, and checks that everything listed was accessed.
+/// Puts the workers' results into block order, checks admission, and checks that every listed item was accessed.
 fn merge(
     context: &BlockContext<'_>,
     list: &ListState<'_>,
@@ -731,7 +750,7 @@ fn merge(
     let mut tasks = TasksChecked::default();
     for (index, slot) in slots.into_iter().enumerate() {
         let access_index = BlockAccessIndex::new(index);
-        // A task is missing only above one that failed, which ends this pass first, or when the block was given up.
+        // A task is missing only above one that failed, where this pass ends first, or when the block was cancelled.
         let Some((worker, row, result)) = slot else {
             return Err(context.cancelled_at(access_index));
         };
@@ -751,7 +770,7 @@ fn merge(
     Ok((executed, checked))
 }
 
-/// The first listed account or slot that nothing accessed.
+/// The first listed account, else the first listed slot, that no task accessed.
 fn unaccessed(bal: &BalColumns, accounts: &AccessSet<AccountId>, slots: &AccessSet<SlotId>) -> Option<Mismatch> {
     let mismatch = |address, field, slot| Mismatch { address, field, slot, index: None, claimed: None, produced: None };
     if let Some(id) = accounts.first_missing(bal.account_count()) {

@@ -1,12 +1,16 @@
-//! Verify: what a task did against what the list and its existence log claim for its index, both ways.
+//! Verification of a block access list (BAL): the changes of each task equal the changes that the BAL and its existence
+//! log claim for the task's index. Spec: EIP-7928.
 //!
 //! In: the settled state of one task, the claims. Out: [`TaskChecked`], or the first mismatch in list order.
-//! Exact and cheap: every produced change and event has its claimed row, and the number of matches equals the number of
-//! rows claimed at this index; so there is no claimed row without a change. Spec: EIP-7928.
+//! The check needs no search: every change and every existence event of the task must equal the claimed row at its
+//! index, and the number of equal rows must be the number of rows claimed at this index. So no claimed row lacks a
+//! change.
 //!
-//! The tokens say what was proved. A [`TaskChecked`] of every task and the check of all accesses make [`ListChecked`].
-//! It releases what a [`Claimed`] holds, and together with the header's commitments it makes [`Verified`].
-//! Not here: accesses without a change (bit sets, checked once per block).
+//! Proof tokens record what was checked. A [`TaskChecked`] of every task and the check of all accesses give
+//! [`ListChecked`]. [`ListChecked`] gives access to the value of a [`Claimed`], and together with the check of the
+//! header's commitments it gives [`Verified`].
+//! Relies on: `evm::state` for the changes of a task, `bal` for the claims.
+//! Not here: listed items without a change (`tasks` checks once per block that each was accessed).
 
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
 use crate::arena::code::CodeArena;
@@ -17,36 +21,37 @@ use crate::exec::wire::Header;
 use alloy_primitives::{B256, Bloom, U256};
 use sha2::{Digest, Sha256};
 
-/// The claims of a list, prepared for verification.
+/// The claims of a block access list and its existence log, prepared for verification.
 #[derive(Clone, Copy, Debug)]
 pub struct ListClaims<'b> {
     /// The list.
     pub bal: &'b BalColumns,
-    /// What it cannot say, in forks where there is something: before Cancun.
+    /// Existence changes that the list cannot express; `None` from Cancun on.
     pub existence_log: Option<&'b ExistenceColumns>,
     /// The arena's id of each code row of the list.
     pub code_rows: &'b [CodeId],
-    /// Number of rows per index, the existence log's events included.
+    /// Number of listed changes per block access index, including the events of the existence log.
     pub rows_at: &'b [u32],
 }
 
-/// Proof that one task did what is claimed at its index, and nothing else. Only [`check_task`] makes one.
+/// Proof that one task made exactly the changes that are claimed at its index. Only [`check_task`] creates one.
 #[derive(Debug)]
 pub struct TaskChecked(());
 
-/// Why a task is not what is claimed at its index.
+/// Why a task differs from the claims at its index.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskDifference {
     /// The first difference in list order.
     Mismatch(Box<Mismatch>),
-    /// [`task_matches`] found a difference and [`task_mismatches`] found none: one of them has a bug.
+    /// [`task_matches`] found a difference and [`task_mismatches`] found none, so one of them has a bug.
     Internal(InternalFault),
 }
 
 /// Compares the settled state of one task with the claims at `index`.
 ///
 /// # Errors
-/// Whenever [`task_matches`] says no. [`task_mismatches`] only locates the difference: it cannot turn a no into a yes.
+/// Whenever [`task_matches`] returns false. [`task_mismatches`] only locates the difference: if it finds none, the
+/// result is [`TaskDifference::Internal`].
 pub fn check_task(
     state: &TxState<'_>,
     claims: &ListClaims<'_>,
@@ -62,7 +67,7 @@ pub fn check_task(
     })
 }
 
-/// Compares the settled state of one task with the claims at `index`. True when they agree exactly.
+/// Whether the changes in the settled state of one task equal the claims at `index`.
 pub fn task_matches(state: &TxState<'_>, claims: &ListClaims<'_>, index: BlockAccessIndex) -> bool {
     let bal = claims.bal;
     let mut matched = 0u32;
@@ -109,7 +114,8 @@ pub fn task_matches(state: &TxState<'_>, claims: &ListClaims<'_>, index: BlockAc
     claims.rows_at.get(index.0 as usize) == Some(&matched)
 }
 
-/// All mismatches of one task at `index`, by account, field and slot. The slow and complete form of [`task_matches`].
+/// All mismatches of one task at `index`, ordered by account, field and slot. Slower than [`task_matches`]: it visits
+/// every listed account and slot.
 pub fn task_mismatches(
     state: &TxState<'_>,
     claims: &ListClaims<'_>,
@@ -166,26 +172,28 @@ pub fn task_mismatches(
     found
 }
 
-/// Tasks of a block that were proved so far.
+/// Number of a block's tasks that have a [`TaskChecked`] so far.
 #[derive(Debug, Default)]
 pub(in crate::exec) struct TasksChecked(usize);
 
 impl TasksChecked {
-    /// Counts a task.
+    /// Counts one checked task.
     pub(in crate::exec) fn add(&mut self, _task: TaskChecked) {
         self.0 += 1;
     }
 }
 
-/// Proof that a list and its existence log say what the block's tasks did and accessed, and nothing else.
+/// Proof that a block access list and its existence log hold exactly the changes and accesses of the block's tasks.
 #[derive(Debug)]
 pub struct ListChecked(());
 
 impl ListChecked {
-    /// A given list, from the proofs of its `task_count` tasks and the first listed item that no task accessed, if any.
+    /// Proof for a given list, from the proofs of its `task_count` tasks and the first listed item that no task
+    /// accessed, if any.
     ///
     /// # Errors
-    /// [`InvalidBlock::Mismatch`] with that item, [`InternalFault::UncheckedTask`] where a proof is missing.
+    /// [`InternalFault::UncheckedTask`] where the proof of a task is missing, else [`InvalidBlock::Mismatch`] with the
+    /// unaccessed item.
     pub(in crate::exec) fn given(
         tasks: &TasksChecked,
         task_count: usize,
@@ -200,14 +208,14 @@ impl ListChecked {
         }
     }
 
-    /// A list that was recorded from the tasks themselves: it claims what they did.
+    /// Proof for a list that was recorded from the tasks themselves.
     pub(in crate::exec) fn recorded() -> Self {
         Self(())
     }
 }
 
-/// What follows from a list and an existence log if they are true. It is computed while the tasks run, and closed until they
-/// are checked.
+/// A value derived from a list and an existence log before they are verified, such as a candidate state root. It cannot
+/// be read without a [`ListChecked`].
 #[derive(Debug)]
 pub struct Claimed<T>(T);
 
@@ -217,33 +225,33 @@ impl<T> Claimed<T> {
         Self(value)
     }
 
-    /// The value, once the claims are proved.
+    /// Returns the value, given the proof of the claims.
     pub fn release(self, _proof: &ListChecked) -> T {
         self.0
     }
 }
 
-/// Proof that a block's list and commitments were checked. Only [`commitments`] makes one, and it needs the proof of the
-/// list.
+/// Proof that a block's access list and its header's commitments were checked. Only [`commitments`] creates one, from a
+/// [`ListChecked`].
 #[derive(Debug)]
 pub struct Verified(());
 
-/// What execution produced, for comparison with the header. What is absent cannot be checked.
+/// Values from execution that are compared with the header. Absent values are not compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Produced<'a> {
-    /// Block gas.
+    /// Gas used by the block.
     pub gas_used: u64,
     /// Root of the receipt trie.
     pub receipts_root: Option<B256>,
     /// Union of the receipts' blooms.
     pub logs_bloom: &'a Bloom,
-    /// Requests, type byte first.
+    /// Requests, type byte first (EIP-7685).
     pub requests: &'a [Vec<u8>],
     /// State root.
     pub state_root: Option<B256>,
 }
 
-/// Compares what was produced with the header's commitments, in the order of the header checks of the execution specs.
+/// Compares `produced` with the header's commitments, in the order of the header checks in the execution specs.
 ///
 /// # Errors
 /// The first commitment that differs.
@@ -273,7 +281,7 @@ pub fn commitments(header: &Header, produced: &Produced<'_>, _list: ListChecked)
     Ok(Verified(()))
 }
 
-/// EIP-7685: sha256 over the sha256 of each request.
+/// Requests hash of EIP-7685: sha256 of the concatenated sha256 hashes of the requests.
 pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
     let mut outer = Sha256::new();
     for request in requests {
@@ -292,7 +300,7 @@ mod tests {
     use crate::exec::evm::state::StateScratch;
     use crate::exec::rules::fork::Fork;
 
-    /// Checks a task that did nothing at index 1 against an empty list with this number of claimed rows there.
+    /// Checks a task without changes at index 1 against an empty list whose row count at index 1 is `rows`.
     fn check_idle_task(rows: u32) -> Result<(), TaskDifference> {
         let list = BalColumns::default();
         let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
@@ -306,15 +314,16 @@ mod tests {
     }
 
     #[test]
-    fn comparisons_that_disagree_are_no_proof() {
+    fn comparisons_that_disagree_are_an_internal_fault() {
         assert_eq!(check_idle_task(0), Ok(()));
-        // One row is claimed and the list has none: the quick comparison says no, the complete one finds nothing.
+        // The row count claims one row and the list has none: the fast comparison fails, the complete one finds
+        // nothing.
         let fault = InternalFault::Comparison(BlockAccessIndex(1));
         assert_eq!(check_idle_task(1), Err(TaskDifference::Internal(fault)));
     }
 
     #[test]
-    fn a_task_without_a_proof_is_no_proof_of_the_list() {
+    fn a_missing_task_proof_prevents_the_proof_of_the_list() {
         let mut tasks = TasksChecked::default();
         tasks.add(TaskChecked(()));
         assert!(ListChecked::given(&tasks, 1, None).is_ok());

@@ -1,9 +1,9 @@
-//! Senders known beforehand, by transaction hash.
+//! Cache of senders by transaction hash.
 //!
-//! In: what a caller has already recovered, as a client's mempool has when transactions arrive. Out: senders, without a
-//! recovery. Nothing uses a cache unless the caller hands one over; benches never do.
-//! Relies on: the hash being that of the whole signed transaction. A wrong entry is a wrong sender: only insert what
-//! [`super::recover_batch`], or as careful a check, has returned.
+//! In: senders that the caller has already recovered, for example when transactions entered its mempool. Out: senders
+//! without recovery. A cache is used only if the caller supplies one; benchmarks supply none.
+//! Relies on: the hash being that of the whole signed transaction. Entries are not verified: insert only senders that
+//! [`super::recover_batch`], or an equally strict check, has returned.
 //! Not here: transactions and their hashes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,19 +12,19 @@ use alloy_primitives::{Address, B256, map::B256Map};
 
 use super::Signature;
 
-/// Locks, so that threads seldom wait for each other.
+/// Number of shards, each with its own lock, so that threads seldom contend.
 const SHARDS: usize = 64;
-/// Misses that are recovered together.
+/// Maximum number of missing senders that are recovered in one batch.
 const BATCH: usize = 64;
 
 /// A bounded map from transaction hash to sender, shared between threads.
 ///
-/// Each shard keeps two generations: when the younger is full it becomes the older, and the older is dropped. So the
-/// newest half of the capacity always stays.
+/// Each shard has two generations: when the younger one is full, it replaces the older one. So at least the newest half
+/// of a shard's capacity is always kept.
 #[derive(Debug)]
 pub struct SenderCache {
     shards: Box<[Mutex<Generations>]>,
-    /// Entries of one generation of one shard.
+    /// Maximum number of entries per generation and shard.
     generation_len_max: usize,
 }
 
@@ -41,7 +41,7 @@ impl SenderCache {
         Self { shards, generation_len_max: len_max.div_ceil(2 * SHARDS).max(1) }
     }
 
-    /// Remembers the sender of a transaction.
+    /// Stores the sender of a transaction.
     pub fn insert(&self, transaction_hash: B256, sender: Address) {
         let mut shard = self.shard(&transaction_hash);
         if shard.young.len() >= self.generation_len_max && !shard.young.contains_key(&transaction_hash) {
@@ -50,14 +50,16 @@ impl SenderCache {
         shard.young.insert(transaction_hash, sender);
     }
 
-    /// The sender of a transaction, if it is known.
+    /// The sender of a transaction; `None` if the cache does not have it.
     pub fn get(&self, transaction_hash: &B256) -> Option<Address> {
         let shard = self.shard(transaction_hash);
         shard.young.get(transaction_hash).or_else(|| shard.old.get(transaction_hash)).copied()
     }
 
-    /// `recover`, which is [`super::recover_batch`] or a twin, for the transactions that are not known; the three slices are paired item by item, and the
-    /// shortest decides. Nothing is added: the transactions of a block do not come again.
+    /// Fills `out` with senders from the cache, and from `recover` for transactions that the cache does not have.
+    /// `recover` is [`super::recover_batch`] or an equivalent. The three slices correspond by position; only the
+    /// length of the shortest is processed. Recovered senders are not added to the cache, because a transaction is
+    /// executed once.
     pub fn recover_missing(
         &self,
         transaction_hashes: &[B256],
@@ -87,7 +89,7 @@ impl SenderCache {
 
     fn shard(&self, transaction_hash: &B256) -> MutexGuard<'_, Generations> {
         let shard = &self.shards[usize::from(transaction_hash[31]) % SHARDS];
-        // A thread that panicked while it held the lock left whole entries.
+        // The maps are consistent even if a thread panicked while it held the lock.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,7 +109,7 @@ mod tests {
             let signatures: Vec<_> = (0..count).map(|_| random(&mut numbers)).collect();
             let mut wanted: Vec<_> = signatures.iter().map(recover_scalar).collect();
             for row in (0..count).step_by(3) {
-                // An address that no recovery gives shows where the answer came from.
+                // An address that recovery cannot return shows that the sender came from the cache.
                 let marker = Address::with_last_byte(row as u8);
                 cache.insert(hashes[row], marker);
                 wanted[row] = Some(marker);
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_half_stays_and_memory_is_bounded() {
+    fn the_newest_half_is_kept_and_memory_is_bounded() {
         let cache = SenderCache::new(128 * 16);
         let mut numbers = Numbers(32);
         let hashes: Vec<B256> = (0..20_000).map(|_| numbers.word().into()).collect();
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_share_it() {
+    fn threads_insert_and_read_concurrently() {
         let cache = SenderCache::new(100_000);
         std::thread::scope(|scope| {
             for seed in 1..=4 {

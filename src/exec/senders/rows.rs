@@ -1,30 +1,34 @@
-//! Signers: who signed each transaction and each authorization; all known beforehand, or batch by batch.
+//! Sender rows: the sender of each transaction and the authority of each authorization of a block.
 //!
-//! Tasks may begin before the last batch is recovered: whoever asks for a signer waits, asleep, for its batch alone.
-//! Nobody is stuck: a batch is filled by whoever took it, who waits for nothing meanwhile.
-//! Not here: recovery, and who takes which batch (the library's entry point).
+//! In: recovered addresses, all at once or in batches. Out: senders by transaction, authorities by authorization.
+//! Tasks may start before all batches are recovered: a task that needs an address sleeps until its batch is stored.
+//! There is no deadlock: the thread that took a batch waits for nothing until it has stored it.
+//! Not here: recovery (`recover_batch`), and which thread takes which batch (`executor`).
 
 use crate::arena::{Id, TxIndex};
 use alloy_primitives::Address;
 use core::ops::Range;
 use std::sync::OnceLock;
 
-/// Signers of a block, `None` for each invalid signature.
+/// Senders and authorities of a block, `None` for each invalid signature.
 #[derive(Clone, Copy, Debug)]
 pub enum SenderRows<'b> {
-    /// All of them.
+    /// All were recovered before the tasks.
     Known {
-        /// By transaction.
+        /// Senders by transaction.
         senders: &'b [Option<Address>],
-        /// By authorization, all transactions in a row.
+        /// Authorities by authorization, of all transactions in block order.
         authorities: &'b [Option<Address>],
     },
-    /// They are being recovered.
+    /// They are recovered while tasks run.
     Arriving(&'b SignerBatches),
 }
 
 impl<'b> SenderRows<'b> {
-    /// Who signed a transaction, awaited if need be.
+    /// The sender of a transaction; blocks until its batch is recovered.
+    ///
+    /// # Panics
+    /// If the block has no such transaction.
     #[inline]
     pub fn sender(&self, tx: TxIndex) -> Option<Address> {
         match self {
@@ -33,7 +37,10 @@ impl<'b> SenderRows<'b> {
         }
     }
 
-    /// Who signed these authorizations, awaited if need be.
+    /// The authorities of these authorizations; blocks until all authorities are recovered, unless `rows` is empty.
+    ///
+    /// # Panics
+    /// If the block has fewer authorizations.
     #[inline]
     pub fn authorities(&self, rows: Range<usize>) -> &'b [Option<Address>] {
         match self {
@@ -44,7 +51,7 @@ impl<'b> SenderRows<'b> {
     }
 }
 
-/// Signers that arrive in batches: senders each with their batch, authorities all at once.
+/// Senders and authorities while they are recovered: senders become available batch by batch, authorities all at once.
 #[derive(Debug)]
 pub struct SignerBatches {
     /// Transactions per batch.
@@ -54,18 +61,19 @@ pub struct SignerBatches {
 }
 
 impl SignerBatches {
-    /// None of the signers of `tx_count` transactions, to come in batches of `batch_len`.
+    /// Empty rows for `tx_count` transactions, with senders in batches of `batch_len`.
     pub fn new(tx_count: usize, batch_len: usize) -> Self {
         let senders = (0..tx_count.div_ceil(batch_len)).map(|_| OnceLock::new()).collect();
         Self { batch_len, senders, authorities: OnceLock::new() }
     }
 
-    /// The senders of one batch are there.
+    /// Stores the senders of one batch and wakes the tasks that wait for it. A second call for the same batch has no
+    /// effect.
     pub fn set_senders(&self, batch: usize, senders: Vec<Option<Address>>) {
         let _ = self.senders[batch].set(senders);
     }
 
-    /// All authorities are there.
+    /// Stores all authorities and wakes the tasks that wait for them. A second call has no effect.
     pub fn set_authorities(&self, authorities: Vec<Option<Address>>) {
         let _ = self.authorities.set(authorities);
     }
@@ -79,7 +87,7 @@ impl SignerBatches {
         self.authorities.wait()
     }
 
-    /// Senders and authorities, when all batches are there; those of a batch that is not are left out.
+    /// Senders and authorities, once all batches are stored. Batches that are not stored are omitted.
     pub fn into_signers(self) -> (Vec<Option<Address>>, Vec<Option<Address>>) {
         let senders = self.senders.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
         (senders, self.authorities.into_inner().unwrap_or_default())
@@ -91,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_asks_waits_for_the_batch_of_that_signer_alone() {
+    fn a_reader_waits_only_for_the_batch_of_its_sender() {
         let batches = SignerBatches::new(5, 2);
         let signer = |byte| Some(Address::repeat_byte(byte));
         batches.set_senders(1, vec![signer(3), None]);

@@ -1,17 +1,18 @@
-//! Scalars modulo the group order n: the two multipliers of a recovery, and their split by the endomorphism.
+//! Arithmetic modulo the group order n: the two scalars of a recovery, and their split by the curve's endomorphism.
 //!
 //! In: z, r, s as four 64-bit words, least significant first. Out: u1 = -z/r and u2 = s/r, each as two odd halves of at
 //! most 129 bits and a sign, recoded to regular odd digits.
 //! Spec: SEC 1 section 4.1.6; Gallant, Lambert, Vanstone 2001 (the split); Joye, Tunstall 2009 (regular digits).
-//! Not here: lanes. This is a twentieth of the work, and scalar multipliers do it well. The functions are always inlined,
-//! so that they get the multiplier instructions (BMI2, ADX) of the callers that have them.
+//! Not here: parallel lanes. This part is a twentieth of the work of a recovery, and scalar multiplication is fast
+//! enough for it. All functions are `inline(always)`, so that callers compiled with BMI2 and ADX use these
+//! instructions.
 
 use alloy_primitives::U256;
 
 /// A number below 2^256 as four words, least significant first.
 pub(super) type Words = [u64; 4];
 
-/// Order of the group.
+/// Order n of the group.
 pub(super) const ORDER: Words = [0xbfd2_5e8c_d036_4141, 0xbaae_dce6_af48_a03b, 0xffff_ffff_ffff_fffe, u64::MAX];
 /// 2^256 - n, which is 2^256 mod n.
 const ORDER_COMPLEMENT: Words = [0x402d_a173_2fc9_bebf, 0x4551_2319_50b7_5fc4, 1, 0];
@@ -52,8 +53,8 @@ fn mul_wide(a: &Words, b: &Words) -> [u64; 8] {
 
 /// `a * b / 2^256` modulo the order, below n; a is any 256-bit number, b is below n.
 ///
-/// Montgomery's product, the factor taken out word by word. Every product of a recovery has one constant factor more or
-/// less, which [`invert_all`] puts right once.
+/// Montgomery multiplication, reduced word by word. [`invert_all`] returns inverses with a factor 2^256, which cancels
+/// the division by 2^256 here.
 #[inline(always)]
 pub(super) fn mul_redc(a: &Words, b: &Words) -> Words {
     let mut t = [0u64; 4];
@@ -106,10 +107,10 @@ pub(super) fn negate(a: &Words) -> Words {
     out
 }
 
-/// Replaces every item x by 2^256 / x, so that `mul_redc(a, item)` is a / x, with a single inversion (Montgomery's
-/// trick). `scratch` is at least as long.
+/// Replaces every item x by 2^256 / x mod n, so that `mul_redc(a, item)` is a / x, with a single inversion
+/// (Montgomery's trick). `scratch` must be at least as long as `items`.
 ///
-/// Items are in 1..n-1; callers put 1 in the place of an invalid one.
+/// Items must be in 1..=n-1; callers replace invalid ones by 1.
 #[inline(always)]
 pub(super) fn invert_all(items: &mut [Words], scratch: &mut [Words]) {
     // 2^256 mod n.
@@ -118,8 +119,9 @@ pub(super) fn invert_all(items: &mut [Words], scratch: &mut [Words]) {
         *before = product;
         product = mul_redc(&product, item);
     }
-    // As residues x / 2^256 of Montgomery's form, the items' product would have the inverse 2^512 / product. Without
-    // one factor 2^256, every single inverse comes out without it too, as wanted.
+    // For k items, `product` is now their product divided by 2^(256 (k - 1)). Its inverse times 2^256 is 2^(256 k)
+    // divided by their product. Each step of the loop below takes 2^256 / x of the last item from that, and leaves the
+    // same form for the items before it.
     let inverse = U256::from_limbs(product).inv_mod(U256::from_limbs(ORDER));
     let mut inverse = mul_redc(&inverse.unwrap_or_default().into_limbs(), &SQUARE_OF_2_256);
     for (item, before) in items.iter_mut().zip(scratch.iter()).rev() {
@@ -129,7 +131,7 @@ pub(super) fn invert_all(items: &mut [Words], scratch: &mut [Words]) {
     }
 }
 
-/// Low 192 bits of a product.
+/// Product modulo 2^192.
 #[inline(always)]
 fn mul_low(a: &[u64; 3], b: &[u64; 3]) -> [u64; 3] {
     let (t0, c) = mac(0, a[0], b[0], 0);
@@ -153,7 +155,8 @@ fn sub_low(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
     add_low(add_low(a, [!b[0], !b[1], !b[2]]), [1, 0, 0])
 }
 
-/// Nearest 128-bit integer to k * g / 2^384 of the given parity: off by at most one and a rounding error below 2^-100.
+/// The integer near k * g / 2^384 with the given parity. It differs from the exact quotient by at most 1, plus a
+/// rounding error below 2^-100 from `g`.
 #[inline(always)]
 fn quotient(k: &Words, g: &Words, odd: bool) -> [u64; 3] {
     let t = mul_wide(k, g);
@@ -163,9 +166,9 @@ fn quotient(k: &Words, g: &Words, odd: bool) -> [u64; 3] {
 
 /// Splits k (below n) into odd k1, k2 with k = k1 + k2 * lambda mod n, as 192-bit two's complement.
 ///
-/// Both halves lie within +-2^129: modulo 2 the basis is (1, 1), (0, 1), so the parities of the two quotients can be
-/// chosen to make both halves odd, at the price of quotients off by up to 1 instead of 1/2:
-/// |k1| <= a1 + a2 < 1.28 * 2^128, |k2| <= -b1 + b2 < 1.09 * 2^128.
+/// Both halves are within +-2^129. Modulo 2 the basis is (1, 1), (0, 1), so the parities of the two quotients can be
+/// chosen to make both halves odd. The quotients are then off by up to 1 instead of 1/2, which gives
+/// |k1| <= a1 + a2 < 1.28 * 2^128 and |k2| <= -b1 + b2 < 1.09 * 2^128.
 #[inline(always)]
 pub(super) fn split(k: &Words) -> ([u64; 3], [u64; 3]) {
     let c1_odd = k[0] & 1 == 0;
@@ -176,10 +179,10 @@ pub(super) fn split(k: &Words) -> ([u64; 3], [u64; 3]) {
     (k1, k2)
 }
 
-/// Regular recoding of an odd k, |k| < 2^bits, for windows of any width w that divides `bits`.
+/// Regular recoding of an odd k, |k| < 2^bits, for windows of any width w that divides `bits`. `bits` is above 128.
 ///
-/// With E = (k + 2^bits - 1) / 2, every w-bit window e of E stands for the odd digit 2e + 1 - 2^w: no digit is zero, and
-/// the sign of k needs no case. Returns E.
+/// Returns E = (k + 2^bits - 1) / 2. Every w-bit window e of E stands for the odd digit 2e + 1 - 2^w, so no digit is
+/// zero and the sign of k needs no case distinction.
 #[inline(always)]
 pub(super) fn regular(k: [u64; 3], bits: u32) -> [u64; 3] {
     let t = add_low(k, sub_low([0, 0, 1 << (bits - 128)], [1, 0, 0]));

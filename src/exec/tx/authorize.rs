@@ -1,4 +1,8 @@
-//! Authorizations (EIP-7702): whose they are, what they cost, and the delegations that they write.
+//! Authorizations (EIP-7702): their validity, their gas, and the delegations that they write.
+//!
+//! In: a transaction's authorizations and their authorities. Out: delegations in the state; a refund (Prague, Osaka) or
+//! charged gas (Amsterdam).
+//! Not here: intrinsic gas of authorizations (`validity`), recovery of authorities (`senders`).
 
 use super::{GasLeft, TxInput};
 use crate::arena::AccountId;
@@ -11,7 +15,8 @@ use crate::exec::wire::Authorization;
 use alloy_primitives::{Address, U256};
 
 impl<'b> Evm<'b> {
-    /// The authority of an authorization that passes every check up to loading it (EIP-7702); loaded and warmed.
+    /// The authority of an authorization, loaded and warmed, if the authorization passes all checks of EIP-7702; else
+    /// `None`.
     fn authority(&mut self, authorization: &Authorization, signer: Option<Address>) -> Result<Option<AccountId>, Halt> {
         let chain_ok = authorization.chain_id.is_zero() || authorization.chain_id == U256::from(self.chain.chain_id);
         let Some(signer) = signer.filter(|_| chain_ok && authorization.nonce != u64::MAX) else {
@@ -26,7 +31,7 @@ impl<'b> Evm<'b> {
         Ok((self.state.nonce(id) == authorization.nonce).then_some(id))
     }
 
-    /// Writes a delegation, or clears the code for the zero address.
+    /// Sets the authority's code to the delegation, or to empty code for the zero address, and increments its nonce.
     fn delegate(&mut self, authority: AccountId, authorization: &Authorization) {
         let code = if authorization.address == Address::ZERO {
             EMPTY_CODE
@@ -40,7 +45,7 @@ impl<'b> Evm<'b> {
         self.state.set_nonce(authority, authorization.nonce + 1);
     }
 
-    /// EIP-7702 as Prague and Osaka have it; returns the refund for authorities that existed.
+    /// Processes the authorizations as in Prague and Osaka. Returns the gas refund for authorities that existed before.
     pub(super) fn authorize_prague(&mut self, input: &TxInput<'b>) -> Result<u64, Halt> {
         let mut refund = 0;
         for (authorization, signer) in input.authorizations().iter().zip(input.authorities) {
@@ -54,7 +59,11 @@ impl<'b> Evm<'b> {
         Ok(refund)
     }
 
-    /// EIP-7702 as Amsterdam has it: charges at run time, each at most once per authority (EIP-8037, 8038).
+    /// Processes the authorizations as in Amsterdam: gas is charged during execution, each charge at most once per
+    /// authority (EIP-8037, 8038).
+    ///
+    /// # Errors
+    /// [`Halt::OutOfGas`] where a charge fails, [`Halt::Fault`] where loading an authority fails.
     pub(super) fn authorize_amsterdam(
         &mut self,
         input: &TxInput<'b>,
@@ -63,7 +72,8 @@ impl<'b> Evm<'b> {
     ) -> Result<(), Halt> {
         let tx = input.row();
         let rules = self.rules;
-        // Authorities written so far, and those whose delegation was paid for; lists are short and quadratic only in gas.
+        // Accounts written so far, and authorities whose delegation was charged. They are searched linearly:
+        // intrinsic gas bounds the number of authorizations.
         let mut written: smallvec::SmallVec<[AccountId; 8]> = smallvec::smallvec![sender];
         let mut delegated: smallvec::SmallVec<[AccountId; 8]> = smallvec::SmallVec::new();
         if let Some(to) = tx.to.filter(|_| !tx.value.is_zero())

@@ -1,19 +1,21 @@
-//! Why a transaction cannot stand in its block.
+//! Reasons why a transaction is invalid, and their exception classes in the execution-spec tests.
+//!
+//! Not here: the checks (`validity`, `block::admission`).
 
 use crate::exec::wire::tx_type;
 
-/// Why a transaction makes its block invalid. Names and meaning are those of the execution-spec tests.
+/// Why a transaction, and with it its block, is invalid. Variants correspond to exceptions of the execution-spec tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum TxInvalid {
     #[error("type {0} does not exist in this fork")]
     TypeNotInFork(u8),
-    #[error("the signature recovers to no sender")]
+    #[error("the signature is invalid: no sender can be recovered")]
     InvalidSignature,
-    #[error("chain id {0} is not the chain's")]
+    #[error("the chain id {0} is not valid on this chain in this fork")]
     ChainId(u64),
-    #[error("the gas limit {limit} exceeds the most that one transaction may use, {max}")]
+    #[error("the gas limit {limit} exceeds the maximum per transaction, {max}")]
     GasLimitMax { limit: u64, max: u64 },
     #[error("the gas limit {limit} does not cover the intrinsic gas {intrinsic}")]
     IntrinsicGas { limit: u64, intrinsic: u64 },
@@ -21,15 +23,15 @@ pub enum TxInvalid {
     FloorGas { limit: u64, floor: u64 },
     #[error("the priority fee exceeds the fee cap")]
     PriorityFeeAboveCap,
-    #[error("the fee cap lies below the block's base fee")]
+    #[error("the fee cap is below the block's base fee")]
     FeeCapBelowBaseFee,
     #[error("init code of {0} bytes is over the limit")]
     InitcodeSize(usize),
-    #[error("the nonce {tx} lies below the sender's, {state}")]
+    #[error("the nonce {tx} is below the sender's nonce {state}")]
     NonceTooLow { tx: u64, state: u64 },
-    #[error("the nonce {tx} lies above the sender's, {state}")]
+    #[error("the nonce {tx} is above the sender's nonce {state}")]
     NonceTooHigh { tx: u64, state: u64 },
-    #[error("the sender's nonce cannot be raised")]
+    #[error("the nonce is 2^64 - 1 and cannot be incremented")]
     NonceMax,
     #[error("the sender has code that is no delegation")]
     SenderNotEoa,
@@ -41,20 +43,20 @@ pub enum TxInvalid {
     TooManyBlobs(usize),
     #[error("a blob hash has an unknown version")]
     BlobVersion,
-    #[error("the blob fee cap lies below the block's blob base fee")]
+    #[error("the blob fee cap is below the block's blob base fee")]
     BlobFeeCap,
-    #[error("a transaction of type {0} cannot create")]
+    #[error("a transaction of type {0} cannot create a contract")]
     CannotCreate(u8),
     #[error("an empty authorization list")]
     NoAuthorizations,
-    #[error("the gas limit exceeds what the block has left in the {0} dimension")]
+    #[error("the gas limit exceeds the block's gas left in the {0} dimension")]
     GasAllowance(&'static str),
     #[error("the block's blobs exceed its limit")]
     BlobAllowance,
 }
 
 impl TxInvalid {
-    /// The exception class of the execution-spec tests.
+    /// The exception class in the execution-spec tests.
     pub fn eest_class(&self) -> &'static str {
         match self {
             Self::TypeNotInFork(1) => "TransactionException.TYPE_1_TX_PRE_FORK",
@@ -86,7 +88,8 @@ impl TxInvalid {
         }
     }
 
-    /// Whether the transaction alone decides it: such a fault comes before the question whether the block has room.
+    /// Whether the fault takes precedence over [`Self::GasAllowance`]. The transaction and the fork alone determine
+    /// every such fault.
     pub fn is_static(&self) -> bool {
         matches!(
             self,

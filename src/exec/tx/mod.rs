@@ -1,8 +1,12 @@
-//! One transaction: validity, intrinsic gas, fees, the first frame, refunds, settlement.
+//! One transaction: validity, intrinsic gas, fees, the outermost call frame, refunds, settlement; and system calls.
 //!
-//! In: a decoded transaction, its sender, a machine over the state before it. Out: gas in both dimensions, status, logs.
-//! Sources: EIP-2, 155, 161, 1559, 2028, 2718, 2780, 2930, 3529, 3607, 3651, 3860, 4844, 7623, 7702, 7825, 7976, 7981, 8037.
-//! Not here: whether the block still has room for it (`admission`); whether what it did is what the list claims (`verify`).
+//! In: a decoded transaction, its sender, a machine over the state before it. Out: gas in both dimensions (EIP-8037),
+//! status, logs; the state changes stay in the machine's state.
+//! Relies on: `evm` for state and frames, `interpreter` to run frames, `rules` for gas costs.
+//! Sources: EIP-2, 155, 161, 1559, 2028, 2718, 2780, 2930, 3529, 3607, 3651, 3860, 4844, 7623, 7702, 7825, 7976, 7981,
+//! 8037.
+//! Not here: whether its gas limit fits into the gas left in the block (`admission`); whether its changes match the
+//! block access list (`verify`).
 
 mod authorize;
 mod invalid;
@@ -25,12 +29,12 @@ use alloy_primitives::{Address, U256};
 use core::ops::Range;
 use validity::check_static;
 
-/// Why a transaction did not run to its end.
+/// Why a transaction has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxError {
-    /// The block is invalid.
+    /// The transaction is invalid, and so is its block.
     Invalid(TxInvalid),
-    /// Execution had to stop.
+    /// Execution was aborted: a store error, cancellation, or an access to an unlisted account or slot.
     Fault(Fault),
 }
 
@@ -40,16 +44,16 @@ impl From<TxInvalid> for TxError {
     }
 }
 
-/// A transaction with everything that its execution needs.
+/// A transaction with its sender and authorities.
 #[derive(Clone, Copy, Debug)]
 pub struct TxInput<'b> {
     /// All transactions of the block.
     pub transactions: &'b Transactions,
-    /// Which one.
+    /// Position of the transaction in the block.
     pub index: TxIndex,
-    /// Who signed it; nothing where the signature is invalid.
+    /// Its sender; `None` where the signature is invalid.
     pub sender: Option<Address>,
-    /// Who signed each of its authorizations.
+    /// The authority (signer) of each of its authorizations (EIP-7702); `None` where the signature is invalid.
     pub authorities: &'b [Option<Address>],
 }
 
@@ -67,25 +71,25 @@ impl<'b> TxInput<'b> {
     }
 }
 
-/// What a transaction did.
+/// Outcome of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TxOutcome {
-    /// Whether its first frame succeeded.
+    /// Whether its outermost frame succeeded; the status of its receipt.
     pub success: bool,
-    /// Gas that the sender paid for.
+    /// Gas that the sender paid for, after refunds and the calldata floor.
     pub gas_paid: u64,
-    /// What it adds to the block's execution dimension; before Amsterdam the block's only one.
+    /// Gas that it adds to the block's execution dimension; before Amsterdam the block's only dimension.
     pub gas_execution: u64,
-    /// What it adds to the block's state dimension (EIP-8037).
+    /// Gas that it adds to the block's state dimension (EIP-8037).
     pub gas_state: u64,
-    /// Its logs: a range of the worker's.
+    /// Its logs, as a range in the logs of the worker that ran it.
     pub logs: Range<usize>,
-    /// The contract that a creation made.
+    /// Address of the contract, for a transaction that created one.
     pub created: Option<Address>,
 }
 
-/// Gas of the transaction outside any frame.
+/// Gas of the transaction outside any frame: execution gas left, and state gas that was paid from execution gas.
 #[derive(Clone, Copy, Debug, Default)]
 struct GasLeft {
     left: u64,
@@ -93,7 +97,7 @@ struct GasLeft {
 }
 
 impl<'b> Evm<'b> {
-    /// Runs one transaction on the state before it. The state holds its effects afterwards, settled but not committed.
+    /// Runs one transaction on the state before it. Afterwards the state is settled but not committed.
     pub fn execute_tx(&mut self, input: &TxInput<'b>, runner: &mut Runner) -> Result<TxOutcome, TxError> {
         self.state.begin();
         self.frames.clear();
@@ -104,7 +108,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// The error behind a halt outside any frame: only a fault can cause one there.
+    /// The error for a halt outside any frame, which only a fault can cause.
     fn fault(&mut self, halt: Halt) -> TxError {
         debug_assert_eq!(halt, Halt::Fault);
         TxError::Fault(self.state.fault.clone().unwrap_or(Fault::Cancelled))
@@ -141,7 +145,8 @@ impl<'b> Evm<'b> {
             Ok(done) => done,
             Err(Halt::Fault) => return Err(self.fault(Halt::Fault)),
             Err(halt) => {
-                // A charge before the first frame failed (EIP-8037): included, failed, nothing but gas and nonce spent.
+                // A charge before the first frame failed (EIP-8037): the transaction is included with failed status,
+                // and only gas and nonce are spent.
                 self.gas = TxGas { reservoir: reservoir as i64, state_used: 0, refund: 0 };
                 gas_left = GasLeft::default();
                 let end = FrameEnd {
@@ -179,7 +184,7 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Checks the sender and takes the gas money; the nonce is bumped.
+    /// Checks the sender, debits gas and blob fees, and increments the sender's nonce.
     fn buy_gas(&mut self, input: &TxInput<'b>, sender: AccountId, price: U256) -> Result<(), TxError> {
         let tx = input.row();
         let code = match self.state.load(sender) {
@@ -198,7 +203,8 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// The accessed set at the start (EIP-2929, 2930, 3651). Nothing is loaded: only use makes an access.
+    /// Fills the accessed sets at the start of the transaction (EIP-2929, 2930, 3651). Loads nothing: warming an
+    /// account or slot is no access in the sense of EIP-7928.
     fn warm_up(&mut self, input: &TxInput<'b>, sender: AccountId) {
         if !self.since(Fork::Berlin) {
             return;
@@ -211,7 +217,7 @@ impl<'b> Evm<'b> {
             self.state.warm_name(&self.block.coinbase);
         }
         for (address, keys) in input.transactions.access_list(input.index) {
-            // No frame runs for an account outside the list, so that nobody comes to its slots.
+            // No frame runs in an account outside the block access list, so its slots cannot be accessed.
             let Some(account) = self.state.warm_name(address) else { continue };
             for key in keys {
                 self.state.warm_slot_name(account, key);
@@ -219,7 +225,8 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Authorizations, the charges before the first frame, and the frame. `Err` other than a fault: a charge failed.
+    /// Processes authorizations and the charges before the first frame, then runs the frame. Returns its end and the
+    /// refund for authorizations. `Err` with a halt other than [`Halt::Fault`] means that a charge failed.
     fn run_first_frame(
         &mut self,
         input: &TxInput<'b>,
@@ -287,7 +294,7 @@ impl<'b> Evm<'b> {
                 let code = if amsterdam {
                     self.resolve_delegation(&mut gas_left.left, to)?
                 } else {
-                    // EIP-7702: the first frame's target is warmed free of charge.
+                    // EIP-7702: warming the delegation target of the first frame costs no gas.
                     let mut free = u64::MAX;
                     self.resolve_delegation(&mut free, to)?
                 };

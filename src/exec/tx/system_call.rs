@@ -1,4 +1,7 @@
-//! System calls (EIP-4788 and those after it).
+//! System calls (EIP-2935, 4788, 7002, 7251, 8282).
+//!
+//! In: a system contract and call data. Out: the status of the call, its return data and state changes in the machine.
+//! Not here: which contracts a block calls, and what their failure means (`block::system`).
 
 use crate::arena::code::EMPTY_CODE;
 use crate::exec::evm::call::{CallKind, CallRequest, Entered};
@@ -10,18 +13,22 @@ use crate::exec::interpreter::Runner;
 use crate::exec::rules::fork::Fork;
 use alloy_primitives::{Address, B256, U256};
 
-/// Execution gas of a system call (EIP-4788, 2935, 7002, 7251, 8282).
+/// Execution gas of a system call (EIP-2935, 4788, 7002, 7251, 8282).
 pub const SYSTEM_CALL_GAS: u64 = 30_000_000;
-/// State gas of a system call in Amsterdam: 16 new slots (EIP-8037).
+/// State gas of a system call from Amsterdam on: enough for 16 new slots (EIP-8037).
 pub const SYSTEM_CALL_RESERVOIR: u64 = 16 * 64 * 1_530;
 
 impl<'b> Evm<'b> {
-    /// A system call (EIP-4788 and those after it): no intrinsic gas, no fee (though a gas price: the base fee), no nonce.
-    /// Returns nothing where the target has no code, else how the call ended; its output is the return data.
+    /// Runs a system call: no intrinsic gas, no fee, no nonce; GASPRICE returns the base fee.
+    /// Returns `None` where the target has no code, else the status of the call. The output is in the machine's
+    /// return data.
     ///
-    /// The accessed addresses at its start are those of the executable specification: none from Cancun to Osaka, where
-    /// even precompiles and the target are cold; coinbase, precompiles, [`SYSTEM_ADDRESS`] and the target from Amsterdam on.
-    /// Nothing that an earlier system call accessed is warm.
+    /// The accessed addresses at its start are those of the executable specification: from Cancun to Osaka none, so
+    /// even precompiles and the target are cold; from Amsterdam on coinbase, precompiles, [`SYSTEM_ADDRESS`] and the
+    /// target. Addresses and slots that an earlier system call accessed are cold.
+    ///
+    /// # Errors
+    /// The fault that aborted execution.
     pub fn system_call(
         &mut self,
         target: &Address,

@@ -1,4 +1,8 @@
-//! Validity and intrinsic gas: what a transaction's bytes, the block's header and the sender's account decide.
+//! Validity and intrinsic gas of a transaction.
+//!
+//! In: a decoded transaction, the rules, the header's fees, the sender's account. Out: intrinsic gas and calldata
+//! floor, or the first rule that the transaction breaks.
+//! Not here: gas left in the block (`block::admission`), decoding (`wire`).
 
 use super::{TxError, TxInput, TxInvalid};
 use crate::arena::CodeId;
@@ -11,7 +15,8 @@ use crate::exec::rules::fork::{TX_MAX_TOTAL_GAS_LIMIT, TX_RECIPIENT_COST, TX_VAL
 use crate::exec::wire::{Transaction, tx_type};
 use alloy_primitives::{Address, U256};
 
-/// Intrinsic gas and calldata floor of a transaction (EIP-2028, 2780, 2930, 3860, 7623, 7702, 7976, 7981, 8038).
+/// Intrinsic gas and calldata floor of a transaction, in this order (EIP-2028, 2780, 2930, 3860, 7623, 7702, 7976,
+/// 7981, 8038). The floor is 0 before Prague.
 pub fn intrinsic_gas(rules: &ForkRules, input: &TxInput<'_>) -> (u64, u64) {
     let tx = input.row();
     let data = input.input();
@@ -45,7 +50,7 @@ pub fn intrinsic_gas(rules: &ForkRules, input: &TxInput<'_>) -> (u64, u64) {
     (intrinsic, floor)
 }
 
-/// Wei per gas that the sender pays.
+/// Wei per gas that the sender pays (EIP-1559).
 pub fn effective_gas_price(tx: &Transaction, base_fee: u64) -> u128 {
     if tx.tx_type < tx_type::DYNAMIC_FEE {
         return tx.max_fee_per_gas;
@@ -53,7 +58,8 @@ pub fn effective_gas_price(tx: &Transaction, base_fee: u64) -> u128 {
     tx.max_fee_per_gas.min(u128::from(base_fee).saturating_add(tx.max_priority_fee_per_gas))
 }
 
-/// What of a transaction's validity its own bytes and the block's header decide. Returns intrinsic gas and floor.
+/// The checks that need only the transaction, the rules and the header's fees. Returns intrinsic gas and calldata
+/// floor.
 pub(super) fn check_static(evm: &Evm<'_>, input: &TxInput<'_>) -> Result<(u64, u64), TxInvalid> {
     let (rules, tx) = (evm.rules, input.row());
     let since = match tx.tx_type {
@@ -138,12 +144,14 @@ pub(super) fn check_static(evm: &Evm<'_>, input: &TxInput<'_>) -> Result<(u64, u
 }
 
 impl<'b> Evm<'b> {
-    /// What is wrong with a transaction whatever the state and the block's gas.
+    /// The first fault of a transaction that is independent of the state, the block's fees and the gas left in the
+    /// block, see [`TxInvalid::is_static`]. `None` where an earlier check fails that is not.
     pub fn static_fault(&self, input: &TxInput<'b>) -> Option<TxInvalid> {
         check_static(self, input).err().filter(TxInvalid::is_static)
     }
-    /// A sender that the list does not name: if the transaction is invalid, it has no place in the list, and that is
-    /// the fault; else the list is. Nothing below this index changed the account, or the list would have to name it.
+    /// The error for a sender that is not in the block access list. If the transaction is invalid, that is the error;
+    /// otherwise the list is wrong. The parent state decides validity: no task below this index changed the account,
+    /// or the list would have to contain it.
     #[cold]
     pub(super) fn unlisted_sender(&mut self, input: &TxInput<'b>, sender: &Address, halt: Halt) -> TxError {
         let fault = self.fault(halt);
@@ -160,8 +168,8 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// What of a transaction's validity its sender's nonce and code decide. Returns what its sender must have, wei; nothing
-    /// where nobody can have that much.
+    /// The checks of the sender's nonce and code. Returns the minimum balance that the sender needs, wei; `None`
+    /// where it exceeds 2^256 - 1.
     pub(super) fn check_sender(
         &mut self,
         input: &TxInput<'b>,
@@ -175,7 +183,7 @@ impl<'b> Evm<'b> {
         if tx.nonce > nonce {
             return Err(TxInvalid::NonceTooHigh { tx: tx.nonce, state: nonce }.into());
         }
-        // EIP-3607 holds for all of history: no contract ever signed. EIP-7702 lets a delegated account sign.
+        // EIP-3607 applies to all forks: before it, no sender of a transaction had code. EIP-7702 exempts delegations.
         if code != EMPTY_CODE {
             let delegated = match self.state.code(code) {
                 Ok(code) => code.delegation().is_some() && self.since(Fork::Prague),
@@ -187,7 +195,7 @@ impl<'b> Evm<'b> {
         }
         let blob_gas = U256::from(input.transactions.blob_hashes(input.index).len() as u64 * GAS_PER_BLOB);
         let limit = U256::from(tx.gas_limit);
-        // 64 bits of gas times 128 bits of price: no product overflows, but the sum with the value may.
+        // Gas has 64 bits and a price 128 bits, so the products cannot overflow, but the sum with the value can.
         let most = limit * U256::from(tx.max_fee_per_gas) + blob_gas * U256::from(tx.max_fee_per_blob_gas);
         Ok(most.checked_add(tx.value))
     }

@@ -1,4 +1,4 @@
-//! Which codes are loaded together, how often each is asked for, and whose errors are met.
+//! Which codes are loaded together, how often the store is asked for each, and which task gets an error.
 
 use super::*;
 use crate::arena::keccak::keccak256;
@@ -7,7 +7,7 @@ use crate::arena::{Column, SlotId};
 use crate::bal::{RecordedKeys, Recorder};
 use alloy_primitives::{Address, U256};
 
-/// Listed accounts. The even ones have a slot.
+/// Number of listed accounts. Those with an even number have a slot.
 const ACCOUNTS: u32 = 60;
 
 fn code_of(account: u32) -> Bytes {
@@ -16,14 +16,14 @@ fn code_of(account: u32) -> Bytes {
     code.into()
 }
 
-/// A store that answers with [`code_of`] and notes what it was asked.
+/// A store that returns [`code_of`] each account and records its calls.
 #[derive(Default)]
 struct Probe {
-    /// Fails any call that asks for one of these.
+    /// A call for one of these hashes fails.
     failing: Vec<B256>,
-    /// Lacks these.
+    /// Hashes that the store does not have.
     lacking: Vec<B256>,
-    /// Answers with other bytes for these.
+    /// Hashes for which the store returns other bytes.
     corrupt: Vec<B256>,
     calls: Mutex<Vec<Vec<B256>>>,
 }
@@ -81,7 +81,7 @@ fn columns() -> BalColumns {
         .columns
 }
 
-/// Runs `test` on a loader that has noted all accounts, with the arena's id of each account's code.
+/// Runs `test` on a loader with all accounts registered, and the arena's id of each account's code.
 fn with_loader(store: &Probe, test: impl FnOnce(&CodeLoader<'_>, &[CodeId])) {
     let bal = columns();
     let codes = CodeArena::default();
@@ -110,7 +110,7 @@ fn a_code_comes_with_others_of_its_class_and_each_is_asked_for_once() {
     for first in [10, 11] {
         let store = Probe::default();
         with_loader(&store, |loader, ids| {
-            assert_eq!(store.calls(), 0, "listed accounts load nothing");
+            assert_eq!(store.calls(), 0, "registering accounts loads no code");
             loader.load(ids[first]).unwrap();
             let loaded = known(loader, ids);
             assert_eq!((store.calls(), loaded.len()), (1, BATCH));
@@ -132,7 +132,7 @@ fn a_code_comes_with_others_of_its_class_and_each_is_asked_for_once() {
 }
 
 #[test]
-fn readers_load_what_is_expected_and_nothing_else() {
+fn readers_load_expected_codes_only() {
     let store = Probe::default();
     with_loader(&store, |loader, ids| {
         while loader.load_expected() {}
@@ -148,7 +148,7 @@ fn readers_load_what_is_expected_and_nothing_else() {
 }
 
 #[test]
-fn an_error_is_met_by_the_task_that_needs_the_code() {
+fn the_task_that_needs_a_code_gets_its_error() {
     let all = |accounts: [u32; 2]| accounts.map(hash).to_vec();
     let failed = |account| Fault::Store(StoreError::Failed(hash(account).to_string()));
     let missing = |account| Fault::Store(StoreError::MissingCode(hash(account)));
@@ -161,7 +161,7 @@ fn an_error_is_met_by_the_task_that_needs_the_code() {
         with_loader(&store, |loader, ids| {
             while loader.load_expected() {}
             for account in good {
-                // One of the same batch may have failed: the task asks again.
+                // Another code of the same batch may have failed: the task calls the store again.
                 loader.load(ids[account as usize]).unwrap();
             }
             for _ in 0..2 {
@@ -177,18 +177,18 @@ fn an_error_is_met_by_the_task_that_needs_the_code() {
 }
 
 #[test]
-fn what_is_loaded_ahead_is_bounded() {
+fn bytes_loaded_ahead_are_bounded() {
     let store = Probe::default();
     with_loader(&store, |loader, ids| {
         loader.lock().ahead_bytes = AHEAD_BYTES_MAX;
         assert!(!loader.load_expected());
         loader.load(ids[8]).unwrap();
-        assert_eq!(store.asked(), [hash(8)], "a code that is needed is loaded, and no other one");
+        assert_eq!(store.asked(), [hash(8)], "only the needed code is loaded");
     });
 }
 
 #[test]
-fn codes_of_no_listed_account_are_loaded_alone() {
+fn a_code_of_an_unlisted_account_is_loaded_alone() {
     let store = Probe::default();
     let codes = CodeArena::default();
     let loader = CodeLoader::new(&store, &codes);
@@ -199,7 +199,7 @@ fn codes_of_no_listed_account_are_loaded_alone() {
 }
 
 #[test]
-fn threads_that_need_the_same_codes_get_them_and_count_them_once() {
+fn a_code_that_several_threads_load_is_counted_once() {
     let alone = Probe::default();
     let mut held = 0;
     with_loader(&alone, |loader, ids| {

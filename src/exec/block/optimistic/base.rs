@@ -1,8 +1,10 @@
-//! A speculative task's base: every read goes overlay, cache, reader, and leaves the version it saw.
+//! State provider of a speculative task: reads from overlay, cache and reader, and records the version of each read.
 //!
-//! [`View`] is what a worker knows of the shared cache: for each of its own ids the shared one, and what its running task
-//! read. The base inside the machine and the worker around it share the view.
-//! Not here: what follows from the reads (`effects`).
+//! In: a worker's ids and the task's index. Out: values, and for each the shared id and the version that the task read.
+//! A [`View`] holds one worker's mapping from its ids to shared ids, and the reads of its running task. The provider
+//! inside the machine and the worker that owns the machine share the view.
+//! Relies on: `cache` for values.
+//! Not here: validation of reads (`effects`).
 
 use super::cache::{ReadCounts, SharedCache};
 use super::overlay::Version;
@@ -16,7 +18,7 @@ use crate::exec::evm::state::{Base, BaseAccount};
 use alloy_primitives::{Address, B256, U256};
 use core::cell::RefCell;
 
-/// The shared id of a worker's own, and the version that its task number `task` saw.
+/// The shared id for one of a worker's ids, and the version that the worker's task number `task` read.
 #[derive(Clone, Copy, Debug)]
 struct Seen<I> {
     shared: I,
@@ -27,11 +29,11 @@ struct Seen<I> {
 /// One worker's view of the shared cache.
 #[derive(Debug)]
 pub struct View<'b> {
-    /// The cache.
+    /// The shared cache.
     pub cache: &'b SharedCache,
-    /// The worker's way to the parent state.
+    /// The worker's reader of the parent state.
     pub reader: Reader<'b>,
-    /// What was asked so far.
+    /// Number of reads so far.
     pub counts: ReadCounts,
     accounts: Column<AccountId, Option<Seen<AccountId>>>,
     slots: Column<SlotId, Option<Seen<SlotId>>>,
@@ -40,7 +42,7 @@ pub struct View<'b> {
 }
 
 impl<'b> View<'b> {
-    /// A view that has seen nothing.
+    /// A view without reads.
     pub fn new(cache: &'b SharedCache, reader: Reader<'b>) -> Self {
         Self {
             cache,
@@ -70,7 +72,7 @@ impl<'b> View<'b> {
         self.cache.slot_id(account, key)
     }
 
-    /// The shared id of an account of the running task, and the version that the task saw.
+    /// The shared id of an account of the running task, and the version that the task read.
     pub(super) fn account_read(&mut self, local: AccountId, address: &Address) -> (AccountId, Version) {
         match self.accounts.get(local) {
             Some(Some(seen)) => (seen.shared, seen.version),
@@ -78,7 +80,8 @@ impl<'b> View<'b> {
         }
     }
 
-    /// The shared id of a slot of the running task, and the version that the task saw, if it asked.
+    /// The shared id of a slot of the running task, and the version that the task read; `None` if it did not read the
+    /// slot.
     pub(super) fn slot_read(
         &mut self,
         local: SlotId,
@@ -93,7 +96,7 @@ impl<'b> View<'b> {
     }
 }
 
-/// Sets a row of a column that grows with the worker's universe.
+/// Sets a row of a column that grows with the worker's ids.
 fn set<I: Id, T: Clone>(column: &mut Column<I, Option<T>>, id: I, value: T) {
     if id.index() >= column.len() {
         column.resize(id.index() + 1, None);
@@ -101,7 +104,7 @@ fn set<I: Id, T: Clone>(column: &mut Column<I, Option<T>>, id: I, value: T) {
     column[id] = Some(value);
 }
 
-/// The base of a worker's machine: a handle on its view.
+/// The state provider of a worker's machine: a handle to its view.
 #[derive(Debug)]
 pub struct OptimisticBase<'v, 'b> {
     /// The view, shared with the worker.

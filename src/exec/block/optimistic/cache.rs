@@ -1,10 +1,11 @@
-//! The shared read cache: every account and slot that any worker met, by one id for all, with its parent value once
-//! some worker has read it.
+//! Shared read cache: all accounts and slots that any worker has accessed, with their parent values.
 //!
-//! Workers number names for themselves; the cache gives each name one more id, the same for all, found once per worker
-//! and name. Cells never move, so a known id costs no lock. Whoever needs a parent value first reads it, under the
-//! cell's own lock: no value is read twice.
-//! Not here: what tasks wrote (`overlay`, kept in the same cells).
+//! In: addresses and slot keys, readers of the parent state. Out: ids that are the same for all workers, and values.
+//! Each worker has ids of its own; the cache adds a shared id, which a worker looks up once per account or slot. Cells
+//! never move, so access by id takes no lock. The first worker that needs a parent value reads it under the cell's
+//! lock, so each value is read from the store once.
+//! Relies on: `overlay` for the writes of tasks, which the same cells hold; `reader` for parent values.
+//! Not here: validation of reads (`effects`).
 
 use super::overlay::{AccountVersions, SlotVersions, Version};
 use super::reader::Reader;
@@ -17,7 +18,7 @@ use alloy_primitives::{Address, U256};
 use hashbrown::HashTable;
 use std::sync::{Mutex, OnceLock, RwLock};
 
-/// A value of the parent state, once read.
+/// A value of the parent state, empty until a worker has read it.
 #[derive(Debug)]
 pub struct Parent<T> {
     value: OnceLock<(T, u32)>,
@@ -31,17 +32,17 @@ impl<T> Default for Parent<T> {
 }
 
 impl<T: Copy> Parent<T> {
-    /// The value, if a worker has read it.
+    /// The value; `None` if no worker has read it.
     pub fn get(&self) -> Option<T> {
         self.value.get().map(|(value, _)| *value)
     }
 
-    /// The worker that read the value.
+    /// Number of the worker that read the value; `None` if no worker has.
     pub fn reader(&self) -> Option<u32> {
         self.value.get().map(|(_, worker)| *worker)
     }
 
-    /// The value; read, and counted in `reads`, if no worker has done so yet.
+    /// The value. If no worker has read it, calls `read` and increments `reads`.
     fn get_or_read(
         &self,
         worker: u32,
@@ -61,18 +62,18 @@ impl<T: Copy> Parent<T> {
     }
 }
 
-/// One account: its name, its parent value, its versions.
+/// One account: address, parent value, versions.
 #[derive(Debug)]
 pub struct AccountCell {
     /// Its address.
     pub address: Address,
     /// Its parent value.
     pub parent: Parent<BaseAccount>,
-    /// What tasks wrote.
+    /// Writes of tasks.
     pub versions: AccountVersions,
 }
 
-/// One slot: its name, its parent value, its versions.
+/// One slot: account and key, parent value, versions.
 #[derive(Debug)]
 pub struct SlotCell {
     /// Its account.
@@ -81,18 +82,18 @@ pub struct SlotCell {
     pub key: U256,
     /// Its parent value.
     pub parent: Parent<U256>,
-    /// What tasks wrote.
+    /// Writes of tasks.
     pub versions: SlotVersions,
 }
 
-/// What a worker asked of the parent state.
+/// Number of a worker's reads of the parent state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
     /// Accounts read from the store.
     pub account_reads: usize,
     /// Slots read from the store.
     pub slot_reads: usize,
-    /// Parent values that tasks asked for.
+    /// Parent values that tasks read, from the cache or the store.
     pub asked: usize,
 }
 
@@ -107,10 +108,10 @@ impl ReadCounts {
 
 const SHARDS: usize = 64;
 
-/// Hash and id of each name of one shard.
+/// Hash and id of each cell of one shard.
 type Shard = RwLock<HashTable<(u64, u32)>>;
 
-/// Cells by name.
+/// Cells by id, and a sharded hash table from address or slot key to id.
 #[derive(Debug)]
 struct Table<C> {
     cells: boxcar::Vec<C>,
@@ -124,7 +125,7 @@ impl<C> Default for Table<C> {
 }
 
 impl<C> Table<C> {
-    /// The id of the cell that `is_it` recognises, made by `make` where there is none.
+    /// The id of the cell with this hash for which `is_it` returns true; a new cell from `make` if there is none.
     fn id(&self, hash: u64, is_it: impl Fn(&C) -> bool, make: impl FnOnce() -> C) -> u32 {
         let shard = &self.shards[(hash >> 57) as usize % SHARDS];
         let known = |entry: &(u64, u32)| entry.0 == hash && self.cells.get(entry.1 as usize).is_some_and(&is_it);
@@ -141,7 +142,7 @@ impl<C> Table<C> {
     }
 }
 
-/// The accounts and slots of a block without a list, for all workers.
+/// The accounts and slots of a block without a block access list, shared by all workers.
 #[derive(Debug, Default)]
 pub struct SharedCache {
     accounts: Table<AccountCell>,
@@ -182,7 +183,7 @@ impl SharedCache {
         &self.slots.cells[id.index()]
     }
 
-    /// The account as a task at `index` finds it: overlay, then cache, then the worker's reader.
+    /// The account before the task at `index`, from overlay, cache or the worker's reader, and its last writer.
     ///
     /// # Errors
     /// The store's.
@@ -201,10 +202,11 @@ impl SharedCache {
         Ok((account, version))
     }
 
-    /// Reads these accounts of the parent state in one batch, but for those that were read already. Returns how many.
+    /// Reads these accounts of the parent state in one batch, except those already in the cache. Returns the number
+    /// read.
     ///
     /// # Errors
-    /// The store's; the cache is then as before.
+    /// The store's; the cache is then unchanged.
     pub fn read_accounts(&self, ids: &[AccountId], reader: &Reader<'_>) -> Result<usize, StoreError> {
         let missing: Vec<&AccountCell> =
             ids.iter().map(|id| self.account(*id)).filter(|cell| cell.parent.get().is_none()).collect();
@@ -215,7 +217,7 @@ impl SharedCache {
         Ok(missing.len())
     }
 
-    /// The slot as a task at `index` finds it: overlay, then cache, then the worker's reader.
+    /// The slot before the task at `index`, from overlay, cache or the worker's reader, and its last writer.
     ///
     /// # Errors
     /// The store's.
@@ -237,7 +239,7 @@ impl SharedCache {
         Ok((value, Version::Parent))
     }
 
-    /// An account as the parent state has it, if any worker asked for it.
+    /// An account of the parent state; `None` if no worker has read it.
     pub fn parent_account(&self, address: &Address, codes: &CodeArena) -> Option<ParentAccount> {
         let parent = self.account(self.account_id(address)).parent.get()?;
         Some(ParentAccount {
@@ -249,7 +251,8 @@ impl SharedCache {
         })
     }
 
-    /// All names by id, as a recorder wants them. For when no worker adds any.
+    /// Addresses, slot keys and the accounts of slots, by shared id, for a [`Recorder`](crate::bal::Recorder). Call
+    /// it only while no worker adds cells.
     pub fn names(&self) -> (Column<AccountId, Address>, Column<SlotId, U256>, Column<SlotId, AccountId>) {
         let addresses: Vec<_> = self.accounts.cells.iter().map(|(_, cell)| cell.address).collect();
         let keys: Vec<_> = self.slots.cells.iter().map(|(_, cell)| cell.key).collect();

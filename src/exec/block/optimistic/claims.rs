@@ -1,42 +1,45 @@
-//! Claims: which worker runs which transaction next, and which come back to be run again.
+//! Claims of transactions: assigns transactions to workers, and assigns them again after their runs were dropped.
 //!
-//! One counter hands out transactions in order; a word of bits per transaction says how far it has come. A dropped run
-//! gives its transaction back: the counter falls to it. Two transactions of one sender never start at the same time on
-//! purpose (the second's nonce would be wrong): whoever runs the first then runs the second.
-//! Relies on: what a worker takes from the counter it claims or leaves to whoever has it, and what it claims it runs;
-//! whether a run holds is found out elsewhere, so nothing here can make a wrong outcome, only a wasted or a lost run.
-//! `tests/loom` tries every order of events among few workers. Not here: runs, and when they become final (`schedule`).
+//! In: requests of workers, ends of runs, dropped runs. Out: transactions, each claimed by one worker per run.
+//! One counter hands out transactions in block order. An atomic word per transaction holds its progress. When a run is
+//! dropped, the counter is set back to its transaction. Two transactions of one sender are not started at the same
+//! time, because the nonce of the second would be wrong: the worker that ran the first then runs the second.
+//! Relies on: a worker tries to claim each transaction that it takes from the counter, and runs each one that it
+//! claims. Validation happens elsewhere, so an error here can waste or lose a run, but not change an outcome.
+//! `tests/loom` tests all interleavings of a few workers.
+//! Not here: running, validating and committing (`schedule`).
 
 use crate::arena::{BlockAccessIndex, Id, TxIndex};
 use crate::exec::sync::{AtomicBool, AtomicU32, Ordering};
 
-/// How far a transaction has come: bits of [`Claims::progress`]; above them, how often it was dropped.
+/// Progress of a transaction: bits of [`Claims::progress`]. The bits above them count its dropped runs.
 mod progress {
-    /// A worker has taken it.
+    /// A worker has claimed it.
     pub(super) const CLAIMED: u32 = 1;
-    /// It ran.
+    /// Its run has ended.
     pub(super) const RAN: u32 = 1 << 1;
-    /// Its sender's next transaction came to its turn before; whoever runs this one runs that one, too.
+    /// The sender's next transaction was handed out and waits: the worker that runs this one runs that one next.
     pub(super) const FOLLOWED: u32 = 1 << 2;
-    /// One run dropped.
+    /// Adds one dropped run to the count.
     pub(super) const DROPPED_UNIT: u32 = 1 << 3;
 }
 
-/// The transactions of a block, to be run ahead of their turn by several workers.
+/// The transactions of a block, claimed by several workers for speculative runs.
 #[derive(Debug)]
 pub(super) struct Claims {
-    /// Block access index of the next transaction to run ahead.
+    /// Block access index of the next transaction to hand out.
     next: AtomicU32,
-    /// Set when every transaction is final, or one is found invalid.
+    /// Set when every transaction is committed, or the block has failed.
     over: AtomicBool,
-    /// The sender's transaction before and after each one.
+    /// For each transaction, the same sender's previous and next transaction.
     chains: Vec<(Option<TxIndex>, Option<TxIndex>)>,
     /// Bits of [`progress`], by transaction.
     progress: Vec<AtomicU32>,
 }
 
 impl Claims {
-    /// For each transaction, the one before and the one after it with the same sender.
+    /// Claims of `chains.len()` transactions. `chains` holds, for each transaction, the same sender's previous and
+    /// next one.
     pub(super) fn new(chains: Vec<(Option<TxIndex>, Option<TxIndex>)>) -> Self {
         Self {
             next: AtomicU32::new(1),
@@ -46,7 +49,7 @@ impl Claims {
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Whether the block is over for all workers.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
@@ -56,19 +59,20 @@ impl Claims {
         self.over.store(true, Ordering::Release);
     }
 
-    /// Whether every transaction has been handed out; some may come back.
+    /// Whether every transaction has been handed out. Dropped ones may be handed out again.
     pub(super) fn is_exhausted(&self) -> bool {
         self.next.load(Ordering::Relaxed) as usize > self.chains.len()
     }
 
-    /// The next transaction in order.
+    /// Hands out the next transaction in block order; `None` where none is left.
     pub(super) fn hand_out(&self) -> Option<TxIndex> {
         let index = self.next.fetch_add(1, Ordering::AcqRel);
         (index as usize <= self.chains.len()).then(|| TxIndex(index - 1))
     }
 
-    /// Takes a transaction for a worker and returns the number of its run; nothing where another worker has it, or where
-    /// it must wait for its sender's last one: whoever runs that one then runs this one, too.
+    /// Claims a transaction for the calling worker and returns the number of its run, from 0. `None` where another
+    /// worker has claimed it, or where the sender's previous transaction has not run: the worker that runs that one
+    /// then claims this one.
     pub(super) fn claim(&self, tx: TxIndex) -> Option<u32> {
         if let Some(before) = self.chains[tx.index()].0 {
             let progress = self.progress[before.index()].fetch_or(progress::FOLLOWED, Ordering::AcqRel);
@@ -80,19 +84,19 @@ impl Claims {
         (progress & progress::CLAIMED == 0).then_some(progress / progress::DROPPED_UNIT)
     }
 
-    /// Notes that a transaction ran; returns its sender's next one if that waits for it.
+    /// Records that the run of a transaction ended. Returns the sender's next transaction if it waits for this one.
     pub(super) fn has_run(&self, tx: TxIndex) -> Option<TxIndex> {
         let progress = self.progress[tx.index()].fetch_or(progress::RAN, Ordering::AcqRel);
         self.chains[tx.index()].1.filter(|_| progress & progress::FOLLOWED != 0)
     }
 
-    /// Lets a transaction whose run was dropped be claimed again, once it is handed out anew.
+    /// Makes a transaction whose run was dropped claimable again.
     pub(super) fn give_back(&self, tx: TxIndex) {
         self.progress[tx.index()].fetch_add(progress::DROPPED_UNIT, Ordering::AcqRel);
         self.progress[tx.index()].fetch_and(!(progress::CLAIMED | progress::RAN), Ordering::AcqRel);
     }
 
-    /// Hands out the transaction at `index`, and all above it, anew.
+    /// Sets the counter back, so that the transaction at `index` and all above it are handed out again.
     pub(super) fn hand_out_from(&self, index: BlockAccessIndex) {
         self.next.fetch_min(index.0, Ordering::AcqRel);
     }

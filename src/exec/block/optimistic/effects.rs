@@ -1,10 +1,13 @@
-//! What one run of a task saw and did, taken out of its worker's rows; whether it still holds; how it becomes final.
+//! Effects of one run of a task: its reads and writes, their validation and their commit.
 //!
-//! A run holds if every value that its course depended on is the one that a run now would see. Then the run would go the
-//! same way again, and its writes are those of sequential execution: absolute where it knew the value before, relative
-//! where it did not look, or only whether there was enough. Reads carry the version they saw; equal versions of a slot need no comparison, and a newer
+//! In: the settled state of a worker after a run. Out: the read set with versions, and the writes per field.
+//! A run is valid if every value that its control flow depended on equals the value that a run now would read. A new
+//! run would then execute the same way, so the writes are those of sequential execution. Balance writes are absolute
+//! where the run read the balance, and differences where it did not, or checked only that the balance was large
+//! enough. Reads carry the version that they saw. Equal versions of a slot need no comparison of values, and a newer
 //! version with the same value is no conflict.
-//! Not here: when to ask (`schedule`).
+//! Relies on: `evm::state` to record which fields a run depends on; `cache` and `overlay` for current values.
+//! Not here: when runs are validated and committed (`schedule`).
 
 use super::base::View;
 use super::cache::SharedCache;
@@ -19,12 +22,12 @@ use alloy_primitives::U256;
 #[derive(Clone, Copy, Debug)]
 struct AccountEffect {
     id: AccountId,
-    /// What it was when the task began, as far as the task knew.
+    /// Its value at the start of the task, as the task read it.
     start: BaseAccount,
     version: Version,
-    /// What of it the task looked at.
+    /// Bits of [`seen`]: the fields that the task's control flow depends on.
     seen: u8,
-    /// What its balance had to be at least.
+    /// Minimum balance at the start for everything that the account paid, wei.
     need: u128,
     write: AccountWrite,
 }
@@ -33,12 +36,12 @@ struct AccountEffect {
 #[derive(Clone, Copy, Debug)]
 struct SlotEffect {
     id: SlotId,
-    /// What the task read, and who wrote that; nothing where it knew without asking (a new account's storage).
+    /// The value that the task read and its writer; `None` where the task needed no read (a new account's storage).
     read: Option<(U256, Version)>,
     write: Option<U256>,
 }
 
-/// Everything that one run of a task saw and did.
+/// Reads and writes of one run of a task.
 #[derive(Debug, Default)]
 pub struct Effects {
     incarnation: u32,
@@ -46,7 +49,7 @@ pub struct Effects {
     slots: Vec<SlotEffect>,
 }
 
-/// What a settled task did to an account.
+/// The changes that a settled task made to an account.
 fn write_of(row: &AccountRow) -> AccountWrite {
     let (nonce, balance) = (row.settled_nonce(), row.settled_balance());
     let exists = row.has(flag::EXISTS);
@@ -62,7 +65,7 @@ fn write_of(row: &AccountRow) -> AccountWrite {
             BalanceWrite::Sub(row.balance_start - balance)
         },
         code: (row.code != row.code_start).then_some(row.code),
-        // An account with code exists, and no touch changes that: calling a contract writes nothing.
+        // An account with code exists, and touching it does not change that: calling a contract writes nothing.
         exists: (row.has(flag::TOUCHED | flag::DESTROYED) && !(exists && row.code_start != EMPTY_CODE))
             .then_some(exists),
         wiped: row.has(flag::DESTROYED),
@@ -70,7 +73,7 @@ fn write_of(row: &AccountRow) -> AccountWrite {
 }
 
 impl Effects {
-    /// Takes the effects of a settled task out of a worker's state, in place of what was here.
+    /// Replaces the content by the effects of the settled task in a worker's state.
     pub fn take(&mut self, state: &TxState<'_>, view: &mut View<'_>, incarnation: u32) {
         self.incarnation = incarnation;
         self.accounts.clear();
@@ -91,7 +94,7 @@ impl Effects {
         }
     }
 
-    /// Shows the writes to the tasks above.
+    /// Publishes the writes as speculative to the tasks above `index`.
     pub fn write_ahead(&self, cache: &SharedCache, index: BlockAccessIndex) {
         for effect in self.accounts.iter().filter(|effect| !effect.write.is_none()) {
             cache.account(effect.id).versions.write_ahead(index, self.incarnation, effect.write);
@@ -103,7 +106,7 @@ impl Effects {
         }
     }
 
-    /// Takes back what [`Self::write_ahead`] showed.
+    /// Removes the writes that [`Self::write_ahead`] published.
     pub fn withdraw(&self, cache: &SharedCache, index: BlockAccessIndex) {
         for effect in self.accounts.iter().filter(|effect| !effect.write.is_none()) {
             cache.account(effect.id).versions.withdraw(index);
@@ -113,13 +116,14 @@ impl Effects {
         }
     }
 
-    /// Whether a run of the task now would see what this one saw.
+    /// Whether the run is valid: a run of the task now would read the same values.
     pub fn holds(&self, cache: &SharedCache, index: BlockAccessIndex) -> bool {
         self.accounts.iter().all(|effect| effect.holds(cache, index))
             && self.slots.iter().all(|effect| effect.holds(cache, index))
     }
 
-    /// Makes the writes final and records accesses, changes, and what no list can say (`existence_log`, before Cancun).
+    /// Commits the writes. Records accesses and changes, and before Cancun the existence changes that no block access
+    /// list can express (`existence_log`).
     pub fn commit(
         &self,
         cache: &SharedCache,
@@ -183,8 +187,8 @@ impl AccountEffect {
 }
 
 impl AccountEffect {
-    /// Whether a task that did not look at the balance would have done the same with this one: all that it paid was there,
-    /// and all that it added has room (what it saw itself stayed below 2^128).
+    /// Whether a task that did not read the balance would have executed the same way with `balance`: it covers
+    /// everything that the account paid, and credits cannot overflow (it is below 2^128).
     fn balance_suffices(&self, balance: &U256) -> bool {
         u128::try_from(balance).is_ok_and(|balance| balance >= self.need)
     }

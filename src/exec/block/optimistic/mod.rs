@@ -1,16 +1,22 @@
-//! Optimistic parallel execution: for blocks that bring no access list.
+//! Optimistic parallel execution, for blocks without a block access list (BAL).
 //!
 //! ```text
 //! reader (one per worker) ─► cache (shared parent values) ─► overlay (writes by index) ─► base ─► machine
 //!      machine ─► effects (reads with versions, writes per field) ─► schedule: validate in order ─► commit ─► preload
 //! ```
 //!
-//! Workers run transactions ahead of their turn on what is known so far. In block order each run is either found to hold
-//! (every value that it depended on is the final one) and becomes final, or is repeated on the final state of everything
-//! below it. So by induction each committed run is the one of sequential execution, whatever the timing: outcome, list,
-//! errors do not depend on the number of threads; only the counts in [`Speculation`] do.
-//! The shape is that of Block-STM (Gelashvili et al., 2022) with an in-order commit that folds versions away.
-//! Not here: roots and the last checks (the library's entry point).
+//! In: a block, its senders, the parent state. Out: [`Speculated`]: the outcomes, the recorded BAL, and the parent
+//! values that were read; or the error of sequential execution.
+//!
+//! Workers run transactions speculatively on the writes known so far. Then, in block order, each run is validated: if
+//! every value that it depended on is the final one, it is committed; otherwise the transaction is repeated on the
+//! committed state of everything below it. So, by induction, each committed run equals that of sequential execution,
+//! independent of timing: outcome, BAL and errors do not depend on the number of threads; only the counts in
+//! [`Speculation`] do.
+//! The design follows Block-STM (Gelashvili et al., 2022), with commits in block order that replace versions by one
+//! committed value.
+//! Relies on: `tasks` to run one task.
+//! Not here: state and receipt roots, comparison with the header (`executor`).
 
 pub mod base;
 pub mod cache;
@@ -30,15 +36,15 @@ pub use schedule::run_optimistic;
 use super::tasks::{Executed, Recording};
 use cache::SharedCache;
 
-/// How speculation went. Depends on timing; nothing else of a block's outcome does.
+/// Counts of a speculative execution. They depend on timing; nothing else in a block's outcome does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Speculation {
-    /// Workers.
+    /// Number of workers.
     pub workers: usize,
-    /// Runs ahead of their turn.
+    /// Speculative runs.
     pub executions: usize,
-    /// Of these, those that had seen a value which was not final.
+    /// Speculative runs that had read a value which was not final.
     pub conflicts: usize,
     /// Runs beyond the first of each transaction.
     pub re_executions: usize,
@@ -46,21 +52,21 @@ pub struct Speculation {
     pub account_reads: usize,
     /// Slots read from the store.
     pub slot_reads: usize,
-    /// Parent values that tasks asked for and that did not have to be read from the store again.
+    /// Reads of parent values that the shared cache served without a read from the store.
     pub reads_saved: usize,
     /// Accounts and slots read from the store after execution, to write the block's changes back.
     pub write_back_reads: usize,
 }
 
-/// A block executed optimistically, before any root.
+/// Result of an optimistic execution, before roots are computed.
 #[derive(Debug)]
 pub struct Speculated {
-    /// What executing it gave.
+    /// Outcomes, logs, requests and gas.
     pub executed: Executed,
-    /// What it recorded.
+    /// The recorded block access list and what belongs to it.
     pub recording: Recording,
-    /// How it went.
+    /// Counts of runs and reads.
     pub speculation: Speculation,
-    /// Parent values of everything that was met.
+    /// Parent values of the accounts and slots that were read.
     pub cache: SharedCache,
 }

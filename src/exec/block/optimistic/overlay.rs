@@ -1,11 +1,12 @@
-//! The overlay: what the block's tasks wrote, per account and slot, versioned by block access index.
+//! Versioned overlay: the writes of a block's tasks to one account or slot, by block access index.
 //!
-//! A read at an index sees the last writer below it: what is committed, then what was written ahead of its commit.
-//! Accounts keep their fields apart; what is added to a balance or taken from it (fees, plain transfers) is kept as such,
-//! so that those who only add or pay do not depend on each other. Committing folds a write into the committed value, so lists hold no more than
-//! the transactions in flight.
-//! Relies on: commits come in index order; whoever reads at an index reads above everything committed.
-//! Not here: the parent state (`cache`), and whether a read still holds (`effects`).
+//! In: writes, speculative and committed. Out: the value that a task at an index reads, and the version of its writer.
+//! A read at an index returns the committed value with the speculative writes below that index applied to it.
+//! Account fields are versioned separately. Amounts added to or taken from a balance (fees, plain transfers) are stored
+//! as differences, so that tasks that only credit or pay do not depend on each other. A commit folds a write into the
+//! committed value, so only uncommitted transactions have entries in the list.
+//! Relies on: commits come in index order, and a task reads at an index above everything committed.
+//! Not here: parent values (`cache`), validation of reads (`effects`).
 
 use crate::arena::{BlockAccessIndex, CodeId};
 use crate::exec::evm::state::BaseAccount;
@@ -13,46 +14,46 @@ use crate::exec::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use alloy_primitives::U256;
 use smallvec::SmallVec;
 
-/// Who wrote a value: the parent state, or a run of a task.
+/// The writer of a value: the parent state, or a run of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Nobody in this block.
+    /// No task of this block.
     Parent,
-    /// A task, and which of its runs.
+    /// A run of a task.
     Written {
         /// Block access index of the writer.
         index: BlockAccessIndex,
-        /// 0 for its first run.
+        /// Number of the run, 0 for the first.
         incarnation: u32,
     },
 }
 
-/// What a task did to a balance.
+/// Change of a balance by a task, in wei.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BalanceWrite {
-    /// Nothing.
+    /// No change.
     #[default]
     Kept,
-    /// Left it at this value, knowing what it was.
+    /// Set to this value; the task read the previous value.
     Set(U256),
-    /// Added to it, whatever it was.
+    /// Increased by this amount; the task did not read the previous value.
     Add(U256),
-    /// Took from it, knowing that it was enough.
+    /// Decreased by this amount; the task checked only that the balance was large enough.
     Sub(U256),
 }
 
-/// What a task did to an account, field by field.
+/// Changes of an account by a task, field by field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountWrite {
-    /// Nonce, where it changed.
+    /// New nonce, if it changed.
     pub nonce: Option<u64>,
-    /// Balance.
+    /// Balance change.
     pub balance: BalanceWrite,
-    /// Code, where it changed.
+    /// New code, if it changed.
     pub code: Option<CodeId>,
-    /// Whether the state has a leaf for it, where the task decided that.
+    /// Whether the account exists afterwards, if the task determined that (by touching or destroying it).
     pub exists: Option<bool>,
-    /// Whether its storage is gone (SELFDESTRUCT before Cancun).
+    /// Whether its storage is cleared (SELFDESTRUCT before Cancun).
     pub wiped: bool,
 }
 
@@ -62,7 +63,8 @@ impl AccountWrite {
         *self == Self::default()
     }
 
-    /// The account after the write. A balance beyond its bounds saturates: whoever commits makes sure that none does.
+    /// Applies the write to an account. The balance saturates at its bounds; validation before a commit ensures that a
+    /// committed balance never does.
     fn apply(&self, account: &mut BaseAccount) {
         account.nonce = self.nonce.unwrap_or(account.nonce);
         account.code = self.code.unwrap_or(account.code);
@@ -77,7 +79,7 @@ impl AccountWrite {
     }
 }
 
-/// A write ahead of its commit.
+/// A speculative write, not committed yet.
 #[derive(Clone, Copy, Debug)]
 struct Ahead<W> {
     index: BlockAccessIndex,
@@ -85,7 +87,7 @@ struct Ahead<W> {
     write: W,
 }
 
-/// Writes ahead of their commit, by index.
+/// Speculative writes, sorted by index.
 type AheadList<W> = SmallVec<[Ahead<W>; 2]>;
 
 fn put_ahead<W>(list: &mut AheadList<W>, ahead: Ahead<W>) {
@@ -104,9 +106,9 @@ fn drop_ahead<W>(list: &mut AheadList<W>, index: BlockAccessIndex) {
 /// All writes to one account.
 #[derive(Debug, Default)]
 pub struct AccountVersions {
-    /// Whether anything was ever written; until then nobody need lock.
+    /// Whether anything was ever written. Until then reads need no lock.
     written: AtomicBool,
-    /// The same for wiped storage.
+    /// Whether the storage was ever cleared.
     wiped: AtomicBool,
     inner: Mutex<AccountInner>,
 }
@@ -123,7 +125,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl AccountVersions {
-    /// The account as a task at `index` finds it, and its last writer.
+    /// The account before the task at `index`, and its last writer.
     pub fn read(&self, index: BlockAccessIndex, parent: &BaseAccount) -> (BaseAccount, Version) {
         if !self.written.load(Ordering::Acquire) {
             return (*parent, Version::Parent);
@@ -137,7 +139,7 @@ impl AccountVersions {
         (account, version)
     }
 
-    /// The last index below `index` that wiped the account's storage.
+    /// The last index below `index` that cleared the account's storage.
     pub fn last_wipe(&self, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
         if !self.wiped.load(Ordering::Acquire) {
             return None;
@@ -147,19 +149,19 @@ impl AccountVersions {
         ahead.map(|ahead| ahead.index).or(inner.wiped_at)
     }
 
-    /// Shows a write to the tasks above `index` before it is known to be final.
+    /// Publishes a speculative write to the tasks above `index`.
     pub fn write_ahead(&self, index: BlockAccessIndex, incarnation: u32, write: AccountWrite) {
         let mut inner = lock(&self.inner);
         put_ahead(&mut inner.ahead, Ahead { index, incarnation, write });
         self.announce(&write);
     }
 
-    /// Takes back what [`Self::write_ahead`] showed.
+    /// Removes the speculative write that [`Self::write_ahead`] published.
     pub fn withdraw(&self, index: BlockAccessIndex) {
         drop_ahead(&mut lock(&self.inner).ahead, index);
     }
 
-    /// Makes a write final and returns the account before and after it.
+    /// Commits a write and returns the account before and after it.
     pub fn commit(
         &self,
         index: BlockAccessIndex,
@@ -202,8 +204,8 @@ struct SlotInner {
 }
 
 impl SlotVersions {
-    /// The value as a task at `index` finds it, and who wrote it; nothing where no task below did. `wiped` is the last
-    /// index below that wiped the account's storage: older values are zero.
+    /// The value before the task at `index` and its writer; `None` where no task below wrote the slot or cleared it.
+    /// `wiped` is the last index below `index` that cleared the account's storage; values written before it are zero.
     pub fn read(&self, index: BlockAccessIndex, wiped: Option<BlockAccessIndex>) -> Option<(U256, Version)> {
         let wiped_value = || wiped.map(|index| (U256::ZERO, Version::Written { index, incarnation: 0 }));
         if !self.written.load(Ordering::Acquire) {
@@ -220,18 +222,18 @@ impl SlotVersions {
         }
     }
 
-    /// Shows a write to the tasks above `index` before it is known to be final.
+    /// Publishes a speculative write to the tasks above `index`.
     pub fn write_ahead(&self, index: BlockAccessIndex, incarnation: u32, value: U256) {
         put_ahead(&mut lock(&self.inner).ahead, Ahead { index, incarnation, write: value });
         self.written.store(true, Ordering::Release);
     }
 
-    /// Takes back what [`Self::write_ahead`] showed.
+    /// Removes the speculative write that [`Self::write_ahead`] published.
     pub fn withdraw(&self, index: BlockAccessIndex) {
         drop_ahead(&mut lock(&self.inner).ahead, index);
     }
 
-    /// Makes a write final.
+    /// Commits a write.
     pub fn commit(&self, index: BlockAccessIndex, incarnation: u32, value: U256) {
         let mut inner = lock(&self.inner);
         drop_ahead(&mut inner.ahead, index);

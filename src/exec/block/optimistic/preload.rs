@@ -1,10 +1,11 @@
-//! The canonical preload: parent values of exactly what the block will write, out of the shared cache.
+//! Preload: the parent values of all accounts and slots that the block changes, taken from the shared cache.
 //!
-//! In: the block's final changes and the cache that its workers filled. Out: a store that answers for the written
-//! accounts and slots from memory and passes everything else on, counted. Only parent values are taken, never a written
-//! one: nothing speculative gets here. A slot that no task read (the storage of an account that the block itself made or
-//! wiped) is not in the cache and would be read.
-//! Not here: trie nodes, which are passed on uncounted: they are the trie's own business.
+//! In: the block's committed changes, and the cache that the workers filled. Out: a store that serves the changed
+//! accounts and slots from memory, and forwards and counts all other account and slot reads.
+//! Only parent values are taken, no written ones, so no speculative value can be in the preload. A slot that no task
+//! read (of an account that the block created or whose storage it cleared) is not in the cache and is read from the
+//! store.
+//! Not here: codes, block hashes and trie nodes, which are forwarded without being counted.
 
 use super::cache::SharedCache;
 use crate::arena::code::CodeArena;
@@ -15,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 
-/// Parent values of what is about to be written, before a store.
+/// A store with the parent values of all changed accounts and slots in memory.
 pub struct Preload<'b> {
     store: &'b dyn StateStore,
     accounts: HashMap<Address, ParentAccount, RandomState>,
@@ -34,7 +35,8 @@ impl core::fmt::Debug for Preload<'_> {
 }
 
 impl<'b> Preload<'b> {
-    /// Takes the parent values of everything that a recorded list and its existence log change out of the cache.
+    /// Takes the parent values of everything that a recorded block access list and its existence log change from the
+    /// cache.
     pub fn new(cache: &SharedCache, codes: &CodeArena, store: &'b dyn StateStore, recording: &Recording) -> Self {
         let mut preload =
             Self { store, accounts: HashMap::default(), slots: HashMap::default(), store_reads: AtomicUsize::new(0) };
@@ -66,7 +68,7 @@ impl<'b> Preload<'b> {
         preload
     }
 
-    /// Accounts and slots held.
+    /// Number of accounts and of slots held.
     pub fn len(&self) -> (usize, usize) {
         (self.accounts.len(), self.slots.len())
     }
@@ -76,7 +78,7 @@ impl<'b> Preload<'b> {
         self.accounts.is_empty() && self.slots.is_empty()
     }
 
-    /// Accounts and slots that had to be read from the store after all.
+    /// Number of accounts and slots that were read from the store because the cache did not have them.
     pub fn store_reads(&self) -> usize {
         self.store_reads.load(Ordering::Relaxed)
     }

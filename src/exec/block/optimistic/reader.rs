@@ -1,8 +1,8 @@
-//! The baseline reader: a worker's own way to the parent state.
+//! Reader of the parent state, one per worker.
 //!
-//! In: a name. Out: its value in the parent state, from whatever stands behind the store (a flat state, a snapshot, a
-//! trie). A reader is three words, copied to each worker; it holds no state of the block and changes none.
-//! Not here: what earlier transactions did (`overlay`), who read what before (`cache`).
+//! In: an address or a slot. Out: its value in the parent state, from the store, which may be a flat state, a snapshot
+//! or a trie. A reader holds two references and a number, is copied to each worker, and has no mutable state.
+//! Not here: writes of earlier transactions (`overlay`), values already read (`cache`).
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
@@ -12,11 +12,11 @@ use alloy_primitives::{Address, U256};
 /// Reads the parent state for one worker.
 #[derive(Clone, Copy)]
 pub struct Reader<'b> {
-    /// Where values come from.
+    /// The store of the parent state.
     pub store: &'b dyn StateStore,
-    /// Where codes get their ids.
+    /// The arena that assigns ids to codes.
     pub codes: &'b CodeArena,
-    /// Whose reader it is.
+    /// Number of the worker that it belongs to.
     pub worker: u32,
 }
 

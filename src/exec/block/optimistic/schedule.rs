@@ -1,10 +1,13 @@
-//! The schedule: who runs which transaction, and when a run becomes final.
+//! Scheduling of optimistic execution: runs transactions speculatively, validates and commits them in block order.
 //!
-//! Transactions are handed out in order (`claims`); one lock, only ever tried, lets one worker at a time commit what is
-//! ready. Whoever holds it validates in block order, and repeats on the spot what does not hold: everything below is
-//! final by then. Runs above that were misled by it are dropped and handed out again. A run that began when everything
-//! below it was final needs no validation, so that one worker alone does hardly more than sequential execution.
-//! Not here: what a run saw and did (`effects`).
+//! In: a block's context, its store. Out: [`Speculated`], or the error of sequential execution.
+//! `claims` hands out transactions in block order. Workers try to take one lock, without waiting for it; its holder
+//! commits all runs that are ready. It validates each run in block order. An invalid run is repeated at once, as
+//! everything below it is committed by then; later runs that its writes invalidate are dropped and handed out again.
+//! A run that started when everything below it was committed needs no validation, so a single worker does little more
+//! than sequential execution.
+//! Relies on: `claims`, `cache`, `effects`, and `tasks` to run one task.
+//! Not here: the reads and writes of a run (`effects`).
 
 use super::base::{OptimisticBase, View};
 use super::cache::{ReadCounts, SharedCache};
@@ -36,14 +39,14 @@ use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
-/// Runs above a conflict that are looked at for more of it at once: enough for what is in flight, few enough that
-/// conflict after conflict stays cheap.
+/// Maximum number of later runs that are validated after a conflict: enough for the runs in flight, few enough that a
+/// sequence of conflicts stays cheap.
 const SWEEP_MAX: usize = 64;
 
-/// Accounts of one batch of reads.
+/// Accounts per store call when reading ahead.
 const READ_CHUNK: usize = 256;
 
-/// What all workers of a block share.
+/// State shared by all workers of a block.
 struct Schedule<'b> {
     context: &'b BlockContext<'b>,
     store: &'b dyn StateStore,
@@ -51,34 +54,34 @@ struct Schedule<'b> {
     cache: &'b SharedCache,
     clock: Instant,
     claims: Claims,
-    /// Transactions that are final.
+    /// Number of committed transactions.
     committed: AtomicU32,
-    /// Runs that wait for their turn, by transaction.
+    /// Ended runs that wait for their commit, by transaction.
     waiting: Vec<Mutex<Option<Run>>>,
     commits: Mutex<Commits>,
 }
 
-/// A run that came to its end.
+/// A run that ended without an error.
 struct Done {
     outcome: TxOutcome,
     effects: Effects,
     span: TaskSpan,
 }
 
-/// A run that waits for its turn.
+/// A run that waits for its commit.
 struct Run {
     worker: u32,
-    /// How often the transaction ran before.
+    /// Number of earlier runs of the transaction.
     incarnation: u32,
-    /// Whether everything below was final when it began: there is nothing to validate.
+    /// Whether everything below was committed when it started. Such a run needs no validation.
     is_final: bool,
     result: Result<Done, TaskError>,
 }
 
-/// What is final.
+/// Everything committed so far.
 #[derive(Default)]
 struct Commits {
-    /// Transactions committed so far.
+    /// Number of committed transactions.
     count: usize,
     executed: Executed,
     recorder: Recorder,
@@ -88,7 +91,7 @@ struct Commits {
 }
 
 impl Commits {
-    /// Makes a run's effects final.
+    /// Commits a run's effects.
     fn take_in(&mut self, schedule: &Schedule<'_>, index: BlockAccessIndex, effects: &Effects) {
         let existence_log = (schedule.context.rules.fork < Fork::Cancun).then_some(&mut self.existence_log);
         effects.commit(schedule.cache, index, &mut self.recorder, existence_log, schedule.codes);
@@ -102,11 +105,11 @@ struct Worker<'s, 'v, 'b> {
     evm: Evm<'v>,
     runner: Runner,
     number: u32,
-    /// Effects of committed runs, for their memory.
+    /// Effects of committed runs, kept to reuse their memory.
     spare: Vec<Effects>,
 }
 
-/// Runs the block's transactions ahead of their turn on the threads of the current rayon pool, one worker per scratch.
+/// Runs the block optimistically on the threads of the current rayon pool, with one worker per scratch.
 ///
 /// # Errors
 /// Those of sequential execution, for any number of workers.
@@ -132,13 +135,13 @@ pub fn run_optimistic(
     };
     let mut counts = ReadCounts::default();
     counts.add(&schedule.read_ahead());
-    // System calls come first: whoever reads after them reads the state that they leave.
+    // The system calls run and commit before the workers start, so all transactions read the state after them.
     counts.add(&schedule.run_phase(BlockAccessIndex(0), scratches)?);
 
-    // The lines of a trace are written as they are produced: one worker, to which every transaction comes in the order of
-    // the block and after all before it are final, so that none runs twice.
+    // Trace lines are written as they are produced. A single worker runs every transaction in block order, after all
+    // before it are committed, so that none runs twice.
     let workers = if context.trace.is_some() { 1 } else { scratches.len() }.min(tx_count);
-    // A worker's number is that of its thread in the pool, the same as of whoever read ahead there.
+    // A worker has the number of its pool thread, which is also the number of the reader in `read_ahead` there.
     let shares = rayon::broadcast(|thread| {
         let number = thread.index();
         let scratch = scratches.get(number).filter(|_| number < workers)?;
@@ -167,12 +170,12 @@ pub fn run_optimistic(
     Ok(Speculated { executed, recording, speculation, cache })
 }
 
-/// The number of the running thread in its pool, by which workers are known.
+/// Index of the current thread in its rayon pool, which is the number of its worker; 0 outside a pool.
 fn thread_number() -> u32 {
     rayon::current_thread_index().unwrap_or_default() as u32
 }
 
-/// For each transaction, the one before and the one after it with the same sender.
+/// For each transaction, the same sender's previous and next transaction.
 fn sender_chains(tx_count: usize, signers: &SenderRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
     let mut chains = vec![(None, None); tx_count];
     let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
@@ -185,7 +188,7 @@ fn sender_chains(tx_count: usize, signers: &SenderRows<'_>) -> Vec<(Option<TxInd
     chains
 }
 
-/// Ends the schedule when its worker panics, so that no other worker waits for it.
+/// Ends the block for all workers when one panics, so that no other worker waits for it forever.
 struct EndOnPanic<'a>(&'a Claims);
 
 impl Drop for EndOnPanic<'_> {
@@ -197,8 +200,9 @@ impl Drop for EndOnPanic<'_> {
 }
 
 impl<'b> Schedule<'b> {
-    /// Drops runs above `tx` that went wrong with it, so that they are repeated at once and mislead nobody. Without this
-    /// a chain of transactions that once runs on a wrong value would stay one step ahead of its correction to its end.
+    /// Drops the runs above `tx` that the repetition of `tx` made invalid, withdraws their writes, and hands their
+    /// transactions out again. Without this, in a chain of dependent transactions, each would again read an invalid
+    /// value from the one before it, to the end of the chain.
     fn drop_misled(&self, tx: TxIndex, speculation: &mut Speculation) {
         let above = tx.index() + 1;
         let mut first_dropped = None;
@@ -224,8 +228,8 @@ impl<'b> Schedule<'b> {
         }
     }
 
-    /// Reads the accounts that every transaction is sure to touch into the cache, in batches on all threads. What cannot
-    /// be read is left to the task that needs it.
+    /// Reads the accounts that transactions are certain to access (senders, targets, coinbase) into the cache, in
+    /// batches on all threads. Errors are discarded: a task that needs such an account reads it again.
     fn read_ahead(&self) -> ReadCounts {
         let transactions = self.context.block.transactions.rows();
         let senders = (0..transactions.len()).filter_map(|tx| self.context.signers.sender(TxIndex::new(tx)));
@@ -244,7 +248,7 @@ impl<'b> Schedule<'b> {
         ReadCounts { account_reads, ..ReadCounts::default() }
     }
 
-    /// Gives `work` a worker with its own reader, view and machine.
+    /// Calls `work` with a worker that has its own reader, view and machine. Returns its result and the worker's reads.
     fn with_worker<T>(
         &self,
         number: u32,
@@ -269,7 +273,7 @@ impl<'b> Schedule<'b> {
         (done, counts)
     }
 
-    /// Stops the block before the task at `index` is final if the caller has given up.
+    /// Returns [`BlockError::Cancelled`] if the block was cancelled; `index` is the next task to commit.
     fn check_cancelled(&self, index: BlockAccessIndex) -> Result<(), BlockError> {
         match self.context.cancel {
             Some(token) if token.is_cancelled() => Err(self.context.cancelled_at(index)),
@@ -277,7 +281,7 @@ impl<'b> Schedule<'b> {
         }
     }
 
-    /// Runs and commits what comes before or after all transactions.
+    /// Runs and commits the system phase at `index`, before or after all transactions.
     fn run_phase(&self, index: BlockAccessIndex, scratches: &[Mutex<WorkerScratch>]) -> Result<ReadCounts, BlockError> {
         self.check_cancelled(index)?;
         let number = thread_number();
@@ -296,7 +300,7 @@ impl<'b> Schedule<'b> {
 }
 
 impl Worker<'_, '_, '_> {
-    /// Runs the task at `index` on what is known now.
+    /// Runs the task at `index` on the current committed and speculative writes below it.
     fn run(
         &mut self,
         index: BlockAccessIndex,
@@ -313,14 +317,14 @@ impl Worker<'_, '_, '_> {
         Ok(Done { outcome, effects, span })
     }
 
-    /// Runs ahead and commits until the block is over. Returns the logs of all its runs.
+    /// Runs and commits transactions until the block is over. Returns the logs of all runs of this worker.
     fn work(&mut self) -> Logs {
         let schedule = self.schedule;
         let claims = &schedule.claims;
         let _guard = EndOnPanic(claims);
         while !claims.is_over() {
             if claims.is_exhausted() {
-                // Nothing left to run: the others are about to finish.
+                // Nothing is left to run: the runs of other workers are about to end.
                 self.commit_ready();
                 std::thread::yield_now();
                 continue;
@@ -337,13 +341,13 @@ impl Worker<'_, '_, '_> {
         self.evm.state.take_logs()
     }
 
-    /// Runs a transaction before its turn and leaves the run for whoever commits it.
+    /// Runs a transaction speculatively and stores the run for its commit.
     fn run_ahead(&mut self, tx: TxIndex, incarnation: u32) {
         let schedule = self.schedule;
         let index = BlockAccessIndex(tx.0 + 1);
         let is_final = schedule.committed.load(Ordering::Acquire) == tx.0;
         let result = self.run(index, incarnation, &mut Vec::new());
-        // A final run is committed at once: nobody need see its writes before.
+        // A run that needs no validation is committed at once, so its writes need not be published before.
         if let Ok(done) = &result
             && !is_final
         {
@@ -353,7 +357,7 @@ impl Worker<'_, '_, '_> {
         *schedule.waiting[tx.index()].lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 
-    /// Commits in block order as far as runs are ready, unless another worker is at it.
+    /// Commits all runs that are ready, in block order, unless another worker is doing so.
     fn commit_ready(&mut self) {
         let schedule = self.schedule;
         let mut commits = match schedule.commits.try_lock() {
@@ -376,7 +380,7 @@ impl Worker<'_, '_, '_> {
         schedule.claims.end();
     }
 
-    /// Makes the next transaction final: everything below it is.
+    /// Commits the next transaction in block order; everything below it is committed.
     fn commit(&mut self, commits: &mut Commits, run: Run) -> Result<(), BlockError> {
         let schedule = self.schedule;
         let Schedule { cache, context, .. } = *schedule;
@@ -385,7 +389,7 @@ impl Worker<'_, '_, '_> {
         schedule.check_cancelled(index)?;
         let Run { mut worker, incarnation, is_final, mut result } = run;
         commits.speculation.executions += 1 + incarnation as usize;
-        // Why a run failed may lie in a value that was not final; failures are rare enough to repeat them all.
+        // A run may have failed because of a value that was not final. Failures are rare, so every one is repeated.
         let failed = result.is_err();
         let holds = is_final || matches!(&result, Ok(done) if done.effects.holds(cache, index));
         if !holds {
@@ -413,7 +417,7 @@ impl Worker<'_, '_, '_> {
     }
 }
 
-/// What the block leaves, from committed values and parent values alone.
+/// The block's recording, from committed values and parent values alone.
 fn recording(
     cache: &SharedCache,
     recorder: &Recorder,

@@ -1,4 +1,4 @@
-//! Overlay and preload, each alone; readers, cache and whole blocks: `tests/optimistic`.
+//! Unit tests of overlay and preload. Readers, cache and whole blocks: `tests/optimistic`.
 
 use super::cache::{ReadCounts, SharedCache};
 use super::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
@@ -22,7 +22,7 @@ fn rich(balance: u64) -> BaseAccount {
     BaseAccount { exists: true, balance: U256::from(balance), ..BaseAccount::default() }
 }
 
-/// A few accounts with storage.
+/// 39 accounts; some have code or storage.
 fn state() -> MemoryStore {
     let mut store = MemoryStore::default();
     for byte in 1..40u8 {
@@ -34,7 +34,7 @@ fn state() -> MemoryStore {
 }
 
 #[test]
-fn the_last_writer_below_an_index_wins_field_by_field() {
+fn a_read_returns_the_last_write_below_its_index_per_field() {
     let versions = AccountVersions::default();
     let parent = rich(100);
     assert_eq!(versions.read(at(9), &parent), (parent, Version::Parent));
@@ -63,7 +63,7 @@ fn the_last_writer_below_an_index_wins_field_by_field() {
 }
 
 #[test]
-fn a_wipe_hides_older_slots_and_no_newer_ones() {
+fn clearing_storage_zeroes_older_slot_values_only() {
     let slot = SlotVersions::default();
     assert_eq!(slot.read(at(5), None), None);
     assert_eq!(slot.read(at(5), Some(at(3))).map(|(value, _)| value), Some(U256::ZERO));
@@ -80,7 +80,7 @@ fn a_wipe_hides_older_slots_and_no_newer_ones() {
 }
 
 #[test]
-fn the_preload_holds_parent_values_of_what_is_written_and_nothing_else() {
+fn the_preload_holds_parent_values_of_changed_accounts_and_slots_only() {
     let store = LatencyStore::new(state(), Duration::ZERO, Duration::ZERO);
     let codes = CodeArena::default();
     let cache = SharedCache::default();
@@ -96,7 +96,7 @@ fn the_preload_holds_parent_values_of_what_is_written_and_nothing_else() {
     for id in slots {
         cache.read_slot(id, at(1), &reader, &mut counts).unwrap();
     }
-    // A run ahead of its turn wrote all over; what it wrote is in no parent value.
+    // Speculative writes must not appear among the parent values.
     cache.slot(slots[0]).versions.write_ahead(at(1), 0, U256::from(99));
     cache.slot(new_slot).versions.write_ahead(at(1), 0, U256::from(98));
     let made_write = AccountWrite { nonce: Some(1), exists: Some(true), ..AccountWrite::default() };
@@ -119,15 +119,15 @@ fn the_preload_holds_parent_values_of_what_is_written_and_nothing_else() {
     };
     let asked = store.counts();
     let preload = Preload::new(&cache, &codes, &store, &recording);
-    assert_eq!(preload.len(), (2, 1), "two accounts and one slot are written and have parent values");
+    assert_eq!(preload.len(), (2, 1), "two accounts and one slot are changed and have parent values");
     let mut accounts = [ParentAccount::default(); 2];
     preload.accounts(&[written, made], &mut accounts).unwrap();
     assert_eq!((accounts[0].nonce, accounts[1].exists), (3, false));
     let mut values = [U256::MAX];
     preload.slots(&[SlotQuery { address: written, key: U256::from(0) }], &mut values).unwrap();
-    assert_eq!(values[0], U256::from(1), "the parent's, not the run's");
+    assert_eq!(values[0], U256::from(1), "the parent value, not the speculative one");
     assert_eq!((preload.store_reads(), store.counts()), (0, asked));
-    // What was only read is no part of it, and neither is a slot that nobody could have read.
+    // Accounts that were only read are not held, and neither is a new account's slot, which no task read.
     preload.accounts(&[read_only], &mut accounts[..1]).unwrap();
     preload.slots(&[SlotQuery { address: made, key: U256::from(5) }], &mut values).unwrap();
     assert_eq!((preload.store_reads(), values[0]), (2, U256::ZERO));

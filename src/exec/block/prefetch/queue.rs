@@ -1,11 +1,13 @@
-//! The queue: which batch a reader takes next, and how tasks wait for one.
+//! Batch queue of the prefetch: which batch a reader takes next, and how tasks wait for a batch.
 //!
-//! Nobody can be stuck: readers wait for nobody, tasks sleep until a reader has put their batch where they find it, or
-//! until nobody will. `tests/loom` tries every order of events among few of both. Not here: what a batch holds.
+//! In: batch numbers that tasks wait for, ends of reads. Out: batch numbers, each taken by one reader.
+//! There is no deadlock: readers never wait here, and a task sleeps only until its batch is stored or reading stops
+//! before it. `tests/loom` tests all interleavings of a few readers and tasks.
+//! Not here: the contents of a batch (`prefetch`).
 
 use crate::exec::sync::{Condvar, Mutex, MutexGuard};
 
-/// Batches of a block, by number; those of accounts come first.
+/// The batches of a block, by number: first those of accounts, then those of slots.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -13,18 +15,18 @@ pub(super) struct Queue {
     of_accounts: usize,
 }
 
-/// Which batches are still to be read.
+/// Which batches have not been read yet.
 #[derive(Debug)]
 struct State {
-    /// The next batch, if nobody waits for another one.
+    /// The next batch in order, taken when `wanted` is empty.
     next: usize,
-    /// Batches that tasks wait for.
+    /// Batches that tasks wait for. They are taken first.
     wanted: Vec<usize>,
-    /// Which batches a reader has taken.
+    /// For each batch, whether a reader has taken it.
     taken: Vec<bool>,
-    /// Batches from here on are not read any more: one below failed, or the block was given up.
+    /// Batches from this number on are no longer read: one below failed, or reading was stopped.
     end: usize,
-    /// Batches of accounts that are not there yet.
+    /// Number of account batches that have not been read yet.
     accounts_left: usize,
 }
 
@@ -47,7 +49,7 @@ impl State {
 }
 
 impl Queue {
-    /// Batches `0..of_accounts` of accounts, and `of_slots` behind them.
+    /// A queue of `of_accounts` batches of accounts, followed by `of_slots` batches of slots.
     pub(super) fn new(of_accounts: usize, of_slots: usize) -> Self {
         let end = of_accounts + of_slots;
         let state = State { next: 0, wanted: Vec::new(), taken: vec![false; end], end, accounts_left: of_accounts };
@@ -58,13 +60,13 @@ impl Queue {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Takes the next batch for a reader; nothing where none is left.
+    /// Takes the next batch for a reader; `None` where none is left.
     pub(super) fn take(&self) -> Option<usize> {
         self.lock().take()
     }
 
-    /// Wakes whoever waits for a batch, which its reader has put where tasks find it. Where it `failed` none above it is
-    /// read any more. Says whether it was the last one of accounts.
+    /// Records that a batch was read and wakes the waiting tasks. The reader has stored the batch before. If the read
+    /// `failed`, no batch above it is taken any more. Returns whether this was the last batch of accounts.
     pub(super) fn done(&self, batch: usize, failed: bool) -> bool {
         let mut state = self.lock();
         let of_accounts = batch < self.of_accounts;
@@ -79,13 +81,14 @@ impl Queue {
         is_last
     }
 
-    /// No batch is read any more; whoever waits for one is told so.
+    /// Stops reading: no further batch is taken, and [`Self::wait`] returns `None` for batches that are not stored.
     pub(super) fn stop(&self) {
         self.lock().end = 0;
         self.changed.notify_all();
     }
 
-    /// Waits until `find` finds a batch, ahead of its turn if no reader has it yet; nothing where it is not read any more.
+    /// Waits until `find` returns the batch, and returns it. If no reader has taken the batch yet, it is read next.
+    /// `None` where the batch is no longer read.
     #[cold]
     pub(super) fn wait<T>(&self, batch: usize, find: impl Fn() -> Option<T>) -> Option<T> {
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! Reading order, waiting, errors and giving up, on a store that notes its calls.
+//! Reading order, waiting, errors and cancellation, on a store that records its calls.
 
 use super::*;
 use crate::arena::code::CodeArena;
@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Accounts of the list; every one has a slot 7, and every third a balance change at its own index.
+/// Number of listed accounts. Each has a slot 7, and every third one a balance change at an index of its own.
 const ACCOUNTS: usize = 3 * BATCH + 5;
 
 fn address(number: usize) -> Address {
@@ -25,7 +25,7 @@ fn columns() -> BalColumns {
         recorder.touch_account(id);
         recorder.touch_slot(SlotId(id.0));
         if id.0.is_multiple_of(3) {
-            // The later in the list, the earlier in the block.
+            // Accounts later in the list change earlier in the block.
             recorder.balance(id, BlockAccessIndex(1 + (ACCOUNTS as u32 - id.0)), U256::from(5));
         }
     }
@@ -40,7 +40,7 @@ fn universe(bal: &BalColumns) -> IdMap {
     names
 }
 
-/// One legacy transaction to `to`; nobody looks at its signature here.
+/// One legacy transaction to `to`. Its signature is invalid, which does not matter here.
 fn transaction_to(to: Address) -> Transactions {
     let mut rlp = vec![0xdd, 0x80, 0x80, 0x80, 0x94];
     rlp.extend_from_slice(to.as_slice());
@@ -48,7 +48,8 @@ fn transaction_to(to: Address) -> Transactions {
     Transactions::decode_one(rlp.into()).unwrap()
 }
 
-/// A store that answers with the number in an address, fails for some, and is held up while `gate` is closed.
+/// A store whose values are the number in the address. Calls for some addresses fail, and all calls block while
+/// `closed` is set.
 #[derive(Default)]
 struct Probe {
     bad: Vec<Address>,
@@ -84,7 +85,7 @@ impl StateStore for Probe {
     }
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
         let owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
-        assert!(owners.is_sorted(), "the slots of one account stand side by side");
+        assert!(owners.is_sorted(), "the slots of one account are adjacent");
         self.answer(&owners, &self.bad_slots)?;
         for (owner, out) in owners.iter().zip(out) {
             *out = U256::from(1_000 + number_of(owner));
@@ -107,14 +108,14 @@ fn read_all(prefetch: &Prefetch<'_>) {
 }
 
 #[test]
-fn early_needs_come_first_and_what_the_list_does_not_tell_last() {
+fn rows_needed_early_are_read_first_and_rows_without_a_known_index_last() {
     let bal = columns();
     let (accounts, slots) = first_needs(&bal, &universe(&bal), &transaction_to(address(1)));
     let last = (ACCOUNTS - 1) / 3 * 3;
     assert_eq!(accounts[AccountId::new(last)], 1 + (ACCOUNTS - last) as u32);
     assert_eq!(accounts[AccountId(1)], 1, "the first transaction is sent to it");
     assert_eq!((accounts[AccountId(2)], slots[SlotId(2)]), (u32::MAX, u32::MAX));
-    assert_eq!(slots[SlotId(1)], 1, "a slot that is only read counts as its account");
+    assert_eq!(slots[SlotId(1)], 1, "a slot that is only read has the index of its account");
     let rows: Rows<AccountId, PrefetchedAccount> = Rows::new(&accounts, 4);
     assert_eq!(rows.batches.len(), ACCOUNTS.div_ceil(4));
     let mut first = rows.names(0).to_vec();
@@ -129,7 +130,7 @@ fn early_needs_come_first_and_what_the_list_does_not_tell_last() {
 }
 
 #[test]
-fn every_row_arrives_once_for_any_number_of_readers() {
+fn every_row_is_read_once_for_any_number_of_readers() {
     let bal = columns();
     let names = universe(&bal);
     let codes = CodeArena::default();
@@ -150,7 +151,7 @@ fn every_row_arrives_once_for_any_number_of_readers() {
                     }
                 });
             }
-            // Tasks that start at once wait for what they need.
+            // Tasks that start immediately wait for the rows that they need.
             for id in bal.addresses().ids() {
                 assert_eq!(prefetch.account(id).unwrap().0.nonce, u64::from(id.0) + 1);
                 assert_eq!(prefetch.slot(SlotId(id.0)).unwrap(), U256::from(1_001 + id.0));
@@ -165,7 +166,7 @@ fn every_row_arrives_once_for_any_number_of_readers() {
 }
 
 #[test]
-fn what_a_task_waits_for_is_read_next() {
+fn a_batch_that_a_task_waits_for_is_read_next() {
     let bal = columns();
     let names = universe(&bal);
     let codes = CodeArena::default();
@@ -213,7 +214,7 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
                 let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
                 std::thread::scope(|scope| {
                     (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&prefetch))));
-                    // Whoever waits is told that nothing comes, or what went wrong.
+                    // A waiting task gets the value, the store's error, or the cancellation.
                     for id in bal.addresses().ids() {
                         match prefetch.slot(SlotId(id.0)) {
                             Ok(value) => assert_eq!(value, U256::from(1_001 + id.0)),
@@ -228,7 +229,7 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
 }
 
 #[test]
-fn whoever_waits_is_told_when_reading_stops() {
+fn waiting_tasks_are_cancelled_when_reading_stops() {
     let bal = columns();
     let names = universe(&bal);
     let codes = CodeArena::default();
@@ -247,11 +248,11 @@ fn whoever_waits_is_told_when_reading_stops() {
         store.closed.store(false, Ordering::Release);
         reader.join().unwrap();
     });
-    assert_eq!(store.calls.lock().unwrap().len(), 1, "what was asked for came to its end, nothing more was asked");
+    assert_eq!(store.calls.lock().unwrap().len(), 1, "the running call ended and no other one was made");
 }
 
 #[test]
-fn on_demand_each_row_is_read_by_who_needs_it_and_kept() {
+fn on_demand_each_row_is_read_by_the_task_that_needs_it_and_kept() {
     let bal = columns();
     let names = universe(&bal);
     let codes = CodeArena::default();
@@ -264,7 +265,7 @@ fn on_demand_each_row_is_read_by_who_needs_it_and_kept() {
     }
     assert_eq!(*store.calls.lock().unwrap(), [1, 1]);
     for _ in 0..2 {
-        assert!(matches!(prefetch.account(AccountId(9)), Err(Fault::Store(_))), "an error is the task's");
+        assert!(matches!(prefetch.account(AccountId(9)), Err(Fault::Store(_))), "the task gets the error");
     }
     assert_eq!(prefetch.first_error(), None);
 }
