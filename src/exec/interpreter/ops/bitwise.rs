@@ -1,14 +1,14 @@
-//! Comparisons, bits and shifts. The first argument is the top of the stack.
+//! Comparisons, bitwise operations and shifts. The first argument is the top of the stack.
 
 use alloy_primitives::U256;
 
-/// A truth value as a word.
+/// A truth value as a word: 1 or 0.
 #[inline(always)]
 pub fn truth(value: bool) -> U256 {
     U256::from_limbs([u64::from(value), 0, 0, 0])
 }
 
-/// Two's complement order as unsigned order.
+/// Maps two's complement order to unsigned order.
 #[inline(always)]
 fn flip_sign(a: U256) -> U256 {
     let mut limbs = *a.as_limbs();
@@ -76,7 +76,7 @@ pub fn not(a: U256) -> U256 {
     !a
 }
 
-/// A shift distance or index: what does not fit gives 256.
+/// A shift distance or byte index; values above 255 become 256.
 #[inline(always)]
 fn distance(a: &U256) -> usize {
     let limbs = a.as_limbs();

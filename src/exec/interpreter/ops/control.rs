@@ -1,11 +1,11 @@
-//! Jumps and the ends of frames.
+//! Jump destinations, RETURN and REVERT.
 
 use crate::arena::code::Code;
 use crate::exec::evm::halt::Halt;
 use crate::exec::evm::machine::{Evm, Exit};
 use alloy_primitives::U256;
 
-/// Where JUMP and a taken JUMPI go on.
+/// The code position of a jump destination; [`Halt::InvalidJump`] if it is no JUMPDEST.
 #[inline(always)]
 pub fn destination(code: &Code, to: &U256) -> Result<usize, Halt> {
     let limbs = to.as_limbs();

@@ -1,4 +1,4 @@
-//! What the frame, the transaction and the block say.
+//! Instructions that read the environment: the frame, the transaction, the block and other accounts.
 
 use crate::exec::evm::halt::Halt;
 use crate::exec::evm::host::address_to_word;
@@ -128,7 +128,7 @@ pub fn basefee(evm: &mut Evm<'_>) -> U256 {
     U256::from(evm.block.base_fee)
 }
 
-/// BLOBHASH (EIP-4844): zero beyond the transaction's blobs.
+/// BLOBHASH (EIP-4844): zero if the transaction has no blob of this index.
 #[inline]
 pub fn blobhash(evm: &mut Evm<'_>, index: U256) -> U256 {
     let hash = usize::try_from(index).ok().and_then(|index| evm.tx.blob_hashes.get(index));
