@@ -77,7 +77,7 @@ const USES_BEFORE_RECIPROCAL: u32 = 4;
 pub struct KeptModulus {
     modulus: Limbs,
     uses: u32,
-    /// `None` before [`USES_BEFORE_RECIPROCAL`] uses, and for a modulus below 2^192.
+    /// `None` before `USES_BEFORE_RECIPROCAL` uses, and for a modulus below 2^192.
     divisor: Option<Divisor>,
 }
 

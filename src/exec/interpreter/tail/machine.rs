@@ -512,8 +512,8 @@ macro_rules! jump_far {
 }
 pub(super) use jump_far;
 
-/// Jumps `$distance` instructions further, in one handler for both directions, so that the target's handler is
-/// called from the same place.
+/// Jumps `$distance` instructions further. One handler serves both directions, so that dispatch has one target
+/// for both.
 macro_rules! jump_by {
     ($r:ident, $distance:expr) => {{
         let distance: isize = $distance;

@@ -1,10 +1,11 @@
-//! Arithmetic, comparison and bits, alone and fused with what puts their words on the stack and with the jump they decide.
+//! Arithmetic, comparisons and bitwise operations: alone, fused with the instructions that push their words,
+//! and fused with the jump that they decide.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
+//! Contract of this group, in addition to that of the registers (see `machine`):
 //! - in byte form `settle!` compares the stack height with what the instruction takes, before any word is accessed;
-//! - in decoded form the block's height check covers every word that the sequence reads, and room for its result; distances
-//!   in operands are in bytes and were written by the decoder for that height;
-//! - words that were dropped lie above `sp`, but still inside the frame's stack: they are read before anything is pushed;
+//! - in decoded form the block's height check covers every word that the sequence reads, and room for its
+//!   result; distances in operands are in bytes and were written by the decoder for that height;
+//! - dropped words are above `sp`, but still inside the frame's stack: they are read before anything is pushed;
 //! - forms with a wide constant are followed by two places that hold it, fused branches by one with the second operand.
 
 use crate::exec::interpreter::opcode::op;
@@ -12,7 +13,7 @@ use crate::exec::interpreter::tail::limbs;
 use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
-/// An instruction that computes one word from two; `a` is the top.
+/// An instruction that computes one word from two; `a` is the top of the stack.
 pub(in crate::exec::interpreter::tail) trait Binary {
     const OP: u8;
     fn apply(a: Limbs, b: Limbs) -> Limbs;
@@ -53,15 +54,15 @@ words! { Binary:
     Shr SHR |a, b| limbs::shr(a, b);
     Sar SAR |a, b| limbs::sar(a, b);
 }
-/// An operation too large for its handler: the common small case in line, the rest out of line.
+/// An operation too large for its handler: a frequent simple case in line, the rest out of line.
 pub(in crate::exec::interpreter::tail) trait Heavy {
     const OP: u8;
-    /// The result where it takes a few instructions.
+    /// The result if a few instructions suffice, otherwise `None`.
     fn quick(a: Limbs, b: Limbs) -> Option<Limbs>;
     fn full(a: Limbs, b: Limbs) -> Limbs;
 }
 
-/// Quotient and remainder of words below 2^64 with a divisor that is not zero.
+/// Whether both words are below 2^64 and the divisor is not zero.
 #[inline(always)]
 fn both_small(a: Limbs, b: Limbs) -> bool {
     a[1] | a[2] | a[3] | b[1] | b[2] | b[3] == 0 && b[0] != 0
@@ -90,7 +91,7 @@ heavy! {
     Smod SMOD |a, b| a[0] % b[0], |a, b| limbs::smod(a, b);
 }
 
-/// Runs an operation out of line: the words at `a` and `b` into `target`.
+/// Runs an operation out of line on the words at `a` and `b`; the result goes to `target`.
 ///
 /// # Safety
 /// - `a` and `b` can be read and `target` can be written, as four limbs each; they may be the same.
@@ -127,7 +128,8 @@ handler! {
     }
 }
 
-/// ADDMOD of words that one subtraction does not reduce, out of line. `target` holds the modulus.
+/// ADDMOD out of line, for words that are not both below the modulus. `target` holds the modulus and receives
+/// the result.
 ///
 /// # Safety
 /// - `a` and `b` can be read and `target` can be read and written, as four limbs each.
@@ -174,7 +176,7 @@ handler! {
         next!(F, r, K::OP)
     }
 }
-/// Where a fused operation's words come from: the operand, and the stack as it is before the sequence.
+/// Source of a fused operation's words: the operand, and the stack as it is before the sequence.
 pub(in crate::exec::interpreter::tail) trait From {
     /// Words of the stack that the operation consumes.
     const DROPS: usize;
