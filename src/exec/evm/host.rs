@@ -92,7 +92,7 @@ impl<'b> Evm<'b> {
         Ok(id)
     }
 
-    /// BALANCE.
+    /// BALANCE in wei, all of its gas.
     #[inline]
     pub fn balance(&mut self, left: &mut u64, address: &U256) -> Result<U256, Halt> {
         let id = self.access_word(left, address, self.rules.balance, 0)?;

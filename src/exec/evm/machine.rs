@@ -121,11 +121,11 @@ pub struct Frame<'b> {
     pub(in crate::exec) kind: FrameKind,
     /// Account of ADDRESS: its storage is accessed.
     pub(in crate::exec) target: AccountId,
-    /// ADDRESS.
+    /// ADDRESS: the address of `target`.
     pub(in crate::exec) address: Address,
-    /// CALLER.
+    /// CALLER: the address that made the call.
     pub(in crate::exec) caller: Address,
-    /// CALLVALUE.
+    /// CALLVALUE: the value of the call in wei.
     pub(in crate::exec) value: U256,
     /// Where the calldata is.
     pub(in crate::exec) input: Input,

@@ -69,7 +69,7 @@ impl OpcodeProfile {
         Self { is_timed: false, ..Self::default() }
     }
 
-    /// Whether it measures.
+    /// Whether it measures time; if not, it is the baseline of [`Self::untimed`].
     pub fn is_timed(&self) -> bool {
         self.is_timed
     }

@@ -203,7 +203,7 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Sets the block access index of the coming task.
+    /// Sets the block access index of the next task.
     pub fn set_index(&mut self, index: BlockAccessIndex) {
         self.base.begin_task(index);
     }

@@ -37,21 +37,21 @@ pub fn call_without_value(evm: &mut Evm<'_>, left: &mut u64, kind: CallKind, wor
     call(evm, left, kind, [gas, to, U256::ZERO, in_offset, in_len, out_offset, out_len])
 }
 
-/// CREATE.
+/// CREATE; `words` from the top of the stack downwards.
 #[inline]
 pub fn create(evm: &mut Evm<'_>, left: &mut u64, words: [U256; 3]) -> Result<Step, Halt> {
     let [value, offset, len] = words;
     evm.create(left, value, offset, len, None)
 }
 
-/// CREATE2 (EIP-1014).
+/// CREATE2 (EIP-1014); `words` from the top of the stack downwards.
 #[inline]
 pub fn create2(evm: &mut Evm<'_>, left: &mut u64, words: [U256; 4]) -> Result<Step, Halt> {
     let [value, offset, len, salt] = words;
     evm.create(left, value, offset, len, Some(salt))
 }
 
-/// SELFDESTRUCT.
+/// SELFDESTRUCT; `beneficiary` is the address in the low 20 bytes of the word.
 #[inline]
 pub fn selfdestruct(evm: &mut Evm<'_>, left: &mut u64, beneficiary: U256) -> Result<(), Halt> {
     evm.selfdestruct(left, &word_to_address(&beneficiary))

@@ -13,14 +13,14 @@ pub fn destination(code: &Code, to: &U256) -> Result<usize, Halt> {
     if limbs[1] | limbs[2] | limbs[3] == 0 && code.is_jumpdest(pc) { Ok(pc) } else { Err(Halt::InvalidJump) }
 }
 
-/// RETURN.
+/// RETURN: the exit with the output range; expands the memory to it.
 #[inline]
 pub fn ret(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<Exit, Halt> {
     let (offset, len) = evm.expand(left, offset, len)?;
     Ok(Exit::Return { offset, len })
 }
 
-/// REVERT (EIP-140).
+/// REVERT (EIP-140): the exit with the output range; expands the memory to it.
 #[inline]
 pub fn revert(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<Exit, Halt> {
     let (offset, len) = evm.expand(left, offset, len)?;

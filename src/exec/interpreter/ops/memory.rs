@@ -31,7 +31,7 @@ fn per_word(len: &U256, price: u64) -> Result<u64, Halt> {
     if limbs[1] | limbs[2] | limbs[3] | limbs[0] >> 32 == 0 { Ok(words(limbs[0]) * price) } else { Err(Halt::OutOfGas) }
 }
 
-/// MLOAD.
+/// MLOAD: the big-endian word at `offset`.
 #[inline]
 pub fn mload(evm: &mut Evm<'_>, left: &mut u64, offset: U256) -> Result<U256, Halt> {
     let (offset, len) = evm.expand(left, offset, U256::from_limbs([32, 0, 0, 0]))?;
@@ -40,7 +40,7 @@ pub fn mload(evm: &mut Evm<'_>, left: &mut u64, offset: U256) -> Result<U256, Ha
     Ok(word.map_or(U256::ZERO, |word| U256::from_be_bytes(*word)))
 }
 
-/// MSTORE.
+/// MSTORE: stores a word at `offset`, big-endian.
 #[inline]
 pub fn mstore(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> Result<(), Halt> {
     let (offset, len) = evm.expand(left, offset, U256::from_limbs([32, 0, 0, 0]))?;
@@ -58,7 +58,7 @@ pub fn mstore8(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> 
     Ok(())
 }
 
-/// MCOPY (EIP-5656).
+/// MCOPY (EIP-5656): copies within the memory; the ranges may overlap.
 #[inline]
 pub fn mcopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, source: U256, len: U256) -> Result<(), Halt> {
     charge(left, per_word(&len, 3)?)?;
@@ -73,7 +73,7 @@ pub fn mcopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, source: U256, len:
     Ok(())
 }
 
-/// KECCAK256.
+/// KECCAK256: the hash of a range of the memory.
 #[inline]
 pub fn keccak(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<U256, Halt> {
     charge(left, per_word(&len, 6)?)?;
@@ -110,7 +110,7 @@ pub fn calldataload(evm: &mut Evm<'_>, offset: U256) -> U256 {
     U256::from_be_bytes(word)
 }
 
-/// CALLDATACOPY.
+/// CALLDATACOPY: zeros beyond the end of the calldata.
 #[inline]
 pub fn calldatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, len: U256) -> Result<(), Halt> {
     let range = copy_target(evm, left, target, len)?;
@@ -129,7 +129,7 @@ pub fn calldatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U25
     Ok(())
 }
 
-/// CODECOPY.
+/// CODECOPY: zeros beyond the end of the code.
 #[inline]
 pub fn codecopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, len: U256) -> Result<(), Halt> {
     let range = copy_target(evm, left, target, len)?;
@@ -174,7 +174,7 @@ pub fn extcodecopy(
     Ok(())
 }
 
-/// MSIZE.
+/// MSIZE: the size of the memory in bytes, a multiple of 32.
 #[inline]
 pub fn msize(evm: &mut Evm<'_>) -> U256 {
     U256::from(evm.frame().memory_len)

@@ -19,7 +19,7 @@ use revm_interpreter::{
 };
 use revm_primitives::{Address, hardfork::SpecId};
 
-/// The instructions of revm's interpreter over our host.
+/// The instructions of revm's interpreter on our host.
 pub(super) type Instructions<'a, 'b> = InstructionTable<EthInterpreter, ReferenceHost<'a, 'b>>;
 
 /// revm's id of a fork.

@@ -18,7 +18,7 @@ use alloy_primitives::U256;
 ///
 /// # Safety
 /// - `vm` and its machine are live, and nothing else refers to them during the call.
-/// - The words that the instruction takes lie below `sp` on the frame's stack, and there is room for its result.
+/// - The words that the instruction takes are below `sp` on the frame's stack, and there is room for its result.
 #[inline(never)]
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     let info = const { TABLE_CONST[B::OP as usize] };

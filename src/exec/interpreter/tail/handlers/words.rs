@@ -142,7 +142,7 @@ unsafe extern "C" fn addmod_full(target: *mut U256, b: *const U256, a: *const U2
 }
 
 handler! {
-    /// ADDMOD: in line where both words are below the modulus.
+    /// ADDMOD: in line if both words are below the modulus.
     addmod [F: Form] (r) {
         settle!(F, r, op::ADDMOD);
         r.drop(2);
@@ -183,14 +183,14 @@ pub(in crate::exec::interpreter::tail) trait From {
     /// Top and second word of the operation.
     ///
     /// # Safety
-    /// - `r.sp` and the distances in `operand` name words of the frame's stack.
+    /// - The distances in `operand` from `r.sp` lead to words of the frame's stack.
     unsafe fn words(r: &Regs, operand: u64) -> (Limbs, Limbs);
 }
 
 /// The word `bytes` below the end of the stack.
 ///
 /// # Safety
-/// - That word lies on the frame's stack.
+/// - That word is on the frame's stack.
 #[inline(always)]
 unsafe fn below(r: &Regs, bytes: u64) -> Limbs {
     // SAFETY: as the caller guarantees.
@@ -212,7 +212,7 @@ macro_rules! sources {
     )*};
 }
 sources! {
-    /// PUSH of at most 8 bytes.
+    /// PUSH of at most 8 bytes, which are the operand.
     FromImm drops 1 |r, operand| limbs::small(operand), r.peek(0);
     /// DUPn; the operand is n in bytes of stack.
     FromDup drops 1 |r, operand| below(r, operand), r.peek(0);
@@ -225,7 +225,7 @@ sources! {
 }
 
 handler! {
-    /// What puts the words on the stack, then the operation.
+    /// The instructions that push the words, then the operation.
     binary_from [K: Binary, S: From] (r) {
         let (a, b) = S::words(&r, r.operand());
         r.drop(S::DROPS);
@@ -234,7 +234,7 @@ handler! {
     }
 }
 handler! {
-    /// The same, then a static JUMPI. The words' operand stands in the next instruction.
+    /// The same, then a static JUMPI. The words' operand is in the next instruction.
     branch_from [K: Binary, S: From, const NEGATED: bool] (r) {
         let (a, b) = S::words(&r, (*r.pc.add(1)).operand);
         r.drop(S::DROPS);
@@ -250,7 +250,7 @@ handler! {
     }
 }
 handler! {
-    /// The same with a DUPn between, whose operand it is.
+    /// PUSH of more than 8 bytes, DUPn, then the operation. The operand is that of the DUP.
     binary_wide_dup [K: Binary] (r) {
         let top = below(&r, r.operand());
         r.push(K::apply(top, r.wide()));
