@@ -270,7 +270,7 @@ impl<'b> Evm<'b> {
             frame.memory_base = caller.memory_base + caller.memory_len;
         }
         if let Input::Memory { start, len } = frame.input {
-            assert!(start <= frame.memory_base && len <= frame.memory_base - start, "calldata lies below the frame");
+            assert!(start <= frame.memory_base && len <= frame.memory_base - start, "calldata is below the frame");
         }
         let stack_end = frame.stack_base + super::machine::STACK_LIMIT;
         if self.stack.len() < stack_end {
@@ -378,7 +378,7 @@ impl<'b> Evm<'b> {
     }
 
     /// Enters a creation whose gas was charged. The creator's nonce was already incremented; the destination is loaded.
-    #[expect(clippy::too_many_arguments, reason = "one caller per loop, each with all of these at hand")]
+    #[expect(clippy::too_many_arguments, reason = "one call per loop; each has all values at hand")]
     pub fn enter_create(
         &mut self,
         creator: AccountId,

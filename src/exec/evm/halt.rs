@@ -79,10 +79,10 @@ impl Halt {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// An account that is not in the block access list was accessed.
-    #[error("account {0} was accessed but the block access list does not name it")]
+    #[error("account {0} was accessed but is not in the block access list")]
     UnlistedAccount(Address),
     /// A slot that is not in the block access list was accessed: the account, the slot's key.
-    #[error("slot {1:#x} of {0} was accessed but the block access list does not name it")]
+    #[error("slot {1:#x} of {0} was accessed but is not in the block access list")]
     UnlistedSlot(Address, U256),
     /// The store failed to answer a read.
     #[error(transparent)]
@@ -91,6 +91,6 @@ pub enum Fault {
     #[error("execution was cancelled")]
     Cancelled,
     /// An optimistic worker read a value that the transaction of this index, not finished yet, may still change.
-    #[error("read a value that transaction {0} is about to write")]
+    #[error("read a value that transaction {0}, not finished yet, may still write")]
     Blocked(u32),
 }

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembered_hashes_are_true() {
+    fn cached_hashes_are_correct() {
         let mut memo = KeccakCache::default();
         for round in 0..3_000u64 {
             let mut input = [0; 64];
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_answers_for_its_own_name_only() {
+    fn a_cache_line_matches_only_its_own_key() {
         let mut table = LookupCache::default();
         assert_eq!(table.slot(AccountId(0), &U256::ZERO), None);
         assert_eq!(table.account(&U256::ZERO), None);

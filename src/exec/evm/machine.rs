@@ -242,7 +242,7 @@ pub struct Evm<'b> {
     /// Cache of the hashes of mapping keys.
     pub(in crate::exec) hashes: Box<KeccakCache>,
     /// The modulus of the last MULMOD and its reciprocal.
-    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "for the tail-call loop"))]
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "used by the tail-call loop"))]
     pub(in crate::exec) modulus: KeptModulus,
     /// The token by which the caller can cancel the block.
     pub cancel: Option<&'b CancelToken>,
@@ -279,7 +279,7 @@ const INIT_CODES_KEPT: usize = 32;
 const INIT_CODE_KEPT: usize = 256 << 10;
 
 /// The memory of a frame column without its frames, for frames of another lifetime.
-#[expect(clippy::unnecessary_filter_map, reason = "a filter would keep the lifetime")]
+#[expect(clippy::unnecessary_filter_map, reason = "`filter` would keep the lifetime")]
 fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
     frames.clear();
     // `collect` reuses the allocation: nothing is allocated.
@@ -336,7 +336,7 @@ impl<'b> Evm<'b> {
     /// If an instruction has run, and outside a frame.
     pub(in crate::exec) fn assert_frame_is_new(&self) {
         let frame = &self.frames[self.frames.len() - 1];
-        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not run yet");
+        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not begun");
     }
 
     /// Checks what the pointers of the tail-call loop rely on, for the running frame:
@@ -349,14 +349,14 @@ impl<'b> Evm<'b> {
     ///
     /// # Panics
     /// If a condition does not hold, and outside a frame.
-    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), allow(dead_code, reason = "for the tail-call loop"))]
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), allow(dead_code, reason = "used by the tail-call loop"))]
     #[inline(always)]
     pub(in crate::exec) fn assert_frame_fits(&self) {
         let frame = &self.frames[self.frames.len() - 1];
         let fits = |base: usize, len: usize, column: usize| base <= column && len <= column - base;
         let stack_fits = frame.stack_len <= STACK_LIMIT && fits(frame.stack_base, STACK_LIMIT, self.stack.len());
         let memory_fits = fits(frame.memory_base, frame.memory_len, self.memory.len());
-        assert!(stack_fits && memory_fits, "a frame lies inside the columns");
+        assert!(stack_fits && memory_fits, "the frame is inside the columns");
     }
 
     /// Ends the block: returns the memory for the next one.
@@ -738,8 +738,8 @@ mod tests {
         let (chain, block) = (ChainRules::mainnet(Fork::Osaka), BlockEnv::default());
         let state = TxState::new(StateScratch::default(), None, Box::new(OneCode(code)), &codes, Fork::Osaka);
         let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
-        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("names grow");
-        evm.state.load(to).expect("there are accounts");
+        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("the id map grows");
+        evm.state.load(to).expect("the provider has every account");
         let request = CallRequest {
             kind: CallKind::Call,
             gas: 100_000,
@@ -757,7 +757,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn a_short_stack_is_refused() {
         in_a_frame(|evm| {
             evm.stack.truncate(STACK_LIMIT - 1);
@@ -766,8 +766,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
-    fn more_words_than_a_stack_holds_are_refused() {
+    #[should_panic(expected = "the frame is inside the columns")]
+    fn a_stack_above_the_limit_is_refused() {
         in_a_frame(|evm| {
             evm.frame().stack_len = STACK_LIMIT + 1;
             evm.assert_frame_fits();
@@ -775,7 +775,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn memory_beyond_the_column_is_refused() {
         in_a_frame(|evm| {
             evm.frame().memory_len = evm.memory.len() + 32;
@@ -784,7 +784,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn a_base_whose_end_overflows_is_refused() {
         in_a_frame(|evm| {
             evm.frame().stack_base = usize::MAX - 10;
@@ -793,8 +793,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the top frame has not run yet")]
-    fn a_frame_that_a_panic_interrupted_does_not_go_on() {
+    #[should_panic(expected = "the top frame has not begun")]
+    fn a_frame_interrupted_by_a_panic_does_not_continue() {
         in_a_frame(|evm| {
             evm.frame().pc = 1;
             crate::exec::interpreter::run_frames(Default::default(), evm);
@@ -802,7 +802,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "calldata lies below the frame")]
+    #[should_panic(expected = "calldata is below the frame")]
     fn calldata_above_the_callers_memory_is_refused() {
         in_a_frame(|evm| {
             evm.grow_memory(64);
@@ -826,7 +826,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_cannot_grow_leaves_its_length() {
+    fn failed_memory_growth_keeps_the_length() {
         in_a_frame(|evm| {
             evm.grow_memory(64);
             let grown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| evm.grow_memory(usize::MAX / 2 + 1)));

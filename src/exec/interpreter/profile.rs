@@ -133,13 +133,13 @@ impl OpcodeProfile {
     }
 
     /// Called before a frame's first instruction, and before the first one after an inner frame.
-    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "used by the tail-call loop"))]
     pub(super) fn resume(&mut self) {
         self.is_open = false;
     }
 
     /// Ends the previous instruction and begins the next one, given the gas left before it.
-    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "used by the tail-call loop"))]
     #[inline(always)]
     pub(super) fn next(&mut self, opcode: u8, gas_left: u64, precompiles: Option<&PrecompileProfile>) {
         if self.is_open {

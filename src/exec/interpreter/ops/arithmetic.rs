@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn powers_are_those_of_ruint() {
+    fn powers_agree_with_ruint() {
         let words = [0u64, 1, 2, 3, 4, 7, 255, 256, 257, 1 << 33].map(U256::from);
         let words = [&words[..], &[U256::MAX, U256::MAX - U256::from(2), U256::ONE << 255]].concat();
         for base in &words {
