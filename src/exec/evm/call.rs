@@ -200,7 +200,7 @@ impl<'b> Evm<'b> {
         let to_address = self.state.address(request.to);
         let transfers = !request.value.is_zero();
         // Below the first frame of a transaction there is no other: its caller is the sender, which matters
-        // only for a value transfer. (The caller of a system call has no id.)
+        // only for a value transfer. (The caller of a system call may have no id.)
         let (own, own_address, own_caller, own_value, own_static) = match self.frames.last() {
             Some(frame) => (frame.target, frame.address, frame.caller, frame.value, frame.is_static),
             None => {

@@ -154,7 +154,7 @@ pub struct Frame<'b> {
 pub enum Exit {
     /// Another frame was pushed and runs first. The loop has stored pc, stack height and gas in the frame that it left.
     Enter,
-    /// STOP, or the end of the code: success without output.
+    /// STOP, SELFDESTRUCT or the end of the code: success without output.
     Stop,
     /// RETURN: success with output, a range of the frame's own memory.
     Return {

@@ -262,7 +262,7 @@ impl<'b> TxState<'b> {
         self.transient_index.clear();
     }
 
-    /// Takes the logs of all tasks so far. The columns left for the next block have the same capacity.
+    /// Takes the logs of all tasks so far. The columns left for the next block have room for as many.
     pub fn take_logs(&mut self) -> Logs {
         let next = Logs::with_room_of(&self.logs);
         core::mem::replace(&mut self.logs, next)
