@@ -1,8 +1,10 @@
-//! Calls and creations: what they cost, and the frames that they enter.
+//! Calls and creations: their gas, and the frames that they enter.
 //!
-//! `call` and `create` are the instructions as our own loops run them: all gas, then [`Evm::enter_call`] or
-//! [`Evm::enter_create`]. The reference loop prices its own instructions and shares the entering.
+//! In: the stack arguments of a call or creation instruction. Out: a pushed frame, or the result of a call without one.
+//! Our own loops use `call` and `create`, which charge all gas and then use [`Evm::enter_call`] or
+//! [`Evm::enter_create`]. The reference loop charges gas by itself and calls the latter two.
 //! Sources: EIP-150, 161, 214, 684, 2929, 3860, 7610, 7702, 7708, 8037, 8038.
+//! Not here: running a frame (`interpreter`) and ending it (`machine`).
 
 use super::gas::{FrameGas, words};
 use super::halt::Halt;
@@ -17,7 +19,7 @@ use crate::exec::rules::fork::{CALL_STIPEND, Fork, INITCODE_WORD};
 use alloy_primitives::{Address, B256, U256};
 use std::sync::Arc;
 
-/// Which of the four call instructions.
+/// One of the four call instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
     /// CALL.
@@ -33,69 +35,70 @@ pub enum CallKind {
 /// The stack arguments of a call instruction.
 #[derive(Clone, Copy, Debug)]
 pub struct CallArgs {
-    /// Which instruction.
+    /// The instruction.
     pub kind: CallKind,
-    /// Gas asked for; what does not fit is more than there ever is.
+    /// Requested gas; saturated to 64 bits.
     pub gas: u64,
-    /// Callee: the low 20 bytes of the word.
+    /// The callee's address: the low 20 bytes of the word.
     pub to: U256,
-    /// Value; zero for DELEGATECALL and STATICCALL.
+    /// Value in wei; zero for DELEGATECALL and STATICCALL.
     pub value: U256,
     /// Whether the value is not zero.
     pub transfers: bool,
-    /// Calldata: offset and length in memory, saturated.
+    /// Calldata: offset and length in memory, saturated to 64 bits.
     pub input: (u64, u64),
-    /// Where the output goes: offset and length in memory, saturated.
+    /// Where the output goes: offset and length in memory, saturated to 64 bits.
     pub output: (u64, u64),
 }
 
-/// A call with all costs paid.
+/// A call whose gas has been charged.
 #[derive(Clone, Copy, Debug)]
 pub struct CallRequest {
-    /// Which instruction.
+    /// The instruction.
     pub kind: CallKind,
     /// Gas for the callee, stipend included.
     pub gas: u64,
-    /// Callee; loaded.
+    /// The callee; its account is loaded.
     pub to: AccountId,
-    /// Code to run: the callee's, or what its designator points to (EIP-7702).
+    /// Code to run: the callee's, or that of the account to which it delegates (EIP-7702).
     pub code: CodeId,
-    /// Value.
+    /// Value in wei.
     pub value: U256,
-    /// Calldata.
+    /// Where the calldata is.
     pub input: Input,
     /// Where the output goes in the caller's memory: offset and length.
     pub output: (usize, usize),
-    /// Whether the caller paid a new account's state gas for it.
+    /// Whether the caller was charged state gas for a new account (EIP-8037).
     pub charged_new_account: bool,
 }
 
-/// Whether a call or creation got a frame of its own.
+/// Whether a call or creation pushed a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
     /// A frame was pushed.
     Frame,
-    /// It is over already: no code, a precompile, or it could not begin.
+    /// It has already ended: a call to empty code or to a precompile, or the call or creation failed before its first
+    /// instruction.
     Done(FrameEnd),
 }
 
-/// How an instruction leaves its loop.
+/// What a call or creation instruction does after it was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A frame was pushed: store the registers and leave with [`super::machine::Exit::Enter`].
     Enter,
-    /// Push this word and go on.
+    /// Push this word and continue with the next instruction.
     Push(U256),
 }
 
-/// The part of `gas` that a call may pass on (EIP-150).
+/// The largest part of `gas` that a call may pass on: all but one 64th (EIP-150).
 #[inline]
 fn all_but_one_64th(gas: u64) -> u64 {
     gas - gas / 64
 }
 
 impl<'b> Evm<'b> {
-    /// The four call instructions, from their arguments to the frame they enter.
+    /// The four call instructions: charges their gas and enters the call.
     pub fn call(&mut self, left: &mut u64, args: &CallArgs) -> Result<Step, Halt> {
         let request = self.price_call(left, args)?;
         match self.enter_call(&request)? {
@@ -104,7 +107,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Settles a call or creation that needed no frame of its own.
+    /// Settles the gas of a call or creation that pushed no frame; returns the word to push.
     fn settle_done(&mut self, end: &FrameEnd, left: &mut u64) -> U256 {
         let last = self.frames.len() - 1;
         let mut spilled = self.frames[last].gas.spilled;
@@ -113,7 +116,8 @@ impl<'b> Evm<'b> {
         end.word()
     }
 
-    /// Charges a call instruction. An account is loaded only once everything that its pre-state does not decide is paid.
+    /// Charges a call instruction. The callee is loaded only after all costs that do not depend on its state
+    /// were charged.
     fn price_call(&mut self, left: &mut u64, args: &CallArgs) -> Result<CallRequest, Halt> {
         let rules = self.rules;
         let transfers = args.transfers;
@@ -153,7 +157,8 @@ impl<'b> Evm<'b> {
             gas: gas + if transfers { CALL_STIPEND } else { 0 },
             to,
             code,
-            // Not a copy where there is none: the words were just written limb by limb.
+            // Zero instead of a copy where possible: the words were just written limb by limb, and a wider read
+            // of them would wait.
             value: if transfers { args.value } else { U256::ZERO },
             input: Input::Memory { start, len: input.1 },
             output,
@@ -161,7 +166,8 @@ impl<'b> Evm<'b> {
         })
     }
 
-    /// The code that a call to `to` runs; pays for and loads the target of a designator (EIP-7702), one level only.
+    /// The code that a call to `to` runs. For a delegation designator (EIP-7702), charges for the target's
+    /// account, loads it and returns its code; the target's own designator is not followed.
     pub(in crate::exec) fn resolve_delegation(&mut self, left: &mut u64, to: AccountId) -> Result<CodeId, Halt> {
         let code = self.state.row(to).code;
         if code == EMPTY_CODE || !self.since(Fork::Prague) {
@@ -172,11 +178,12 @@ impl<'b> Evm<'b> {
         };
         let target = self.access_account(left, &target, 0, 0)?;
         let code = self.state.row(target).code;
-        // A precompile has no code, and its address run by delegation is an empty account.
+        // A delegation to a precompile's address runs no code: the account has none, and the precompile is not called.
         Ok(code)
     }
 
-    /// Enters a call whose costs are paid. Depth and balance are checked here: failing them returns the gas.
+    /// Enters a call whose gas was charged. Checks depth and balance; if they do not suffice, the call's gas is
+    /// returned.
     pub fn enter_call(&mut self, request: &CallRequest) -> Result<Entered, Halt> {
         self.check_cancelled()?;
         self.return_data.clear();
@@ -192,8 +199,8 @@ impl<'b> Evm<'b> {
         }
         let to_address = self.state.address(request.to);
         let transfers = !request.value.is_zero();
-        // The first frame of a transaction has no frame below: its caller is the sender, which only a transfer looks at
-        // (the caller of a system call is not even an account of the block).
+        // Below the first frame of a transaction there is no other: its caller is the sender, which matters
+        // only for a value transfer. (The caller of a system call may have no id.)
         let (own, own_address, own_caller, own_value, own_static) = match self.frames.last() {
             Some(frame) => (frame.target, frame.address, frame.caller, frame.value, frame.is_static),
             None => {
@@ -252,18 +259,18 @@ impl<'b> Evm<'b> {
         Ok(Entered::Frame)
     }
 
-    /// Puts a frame on top: its stack and memory begin where the caller's end.
+    /// Pushes a frame; its stack and memory begin where the caller's end.
     ///
     /// # Panics
-    /// Where its calldata does not lie below its own memory: the tail-call loop copies from one to the other.
+    /// If its calldata does not lie below its own memory: the tail-call loop copies from the one to the other.
     fn push_frame(&mut self, mut frame: Frame<'b>) {
         if let Some(caller) = self.frames.last() {
-            // A loop may not have stored its stack height yet: leave room for a full stack.
+            // The loop may not have stored the caller's stack height yet, so the caller keeps room for a full stack.
             frame.stack_base = caller.stack_base + super::machine::STACK_LIMIT;
             frame.memory_base = caller.memory_base + caller.memory_len;
         }
         if let Input::Memory { start, len } = frame.input {
-            assert!(start <= frame.memory_base && len <= frame.memory_base - start, "calldata lies below the frame");
+            assert!(start <= frame.memory_base && len <= frame.memory_base - start, "calldata is below the frame");
         }
         let stack_end = frame.stack_base + super::machine::STACK_LIMIT;
         if self.stack.len() < stack_end {
@@ -279,7 +286,7 @@ impl<'b> Evm<'b> {
     ) -> Result<FrameEnd, Halt> {
         let number = self.state.precompile(request.to);
         let started = self.precompiles.as_ref().map(|profile| profile.now());
-        // Apart while it runs: its input may lie in the machine's memory.
+        // Taken out while the precompile runs, because its input may be borrowed from the machine's memory.
         let mut output = core::mem::take(&mut self.return_data);
         let used = precompile::run(self.rules.fork, number, self.input(request.input), request.gas, &mut output);
         self.return_data = output;
@@ -307,7 +314,7 @@ impl<'b> Evm<'b> {
         })
     }
 
-    /// CREATE (`salt` absent) and CREATE2, from their arguments to the frame they enter.
+    /// CREATE (`salt` is `None`) and CREATE2: charges their gas and enters the creation.
     pub fn create(
         &mut self,
         left: &mut u64,
@@ -370,8 +377,8 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Enters a creation whose costs are paid; the creator's nonce is already bumped, the destination loaded.
-    #[expect(clippy::too_many_arguments, reason = "one caller per loop, each with all of these at hand")]
+    /// Enters a creation whose gas was charged. The creator's nonce was already incremented; the destination is loaded.
+    #[expect(clippy::too_many_arguments, reason = "one call per loop; each has all values at hand")]
     pub fn enter_create(
         &mut self,
         creator: AccountId,
@@ -386,7 +393,7 @@ impl<'b> Evm<'b> {
         self.check_cancelled()?;
         self.return_data.clear();
         let row = *self.state.load(destination)?;
-        // EIP-684; EIP-7610 for storage without code or nonce.
+        // EIP-684; EIP-7610 for an account with storage but without code and nonce.
         let storage_collides = self.chain.storage_collision && row.has(flag::HAS_STORAGE);
         if self.state.nonce(destination) != 0 || row.code != EMPTY_CODE || storage_collides {
             return Ok(Entered::Done(FrameEnd {

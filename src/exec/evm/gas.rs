@@ -1,32 +1,36 @@
-//! Gas of one frame and of its transaction, in both dimensions (EIP-8037).
+//! Gas of a frame and of its transaction, in both dimensions: execution gas and state gas (EIP-8037).
 //!
-//! `left` is execution gas; the transaction's `reservoir` holds gas usable for state charges only. Before Amsterdam
-//! the reservoir is empty and no state charge is ever made, so that everything is as it always was.
+//! `left` is execution gas. The transaction's `reservoir` pays for state charges only; what it cannot pay is taken from
+//! `left` ("spilled"). Before Amsterdam the reservoir is empty and there are no state charges, so that only
+//! `left` changes.
+//! Not here: the prices (`rules`), intrinsic gas and refunds at the end of a transaction (`tx`).
 
 /// Gas of one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameGas {
-    /// Execution gas left; a dispatch loop keeps it in a register and stores it here when it leaves.
+    /// Execution gas left. A dispatch loop keeps it in a register and stores it here when it leaves.
     pub left: u64,
-    /// State gas that was drawn from `left`.
+    /// State gas that was taken from `left`.
     pub spilled: u64,
-    /// Of the transaction, when the frame began: what a revert restores.
+    /// The transaction's gas state when the frame began; a revert restores it.
     pub at_entry: TxGas,
 }
 
-/// Gas state of a transaction, shared by its frames.
+/// Gas state of a transaction, shared by all its frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxGas {
-    /// Gas for state charges only. Signed: a frame that hands back more than it took is undone below zero.
+    /// Gas for state charges only. Signed, because reverting a frame that refilled more than it charged may
+    /// make it negative.
     pub reservoir: i64,
-    /// State gas used so far, net of refills.
+    /// State gas used so far, less refills.
     pub state_used: i64,
     /// Refund counter (EIP-3529).
     pub refund: i64,
 }
 
 impl TxGas {
-    /// Charges state gas: the reservoir first, the rest from `left`. False, and nothing changed, when both lack it.
+    /// Charges state gas: from the reservoir first, the rest from `left`. Returns false and changes nothing if
+    /// both together are less than `amount`.
     #[inline]
     #[must_use]
     pub fn charge_state(&mut self, left: &mut u64, spilled: &mut u64, amount: u64) -> bool {
@@ -42,7 +46,7 @@ impl TxGas {
         true
     }
 
-    /// Gives state gas back: what spilled returns to `left` first (last in, first out).
+    /// Refills state gas: first to `left`, up to `spilled`, then to the reservoir (last in, first out).
     #[inline]
     pub fn refill(&mut self, left: &mut u64, spilled: &mut u64, amount: u64) {
         let to_left = (*spilled).min(amount);
@@ -52,7 +56,7 @@ impl TxGas {
         self.state_used -= amount as i64;
     }
 
-    /// After a successful child: gas that the child put into the reservoir repays what this frame had spilled.
+    /// After a successful child frame: returns to `left` what this frame had spilled, as far as the reservoir holds it.
     #[inline]
     pub fn repay(&mut self, left: &mut u64, spilled: &mut u64) {
         let amount = (self.reservoir.max(0) as u64).min(*spilled);
@@ -62,13 +66,13 @@ impl TxGas {
     }
 }
 
-/// Gas of a memory of `words` words: 3 per word plus the square over 512.
+/// Gas of a memory of `words` words: 3 per word plus `words` squared over 512 (Yellow Paper, appendix H).
 #[inline(always)]
 pub const fn memory_gas(words: u64) -> u64 {
     3 * words + words * words / 512
 }
 
-/// Words that hold `bytes` bytes.
+/// The number of 32-byte words that hold `bytes` bytes.
 #[inline(always)]
 pub const fn words(bytes: u64) -> u64 {
     bytes.div_ceil(32)

@@ -1,9 +1,11 @@
-//! Why a frame ended otherwise than by its own word.
+//! Exceptional halts of a frame, and faults: reasons outside the EVM for which the executor stops a task.
+//!
+//! Not here: STOP, RETURN and REVERT (`machine::Exit`), and errors of the block (`block`).
 
 use crate::arena::store::StoreError;
 use alloy_primitives::{Address, U256};
 
-/// An exceptional halt: the frame's gas is gone and its changes are undone.
+/// An exceptional halt: all gas of the frame is consumed and its changes are reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Halt {
@@ -13,30 +15,30 @@ pub enum Halt {
     StackUnderflow,
     /// More than 1,024 words on the stack.
     StackOverflow,
-    /// A jump to something that is no JUMPDEST.
+    /// The destination of a jump is not a JUMPDEST.
     InvalidJump,
-    /// No such instruction in this fork, or INVALID.
+    /// The opcode is INVALID or not defined in this fork.
     InvalidOpcode,
     /// A state change inside a static call (EIP-214).
     StaticViolation,
     /// RETURNDATACOPY beyond the return data (EIP-211).
     ReturnDataOutOfBounds,
-    /// A creation on an address with code, nonce or storage (EIP-684, 7610).
+    /// A creation at an address with code, a nonce or storage (EIP-684, EIP-7610).
     CreateCollision,
-    /// Deployed code over the limit (EIP-170, 7954).
+    /// Deployed code above the size limit (EIP-170, EIP-7954).
     CodeTooLarge,
-    /// Init code over the limit (EIP-3860).
+    /// Init code above the size limit (EIP-3860).
     InitcodeTooLarge,
     /// Deployed code that begins with 0xef (EIP-3541).
     InvalidCodePrefix,
-    /// A precompile refused its input.
+    /// A precompile rejected its input.
     Precompile,
-    /// Not the contract's doing: the executor stops, see [`Fault`].
+    /// The executor stops for a reason outside the EVM, see [`Fault`].
     Fault,
 }
 
 impl Halt {
-    /// All of them, in order.
+    /// All halts, in the order of their discriminants.
     pub const ALL: [Self; 13] = [
         Self::OutOfGas,
         Self::StackUnderflow,
@@ -53,7 +55,7 @@ impl Halt {
         Self::Fault,
     ];
 
-    /// A name for traces, in geth's wording where it has one.
+    /// The text for traces, in geth's wording where geth has one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OutOfGas => "out of gas",
@@ -73,22 +75,22 @@ impl Halt {
     }
 }
 
-/// Why execution of a task had to stop for a reason outside the EVM.
+/// A reason outside the EVM for which execution of a task stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// An account that the block access list does not name was accessed.
-    #[error("account {0} was accessed but the block access list does not name it")]
+    /// An account that is not in the block access list was accessed.
+    #[error("account {0} was accessed but is not in the block access list")]
     UnlistedAccount(Address),
-    /// A slot that the block access list does not name was accessed.
-    #[error("slot {1:#x} of {0} was accessed but the block access list does not name it")]
+    /// A slot that is not in the block access list was accessed: the account, the slot's key.
+    #[error("slot {1:#x} of {0} was accessed but is not in the block access list")]
     UnlistedSlot(Address, U256),
-    /// The store could not answer.
+    /// The store failed to answer a read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another task already decided the block's fate; this one was given up.
+    /// The caller cancelled the block, or another task has already determined its result.
     #[error("execution was cancelled")]
     Cancelled,
-    /// An optimistic worker read a value that an unfinished transaction may still change.
-    #[error("read a value that transaction {0} is about to write")]
+    /// An optimistic worker read a value that the transaction of this index, not finished yet, may still change.
+    #[error("read a value that transaction {0}, not finished yet, may still write")]
     Blocked(u32),
 }

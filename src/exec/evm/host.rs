@@ -1,8 +1,8 @@
-//! What instructions do to the state, and what that costs: one place for all dispatch loops.
+//! Effects and dynamic gas of the instructions that access state, shared by all dispatch loops.
 //!
-//! Each method takes the frame's gas (`left`), charges before it touches, and leaves the order of checks to EIP-7928:
-//! an account or slot counts as accessed only once its access was paid for.
-//! Relies on: stack and static gas are the loop's matter. Not here: calls and creations (`call`).
+//! In: stack words and the frame's gas (`left`). Out: a result word, or the halt. Each method charges before it
+//! accesses: under EIP-7928 an account or slot counts as accessed only once its access was paid for.
+//! Relies on: the loop has checked the stack and charged static gas. Not here: calls and creations (`call`).
 
 use super::halt::Halt;
 use super::machine::Evm;
@@ -17,7 +17,7 @@ pub const SYSTEM_ADDRESS: Address = address!("ffffffffffffffffffffffffffffffffff
 /// EIP-7708: keccak256("Transfer(address,address,uint256)").
 pub const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
-/// Takes `cost` from `left`.
+/// Takes `cost` from `left`; [`Halt::OutOfGas`] if it is more.
 #[inline(always)]
 pub fn charge(left: &mut u64, cost: u64) -> Result<(), Halt> {
     match left.checked_sub(cost) {
@@ -29,21 +29,21 @@ pub fn charge(left: &mut u64, cost: u64) -> Result<(), Halt> {
     }
 }
 
-/// The address in the low 20 bytes of a word.
+/// The address in the low 20 bytes of a stack word.
 #[inline]
 pub fn word_to_address(word: &U256) -> Address {
     Address::from_word(B256::from(word.to_be_bytes()))
 }
 
-/// An address as a word.
+/// An address as a stack word.
 #[inline]
 pub fn address_to_word(address: &Address) -> U256 {
     U256::from_be_slice(address.as_slice())
 }
 
 impl<'b> Evm<'b> {
-    /// Pays for access to an account and loads it. `flat` is the price before Berlin, `extra` what the instruction
-    /// charges beside the access; both must be there before the account counts as accessed.
+    /// Charges for access to an account and loads it. `flat` is the access cost before Berlin. `extra` is what
+    /// the instruction charges beside the access. The gas must suffice for both before the account counts as accessed.
     pub fn access_account(
         &mut self,
         left: &mut u64,
@@ -57,7 +57,7 @@ impl<'b> Evm<'b> {
             self.state.load(id)?;
             return Ok(id);
         }
-        // A name that nobody has seen yet is cold; it must not enter the universe before it is paid for.
+        // An address without an id is cold. It must not be added to the id map before its access is paid for.
         let (known, warm) = self.state.peek_account(address);
         let access = if warm { self.rules.warm_access } else { self.rules.balance };
         charge(left, access + extra)?;
@@ -72,10 +72,10 @@ impl<'b> Evm<'b> {
         Ok(id)
     }
 
-    /// [`Self::access_account`] for the address in a word's low 20 bytes.
+    /// [`Self::access_account`] for the address in the low 20 bytes of a word.
     #[inline(always)]
     pub fn access_word(&mut self, left: &mut u64, word: &U256, flat: u64, extra: u64) -> Result<AccountId, Halt> {
-        // A warm account is met in Berlin's rules only, or it is a precompile, which the price before them does not know.
+        // Only since Berlin: before it, precompiles are the only warm accounts, and the flat cost has no warm price.
         if self.since(Fork::Berlin)
             && let Some(id) = self.state.warm_account(word)
         {
@@ -92,32 +92,33 @@ impl<'b> Evm<'b> {
         Ok(id)
     }
 
-    /// BALANCE.
+    /// BALANCE in wei, all of its gas.
     #[inline]
     pub fn balance(&mut self, left: &mut u64, address: &U256) -> Result<U256, Halt> {
         let id = self.access_word(left, address, self.rules.balance, 0)?;
         Ok(self.state.balance(id))
     }
 
-    /// SELFBALANCE (EIP-1884); its flat gas is the loop's.
+    /// SELFBALANCE (EIP-1884); the loop has charged its static gas.
     pub fn self_balance(&mut self) -> Result<U256, Halt> {
         let target = self.frame().target;
         self.state.load(target)?;
         Ok(self.state.balance(target))
     }
 
-    /// What EXTCODESIZE and EXTCODECOPY charge beside the access: Amsterdam adds a warm access for the code (EIP-8038).
+    /// What EXTCODESIZE and EXTCODECOPY charge beside the access: since Amsterdam a warm access for the code
+    /// (EIP-8038).
     fn code_access_extra(&self) -> u64 {
         if self.since(Fork::Amsterdam) { self.rules.warm_access } else { 0 }
     }
 
-    /// EXTCODESIZE, bytes.
+    /// EXTCODESIZE, in bytes.
     #[inline]
     pub fn ext_code_size(&mut self, left: &mut u64, address: &U256) -> Result<usize, Halt> {
         Ok(self.ext_code(left, address, 0)?.len())
     }
 
-    /// The code that EXTCODECOPY copies from. `copy` is what copying and memory cost.
+    /// The code that EXTCODECOPY copies from. `copy` is the gas for copying and for memory expansion.
     #[inline]
     pub fn ext_code(&mut self, left: &mut u64, address: &U256, copy: u64) -> Result<&'b Code, Halt> {
         let extra = copy + self.code_access_extra();
@@ -137,7 +138,7 @@ impl<'b> Evm<'b> {
         Ok(self.state.codes.hash(code))
     }
 
-    /// BLOCKHASH: zero beyond the last 256 blocks.
+    /// BLOCKHASH: zero for blocks other than the last 256.
     pub fn block_hash(&mut self, number: &U256) -> Result<B256, Halt> {
         let current = self.block.number;
         match u64::try_from(*number) {
@@ -148,7 +149,7 @@ impl<'b> Evm<'b> {
 
     // Storage.
 
-    /// Whether the running frame's slot is warm; the id only if the name is known.
+    /// The running frame's target, the slot's id if it has one, and whether the slot is warm.
     #[inline]
     fn peek_slot(&mut self, key: &U256) -> (AccountId, Option<SlotId>, bool) {
         let target = self.frame().target;
@@ -169,7 +170,7 @@ impl<'b> Evm<'b> {
         Ok(id)
     }
 
-    /// SLOAD.
+    /// SLOAD, all of its gas.
     #[inline(always)]
     pub fn sload(&mut self, left: &mut u64, key: &U256) -> Result<U256, Halt> {
         let target = self.frame().target;
@@ -190,7 +191,7 @@ impl<'b> Evm<'b> {
         Ok(self.state.slot_row(id).value)
     }
 
-    /// SSTORE (EIP-2200, 2929, 3529, 8037, 8038).
+    /// SSTORE, all of its gas (EIP-2200, 2929, 3529, 8037, 8038).
     #[inline(always)]
     pub fn sstore(&mut self, left: &mut u64, key: &U256, value: &U256) -> Result<(), Halt> {
         let frame = self.frame();
@@ -225,7 +226,7 @@ impl<'b> Evm<'b> {
         let (target, known, warm) = self.peek_slot(key);
         let berlin = self.since(Fork::Berlin);
         let amsterdam = self.since(Fork::Amsterdam);
-        // EIP-8038: a cold access costs 2,100 in all; before, the warm price comes on top.
+        // Since EIP-8038 a cold access costs 2,100 in total. Before it, the warm price is charged in addition.
         let access = match (berlin, warm) {
             (false, _) => 0,
             (true, false) => self.rules.sload,
@@ -233,7 +234,8 @@ impl<'b> Evm<'b> {
             (true, true) => 0,
         };
         charge(left, access)?;
-        // Before Istanbul's sentry: what any write costs at least must be there before the slot counts as accessed.
+        // Before Istanbul there is no check of the 2,300 gas stipend (EIP-2200). The gas must suffice for the
+        // cheapest write before the slot counts as accessed.
         if !self.since(Fork::Istanbul) {
             let least = if self.rules.fork == Fork::Constantinople { 200 } else { self.rules.sstore_reset };
             if *left < least {
@@ -280,7 +282,7 @@ impl<'b> Evm<'b> {
     fn sstore_metered(&mut self, left: &mut u64, original: &U256, current: &U256, new: &U256) -> Result<(), Halt> {
         let rules = self.rules;
         let clear = rules.sstore_clear_refund;
-        // Net metering came with Constantinople, went with Petersburg and came back with Istanbul.
+        // Net gas metering applies in Constantinople (EIP-1283) and since Istanbul (EIP-2200), but not in Petersburg.
         if rules.fork != Fork::Constantinople && !self.since(Fork::Istanbul) {
             charge(left, if current.is_zero() && !new.is_zero() { rules.sstore_set } else { rules.sstore_reset })?;
             if !current.is_zero() && new.is_zero() {
@@ -321,14 +323,14 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// TLOAD (EIP-1153); its flat gas is the loop's.
+    /// TLOAD (EIP-1153); the loop has charged its static gas.
     #[inline]
     pub fn tload(&mut self, key: &U256) -> U256 {
         let target = self.frame().target;
         self.state.transient(target, key)
     }
 
-    /// TSTORE (EIP-1153); its flat gas is the loop's.
+    /// TSTORE (EIP-1153); the loop has charged its static gas.
     pub fn tstore(&mut self, key: U256, value: U256) -> Result<(), Halt> {
         if self.frame().is_static {
             return Err(Halt::StaticViolation);
@@ -340,13 +342,13 @@ impl<'b> Evm<'b> {
 
     // Logs.
 
-    /// LOG0 to LOG4: all of its gas, memory included.
+    /// LOG0 to LOG4: all of their gas, memory expansion included.
     pub fn log(&mut self, left: &mut u64, offset: U256, len: U256, topics: &[B256]) -> Result<(), Halt> {
         if self.frame().is_static {
             return Err(Halt::StaticViolation);
         }
         charge(left, 375 + 375 * topics.len() as u64)?;
-        // A length that no gas can pay for saturates.
+        // A length above 64 bits saturates to one that no transaction can pay for.
         let bytes = u64::try_from(len).unwrap_or(u64::MAX / 8);
         charge(left, bytes.saturating_mul(8))?;
         let (offset, len) = self.expand(left, offset, len)?;
@@ -356,7 +358,7 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// EIP-7708: the log of a value transfer between two different accounts, from Amsterdam on.
+    /// The log of a value transfer between two different accounts, since Amsterdam (EIP-7708).
     pub(in crate::exec) fn log_transfer(&mut self, from: &Address, to: &Address, value: &U256) {
         if self.since(Fork::Amsterdam) && !value.is_zero() && from != to {
             let topics = [TRANSFER_TOPIC, from.into_word(), to.into_word()];
@@ -408,7 +410,8 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// What SELFDESTRUCT does to the state once all is paid; `heir` is loaded.
+    /// The effect of SELFDESTRUCT on the state, after its gas was charged. `heir` is the beneficiary's id; it
+    /// must be loaded.
     pub(in crate::exec) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
         let (own, from) = (self.frame().target, self.frame().address);
         let balance = self.state.balance(own);

@@ -1,8 +1,12 @@
-//! The universe: every account and slot that a block may touch, by name and by dense id.
+//! The id map: assigns a dense id to every account and slot that a block may touch, and resolves addresses and
+//! keys to ids.
 //!
-//! With a block access list the universe is closed: ids are ranks in the list and a name that is not in it is an
-//! access outside the list. Without one it grows as names are met, and ids are in order of first sight.
-//! Relies on: names are resolved once; everything after is column access by id.
+//! With a block access list (BAL) the map is closed: an id is the position in the list, and an address or slot
+//! without an id is an access outside the list. Without a BAL the map grows during execution, and ids are in
+//! order of first access.
+//! Relies on: each address or key is resolved once; all later accesses index columns by id.
+//! Not here: the values of accounts and slots (`state`), and what happens on an access outside the list
+//! (`state::names`).
 
 use crate::arena::{AccountId, Column, Id, SlotId};
 use ahash::RandomState;
@@ -10,7 +14,7 @@ use alloy_primitives::{Address, U256};
 use core::hash::{BuildHasher, Hasher};
 use hashbrown::HashTable;
 
-/// Names of accounts and slots, and the tables that resolve them.
+/// Addresses and slot keys by id, and the hash tables that resolve them to ids.
 #[derive(Clone, Debug, Default)]
 pub struct IdMap {
     addresses: Column<AccountId, Address>,
@@ -21,7 +25,7 @@ pub struct IdMap {
     seed: RandomState,
 }
 
-/// Hash of a slot's name: its owner and its key's limbs, keyed by the process's random seed.
+/// Hash of a slot: its account's id and its key's limbs, keyed with the map's random seed.
 #[inline]
 fn hash_slot(seed: &RandomState, account: AccountId, key: &U256) -> u64 {
     let limbs = key.as_limbs();
@@ -72,21 +76,21 @@ impl IdMap {
         &self.owners
     }
 
-    /// The account of this address.
+    /// The id of an address; `None` if the map does not contain it.
     #[inline]
     pub fn account(&self, address: &Address) -> Option<AccountId> {
         let hash = hash_address(&self.seed, address);
         self.by_address.find(hash, |id| self.addresses[*id] == *address).copied()
     }
 
-    /// The slot of this account and key.
+    /// The id of a slot of `account`; `None` if the map does not contain it.
     #[inline]
     pub fn slot(&self, account: AccountId, key: &U256) -> Option<SlotId> {
         let hash = hash_slot(&self.seed, account, key);
         self.by_key.find(hash, |id| self.keys[*id] == *key && self.owners[*id] == account).copied()
     }
 
-    /// Adds an account that is not in the universe yet.
+    /// Adds an account. The map must not contain its address yet.
     pub fn add_account(&mut self, address: Address) -> AccountId {
         let id = self.addresses.push(address);
         let (seed, addresses) = (&self.seed, &self.addresses);
@@ -95,7 +99,7 @@ impl IdMap {
         id
     }
 
-    /// Adds a slot that is not in the universe yet.
+    /// Adds a slot. The map must not contain it yet.
     pub fn add_slot(&mut self, account: AccountId, key: U256) -> SlotId {
         let id = self.keys.push(key);
         self.owners.push(account);
@@ -105,8 +109,8 @@ impl IdMap {
         id
     }
 
-    /// Replaces everything by the names of a list: accounts in order, then each slot with its owner.
-    /// Names must be unique; the memory of the last block is reused.
+    /// Replaces the contents: ids are the positions in `addresses` and `keys`; `owners` holds the account of each slot.
+    /// Addresses must be unique, and so must slots. The memory of the previous block is reused.
     pub fn fill<'a>(&mut self, addresses: &'a [Address], keys: &'a [U256], owners: &'a [AccountId]) {
         self.clear();
         let Self { addresses: own_addresses, keys: own_keys, owners: own_owners, by_address, by_key, seed } = self;
@@ -123,7 +127,7 @@ impl IdMap {
         }
     }
 
-    /// Forgets all names and keeps the memory.
+    /// Removes all entries and keeps the memory.
     pub fn clear(&mut self) {
         self.addresses.clear();
         self.keys.clear();
@@ -133,7 +137,8 @@ impl IdMap {
     }
 }
 
-/// Tables are reserved before they are filled, so that no entry is ever hashed anew.
+/// The hasher argument of insertions into a table that was reserved for all its entries: it never grows, so it never
+/// rehashes an entry.
 fn unreachable_hash() -> u64 {
     debug_assert!(false, "a reserved table does not grow");
     0
@@ -144,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_resolve_to_the_ids_that_they_were_given() {
+    fn addresses_and_keys_resolve_to_the_ids_that_they_were_given() {
         let mut universe = IdMap::default();
         let addresses: Vec<_> = (0..500u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).collect();
         let accounts: Vec<_> = addresses.iter().map(|address| universe.add_account(*address)).collect();

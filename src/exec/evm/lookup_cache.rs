@@ -1,8 +1,10 @@
-//! Small direct-mapped tables: names to ids, before the universe's own tables; and inputs to hashes.
+//! Small direct-mapped caches: addresses and slot keys to ids, in front of the id map's hash tables; and
+//! Keccak-256 hashes of 64-byte inputs.
 //!
-//! A contract asks for the same few slots and accounts again and again; a hit costs one compare of limbs and no hash.
-//! Names are looked up as stack words, limb by limb: a word just pushed is read back as it was written.
-//! Relies on: an id, once given, means the same name until [`LookupCache::clear`]. Not here: warmth, values.
+//! Contracts access the same few slots and accounts repeatedly. A hit costs one comparison of limbs and no hash.
+//! Keys are compared limb by limb as stack words, because a word that was just pushed is read fastest in the
+//! width in which it was written.
+//! Relies on: an id keeps its meaning until [`LookupCache::clear`]. Not here: accessed sets (EIP-2929) and values.
 
 use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, SlotId};
@@ -10,7 +12,7 @@ use alloy_primitives::{B256, U256, b256};
 
 const SLOT_LINES: usize = 256;
 const ACCOUNT_LINES: usize = 64;
-/// An owner or id that no universe gives.
+/// An owner or id that the id map never assigns; marks an empty line.
 const NOBODY: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ struct AccountLine {
     id: u32,
 }
 
-/// The table.
+/// Direct-mapped cache of account and slot ids.
 #[derive(Debug)]
 pub struct LookupCache {
     slots: [SlotLine; SLOT_LINES],
@@ -45,7 +47,7 @@ impl Default for LookupCache {
 }
 
 impl LookupCache {
-    /// Forgets all names.
+    /// Empties the cache.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -55,7 +57,7 @@ impl LookupCache {
         (key[0] as usize ^ (key[0] >> 8) as usize ^ (owner.0 as usize).wrapping_mul(37)) % SLOT_LINES
     }
 
-    /// The slot of this owner and key, if it was seen lately.
+    /// The id of this slot, if the cache holds it.
     #[inline(always)]
     pub fn slot(&self, owner: AccountId, key: &U256) -> Option<SlotId> {
         let key = key.as_limbs();
@@ -68,14 +70,14 @@ impl LookupCache {
         (differs == 0).then_some(SlotId(line.id))
     }
 
-    /// Remembers a slot.
+    /// Stores a slot's id, replacing the line's previous entry.
     #[inline]
     pub fn remember_slot(&mut self, owner: AccountId, key: &U256, id: SlotId) {
         let key = *key.as_limbs();
         self.slots[Self::slot_line(owner, &key)] = SlotLine { key, owner: owner.0, id: id.0 };
     }
 
-    /// The account that a word names (its upper 12 bytes do not count), if it was seen lately.
+    /// The account whose address is the low 20 bytes of `word` (the upper 12 are ignored), if the cache holds it.
     #[inline(always)]
     pub fn account(&self, word: &U256) -> Option<AccountId> {
         let [low, middle, high, _] = *word.as_limbs();
@@ -84,7 +86,7 @@ impl LookupCache {
         (differs == 0 && line.id != NOBODY).then_some(AccountId(line.id))
     }
 
-    /// Remembers an account.
+    /// Stores an account's id, replacing the line's previous entry.
     #[inline]
     pub fn remember_account(&mut self, word: &U256, id: AccountId) {
         let [low, middle, high, _] = *word.as_limbs();
@@ -100,28 +102,29 @@ struct HashLine {
     hash: B256,
 }
 
-/// The input of zeros with its own hash.
+/// The initial line: 64 zero bytes and their hash.
 const ZEROS: HashLine =
     HashLine { input: [0; 8], hash: b256!("ad3228b676f7d3cd4284a5443f17f1962b36e491b30a40b2405849e597ba5fb5") };
 
-/// Hashes of 64-byte inputs, kept for the worker's life: where Solidity puts a mapping's entry is keccak256(key . slot),
-/// and the same few keys are asked for again and again, within a transaction and across blocks.
+/// Keccak-256 hashes of 64-byte inputs, kept for the life of the worker: Solidity stores a mapping's entry at
+/// keccak256(key . slot), and the same few keys recur within a transaction and across blocks.
 #[derive(Debug)]
 pub struct KeccakCache {
     lines: Vec<HashLine>,
-    /// Lines written since the last [`KeccakCache::clear`], some more than once; beyond so many nobody counts.
+    /// Indices of lines written since the last [`KeccakCache::clear`], possibly repeated. When it holds
+    /// `HASH_LINES` entries, no more are added and `clear` resets all lines.
     written: Vec<u16>,
 }
 
 impl Default for KeccakCache {
     fn default() -> Self {
-        // Every line is true from the start.
+        // Every line is a correct pair of input and hash from the start.
         Self { lines: vec![ZEROS; HASH_LINES], written: Vec::with_capacity(HASH_LINES) }
     }
 }
 
 impl KeccakCache {
-    /// Forgets all hashes, at the price of the lines that were written.
+    /// Removes all hashes; resets only the lines that were written.
     pub fn clear(&mut self) {
         if self.written.len() < HASH_LINES {
             self.written.iter().for_each(|index| self.lines[usize::from(*index)] = ZEROS);
@@ -131,12 +134,12 @@ impl KeccakCache {
         self.written.clear();
     }
 
-    /// keccak256 of 64 bytes.
+    /// The Keccak-256 hash of `input`, from the cache or computed and stored.
     #[inline]
     pub fn keccak(&mut self, input: &[u8; 64]) -> B256 {
         let (limbs, _) = input.as_chunks::<8>();
         let words: [u64; 8] = core::array::from_fn(|index| u64::from_ne_bytes(limbs[index]));
-        // A mapping's key differs in its last bytes, its slot in the very last.
+        // Mapping keys differ in their last bytes; slot numbers in the last byte.
         let mixed =
             (words[3] ^ words[2].rotate_left(23) ^ words[7].rotate_left(41)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let index = (mixed >> 54) as usize % HASH_LINES;
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembered_hashes_are_true() {
+    fn cached_hashes_are_correct() {
         let mut memo = KeccakCache::default();
         for round in 0..3_000u64 {
             let mut input = [0; 64];
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_answers_for_its_own_name_only() {
+    fn a_cache_line_matches_only_its_own_key() {
         let mut table = LookupCache::default();
         assert_eq!(table.slot(AccountId(0), &U256::ZERO), None);
         assert_eq!(table.account(&U256::ZERO), None);

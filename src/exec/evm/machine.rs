@@ -1,8 +1,10 @@
-//! The machine of one worker: state, frames, memory and stack, shared by all frames and re-used by all tasks.
+//! The EVM instance of one worker: state, frames, memory and stack, shared by all frames and reused by all tasks.
 //!
-//! Both kinds of dispatch loop run on it: our own (`interpreter`) and the reference loop. A loop runs the top frame until
-//! it ends or enters another frame; [`Evm::finish_frame`] ends a frame the same way for all loops.
-//! Not here: what instructions do (`host`), calls and creations (`call`), transactions (`tx`).
+//! In: a state ([`TxState`]), the block's environment and rules. Out: per frame a [`FrameEnd`]; changes stay in
+//! the state.
+//! Relies on: a dispatch loop (`interpreter`), which runs the top frame until it ends or enters another frame.
+//! All loops run on this machine, and [`Evm::finish_frame`] ends a frame in the same way for all of them.
+//! Not here: effects of instructions (`host`), calls and creations (`call`), transactions (`tx`).
 
 use super::gas::{FrameGas, TxGas, words};
 use super::halt::{Fault, Halt};
@@ -18,68 +20,68 @@ use crate::exec::rules::fork::{ChainRules, Fork, ForkRules};
 use alloy_primitives::{Address, B256, U256};
 use std::sync::Arc;
 
-/// Most words on one frame's stack.
+/// The most words on one frame's stack.
 pub const STACK_LIMIT: usize = 1024;
-/// Deepest frame, counted from 0.
+/// The depth of the deepest frame; the first frame of a transaction has depth 0.
 pub const DEPTH_LIMIT: usize = 1024;
 
-/// What instructions see of the block.
+/// The block's environment, as instructions read it.
 #[derive(Clone, Debug, Default)]
 pub struct BlockEnv {
-    /// EIP-155.
+    /// CHAINID (EIP-155, EIP-1344).
     pub chain_id: u64,
-    /// Height.
+    /// NUMBER: height of the block.
     pub number: u64,
-    /// Seconds.
+    /// TIMESTAMP, in seconds since 1970.
     pub timestamp: u64,
-    /// Fee recipient.
+    /// COINBASE: address of the fee recipient.
     pub coinbase: Address,
-    /// Gas limit.
+    /// GASLIMIT of the block.
     pub gas_limit: u64,
-    /// Wei per gas; 0 before London.
+    /// BASEFEE (EIP-3198), wei per gas; 0 before London.
     pub base_fee: u64,
-    /// DIFFICULTY before the merge, PREVRANDAO after.
+    /// DIFFICULTY before the merge, PREVRANDAO since (EIP-4399).
     pub difficulty: U256,
-    /// Wei per blob gas (EIP-4844).
+    /// BLOBBASEFEE, wei per blob gas (EIP-4844, EIP-7516).
     pub blob_base_fee: U256,
-    /// EIP-7843.
+    /// SLOTNUM: the consensus layer's slot number (EIP-7843).
     pub slot_number: u64,
 }
 
-/// What instructions see of the transaction.
+/// The transaction's environment, as instructions read it.
 #[derive(Clone, Debug, Default)]
 pub struct TxEnv<'b> {
-    /// ORIGIN.
+    /// ORIGIN: the sender.
     pub origin: Address,
     /// GASPRICE: the effective price, wei.
     pub gas_price: U256,
-    /// BLOBHASH.
+    /// BLOBHASH: the versioned hashes of the transaction's blobs (EIP-4844).
     pub blob_hashes: &'b [B256],
     /// Calldata or init code of the first frame.
     pub input: &'b [u8],
 }
 
-/// Where a frame's calldata lies.
+/// Where a frame's calldata is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The transaction's own input.
     Tx,
-    /// A range of the shared memory: `start` (absolute) and length. It belongs to a frame below and does not move,
-    /// but the memory as a whole may be reallocated.
+    /// A range of the shared memory, in a frame below. It does not move within that memory, but the memory as a
+    /// whole may be reallocated.
     Memory {
         /// Absolute offset in the memory of all frames.
         start: usize,
-        /// Bytes.
+        /// Length in bytes.
         len: usize,
     },
 }
 
-/// A frame's code: the arena's, or init code that lives as long as its frame.
+/// A frame's code.
 #[derive(Clone, Debug)]
 pub enum CodeRef<'b> {
-    /// Deployed code.
+    /// Deployed code, in the code arena.
     Arena(&'b Code),
-    /// Init code.
+    /// Init code of a creation; it lives as long as its frame.
     Init(Arc<Code>),
 }
 
@@ -94,107 +96,107 @@ impl core::ops::Deref for CodeRef<'_> {
     }
 }
 
-/// Why a frame was entered, and what its caller wants of it.
+/// Whether a frame is a call or a creation, and where its output goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A message call; its output goes to `ret_len` bytes at `ret_offset` of the caller's memory.
     Call {
         /// Offset within the caller's memory.
         ret_offset: usize,
-        /// Bytes wanted.
+        /// Length in bytes; longer output is cut off in the caller's memory.
         ret_len: usize,
     },
     /// A creation; the new contract is the frame's target.
     Create,
 }
 
-/// One call or creation in progress. Only [`Evm::enter_call`] and [`Evm::enter_create`] make one.
+/// One call or creation in progress. Only [`Evm::enter_call`] and [`Evm::enter_create`] create frames.
 ///
-/// The tail-call loop relies on where its stack and memory lie: see `Evm::assert_frame_fits`.
+/// The tail-call loop relies on the positions of its stack and memory: see `Evm::assert_frame_fits`.
 #[derive(Clone, Debug)]
 pub struct Frame<'b> {
-    /// What runs.
+    /// The code that runs.
     pub(in crate::exec) code: CodeRef<'b>,
-    /// Why.
+    /// Call or creation.
     pub(in crate::exec) kind: FrameKind,
-    /// ADDRESS: whose storage it is.
+    /// Account of ADDRESS: its storage is accessed.
     pub(in crate::exec) target: AccountId,
-    /// ADDRESS.
+    /// ADDRESS: the address of `target`.
     pub(in crate::exec) address: Address,
-    /// CALLER.
+    /// CALLER: the address that made the call.
     pub(in crate::exec) caller: Address,
-    /// CALLVALUE.
+    /// CALLVALUE: the value of the call in wei.
     pub(in crate::exec) value: U256,
-    /// Calldata.
+    /// Where the calldata is.
     pub(in crate::exec) input: Input,
     /// Whether state changes are forbidden (EIP-214).
     pub(in crate::exec) is_static: bool,
-    /// Whether the caller was charged a new account's state gas for this frame: it gets it back if the frame fails.
+    /// Whether the caller was charged state gas for a new account; it is returned to the caller if the frame fails.
     pub(in crate::exec) charged_new_account: bool,
-    /// Gas.
+    /// Gas of the frame, and the transaction's gas state at its beginning.
     pub(in crate::exec) gas: FrameGas,
-    /// Where to go on after an inner frame; loop-private.
+    /// Where execution continues after an inner frame; each loop has its own encoding.
     pub(in crate::exec) pc: usize,
     /// First word of this frame's stack in `Evm::stack`.
     pub(in crate::exec) stack_base: usize,
-    /// Words on the stack, kept here while an inner frame runs.
+    /// Words on the stack, stored here while an inner frame runs.
     pub(in crate::exec) stack_len: usize,
     /// First byte of this frame's memory in `Evm::memory`.
     pub(in crate::exec) memory_base: usize,
-    /// Bytes of memory, a multiple of 32, kept here while an inner frame runs.
+    /// Bytes of memory, a multiple of 32.
     pub(in crate::exec) memory_len: usize,
-    /// What a failure goes back to.
+    /// The point to which the state is reverted if the frame fails.
     pub(in crate::exec) checkpoint: Checkpoint,
 }
 
 /// How a loop left the top frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Another frame was pushed; run that one first. The loop stored pc, stack and gas in its frame.
+    /// Another frame was pushed and runs first. The loop has stored pc, stack height and gas in the frame that it left.
     Enter,
-    /// Ended without output.
+    /// STOP, SELFDESTRUCT or the end of the code: success without output.
     Stop,
-    /// Ended with output: a range of the frame's own memory.
+    /// RETURN: success with output, a range of the frame's own memory.
     Return {
         /// Offset within the frame's memory.
         offset: usize,
-        /// Bytes; the memory is already large enough.
+        /// Length in bytes; the memory has been expanded to the end of the range.
         len: usize,
     },
-    /// Undone, with output; gas left goes back.
+    /// REVERT: changes are reverted, output is returned, and gas left goes back to the caller.
     Revert {
         /// Offset within the frame's memory.
         offset: usize,
-        /// Bytes.
+        /// Length in bytes; the memory has been expanded to the end of the range.
         len: usize,
     },
-    /// Undone, all gas gone.
+    /// Exceptional halt: changes are reverted and all gas is consumed.
     Halt(Halt),
 }
 
-/// Success, revert or halt.
+/// How a frame ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Changes stand.
+    /// Its changes are kept.
     Success,
-    /// Changes undone, gas left returned.
+    /// Its changes are reverted, gas left goes back to the caller.
     Revert,
-    /// Changes undone, gas gone.
+    /// Its changes are reverted, all of its gas is consumed.
     Halt(Halt),
 }
 
-/// An ended frame, as its caller sees it. The output lies in [`Evm::return_data()`].
+/// The result of a frame, as its caller sees it. The output is in [`Evm::return_data()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameEnd {
     /// How it ended.
     pub status: Status,
     /// Execution gas that goes back to the caller.
     pub left: u64,
-    /// State gas drawn from `left` that now counts as the caller's (EIP-8037); 0 unless it succeeded.
+    /// State gas taken from `left` that now counts as the caller's (EIP-8037); 0 unless the frame succeeded.
     pub spilled: u64,
-    /// Whether a charge for a new account must be returned to the caller.
+    /// Whether the charge for a new account must be returned to the caller.
     pub refill_new_account: bool,
-    /// The contract created, if a creation succeeded.
+    /// The address of the created contract, if this was a creation and it succeeded.
     pub created: Option<Address>,
 }
 
@@ -209,48 +211,48 @@ impl FrameEnd {
     }
 }
 
-/// The machine of one worker.
+/// The EVM instance of one worker.
 ///
-/// The public fields hold what a transaction works on; no memory safety depends on them. Frames, memory and stack are
-/// private, because the tail-call loop accesses memory and stack through pointers: see `Evm::assert_frame_fits`.
+/// Public fields hold the transaction's data; no memory safety depends on them. Frames, memory and stack are private,
+/// because the tail-call loop accesses memory and stack through pointers: see `Evm::assert_frame_fits`.
 #[derive(Debug)]
 pub struct Evm<'b> {
     /// Constants of the fork.
     pub(in crate::exec) rules: &'static ForkRules,
     /// The chain's configuration for this block.
     pub(in crate::exec) chain: &'b ChainRules,
-    /// The block.
+    /// The block's environment.
     pub(in crate::exec) block: &'b BlockEnv,
-    /// The transaction.
+    /// The transaction's environment.
     pub tx: TxEnv<'b>,
-    /// State as this worker's transaction sees it.
+    /// The state as the running transaction sees it.
     pub state: TxState<'b>,
-    /// Gas that all frames of the transaction share.
+    /// Gas state that all frames of the transaction share.
     pub gas: TxGas,
-    /// Frames, the running one last.
+    /// Frames, outermost first; the last one is running.
     pub(in crate::exec) frames: Vec<Frame<'b>>,
-    /// Memory of all frames, end to end.
+    /// Memory of all frames, one after the other.
     pub(in crate::exec) memory: Vec<u8>,
-    /// Stacks of all frames, each with room for a full one; grows with the depth reached.
+    /// Stacks of all frames, each with room for `STACK_LIMIT` words; grows with the depth reached.
     pub(in crate::exec) stack: Vec<U256>,
-    /// Output of the last ended inner frame.
+    /// Output of the inner frame that ended last.
     pub(in crate::exec) return_data: Vec<u8>,
-    /// Init codes of ended frames: memory for the next ones.
+    /// Init codes of ended frames, whose memory is reused for new ones.
     init_codes: Vec<Arc<Code>>,
-    /// Hashes of mapping keys.
+    /// Cache of the hashes of mapping keys.
     pub(in crate::exec) hashes: Box<KeccakCache>,
-    /// The modulus of the last MULMOD.
-    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "for the tail-call loop"))]
+    /// The modulus of the last MULMOD and its reciprocal.
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), expect(dead_code, reason = "used by the tail-call loop"))]
     pub(in crate::exec) modulus: KeptModulus,
-    /// Who may stop this block.
+    /// The token by which the caller can cancel the block.
     pub cancel: Option<&'b CancelToken>,
-    /// Gas of the running frame below which its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
+    /// If the running frame's gas is below this, its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
     pub(in crate::exec) poll_below: u64,
-    /// Counts and times precompiles; nothing where the block is not profiled.
+    /// Counts and times precompiles; `None` unless the block is profiled.
     pub(in crate::exec) precompiles: Option<Box<PrecompileProfile>>,
 }
 
-/// Memory of an [`Evm`] that outlives the block.
+/// Memory of an [`Evm`], kept between blocks.
 #[derive(Debug, Default)]
 pub struct EvmScratch {
     memory: Vec<u8>,
@@ -259,33 +261,33 @@ pub struct EvmScratch {
     return_data: Vec<u8>,
     hashes: Box<KeccakCache>,
     init_codes: Vec<Arc<Code>>,
-    /// Counts and times the precompiles of all that runs on this memory; nothing where they are not profiled.
+    /// Counts and times the precompiles of all blocks that use this memory; `None` unless they are profiled.
     pub(in crate::exec) precompiles: Option<Box<PrecompileProfile>>,
 }
 
 impl EvmScratch {
-    /// Forgets the remembered hashes: the next block computes all of its own (benches).
+    /// Empties the cache of Keccak-256 hashes, so that the next block computes all of them (for benchmarks).
     pub fn forget_hashes(&mut self) {
         self.hashes.clear();
     }
 }
 
-/// Memory that a worker keeps between blocks, bytes; a block that needed more gives the rest back.
+/// Bytes of memory that a worker keeps between blocks; memory above that is freed.
 const MEMORY_KEPT: usize = 4 << 20;
-/// Init codes whose memory a worker keeps, and the most bytes that each may hold.
+/// The number of init codes whose memory a worker keeps, and the most bytes that each may hold.
 const INIT_CODES_KEPT: usize = 32;
 const INIT_CODE_KEPT: usize = 256 << 10;
 
 /// The memory of a frame column without its frames, for frames of another lifetime.
-#[expect(clippy::unnecessary_filter_map, reason = "a filter would keep the lifetime")]
+#[expect(clippy::unnecessary_filter_map, reason = "`filter` would keep the lifetime")]
 fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
     frames.clear();
-    // Collected in place: nothing is allocated.
+    // `collect` reuses the allocation: nothing is allocated.
     frames.into_iter().filter_map(|_| None).collect()
 }
 
 impl<'b> Evm<'b> {
-    /// A machine over `state`.
+    /// A machine over `state`, with the memory of `scratch`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
         let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, precompiles } = scratch;
         Self {
@@ -308,7 +310,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Output of the last ended inner frame; after the outermost frame its own.
+    /// Output of the inner frame that ended last; after the outermost frame, its own output.
     #[inline]
     pub fn return_data(&self) -> &[u8] {
         &self.return_data
@@ -320,42 +322,44 @@ impl<'b> Evm<'b> {
         self.rules.fork
     }
 
-    /// Frames in progress: 0 outside a transaction, 1 in its first frame.
+    /// The number of frames in progress: 0 outside a transaction, 1 in its first frame.
     #[inline]
     pub fn depth(&self) -> usize {
         self.frames.len()
     }
 
-    /// Checks that no instruction of the top frame has run: what runs frames leaves none behind that has, unless a panic
-    /// interrupted it. Such a frame must not go on, because the result of the frame that it entered is missing.
+    /// Checks that no instruction of the top frame has run. Code that runs frames leaves none behind that has
+    /// begun, unless a panic interrupted it. Such a frame must not continue: the result of the frame that it
+    /// entered is missing.
     ///
     /// # Panics
-    /// Where it is not so, and outside a frame.
+    /// If an instruction has run, and outside a frame.
     pub(in crate::exec) fn assert_frame_is_new(&self) {
         let frame = &self.frames[self.frames.len() - 1];
-        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not run yet");
+        assert!(frame.pc == 0 && frame.stack_len == 0, "the top frame has not begun");
     }
 
     /// Checks what the pointers of the tail-call loop rely on, for the running frame:
-    /// - its stack, a full one, lies inside the stack column, and no more than that is in use;
+    /// - its stack, with room for `STACK_LIMIT` words, lies inside the stack column, and at most that many
+    ///   words are in use;
     /// - its memory lies inside the memory column.
     ///
-    /// The methods of this crate that change a frame, the stack or the memory keep it so; a loop that was left by a panic
-    /// may not have.
+    /// The methods of this crate that change a frame, the stack or the memory preserve this, but a panic inside
+    /// a loop may have broken it.
     ///
     /// # Panics
-    /// Where it is not so, and outside a frame.
-    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), allow(dead_code, reason = "for the tail-call loop"))]
+    /// If a condition does not hold, and outside a frame.
+    #[cfg_attr(not(all(tail_calls, not(debug_assertions))), allow(dead_code, reason = "used by the tail-call loop"))]
     #[inline(always)]
     pub(in crate::exec) fn assert_frame_fits(&self) {
         let frame = &self.frames[self.frames.len() - 1];
         let fits = |base: usize, len: usize, column: usize| base <= column && len <= column - base;
         let stack_fits = frame.stack_len <= STACK_LIMIT && fits(frame.stack_base, STACK_LIMIT, self.stack.len());
         let memory_fits = fits(frame.memory_base, frame.memory_len, self.memory.len());
-        assert!(stack_fits && memory_fits, "a frame lies inside the columns");
+        assert!(stack_fits && memory_fits, "the frame is inside the columns");
     }
 
-    /// Gives the memory back for the next block.
+    /// Ends the block: returns the memory for the next one.
     pub fn into_scratch(mut self) -> (EvmScratch, super::state::StateScratch) {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
@@ -366,7 +370,7 @@ impl<'b> Evm<'b> {
         (scratch, state.into_scratch())
     }
 
-    /// Stops execution where the caller has given up.
+    /// [`Fault::Cancelled`] if the caller has cancelled the block.
     #[inline(always)]
     pub(in crate::exec) fn check_cancelled(&mut self) -> Result<(), Halt> {
         match self.cancel {
@@ -375,7 +379,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Arms the loop's looks at the token for a frame with this gas.
+    /// Sets `poll_below` for a frame with this gas: the loop polls the cancel token once it has used `POLL_GAS` of it.
     #[inline(always)]
     pub(in crate::exec) fn arm_poll(&mut self, left: u64) {
         self.poll_below = match self.cancel {
@@ -384,7 +388,7 @@ impl<'b> Evm<'b> {
         };
     }
 
-    /// Looks at the token, where a loop has no frame to enter, and arms the next look.
+    /// Polls the cancel token from inside a loop, and sets the gas of the next poll.
     #[cold]
     #[inline(never)]
     pub(in crate::exec) fn poll(&mut self, left: u64) -> Result<(), Halt> {
@@ -401,14 +405,14 @@ impl<'b> Evm<'b> {
     /// The running frame.
     ///
     /// # Panics
-    /// Outside a frame: a loop is only ever started on one.
+    /// Outside a frame. Loops are only started on a frame.
     #[inline(always)]
     pub(in crate::exec) fn frame(&mut self) -> &mut Frame<'b> {
         let last = self.frames.len() - 1;
         &mut self.frames[last]
     }
 
-    /// Calldata of a frame.
+    /// The bytes of a frame's calldata.
     #[inline]
     pub(in crate::exec) fn input(&self, input: Input) -> &[u8] {
         match input {
@@ -417,8 +421,8 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Makes the running frame's memory at least `len` bytes long (a multiple of 32); new bytes are zero.
-    /// The gas is the caller's matter.
+    /// Extends the running frame's memory to at least `len` bytes (a multiple of 32); new bytes are zero.
+    /// The caller has charged the gas.
     #[inline]
     pub(in crate::exec) fn grow_memory(&mut self, len: usize) {
         let last = self.frames.len() - 1;
@@ -427,23 +431,23 @@ impl<'b> Evm<'b> {
         if len > old {
             let end = base + len;
             if self.memory.len() < end {
-                // Doubling, so that growing word by word stays linear.
+                // At least doubled, so that growing word by word takes linear time.
                 self.memory.resize(end.max(self.memory.len() * 2).max(4096), 0);
             }
-            // An inner frame that is gone may have written here.
+            // An inner frame that has ended may have written here.
             let new = &mut self.memory[base + old..end];
             match new.first_chunk_mut::<32>() {
-                // Word by word is how most memory grows.
+                // The most frequent growth is by one word.
                 Some(word) if len - old == 32 => *word = [0; 32],
                 _ => new.fill(0),
             }
-            // Last: no panic on the way leaves a frame that claims more memory than there is.
+            // Set last, so that a panic above cannot leave a frame with more memory than the column has.
             frame.memory_len = len;
         }
     }
 
-    /// Charges for memory up to `offset + len` and grows it. `left` is the frame's gas.
-    /// Returns the offset and length as indices; a zero length touches nothing and gives offset 0.
+    /// Charges for memory up to `offset + len` and extends it. `left` is the frame's gas.
+    /// Returns offset and length as indices. A length of zero charges nothing and returns offset 0.
     #[inline(always)]
     pub(in crate::exec) fn expand(&mut self, left: &mut u64, offset: U256, len: U256) -> Result<(usize, usize), Halt> {
         let ([offset, o1, o2, o3], [len, l1, l2, l3]) = (offset.into_limbs(), len.into_limbs());
@@ -451,7 +455,7 @@ impl<'b> Evm<'b> {
         self.expand_range(left, saturate(offset, o1 | o2 | o3), saturate(len, l1 | l2 | l3))
     }
 
-    /// [`Self::expand`] for an offset and length that were saturated.
+    /// [`Self::expand`] for an offset and a length that are already saturated to 64 bits.
     #[inline(always)]
     pub(in crate::exec) fn expand_range(
         &mut self,
@@ -462,7 +466,7 @@ impl<'b> Evm<'b> {
         if len == 0 {
             return Ok((0, 0));
         }
-        // Beyond 2^32 bytes the gas exceeds 2^45: no transaction can pay.
+        // Beyond 2^32 bytes the gas exceeds 2^45, which no transaction can pay.
         if (offset | len) >> 32 != 0 {
             return Err(Halt::OutOfGas);
         }
@@ -470,7 +474,7 @@ impl<'b> Evm<'b> {
         Ok((offset as usize, len as usize))
     }
 
-    /// Charges for memory up to `end` bytes and grows it.
+    /// Charges for memory up to `end` bytes and extends it.
     #[inline(always)]
     pub(in crate::exec) fn expand_to(&mut self, left: &mut u64, end: u64) -> Result<(), Halt> {
         let old = self.frame().memory_len as u64;
@@ -483,8 +487,8 @@ impl<'b> Evm<'b> {
         Ok(())
     }
 
-    /// Ends the running frame: output to `Self::return_data` and to the caller's memory, changes kept or undone,
-    /// a created contract deployed. The caller's gas is settled by [`Self::settle_child`].
+    /// Ends the running frame: copies its output to `Self::return_data` and to the caller's memory, keeps or
+    /// reverts its changes, and deploys a created contract. [`Self::settle_child`] settles the caller's gas.
     pub(in crate::exec) fn finish_frame(&mut self, exit: Exit) -> FrameEnd {
         let last = self.frames.len() - 1;
         let frame = &self.frames[last];
@@ -524,7 +528,7 @@ impl<'b> Evm<'b> {
         if kind == FrameKind::Create {
             self.keep_init_code();
         }
-        // In place: a frame is some 300 bytes.
+        // `truncate` instead of `pop`: a frame has about 300 bytes, which `pop` would copy.
         self.frames.truncate(last);
         if let FrameKind::Call { ret_offset, ret_len } = kind
             && let Some(caller) = self.frames.last()
@@ -542,7 +546,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Ends the running frame, a creation, but for what its caller sees, and keeps its code's memory.
+    /// Pops the running frame, a creation, and keeps the memory of its init code for reuse.
     fn keep_init_code(&mut self) {
         if let Some(Frame { code: CodeRef::Init(code), .. }) = self.frames.pop()
             && self.init_codes.len() < INIT_CODES_KEPT
@@ -552,18 +556,19 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Init code that lies in the memory column; copied to where that of an ended frame was, if there is one.
+    /// Init code copied from a range of the memory column, into the memory of an ended frame's init code if
+    /// there is one.
     pub(in crate::exec) fn init_code_at(&mut self, range: core::ops::Range<usize>) -> Arc<Code> {
         let spare = self.init_codes.pop();
         refilled(spare, &self.memory[range])
     }
 
-    /// `Self::init_code_at` for bytes that lie elsewhere.
+    /// `Self::init_code_at` for bytes outside the memory column.
     pub fn init_code_of(&mut self, bytes: &[u8]) -> Arc<Code> {
         refilled(self.init_codes.pop(), bytes)
     }
 
-    /// Gives an ended frame's gas to its caller (EIP-150, EIP-8037).
+    /// Returns an ended frame's gas to its caller (EIP-150, EIP-8037).
     #[inline]
     pub(in crate::exec) fn settle_child(&mut self, end: &FrameEnd, left: &mut u64, spilled: &mut u64) {
         *left += end.left;
@@ -576,7 +581,7 @@ impl<'b> Evm<'b> {
         }
     }
 
-    /// Stores the code that a creation returned (in `Self::return_data`).
+    /// Deploys the code that a creation returned (in `Self::return_data`) and charges for it.
     fn deploy(&mut self, target: AccountId, gas: &mut FrameGas) -> Result<(), Halt> {
         let len = self.return_data.len();
         if len > self.rules.code_size_max {
@@ -590,7 +595,7 @@ impl<'b> Evm<'b> {
             if self.since(Fork::Amsterdam) { 6 * words(bytes) } else { self.rules.code_deposit_byte * bytes };
         match gas.left.checked_sub(execution) {
             Some(left) => gas.left = left,
-            // Frontier: a contract that cannot pay for its code is created without any.
+            // Frontier: a contract that cannot pay the code deposit is created without code.
             None if !self.since(Fork::Homestead) => {
                 return Ok(());
             }
@@ -622,7 +627,7 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
     Arc::new(Code::init(bytes))
 }
 
-/// The tail-call loop trusts frames, stack and memory: code outside the crate reads what it needs through methods,
+/// The tail-call loop relies on frames, stack and memory. Code outside the crate reads them through methods,
 ///
 /// ```
 /// use balustrade::exec::evm::machine::Evm;
@@ -675,7 +680,7 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
 /// }
 /// ```
 ///
-/// Growing the memory is the loops' affair, and so is a loop's own entry:
+/// Only the loops extend the memory, and code outside the crate cannot start a single loop:
 ///
 /// ```compile_fail,E0624
 /// use balustrade::exec::evm::machine::Evm;
@@ -693,7 +698,7 @@ fn refilled(spare: Option<Arc<Code>>, bytes: &[u8]) -> Arc<Code> {
 ///
 /// ```compile_fail,E0603
 /// use balustrade::exec::evm::machine::{Evm, Exit};
-/// fn end_with_another_word(evm: &mut Evm<'_>) {
+/// fn end_with_another_exit(evm: &mut Evm<'_>) {
 ///     balustrade::exec::interpreter::drive(evm, |_| Exit::Enter);
 /// }
 /// ```
@@ -708,7 +713,7 @@ mod tests {
     use crate::exec::evm::call::{CallKind, CallRequest, Entered};
     use crate::exec::evm::state::{Base, BaseAccount, StateScratch};
 
-    /// Every account has the same code.
+    /// A state provider in which every account has the same code.
     struct OneCode(CodeId);
 
     impl Base for OneCode {
@@ -726,15 +731,15 @@ mod tests {
         }
     }
 
-    /// Hands `work` a machine in its first frame.
+    /// Calls `work` with a machine in its first frame.
     fn in_a_frame(work: impl FnOnce(&mut Evm<'_>)) {
         let codes = CodeArena::default();
         let code = codes.insert_hashing([0x5b, 0x00]);
         let (chain, block) = (ChainRules::mainnet(Fork::Osaka), BlockEnv::default());
         let state = TxState::new(StateScratch::default(), None, Box::new(OneCode(code)), &codes, Fork::Osaka);
         let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
-        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("names grow");
-        evm.state.load(to).expect("there are accounts");
+        let to = evm.state.account_id(&Address::repeat_byte(1)).expect("the id map grows");
+        evm.state.load(to).expect("the provider has every account");
         let request = CallRequest {
             kind: CallKind::Call,
             gas: 100_000,
@@ -752,7 +757,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn a_short_stack_is_refused() {
         in_a_frame(|evm| {
             evm.stack.truncate(STACK_LIMIT - 1);
@@ -761,8 +766,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
-    fn more_words_than_a_stack_holds_are_refused() {
+    #[should_panic(expected = "the frame is inside the columns")]
+    fn a_stack_above_the_limit_is_refused() {
         in_a_frame(|evm| {
             evm.frame().stack_len = STACK_LIMIT + 1;
             evm.assert_frame_fits();
@@ -770,7 +775,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn memory_beyond_the_column_is_refused() {
         in_a_frame(|evm| {
             evm.frame().memory_len = evm.memory.len() + 32;
@@ -779,7 +784,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a frame lies inside the columns")]
+    #[should_panic(expected = "the frame is inside the columns")]
     fn a_base_whose_end_overflows_is_refused() {
         in_a_frame(|evm| {
             evm.frame().stack_base = usize::MAX - 10;
@@ -788,8 +793,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the top frame has not run yet")]
-    fn a_frame_that_a_panic_interrupted_does_not_go_on() {
+    #[should_panic(expected = "the top frame has not begun")]
+    fn a_frame_interrupted_by_a_panic_does_not_continue() {
         in_a_frame(|evm| {
             evm.frame().pc = 1;
             crate::exec::interpreter::run_frames(Default::default(), evm);
@@ -797,7 +802,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "calldata lies below the frame")]
+    #[should_panic(expected = "calldata is below the frame")]
     fn calldata_above_the_callers_memory_is_refused() {
         in_a_frame(|evm| {
             evm.grow_memory(64);
@@ -813,7 +818,7 @@ mod tests {
                 output: (0, 0),
                 charged_new_account: false,
             };
-            // Empty code gets no frame, and so no memory beside which its calldata could lie.
+            // A call to empty code pushes no frame, so its calldata is not checked.
             assert!(matches!(evm.enter_call(&request), Ok(Entered::Done(_))));
             let code = evm.state.load(to).expect("it is loaded").code;
             let _ = evm.enter_call(&CallRequest { code, ..request });
@@ -821,7 +826,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_cannot_grow_leaves_its_length() {
+    fn failed_memory_growth_keeps_the_length() {
         in_a_frame(|evm| {
             evm.grow_memory(64);
             let grown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| evm.grow_memory(usize::MAX / 2 + 1)));

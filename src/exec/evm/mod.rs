@@ -1,8 +1,10 @@
-//! One worker's machine: frames, stack and memory, the state that a transaction sees, calls, gas, precompiles.
+//! The EVM of one worker: frames, stack, memory, transaction-local state, calls, gas and precompiles.
 //!
-//! In: a state provider ([`state::Base`]) and the rules of a fork. Out: a settled state per transaction, with its logs.
-//! Relies on: `rules` and `senders` (ECRECOVER).
-//! Not here: the instructions (`interpreter`), what a transaction costs besides them (`tx`).
+//! In: a state provider ([`state::Base`]) and the rules of a fork. Out: the settled state of each transaction
+//! and its logs.
+//! Relies on: `rules` (fork tables) and `senders` (public key recovery for ECRECOVER).
+//! Not here: dispatch loops and instruction bodies (`interpreter`); intrinsic gas, fees and refunds of
+//! transactions (`tx`).
 
 pub mod call;
 pub mod gas;

@@ -1,9 +1,10 @@
-//! MULMOD by a modulus that stays: division with the modulus's reciprocal kept.
+//! MULMOD with a repeated modulus: division by a cached reciprocal.
 //!
-//! Contracts that use MULMOD use it with the modulus of one field, thousands of times. Its reciprocal is made after a few
-//! uses in a row. Source: Möller and Granlund, "Improved division by invariant integers" (2011): algorithm 4 with words for
-//! digits (its proof holds for any base), algorithms 5 and 6 for divisors of two limbs.
-//! Twin: `arithmetic::mulmod`.
+//! In: factors and modulus of each MULMOD. Out: the product modulo the modulus.
+//! Contracts mostly use MULMOD with the modulus of one field, thousands of times. The reciprocal is computed
+//! after a few uses in a row. Source: Möller and Granlund, "Improved division by invariant integers" (2011):
+//! algorithm 4 with words as digits (its proof holds for any base), algorithms 5 and 6 for divisors of two limbs.
+//! Reference implementation: `arithmetic::mulmod`, which the tests compare with. Not here: gas.
 
 use crate::exec::interpreter::ops::arithmetic;
 use alloy_primitives::{U256, U512};
@@ -22,7 +23,8 @@ pub(in crate::exec) fn split(value: u128) -> (u64, u64) {
     ((value >> 64) as u64, value as u64)
 }
 
-/// The reciprocal of a divisor of two limbs whose top bit is set, from that of its upper limb, `(2^128 - 1) / d1 - 2^64`.
+/// The reciprocal of a normalised divisor of two limbs (its top bit is set), from the reciprocal of its upper
+/// limb, `of_upper = (2^128 - 1) / d1 - 2^64` (algorithm 6).
 #[inline(always)]
 #[cfg(tail_calls)]
 pub(in crate::exec) fn reciprocal_of_two(of_upper: u64, d1: u64, d0: u64) -> u64 {
@@ -47,7 +49,7 @@ pub(in crate::exec) fn reciprocal_of_two(of_upper: u64, d1: u64, d0: u64) -> u64
     v
 }
 
-/// `u2:u1:u0 / d` for `u2:u1 < d`, `v` the reciprocal of `d`: digit and remainder.
+/// `u2:u1:u0 / d` where `u2:u1 < d` and `v` is the reciprocal of `d`: quotient digit and remainder (algorithm 5).
 #[inline(always)]
 #[cfg(tail_calls)]
 pub(in crate::exec) fn div_three_by_two(u2: u64, u1: u64, u0: u64, d: u128, v: u64) -> (u64, u128) {
@@ -61,37 +63,37 @@ pub(in crate::exec) fn div_three_by_two(u2: u64, u1: u64, u0: u64, d: u128, v: u
     if r >= d { (q1.wrapping_add(1), r - d) } else { (q1, r) }
 }
 
-/// Limb `high` shifted up, filled from `low`.
+/// The upper limb of `high:low` shifted left by `shift` (below 64).
 #[inline(always)]
 pub(in crate::exec) fn shifted(high: u64, low: u64, shift: u32) -> u64 {
     high << shift | (low >> 1) >> (63 - shift)
 }
 
-/// Uses of a modulus in a row before its reciprocal is made, which takes as long as some ten divisions.
+/// Uses of a modulus in a row before its reciprocal is computed, which takes as long as about ten divisions.
 const USES_BEFORE_RECIPROCAL: u32 = 4;
 
-/// The last modulus, and once it has been used a few times what division by it wants to know.
+/// The last modulus, and its reciprocal once it has been used a few times in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeptModulus {
     modulus: Limbs,
     uses: u32,
-    /// None where its top limb is zero.
+    /// `None` before `USES_BEFORE_RECIPROCAL` uses, and for a modulus below 2^192.
     divisor: Option<Divisor>,
 }
 
-/// A divisor of one digit of 256 bits.
+/// A normalised divisor: one digit of 256 bits.
 #[derive(Clone, Copy, Debug)]
 struct Divisor {
-    /// The modulus with its top bit set.
+    /// The modulus, shifted left until its top bit is set.
     d: Limbs,
-    /// By how much it was shifted for that.
+    /// The number of bits by which it was shifted.
     shift: u32,
     /// `(2^512 - 1) / d - 2^256`.
     reciprocal: Limbs,
 }
 
 impl KeptModulus {
-    /// `a * b` modulo `modulus`; 0 for a zero modulus.
+    /// `a * b` modulo `modulus` (MULMOD); 0 for a zero modulus.
     #[inline]
     pub fn mulmod(&mut self, a: U256, b: U256, modulus: U256) -> U256 {
         let limbs = *modulus.as_limbs();
@@ -105,7 +107,7 @@ impl KeptModulus {
         }
         match &self.divisor {
             Some(divisor) => {
-                // Factors below the modulus leave the upper half of the product below it: a digit less.
+                // If both factors are below the modulus, so is the upper half of the product: one digit less to divide.
                 let below = less(a.as_limbs(), &limbs) & less(b.as_limbs(), &limbs);
                 U256::from_limbs(divisor.reduce(product(a.as_limbs(), b.as_limbs()), below))
             }
@@ -128,7 +130,7 @@ fn less(a: &Limbs, b: &Limbs) -> bool {
     a[3].borrowing_sub(b[3], borrow).1
 }
 
-/// The sum modulo 2^256, and whether it carried.
+/// The sum modulo 2^256 and the carry.
 #[inline(always)]
 fn add(a: &Limbs, b: &Limbs, carry: bool) -> (Limbs, bool) {
     let (r0, carry) = a[0].carrying_add(b[0], carry);
@@ -138,7 +140,7 @@ fn add(a: &Limbs, b: &Limbs, carry: bool) -> (Limbs, bool) {
     ([r0, r1, r2, r3], carry)
 }
 
-/// The difference modulo 2^256, and whether it was negative.
+/// The difference modulo 2^256 and the borrow.
 #[inline(always)]
 fn sub(a: &Limbs, b: &Limbs) -> (Limbs, bool) {
     let (r0, borrow) = a[0].borrowing_sub(b[0], false);
@@ -148,7 +150,7 @@ fn sub(a: &Limbs, b: &Limbs) -> (Limbs, bool) {
     ([r0, r1, r2, r3], borrow)
 }
 
-/// The whole product of two words.
+/// The full product of two words.
 #[inline(always)]
 fn product(a: &Limbs, b: &Limbs) -> [u64; 8] {
     let mut product = [0; 8];
@@ -188,7 +190,7 @@ impl Divisor {
             shifted(modulus[2], modulus[1], shift),
             shifted(modulus[3], modulus[2], shift),
         ];
-        // 2^512 - 1 less d times 2^256, by d: below 2^256, because d is at least 2^255.
+        // (2^512 - 1 - d * 2^256) / d. It is below 2^256, because d is at least 2^255.
         let numerator = U512::from_limbs([u64::MAX, u64::MAX, u64::MAX, u64::MAX, !d[0], !d[1], !d[2], !d[3]]);
         let quotient = numerator / U512::from(U256::from_limbs(d));
         let [v0, v1, v2, v3, ..] = quotient.into_limbs();
@@ -201,7 +203,7 @@ impl Divisor {
         let [q0, q1, q2, q3, q4, q5, q6, q7] = product(&self.reciprocal, high);
         let (below, carry) = add(&[q0, q1, q2, q3], low, false);
         let (digit, _) = add(&[q4, q5, q6, q7], high, carry);
-        // One more than the estimate: too large by one at most, then the remainder is above the lower half.
+        // The estimate plus one is too large by at most one; in that case the remainder is greater than `below`.
         let (digit, _) = add(&digit, &[0; 4], true);
         let (r, _) = sub(low, &product_low(&digit, &self.d));
         let r = if less(&below, &r) { add(&r, &self.d, false).0 } else { r };
@@ -209,7 +211,7 @@ impl Divisor {
         if is_below { r } else { reduced }
     }
 
-    /// A product modulo the modulus; `below`: its upper half is less than the modulus.
+    /// A product modulo the modulus. `below`: whether its upper half is less than the modulus.
     #[inline(always)]
     fn reduce(&self, x: [u64; 8], below: bool) -> Limbs {
         let shift = self.shift;
@@ -227,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_reduce_as_they_do_by_division() {
+    fn cached_reciprocals_agree_with_division() {
         let mut words =
             vec![U256::ZERO, U256::ONE, U256::MAX, U256::MAX - U256::ONE, U256::ONE << 255, U256::ONE << 192];
         words.extend((185..256).map(|bit| U256::MAX >> (255 - bit)));
@@ -237,7 +239,7 @@ mod tests {
             state ^ (state >> 29)
         };
         words.extend((0..120).map(|_| U256::from_limbs([next(), next(), next(), next()]) >> (next() % 70)));
-        // Limbs of all ones and of none: largest digits, and estimates that are too large.
+        // Limbs of all ones or all zeros give the largest digits and estimates that are too large.
         for bits in 0..64u32 {
             let limb = |index: u32| match bits >> (2 * index) & 3 {
                 0 => 0,

@@ -1,16 +1,17 @@
-//! A loop of LEVM's shape, for research: one table of functions, everything in the frame.
+//! A loop in the shape of ethrex's LEVM, for research: a table of handlers, with all state in the frame.
 //!
-//! Program counter, gas and stack height live in the frame and are loaded, changed and stored by every instruction; each
-//! handler checks its own stack, charges its own gas and returns whether to go on. So is ethrex's LEVM built; here its
-//! bottlenecks can be profiled on our host and state, and the price of its shape told apart from that of its state.
-//! Not here: bodies (`ops`), speed.
+//! In and out: as every loop (see the module above). Program counter, gas and stack height live in the frame; every
+//! instruction loads, changes and stores them. Each handler checks its own stack, charges its own gas and
+//! returns whether to continue. On our host and state this shows what LEVM's dispatch costs, apart from what
+//! its state costs.
+//! Relies on: `match_loop::step`. Not here: instruction bodies (`ops`); speed is no goal.
 
 use super::match_loop::{Registers, step};
 use crate::arena::code::Code;
 use crate::exec::evm::halt::Halt;
 use crate::exec::evm::machine::{CodeRef, Evm, Exit};
 
-/// What a handler tells the loop.
+/// What the loop does after a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Continue,
@@ -19,14 +20,14 @@ enum Outcome {
 
 type Handler = fn(&mut Evm<'_>, &Code) -> Result<Outcome, Halt>;
 
-/// Runs one instruction on the state kept in the frame.
+/// Executes one instruction on the state kept in the frame.
 fn handler<const OPCODE: u8>(evm: &mut Evm<'_>, code: &Code) -> Result<Outcome, Halt> {
     let frame = evm.frame();
     let base = frame.stack_base;
     let mut regs = Registers { pc: frame.pc, left: frame.gas.left, top: base + frame.stack_len };
     let index = evm.frames.len() - 1;
     let outcome = step(evm, &mut regs, code, base, OPCODE);
-    // An inner frame may lie on top by now.
+    // If the instruction entered an inner frame, that is now on top.
     let frame = &mut evm.frames[index];
     (frame.pc, frame.gas.left, frame.stack_len) = (regs.pc, regs.left, regs.top - base);
     Ok(match outcome? {
@@ -53,7 +54,7 @@ static TABLE: [Handler; 256] = {
     table
 };
 
-/// Runs the top frame until it ends or enters another.
+/// Runs the top frame until it ends or enters another frame.
 pub(super) fn run(evm: &mut Evm<'_>) -> Exit {
     let code: CodeRef<'_> = evm.frame().code.clone();
     loop {

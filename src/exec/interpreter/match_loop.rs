@@ -1,7 +1,9 @@
 //! The plain loop: one `match` over the opcode, every check in its place, no unsafe code.
 //!
-//! It is the twin that the fast loop is compared with, and the one that observers watch. For each instruction, in this
-//! order: does it exist, is the stack high enough and not too high, is there gas for its static cost, then the body.
+//! In and out: as every loop (see the module above). It is the reference implementation of the tail-call loop, and the
+//! loop that runs under observers. For each instruction it checks, in this order, that the fork defines it,
+//! that the stack has enough words and room, and that the gas covers its static cost; then the body runs.
+//! Not here: instruction bodies (`ops`).
 
 use super::observe::{Observer, StepView};
 use super::opcode::{TABLE, decode_pair, decode_single, op};
@@ -12,7 +14,7 @@ use crate::exec::evm::host::charge;
 use crate::exec::evm::machine::{Evm, Exit, STACK_LIMIT};
 use alloy_primitives::U256;
 
-/// What a loop keeps beside the frame while it runs.
+/// State of the running frame that the loop keeps outside of it.
 pub(super) struct Registers {
     /// Position of the next instruction.
     pub(super) pc: usize,
@@ -22,7 +24,7 @@ pub(super) struct Registers {
     pub(super) top: usize,
 }
 
-/// Runs the top frame until it ends or enters another.
+/// Runs the top frame until it ends or enters another frame.
 pub(super) fn run<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> Exit {
     let frame = evm.frame();
     let code = frame.code.clone();
@@ -50,7 +52,7 @@ pub(super) fn run<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> Exit {
             Ok(Some(exit)) => exit,
             Err(halt) => Exit::Halt(halt),
         };
-        // A frame that was entered lies on top of the running one.
+        // If the instruction entered an inner frame, that is now on top of the running one.
         let index = evm.frames.len() - if exit == Exit::Enter { 2 } else { 1 };
         let frame = &mut evm.frames[index];
         (frame.pc, frame.stack_len, frame.gas.left) = (regs.pc, regs.top - base, regs.left);
@@ -58,7 +60,7 @@ pub(super) fn run<O: Observer>(evm: &mut Evm<'_>, observer: &mut O) -> Exit {
     }
 }
 
-/// Stack need of instructions whose immediate states it (EIP-8024).
+/// Words that DUPN, SWAPN or EXCHANGE needs on the stack, from its immediate (EIP-8024).
 fn deep_inputs(opcode: u8, immediate: u8) -> Result<usize, Halt> {
     let need = match opcode {
         op::DUPN => decode_single(immediate),
@@ -69,7 +71,7 @@ fn deep_inputs(opcode: u8, immediate: u8) -> Result<usize, Halt> {
     need.ok_or(Halt::InvalidOpcode)
 }
 
-/// Runs one instruction.
+/// Executes one instruction.
 #[inline(always)]
 pub(super) fn step(
     evm: &mut Evm<'_>,

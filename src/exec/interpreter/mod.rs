@@ -1,9 +1,12 @@
-//! Dispatch loops: what runs the top frame of an [`Evm`].
+//! Dispatch loops: they run the top frame of an [`Evm`].
 //!
-//! Contract. A loop takes up the running frame at `Frame::pc` with its stack, memory and gas as stored, and runs it
-//! until it ends or enters an inner frame ([`Exit`]). Before it leaves with [`Exit::Enter`] it has stored pc (after the
-//! instruction), stack height and gas; when it is run again the inner frame's result has been pushed.
-//! Everything that touches state or costs more than a constant is a method of `Evm` (`host`, `call`), shared by all loops.
+//! In: a machine whose top frame has not begun. Out: how that frame ended ([`FrameEnd`]).
+//! Contract of a loop: it continues the running frame at `Frame::pc` with the stored stack, memory and gas,
+//! until the frame ends or enters an inner frame ([`Exit`]). Before it returns [`Exit::Enter`] it stores pc
+//! (after the instruction), stack height and gas. When it is called for that frame again, the inner frame's
+//! result has been pushed.
+//! Relies on: `evm::host` and `evm::call`. All instructions that access state or whose gas is not constant are
+//! methods of `Evm` there, shared by all loops. Not here: the machine itself (`evm`), transactions (`tx`).
 
 mod levm_loop;
 mod match_loop;
@@ -26,17 +29,20 @@ use profile::OpcodeProfile;
 use trace::{Eip3155, TraceSink};
 use watch::Watch;
 
-/// Which dispatch loop runs frames. All of them share host and state; ours share instruction bodies, too.
+/// The dispatch loop that runs frames. All loops share host and state; all but the reference loop share
+/// instruction bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoopKind {
-    /// Handlers that jump to one another, over bytes or decoded code; the match loop where the compiler gives no jumps.
+    /// Handlers that tail-call one another, over bytes or decoded code. Without compiler support for that: the
+    /// match loop.
     #[default]
     Tail,
     /// The plain `match` loop.
     Match,
-    /// LEVM's shape: a table of functions, all state in the frame.
+    /// LEVM's shape: a table of functions, with all state in the frame.
     Levm,
-    /// `revm-interpreter`'s instructions, see [`super::interpreter::reference`]. Only with the feature `reference-loop`.
+    /// `revm-interpreter`'s instructions, see [`super::interpreter::reference`]. Only with the feature
+    /// `reference-loop`.
     #[cfg(feature = "reference-loop")]
     Reference,
 }
@@ -62,24 +68,24 @@ impl LoopKind {
         }
     }
 
-    /// The loop of this name.
+    /// The loop of this name; `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// The loop on which a [`Watch`] observes frames, whatever loop was chosen.
+/// The loop that a [`Watch`] observes, whichever loop was chosen.
 const WATCHED_LOOP: LoopKind = LoopKind::Match;
 
-/// How a worker runs frames: on which loop, observed by what. At most one observer is active: the trace, else the profile,
-/// else the watch.
+/// How a worker runs frames: the loop, and at most one observer. If several are given, the trace comes before
+/// the profile and the profile before the watch.
 #[derive(Debug, Default)]
 pub struct Runner {
     /// The loop.
     pub kind: LoopKind,
-    /// EIP-3155 lines of the running transaction; `None` where it is not traced.
+    /// EIP-3155 trace of the running transaction; `None` unless it is traced.
     pub trace: Option<Box<Eip3155<TraceSink>>>,
-    /// Counts and times instructions; `None` where the block is not profiled.
+    /// Counts and times instructions; `None` unless the block is profiled.
     pub profile: Option<Box<OpcodeProfile>>,
     /// Access watcher for diagnosis; `None` in normal runs.
     pub watch: Option<Box<Watch>>,
@@ -92,10 +98,10 @@ impl From<LoopKind> for Runner {
 }
 
 impl Runner {
-    /// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
+    /// Runs the top frame, which must not have begun, and all frames that it enters; returns how the top frame ended.
     ///
     /// # Panics
-    /// Outside a frame, and on one that was left by a panic.
+    /// Outside a frame, and on a frame whose run was interrupted by a panic.
     pub fn run(&mut self, evm: &mut Evm<'_>) -> FrameEnd {
         match self {
             Self { trace: Some(trace), kind, .. } => run_frames_observed(*kind, evm, &mut **trace),
@@ -106,10 +112,11 @@ impl Runner {
     }
 }
 
-/// Runs the top frame, which has not run yet, and all frames that it enters, unobserved; returns how the top frame ended.
+/// Runs the top frame, which must not have begun, and all frames that it enters, without an observer; returns
+/// how the top frame ended.
 ///
 /// # Panics
-/// Outside a frame, and on one that was left by a panic.
+/// Outside a frame, and on a frame whose run was interrupted by a panic.
 pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     match kind {
         #[cfg(all(tail_calls, not(debug_assertions)))]
@@ -123,20 +130,21 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
     }
 }
 
-/// [`run_frames`], watched.
+/// [`run_frames`] with an observer.
 ///
 /// # Panics
 /// As [`run_frames`].
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
-        // The plain loop is what observers watch in place of those that only differ in dispatch.
+        // Loops of ours differ in dispatch only: the match loop runs under observers in place of all of them.
         LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
         #[cfg(feature = "reference-loop")]
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
     }
 }
 
-/// What a profile of `kind` watches: decoded code cannot be, and loops that only differ in dispatch are not.
+/// The name of the loop that a profile of `kind` measures. Decoded code cannot be profiled, so the tail-call loop is
+/// profiled on bytes; loops that differ from the match loop in dispatch only are replaced by it.
 pub const fn profiled_name(kind: LoopKind) -> &'static str {
     match kind {
         LoopKind::Tail if cfg!(all(tail_calls, not(debug_assertions))) => "tail, code as bytes",
@@ -146,7 +154,7 @@ pub const fn profiled_name(kind: LoopKind) -> &'static str {
     }
 }
 
-/// [`run_frames`], profiled; a profile that is not timed runs what would be watched, alone.
+/// [`run_frames`] with a profile. An untimed profile runs the same loop without an observer.
 fn run_frames_profiled(kind: LoopKind, evm: &mut Evm<'_>, profile: &mut OpcodeProfile) -> FrameEnd {
     match (kind, profile.is_timed()) {
         #[cfg(all(tail_calls, not(debug_assertions)))]
@@ -165,7 +173,7 @@ fn drive<'b>(evm: &mut Evm<'b>, run: fn(&mut Evm<'b>) -> Exit) -> FrameEnd {
     drive_observed(evm, &mut Unobserved, |evm, _| run(evm))
 }
 
-/// [`drive`] with an observer, which learns of frames here and of instructions in the loop.
+/// [`drive`] with an observer: frame events are reported here, instruction events by the loop.
 fn drive_observed<'b, O: Observer>(
     evm: &mut Evm<'b>,
     observer: &mut O,
@@ -184,7 +192,7 @@ fn drive_observed<'b, O: Observer>(
         let mut end = evm.finish_frame(exit);
         observer.leave(evm, &end);
         while end.status == Status::Halt(Halt::Fault) && evm.frames.len() >= floor {
-            // No contract can catch a fault: it ends every frame.
+            // A fault is not catchable by a contract: it ends every frame.
             end = evm.finish_frame(Exit::Halt(Halt::Fault));
             observer.leave(evm, &end);
         }

@@ -1,20 +1,21 @@
-//! What can be watched while a loop runs. An observer is a type parameter of the loop: one that is off costs nothing.
+//! Observers of a running loop. An observer is a type parameter of the loop, so that [`Unobserved`] costs nothing.
 //!
-//! Order of events in one frame: `enter`, then for each instruction `step` and `step_end`, then `leave`. An instruction
-//! that enters an inner frame gets its `step_end` before that frame's `enter`. Gas in `step_end` is what is left
-//! after the instruction, gas passed to a frame that was entered not counted; a callee without code or a precompile
-//! is no frame, and its gas has already come back.
+//! In: the loop's events. In each frame: `enter`, then for each instruction `step` and `step_end`, then `leave`. An
+//! instruction that enters an inner frame gets its `step_end` before that frame's `enter`. The gas in
+//! `step_end` is the gas left after the instruction, without the gas passed to an inner frame. A callee without
+//! code and a precompile are no frames; their unused gas has already been returned.
+//! Not here: the observers for traces (`trace`), profiles (`profile`) and accesses (`watch`).
 
 use crate::exec::evm::halt::Halt;
 use crate::exec::evm::machine::{Evm, FrameEnd};
 use alloy_primitives::U256;
 
-/// An instruction that is about to run; nothing of it is checked or paid yet.
+/// An instruction about to run, before any check or charge.
 #[derive(Clone, Copy, Debug)]
 pub struct StepView<'a> {
     /// Position in the code.
     pub pc: usize,
-    /// The byte there.
+    /// The opcode byte.
     pub opcode: u8,
     /// Execution gas left before it.
     pub gas_left: u64,
@@ -22,25 +23,25 @@ pub struct StepView<'a> {
     pub stack: &'a [U256],
     /// Bytes of the frame's memory.
     pub memory_len: usize,
-    /// Depth of the frame, the outermost is 1 (EIP-3155).
+    /// Depth of the frame; that of the outermost frame is 1 (EIP-3155).
     pub depth: usize,
 }
 
-/// Watches a loop. The return data, the gas and the depth of the machine can be read at every event.
+/// Observes a loop. At every event the machine's return data, gas and depth are readable.
 pub trait Observer {
-    /// Whether anything is watched: loops skip all preparation where not.
+    /// Whether events are used; if not, loops skip all work for them.
     const ON: bool;
     /// An instruction is about to run.
     fn step(&mut self, evm: &Evm<'_>, step: &StepView<'_>);
-    /// The instruction is over: gas left, and the halt that it caused.
+    /// The instruction has ended: gas left, and the halt if it caused one.
     fn step_end(&mut self, evm: &Evm<'_>, gas_left: u64, halt: Option<Halt>);
     /// A frame is about to run its first instruction; [`Evm::depth`] counts it.
     fn enter(&mut self, evm: &Evm<'_>);
-    /// A frame is over and popped.
+    /// A frame has ended and was popped.
     fn leave(&mut self, evm: &Evm<'_>, end: &FrameEnd);
 }
 
-/// Nobody watches.
+/// No observer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 
@@ -59,9 +60,9 @@ impl Observer for Unobserved {
 /// Counts instructions by opcode, and the gas spent in them.
 #[derive(Clone, Debug)]
 pub struct OpcodeCounter {
-    /// Runs by opcode.
+    /// Number of runs, by opcode.
     pub counts: Box<[u64; 256]>,
-    /// Gas by opcode; what a call passes on counts as the call's.
+    /// Gas by opcode; gas passed to a callee counts for the call.
     pub gas: Box<[u64; 256]>,
     last: (u8, u64),
 }

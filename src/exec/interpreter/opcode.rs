@@ -1,27 +1,27 @@
-//! One table of all instructions: name, static gas, stack effect, immediate bytes, first fork.
+//! The instruction table: name, static gas, stack effect, immediate bytes and first fork of every opcode.
 //!
-//! Metering, analysis, tracing and tests read this table and nothing else. Sources: the Yellow Paper, and the EIP named
-//! beside an instruction that came later.
-//! Static gas is what an instruction costs in every fork. Instructions whose whole price depends on the fork or on the
-//! state (storage, accounts, calls, creations, logs) have 0 here: `host` and `call` charge all of it.
-//! Not here: dynamic gas, bodies.
+//! Metering, analysis, tracing and tests read this table and no other. Sources: the Yellow Paper, and the EIP
+//! named beside each later instruction.
+//! Static gas is what an instruction costs in every fork. It is 0 for instructions whose whole price depends on
+//! the fork or on the state (storage, accounts, calls, creations, logs): `host` and `call` charge all of it.
+//! Not here: dynamic gas and instruction bodies.
 
 use crate::exec::rules::fork::Fork;
 
-/// What a loop must know about an instruction before it runs the body.
+/// What a loop needs of an instruction before it runs the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Mnemonic; empty where no fork has such an instruction.
+    /// Mnemonic; empty if no fork defines the opcode.
     pub name: &'static str,
-    /// Gas in every fork.
+    /// Static gas, the same in every fork.
     pub gas: u16,
-    /// Words needed on the stack.
+    /// Words that must be on the stack.
     pub inputs: u8,
-    /// Words in their place afterwards.
+    /// Words that replace the inputs.
     pub outputs: u8,
-    /// Bytes of code that follow and belong to the instruction.
+    /// Bytes of code after the opcode that belong to the instruction.
     pub immediate: u8,
-    /// First fork that has it; meaningless without a name.
+    /// First fork that defines it; meaningless if the name is empty.
     pub since: Fork,
 }
 
@@ -37,7 +37,7 @@ impl Info {
 
 macro_rules! opcodes {
     ($($byte:literal $name:ident $gas:literal $inputs:literal $outputs:literal $immediate:literal $since:ident)*) => {
-        /// The instructions' bytes by mnemonic.
+        /// Opcode bytes by mnemonic.
         pub mod op {
             $(#[doc = stringify!($name)] pub const $name: u8 = $byte;)*
         }
@@ -53,7 +53,7 @@ macro_rules! opcodes {
             )*
             table
         };
-        /// All instructions, by their byte.
+        /// All instructions, by opcode byte.
         pub static TABLE: [Info; 256] = TABLE_CONST;
     };
 }
@@ -160,7 +160,7 @@ opcodes! {
     0xa2 LOG2           0 4 0 0 Frontier
     0xa3 LOG3           0 5 0 0 Frontier
     0xa4 LOG4           0 6 0 0 Frontier
-    // EIP-8024: how many words they need stands in the immediate; the table states the least.
+    // EIP-8024: the immediate decides how many words are needed; the table has the least.
     0xe6 DUPN           3 0 1 1 Amsterdam
     0xe7 SWAPN          3 0 0 1 Amsterdam
     0xe8 EXCHANGE       3 0 0 1 Amsterdam
@@ -176,13 +176,14 @@ opcodes! {
     0xff SELFDESTRUCT   0 1 0 0 Frontier
 }
 
-/// Mnemonic of a byte; "opcode 0x.. not defined" is the tracer's matter.
+/// The mnemonic of an opcode; `None` if no fork defines it. (Traces print "opcode 0x.. not defined" then.)
 pub fn name(opcode: u8) -> Option<&'static str> {
     let name = TABLE[usize::from(opcode)].name;
     (!name.is_empty()).then_some(name)
 }
 
-/// The item that DUPN copies, and one less than the item that SWAPN swaps with (EIP-8024); items count from 1.
+/// DUPN, SWAPN (EIP-8024): the position from the top, counted from 1, of the item that DUPN copies; one less
+/// than that of the item that SWAPN swaps with the top. `None` for an invalid immediate.
 #[inline]
 pub const fn decode_single(immediate: u8) -> Option<usize> {
     match immediate {
@@ -191,7 +192,8 @@ pub const fn decode_single(immediate: u8) -> Option<usize> {
     }
 }
 
-/// The two items, each less one, that EXCHANGE swaps (EIP-8024); items count from 1.
+/// EXCHANGE (EIP-8024): the positions from the top, counted from 1 and each less one, of the two items that it
+/// swaps. `None` for an invalid immediate.
 #[inline]
 pub const fn decode_pair(immediate: u8) -> Option<(usize, usize)> {
     if immediate >= 82 && immediate <= 127 {

@@ -1,13 +1,16 @@
-//! Profile: how often each instruction and precompile runs, for how much gas, for how long.
+//! Profile of instructions: runs, gas and time by opcode, correct across frames.
 //!
-//! In: the events of a loop. Out: one [`Row`] per opcode, correct across frames. One clock reading per instruction splits
-//! time into intervals: each belongs to the instruction that began it, and one that enters a frame owns what follows until
-//! the frame's first instruction, then again what follows the frame's end. Ending a frame counts for the instruction that
-//! ends it. So nothing of a callee counts for its call, neither time nor gas; a precompile called has a row of its own.
-//! What reading the clock costs is left to the reader to subtract: alone it costs [`OpcodeProfile::reading_ticks`]; in a
-//! loop part of it runs beside other work, so that a run compared with [`OpcodeProfile::untimed`] tells more.
-//! Relies on: a time-stamp counter that runs at one rate on all processors (`quanta` falls back to the system's clock).
-//! Not here: what a transaction does outside of code; wall time of tasks (`TaskSpan`).
+//! In: the events of a loop. Out: one [`Row`] per opcode. One clock reading per instruction divides the time into
+//! intervals. An interval belongs to the instruction that began it. After an instruction that enters a frame,
+//! the time until the frame's first instruction belongs to it, and so does the time after the frame's end until
+//! the next instruction. Ending a frame counts for the instruction that ends it. So neither time nor gas of a
+//! callee counts for its call; a called precompile has a row of its own.
+//! The cost of clock readings is included. Readers may subtract it: one reading alone costs
+//! [`OpcodeProfile::reading_ticks`]. In a loop part of it overlaps with other work, so a comparison with a run under
+//! [`OpcodeProfile::untimed`] is more precise.
+//! Relies on: a time-stamp counter of constant rate, the same on all processors (`quanta` falls back to the
+//! system's clock).
+//! Not here: the time of a transaction outside of code; wall time of tasks (`TaskSpan`).
 
 use super::observe::{Observer, StepView};
 use super::opcode::op;
@@ -16,26 +19,27 @@ use crate::exec::evm::machine::{Evm, FrameEnd, Status};
 pub use crate::exec::evm::precompile::profile::{PrecompileProfile, PrecompileRow, Row};
 use quanta::Clock;
 
-/// The row of what runs between frames and outside of any instruction, after those of the 256 opcodes.
+/// Index of the row for time between frames and outside of instructions, after the 256 rows of opcodes.
 pub const OUTSIDE: usize = 256;
 
-/// What one worker measures of instructions.
+/// One worker's profile of instructions.
 #[derive(Clone, Debug)]
 pub struct OpcodeProfile {
     clock: Clock,
     rows: Box<[Row; OUTSIDE + 1]>,
     burned_gas: u64,
-    /// The row that the running interval belongs to, and when it began.
+    /// The row to which the running interval belongs; the tick at which the interval began is in `since`.
     current: usize,
     since: u64,
-    /// Gas before and after the running instruction.
+    /// Gas left before the running instruction, and after it.
     gas_before: u64,
     gas_after: u64,
-    /// The rows that suspended frames go on with.
+    /// For each frame in progress the row that was current when it was entered; it becomes current again when
+    /// the frame ends.
     callers: Vec<usize>,
-    /// Of precompiles, what their calls no longer hold.
+    /// Totals of precompiles that were already subtracted from the rows of their calls.
     precompiles: Row,
-    /// Whether an instruction of this frame runs.
+    /// Whether an instruction of the current frame is running.
     is_open: bool,
     is_timed: bool,
 }
@@ -59,12 +63,13 @@ impl Default for OpcodeProfile {
 }
 
 impl OpcodeProfile {
-    /// One that measures nothing: loops run as they are watched, but alone. What watching costs is the difference.
+    /// A profile that measures nothing: frames run on the loop that a profile would measure, without the observer. The
+    /// difference in time is the cost of observing.
     pub fn untimed() -> Self {
         Self { is_timed: false, ..Self::default() }
     }
 
-    /// Whether it measures.
+    /// Whether it measures time; if not, it is the baseline of [`Self::untimed`].
     pub fn is_timed(&self) -> bool {
         self.is_timed
     }
@@ -74,22 +79,22 @@ impl OpcodeProfile {
         &self.rows
     }
 
-    /// Gas that frames lost by halting, beyond what their instructions cost.
+    /// Gas consumed by exceptional halts beyond the cost of their instructions.
     pub fn burned_gas(&self) -> u64 {
         self.burned_gas
     }
 
-    /// Ticks as nanoseconds.
+    /// Converts ticks to nanoseconds.
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
         self.clock.delta_as_nanos(0, ticks)
     }
 
-    /// Ends the running interval and begins one of `row`.
+    /// Ends the running interval and begins one that belongs to `row`.
     #[inline(always)]
     fn turn_to(&mut self, row: usize) {
         let now = self.clock.raw();
         let ended = &mut self.rows[self.current];
-        // Two processors' counters may be a few ticks apart.
+        // The counters of two processors may differ by a few ticks.
         ended.ticks += now.saturating_sub(self.since);
         ended.readings += 1;
         (self.current, self.since) = (row, now);
@@ -107,7 +112,7 @@ impl OpcodeProfile {
         self.gas_after = gas_left;
         let row = &mut self.rows[self.current];
         row.gas = row.gas.wrapping_add(self.gas_before.saturating_sub(gas_left));
-        // Only calls, CREATE to STATICCALL, can have run one.
+        // Only instructions from CREATE to STATICCALL can have run a precompile.
         if self.current >= usize::from(op::CREATE)
             && let Some(precompiles) = precompiles
             && precompiles.total().count != self.precompiles.count
@@ -116,25 +121,25 @@ impl OpcodeProfile {
         }
     }
 
-    /// Takes what the precompiles took out of the running instruction.
+    /// Subtracts new precompile runs from the row of the running instruction.
     #[cold]
     fn take_out(&mut self, total: Row) {
         let row = &mut self.rows[self.current];
         row.gas = row.gas.wrapping_sub(total.gas - self.precompiles.gas);
         row.readings += total.readings - self.precompiles.readings;
-        // The interval goes on; what it will have too much is taken off its beginning.
+        // The interval is still running: moving its beginning excludes the precompiles' time from it.
         self.since += total.ticks - self.precompiles.ticks;
         self.precompiles = total;
     }
 
-    /// Before a frame's first instruction, or the one after an inner frame.
-    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
+    /// Called before a frame's first instruction, and before the first one after an inner frame.
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "used by the tail-call loop"))]
     pub(super) fn resume(&mut self) {
         self.is_open = false;
     }
 
-    /// The next instruction, with the gas left before it; ends the one before it.
-    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "for the tail-call loop"))]
+    /// Ends the previous instruction and begins the next one, given the gas left before it.
+    #[cfg_attr(not(tail_calls), expect(dead_code, reason = "used by the tail-call loop"))]
     #[inline(always)]
     pub(super) fn next(&mut self, opcode: u8, gas_left: u64, precompiles: Option<&PrecompileProfile>) {
         if self.is_open {
@@ -144,8 +149,9 @@ impl OpcodeProfile {
         self.begin(opcode, gas_left);
     }
 
-    /// Ticks that an instruction which takes no time is charged: the clock and the bookkeeping around it. The median over
-    /// batches, measured on this thread now; a few hundred microseconds.
+    /// Ticks charged to an instruction that takes no time: the cost of the clock reading and of the bookkeeping
+    /// around it. The median over batches, measured on the calling thread by this call, which takes a few
+    /// hundred microseconds.
     pub fn reading_ticks() -> f64 {
         const BATCH: u64 = 256;
         let mut profile = Self::default();
@@ -179,7 +185,7 @@ impl Observer for OpcodeProfile {
 
     fn enter(&mut self, evm: &Evm<'_>) {
         if self.callers.is_empty() {
-            // A new transaction: what lies between two of them is nobody's.
+            // A new transaction: the time between two transactions counts for no row.
             (self.current, self.since) = (OUTSIDE, self.clock.raw());
             if let Some(precompiles) = &evm.precompiles {
                 self.precompiles = precompiles.total();
@@ -195,7 +201,7 @@ impl Observer for OpcodeProfile {
         if matches!(end.status, Status::Halt(_)) {
             self.burned_gas += self.gas_after;
         } else {
-            // A deployed code is paid for at the end; a revert gives state gas back.
+            // The difference: the code deposit, charged at the end, and state gas that a revert returned.
             let row = &mut self.rows[self.current];
             row.gas = row.gas.wrapping_add(self.gas_after.wrapping_sub(end.left));
         }
@@ -204,7 +210,7 @@ impl Observer for OpcodeProfile {
     }
 }
 
-/// Everything that one worker measures.
+/// All profiles of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerProfile {
     /// Instructions.

@@ -1,7 +1,8 @@
-//! EIP-3155 traces: one JSON object per instruction and line.
+//! EIP-3155 traces: one JSON object per instruction, one per line.
 //!
+//! In: the events of a loop. Out: lines, the last one of a transaction being its summary.
 //! `gasCost` is the difference of the gas before and after the instruction, so that it is the same for every loop.
-//! A transaction's lines end with its summary line. Not here: where the lines go.
+//! Not here: the destination of the lines.
 
 use super::observe::{Observer, StepView};
 use super::opcode;
@@ -11,14 +12,14 @@ use core::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the EIP-3155 lines of a block's transactions go, in block order, while they are produced. Each write is one line,
-/// its line feed included. Clones share one writer.
+/// Destination of the EIP-3155 lines of a block's transactions, which arrive in block order during execution.
+/// Each write is one line with its line feed. Clones share one writer.
 #[derive(Clone)]
 pub struct TraceSink(Arc<Mutex<dyn Write + Send>>);
 
 impl TraceSink {
-    /// Writes to `out`, which the caller shares. After an error the lines of the running transaction are dropped, and
-    /// execution goes on; the error is not reported elsewhere, so `out` has to keep it.
+    /// Writes to `out`, which the caller shares. After a write error the remaining lines of the running transaction are
+    /// dropped, and execution continues. The error is not reported elsewhere, so `out` has to keep it.
     pub fn new(out: Arc<Mutex<impl Write + Send + 'static>>) -> Self {
         Self(out)
     }
@@ -44,25 +45,25 @@ impl Write for TraceSink {
     }
 }
 
-/// Writes EIP-3155 lines to `out`. The first write that fails stops the trace and is kept in `error`.
+/// Writes EIP-3155 lines to `out`. The first write that fails ends the trace; its error is kept in `error`.
 #[derive(Debug)]
 pub struct Eip3155<W> {
     out: W,
     line: String,
     gas_before: u64,
     opcode: u8,
-    /// Why the trace stopped.
+    /// The write error that ended the trace.
     pub error: Option<std::io::Error>,
 }
 
 impl<W: std::io::Write> Eip3155<W> {
-    /// A tracer that writes to `out`; buffering is the caller's matter.
+    /// A tracer that writes to `out`, one write per line; for buffering, pass a buffered writer.
     pub fn new(out: W) -> Self {
         Self { out, line: String::new(), gas_before: 0, opcode: 0, error: None }
     }
 
-    /// Writes the summary line of a transaction: what it returned, the gas that it paid, whether it succeeded. `tx` counts
-    /// from 0 in the block.
+    /// Writes the summary line of a transaction: its output, the gas that it paid, whether it succeeded. `tx`
+    /// is its index in the block, from 0.
     pub fn summary(&mut self, tx: u32, output: &[u8], gas_paid: u64, success: bool) {
         self.line.clear();
         let _ = write!(self.line, "{{\"output\":\"0x");
@@ -81,7 +82,7 @@ impl<W: std::io::Write> Eip3155<W> {
         }
     }
 
-    /// Gives the writer back.
+    /// Returns the writer.
     pub fn into_inner(self) -> W {
         self.out
     }

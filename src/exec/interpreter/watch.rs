@@ -1,8 +1,9 @@
-//! Watch: which instruction touched an account or a slot.
+//! Access watcher: records which instructions touch given accounts and slots.
 //!
-//! In: the events of a loop, names of interest. Out: [`Touch`]es. An instruction names what it touches by its operands, so
-//! that it is enough to look at the stack before it; a creation is noted when its frame is entered.
-//! Not here: whether a touch made an access (gas may run out before it), what transactions do outside of code.
+//! In: the events of a loop; the accounts and slots of interest. Out: [`Touch`]es. The operands of an
+//! instruction tell what it touches, so the stack before it suffices; a created account is recorded when its
+//! frame is entered.
+//! Not here: whether a touch became an access (gas may run out before), and what transactions access outside of code.
 
 use super::observe::{Observer, StepView};
 use super::opcode::{self, op};
@@ -12,55 +13,55 @@ use crate::exec::evm::machine::{Evm, FrameEnd, FrameKind};
 use alloy_primitives::{Address, U256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Touches kept per name and index; later ones are only counted.
+/// Touches kept per account or slot and block access index; later ones are only counted.
 pub const TOUCHES_MAX: usize = 16;
 
-/// An account, or one of its slots.
+/// An account (`None`), or one of its slots, by key.
 pub type Name = (Address, Option<U256>);
 
-/// One instruction that names an account or a slot.
+/// One instruction whose operands refer to a watched account or slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Touch {
-    /// The transaction, from 0; none in the system calls before and after them.
+    /// The transaction's index, from 0; `None` in the system calls before and after the transactions.
     pub transaction: Option<u32>,
-    /// Depth of the frame, the outermost is 1.
+    /// Depth of the frame; that of the outermost frame is 1.
     pub depth: usize,
-    /// ADDRESS of the frame: whose storage it works on.
+    /// ADDRESS of the frame: the contract whose storage it accesses.
     pub contract: Address,
     /// Position in the code that runs.
     pub pc: usize,
-    /// The instruction.
+    /// The instruction's mnemonic.
     pub opcode: &'static str,
 }
 
-/// Touches of one name at one index.
+/// Touches of one account or slot at one block access index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touches {
-    /// The first ones, in order.
+    /// The first [`TOUCHES_MAX`] touches, in order.
     pub first: Vec<Touch>,
-    /// All of them.
+    /// The number of all touches.
     pub count: usize,
 }
 
-/// Watches for names.
+/// Observer that records touches of given accounts and slots.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     names: BTreeSet<Name>,
     index: BlockAccessIndex,
     transaction: Option<u32>,
     last: (usize, u8, Address),
-    /// What touched them.
+    /// The touches, by account or slot and block access index.
     pub touches: BTreeMap<(Name, BlockAccessIndex), Touches>,
 }
 
 impl Watch {
-    /// A watch for these names.
+    /// A watch for these accounts and slots.
     pub fn for_names(names: BTreeSet<Name>) -> Self {
         Self { names, ..Self::default() }
     }
 
-    /// Starts a task.
+    /// Starts a task: the touches that follow belong to this index and transaction.
     pub fn begin(&mut self, index: BlockAccessIndex, transaction: Option<u32>) {
         (self.index, self.transaction) = (index, transaction);
     }
@@ -109,7 +110,7 @@ impl Observer for Watch {
                     self.touch((frame.address, None), step.depth);
                 }
             }
-            // The creator's nonce and balance; what is created is known when its frame is entered.
+            // The creator's nonce and balance change; the created address is recorded when its frame is entered.
             op::CREATE | op::CREATE2 => self.touch((frame.address, None), step.depth),
             _ => {}
         }

@@ -1,16 +1,22 @@
 //! BN254's group operations and pairing check (EIP-196, EIP-197).
 //!
-//! In: points as the precompiles encode them: coordinates of 32 big-endian bytes, the origin for infinity, imaginary parts
-//! first in G2. Out: a point or a verdict, `None` for coordinates from the modulus on and points outside their group.
-//! Relies on: `ark-bn254` for fields, curves, lines and the final exponentiation, with less work than its own group law:
+//! In: points as the precompiles encode them: coordinates of 32 big-endian bytes, the origin for infinity, imaginary
+//! parts first in G2. Out: a point or a verdict; `None` for coordinates not below the field modulus and for points
+//! outside their group.
+//! Relies on: `ark-bn254` for fields, curves, lines and the final exponentiation. Differences from its own
+//! group law, which does more work:
 //!
-//! - one inversion, by `ruint`'s Lehmer GCD, where a result goes back to two coordinates; sums need no third one at all;
-//! - scalars split in two halves by the curve's endomorphism (GLV), each in windows of five bits with signs;
-//! - membership in G2 by one product with the curve's 63-bit seed (Dai, Lin, Zhao, Zhou, "Fast subgroup membership testing
-//!   for G1, G2 and GT on pairing-friendly curves", 2022, section 5.1) in place of one with 127 bits;
-//! - all pairs in one Miller loop, whatever their number; a single pair is never one.
+//! - one inversion, by `ruint`'s Lehmer GCD, where a result is converted to affine coordinates; sums use affine
+//!   coordinates throughout;
+//! - scalars are split into two halves by the curve's endomorphism (GLV), each in signed windows of five bits;
+//! - membership in G2 is tested with one multiplication by the curve's 63-bit seed (Dai, Lin, Zhao, Zhou, "Fast
+//!   subgroup membership testing for G1, G2 and GT on pairing-friendly curves", 2022, section 5.1) instead of
+//!   one by 127 bits;
+//! - all pairs share one Miller loop, whatever their number; the check of a single pair is known to fail.
 //!
-//! Twin: `revm-precompile`, which calls `ark-bn254` whole. Not here: gas and padding.
+//! Reference implementation: `revm-precompile`, which uses `ark-bn254` without these changes; the tests compare
+//! with it.
+//! Not here: gas and padding.
 
 use alloy_primitives::{U256, U512};
 use ark_bn254::{Bn254, Config, Fq, Fq2, Fq12, Fr, G1Affine, G1Projective, G2Affine, G2Projective, g1};
@@ -20,16 +26,17 @@ use ark_ec::scalar_mul::glv::GLVConfig;
 use ark_ec::{AdditiveGroup, AffineRepr};
 use ark_ff::{BigInt, Field, One, PrimeField, Zero};
 
-/// Bytes of a pair: a point of G1, a point of G2.
+/// Bytes of a pair: a point of G1 (64), a point of G2 (128).
 pub(super) const PAIR: usize = 192;
 
-/// `2^256` squared, as an element: turns the inverse of a Montgomery form into the form of the inverse.
+/// `2^256` squared, as a field element: converts the inverse of a Montgomery form into the Montgomery form of
+/// the inverse.
 const R_SQUARED: Fq = Fq::new(Fq::R2);
 
-/// The seed x of the curve in signed digits, the highest first.
+/// The seed x of the curve in signed digits, most significant first.
 const SEED: [i8; 64] = signed_digits(Config::X[0]);
 
-/// Reads a coordinate.
+/// Reads a coordinate; `None` if it is not below the field modulus.
 fn coordinate(bytes: &[u8]) -> Option<Fq> {
     Fq::from_bigint(BigInt::new(U256::try_from_be_slice(bytes)?.into_limbs()))
 }
@@ -37,7 +44,7 @@ fn coordinate(bytes: &[u8]) -> Option<Fq> {
 fn g1(bytes: &[u8]) -> Option<G1Affine> {
     let (x, y) = bytes.split_at_checked(32)?;
     let point = G1Affine::new_unchecked(coordinate(x)?, coordinate(y)?);
-    // The cofactor is 1: on the curve is in the group. Infinity is on it.
+    // The cofactor is 1, so every point on the curve is in the group. Infinity counts as on the curve.
     point.is_on_curve().then_some(point)
 }
 
@@ -53,13 +60,13 @@ fn g2(bytes: &[u8]) -> Option<G2Affine> {
 
 fn encode(point: G1Affine) -> [u8; 64] {
     let mut bytes = [0; 64];
-    // Infinity is kept as the origin here, too.
+    // `ark-bn254`, too, represents infinity by the coordinates of the origin.
     bytes[..32].copy_from_slice(&U256::from_limbs(point.x.into_bigint().0).to_be_bytes::<32>());
     bytes[32..].copy_from_slice(&U256::from_limbs(point.y.into_bigint().0).to_be_bytes::<32>());
     bytes
 }
 
-/// The inverse, 0 of 0.
+/// The inverse of a field element; 0 for 0.
 fn inverse(element: Fq) -> Fq {
     let modulus = U256::from_limbs(Fq::MODULUS.0);
     let inverse = U256::from_limbs(element.0.0).inv_mod(modulus).unwrap_or(U256::ZERO);
@@ -78,7 +85,7 @@ pub(super) fn add(input: &[u8; 128]) -> Option<[u8; 64]> {
     let slope = if a.x != b.x {
         (b.y - a.y) * inverse(b.x - a.x)
     } else if a.y == b.y {
-        // The order is odd, so y is not 0 and the tangent not upright.
+        // The order is odd, so y is not 0 and the tangent is not vertical.
         let square = a.x.square();
         (square.double() + square) * inverse(a.y.double())
     } else {
@@ -88,7 +95,7 @@ pub(super) fn add(input: &[u8; 128]) -> Option<[u8; 64]> {
     Some(encode(G1Affine::new_unchecked(x, slope * (a.x - x) - a.y)))
 }
 
-/// Product of a point of 64 bytes and a number of 32, which need not be below the group order.
+/// Product of a point (64 bytes) and a scalar (32 bytes), which need not be below the group order.
 pub(super) fn mul(input: &[u8; 96]) -> Option<[u8; 64]> {
     let point = g1(&input[..64])?;
     let scalar = U256::from_be_slice(&input[64..]).reduce_mod(U256::from_limbs(Fr::MODULUS.0));
@@ -101,9 +108,10 @@ pub(super) fn mul(input: &[u8; 96]) -> Option<[u8; 64]> {
     Some(encode(G1Affine::new_unchecked(product.x * square, product.y * square * inverse)))
 }
 
-/// `scalar = first + LAMBDA * second` modulo the group order, for a scalar below it. The first is not negative and both are
-/// below 2^127: (147946756881789319000765030803803410728, -9931322734385697763) and (9931322734385697763,
-/// 147946756881789319010696353538189108491) span the pairs that make 0, and the scalar's place between them is rounded down.
+/// GLV decomposition: `scalar = first + LAMBDA * second` modulo the group order, for a scalar below it. `first` is not
+/// negative, and both are below 2^127 in absolute value. The lattice of pairs that represent 0 has the basis
+/// (147946756881789319000765030803803410728, -9931322734385697763), (9931322734385697763,
+/// 147946756881789319010696353538189108491); the scalar's coordinates in it are rounded down.
 fn split(scalar: U256) -> (u128, i128) {
     const ORDER: U256 = U256::from_limbs(Fr::MODULUS.0);
     const A: u128 = 147946756881789319000765030803803410728;
@@ -114,14 +122,14 @@ fn split(scalar: U256) -> (u128, i128) {
         (product / U512::from(ORDER)).to::<u128>()
     };
     let (q, s) = (quotient(C), quotient(B));
-    // Exact modulo 2^128, and so exact.
+    // The results fit 128 bits, so arithmetic modulo 2^128 is exact.
     let first = scalar.wrapping_to::<u128>().wrapping_sub(q.wrapping_mul(A)).wrapping_sub(s.wrapping_mul(B));
     let second = q.wrapping_mul(B).wrapping_sub(s.wrapping_mul(C));
     (first, second as i128)
 }
 
-/// Digits of a number below 2^127, the lowest first: odd, of at most five bits with sign, or 0; after one that is not 0 come
-/// at least four that are.
+/// Digits of a number below 2^127 in width-5 non-adjacent form, least significant first: each is 0 or odd with
+/// an absolute value below 16, and at least four zeros follow each digit that is not 0.
 fn windows(mut number: u128) -> [i8; 128] {
     let mut digits = [0; 128];
     let mut place = 0;
@@ -145,7 +153,7 @@ fn product(point: &G1Affine, scalar: U256) -> G1Projective {
     for at in 1..8 {
         multiples[at] = multiples[at - 1] + twice;
     }
-    // All to two coordinates with one inversion; none is infinity, for the order is a large prime.
+    // Converted to affine coordinates with one inversion. None is infinity, because the order is a large prime.
     let mut below = [Fq::one(); 8];
     for at in 1..8 {
         below[at] = below[at - 1] * multiples[at - 1].z;
@@ -175,7 +183,7 @@ fn product(point: &G1Affine, scalar: U256) -> G1Projective {
     sum
 }
 
-/// A number in digits of -1, 0 and 1, no two of which beside each other differ from 0, the highest first.
+/// A number in non-adjacent form: digits -1, 0 and 1, no two adjacent ones different from 0, most significant first.
 const fn signed_digits(number: u64) -> [i8; 64] {
     let (mut number, mut digits, mut place) = (number as u128, [0; 64], 64);
     while number != 0 {
@@ -190,7 +198,7 @@ const fn signed_digits(number: u64) -> [i8; 64] {
     digits
 }
 
-/// The endomorphism psi of the twist: out of the twist, Frobenius, back again.
+/// The endomorphism psi of the twist: untwist, Frobenius, twist.
 fn psi(point: &G2Projective) -> G2Projective {
     let mut image = *point;
     for number in [&mut image.x, &mut image.y, &mut image.z] {
@@ -201,11 +209,12 @@ fn psi(point: &G2Projective) -> G2Projective {
     image
 }
 
-/// Whether a point of the twist lies in the group of prime order r: `[x + 1]Q + psi([x]Q) + psi^2([x]Q) = psi^3([2x]Q)`.
+/// Whether a point of the twist lies in the group of prime order r:
+/// `[x + 1]Q + psi([x]Q) + psi^2([x]Q) = psi^3([2x]Q)`.
 ///
-/// On that group psi is a product with p, and the equation holds modulo r. Elsewhere it cannot: the norm of its difference
-/// in Z[psi] (psi^2 - [6x^2 + 1]psi + [p] = 0) has no divisor in common with the cofactor 2p - r, so only 0 of that part
-/// satisfies it.
+/// On that group psi is multiplication by p, and the equation holds modulo r. It holds nowhere else: the norm of the
+/// difference of its sides in Z[psi] (psi^2 - [6x^2 + 1]psi + [p] = 0) has no common divisor with the cofactor
+/// 2p - r, so among the points whose order divides the cofactor only 0 satisfies it.
 fn in_g2(point: &G2Affine) -> bool {
     let mut multiple = G2Projective::zero();
     for digit in SEED {
@@ -221,7 +230,8 @@ fn in_g2(point: &G2Affine) -> bool {
     multiple + point + first + second == psi(&second).double()
 }
 
-/// Whether the product of the pairings is one. A length that is no multiple of [`PAIR`] is refused, none at all is one.
+/// Whether the product of the pairings is one. `None` for a length that is no multiple of [`PAIR`]; empty input
+/// gives one.
 pub(super) fn pairing(input: &[u8]) -> Option<bool> {
     let (pairs, []) = input.as_chunks::<PAIR>() else {
         return None;
@@ -229,20 +239,22 @@ pub(super) fn pairing(input: &[u8]) -> Option<bool> {
     let mut points = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let (p, q) = (g1(&pair[..64])?, g2(&pair[64..])?);
-        // Infinity on either side makes one.
+        // A pairing with infinity on either side is one.
         if !p.is_zero() && !q.is_zero() {
             points.push((p, q));
         }
     }
     Some(match points.len() {
         0 => true,
-        // Neither is infinity, both orders are the prime r, and the pairing is not degenerate.
+        // A single pair without infinity: both orders are the prime r and the pairing is not degenerate, so it
+        // is not one.
         1 => false,
         _ => is_one(&points),
     })
 }
 
-/// The optimal ate pairing's product over all pairs (Vercauteren 2010), as `ark-ec` has it for four at a time.
+/// Whether the product of the optimal ate pairings of all pairs (Vercauteren 2010) is one. `ark-ec` computes it for
+/// four pairs at a time.
 fn is_one(points: &[(G1Affine, G2Affine)]) -> bool {
     let lines: Vec<_> = points.iter().map(|(_, q)| G2Prepared::<Config>::from(q).ell_coeffs).collect();
     let mut product = Fq12::one();
@@ -290,7 +302,7 @@ mod tests {
         Fr::from_be_bytes_mod_order(&random.bytes(32))
     }
 
-    /// A point of the twist, hardly ever of the group.
+    /// A random point of the twist; it is in the group only with negligible probability.
     fn on_the_twist(random: &mut Random) -> G2Affine {
         loop {
             let [real, imaginary] = [0, 1].map(|_| Fq::from_be_bytes_mod_order(&random.bytes(32)));
@@ -301,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_a_scalar() {
+    fn split_scalars_recombine() {
         let mut random = Random::new(20);
         for _ in 0..2_000 {
             let whole = scalar(&mut random);
@@ -314,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_of_a_number() {
+    fn digits_recombine() {
         let mut random = Random::new(21);
         for number in [0, 1, 15, 16, 17, 31, 32, (1 << 127) - 1, 1 << 126].into_iter().chain((0..500).map(|_| {
             let shift = 1 + random.below(127);
@@ -322,7 +334,7 @@ mod tests {
         })) {
             let digits = windows(number);
             assert!(digits.iter().all(|digit| *digit == 0 || (digit % 2 != 0 && digit.abs() < 16)));
-            // The highest digit may stand at 2^127.
+            // The most significant digit may have the weight 2^127.
             let sum =
                 digits.iter().rev().fold(0i128, |sum, digit| sum.wrapping_mul(2).wrapping_add(i128::from(*digit)));
             assert_eq!(sum as u128, number);
@@ -331,11 +343,11 @@ mod tests {
     }
 
     #[test]
-    fn membership_is_what_the_order_says() {
+    fn membership_agrees_with_a_multiplication_by_the_order() {
         let mut random = Random::new(22);
         let generator = G2Projective::generator();
         let cofactor = U256::from_limbs(ark_bn254::g2::Config::COFACTOR.try_into().unwrap());
-        // The cofactor's one small prime: points of that order are the likeliest to be taken for members.
+        // The only small prime factor of the cofactor: points of that order are the most likely to pass by mistake.
         let small = U256::from(10_069);
         assert_eq!(cofactor % small, U256::ZERO);
         for _ in 0..30 {
@@ -354,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn pairings_are_the_twins() {
+    fn pairings_agree_with_revm() {
         let mut random = Random::new(23);
         let (one, two) = (G1Projective::generator(), G2Projective::generator());
         let infinity = (G1Affine::identity(), G2Affine::identity());
@@ -367,7 +379,7 @@ mod tests {
                 input.extend(pair((one * a).into_affine(), (two * b).into_affine()));
             }
             agree(Fork::Osaka, 8, &input);
-            // What is missing from one.
+            // The pair that makes the product one.
             input.extend(pair((one * -sum).into_affine(), two.into_affine()));
             assert_eq!(agree(Fork::Osaka, 8, &input).unwrap()[31], 1, "{count}");
             for extra in
@@ -377,7 +389,7 @@ mod tests {
                 assert_eq!(agree(Fork::Byzantium, 8, &with).unwrap()[31], 1);
                 agree(Fork::Istanbul, 8, &extra);
             }
-            // Not a multiple of a pair; a bit that is wrong; a point of the twist that is not of the group.
+            // A length that is no multiple of a pair; a flipped bit; a point of the twist outside the group.
             agree(Fork::Osaka, 8, &input[1..]);
             for _ in 0..4 {
                 let mut wrong = input.clone();
@@ -388,7 +400,7 @@ mod tests {
             assert_eq!(agree(Fork::Osaka, 8, &[input.as_slice(), &stranger].concat()), None);
             assert_eq!(agree(Fork::Osaka, 8, &pair(infinity.0, on_the_twist(&mut random))), None);
         }
-        // Coordinates from the modulus on are refused in every place, infinity's too.
+        // Coordinates not below the modulus are rejected in every position, also in place of infinity's zeros.
         let valid = pair(one.into_affine(), two.into_affine());
         for place in 0..6 {
             for input in [&valid, &vec![0; PAIR]] {

@@ -1,13 +1,15 @@
-//! Point evaluation (EIP-4844): a KZG proof that a committed polynomial takes the value y at z.
+//! Point evaluation (EIP-4844): a KZG proof that a committed polynomial has the value y at z.
 //!
-//! In: versioned hash, z, y, commitment, proof. Out: whether the proof holds, with `[tau]_2` of the ceremony.
-//! Relies on: `blst` for BLS12-381. The check `e(C - [y]G1, G2) = e(proof, [tau]G2 - [z]G2)` of the specification is made as
-//! `e(C - [y]G1 + [z]proof, G2) = e(proof, [tau]G2)`: the product with z moves to the cheaper group, and both points of G2
-//! are fixed, so that their lines are computed once a process.
+//! In: versioned hash, z, y, commitment, proof. Out: whether the proof is valid under `[tau]_2` of the ceremony.
+//! Relies on: `blst` for BLS12-381. The specification's check `e(C - [y]G1, G2) = e(proof, [tau]G2 - [z]G2)` is
+//! computed as `e(C - [y]G1 + [z]proof, G2) = e(proof, [tau]G2)`: the multiplication by z moves to G1, where it
+//! is cheaper, and both points of G2 are fixed, so that their lines are computed once per process.
 //!
-//! Door: `blst` is C. Contract of every call below: all pointers come from live references to `blst`'s own plain structs or to
-//! arrays of the length that the function reads, and `blst` keeps none. Points are checked to be of their group before they are
-//! used. Twin: `revm-precompile`'s point evaluation, compared in the tests. Not here: gas.
+//! Unsafe boundary: `blst` is C. For every call below: all pointers come from live references to `blst`'s own
+//! plain structs or to arrays of the length that the function reads or writes, and `blst` keeps none of them.
+//! Points are checked to be in their group before they are used. Reference implementation: `revm-precompile`;
+//! the tests compare with it.
+//! Not here: gas.
 #![allow(unsafe_code)]
 
 use blst::{
@@ -20,10 +22,10 @@ use revm_precompile::bls12_381_const::TRUSTED_SETUP_TAU_G2_BYTES;
 use sha2::{Digest, Sha256};
 use std::sync::OnceLock;
 
-/// Lines of one point's Miller loop.
+/// Lines of the Miller loop of one fixed point of G2.
 type Lines = [blst_fp6; 68];
 
-/// Whether the proof in `input` (192 bytes, as EIP-4844 lays them out) holds.
+/// Whether the proof in `input` is valid. False for any length other than 192 bytes (the layout of EIP-4844).
 pub(super) fn holds(input: &[u8]) -> bool {
     checked(input) == Some(true)
 }
@@ -41,11 +43,12 @@ fn checked(input: &[u8]) -> Option<bool> {
     }
     let (z, y) = (scalar(z)?, scalar(y)?);
     let (commitment, proof) = (g1(commitment)?, g1(proof.first_chunk()?)?);
-    // SAFETY: a constant that blst defines.
+    // SAFETY: reads a constant that blst defines.
     let generator = unsafe { BLS12_381_G1 };
     let left = sum(&sum(&projective(&commitment), &negative(&product(&generator, &y))), &product(&proof, &z));
     let left = affine(&left);
-    // The line functions know no infinity: there the pairing is one, and tau is not 0.
+    // The line functions do not handle infinity: a pairing with infinity is one, and the other is not one, as
+    // tau is not 0.
     if is_infinity(&left) || is_infinity(&proof) {
         return Some(is_infinity(&left) && is_infinity(&proof));
     }
@@ -55,7 +58,7 @@ fn checked(input: &[u8]) -> Option<bool> {
     Some(unsafe { blst_fp12_finalverify(&left, &right) })
 }
 
-/// Lines of G2's generator and of `[tau]G2`.
+/// Lines of G2's generator and of `[tau]G2`, computed at the first call.
 fn setup() -> &'static (Lines, Lines) {
     static SETUP: OnceLock<(Lines, Lines)> = OnceLock::new();
     SETUP.get_or_init(|| {
@@ -66,7 +69,7 @@ fn setup() -> &'static (Lines, Lines) {
             unsafe { blst_precompute_lines(lines.as_mut_ptr(), point) };
             lines
         };
-        // SAFETY: reads 96 bytes, the array's length; the constant is one that blst defines.
+        // SAFETY: reads 96 bytes, the array's length; the generator is a constant that blst defines.
         unsafe {
             let error = blst_p2_uncompress(&mut tau, TRUSTED_SETUP_TAU_G2_BYTES.as_ptr());
             debug_assert_eq!(error, BLST_ERROR::BLST_SUCCESS, "the ceremony's point");
@@ -75,7 +78,7 @@ fn setup() -> &'static (Lines, Lines) {
     })
 }
 
-/// A compressed point of G1: canonical, on the curve, of the group; infinity is one.
+/// A compressed point of G1; `None` unless the encoding is canonical and the point in the group. Infinity is allowed.
 fn g1(bytes: &[u8; 48]) -> Option<blst_p1_affine> {
     let mut point = blst_p1_affine::default();
     // SAFETY: reads 48 bytes, the array's length.
@@ -85,7 +88,7 @@ fn g1(bytes: &[u8; 48]) -> Option<blst_p1_affine> {
     ok.then_some(point)
 }
 
-/// A canonical scalar.
+/// A scalar; `None` unless it is below the group order.
 fn scalar(bytes: &[u8; 32]) -> Option<blst_scalar> {
     let mut scalar = blst_scalar::default();
     // SAFETY: reads 32 bytes, the array's length.
@@ -117,7 +120,7 @@ fn is_infinity(point: &blst_p1_affine) -> bool {
 
 fn sum(a: &blst_p1, b: &blst_p1) -> blst_p1 {
     let mut out = blst_p1::default();
-    // SAFETY: three live points; the law is complete.
+    // SAFETY: three live points; the addition law is complete.
     unsafe { blst_p1_add_or_double(&mut out, a, b) };
     out
 }
@@ -129,7 +132,7 @@ fn negative(point: &blst_p1) -> blst_p1 {
     out
 }
 
-/// A point of the group times a scalar.
+/// A point of G1 times a scalar.
 fn product(point: &blst_p1_affine, scalar: &blst_scalar) -> blst_p1 {
     let mut out = blst_p1::default();
     // SAFETY: reads 256 bits of the scalar, its length.
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn proofs_are_the_twins() {
+    fn proofs_agree_with_revm() {
         // consensus-specs, verify_kzg_proof_case_correct_proof_4_4.
         let commitment =
             hex!("8f59a8d2a1a625a17f3fea0fe5eb8c896db3764f3185481bc22f91b4aaffcca25f26936857bc3a7c2539ea8ec3a952b7");
@@ -182,7 +185,7 @@ mod tests {
             let mut wrong = valid.clone();
             wrong[random.below(192)] ^= 1 << random.below(8);
             agree(Fork::Prague, 10, &wrong);
-            // With a hash that fits what is behind it.
+            // With the versioned hash of the modified commitment.
             let wrong = input(&wrong[32..64], &wrong[64..96], &wrong[96..144], &wrong[144..]);
             agree(Fork::Osaka, 10, &wrong);
         }
@@ -191,18 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn constants_and_infinity_are_the_twins() {
+    fn constant_polynomials_and_infinity_agree_with_revm() {
         let mut random = Random::new(31);
         let order = uint!(0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001_U256);
         let mut infinity = [0; 48];
         infinity[0] = 0xc0;
-        // SAFETY: a constant that blst defines.
+        // SAFETY: reads a constant that blst defines.
         let generator = unsafe { BLS12_381_G1 };
         let zero = [0; 32];
         for case in 0..30 {
             let word = (random.word() % order).to_be_bytes::<32>();
             let z = (random.word() % order).to_be_bytes::<32>();
-            // A constant polynomial: its proof is infinity.
+            // The proof of a constant polynomial is infinity.
             let constant = compressed(&product(&generator, &scalar(&word).unwrap()));
             assert!(agree(Fork::Osaka, 10, &input(&z, &word, &constant, &infinity)).is_some());
             for (z, y, commitment, proof) in [
@@ -215,7 +218,7 @@ mod tests {
             ] {
                 agree(Fork::Osaka, 10, &input(z, y, commitment, proof));
             }
-            // Numbers that are not canonical, points that are none or of the wrong group, other flags.
+            // Scalars not below the order; encodings of no point or of a point outside the group; other flags.
             for edge in [order, order + alloy_primitives::U256::ONE, alloy_primitives::U256::MAX] {
                 let edge = edge.to_be_bytes::<32>();
                 agree(Fork::Osaka, 10, &input(&edge, &word, &constant, &infinity));

@@ -1,9 +1,10 @@
-//! Precompiles: which addresses they are in a fork, what each one costs, and how it is run.
+//! Precompiles: their addresses by fork, their gas, and their execution.
 //!
-//! In: fork, number, input bytes, gas limit. Out: gas used, output appended to the caller's buffer.
-//! Relies on: for each the fastest well-kept crate by measurement (pairs: `benches/precompiles.rs`). Gas and padding of the
-//! common ones are ours, so that they write their output where it is wanted and allocate nothing. The twin of everything is
-//! `revm-precompile`'s own table, in the tests.
+//! In: fork, precompile number, input bytes, gas limit. Out: gas used; output appended to the caller's buffer.
+//! Relies on: for each precompile the fastest maintained crate, by measurement (`benches/precompiles.rs`
+//! compares them). Gas and padding of the common ones are computed here, so that they write into the caller's
+//! buffer and allocate nothing. The reference implementation is `revm-precompile`; the tests compare every
+//! precompile with it.
 //!
 //! | precompile | here | `revm-precompile`'s |
 //! |---|---|---|
@@ -34,7 +35,7 @@ use alloy_primitives::{Address, B256, U256};
 use revm_precompile::kzg_point_evaluation::RETURN_VALUE;
 use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto};
 
-/// The number of the precompile at `address` (its address as an integer), 0 where there is none in this fork.
+/// The number of the precompile at `address` (the address as an integer); 0 if there is none in this fork.
 pub fn number(fork: Fork, address: &Address) -> u16 {
     let (head, tail) = address.split_at(18);
     if head.iter().any(|byte| *byte != 0) {
@@ -48,17 +49,17 @@ pub fn number(fork: Fork, address: &Address) -> u16 {
         _ if fork >= Fork::Byzantium => 8,
         _ => 4,
     };
-    // EIP-7951: P256VERIFY stands apart.
+    // EIP-7951 gives P256VERIFY the address 0x100, apart from the others.
     let known = number <= last || (number == 0x100 && fork >= Fork::Osaka);
     if known { number } else { 0 }
 }
 
 /// Runs the precompile of this number (see [`number`]) with at most `gas_limit` gas. Appends its output to `output` and
-/// returns the gas it used; `None` where it refused its input or ran out of gas: all gas given to it is gone, and
-/// `output` is as before.
+/// returns the gas used. `None` if it rejected its input or ran out of gas: then all gas passed to it is consumed, and
+/// `output` is unchanged.
 ///
-/// Pairings, most of modular exponentiation, P256VERIFY and the operations on BLS12-381 allocate inside their libraries;
-/// nothing else does.
+/// The libraries allocate in pairings, most modular exponentiations, P256VERIFY and the operations on
+/// BLS12-381. Nothing else allocates.
 pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut Vec<u8>) -> Option<u64> {
     let crypto = crypto();
     let istanbul = fork >= Fork::Istanbul;
@@ -119,7 +120,7 @@ pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut V
             Some(gas)
         }
         0x100 => {
-            // An invalid signature is no failure, but an empty answer.
+            // An invalid signature is no failure: the output is empty.
             let gas = within(6_900)?;
             if p256::verify(input) {
                 output.extend_from_slice(B256::with_last_byte(1).as_slice());
@@ -134,7 +135,7 @@ pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut V
     }
 }
 
-/// The precompiles that are the library's as a whole.
+/// The precompiles whose gas and execution are both left to `revm-precompile`.
 fn run_by_library(number: u16, input: &[u8], gas: u64) -> Option<EthPrecompileResult> {
     Some(match number {
         0x0b => bls12_381::g1_add::g1_add(input, gas),
@@ -148,7 +149,7 @@ fn run_by_library(number: u16, input: &[u8], gas: u64) -> Option<EthPrecompileRe
     })
 }
 
-/// `N` bytes of the input from `offset` on, zeros where it has ended.
+/// `N` bytes of the input from `offset` on, zeros beyond its end.
 fn padded<const N: usize>(input: &[u8], offset: usize) -> [u8; N] {
     let mut bytes = [0; N];
     if let Some(rest) = input.get(offset..) {
@@ -158,7 +159,7 @@ fn padded<const N: usize>(input: &[u8], offset: usize) -> [u8; N] {
     bytes
 }
 
-/// ECRECOVER: hash, v as a word, r, s. Nothing for a signature that recovers to nobody.
+/// ECRECOVER of hash, v as a word, r and s: the address as a word; `None` if the signature is invalid.
 fn ecrecover(input: &[u8; 128]) -> Option<B256> {
     let word = |index: usize| B256::new(padded(input, 32 * index));
     let v = word(1);
@@ -173,7 +174,8 @@ fn ecrecover(input: &[u8; 128]) -> Option<B256> {
     Some(hash)
 }
 
-/// BLAKE2F (EIP-152): rounds, state, message, offset, whether it is the last block. The gas, and the state.
+/// BLAKE2F (EIP-152) of rounds, state, message, offset counters and final-block flag. Returns its gas and the
+/// new state.
 fn blake2f(crypto: &dyn Crypto, input: &[u8], gas_limit: u64) -> Option<(u64, [u8; 64])> {
     let input: &[u8; 213] = input.try_into().ok()?;
     let rounds = u32::from_be_bytes(*input.first_chunk()?);

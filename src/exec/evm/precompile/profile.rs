@@ -1,26 +1,27 @@
-//! How often each precompile runs, for how much gas, for how long.
+//! Profile of precompiles: runs, gas and time.
 //!
 //! In: a clock reading before each run, then its gas and outcome. Out: one [`PrecompileRow`] per precompile.
-//! Not here: instructions (`interpreter::profile`), which leave out of a call's row what is counted here.
+//! Not here: the profile of instructions (`interpreter::profile`), whose rows for calls exclude what is counted here.
 
 use quanta::Clock;
 
 /// Totals of one instruction or precompile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Runs.
+    /// Number of runs.
     pub count: u64,
-    /// Gas, what a frame that it entered used not counted. A callee's stipend counts as the call's rebate (wrapping), so
-    /// that the sum over all rows is what was spent; state gas counts where it was taken from the frame's gas (EIP-8037).
+    /// Gas, excluding what frames entered by the instruction used. A callee's stipend is subtracted from the call's gas
+    /// (wrapping), so that the sum over all rows is the gas spent. State gas counts where it was taken from the
+    /// frame's gas (EIP-8037).
     pub gas: u64,
-    /// Ticks of the profile's clock.
+    /// Time in ticks of the profile's clock.
     pub ticks: u64,
-    /// Clock readings in these ticks.
+    /// Number of clock readings whose cost these ticks include.
     pub readings: u64,
 }
 
 impl Row {
-    /// Adds another worker's.
+    /// Adds the totals of another worker.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.gas = self.gas.wrapping_add(other.gas);
@@ -32,15 +33,15 @@ impl Row {
 /// One precompile's totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrecompileRow {
-    /// Its address as a number.
+    /// The precompile's number: its address as an integer.
     pub number: u16,
-    /// Runs that failed: they cost all gas given.
+    /// Runs that failed; each consumed all gas passed to it.
     pub failed: u64,
-    /// The rest.
+    /// Runs, gas and time, failed runs included.
     pub row: Row,
 }
 
-/// What one worker measures of precompiles; lies in the machine, since they run inside of calls.
+/// One worker's profile of precompiles. It is part of the `Evm`, because precompiles run inside of calls.
 #[derive(Clone, Debug, Default)]
 pub struct PrecompileProfile {
     clock: Clock,
@@ -49,12 +50,12 @@ pub struct PrecompileProfile {
 }
 
 impl PrecompileProfile {
-    /// The time before a run.
+    /// The clock's reading in ticks, to be taken before a run.
     pub fn now(&self) -> u64 {
         self.clock.raw()
     }
 
-    /// Notes a run that began at `start`.
+    /// Adds a run that began at `start` (ticks).
     pub fn add(&mut self, number: u16, start: u64, gas: u64, success: bool) {
         let run = Row { count: 1, gas, ticks: self.clock.raw().saturating_sub(start), readings: 1 };
         self.total.add(&run);
@@ -72,7 +73,7 @@ impl PrecompileProfile {
         self.total
     }
 
-    /// All precompiles that ran, by number.
+    /// The rows of all precompiles that ran, ordered by number.
     pub fn rows(&self) -> Vec<PrecompileRow> {
         let mut rows = self.rows.clone();
         rows.sort_unstable_by_key(|row| row.number);

@@ -1,4 +1,4 @@
-//! Every precompile beside its twin of `revm-precompile`: edge inputs and random ones, in every fork.
+//! Compares every precompile with `revm-precompile`, for edge cases and random inputs, in every fork.
 
 use super::*;
 use aws_lc_rs::rand::SystemRandom;
@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use revm_precompile::{PrecompileSpecId, Precompiles};
 use sha2::{Digest, Sha256};
 
-/// Addresses of all precompiles there are.
+/// The numbers of all precompiles.
 fn numbers() -> impl Iterator<Item = u16> {
     (1..=0x11).chain([0x100])
 }
@@ -15,7 +15,7 @@ pub(super) fn address(number: u16) -> Address {
     Address::left_padding_from(&number.to_be_bytes())
 }
 
-/// The twin of [`run`].
+/// The same precompile of `revm-precompile`: gas and output.
 fn twin(fork: Fork, address: &Address, input: &[u8], gas_limit: u64) -> Option<(u64, Vec<u8>)> {
     let spec = match fork {
         _ if fork >= Fork::Osaka => PrecompileSpecId::OSAKA,
@@ -30,7 +30,7 @@ fn twin(fork: Fork, address: &Address, input: &[u8], gas_limit: u64) -> Option<(
     (result.status.is_success() && result.gas_used <= gas_limit).then(|| (result.gas_used, result.bytes.to_vec()))
 }
 
-/// Runs both and compares: all the gas there is, exactly what it takes, and one less.
+/// Runs both implementations and compares them: with unlimited gas, with exactly the gas needed, and with one less.
 pub(super) fn agree(fork: Fork, number: u16, input: &[u8]) -> Option<Vec<u8>> {
     let address = address(number);
     let compare = |gas_limit: u64| {
@@ -54,7 +54,7 @@ pub(super) fn agree(fork: Fork, number: u16, input: &[u8]) -> Option<Vec<u8>> {
     Some(output)
 }
 
-/// A reproducible stream of bytes.
+/// A deterministic pseudorandom stream.
 pub(super) struct Random(B256);
 
 impl Random {
@@ -80,7 +80,7 @@ impl Random {
         bytes
     }
 
-    /// Fewer than `bound` bytes.
+    /// A random number of bytes, fewer than `bound`.
     pub(super) fn short(&mut self, bound: usize) -> Vec<u8> {
         let len = self.below(bound);
         self.bytes(len)
@@ -92,7 +92,7 @@ fn numbers_agree_with_the_library_for_every_fork() {
     for fork in Fork::ALL {
         for candidate in 0..0x200u16 {
             let address = address(candidate);
-            // No input, and all gas: a plain address is never in the table.
+            // No input and unlimited gas. An address without a precompile must not be in the library's table.
             let known = number(fork, &address) != 0;
             assert!(known || twin(fork, &address, &[], u64::MAX).is_none(), "{fork:?} {candidate:#x}");
         }
@@ -100,7 +100,7 @@ fn numbers_agree_with_the_library_for_every_fork() {
 }
 
 #[test]
-fn lengths_that_are_not_the_usual_ones() {
+fn unusual_input_lengths() {
     let mut random = Random::new(1);
     for fork in [Fork::Frontier, Fork::Byzantium, Fork::Istanbul, Fork::Berlin, Fork::Cancun, Fork::Prague, Fork::Osaka]
     {
@@ -111,7 +111,7 @@ fn lengths_that_are_not_the_usual_ones() {
                 agree(fork, number, &vec![0; len]);
                 let mut noise = random.bytes(len);
                 agree(fork, number, &noise);
-                // Small enough not to read as lengths or coordinates out of range.
+                // Small numbers, so that they are not rejected as lengths or coordinates out of range.
                 noise.iter_mut().enumerate().filter(|(index, _)| index % 32 < 31).for_each(|(_, byte)| *byte = 0);
                 agree(fork, number, &noise);
             }
@@ -120,8 +120,8 @@ fn lengths_that_are_not_the_usual_ones() {
 }
 
 #[test]
-fn inputs_of_the_right_shape() {
-    // BN254's generator twice, and with a factor; a signature's shape; what a compression wants.
+fn well_formed_inputs() {
+    // BN254: the generator twice, and with a scalar; inputs shaped for ECRECOVER, MODEXP and BLAKE2F.
     let word = |value: u8| [[0; 31].as_slice(), &[value]].concat();
     let mut inputs: Vec<Vec<u8>> = vec![
         [word(1), word(2), word(1), word(2)].concat(),
@@ -144,7 +144,7 @@ fn inputs_of_the_right_shape() {
 }
 
 #[test]
-fn ecrecover_takes_what_the_twin_takes() {
+fn ecrecover_accepts_what_revm_accepts() {
     let mut random = Random::new(2);
     let order = uint_order();
     let mut recovered = 0;
@@ -172,7 +172,7 @@ fn uint_order() -> U256 {
 }
 
 #[test]
-fn p256_takes_what_the_twin_takes() {
+fn p256_accepts_what_revm_accepts() {
     let mut random = Random::new(3);
     let order = alloy_primitives::uint!(0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551_U256);
     let prime = alloy_primitives::uint!(0xffffffff00000001000000000000000000000000ffffffffffffffffffffffff_U256);
@@ -187,7 +187,7 @@ fn p256_takes_what_the_twin_takes() {
         assert_eq!(agree(Fork::Osaka, 0x100, &input).unwrap().len(), 32);
         valid += 1;
 
-        // The other s is valid, too.
+        // The signature with n - s is valid, too.
         let s = U256::from_be_slice(&input[64..96]);
         let mut other = input.clone();
         other[64..96].copy_from_slice(&(order - s).to_be_bytes::<32>());
@@ -204,7 +204,7 @@ fn p256_takes_what_the_twin_takes() {
             edge[at..at + 32].copy_from_slice(&word.to_be_bytes::<32>());
             agree(Fork::Osaka, 0x100, &edge);
         }
-        // A coordinate or scalar plus the modulus, where that fits.
+        // A coordinate or scalar plus the modulus, if that fits 256 bits.
         for (at, modulus) in [(32, order), (64, order), (96, prime), (128, prime)] {
             let (sum, over) = U256::from_be_slice(&input[at..at + 32]).overflowing_add(modulus);
             if !over {
@@ -224,7 +224,7 @@ fn random_len(case: usize) -> usize {
     case * 7 % 200
 }
 
-/// Coordinates that decide something: 0, 1, the modulus and its neighbours, and the largest word.
+/// Edge cases of coordinates: 0, 1, the modulus and its neighbours, and the largest word.
 fn edge_coordinates() -> [U256; 6] {
     let modulus = alloy_primitives::uint!(0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47_U256);
     [U256::ZERO, U256::ONE, modulus - U256::ONE, modulus, modulus + U256::ONE, U256::MAX]
@@ -237,7 +237,7 @@ fn g1_point(random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn bn254_sums_and_products_are_the_twins() {
+fn bn254_sums_and_products_agree_with_revm() {
     let mut random = Random::new(10);
     let order = alloy_primitives::uint!(0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001_U256);
     let modulus = edge_coordinates()[3];
@@ -252,7 +252,7 @@ fn bn254_sums_and_products_are_the_twins() {
         U256::MAX,
         U256::ONE << 127,
         U256::ONE << 128,
-        // The endomorphism's eigenvalue, and the numbers that halve its lattice.
+        // The endomorphism's eigenvalue, and the entries of the basis of its lattice.
         alloy_primitives::uint!(21888242871839275217838484774961031246154997185409878258781734729429964517155_U256),
         alloy_primitives::uint!(147946756881789319000765030803803410728_U256),
         alloy_primitives::uint!(9931322734385697763_U256),
@@ -271,7 +271,7 @@ fn bn254_sums_and_products_are_the_twins() {
         let input = [point.as_slice(), &scalar.to_be_bytes::<32>()].concat();
         let product = agree(Fork::Istanbul, 7, &input).unwrap();
         agree(Fork::Byzantium, 7, &input[..64 + case % 33]);
-        // Another point, the same, its negative, infinity; more and less than there should be.
+        // Another point, the same point, its negative, infinity; inputs that are too short and too long.
         let mut negative = point.clone();
         let y = U256::from_be_slice(&point[32..]);
         negative[32..].copy_from_slice(&(modulus - y).to_be_bytes::<32>());
@@ -279,7 +279,7 @@ fn bn254_sums_and_products_are_the_twins() {
             agree(Fork::Osaka, 6, &[point.as_slice(), other].concat());
             agree(Fork::Byzantium, 6, &[other.as_slice(), &point].concat());
         }
-        // Not on the curve, and coordinates out of the field.
+        // Points outside the curve, and coordinates outside the field.
         let mut outside = input.clone();
         outside[random.below(64)] ^= 1 << random.below(8);
         agree(Fork::Osaka, 7, &outside);
@@ -293,7 +293,7 @@ fn bn254_sums_and_products_are_the_twins() {
             agree(Fork::Osaka, 6, &[point.as_slice(), &input].concat());
         }
     }
-    // x or y plus the modulus is the same element, but not canonical.
+    // x or y plus the modulus represents the same element, but is not canonical.
     for at in [0, 32] {
         let mut input = point.clone();
         let word = U256::from_be_slice(&point[at..at + 32]) + modulus;

@@ -1,6 +1,9 @@
-//! Accounts of a task: warmth, first load, values, transfers, code.
+//! Accounts of a task: accessed set (EIP-2929), first load, values, transfers, code.
 //!
-//! Relies on: whoever asks for a value has loaded the account. Not here: names to ids (`names`).
+//! In: account ids. Out: values as of now, and changes with journal records. Methods that read a value record in
+//! [`seen`] how the task depends on the value at its start.
+//! Relies on: the caller has loaded the account before it reads or changes a value.
+//! Not here: addresses to ids (`names`).
 
 use super::TxState;
 use super::journal::Undo;
@@ -13,7 +16,7 @@ use crate::exec::evm::precompile;
 use alloy_primitives::{Address, B256, U256};
 
 impl<'b> TxState<'b> {
-    /// The row, blank where this transaction has not seen the account.
+    /// The row of an account, reset to blank if its epoch is not the current one.
     #[inline]
     fn stamp(&mut self, id: AccountId) -> &mut AccountRow {
         let row = &mut self.accounts[id];
@@ -32,7 +35,7 @@ impl<'b> TxState<'b> {
         self.stamp(id).has(flag::WARM)
     }
 
-    /// The id of an address if it has one, and whether the account is in the accessed set. Adds no name.
+    /// The id of an address if it has one, and whether the account is in the accessed set. Does not extend the id map.
     #[inline]
     pub fn peek_account(&mut self, address: &Address) -> (Option<AccountId>, bool) {
         match self.names.get().account(address) {
@@ -45,7 +48,8 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Puts a name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    /// Adds an address to the accessed set before the first frame, whether or not the block access list
+    /// contains it. Loads nothing.
     pub fn warm_name(&mut self, address: &Address) -> Option<AccountId> {
         let id = self.account_id_if_known(address);
         match id {
@@ -59,7 +63,8 @@ impl<'b> TxState<'b> {
         id
     }
 
-    /// The id of the account that a word names, if the account is warm and loaded.
+    /// The id of the account whose address is the low 20 bytes of `word`, if it is in the lookup cache, warm
+    /// and loaded.
     #[inline(always)]
     pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
         let id = self.lookaside.account(word)?;
@@ -68,13 +73,13 @@ impl<'b> TxState<'b> {
         ready.then_some(id)
     }
 
-    /// Remembers which account a word names, for [`Self::warm_account`].
+    /// Stores the id for an address word in the lookup cache, for [`Self::warm_account`].
     #[inline]
     pub fn remember_account(&mut self, word: &U256, id: AccountId) {
         self.lookaside.remember_account(word, id);
     }
 
-    /// Puts the account into the accessed set; returns whether it was cold. Loads nothing.
+    /// Adds the account to the accessed set; returns whether it was cold. Loads nothing.
     #[inline]
     pub fn warm(&mut self, id: AccountId) -> bool {
         let row = self.stamp(id);
@@ -86,7 +91,7 @@ impl<'b> TxState<'b> {
         cold
     }
 
-    /// The account with its values; from here on it counts as accessed.
+    /// Loads the account if this task has not loaded it yet. From then on it counts as accessed (EIP-7928).
     #[inline]
     pub fn load(&mut self, id: AccountId) -> Result<&mut AccountRow, Halt> {
         if !self.stamp(id).has(flag::LOADED) {
@@ -112,14 +117,14 @@ impl<'b> TxState<'b> {
         Ok(())
     }
 
-    /// A row that is known to be loaded in this task.
+    /// The row of an account that is loaded in this task.
     #[inline]
     pub fn row(&self, id: AccountId) -> &AccountRow {
         debug_assert!(self.accounts[id].epoch == self.epoch && self.accounts[id].has(flag::LOADED));
         &self.accounts[id]
     }
 
-    /// Balance of a loaded account, wei.
+    /// Balance of a loaded account, wei. Records that the task depends on it.
     #[inline]
     pub fn balance(&mut self, id: AccountId) -> U256 {
         let row = &mut self.accounts[id];
@@ -127,8 +132,9 @@ impl<'b> TxState<'b> {
         row.balance
     }
 
-    /// Whether a loaded account has this much, wei; looks no closer than that, so that what others add or take meanwhile
-    /// matters only where it decides.
+    /// Whether a loaded account has at least this much, wei. If it has, only the lower bound
+    /// [`AccountRow::need`] is recorded, so that concurrent credits and debits by other transactions invalidate
+    /// this task only where they change the answer.
     #[inline]
     pub fn can_pay(&mut self, id: AccountId, amount: U256) -> bool {
         let row = &mut self.accounts[id];
@@ -136,7 +142,7 @@ impl<'b> TxState<'b> {
             row.seen |= seen::BALANCE;
             return false;
         };
-        // What stood in the account at the start and is not spare.
+        // The part of the balance at the start without which the payments so far would fail.
         match u128::try_from(row.balance_start.saturating_sub(left)) {
             Ok(need) if is_common(&row.balance) && is_common(&row.balance_start) => row.need = row.need.max(need),
             _ => row.seen |= seen::BALANCE,
@@ -144,7 +150,7 @@ impl<'b> TxState<'b> {
         true
     }
 
-    /// Takes from the balance of a loaded account and touches it. Returns false, and changes nothing, where it has less.
+    /// Subtracts from the balance of a loaded account and touches it. Returns false and changes nothing if it has less.
     #[inline]
     pub fn debit(&mut self, id: AccountId, amount: U256) -> bool {
         if !self.can_pay(id, amount) {
@@ -159,7 +165,7 @@ impl<'b> TxState<'b> {
         true
     }
 
-    /// Nonce of a loaded account.
+    /// Nonce of a loaded account. Records that the task depends on it.
     #[inline]
     pub fn nonce(&mut self, id: AccountId) -> u64 {
         let row = &mut self.accounts[id];
@@ -173,27 +179,28 @@ impl<'b> TxState<'b> {
         self.accounts[id].look_if_empty()
     }
 
-    /// Whether a loaded account has a leaf in the state or is about to (the refund of EIP-7702).
+    /// Whether a loaded account has a leaf in the state trie, or will have one because it is not empty (for the
+    /// refund of EIP-7702).
     pub fn is_in_state(&mut self, id: AccountId) -> bool {
         let row = &mut self.accounts[id];
         row.seen |= seen::EXISTS;
         row.has(flag::EXISTS) || !row.look_if_empty()
     }
 
-    /// Whether a loaded account is in the state, as forks before EIP-161 ask it.
+    /// Whether a loaded account exists, in the sense of forks before EIP-161.
     pub fn exists(&mut self, id: AccountId) -> bool {
         let row = &mut self.accounts[id];
         row.seen |= seen::EXISTS;
         row.has(flag::EXISTS | flag::TOUCHED) || !row.look_if_empty()
     }
 
-    /// The number of a precompile of this fork; 0 for any other account.
+    /// The number of the precompile at this account's address in this fork; 0 for any other account.
     #[inline]
     pub fn precompile(&self, id: AccountId) -> u16 {
         self.accounts[id].precompile
     }
 
-    /// Sets flags, to be cleared by a revert.
+    /// Sets flags, with a journal record by which a revert clears them.
     pub fn set_flag(&mut self, id: AccountId, flags: u8) {
         let row = &mut self.accounts[id];
         let new = flags & !row.flags;
@@ -221,11 +228,13 @@ impl<'b> TxState<'b> {
         self.set_flag(id, flag::TOUCHED);
     }
 
-    /// Adds to the balance of a loaded account and touches it, without looking at it: such additions commute.
+    /// Adds to the balance of a loaded account and touches it, without recording a dependency on the balance:
+    /// such additions commute.
     #[inline]
     pub fn credit(&mut self, id: AccountId, amount: U256) {
         let row = &mut self.accounts[id];
-        // The sum of all balances is far below 2^128; a hostile pre-state that is not may saturate, and is looked at.
+        // The sum of all balances is far below 2^128. In a pre-state that violates this the sum may saturate;
+        // then the result depends on the balance.
         let sum = row.balance.saturating_add(amount);
         if !is_common(&sum) {
             row.seen |= seen::BALANCE;
@@ -255,7 +264,8 @@ impl<'b> TxState<'b> {
         self.set_flag(id, flag::TOUCHED);
     }
 
-    /// Moves value between two loaded accounts. Returns false, and changes nothing, where the sender lacks it.
+    /// Transfers value between two loaded accounts. Returns false and changes nothing if the sender's balance
+    /// is too low.
     #[inline]
     pub fn transfer(&mut self, from: AccountId, to: AccountId, value: U256) -> bool {
         if value.is_zero() {
@@ -277,7 +287,7 @@ impl<'b> TxState<'b> {
         paid
     }
 
-    /// The code of an id, its bytes fetched where need be.
+    /// The code of an id; its bytes are fetched if the arena does not have them yet.
     #[inline]
     pub fn code(&mut self, id: CodeId) -> Result<&'b Code, Halt> {
         match self.codes.get(id) {
@@ -300,13 +310,13 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Hash of an ancestor block.
+    /// Hash of an ancestor block (BLOCKHASH).
     pub fn block_hash(&mut self, number: u64) -> Result<B256, Halt> {
         self.base.block_hash(number).map_err(|fault| self.fail(fault))
     }
 }
 
-/// Whether a balance is of the size that balances have: sums of some of them are far from 2^256.
+/// Whether a balance is in the range of real balances, so that sums of a few of them stay far below 2^256.
 #[inline]
 fn is_common(balance: &U256) -> bool {
     let limbs = balance.as_limbs();

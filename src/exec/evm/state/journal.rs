@@ -1,6 +1,8 @@
-//! The journal: small records that undo what a frame did.
+//! The journal: records by which the changes of a frame are reverted.
 //!
-//! A frame notes a [`Checkpoint`]; a revert pops records down to it. What was loaded stays loaded: it was accessed.
+//! In: a record per change. A frame takes a [`Checkpoint`] when it begins; a revert pops and undoes all later records.
+//! What was loaded stays loaded after a revert: it counts as accessed.
+//! Not here: which changes are recorded (`accounts`, `slots`).
 
 use super::TxState;
 use super::rows::flag;
@@ -20,7 +22,7 @@ pub(super) enum Undo {
     Transient(u32, U256),
 }
 
-/// A point that a frame can be undone to.
+/// A position in the journal and in the logs, to which the state can be reverted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checkpoint {
     undo: u32,
@@ -29,7 +31,7 @@ pub struct Checkpoint {
 }
 
 impl TxState<'_> {
-    /// The point to which [`Self::revert`] can return.
+    /// The current position, for [`Self::revert`].
     #[inline]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -39,13 +41,14 @@ impl TxState<'_> {
         }
     }
 
-    /// Undoes everything since the checkpoint. What was loaded stays accessed.
+    /// Reverts all changes since the checkpoint. What was loaded stays accessed.
     pub fn revert(&mut self, to: Checkpoint) {
         while self.undo.len() > to.undo as usize {
             let Some(undo) = self.undo.pop() else { break };
             match undo {
                 Undo::AccountFlag(id, flags) => {
-                    // The touch of RIPEMD-160 outlives a revert: block 2,675,119 of mainnet deleted it so.
+                    // A revert does not undo the touch of RIPEMD-160: in block 2,675,119 of mainnet such a
+                    // touch deleted the account.
                     let cleared = self.fork >= Fork::SpuriousDragon;
                     let keep = if cleared && self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
                     self.accounts[id].flags &= !flags | keep;

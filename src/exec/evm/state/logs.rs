@@ -1,24 +1,24 @@
 //! Logs of one worker's tasks, as columns.
 //!
-//! Not here: their gas, and their bytes in a receipt.
+//! In: each log when it is emitted. Out: logs by index. Not here: gas of logs, and their RLP in receipts.
 
 use alloy_primitives::{Address, B256};
 
-/// Logs of the tasks of one worker, as columns.
+/// Logs of one worker's tasks, in the order of emission.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {
-    /// Emitter by log.
+    /// Address of the emitting contract, by log.
     pub addresses: Vec<Address>,
-    /// Topics by log: how many, and which (unused ones are zero).
+    /// Number of topics and topics, by log; unused topics are zero.
     pub topics: Vec<(u8, [B256; 4])>,
     /// End of each log's data in `data`.
     pub data_ends: Vec<u32>,
-    /// Data of all logs.
+    /// Data of all logs, one after the other.
     pub data: Vec<u8>,
 }
 
 impl Logs {
-    /// No logs, with room for as many and as much data as `other` has, and some that a revert takes back.
+    /// An empty column set with the capacity of `other`, and some more for logs that are reverted.
     pub fn with_room_of(other: &Self) -> Self {
         let room = |len: usize| len + len / 8 + 16;
         let (logs, bytes) = (room(other.len()), room(other.data.len()));
@@ -40,7 +40,7 @@ impl Logs {
         self.addresses.is_empty()
     }
 
-    /// Adds a log.
+    /// Adds a log with at most four topics.
     pub fn push(&mut self, address: Address, topics: &[B256], data: &[u8]) {
         let mut padded = [B256::ZERO; 4];
         padded[..topics.len()].copy_from_slice(topics);
@@ -50,7 +50,7 @@ impl Logs {
         self.data_ends.push(self.data.len() as u32);
     }
 
-    /// Log `index`: emitter, topics, data.
+    /// Log `index`: emitting address, topics, data.
     pub fn get(&self, index: usize) -> (&Address, &[B256], &[u8]) {
         let start = index.checked_sub(1).map_or(0, |before| self.data_ends[before] as usize);
         let (count, topics) = &self.topics[index];
@@ -65,7 +65,7 @@ impl Logs {
         self.data.truncate(bytes);
     }
 
-    /// Forgets all logs and keeps the memory.
+    /// Removes all logs and keeps the memory.
     pub fn clear(&mut self) {
         self.truncate(0, 0);
     }

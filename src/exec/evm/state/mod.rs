@@ -1,10 +1,10 @@
-//! Transaction-local state: rows by dense id, stamped with the transaction's epoch, undone through a journal.
+//! Transaction-local state: rows by dense id, each with the epoch of its task, and a journal for reverts.
 //!
-//! In: a [`IdMap`] of names and a [`Base`] that knows every value as of the start of the task. Out: for each account
-//! and slot touched by the task, the value it had and the value it has.
-//! Rows are never cleared: a row whose epoch is not the current one is blank. Reverts undo small records.
-//! Relies on: ids index rows (rows grow with the universe).
-//! Not here: gas, and what a value change costs.
+//! In: an [`IdMap`] and a state provider ([`Base`]), which has all values as of the start of the task. Out: for each
+//! account and slot that the task loaded, its value at the start and its value at the end.
+//! Rows are not cleared between tasks: a row whose epoch is not the current one counts as blank.
+//! Relies on: ids index rows; the row columns grow with the id map.
+//! Not here: gas of accesses and changes (`host`).
 
 mod accounts;
 mod journal;
@@ -29,38 +29,39 @@ use alloy_primitives::{Address, B256, U256};
 use hashbrown::{HashMap, HashSet};
 use journal::Undo;
 
-/// Where a task's values come from. Called once per account and slot and task, at the first touch.
+/// A state provider: the source of a task's values. Called once per account, slot and task, at the first access.
 pub trait Base {
-    /// Tells at which block access index the coming questions stand.
+    /// Starts a task: reads that follow refer to the state at this block access index.
     fn begin_task(&mut self, _index: BlockAccessIndex) {}
     /// The account as of the start of the task.
     fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault>;
     /// The slot as of the start of the task.
     fn slot(&mut self, id: SlotId, account: AccountId, address: &Address, key: &U256) -> Result<U256, Fault>;
-    /// Makes a code's bytes known to the arena.
+    /// Loads a code's bytes into the arena if it does not have them.
     fn code(&mut self, id: CodeId, codes: &CodeArena) -> Result<(), Fault>;
     /// Hash of an ancestor block (BLOCKHASH).
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault>;
-    /// The account of a transaction's sender that the list does not name, as the parent state has it.
+    /// The sender's account in the parent state, if the block access list does not contain the sender.
     fn unlisted_sender(&mut self, _address: &Address) -> Result<Option<BaseAccount>, Fault> {
         Ok(None)
     }
-    /// Takes an account's value at the end of a task, where later tasks of the same worker build on it. `wiped`: its
-    /// storage is gone (SELFDESTRUCT before Cancun). A base with a block access list knows the values already.
+    /// Stores an account's value at the end of a task, if later tasks of the same worker build on it. `wiped`:
+    /// its storage was cleared (SELFDESTRUCT before Cancun). Does nothing in a provider with a block access
+    /// list, which has all values.
     fn commit_account(&mut self, _id: AccountId, _account: BaseAccount, _wiped: bool) {}
-    /// Takes a slot's value at the end of a task.
+    /// Stores a slot's value at the end of a task, as [`Self::commit_account`] does.
     fn commit_slot(&mut self, _id: SlotId, _account: AccountId, _value: U256) {}
 }
 
-/// Names outside a closed universe that a transaction has warmed without using them (EIP-2930): no fault by themselves, but
-/// whoever uses one pays the warm price, and only then it is one.
+/// Addresses and slots that an access list (EIP-2930) warmed although the block access list does not contain
+/// them. Warming is no fault; an access is charged the warm price, and only then it is a fault.
 #[derive(Debug, Default)]
 struct WarmOutside {
     accounts: HashSet<Address, RandomState>,
     slots: HashSet<(AccountId, U256), RandomState>,
 }
 
-/// Memory of a [`TxState`] that outlives the block.
+/// Memory of a [`TxState`], kept between blocks.
 #[derive(Debug, Default)]
 pub struct StateScratch {
     accounts: Column<AccountId, AccountRow>,
@@ -78,23 +79,23 @@ pub struct StateScratch {
 }
 
 impl StateScratch {
-    /// The names that the last block without a list was about.
+    /// The id map of the last block that was executed without a block access list.
     pub fn names(&self) -> &IdMap {
         &self.universe
     }
 }
 
-/// The state that one worker's transactions see and change.
+/// The state that one worker's transactions read and change.
 pub struct TxState<'b> {
-    /// Names of accounts and slots.
+    /// The id map of accounts and slots.
     pub names: Names<'b>,
-    /// Values as of the start of the task.
+    /// The state provider: values as of the start of the task.
     pub base: Box<dyn Base + 'b>,
-    /// All codes.
+    /// The code arena.
     pub codes: &'b CodeArena,
-    /// Logs of all tasks of this worker so far; a task's own logs are the tail.
+    /// Logs of all tasks of this worker so far; those of the current task come last.
     pub logs: Logs,
-    /// Why execution had to stop, when a method returned [`Halt::Fault`].
+    /// The reason why execution has to stop; set when a method returned [`Halt::Fault`].
     pub fault: Option<Fault>,
     accounts: Column<AccountId, AccountRow>,
     slots: Column<SlotId, SlotRow>,
@@ -104,12 +105,12 @@ pub struct TxState<'b> {
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
     warm_outside: Option<Box<WarmOutside>>,
-    /// Whether precompiles are in the accessed set from the start (EIP-2929): in every transaction.
+    /// Whether precompiles are in the accessed set from the start (EIP-2929), as in every transaction.
     precompiles_warm: bool,
     epoch: u32,
     fork: Fork,
     lookaside: Box<LookupCache>,
-    /// Spare universe of a closed state, given back with the scratch.
+    /// The growing id map while the state uses a closed one; returned with the scratch.
     spare: Option<Box<IdMap>>,
 }
 
@@ -120,8 +121,8 @@ impl core::fmt::Debug for TxState<'_> {
 }
 
 impl<'b> TxState<'b> {
-    /// A state over `base`. `closed` holds the names of a block access list; without it the universe grows.
-    /// `fork` decides which addresses are precompiles.
+    /// A state over `base`. `closed` is the id map of a block access list; without it an empty map grows during
+    /// execution. `fork` decides which addresses are precompiles.
     pub fn new(
         scratch: StateScratch,
         closed: Option<&'b IdMap>,
@@ -143,7 +144,7 @@ impl<'b> TxState<'b> {
             mut universe,
             mut lookaside,
         } = scratch;
-        // Ids mean other names in this block: rows start blank, and their precompile numbers are set anew.
+        // Ids have other meanings in this block: rows start blank, and their precompile numbers are set again.
         accounts.clear();
         slots.clear();
         logs.clear();
@@ -180,7 +181,7 @@ impl<'b> TxState<'b> {
         state
     }
 
-    /// Gives the memory back for the next block.
+    /// Ends the block: returns the memory for the next one.
     pub fn into_scratch(self) -> StateScratch {
         let universe = match self.names {
             Names::Growing(universe) => universe,
@@ -202,7 +203,7 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Sets the block access index of the coming task.
+    /// Sets the block access index of the next task.
     pub fn set_index(&mut self, index: BlockAccessIndex) {
         self.base.begin_task(index);
     }
@@ -224,23 +225,25 @@ impl<'b> TxState<'b> {
         self.precompiles_warm = true;
         self.epoch = self.epoch.wrapping_add(1);
         if self.epoch == 0 {
-            // Once in four billion tasks stamps would repeat: blank every row by hand.
+            // The epoch has wrapped after 2^32 tasks: reset the epochs of all rows, so that none seems current.
             self.accounts.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
             self.slots.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
             self.epoch = 1;
         }
     }
 
-    /// Starts a task of system calls, see [`Self::begin_system_call`]. Before Amsterdam precompiles are cold in it.
+    /// Starts a task that consists of system calls, see [`Self::begin_system_call`]. Before Amsterdam
+    /// precompiles are cold in system calls.
     pub fn begin_system_task(&mut self) {
         self.begin();
         self.precompiles_warm = self.fork >= Fork::Amsterdam;
     }
 
-    /// Starts a system call within its task: accessed sets (EIP-2929), transient storage (EIP-1153) and the set of created
-    /// accounts (EIP-6780) are empty again, precompiles of Amsterdam apart. Values stay as the calls before left them.
+    /// Starts a system call within its task: clears the accessed sets (EIP-2929), except for precompiles since
+    /// Amsterdam, transient storage (EIP-1153) and the set of created accounts (EIP-6780). Values stay as the
+    /// previous calls left them.
     pub fn begin_system_call(&mut self) {
-        // Warmth that no revert took back has a record, also where the account or slot was never loaded.
+        // Each account or slot that is warm now has a journal record, even if it was never loaded.
         for undo in self.undo.drain(..) {
             match undo {
                 Undo::AccountFlag(id, flags) => self.accounts[id].flags &= !(flags & flag::WARM),
@@ -259,30 +262,30 @@ impl<'b> TxState<'b> {
         self.transient_index.clear();
     }
 
-    /// The logs of all tasks so far, to be kept by whoever takes them. The next block's begin with as much room.
+    /// Takes the logs of all tasks so far. The columns left for the next block have room for as many.
     pub fn take_logs(&mut self) -> Logs {
         let next = Logs::with_room_of(&self.logs);
         core::mem::replace(&mut self.logs, next)
     }
 
-    /// Accounts loaded by this task, in order of first touch.
+    /// Accounts that this task loaded, in order of first access.
     pub fn touched_accounts(&self) -> &[AccountId] {
         &self.touched_accounts
     }
 
-    /// Slots loaded by this task, in order of first touch.
+    /// Slots that this task loaded, in order of first access.
     pub fn touched_slots(&self) -> &[SlotId] {
         &self.touched_slots
     }
 
-    /// Records a fault and returns the halt that stands for it.
+    /// Records a fault, unless there already is one, and returns [`Halt::Fault`].
     #[cold]
     pub fn fail(&mut self, fault: Fault) -> Halt {
         self.fault.get_or_insert(fault);
         Halt::Fault
     }
 
-    /// Hands the settled values of everything touched to the base.
+    /// Passes the settled values of all accounts and slots that this task loaded to the state provider.
     pub fn commit(&mut self) {
         for index in 0..self.touched_accounts.len() {
             let id = self.touched_accounts[index];
@@ -297,7 +300,8 @@ impl<'b> TxState<'b> {
         }
     }
 
-    /// Settles the end of a transaction: self-destructs and EIP-161 removals take effect on the rows.
+    /// Settles the end of a transaction: applies self-destructs and the removal of empty accounts (EIP-161) to
+    /// the rows.
     pub fn settle(&mut self, rules: &ForkRules) {
         let mut wiped = false;
         for index in 0..self.touched_accounts.len() {
@@ -306,7 +310,7 @@ impl<'b> TxState<'b> {
                 row.seen |= seen::BALANCE | seen::NONCE;
                 row.nonce = 0;
                 row.code = EMPTY_CODE;
-                // EIP-8246: what is left in the account is not burnt.
+                // EIP-8246: the remaining balance is not burnt.
                 if !rules.at_least(Fork::Amsterdam) {
                     row.balance = U256::ZERO;
                 }
@@ -339,8 +343,9 @@ impl<'b> TxState<'b> {
     }
 }
 
-/// Whether storage of the account outlives its self-destruct: from Cancun on only a created account is destroyed
-/// (EIP-6780), and storage that was there before the creation is no list's to delete.
+/// Whether the account's storage survives its self-destruct. Since Cancun only an account created in the same
+/// transaction is destroyed (EIP-6780), and a block access list cannot express that storage from before the
+/// creation is deleted.
 fn keeps_storage(row: &AccountRow, rules: &ForkRules) -> bool {
     rules.at_least(Fork::Cancun) && row.has(flag::HAS_STORAGE)
 }

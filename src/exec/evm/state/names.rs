@@ -1,4 +1,7 @@
-//! Names to ids: in a closed universe a name outside is a fault, in a growing one it gets an id.
+//! Addresses and slot keys to ids.
+//!
+//! In: an address or key. Out: its id. With a closed id map an address or key without an id is a fault; with a
+//! growing one it gets the next id. Not here: the map itself (`ids`).
 
 use super::TxState;
 use super::rows::{AccountRow, SlotRow};
@@ -8,17 +11,17 @@ use crate::exec::evm::ids::IdMap;
 use crate::exec::evm::precompile;
 use alloy_primitives::{Address, U256};
 
-/// Names: shared and closed (block access list), or owned and growing.
+/// The id map of a state: closed (shared, from a block access list) or growing (owned).
 #[derive(Debug)]
 pub enum Names<'b> {
-    /// The list's names; a name that is not there is an access outside the list.
+    /// The ids of a block access list. An access to anything without an id is outside the list.
     Closed(&'b IdMap),
-    /// Names as they are met.
+    /// Ids in the order of first access.
     Growing(Box<IdMap>),
 }
 
 impl Names<'_> {
-    /// The names known now.
+    /// The id map.
     #[inline(always)]
     pub fn get(&self) -> &IdMap {
         match self {
@@ -29,7 +32,7 @@ impl Names<'_> {
 }
 
 impl TxState<'_> {
-    /// Gives every name its row.
+    /// Extends the row columns to one row per id, and sets the precompile numbers of new account rows.
     pub(super) fn grow_rows(&mut self) {
         let universe = self.names.get();
         for id in self.accounts.len()..universe.account_count() {
@@ -39,7 +42,7 @@ impl TxState<'_> {
         self.slots.resize(universe.slot_count(), SlotRow::BLANK);
     }
 
-    /// The id of an address. With a closed universe an address outside is a fault.
+    /// The id of an address. With a closed id map, [`Fault::UnlistedAccount`] if it has none.
     #[inline]
     pub fn account_id(&mut self, address: &Address) -> Result<AccountId, Halt> {
         match self.names.get().account(address) {
@@ -48,7 +51,8 @@ impl TxState<'_> {
         }
     }
 
-    /// The id of an address if it can have one: a name that nobody uses need not be in the list.
+    /// The id of an address; `None` if the id map is closed and does not contain it. That alone is no fault,
+    /// because a block access list need not contain an address that is never accessed.
     pub fn account_id_if_known(&mut self, address: &Address) -> Option<AccountId> {
         match self.names.get().account(address) {
             Some(id) => Some(id),
@@ -69,7 +73,7 @@ impl TxState<'_> {
         }
     }
 
-    /// The id of a slot. With a closed universe a slot outside is a fault.
+    /// The id of a slot. With a closed id map, [`Fault::UnlistedSlot`] if it has none.
     #[inline]
     pub fn slot_id(&mut self, account: AccountId, key: &U256) -> Result<SlotId, Halt> {
         match self.names.get().slot(account, key) {
@@ -78,7 +82,7 @@ impl TxState<'_> {
         }
     }
 
-    /// The id of a slot if it can have one, see [`Self::account_id_if_known`].
+    /// The id of a slot; `None` if the id map is closed and does not contain it. See [`Self::account_id_if_known`].
     pub(super) fn slot_id_if_known(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
         match self.names.get().slot(account, key) {
             Some(id) => Some(id),
@@ -102,7 +106,7 @@ impl TxState<'_> {
         }
     }
 
-    /// The address behind an id.
+    /// The address of an account id.
     #[inline]
     pub fn address(&self, id: AccountId) -> Address {
         self.names.get().addresses()[id]

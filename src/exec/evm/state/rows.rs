@@ -1,7 +1,7 @@
-//! Rows: an account and a slot within one task, and the account as the task found it.
+//! Rows: an account and a slot within one task, and an account as of the start of the task.
 //!
-//! A row whose epoch is not the task's is blank. Not here: who changes rows (`accounts`, `slots`), and how a change is
-//! undone (`journal`).
+//! A row whose epoch is not the task's counts as blank. Not here: changes of rows (`accounts`, `slots`) and
+//! their undoing (`journal`).
 
 use crate::arena::CodeId;
 use crate::arena::code::EMPTY_CODE;
@@ -10,15 +10,15 @@ use alloy_primitives::U256;
 /// An account as of the start of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseAccount {
-    /// Whether the state has a leaf for it.
+    /// Whether the account has a leaf in the state trie.
     pub exists: bool,
     /// Whether its storage is non-empty (EIP-7610).
     pub has_storage: bool,
-    /// Nonce.
+    /// The nonce; 0 if the account does not exist.
     pub nonce: u64,
-    /// Wei.
+    /// Balance, wei.
     pub balance: U256,
-    /// Code.
+    /// Id of the code.
     pub code: CodeId,
 }
 
@@ -35,8 +35,8 @@ impl BaseAccount {
         self.nonce == 0 && self.code == EMPTY_CODE && self.balance.is_zero()
     }
 
-    /// Whether the account exists after a task that found it as `before`, where its fields do not tell: it exists though
-    /// empty, or it went without a change of any field.
+    /// Whether the account exists after a task that found it as `before`; `None` if that follows from its fields. An
+    /// account with changed fields is taken to exist unless it is empty, an unchanged one to exist if it did before.
     #[inline]
     pub fn existence_event(&self, before: &Self) -> Option<bool> {
         let changed = self.balance != before.balance || self.nonce != before.nonce || self.code != before.code;
@@ -47,35 +47,36 @@ impl BaseAccount {
 
 /// Bits of [`AccountRow::flags`].
 pub mod flag {
-    /// In the accessed set of EIP-2929; undone by a revert.
+    /// In the accessed set (EIP-2929); a revert clears it.
     pub const WARM: u8 = 1;
-    /// Values are loaded, and the account counts as accessed (EIP-7928); never undone.
+    /// The values are loaded, and the account or slot counts as accessed (EIP-7928); a revert does not clear it.
     pub const LOADED: u8 = 1 << 1;
-    /// The state has a leaf for it.
+    /// The account has a leaf in the state trie.
     pub const EXISTS: u8 = 1 << 2;
-    /// Created in this transaction (EIP-6780); of a slot: its account was.
+    /// The account was created in this transaction (EIP-6780). In a slot's row: its account was.
     pub const CREATED: u8 = 1 << 3;
     /// Self-destructed in this transaction.
     pub const DESTROYED: u8 = 1 << 4;
     /// Touched in the sense of EIP-161.
     pub const TOUCHED: u8 = 1 << 5;
-    /// Had storage when the task began.
+    /// The account had storage when the task began.
     pub const HAS_STORAGE: u8 = 1 << 6;
-    /// Existed when the task began.
+    /// The account existed when the task began.
     pub const EXISTED: u8 = 1 << 7;
 }
 
-/// Bits of [`AccountRow::seen`]: what of an account's value at the start a task's course depends on, beyond its code
-/// and whether it had storage. Never undone: what was looked at was looked at. An optimistic task whose bits are unset
-/// need not run again when that value turns out to be another one.
+/// Bits of [`AccountRow::seen`]: on which parts of an account's value at the start the task depends, beyond its
+/// code and whether it had storage. A revert does not clear them, because the reads happened. An optimistic
+/// task need not run again when a part whose bit is not set turns out to differ.
 pub mod seen {
-    /// The balance itself; without it only that it was at least [`AccountRow::need`](super::AccountRow::need).
+    /// The exact balance. Without this bit the task relies only on a balance of at least
+    /// [`AccountRow::need`](super::AccountRow::need).
     pub const BALANCE: u8 = 1;
-    /// The nonce itself.
+    /// The exact nonce.
     pub const NONCE: u8 = 1 << 1;
     /// Whether the account is empty (EIP-161).
     pub const EMPTY: u8 = 1 << 2;
-    /// Whether the state has a leaf for it.
+    /// Whether the account has a leaf in the state trie.
     pub const EXISTS: u8 = 1 << 3;
 }
 
@@ -83,24 +84,24 @@ pub mod seen {
 #[derive(Clone, Copy, Debug)]
 pub struct AccountRow {
     pub(super) epoch: u32,
-    /// See [`flag`].
+    /// Bits of [`flag`].
     pub flags: u8,
-    /// See [`seen`].
+    /// Bits of [`seen`].
     pub seen: u8,
-    /// The number of a precompile of this fork; 0 for any other account.
+    /// The number of the precompile at this account's address in this fork; 0 for any other account.
     pub precompile: u16,
     pub(super) nonce: u64,
     pub(super) balance: U256,
-    /// Code now.
+    /// Id of the current code.
     pub code: CodeId,
-    /// Code when the task began.
+    /// Id of the code when the task began.
     pub code_start: CodeId,
-    /// Nonce when the task began.
+    /// The nonce when the task began.
     pub nonce_start: u64,
-    /// Balance when the task began.
+    /// The balance when the task began, wei.
     pub balance_start: U256,
-    /// What the balance at the start had to be at least, for all that the account paid, wei. Never undone. More than 128
-    /// bits are no need but a look at the balance itself.
+    /// The least balance at the start, wei, with which all payments of the account so far succeed. A revert
+    /// does not lower it. If that exceeds 128 bits, [`seen::BALANCE`] is set instead.
     pub need: u128,
 }
 
@@ -119,14 +120,13 @@ impl AccountRow {
         need: 0,
     };
 
-    /// Whether the account exists after the task, where its fields do not tell: it exists though empty, or it went
-    /// without a change of any field. Ask only of a settled row.
+    /// [`BaseAccount::existence_event`] of the task. Only for a settled row.
     #[inline]
     pub fn existence_event(&self) -> Option<bool> {
         self.settled().existence_event(&self.start())
     }
 
-    /// The account when the task began, as far as the task knew.
+    /// The account when the task began, as the state provider returned it.
     #[inline]
     pub fn start(&self) -> BaseAccount {
         BaseAccount {
@@ -138,7 +138,7 @@ impl AccountRow {
         }
     }
 
-    /// The account when the task is over and settled.
+    /// The account at the end of the task, after it was settled.
     #[inline]
     pub(super) fn settled(&self) -> BaseAccount {
         BaseAccount {
@@ -150,19 +150,20 @@ impl AccountRow {
         }
     }
 
-    /// [`Self::is_empty`], noted in [`Self::seen`] where the value at the start decides it.
+    /// [`Self::is_empty`]; sets [`seen::EMPTY`] if the answer depends on the account's value at the start.
     #[inline]
     pub(super) fn look_if_empty(&mut self) -> bool {
         let seen = self.seen;
         let looked_at = |what| seen & what != 0;
-        // A balance that grew is not zero, wherever it began; a known nonce that is not zero decides alone.
+        // A balance that grew is not zero, whatever it was at the start. A nonce that was already read and is
+        // not zero decides without the balance.
         if self.code != EMPTY_CODE
             || (!looked_at(seen::BALANCE) && self.balance > self.balance_start)
             || (looked_at(seen::NONCE) && self.nonce != 0)
         {
             return false;
         }
-        // What was paid may have been all that there was.
+        // The payments may have used up the whole balance, so the answer depends on its exact value.
         self.seen |= if self.balance < self.balance_start { seen::BALANCE } else { 0 };
         let seen = self.seen;
         let looked_at = |what| seen & what != 0;
@@ -175,19 +176,21 @@ impl AccountRow {
         self.settled().is_empty()
     }
 
-    /// Balance when the task is over, wei. For whoever takes results; what runs asks [`TxState::balance`](super::TxState::balance).
+    /// Balance at the end of the task, wei, for collecting results. During execution use
+    /// [`TxState::balance`](super::TxState::balance), which records the read.
     #[inline]
     pub fn settled_balance(&self) -> U256 {
         self.balance
     }
 
-    /// Nonce when the task is over. For whoever takes results; what runs asks [`TxState::nonce`](super::TxState::nonce).
+    /// Nonce at the end of the task, for collecting results. During execution use
+    /// [`TxState::nonce`](super::TxState::nonce), which records the read.
     #[inline]
     pub fn settled_nonce(&self) -> u64 {
         self.nonce
     }
 
-    /// Whether a flag is set.
+    /// Whether any of these flags is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -198,18 +201,18 @@ impl AccountRow {
 #[derive(Clone, Copy, Debug)]
 pub struct SlotRow {
     pub(super) epoch: u32,
-    /// [`flag::WARM`], [`flag::LOADED`]; [`flag::CREATED`] where the account was created in this transaction.
+    /// [`flag::WARM`], [`flag::LOADED`]; [`flag::CREATED`] if the account was created in this transaction.
     pub flags: u8,
-    /// Value now.
+    /// The current value.
     pub value: U256,
-    /// Value when the task began.
+    /// The value when the task began.
     pub start: U256,
 }
 
 impl SlotRow {
     pub(super) const BLANK: Self = Self { epoch: 0, flags: 0, value: U256::ZERO, start: U256::ZERO };
 
-    /// The original value that SSTORE is priced by (EIP-2200): that before the transaction, zero in a created account.
+    /// The original value in the sense of EIP-2200: the value before the transaction; zero in an account created in it.
     #[inline(always)]
     pub fn original(&self) -> U256 {
         if self.flags & flag::CREATED == 0 { self.start } else { U256::ZERO }

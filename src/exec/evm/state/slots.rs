@@ -1,4 +1,7 @@
-//! Slots of a task: warmth, first load, values; and transient storage (EIP-1153).
+//! Slots of a task: accessed set (EIP-2929), first load, values; and transient storage (EIP-1153).
+//!
+//! In: slot ids, or accounts and keys. Out: values as of now, and changes with journal records.
+//! Relies on: the caller has loaded a slot before it reads or changes its value. Not here: keys to ids (`names`).
 
 use super::TxState;
 use super::journal::Undo;
@@ -8,7 +11,7 @@ use crate::exec::evm::halt::Halt;
 use alloy_primitives::U256;
 
 impl TxState<'_> {
-    /// The slot's id, if the slot is warm and loaded.
+    /// The slot's id, if it is in the lookup cache, warm and loaded.
     #[inline(always)]
     pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
         let id = self.lookaside.slot(account, key)?;
@@ -17,7 +20,7 @@ impl TxState<'_> {
         ready.then_some(id)
     }
 
-    /// Remembers a slot's id, for [`Self::ready_slot`].
+    /// Stores a slot's id in the lookup cache, for [`Self::ready_slot`].
     #[inline]
     pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
         self.lookaside.remember_slot(account, key, id);
@@ -39,7 +42,7 @@ impl TxState<'_> {
         self.stamp_slot(id).flags & flag::WARM != 0
     }
 
-    /// The id of a slot if it has one, and whether the slot is in the accessed set. Adds no name.
+    /// The id of a slot if it has one, and whether the slot is in the accessed set. Does not extend the id map.
     #[inline]
     pub fn peek_slot(&mut self, account: AccountId, key: &U256) -> (Option<SlotId>, bool) {
         match self.names.get().slot(account, key) {
@@ -53,7 +56,8 @@ impl TxState<'_> {
         self.warm_outside.as_ref().is_some_and(|warm| warm.slots.contains(&(account, *key)))
     }
 
-    /// Puts a slot's name into the accessed set before the first frame, whether the list has it or not. Loads nothing.
+    /// Adds a slot to the accessed set before the first frame, whether or not the block access list contains
+    /// it. Loads nothing.
     pub fn warm_slot_name(&mut self, account: AccountId, key: &U256) {
         match self.slot_id_if_known(account, key) {
             Some(id) => {
@@ -65,7 +69,7 @@ impl TxState<'_> {
         }
     }
 
-    /// Puts the slot into the accessed set; returns whether it was cold. Loads nothing.
+    /// Adds the slot to the accessed set; returns whether it was cold. Loads nothing.
     #[inline]
     pub fn warm_slot(&mut self, id: SlotId) -> bool {
         let row = self.stamp_slot(id);
@@ -77,7 +81,7 @@ impl TxState<'_> {
         cold
     }
 
-    /// The slot with its values; from here on it counts as accessed.
+    /// Loads the slot if this task has not loaded it yet. From then on it counts as accessed (EIP-7928).
     #[inline]
     pub fn load_slot(&mut self, id: SlotId) -> Result<&SlotRow, Halt> {
         if self.stamp_slot(id).flags & flag::LOADED == 0 {
@@ -93,7 +97,8 @@ impl TxState<'_> {
         let (address, key) = (names.addresses()[account], names.keys()[id]);
         let owner = &self.accounts[account];
         let is_created = owner.epoch == self.epoch && owner.has(flag::CREATED);
-        // A created account has no storage, but for one that was there before it (see `ChainRules::storage_collision`).
+        // A created account has no storage, except for storage from before its creation (see
+        // `ChainRules::storage_collision`).
         let value = if is_created && !owner.has(flag::HAS_STORAGE) {
             U256::ZERO
         } else {
@@ -109,7 +114,7 @@ impl TxState<'_> {
         Ok(())
     }
 
-    /// A slot row that is known to be loaded in this task.
+    /// The row of a slot that is loaded in this task.
     #[inline]
     pub fn slot_row(&self, id: SlotId) -> &SlotRow {
         &self.slots[id]
@@ -127,7 +132,7 @@ impl TxState<'_> {
 
     // Transient storage (EIP-1153).
 
-    /// TLOAD.
+    /// TLOAD: the transient value, zero if never set.
     pub fn transient(&self, account: AccountId, key: &U256) -> U256 {
         if self.transient.is_empty() {
             return U256::ZERO;
@@ -135,7 +140,7 @@ impl TxState<'_> {
         self.transient_index.get(&(account, *key)).map_or(U256::ZERO, |index| self.transient[*index as usize].2)
     }
 
-    /// TSTORE.
+    /// TSTORE: sets the transient value, with a journal record.
     pub fn set_transient(&mut self, account: AccountId, key: U256, value: U256) {
         let next = self.transient.len() as u32;
         let index = *self.transient_index.entry((account, key)).or_insert(next);

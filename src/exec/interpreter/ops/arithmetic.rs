@@ -2,31 +2,31 @@
 
 use alloy_primitives::U256;
 
-/// ADD.
+/// ADD: the sum modulo 2^256.
 #[inline(always)]
 pub fn add(a: U256, b: U256) -> U256 {
     a.wrapping_add(b)
 }
 
-/// MUL.
+/// MUL: the product modulo 2^256.
 #[inline(always)]
 pub fn mul(a: U256, b: U256) -> U256 {
     a.wrapping_mul(b)
 }
 
-/// SUB.
+/// SUB: `a - b` modulo 2^256.
 #[inline(always)]
 pub fn sub(a: U256, b: U256) -> U256 {
     a.wrapping_sub(b)
 }
 
-/// DIV; 0 for a zero divisor.
+/// DIV: `a / b`, rounded down; 0 for a zero divisor.
 #[inline]
 pub fn div(a: U256, b: U256) -> U256 {
     if b.is_zero() { U256::ZERO } else { a.wrapping_div(b) }
 }
 
-/// MOD; 0 for a zero modulus.
+/// MOD: the remainder of `a / b`; 0 for a zero modulus.
 #[inline]
 pub fn rem(a: U256, b: U256) -> U256 {
     if b.is_zero() { U256::ZERO } else { a.wrapping_rem(b) }
@@ -43,21 +43,21 @@ fn magnitude(a: U256) -> U256 {
     if negative(&a) { a.wrapping_neg() } else { a }
 }
 
-/// SDIV: truncates toward zero; -2^255 / -1 is -2^255.
+/// SDIV: signed division, truncated toward zero; -2^255 / -1 is -2^255, and 0 for a zero divisor.
 #[inline]
 pub fn sdiv(a: U256, b: U256) -> U256 {
     let quotient = div(magnitude(a), magnitude(b));
     if negative(&a) != negative(&b) { quotient.wrapping_neg() } else { quotient }
 }
 
-/// SMOD: takes the sign of the dividend.
+/// SMOD: the remainder of signed division, with the sign of the dividend; 0 for a zero modulus.
 #[inline]
 pub fn smod(a: U256, b: U256) -> U256 {
     let remainder = rem(magnitude(a), magnitude(b));
     if negative(&a) { remainder.wrapping_neg() } else { remainder }
 }
 
-/// ADDMOD: the sum is not reduced modulo 2^256.
+/// ADDMOD: `(a + b) % modulus`, where the sum is not reduced modulo 2^256; 0 for a zero modulus.
 #[inline]
 pub fn addmod(a: U256, b: U256, modulus: U256) -> U256 {
     if modulus.is_zero() {
@@ -68,7 +68,7 @@ pub fn addmod(a: U256, b: U256, modulus: U256) -> U256 {
     if carried || sum >= modulus { sum.wrapping_sub(modulus) } else { sum }
 }
 
-/// MULMOD: the product is not reduced modulo 2^256.
+/// MULMOD: `(a * b) % modulus`, where the product is not reduced modulo 2^256; 0 for a zero modulus.
 #[inline]
 pub fn mulmod(a: U256, b: U256, modulus: U256) -> U256 {
     a.mul_mod(b, modulus)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn powers_are_those_of_ruint() {
+    fn powers_agree_with_ruint() {
         let words = [0u64, 1, 2, 3, 4, 7, 255, 256, 257, 1 << 33].map(U256::from);
         let words = [&words[..], &[U256::MAX, U256::MAX - U256::from(2), U256::ONE << 255]].concat();
         for base in &words {

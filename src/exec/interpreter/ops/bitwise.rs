@@ -1,14 +1,14 @@
-//! Comparisons, bits and shifts. The first argument is the top of the stack.
+//! Comparisons, bitwise operations and shifts. The first argument is the top of the stack.
 
 use alloy_primitives::U256;
 
-/// A truth value as a word.
+/// A truth value as a word: 1 or 0.
 #[inline(always)]
 pub fn truth(value: bool) -> U256 {
     U256::from_limbs([u64::from(value), 0, 0, 0])
 }
 
-/// Two's complement order as unsigned order.
+/// Maps two's complement order to unsigned order.
 #[inline(always)]
 fn flip_sign(a: U256) -> U256 {
     let mut limbs = *a.as_limbs();
@@ -16,67 +16,67 @@ fn flip_sign(a: U256) -> U256 {
     U256::from_limbs(limbs)
 }
 
-/// LT.
+/// LT: 1 if `a < b`, unsigned.
 #[inline(always)]
 pub fn lt(a: U256, b: U256) -> U256 {
     truth(a < b)
 }
 
-/// GT.
+/// GT: 1 if `a > b`, unsigned.
 #[inline(always)]
 pub fn gt(a: U256, b: U256) -> U256 {
     truth(a > b)
 }
 
-/// SLT.
+/// SLT: 1 if `a < b` in two's complement.
 #[inline(always)]
 pub fn slt(a: U256, b: U256) -> U256 {
     truth(flip_sign(a) < flip_sign(b))
 }
 
-/// SGT.
+/// SGT: 1 if `a > b` in two's complement.
 #[inline(always)]
 pub fn sgt(a: U256, b: U256) -> U256 {
     truth(flip_sign(a) > flip_sign(b))
 }
 
-/// EQ.
+/// EQ: 1 if both words are equal.
 #[inline(always)]
 pub fn eq(a: U256, b: U256) -> U256 {
     truth(a == b)
 }
 
-/// ISZERO.
+/// ISZERO: 1 if the word is zero.
 #[inline(always)]
 pub fn iszero(a: U256) -> U256 {
     truth(a.is_zero())
 }
 
-/// AND.
+/// AND, bitwise.
 #[inline(always)]
 pub fn and(a: U256, b: U256) -> U256 {
     a & b
 }
 
-/// OR.
+/// OR, bitwise.
 #[inline(always)]
 pub fn or(a: U256, b: U256) -> U256 {
     a | b
 }
 
-/// XOR.
+/// XOR, bitwise.
 #[inline(always)]
 pub fn xor(a: U256, b: U256) -> U256 {
     a ^ b
 }
 
-/// NOT.
+/// NOT, bitwise.
 #[inline(always)]
 pub fn not(a: U256) -> U256 {
     !a
 }
 
-/// A shift distance or index: what does not fit gives 256.
+/// A shift distance or byte index; values above 255 become 256.
 #[inline(always)]
 fn distance(a: &U256) -> usize {
     let limbs = a.as_limbs();
@@ -90,19 +90,19 @@ pub fn byte(index: U256, value: U256) -> U256 {
     if index < 32 { U256::from(value.byte(31 - index)) } else { U256::ZERO }
 }
 
-/// SHL (EIP-145).
+/// SHL (EIP-145): shift left; 0 for distances above 255.
 #[inline]
 pub fn shl(shift: U256, value: U256) -> U256 {
     value << distance(&shift)
 }
 
-/// SHR (EIP-145).
+/// SHR (EIP-145): logical shift right; 0 for distances above 255.
 #[inline]
 pub fn shr(shift: U256, value: U256) -> U256 {
     value >> distance(&shift)
 }
 
-/// SAR (EIP-145).
+/// SAR (EIP-145): arithmetic shift right; only sign bits for distances above 255.
 #[inline]
 pub fn sar(shift: U256, value: U256) -> U256 {
     value.arithmetic_shr(distance(&shift))

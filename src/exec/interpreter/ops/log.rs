@@ -4,7 +4,7 @@ use crate::exec::evm::halt::Halt;
 use crate::exec::evm::machine::Evm;
 use alloy_primitives::{B256, U256};
 
-/// LOG with `topics`, the first of them nearest to the top of the stack.
+/// LOG0 to LOG4; `topics` from the top of the stack downwards.
 #[inline]
 pub fn log(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256, topics: &[U256]) -> Result<(), Halt> {
     let mut words = [B256::ZERO; 4];

@@ -1,4 +1,4 @@
-//! Memory, copies into it, and hashing it. The first word argument is the top of the stack.
+//! Memory, copies into it, and its Keccak-256 hash. The first word argument is the top of the stack.
 
 use crate::arena::keccak::keccak256;
 use crate::exec::evm::gas::{memory_gas, words};
@@ -7,14 +7,14 @@ use crate::exec::evm::host::charge;
 use crate::exec::evm::machine::{Evm, Input};
 use alloy_primitives::U256;
 
-/// A word offset as an index; what does not fit lies beyond every source.
+/// An offset as an index, saturated: larger values lie beyond every source.
 #[inline(always)]
 fn saturate(offset: &U256) -> usize {
     let limbs = offset.as_limbs();
     if limbs[1] | limbs[2] | limbs[3] == 0 { limbs[0] as usize } else { usize::MAX }
 }
 
-/// Copies `source[offset..]` to `target`, zeros where the source ends.
+/// Copies `source[offset..]` to `target`, with zeros beyond the end of the source.
 #[inline]
 fn copy_padded(target: &mut [u8], source: &[u8], offset: usize) {
     let rest = source.get(offset..).unwrap_or_default();
@@ -24,14 +24,14 @@ fn copy_padded(target: &mut [u8], source: &[u8], offset: usize) {
     tail.fill(0);
 }
 
-/// Gas for `len` bytes at `price` per word; what does not fit is more than any transaction has.
+/// Gas for `len` bytes at `price` per word; [`Halt::OutOfGas`] if the length is too large for any transaction.
 #[inline]
 fn per_word(len: &U256, price: u64) -> Result<u64, Halt> {
     let limbs = len.as_limbs();
     if limbs[1] | limbs[2] | limbs[3] | limbs[0] >> 32 == 0 { Ok(words(limbs[0]) * price) } else { Err(Halt::OutOfGas) }
 }
 
-/// MLOAD.
+/// MLOAD: the big-endian word at `offset`.
 #[inline]
 pub fn mload(evm: &mut Evm<'_>, left: &mut u64, offset: U256) -> Result<U256, Halt> {
     let (offset, len) = evm.expand(left, offset, U256::from_limbs([32, 0, 0, 0]))?;
@@ -40,7 +40,7 @@ pub fn mload(evm: &mut Evm<'_>, left: &mut u64, offset: U256) -> Result<U256, Ha
     Ok(word.map_or(U256::ZERO, |word| U256::from_be_bytes(*word)))
 }
 
-/// MSTORE.
+/// MSTORE: stores a word at `offset`, big-endian.
 #[inline]
 pub fn mstore(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> Result<(), Halt> {
     let (offset, len) = evm.expand(left, offset, U256::from_limbs([32, 0, 0, 0]))?;
@@ -49,7 +49,7 @@ pub fn mstore(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> R
     Ok(())
 }
 
-/// MSTORE8: the least significant byte.
+/// MSTORE8: stores the least significant byte.
 #[inline]
 pub fn mstore8(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> Result<(), Halt> {
     let (offset, _) = evm.expand(left, offset, U256::ONE)?;
@@ -58,14 +58,14 @@ pub fn mstore8(evm: &mut Evm<'_>, left: &mut u64, offset: U256, value: U256) -> 
     Ok(())
 }
 
-/// MCOPY (EIP-5656).
+/// MCOPY (EIP-5656): copies within the memory; the ranges may overlap.
 #[inline]
 pub fn mcopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, source: U256, len: U256) -> Result<(), Halt> {
     charge(left, per_word(&len, 3)?)?;
     let further = if target < source { source } else { target };
     let (_, len_bytes) = evm.expand(left, further, len)?;
     if len_bytes > 0 {
-        // Both lie below the end that was just paid for.
+        // Both are below the end of the memory that was just paid for.
         let base = evm.frame().memory_base;
         let (target, source) = (base + saturate(&target), base + saturate(&source));
         evm.memory.copy_within(source..source + len_bytes, target);
@@ -73,7 +73,7 @@ pub fn mcopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, source: U256, len:
     Ok(())
 }
 
-/// KECCAK256.
+/// KECCAK256: the hash of a range of the memory.
 #[inline]
 pub fn keccak(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Result<U256, Halt> {
     charge(left, per_word(&len, 6)?)?;
@@ -87,7 +87,7 @@ pub fn keccak(evm: &mut Evm<'_>, left: &mut u64, offset: U256, len: U256) -> Res
     Ok(hash.into())
 }
 
-/// What copy instructions do before they copy: pays, expands, and returns the absolute range of the target.
+/// First part of copy instructions: charges, expands the memory, and returns the absolute range of the target.
 #[inline]
 fn copy_target(evm: &mut Evm<'_>, left: &mut u64, target: U256, len: U256) -> Result<core::ops::Range<usize>, Halt> {
     charge(left, per_word(&len, 3)?)?;
@@ -96,7 +96,7 @@ fn copy_target(evm: &mut Evm<'_>, left: &mut u64, target: U256, len: U256) -> Re
     Ok(start..start + len)
 }
 
-/// CALLDATALOAD: zeros beyond the end.
+/// CALLDATALOAD: zeros beyond the end of the calldata.
 #[inline]
 pub fn calldataload(evm: &mut Evm<'_>, offset: U256) -> U256 {
     let input = evm.frame().input;
@@ -110,14 +110,14 @@ pub fn calldataload(evm: &mut Evm<'_>, offset: U256) -> U256 {
     U256::from_be_bytes(word)
 }
 
-/// CALLDATACOPY.
+/// CALLDATACOPY: zeros beyond the end of the calldata.
 #[inline]
 pub fn calldatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, len: U256) -> Result<(), Halt> {
     let range = copy_target(evm, left, target, len)?;
     match evm.frame().input {
         Input::Tx => copy_padded(&mut evm.memory[range], evm.tx.input, saturate(&offset)),
         Input::Memory { start, len } => {
-            // Calldata is memory of a frame below, so it ends before this frame's begins.
+            // Calldata is in the memory of a frame below, so it ends before this frame's memory begins.
             let (below, own) = evm.memory.split_at_mut(evm.frames[evm.frames.len() - 1].memory_base);
             let base = below.len();
             let source = below.get(start..start + len).unwrap_or_default();
@@ -129,7 +129,7 @@ pub fn calldatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U25
     Ok(())
 }
 
-/// CODECOPY.
+/// CODECOPY: zeros beyond the end of the code.
 #[inline]
 pub fn codecopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, len: U256) -> Result<(), Halt> {
     let range = copy_target(evm, left, target, len)?;
@@ -138,7 +138,7 @@ pub fn codecopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, l
     Ok(())
 }
 
-/// RETURNDATACOPY (EIP-211): reading beyond the return data halts, even for no bytes.
+/// RETURNDATACOPY (EIP-211): a range beyond the return data halts, even if it is empty.
 #[inline]
 pub fn returndatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U256, len: U256) -> Result<(), Halt> {
     let available = evm.return_data.len();
@@ -153,7 +153,7 @@ pub fn returndatacopy(evm: &mut Evm<'_>, left: &mut u64, target: U256, offset: U
     Ok(())
 }
 
-/// EXTCODECOPY: all costs are paid at once, for the account counts as accessed only if all can be (EIP-7928).
+/// EXTCODECOPY. All costs are charged at once, because the account counts as accessed only if all are paid (EIP-7928).
 pub fn extcodecopy(
     evm: &mut Evm<'_>,
     left: &mut u64,
@@ -174,7 +174,7 @@ pub fn extcodecopy(
     Ok(())
 }
 
-/// MSIZE.
+/// MSIZE: the size of the memory in bytes, a multiple of 32.
 #[inline]
 pub fn msize(evm: &mut Evm<'_>) -> U256 {
     U256::from(evm.frame().memory_len)

@@ -1,7 +1,9 @@
-//! Instruction bodies, shared by all loops.
+//! Instruction bodies, shared by our dispatch loops.
 //!
-//! A body sees words, the machine and the gas left, never a stack pointer or a program counter: stack height, static gas
-//! and the fork were settled before it runs. What is left to it is its dynamic gas and its effect.
+//! In: the words that the instruction takes, the machine, the gas left. Out: a result word, or the halt. A body charges
+//! dynamic gas and has the instruction's effect.
+//! Relies on: the loop has checked stack height and fork and has charged static gas.
+//! Not here: stack pointer and program counter.
 
 pub mod arithmetic;
 pub mod bitwise;

@@ -1,7 +1,8 @@
-//! revm's tables for each of our forks: which rule set, which prices, which instructions.
+//! revm's tables for each of our forks: rule set, prices, instructions.
 //!
-//! revm has no Constantinople: that fork is Petersburg with EIP-1283's SSTORE, which is put together here from
-//! revm's own parts (EIP-2200 is EIP-1283 with other prices and a gas minimum).
+//! In: a fork. Out: revm's spec id, gas parameters and instruction table. revm has no Constantinople: here that fork is
+//! Petersburg with EIP-1283's SSTORE, made from revm's own parts (EIP-2200 is EIP-1283 with other prices and a
+//! minimum of gas). Not here: the state that the instructions access (`host`).
 
 use super::host::ReferenceHost;
 use crate::exec::rules::fork::Fork;
@@ -18,10 +19,10 @@ use revm_interpreter::{
 };
 use revm_primitives::{Address, hardfork::SpecId};
 
-/// The instructions of revm's interpreter over our host.
+/// The instructions of revm's interpreter on our host.
 pub(super) type Instructions<'a, 'b> = InstructionTable<EthInterpreter, ReferenceHost<'a, 'b>>;
 
-/// revm's name for a fork.
+/// revm's id of a fork.
 pub(super) fn spec_id(fork: Fork) -> SpecId {
     match fork {
         Fork::Frontier => SpecId::FRONTIER,
@@ -42,11 +43,11 @@ pub(super) fn spec_id(fork: Fork) -> SpecId {
     }
 }
 
-/// What instructions cost beside their static gas.
+/// revm's gas parameters of a fork, beside static gas.
 pub(super) fn gas_params(fork: Fork) -> GasParams {
     let mut params = GasParams::new_spec(spec_id(fork));
     if fork == Fork::Constantinople {
-        // EIP-1283: 200 for any access, 20,000 and 5,000 in all for a first write.
+        // EIP-1283: 200 for any access; the first write costs 20,000 or 5,000 in total.
         params.override_gas([
             (GasId::sstore_static(), 200),
             (GasId::sstore_set_without_load_cost(), 19_800),
@@ -63,7 +64,7 @@ pub(super) fn gas_table(fork: Fork) -> GasTable {
     gas_table_spec(spec_id(fork))
 }
 
-/// Instructions by opcode; each refuses by itself to run in a fork that lacks it.
+/// Instructions by opcode; each checks by itself whether the fork defines it.
 pub(super) fn instructions<'a, 'b>(fork: Fork) -> Instructions<'a, 'b> {
     let mut table = instruction_table::<EthInterpreter, ReferenceHost<'a, 'b>>();
     if fork == Fork::Constantinople {
@@ -72,7 +73,7 @@ pub(super) fn instructions<'a, 'b>(fork: Fork) -> Instructions<'a, 'b> {
     table
 }
 
-/// SSTORE of EIP-1283.
+/// SSTORE with the net gas metering of EIP-1283.
 fn sstore_net_metered(context: InstructionContext<'_, ReferenceHost<'_, '_>, EthInterpreter>) -> InstructionExecResult {
     sstore_with_gas_accounting(context, net_metering)
 }

@@ -1,9 +1,9 @@
-//! `revm-interpreter`'s view of the state: its `Host` trait over our [`Evm`].
+//! `revm-interpreter`'s access to the state: its `Host` trait on our [`Evm`].
 //!
-//! In: addresses and keys from revm's instructions. Out: values from our rows. revm's instructions ask first and pay
-//! afterwards; a cold access that they could not pay for is refused here (`skip_cold_load`), so that an account or slot
-//! counts as accessed (EIP-7928) exactly when it was paid for.
-//! Not here: what anything costs (revm's instructions and [`GasParams`] say that).
+//! In: addresses and keys from revm's instructions. Out: values from our rows. revm's instructions load first
+//! and charge afterwards; a cold access for which the gas does not suffice is refused here (`skip_cold_load`),
+//! so that an account or slot counts as accessed (EIP-7928) exactly when its access was paid for.
+//! Relies on: `evm::state`. Not here: gas, which revm's instructions and [`GasParams`] decide.
 
 use crate::arena::code::Code;
 use crate::arena::{AccountId, CodeId, SlotId};
@@ -21,35 +21,36 @@ use revm_context_interface::journaled_state::AccountInfoLoad;
 use revm_interpreter::state::AccountInfo;
 use std::borrow::Cow;
 
-/// Where a [`Code`] keeps revm's analysis of it.
+/// The slot in which a [`Code`] keeps revm's analysis of it.
 const ANALYSIS_SLOT: usize = crate::arena::code::DECODED_SLOTS - 1;
 
-/// Our machine as revm's instructions see it. The frame on top of `Evm::frames` is the running one.
+/// Our machine as the host of revm's instructions. The running frame is the top one of `Evm::frames`.
 #[derive(Debug)]
 pub(super) struct ReferenceHost<'a, 'b> {
-    /// The machine.
+    /// Our machine.
     pub(super) evm: &'a mut Evm<'b>,
-    /// revm's prices of the fork.
+    /// revm's gas parameters of the fork.
     pub(super) gas_params: GasParams,
-    /// Who inherits, if the SELFDESTRUCT that is running can be paid for.
+    /// The beneficiary of the running SELFDESTRUCT: id and address. It takes effect only once revm has charged its gas.
     pub(super) heir: Option<(AccountId, Address)>,
 }
 
-/// A halt of our state is never the contract's doing: the reason stands in `TxState::fault`.
+/// revm's error for a fault of our state, whose reason is in `TxState::fault`.
 fn refuse(_: Halt) -> LoadError {
     LoadError::DBError
 }
 
-/// The code as revm's interpreter runs it, analysed once.
+/// The code in revm's representation; its analysis is made once and kept.
 pub(super) fn analysed(code: &Code) -> Bytecode {
     let analyse = |code: &Code| Bytecode::new_legacy(Bytes::copy_from_slice(code.bytes()));
-    // The bytes once more, and a bit for each of them.
+    // A copy of the bytes, and a bit for each of them.
     let bytes_of = |analysed: &Bytecode| analysed.len() / 8 * 9;
     code.decoded(ANALYSIS_SLOT, analyse, bytes_of).cloned().unwrap_or_else(|| analyse(code))
 }
 
 impl ReferenceHost<'_, '_> {
-    /// The code of a loaded account, as the EXTCODE and CALL families see it: a designator is one from Prague on only.
+    /// The code of a loaded account, as the EXTCODE and CALL instructions see it: delegation designators exist
+    /// since Prague.
     fn code(&mut self, id: CodeId) -> Result<Bytecode, LoadError> {
         let code = self.evm.state.code(id).map_err(refuse)?;
         match code.delegation() {
@@ -58,10 +59,10 @@ impl ReferenceHost<'_, '_> {
         }
     }
 
-    /// Loads an account that revm's instruction pays for, and says whether it was cold.
+    /// Loads an account whose access revm's instruction will charge; returns its id and whether it was cold.
     fn access_account(&mut self, address: &Address, skip_cold_load: bool) -> Result<(AccountId, bool), LoadError> {
         let state = &mut self.evm.state;
-        // A cold name must not enter the universe before it is paid for.
+        // A cold address must not be added to the id map before its access is paid for.
         let (known, warm) = state.peek_account(address);
         let cold = self.evm.rules.fork >= Fork::Berlin && !warm;
         if cold && skip_cold_load {
@@ -98,7 +99,8 @@ impl ReferenceHost<'_, '_> {
         Ok((id, cold))
     }
 
-    /// Whether an account is there, as the new-account charges ask: EIP-161's emptiness, before it mere existence.
+    /// Whether an account exists for the new-account charges: it is not empty (EIP-161); before that EIP, it is
+    /// in the state.
     fn is_alive(&mut self, id: AccountId) -> bool {
         if self.evm.since(Fork::SpuriousDragon) { !self.evm.state.is_empty(id) } else { self.evm.state.exists(id) }
     }

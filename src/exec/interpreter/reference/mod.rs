@@ -1,12 +1,13 @@
-//! The reference loop: `revm-interpreter`'s instructions on our own frames and our own arena-backed state.
+//! The reference loop: `revm-interpreter`'s instructions on our frames and state.
 //!
-//! It answers two questions: does our loop do what another implementation does (same frames, same state, other
-//! instructions), and how do two loops compare over exactly the same host. revm prices and runs instructions; entering
-//! calls and creations, precompiles, journaling and the settling of a frame's gas are [`Evm`]'s, shared by all loops.
-//!
-//! One revm interpreter per depth, kept while the transaction runs. Memory is one buffer for all frames, as in
-//! `Evm::memory`, and the two are the same allocation: it is swapped into revm's hands while instructions run.
-//! Not here: speed. Inputs of the first frame, init code and outputs are copied where revm's types demand it.
+//! In and out: as every loop (see the module above). It serves two purposes: to test our loops against another
+//! implementation of the instructions on the same frames and state, and to compare the speed of two loops on
+//! the same host.
+//! Relies on: revm for charging and executing instructions, [`Evm`] for entering calls and creations, precompiles, the
+//! journal and the settling of a frame's gas, which all loops share.
+//! There is one revm interpreter per depth, kept while the transaction runs. The memory of all frames is one
+//! buffer, the allocation of `Evm::memory`; it is swapped into revm's handle while instructions run.
+//! Not here: speed. Inputs of the first frame, init code and outputs are copied where revm's types require it.
 
 mod fork;
 mod host;
@@ -31,15 +32,15 @@ use revm_interpreter::{
 use revm_primitives::hardfork::SpecId;
 use std::rc::Rc;
 
-/// Runs the top frame, which has not run yet, and all frames that it enters; returns how the top frame ended.
+/// Runs the top frame, which must not have begun, and all frames that it enters; returns how the top frame ended.
 ///
 /// # Panics
-/// Outside a frame, and on one that was left by a panic.
+/// Outside a frame, and on a frame whose run was interrupted by a panic.
 pub fn run_frames(evm: &mut Evm<'_>) -> FrameEnd {
     run_frames_observed(evm, &mut Unobserved)
 }
 
-/// [`run_frames`], watched. A halt's `step_end` has no gas left, whatever revm had charged by then.
+/// [`run_frames`] with an observer. After a halt, `step_end` reports no gas left, whatever revm had charged until then.
 ///
 /// # Panics
 /// As [`run_frames`].
@@ -56,13 +57,13 @@ struct ReferenceLoop<'a, 'b, O> {
     spec: SpecId,
     /// Index of the first frame in `Evm::frames`.
     floor: usize,
-    /// One interpreter per frame from `floor` on; those of ended frames are kept for the next ones.
+    /// One interpreter per frame from `floor` on; those of ended frames are reused.
     pool: Vec<Interpreter>,
-    /// revm's handle on the memory of all frames. Its bytes are in `Evm::memory` while no instruction runs.
+    /// revm's handle to the memory of all frames. While no instruction runs, the bytes are in `Evm::memory`.
     buffer: Rc<RefCell<Vec<u8>>>,
-    /// Owner of the memory below the first frame.
+    /// Parent context of the first frame's memory.
     root: SharedMemory,
-    /// The transaction's input; its bytes are shared by every run of the first frame.
+    /// The transaction's input, shared by all runs of a first frame.
     tx_input: Bytes,
 }
 
@@ -106,7 +107,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
             };
             self.step_end(self.depth(), if let Exit::Halt(halt) = exit { Some(halt) } else { None });
             let mut end = self.finish_frame(exit);
-            // What stopped a frame from outside the EVM stops its callers too.
+            // A fault ends all frames, because it comes from outside the EVM.
             while end.status == Status::Halt(Halt::Fault) && self.host.evm.frames.len() > self.floor {
                 end = self.finish_frame(Exit::Halt(Halt::Fault));
             }
@@ -124,7 +125,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         end
     }
 
-    /// The frame at `depth` has run an instruction.
+    /// Reports that the frame at `depth` has executed an instruction.
     fn step_end(&mut self, depth: usize, halt: Option<Halt>) {
         if O::ON {
             let gas_left = if halt.is_some() { 0 } else { self.host.evm.frames[self.floor + depth].gas.left };
@@ -180,7 +181,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         self.observer.enter(self.host.evm);
     }
 
-    /// Cuts the memory of an ended frame off.
+    /// Removes the memory of an ended frame.
     fn end_child_memory(&mut self) {
         let depth = self.depth();
         self.swap_memory();
@@ -188,7 +189,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         self.swap_memory();
     }
 
-    /// The running frame's gas, from our frame to revm's tracker. Memory's words stay as revm counted them.
+    /// Copies the running frame's gas to revm's interpreter. The number of memory words stays as revm counted it.
     fn gas_in(&mut self) {
         let depth = self.depth();
         let evm = &mut *self.host.evm;
@@ -196,13 +197,13 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let gas: &mut Gas = &mut self.pool[depth].gas;
         gas.set_remaining(frame_gas.left);
         gas.set_state_gas_spilled(frame_gas.spilled);
-        // Never below zero between instructions: a frame that fails takes back no more than its own net.
+        // Never negative between instructions: a failing frame returns at most what it added to the reservoir itself.
         gas.set_reservoir(evm.gas.reservoir.max(0) as u64);
         gas.set_state_gas_spent(evm.gas.state_used);
         gas.set_refund(evm.gas.refund);
     }
 
-    /// The way back. Not for a halt: its gas is void.
+    /// Copies gas from revm's interpreter to the running frame. Not used after a halt, when all gas is consumed.
     fn gas_out(&mut self) {
         let gas = self.pool[self.depth()].gas;
         let evm = &mut *self.host.evm;
@@ -214,8 +215,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         evm.gas.refund = gas.refunded();
     }
 
-    /// Runs the top frame's interpreter until it ends or asks for another frame. The last instruction's `step_end` is
-    /// still to come.
+    /// Runs the top frame's interpreter until the frame ends or enters another. The `step_end` of the last
+    /// instruction is left to the caller.
     fn run_top(&mut self) -> InterpreterAction {
         let depth = self.depth();
         if O::ON {
@@ -228,7 +229,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         action
     }
 
-    /// [`Self::run_top`] step by step, with everything that an observer may read in its place before each event.
+    /// [`Self::run_top`] one instruction at a time. Before each event, everything that an observer can read is
+    /// up to date.
     fn watch_top(&mut self) -> InterpreterAction {
         let depth = self.depth();
         loop {
@@ -256,7 +258,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
             }
             self.host.evm.frame().memory_len = self.memory_len(depth);
             self.gas_out();
-            // A creation that failed its checks has cleared it.
+            // A creation that failed its checks has cleared the return data in revm only.
             if self.pool[depth].return_data.0.is_empty() {
                 self.host.evm.return_data.clear();
             }
@@ -264,15 +266,15 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
     }
 
-    /// Bytes of a frame's memory, as revm counted and paid for them.
+    /// Bytes of a frame's memory, as revm counted and charged them.
     fn memory_len(&self, depth: usize) -> usize {
         self.pool[depth].gas.memory().words_num * 32
     }
 
-    /// Brings our frame up to where revm's interpreter stopped.
+    /// Copies the state of revm's interpreter to our frame after a run.
     fn store_top(&mut self, action: &InterpreterAction) {
         let halted = action.instruction_result().is_some_and(|result| !result.is_ok_or_revert());
-        // An expansion that could not be paid for was counted, too.
+        // After a halt revm's count may include an expansion that was not paid for.
         if !halted {
             let depth = self.depth();
             self.host.evm.frame().memory_len = self.memory_len(depth);
@@ -280,7 +282,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
     }
 
-    /// How the top frame ended, in our words. Its output is put behind its memory, where `finish_frame` looks for it.
+    /// How the top frame ended, as an [`Exit`]. Its output is appended to its memory, from where `finish_frame`
+    /// copies it.
     fn exit(&mut self, result: &InterpreterResult) -> Exit {
         use InstructionResult as Result;
         let evm = &mut *self.host.evm;
@@ -299,7 +302,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
             }
             Result::Stop => Exit::Stop,
             Result::SelfDestruct => {
-                // revm pays after it looked; the touch of RIPEMD-160 must not outlive what was never paid.
+                // Only now, because revm charges after the load: the touch of RIPEMD-160, which no revert
+                // undoes, must not happen if the gas does not suffice.
                 if let Some((heir, beneficiary)) = self.host.heir.take() {
                     self.host.evm.bequeath(heir, &beneficiary);
                 }
@@ -309,7 +313,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         }
     }
 
-    /// Gives the outcome of a call or creation to the frame that asked for it.
+    /// Returns the result of a call or creation to the frame that made it.
     fn resume(&mut self, end: &FrameEnd) {
         let evm = &mut *self.host.evm;
         let mut gas = evm.frame().gas;
@@ -319,7 +323,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let depth = self.depth();
         let interpreter: &mut Interpreter<EthInterpreter> = &mut self.pool[depth];
         interpreter.return_data.0 = return_data;
-        // Never full: the instruction took at least three words.
+        // There is room: the instruction popped at least three words.
         let _ = interpreter.stack.push(end.word());
         self.gas_in();
     }
@@ -337,7 +341,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         let (code_hash, _) = &inputs.known_bytecode;
         let input = match &inputs.input {
             CallInput::SharedBuffer(range) => memory_range(range),
-            // Calls made by an instruction take their input from memory.
+            // Only the first frame has input as bytes; calls by instructions have it in memory.
             CallInput::Bytes(_) => (0, 0),
         };
         let request = CallRequest {
@@ -358,8 +362,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
         evm.enter_call(&request)
     }
 
-    /// From Amsterdam on revm's instruction has checked balance, nonce and depth and loaded the destination;
-    /// before, all of that is the frame's beginning.
+    /// Enters a creation. Since Amsterdam revm's instruction has already checked balance, nonce and depth and
+    /// loaded the destination; before, all of that is done here.
     fn enter_create(&mut self, inputs: &CreateInputs) -> Result<Entered, Halt> {
         let evm = &mut *self.host.evm;
         evm.return_data.clear();
@@ -399,12 +403,12 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
     }
 }
 
-/// Offset and length of a memory range; revm writes an empty one with an offset that means nothing.
+/// Offset and length of a memory range. revm gives an empty range an arbitrary offset, which is replaced by 0.
 fn memory_range(range: &Range<usize>) -> (usize, usize) {
     if range.is_empty() { (0, 0) } else { (range.start, range.len()) }
 }
 
-/// revm's reason for a halt in our words.
+/// revm's reason for a halt as a [`Halt`].
 fn halt_of(result: InstructionResult) -> Halt {
     use InstructionResult as Result;
     match result {
@@ -421,7 +425,7 @@ fn halt_of(result: InstructionResult) -> Halt {
         Result::OutOfOffset => Halt::ReturnDataOutOfBounds,
         Result::CreateInitCodeSizeLimit => Halt::InitcodeTooLarge,
         Result::FatalExternalError => Halt::Fault,
-        // The rest are opcodes that this fork lacks, or that never exist.
+        // All others: opcodes that the fork does not define, or that no fork defines.
         _ => Halt::InvalidOpcode,
     }
 }

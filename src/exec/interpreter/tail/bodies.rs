@@ -1,7 +1,8 @@
 //! Instructions that run out of line: safe bodies over the words that they take.
 //!
-//! A body gets its words by value, read as limbs into registers (the first lies deepest, the last is the top), and hands
-//! its result back the same way.
+//! In: the words by value, read as limbs into registers (the first is the lowest, the last the top), and the
+//! gas left. Out: a [`Flow`], whose word is returned in the same way. Relies on: `ops`, which most bodies call.
+//! Not here: the handlers around the bodies (`handlers::out_of_line`).
 
 use crate::exec::evm::call::{CallKind, Step};
 use crate::exec::evm::halt::Halt;
@@ -10,26 +11,26 @@ use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::ops::{call, control, env, exp, log as logs, memory, storage};
 use alloy_primitives::U256;
 
-/// What follows a body.
+/// What the handler does after a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Flow {
-    /// The next instruction; there is no result.
+    /// Continue with the next instruction; there is no result.
     Next,
-    /// The next instruction, with this word on the stack.
+    /// Push this word and continue with the next instruction.
     Push(U256),
-    /// An inner frame was pushed, or the frame is over.
+    /// Leave the loop: an inner frame was pushed, or the frame has ended.
     Leave(Exit),
 }
 
-/// An instruction out of line.
+/// An instruction that runs out of line.
 pub(super) trait Body {
-    /// Which.
+    /// Its opcode.
     const OP: u8;
-    /// Runs it on its words.
+    /// Executes it; `words` holds the words that it takes, followed by zeros. `left` is the frame's gas.
     fn run(evm: &mut Evm<'_>, left: &mut u64, words: &[U256; WINDOW]) -> Result<Flow, Halt>;
 }
 
-/// Most words that an instruction takes; a body sees zeros behind its own.
+/// The most words that an instruction takes.
 pub(super) const WINDOW: usize = 7;
 
 macro_rules! bodies {
@@ -43,11 +44,11 @@ macro_rules! bodies {
             }
         }
     )*};
-    // The body gives the result word.
+    // The body returns the result word.
     (@push $body:expr) => { Ok(Flow::Push($body)) };
-    // The body gives nothing.
+    // The body returns nothing.
     (@run $body:expr) => {{ $body; Ok(Flow::Next) }};
-    // The body gives a call's or creation's first step.
+    // The body returns the [`Step`] of a call or creation.
     (@step $body:expr) => {
         Ok(match $body {
             Step::Enter => Flow::Leave(Exit::Enter),

@@ -1,4 +1,7 @@
-//! Word kernels on limbs in registers; twins of `ops::{arithmetic, bitwise}`, tested against them.
+//! Arithmetic and bitwise operations on words as four limbs in registers, least significant first.
+//!
+//! In and out: words. Reference implementation: `ops::{arithmetic, bitwise}`; the tests compare with it.
+//! Relies on: the processor's 128-by-64-bit division, where there is one. Not here: gas and stack (`handlers`).
 
 use super::machine::Limbs;
 use crate::exec::evm::modular::{div_three_by_two, join, reciprocal_of_two, shifted, split};
@@ -28,7 +31,7 @@ pub(super) fn add(a: Limbs, b: Limbs) -> Limbs {
     [l0, l1, l2, l3]
 }
 
-/// The difference, and whether it was negative.
+/// The difference modulo 2^256, and the borrow.
 #[inline(always)]
 pub(super) fn sub_borrow(a: Limbs, b: Limbs) -> (Limbs, bool) {
     let (l0, c) = a[0].borrowing_sub(b[0], false);
@@ -45,7 +48,7 @@ pub(super) fn sub(a: Limbs, b: Limbs) -> Limbs {
 
 #[inline(always)]
 pub(super) fn mul(a: Limbs, b: Limbs) -> Limbs {
-    // Row by row; the last limb's products need no high half.
+    // Schoolbook, row by row; the products of the last limb need no upper half.
     let (l0, c) = a[0].carrying_mul(b[0], 0);
     let (l1, c) = a[0].carrying_mul(b[1], c);
     let (l2, c) = a[0].carrying_mul(b[2], c);
@@ -148,7 +151,7 @@ pub(super) fn signextend(index: Limbs, v: Limbs) -> Limbs {
     if !is_small(index) || index[0] > 30 {
         return v;
     }
-    // Bits above the sign within its limb, and whole limbs above that.
+    // Fills the bits above the sign bit within its limb, and all limbs above it.
     let unused = 56 - 8 * (index[0] % 8);
     let extend = |limb: u64| ((limb << unused) as i64 >> unused) as u64;
     let fill = |limb: u64| (limb as i64 >> 63) as u64;
@@ -212,7 +215,7 @@ unsafe fn div_two_by_one(high: u64, low: u64, d: u64) -> (u64, u64) {
     }
 }
 
-/// Quotient and remainder of a word by one limb.
+/// Quotient and remainder of a word divided by one limb.
 ///
 /// # Safety
 /// - `d` is not zero.
@@ -228,7 +231,7 @@ unsafe fn div_by_limb(a: Limbs, d: u64) -> (Limbs, u64) {
     }
 }
 
-/// The reciprocal of a divisor of two limbs.
+/// The reciprocal of a normalised divisor of two limbs, `d1` the upper one.
 ///
 /// # Safety
 /// - The top bit of `d1` is set.
@@ -239,7 +242,7 @@ unsafe fn reciprocal(d1: u64, d0: u64) -> u64 {
     reciprocal_of_two(upper, d1, d0)
 }
 
-/// The numerator shifted up by as much as the divisor needs: five limbs.
+/// The numerator shifted left by `shift`, which normalises the divisor: five limbs.
 #[inline(always)]
 fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
     [
@@ -251,8 +254,8 @@ fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
     ]
 }
 
-/// `u2:u1:u0 / d`: digit and remainder (Knuth, 4.3.1). The processor's own division gives the estimate; it is at most two
-/// too large.
+/// `u2:u1:u0 / d`: quotient digit and remainder (Knuth, The Art of Computer Programming, volume 2, 4.3.1). The
+/// processor's division gives the estimate, which is at most two too large.
 ///
 /// # Safety
 /// - `u2:u1 < d`.
@@ -261,7 +264,7 @@ fn normalised(a: Limbs, shift: u32) -> [u64; 5] {
 unsafe fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
     let (d1, d0) = split(d);
     if u2 == d1 {
-        // The largest digit, or the one below: u - (2^64 - 1) * d, negative where nothing carries.
+        // The digit is 2^64 - 1 or one less: `r` is u - (2^64 - 1) * d, which is negative if nothing carries.
         let (r, carried) = join(u1.wrapping_sub(d0), u0).overflowing_add(d);
         return if carried { (u64::MAX, r) } else { (u64::MAX - 1, r.wrapping_add(d)) };
     }
@@ -276,7 +279,7 @@ unsafe fn digit_of_two(u2: u64, u1: u64, u0: u64, d: u128) -> (u64, u128) {
     (digit, r)
 }
 
-/// Quotient and remainder by a divisor of two limbs.
+/// Quotient and remainder of a word divided by two limbs.
 ///
 /// # Safety
 /// - `b[1]` is not zero; `b[2]` and `b[3]` are.
@@ -284,9 +287,10 @@ unsafe fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let shift = b[1].leading_zeros();
     let d = join(b[1], b[0]) << shift;
     let u = normalised(a, shift);
-    // Limbs of zero on top give digits of zero.
+    // If upper limbs are zero, the digits that they give are zero, too.
     // SAFETY: the shift sets the top bit of `d`. `u[4]` is below 2^shift and so below `d`'s upper limb; where `a[3]` is
-    // zero, so are `u[4]` and the bits of `u[3]` above the shift. Later digits begin with a remainder of a division by `d`.
+    // zero, so are `u[4]` and the bits of `u[3]` above the shift. Later digits begin with a remainder of a
+    // division by `d`.
     let (q2, q1, q0, r) = unsafe {
         let (q2, r) = if a[3] == 0 { (0, join(u[3], u[2])) } else { digit_of_two(u[4], u[3], u[2], d) };
         let (r1, r0) = split(r);
@@ -299,15 +303,16 @@ unsafe fn div_by_two(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     ([q0, q1, q2, 0], [r0, r1, 0, 0])
 }
 
-/// One digit by a divisor of three limbs: `x < d << 64`, most significant limb first.
+/// One quotient digit of a division by three limbs, and the remainder: `x < d << 64`, most significant limb
+/// first; `v` is the reciprocal of the two upper limbs of `d`.
 #[inline(always)]
 fn digit_of_three(x: [u64; 4], d: [u64; 3], v: u64) -> (u64, [u64; 3]) {
     let top = join(d[0], d[1]);
     if join(x[0], x[1]) == top {
-        // The digit is the largest there is: x - (2^64 - 1) * d.
+        // The digit is the largest one, 2^64 - 1: the remainder is x - (2^64 - 1) * d.
         let (r0, carry) = x[3].carrying_add(d[2], false);
         let (r1, carry) = x[2].wrapping_sub(d[2]).carrying_add(d[1], carry);
-        // `x[2] < d[2]`, so that the difference borrowed one from the limb above.
+        // `x[2] < d[2]`, so the subtraction borrowed one from the limb above.
         let r2 = d[0].wrapping_add(u64::from(carry)).wrapping_sub(1);
         return (u64::MAX, [r2, r1, r0]);
     }
@@ -325,7 +330,7 @@ fn digit_of_three(x: [u64; 4], d: [u64; 3], v: u64) -> (u64, [u64; 3]) {
     (digit - 1, [r2, r1, r0])
 }
 
-/// Quotient and remainder by a divisor of three limbs.
+/// Quotient and remainder of a word divided by three limbs.
 ///
 /// # Safety
 /// - `b[2]` is not zero; `b[3]` is.
@@ -341,7 +346,8 @@ unsafe fn div_by_three(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     ([q0, q1, 0, 0], [down(r[1], r[2]), down(r[0], r[1]), r[0] >> shift, 0])
 }
 
-/// A divisor of four limbs leaves one digit: its estimate from the top limbs is at most two too large (Knuth, 4.3.1).
+/// Quotient and remainder of a word divided by four limbs. The quotient is one digit, whose estimate from the
+/// top limbs is at most two too large (Knuth, 4.3.1).
 ///
 /// # Safety
 /// - `b[3]` is not zero.
@@ -355,7 +361,7 @@ unsafe fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     let (p2, carry) = digit.carrying_mul(b[2], carry);
     let (p3, carry) = digit.carrying_mul(b[3], carry);
     let (mut r, below) = sub_borrow(a, [p0, p1, p2, p3]);
-    // What the product has above the word, and the borrow: gone once the digit is right.
+    // The part of the product above the word, plus the borrow. It becomes zero when the digit is right.
     let mut above = carry + u64::from(below);
     while above != 0 {
         digit -= 1;
@@ -366,10 +372,11 @@ unsafe fn div_by_four(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     ([digit, 0, 0, 0], r)
 }
 
-/// Quotient and remainder; both 0 for a zero divisor.
+/// Quotient and remainder of two words; both 0 for a zero divisor.
 #[inline(always)]
 pub(super) fn div_rem(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
-    // SAFETY: each call has the divisor's highest limb that is not zero.
+    // SAFETY: each call is made only if the divisor's highest limb that is not zero is the one that the callee
+    // requires.
     unsafe {
         if b[3] != 0 {
             if lt(a, b) { ([0; 4], a) } else { div_by_four(a, b) }
@@ -386,7 +393,7 @@ pub(super) fn div_rem(a: Limbs, b: Limbs) -> (Limbs, Limbs) {
     }
 }
 
-/// ADDMOD.
+/// ADDMOD; 0 for a zero modulus.
 #[inline(always)]
 pub(super) fn addmod(a: Limbs, b: Limbs, modulus: Limbs) -> Limbs {
     if is_zero(modulus) {
@@ -395,11 +402,11 @@ pub(super) fn addmod(a: Limbs, b: Limbs, modulus: Limbs) -> Limbs {
     let (a, b) = (reduced(a, modulus), reduced(b, modulus));
     let sum = add(a, b);
     let (less, borrow) = sub_borrow(sum, modulus);
-    // Carried beyond 2^256, or not below the modulus.
+    // The sum carried beyond 2^256, or it is not below the modulus.
     if lt(sum, a) || !borrow { less } else { sum }
 }
 
-/// ADDMOD where both words are below the modulus.
+/// ADDMOD if both words are below the modulus, otherwise `None`.
 #[inline(always)]
 pub(super) fn addmod_of_reduced(a: Limbs, b: Limbs, modulus: Limbs) -> Option<Limbs> {
     if !(lt(a, modulus) & lt(b, modulus)) {
@@ -410,7 +417,7 @@ pub(super) fn addmod_of_reduced(a: Limbs, b: Limbs, modulus: Limbs) -> Option<Li
     Some(if lt(sum, a) || !borrow { less } else { sum })
 }
 
-/// A word modulo another that is not zero; one subtraction is often enough.
+/// A word modulo another one, which is not zero; often one subtraction suffices.
 #[inline(always)]
 fn reduced(a: Limbs, modulus: Limbs) -> Limbs {
     let (less, below) = sub_borrow(a, modulus);
@@ -452,7 +459,7 @@ mod tests {
     use crate::exec::interpreter::ops::{arithmetic, bitwise};
     use alloy_primitives::U256;
 
-    /// Words of all sizes, with limbs of all ones and none.
+    /// Words of all sizes, some with limbs of all ones or all zeros.
     fn words() -> Vec<U256> {
         let mut words: Vec<_> = (0..256).map(|bit| U256::ONE << bit).collect();
         words.extend((0..256).map(|bit| U256::MAX >> bit));
@@ -468,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_agree_with_the_bodies() {
+    fn operations_agree_with_the_reference() {
         type Pair = (&'static str, fn(Limbs, Limbs) -> Limbs, fn(U256, U256) -> U256);
         let pairs: [Pair; 9] = [
             ("add", add, arithmetic::add),
@@ -497,9 +504,9 @@ mod tests {
     }
 
     #[test]
-    fn divisions_agree_with_the_bodies() {
+    fn divisions_agree_with_the_reference() {
         let mut words = words();
-        // Limbs that make digit estimates too large, or a remainder's top equal to the divisor's.
+        // Limbs that make digit estimates too large, or the remainder's upper limb equal to the divisor's.
         for bits in 0..256u32 {
             let limb = |index: u32| match bits >> (2 * index) & 3 {
                 0 => 0,
@@ -525,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limb_divides_as_a_word_does() {
+    fn division_by_a_limb_agrees_with_division_by_a_word() {
         for a in words() {
             for d in [1, 2, 3, 10, 1 << 32, 1_000_000_000_000_000_000, u64::MAX, u64::MAX - 1, 1 << 63] {
                 // SAFETY: no divisor of the list is zero.

@@ -1,27 +1,31 @@
-//! What handlers share: registers, the frame's machine, stack words as scalar limbs, leaving.
+//! What handlers share: registers, the state of the frame that they run ([`Vm`]), access to stack words,
+//! leaving the loop.
 //!
 //! This module and `handlers` read and write the stack and the memory through pointers. The safe reference
 //! implementation of the same instructions is `match_loop`.
 //!
-//! Contract of every handler: what holds of the registers ([`Regs`]) when it is called, and again when it calls the next
-//! handler. `run_form` establishes it after `Evm::assert_frame_fits`.
-//! - `vm` points to the running `Vm`; its machine, table and code are live and not referred to by anything else, except
-//!   while a function out of line has been given `vm`.
+//! Contract of every handler: what holds of the registers ([`Regs`]) when it is called, and again when it calls
+//! the next handler. `run_form` establishes it after `Evm::assert_frame_fits`.
+//! - `vm` points to the running `Vm`; its machine, table and code are live, and nothing else refers to them,
+//!   except while a function out of line has been given `vm`.
 //! - In byte form `pc` points to a byte of the frame's padded code. In decoded form it points to an instruction of
-//!   `vm.decoded`, and the heights that its block needs were compared with the stack by `begin_block!`.
-//! - `sp` points into the frame's stack, `STACK_LIMIT` words from `vm.stack_base` on, or one past its end.
+//!   `vm.decoded`, and `begin_block!` has compared the stack height with what its block needs.
+//! - `sp` points into the frame's stack, which has `STACK_LIMIT` words from `vm.stack_base` on, or one past its end.
 //! - `mem` points to the frame's memory, and `limit` is its length less 31, or 0.
 //!
 //! Duties of every handler:
-//! - it accesses `n` words below `sp` only after the stack check for `n` (its own, or its block's), and writes at or above
-//!   `sp` only after the check for room. So every access lies inside the frame's `STACK_LIMIT` words;
+//! - it accesses `n` words below `sp` only after the stack check for `n` (its own, or its block's), and writes
+//!   at or above `sp` only after the check for room. So every access lies inside the frame's `STACK_LIMIT` words;
 //! - it accesses memory only below `limit + 31`, which is the frame's memory length;
 //! - it re-reads memory pointer and limit after anything that may have moved or grown the memory;
 //! - it holds no value with a destructor and no local whose address escapes: only then is its last call a jump.
 //!
-//! What a group of handlers relies on beyond that stands in the header of its file.
+//! What a group of handlers relies on in addition is in the header of its file.
 //!
-//! A word is always read and written as four 8-byte halves of a general register (volatile, so that they stay so): a load
+//! Words are always read and written as four 8-byte parts in general registers (volatile, so that the compiler
+//! does not merge them): a wider load that spans two earlier stores must wait until they retire, which costs
+//! more than the instruction itself.
+//! Not here: the handlers themselves (`handlers`) and decoding (`decode`).
 //! that spans two earlier stores waits for them to retire, which costs more than the instruction itself.
 
 use super::decode::{Decoded, Instr, Need};
@@ -31,58 +35,59 @@ use crate::exec::interpreter::opcode::Info;
 use crate::exec::interpreter::profile::OpcodeProfile;
 use alloy_primitives::U256;
 
-/// One instruction: registers in, tail call to the next.
+/// A handler executes one instruction and tail-calls the next handler. Its arguments are the registers.
 ///
 /// # Safety
-/// - The arguments are registers as this module's header says.
+/// - The arguments are registers that satisfy the contract in this module's header.
 /// - In decoded form, the handler is that of the instruction at `pc`; in byte form, that of the opcode there.
 pub(super) type Handler = unsafe extern "C" fn(*const Instr, *mut U256, u64, *mut Vm, *mut u8, usize);
 
 /// A word as limbs, least significant first.
 pub(super) type Limbs = [u64; 4];
 
-/// What a frame's handlers reach through one pointer.
+/// State of the frame that the handlers run, reached through one pointer.
 #[derive(Debug)]
 pub(super) struct Vm {
-    /// The machine; its lifetime is that of the borrow in `run`.
+    /// The machine. Its lifetime is that of the borrow in `run`.
     pub(super) evm: *mut Evm<'static>,
-    /// Handlers by opcode, of the block's fork.
+    /// Handlers by opcode, for the block's fork.
     pub(super) table: *const [Handler; 256],
-    /// The handlers behind those that note instructions for a profile, where there is one.
+    /// In a profiled run the handlers that execute instructions; `table` then holds those that record them first.
     pub(super) noted: *const [Handler; 256],
-    /// What they note them in.
+    /// In a profiled run the profile, otherwise null.
     pub(super) profile: *mut OpcodeProfile,
     /// First word of the frame's stack.
     pub(super) stack_base: *mut U256,
     /// The frame's padded code.
     pub(super) code: *const u8,
-    /// The decoded form, where the frame runs it.
+    /// The decoded code if the frame runs in decoded form, otherwise null.
     pub(super) decoded: *const Decoded,
     /// The frame's analysed code.
     pub(super) source: *const crate::arena::code::Code,
-    /// `Evm::poll_below`.
+    /// Copy of `Evm::poll_below`.
     pub(super) poll_below: u64,
-    /// The frame's calldata; it moves when the memory column does, which [`Regs::reload_memory`] follows.
+    /// The frame's calldata. It moves when the memory column is reallocated; [`Regs::reload_memory`] then updates it.
     pub(super) input: *const u8,
-    /// Bytes of it.
+    /// Length of the calldata in bytes.
     pub(super) input_len: usize,
-    /// Gas left while a body out of line runs, and at the end.
+    /// Gas left while a body runs out of line, and when the loop is left.
     pub(super) left: u64,
-    /// Gas left when the frame went on in byte form.
+    /// Gas left when the frame last continued in byte form.
     pub(super) bytes_from: u64,
-    /// One past the top of the stack, at the end.
+    /// One past the top of the stack, when the loop is left.
     pub(super) sp: *mut U256,
-    /// Where to go on after an inner frame, as `Frame::pc` has it.
+    /// Where execution continues after an inner frame, in the encoding of `Frame::pc`; or the destination of a
+    /// dynamic jump.
     pub(super) pc: usize,
-    /// How the loop was left: which [`Exit`], and its fields. Apart, because a copy of the enum would read wider than it
-    /// was written and wait for the stores.
+    /// How the loop was left: the variant of [`Exit`], then its fields. In parts, because a copy of the enum
+    /// would be read with wider loads than it was written and would wait for the stores.
     kind: u64,
     first: usize,
     second: usize,
 }
 
 impl Vm {
-    /// A machine about to run.
+    /// The state for a frame about to run in byte form.
     pub(super) fn new(
         evm: *mut Evm<'static>,
         table: *const [Handler; 256],
@@ -111,7 +116,7 @@ impl Vm {
         }
     }
 
-    /// Notes how the loop is left.
+    /// Records how the loop is left.
     #[inline(always)]
     pub(super) fn set_exit(&mut self, exit: Exit) {
         (self.kind, self.first, self.second) = match exit {
@@ -123,7 +128,7 @@ impl Vm {
         };
     }
 
-    /// How the loop was left.
+    /// How the loop was left, from the recorded parts.
     #[inline(always)]
     pub(super) fn exit(&self) -> Exit {
         let (offset, len) = (self.first, self.second);
@@ -137,7 +142,7 @@ impl Vm {
     }
 }
 
-/// A handler's registers, by value.
+/// A handler's arguments as one value.
 #[derive(Clone, Copy)]
 pub(super) struct Regs {
     pub(super) pc: *const Instr,
@@ -149,10 +154,10 @@ pub(super) struct Regs {
     pub(super) limit: usize,
 }
 
-/// Defines handlers: functions of the common signature whose body sees the registers as one value.
+/// Defines handlers: functions of the common signature whose body has the registers as one value.
 ///
 /// The body is unsafe code. It relies on the contract in this module's header, which the caller of a [`Handler`]
-/// guarantees, and on that of its group, in the header of the file where the handler stands.
+/// guarantees, and on that in the header of the handler's file.
 macro_rules! handler {
     ($(#[$attr:meta])* $name:ident [$($generics:tt)*] ($r:ident) $body:block) => {
         $(#[$attr])*
@@ -166,15 +171,15 @@ macro_rules! handler {
         ) {
             #[allow(unused_mut)]
             let mut $r = $crate::exec::interpreter::tail::machine::Regs { pc, sp, gas, vm, mem, limit };
-            // SAFETY: the caller guarantees the registers (see `machine`); the body checks, or its block has checked, what
-            // the header of its file says.
+            // SAFETY: the caller guarantees the registers (see `machine`); the body or its block has checked
+            // what the header of its file requires.
             unsafe { $body }
         }
     };
 }
 pub(super) use handler;
 
-/// Goes to another handler with the same registers.
+/// Tail-calls another handler with the same registers.
 macro_rules! jump_to {
     ($handler:expr, $r:ident) => {
         return $handler($r.pc, $r.sp, $r.gas, $r.vm, $r.mem, $r.limit)
@@ -182,9 +187,9 @@ macro_rules! jump_to {
 }
 pub(super) use jump_to;
 
-/// How code is laid out for the handlers: as bytes with every check in place, or decoded with checks made per block.
+/// The form of the code: bytes with every check in each handler, or decoded instructions with checks per block.
 pub(super) trait Form {
-    /// Whether stack and static gas were settled at the block's beginning.
+    /// Whether stack height and static gas were checked at the beginning of the block.
     const DECODED: bool;
 }
 
@@ -200,7 +205,7 @@ impl Form for Block {
     const DECODED: bool = true;
 }
 
-/// Reads a word of the stack, or one behind an instruction.
+/// Reads a word of the stack, or a constant after an instruction.
 ///
 /// # Safety
 /// - `word` is aligned and can be read.
@@ -235,7 +240,7 @@ pub(super) unsafe fn store(word: *mut U256, value: Limbs) {
 }
 
 impl Regs {
-    /// Word `depth` below the top, which is word 0.
+    /// The word `depth` below the top; the top is word 0.
     ///
     /// # Safety
     /// - `self` are a handler's registers, and more than `depth` words are on the stack.
@@ -245,7 +250,7 @@ impl Regs {
         unsafe { load(self.sp.sub(depth + 1)) }
     }
 
-    /// Overwrites word `depth` below the top.
+    /// Overwrites the word `depth` below the top.
     ///
     /// # Safety
     /// - `self` are a handler's registers, and more than `depth` words are on the stack.
@@ -255,7 +260,7 @@ impl Regs {
         unsafe { store(self.sp.sub(depth + 1), value) }
     }
 
-    /// Adds a word on top.
+    /// Pushes a word.
     ///
     /// # Safety
     /// - `self` are a handler's registers, and the stack has room for a word.
@@ -268,13 +273,13 @@ impl Regs {
         }
     }
 
-    /// Drops `count` words.
+    /// Drops `count` words from the top.
     ///
     /// # Safety
     /// - `self` are a handler's registers, and `count` words are on the stack.
     #[inline(always)]
     pub(super) unsafe fn drop(&mut self, count: usize) {
-        // SAFETY: the caller checked that they are there.
+        // SAFETY: the caller checked that `count` words are on the stack.
         self.sp = unsafe { self.sp.sub(count) };
     }
 
@@ -291,7 +296,7 @@ impl Regs {
     /// Re-reads memory pointer and limit.
     ///
     /// # Safety
-    /// - `self` are a handler's registers but for `mem` and `limit`, and nothing else refers to the machine.
+    /// - `self` are a handler's registers, except for `mem` and `limit`, and nothing else refers to the machine.
     #[inline(always)]
     pub(super) unsafe fn reload_memory(&mut self) {
         // SAFETY: `vm` and its machine are live, and no other reference to them is.
@@ -301,7 +306,7 @@ impl Regs {
         unsafe { ((*self.vm).input, (*self.vm).input_len) = input_of(evm) };
     }
 
-    /// What the block needs that begins at the program counter.
+    /// The requirements of the block that begins at the program counter.
     ///
     /// # Safety
     /// - `self` are a handler's registers in decoded form, and `pc` is at the first instruction of a block.
@@ -311,7 +316,7 @@ impl Regs {
         unsafe { (&raw const (*self.pc).operand).cast() }
     }
 
-    /// The block's instruction at the program counter.
+    /// The operand of the instruction at the program counter.
     ///
     /// # Safety
     /// - `self` are a handler's registers in decoded form.
@@ -321,7 +326,7 @@ impl Regs {
         unsafe { (*self.pc).operand }
     }
 
-    /// The prepaid gas behind the instruction, where its operand holds that.
+    /// The prepaid gas of the instructions after this one in its block, if its operand holds it (in the lower half).
     ///
     /// # Safety
     /// - `self` are a handler's registers in decoded form.
@@ -331,7 +336,7 @@ impl Regs {
         unsafe { self.operand() & 0xffff_ffff }
     }
 
-    /// The word behind an instruction that has one: two more instructions' room.
+    /// The constant after an instruction that has one; it takes the place of two instructions.
     ///
     /// # Safety
     /// - `self` are a handler's registers in decoded form, and `pc` is at an instruction that was emitted with a word.
@@ -342,7 +347,7 @@ impl Regs {
     }
 }
 
-/// Pointer to the running frame's memory, and one more than the last offset at which a whole word can be read.
+/// Pointer to the running frame's memory, and one more than the last offset at which a whole word can be accessed.
 #[inline(always)]
 pub(super) fn memory_of(evm: &mut Evm<'_>) -> (*mut u8, usize) {
     let frame = evm.frame();
@@ -359,7 +364,7 @@ pub(super) fn input_of(evm: &Evm<'_>) -> (*const u8, usize) {
     (input.as_ptr(), input.len())
 }
 
-/// Goes on with the instruction `$n` bytes (of code, or of instructions) further.
+/// Continues with the next instruction: one further in decoded form, past the opcode and its immediate in byte form.
 macro_rules! next {
     ($F:ident, $r:ident, $op:expr) => {{
         if $F::DECODED {
@@ -376,7 +381,7 @@ macro_rules! next {
 }
 pub(super) use next;
 
-/// Goes on `$n` instructions further in decoded form.
+/// Continues `$n` instructions further, in decoded form.
 macro_rules! skip {
     ($r:ident, $n:literal) => {{
         $r.pc = $r.pc.add($n);
@@ -386,7 +391,7 @@ macro_rules! skip {
 }
 pub(super) use skip;
 
-/// The checks that precede a body in byte form: height, room, static gas.
+/// The checks before a body in byte form: stack height, room on the stack, static gas, which is charged.
 macro_rules! settle {
     ($F:ident, $r:ident, $op:expr) => {
         if !$F::DECODED {
@@ -404,7 +409,7 @@ macro_rules! settle {
 }
 pub(super) use settle;
 
-/// What forbids an instruction, if anything does.
+/// The halt for the first check that fails, if one does.
 ///
 /// # Safety
 /// - `r` are a handler's registers.
@@ -422,7 +427,7 @@ pub(super) unsafe fn unsettled(r: &Regs, info: Info) -> Option<Halt> {
     if r.gas < info.gas as u64 { Some(Halt::OutOfGas) } else { None }
 }
 
-/// Leaves the loop; `exit` is set.
+/// Leaves the loop; the caller has recorded the exit.
 ///
 /// # Safety
 /// - `r.vm` is live.
@@ -455,7 +460,7 @@ halts! {
     halt_invalid_opcode InvalidOpcode
 }
 
-/// Goes on in byte form at byte `$at`; the gas is exact already.
+/// Continues in byte form at byte `$at`. `gas` must be exact: nothing of it is prepaid.
 macro_rules! enter_bytes {
     ($r:ident, $at:expr) => {{
         $r.pc = (*$r.vm).code.add($at).cast();
@@ -468,7 +473,7 @@ macro_rules! enter_bytes {
 pub(super) use enter_bytes;
 
 handler! {
-    /// Goes on in byte form at the same instruction; the gas is exact already.
+    /// Continues in byte form at the same instruction. `gas` is exact: nothing of it is prepaid.
     #[cold]
     #[inline(never)]
     to_bytes_exact [] (r) {
@@ -477,9 +482,9 @@ handler! {
     }
 }
 
-/// Settles the block that begins at the program counter and goes on behind its first instruction. Where one gets there by
-/// a jump back, which every loop has, the moment of the next look at the caller's token, `$below`, comes on top of the
-/// block's gas: one comparison serves both. For a jump forward it is 0.
+/// Checks and charges the block that begins at the program counter, and continues after its first instruction.
+/// After a jump back, which every loop contains, `$below` is the gas below which the cancel token is polled. It
+/// is added to the block's gas, so that one comparison serves both checks. After a jump forward it is 0.
 macro_rules! begin_block {
     ($r:ident, $below:expr) => {{
         let below: u64 = $below;
@@ -498,7 +503,7 @@ macro_rules! begin_block {
 }
 pub(super) use begin_block;
 
-/// Goes to a static target: its distance is the upper half of the operand, negative for a jump back.
+/// Jumps to a static target. The distance is the upper half of the operand, negative for a jump back.
 macro_rules! jump_far {
     ($r:ident, $operand:expr) => {{
         let distance: isize = ($operand as i64 >> 32) as isize;
@@ -507,19 +512,21 @@ macro_rules! jump_far {
 }
 pub(super) use jump_far;
 
-/// Goes `$distance` instructions further. One handler serves both directions, so that the jump to it is the same.
+/// Jumps `$distance` instructions further. One handler serves both directions, so that dispatch has one target
+/// for both.
 macro_rules! jump_by {
     ($r:ident, $distance:expr) => {{
         let distance: isize = $distance;
         $r.pc = $r.pc.offset(distance);
-        // All ones or none.
+        // All ones for a jump back, otherwise zero.
         let back = (distance >> 63) as u64;
         begin_block!($r, (*$r.vm).poll_below & back)
     }};
 }
 pub(super) use jump_by;
 
-/// Takes a static JUMPI of `$size` instructions: the operand is the rest of this block's gas, and the distance.
+/// A static JUMPI that takes the place of `$size` instructions. The lower half of its operand is the prepaid
+/// gas of the rest of the block, which a taken jump returns; the upper half is the distance.
 macro_rules! branch {
     ($r:ident, $taken:expr, $size:literal) => {{
         if $taken {

@@ -1,14 +1,15 @@
-//! The fast loop: each instruction is a function whose last act is to jump to the next instruction's function.
+//! The tail-call loop, the fastest one: each instruction is a function whose last action is a jump to the next one's.
 //!
-//! Program counter, stack pointer, gas, memory pointer and memory limit live in registers from one instruction to the
-//! next. Code runs in one of two forms. As bytes every instruction checks its stack and its gas. As `decode::Decoded`,
-//! made once a code has been run a few times and kept beside it, checks are made per block, constants and jump targets
-//! are resolved and common sequences are one instruction. At first only the blocks that were run are decoded, and all of
-//! the code only where others turn out to matter.
-//! Relies on: the compiler turning the last call of a handler into a jump, which LLVM does at optimisation levels 2 and 3
-//! (`build.rs` sets `tail_calls`) as long as no debug assertion puts a message's arguments on the native stack. In any
-//! other build `LoopKind::Tail` runs the match loop; the tests run every handler on a small stack. Door to unsafe code:
-//! see `machine`.
+//! In and out: as every loop (see the module above). Program counter, stack pointer, gas, memory pointer and
+//! memory limit stay in registers from one instruction to the next. Code runs in one of two forms. In byte form
+//! every instruction checks its stack and its gas. The decoded form (`decode::Decoded`) is made once a code has
+//! run a few times, and is kept with the code: checks are made per block, constants and jump targets are
+//! resolved, and common sequences are fused to one instruction. First only the blocks that have run are
+//! decoded; the whole code is decoded only if enough gas is used in the others.
+//! Relies on: the compiler turns the last call of a handler into a jump. LLVM does so at optimisation levels 2 and 3
+//! (`build.rs` sets `tail_calls`), unless debug assertions put a message's arguments on the native stack. In any other
+//! build `LoopKind::Tail` runs the match loop. The tests run every handler on a small native stack.
+//! Unsafe boundary: its contract is in `machine`. Not here: instruction bodies that run out of line (`ops`).
 
 mod bodies;
 mod decode;
@@ -27,18 +28,21 @@ use decode::{Decoded, Extent};
 use machine::{Handler, Regs, Vm, input_of, memory_of};
 use profiled::NOTED;
 
-/// Gas that a code must have burnt as bytes, per block that it reached, before those blocks are decoded.
+/// Gas that a code must have used in byte form, per block reached, before the reached blocks are decoded.
 ///
-/// Decoding costs some 10 ns a byte, most of that the first touch of new memory, and decoded code saves about a fifth of
-/// the loop's time. A contract runs about a tenth of its code: decoding all of a mainnet block's codes takes 20 ms, the
-/// blocks reached 1.5 ms, and what runs then lies close together. From 100 to 600 the mainnet blocks tell no difference.
+/// Decoding costs about 10 ns per byte, most of it for the first access to new memory, and saves about a fifth of the
+/// loop's time. A contract runs about a tenth of its code: decoding all codes of a mainnet block takes 20 ms,
+/// decoding the blocks reached 1.5 ms, and the decoded code is then close together in memory. Values from 100
+/// to 600 make no difference on the mainnet blocks.
 const GAS_BEFORE_DECODING: u64 = 250;
-/// Gas that frames which began decoded must have burnt as bytes since then, per block reached, before that is done again.
+/// Gas that frames which began in decoded form must have used in byte form since then, per block reached,
+/// before the reached blocks are decoded again.
 const GAS_BEFORE_DECODING_LATER: u64 = 1_000;
-/// Gas that it must have burnt as bytes, since the last time or without any, per byte, before all of it is decoded.
+/// Gas that a code must have used in byte form, since the last decoding or in total without one, per byte of
+/// code, before the whole code is decoded.
 const GAS_BEFORE_WHOLE: u64 = 128;
 
-/// The place that a decoded form has beside the code.
+/// The slot of a decoded form in its [`Code`].
 const fn slot(extent: Extent) -> usize {
     match extent {
         Extent::Reached => 0,
@@ -47,7 +51,8 @@ const fn slot(extent: Extent) -> usize {
     }
 }
 
-/// The decoded form to run, if the code has one or deserves one now. A frame goes on in the form that it began in.
+/// The decoded form in which the frame runs, made now if the code has used enough gas; `None` for byte form. A frame
+/// continues in the form in which it began.
 fn decoded_form<'a>(code: &'a Code, pc: usize, evm: &Evm<'_>) -> Option<&'a Decoded> {
     let fork = evm.rules.fork;
     let made = |extent| code.decoded_if_made::<Decoded>(slot(extent));
@@ -76,12 +81,13 @@ fn decoded_form<'a>(code: &'a Code, pc: usize, evm: &Evm<'_>) -> Option<&'a Deco
     decoded.suits(fork).then_some(decoded)
 }
 
-/// Runs the top frame until it ends or enters another.
+/// Runs the top frame until it ends or enters another frame.
 pub(super) fn run(evm: &mut Evm<'_>) -> Exit {
     run_form::<true>(evm, core::ptr::null_mut())
 }
 
-/// Runs the top frame, in decoded form where `DECODE` allows and the code has it; watched by `profile` unless that is null.
+/// Runs the top frame, in decoded form if `DECODE` allows it and the code has one. Observed by `profile`,
+/// unless that is null.
 #[inline(always)]
 fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) -> Exit {
     evm.assert_frame_fits();
@@ -89,8 +95,8 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     let source: *const Code = &*frame.code;
     let (pc, gas_before, stack_base, stack_len) = (frame.pc, frame.gas.left, frame.stack_base, frame.stack_len);
     let is_arena = matches!(frame.code, CodeRef::Arena(_));
-    // SAFETY: the frame, and with it the code, stays while the loop runs: only frames above it come and go, and a move of
-    // the frame column moves the handle, not the code.
+    // SAFETY: the frame, and with it the code, exists while the loop runs: only frames above it are pushed and
+    // popped, and a reallocation of the frame column moves the reference to the code, not the code.
     let code: &Code = unsafe { &*source };
     let decoded =
         if DECODE && is_arena && (pc == 0 || Extent::of_pc(pc).is_some()) { decoded_form(code, pc, evm) } else { None };
@@ -102,8 +108,8 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
     if !profile.is_null() {
         (vm.profile, vm.noted, vm.table) = (profile, vm.table, &raw const NOTED);
     }
-    // SAFETY: the stack column has room for a full stack at the frame's base, and at most that many words are in use, as
-    // was just checked.
+    // SAFETY: the stack column has room for a full stack at the frame's base, and at most that many words are
+    // in use, as was just checked.
     let sp = unsafe { base.add(stack_len) };
     let mut regs = Regs { pc: vm.code.cast(), sp, gas: gas_before, vm: &raw mut vm, mem, limit };
     let mut byte_pc = Some(pc);
@@ -125,18 +131,19 @@ fn run_form<const DECODE: bool>(evm: &mut Evm<'_>, profile: *mut OpcodeProfile) 
             (vm.decoded, vm.bytes_from) = (core::ptr::null(), gas_before);
             let bytes = code.padded();
             regs.pc = bytes[byte_pc..].as_ptr().cast();
-            // SAFETY: it points to one of the static tables.
+            // SAFETY: `vm.table` points to one of the static tables.
             unsafe { (*vm.table)[usize::from(bytes[byte_pc])] }
         }
-        // SAFETY: `at` gave a pointer into the instructions.
+        // SAFETY: `resumed_at` returned a pointer into the instructions.
         None => unsafe { (*regs.pc).head.handler },
     };
-    // Last, so that no write to `vm` itself comes between the pointer and its use.
+    // Taken last, so that no write to `vm` itself comes between taking the pointer and its use.
     regs.vm = &raw mut vm;
-    // SAFETY: all pointers in `regs` and `vm` were just made from live values that nobody else touches during the call.
+    // SAFETY: all pointers in `regs` and `vm` were just made from live values that nothing else accesses during
+    // the call.
     unsafe { first(regs.pc, regs.sp, regs.gas, regs.vm, regs.mem, regs.limit) };
     let (left, sp, pc, exit) = (vm.left, vm.sp, vm.pc, vm.exit());
-    // A frame that was entered lies on top of the running one.
+    // If the frame entered another one, that is now on top of it.
     let (index, handed_on) = match exit {
         Exit::Enter => (evm.frames.len() - 2, evm.frames[evm.frames.len() - 1].gas.left),
         _ => (evm.frames.len() - 1, 0),

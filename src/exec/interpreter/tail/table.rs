@@ -1,4 +1,6 @@
-//! Which handler runs which instruction, in either form.
+//! Tables of handlers: by opcode and form of the code, and for fused sequences.
+//!
+//! In: a fork and an opcode, or a sequence found by the decoder. Out: the handler. Not here: the handlers (`handlers`).
 
 use super::bodies;
 use super::handlers::*;
@@ -6,7 +8,7 @@ use super::machine::{Block, Bytes, Form, Handler, halt_invalid_opcode};
 use crate::exec::interpreter::opcode::{TABLE_CONST, op};
 use crate::exec::rules::fork::Fork;
 
-/// The handler of a byte, whether or not a fork has it.
+/// The handler of an opcode, whether or not a fork defines it.
 const fn handler<F: Form>(opcode: u8) -> Handler {
     macro_rules! out_of_line {
         ($($name:ident)*) => {
@@ -88,7 +90,7 @@ const fn handler<F: Form>(opcode: u8) -> Handler {
     }
 }
 
-/// Handlers of a fork for code in bytes.
+/// Handlers of a fork for code in byte form.
 const fn of_fork(fork: Fork) -> [Handler; 256] {
     let mut table = [halt_invalid_opcode as Handler; 256];
     let mut opcode = 0;
@@ -121,17 +123,17 @@ static DECODED: [Handler; 256] = {
     table
 };
 
-/// Handlers by opcode, for code in bytes.
+/// Handlers by opcode, for code in byte form.
 pub(super) fn bytes(fork: Fork) -> &'static [Handler; 256] {
     &BYTES[fork as usize]
 }
 
-/// The handler of one instruction without its neighbours, for decoded code.
+/// The handler of an instruction that is not fused, for decoded code.
 pub(super) fn decoded(opcode: u8) -> Handler {
     DECODED[usize::from(opcode)]
 }
 
-/// What puts an operation's words on the stack.
+/// The instructions that push (or swap) the words of a fused operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// PUSH of at most 8 bytes.
@@ -148,14 +150,14 @@ pub(super) enum Source {
     DupDup,
 }
 
-/// Handlers of an operation fused with what puts its words on the stack.
+/// Handlers of an operation fused with the instructions that push its words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BinaryForms {
     /// By [`Source`].
     by_source: [Handler; 6],
     /// A PUSH of more than 8 bytes.
     pub(super) wide: Handler,
-    /// The same, then DUPn.
+    /// A PUSH of more than 8 bytes, then DUPn.
     pub(super) wide_dup: Handler,
 }
 
@@ -175,7 +177,7 @@ impl BinaryForms {
         })
     }
 
-    /// The handler for words from `source`.
+    /// The handler if the words come from `source`.
     pub(super) fn of(&self, source: Source) -> Handler {
         self.by_source[source as usize]
     }
@@ -191,12 +193,13 @@ static FORMS: [Option<BinaryForms>; 32] = {
     forms
 };
 
-/// The fused forms of an operation, where it has any.
+/// The fused forms of an operation; `None` if it has none.
 pub(super) fn binary_forms(opcode: u8) -> Option<&'static BinaryForms> {
     FORMS.get(usize::from(opcode))?.as_ref()
 }
 
-/// An operation with its words from `source` and the static JUMPI that it decides (`negated`: by being zero).
+/// The handler of an operation with words from `source` and the static JUMPI that its result decides;
+/// `negated`: it jumps if the result is zero.
 pub(super) fn branch_of(operation: u8, source: Source, negated: bool) -> Option<Handler> {
     macro_rules! from {
         ($kind:ident $from:ident) => {
@@ -226,7 +229,7 @@ pub(super) fn branch_of(operation: u8, source: Source, negated: bool) -> Option<
     })
 }
 
-/// A comparison with the static JUMPI behind it.
+/// The handler of a comparison and the static JUMPI after it; `negated` as in [`branch_of`].
 pub(super) fn branch_compare_of(compare: u8, negated: bool) -> Handler {
     macro_rules! either {
         ($kind:ident) => {
@@ -242,7 +245,7 @@ pub(super) fn branch_compare_of(compare: u8, negated: bool) -> Handler {
     }
 }
 
-/// SWAP1 with one of the divisions behind it.
+/// The handler of SWAP1 and one of the divisions after it.
 pub(super) fn heavy_swapped_of(opcode: u8) -> Option<Handler> {
     Some(match opcode {
         op::DIV => heavy_swapped::<Div>,

@@ -1,8 +1,9 @@
-//! Door to AWS-LC's big integers: modular exponentiation with an odd modulus.
+//! Unsafe boundary to AWS-LC's big integers: modular exponentiation with an odd modulus.
 //!
-//! Contract of every call below: pointers come from live slices or from AWS-LC itself, are checked for null before use,
+//! For every call below: pointers come from live slices or from AWS-LC itself, are checked for null before use,
 //! belong to this call alone, and are freed once, when [`Number`] or [`Context`] is dropped. AWS-LC does not keep them.
-//! Twin: `aurora-engine-modexp`, compared with this in the tests. Not here: gas, padding, and when this is worth a call.
+//! Reference implementation: `aurora-engine-modexp`; the tests compare with it.
+//! Not here: gas, padding, and the choice between this and other implementations.
 #![allow(unsafe_code)]
 
 use aws_lc_sys::{
@@ -14,7 +15,7 @@ struct Number(NonNull<BIGNUM>);
 
 impl Number {
     fn new() -> Option<Self> {
-        // SAFETY: no arguments; null when memory is short.
+        // SAFETY: no arguments; null if memory runs out.
         NonNull::new(unsafe { BN_new() }).map(Self)
     }
 
@@ -40,16 +41,18 @@ impl Drop for Context {
     }
 }
 
-/// `base^exponent mod modulus` in as many big-endian bytes as `result` has; the arguments are big-endian, too.
+/// `base^exponent mod modulus`, written to `result` as big-endian bytes with leading zeros; the arguments are
+/// big-endian.
 ///
-/// `None`, with `result` undefined, where AWS-LC refuses: an even modulus, a result that is longer than `result`, no memory.
+/// `None`, with `result` undefined, for an even modulus, for a result that is longer than `result`, or if
+/// memory runs out.
 pub(super) fn power(base: &[u8], exponent: &[u8], modulus: &[u8], result: &mut [u8]) -> Option<()> {
     if modulus.last().is_none_or(|byte| byte % 2 == 0) {
         return None;
     }
     let (base, exponent) = (Number::from_be_bytes(base)?, Number::from_be_bytes(exponent)?);
     let (modulus, power) = (Number::from_be_bytes(modulus)?, Number::new()?);
-    // SAFETY: no arguments; null when memory is short.
+    // SAFETY: no arguments; null if memory runs out.
     let context = Context(NonNull::new(unsafe { BN_CTX_new() })?);
     // SAFETY: four live numbers and a live context; reducing in place is allowed; a null Montgomery context asks
     // BN_mod_exp_mont to make its own. BN_bn2bin_padded writes `len` bytes of a live slice or nothing.

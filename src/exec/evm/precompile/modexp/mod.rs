@@ -1,15 +1,17 @@
-//! MODEXP (EIP-198): `base^exponent mod modulus` on numbers of any length.
+//! MODEXP (EIP-198): `base^exponent mod modulus` for numbers of any length.
 //!
-//! In: three lengths of 32 bytes, then the three numbers; bytes beyond the input are zero. Out: the result in as many
-//! bytes as the modulus was said to have. Gas: EIP-198, from Berlin EIP-2565, from Osaka EIP-7883 with the limits of
-//! EIP-7823. Relies on `ruint`, AWS-LC and `aurora-engine-modexp`, the fastest of those tried for:
+//! In: three lengths of 32 bytes, then the three numbers; bytes beyond the input are zero. Out: the result, as
+//! long as the stated length of the modulus. Gas: EIP-198, since Berlin EIP-2565, since Osaka EIP-7883 with the
+//! limits of EIP-7823.
+//! Relies on `ruint`, AWS-LC and `aurora-engine-modexp`, each the fastest of those measured for its case:
 //!
-//! - an inversion modulo a known prime (`m - 2` as exponent, Fermat), which is nearly every call on mainnet: proof
-//!   verifiers divide in BN254's scalar field. `ruint`'s Lehmer GCD takes 0.5 us, the exponentiation 4.5 to 14;
-//! - an odd modulus over 32 bytes with a longer exponent: AWS-LC's Montgomery code;
-//! - all else.
+//! - `ruint`: an inversion modulo a known prime (exponent `m - 2`, by Fermat). Nearly every call on mainnet is
+//!   one, because proof verifiers divide in BN254's scalar field. Its Lehmer GCD takes 0.5 us, the
+//!   exponentiation 4.5 to 14;
+//! - AWS-LC: an odd modulus over 32 bytes with an exponent over one byte, by Montgomery multiplication;
+//! - `aurora-engine-modexp`: all other cases.
 //!
-//! Not here: the field of BN254 itself.
+//! Not here: arithmetic in BN254's base field (`bn254`).
 
 mod awslc;
 #[cfg(test)]
@@ -20,30 +22,31 @@ use crate::exec::rules::fork::Fork;
 use alloy_primitives::{U256, uint};
 use std::borrow::Cow;
 
-/// EIP-7823: the longest number, in bytes, from Osaka on.
+/// The largest length of a number, in bytes, since Osaka (EIP-7823).
 const LENGTH_LIMIT: u64 = 1_024;
 
-/// Primes whose fields contracts divide in: for these `x^(m - 2)` is the inverse of x, 0 for x = 0. Ordered by use.
+/// Prime moduli of fields in which contracts divide: for these `x^(m - 2)` is the inverse of x, and 0 for x = 0. Most
+/// frequent first.
 const PRIMES: [U256; 8] = [
-    // BN254: scalars, coordinates.
+    // BN254: scalar field, base field.
     uint!(0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001_U256),
     uint!(0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47_U256),
-    // secp256k1: coordinates, scalars.
+    // secp256k1: base field, scalar field.
     uint!(0xfffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f_U256),
     uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256),
-    // P-256: coordinates, scalars.
+    // P-256: base field, scalar field.
     uint!(0xffffffff00000001000000000000000000000000ffffffffffffffffffffffff_U256),
     uint!(0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551_U256),
-    // BLS12-381: scalars.
+    // BLS12-381: scalar field.
     uint!(0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001_U256),
-    // Curve25519: coordinates.
+    // Curve25519: base field.
     uint!(0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed_U256),
 ];
 
-/// Runs MODEXP; the contract is that of [`super::run`].
+/// Runs MODEXP; arguments and results are those of [`super::run`].
 pub(super) fn run(fork: Fork, input: &[u8], gas_limit: u64, output: &mut Vec<u8>) -> Option<u64> {
     let length = |index: usize| u64::try_from(U256::from_be_bytes(padded::<32>(input, 32 * index))).ok();
-    // A base or modulus beyond 2^64 bytes is beyond any gas; an exponent of any length is cheap where both are empty.
+    // No gas suffices for a base or modulus of 2^64 bytes. An exponent of any length is cheap if both are empty.
     let (base_len, exponent_len, modulus_len) = (length(0)?, length(1).unwrap_or(u64::MAX), length(2)?);
     if fork >= Fork::Osaka && base_len.max(exponent_len).max(modulus_len) > LENGTH_LIMIT {
         return None;
@@ -51,7 +54,7 @@ pub(super) fn run(fork: Fork, input: &[u8], gas_limit: u64, output: &mut Vec<u8>
     let numbers = input.get(96..).unwrap_or_default();
     let head_len = exponent_len.min(32) as usize;
     let mut head = padded::<32>(numbers, usize::try_from(base_len).ok()?);
-    // The exponent's first bytes as a number: those behind it belong to the modulus.
+    // Only the exponent's first bytes as a number: the bytes after them belong to the modulus.
     head.copy_within(..head_len, 32 - head_len);
     head[..32 - head_len].fill(0);
     let gas = gas(fork, base_len, exponent_len, modulus_len, U256::from_be_bytes(head));
@@ -61,12 +64,12 @@ pub(super) fn run(fork: Fork, input: &[u8], gas_limit: u64, output: &mut Vec<u8>
     if modulus_len == 0 {
         return Some(gas);
     }
-    // With a modulus, gas bounds all three lengths.
+    // With a modulus that is not empty, gas bounds all three lengths.
     let modulus = window(numbers, base_len.checked_add(exponent_len)?, modulus_len)?;
     let start = output.len();
     output.resize(start + modulus.len(), 0);
     let modulus = significant(&modulus);
-    // EIP-198: anything modulo 0 is 0, like anything modulo 1.
+    // EIP-198: the result modulo 0 is 0, as it is modulo 1.
     if !modulus.is_empty() && modulus != [1] {
         let (base, exponent) = (window(numbers, 0, base_len)?, window(numbers, base_len, exponent_len)?);
         power(significant(&base), significant(&exponent), modulus, &mut output[start..]);
@@ -74,7 +77,7 @@ pub(super) fn run(fork: Fork, input: &[u8], gas_limit: u64, output: &mut Vec<u8>
     Some(gas)
 }
 
-/// Gas of a call whose exponent begins with the number `head` (its first 32 bytes).
+/// Gas of a call; `head` is the number in the exponent's first 32 bytes.
 fn gas(fork: Fork, base_len: u64, exponent_len: u64, modulus_len: u64, head: U256) -> u64 {
     let longest = u128::from(base_len.max(modulus_len));
     let words = longest.div_ceil(8);
@@ -90,11 +93,11 @@ fn gas(fork: Fork, base_len: u64, exponent_len: u64, modulus_len: u64, head: U25
     };
     let beyond = per_byte * u128::from(exponent_len.saturating_sub(32));
     let iterations = (beyond + (head.bit_len() as u128).saturating_sub(1)).max(1);
-    // What does not fit 128 bits is far beyond any limit, divided or not.
+    // A product above 128 bits saturates; it exceeds every gas limit, divided or not.
     u64::try_from(complexity.saturating_mul(iterations) / divisor).unwrap_or(u64::MAX).max(least)
 }
 
-/// `len` bytes from `offset` on, zeros where `bytes` has ended.
+/// `len` bytes of `bytes` from `offset` on, zeros beyond its end; `None` if `len` does not fit a `usize`.
 fn window(bytes: &[u8], offset: u64, len: u64) -> Option<Cow<'_, [u8]>> {
     let len = usize::try_from(len).ok()?;
     let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
@@ -112,15 +115,15 @@ fn significant(bytes: &[u8]) -> &[u8] {
     &bytes[zeros..]
 }
 
-/// Writes `base^exponent mod modulus` to the end of `result`, which is all zeros and at least as long as `modulus`. The
-/// numbers have no leading zeros and the modulus is over 1.
+/// Writes `base^exponent mod modulus`, right-aligned, to `result`, which is all zeros and at least as long as
+/// `modulus`. The numbers have no leading zeros, and the modulus is above 1.
 fn power(base: &[u8], exponent: &[u8], modulus: &[u8], result: &mut [u8]) {
     if let Some(inverse) = inverse(base, exponent, modulus) {
         let start = result.len() - 32;
         result[start..].copy_from_slice(&inverse.to_be_bytes::<32>());
         return;
     }
-    // Setting up AWS-LC's numbers costs about as much as a power of 3.
+    // Creating AWS-LC's numbers costs about as much as raising to the power of 3.
     if modulus.len() > 32 && exponent.len() > 1 && awslc::power(base, exponent, modulus, result).is_some() {
         return;
     }
@@ -130,7 +133,7 @@ fn power(base: &[u8], exponent: &[u8], modulus: &[u8], result: &mut [u8]) {
     result[start..].copy_from_slice(value);
 }
 
-/// The power as an inversion, where it is one modulo one of [`PRIMES`].
+/// The result by inversion, if modulus and exponent are one of [`PRIMES`] and that prime less 2.
 fn inverse(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Option<U256> {
     if modulus.len() != 32 || exponent.len() != 32 || base.len() > 32 {
         return None;
@@ -139,7 +142,7 @@ fn inverse(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Option<U256> {
     if modulus - exponent != U256::from(2) || !PRIMES.contains(&modulus) {
         return None;
     }
-    // Every prime above is odd and over 2^253: at most seven subtractions, and no division.
+    // Every modulus here is odd and above 2^253, so at most seven subtractions reduce the base, without a division.
     let mut base = base;
     while base >= modulus {
         base -= modulus;

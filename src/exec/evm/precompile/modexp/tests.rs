@@ -1,4 +1,4 @@
-//! Powers and gas beside `revm-precompile`'s, and each way of computing them beside `aurora-engine-modexp`.
+//! Compares results and gas with `revm-precompile`, and each implementation of the power with `aurora-engine-modexp`.
 
 use super::super::tests::{Random, agree};
 use super::*;
@@ -14,7 +14,7 @@ fn input(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
     input
 }
 
-/// The power on its own, without the precompile around it.
+/// The power by `aurora-engine-modexp`, without parsing of the precompile's input.
 fn twin(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
     let value = aurora_engine_modexp::modexp(base, exponent, modulus);
     let value = significant(&value);
@@ -26,7 +26,7 @@ fn twin(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
 const FORKS: [Fork; 3] = [Fork::Byzantium, Fork::Berlin, Fork::Osaka];
 
 #[test]
-fn gas_is_the_twins_for_all_lengths() {
+fn gas_agrees_with_revm_for_all_lengths() {
     use revm_precompile::modexp::{berlin_gas_calc, byzantium_gas_calc, osaka_gas_calc};
     let mut random = Random::new(5);
     let lengths = [
@@ -54,7 +54,7 @@ fn gas_is_the_twins_for_all_lengths() {
     ];
     for base in lengths {
         for modulus in lengths {
-            // Beyond, the twin's count of iterations saturates; ours is exact.
+            // For longer exponents revm's iteration count saturates; ours is exact.
             for exponent in lengths.into_iter().filter(|len| *len < 1 << 59) {
                 for head in [U256::ZERO, U256::ONE, U256::from(2), U256::MAX, random.word()] {
                     assert_eq!(
@@ -76,7 +76,7 @@ fn gas_is_the_twins_for_all_lengths() {
 }
 
 #[test]
-fn lengths_that_lie() {
+fn lengths_beyond_the_input() {
     let huge = [
         U256::ZERO,
         U256::ONE,
@@ -92,7 +92,7 @@ fn lengths_that_lie() {
     for base in huge {
         for exponent in huge {
             for modulus in huge {
-                // A long exponent is paid for only by the iteration; keep what is really computed small.
+                // Skips lengths of the exponent for which computing the power would take long.
                 if exponent > U256::from(2_000) && exponent <= U256::from(u32::MAX) {
                     continue;
                 }
@@ -111,7 +111,7 @@ fn lengths_that_lie() {
 }
 
 #[test]
-fn powers_are_the_twins() {
+fn powers_agree_with_revm() {
     let mut random = Random::new(7);
     let number = |random: &mut Random, longest: usize| {
         let len = random.below(longest + 1);
@@ -139,7 +139,7 @@ fn powers_are_the_twins() {
 }
 
 #[test]
-fn the_door_agrees_with_its_twin() {
+fn awslc_agrees_with_aurora() {
     let mut random = Random::new(8);
     for case in 0..600 {
         let longest = [32, 64, 150, 300, 1_024][case % 5];
@@ -154,14 +154,14 @@ fn the_door_agrees_with_its_twin() {
         awslc::power(&base, &exponent, &modulus, &mut result).unwrap();
         assert_eq!(result, twin(&base, &exponent, &modulus));
     }
-    // What it refuses: an even modulus, none, and a result that is too short.
+    // Rejected: an even modulus, an empty modulus, and a result that is too short.
     assert_eq!(awslc::power(&[3], &[2], &[8], &mut [0]), None);
     assert_eq!(awslc::power(&[3], &[2], &[], &mut []), None);
     assert_eq!(awslc::power(&[0xff; 8], &[1], &[0xff; 9], &mut [0; 2]), None);
 }
 
 #[test]
-fn an_inverse_is_a_power() {
+fn inverses_agree_with_powers() {
     let mut random = Random::new(9);
     for modulus in PRIMES {
         let exponent = modulus - U256::from(2);
@@ -186,7 +186,7 @@ fn an_inverse_is_a_power() {
             agree(Fork::Osaka, 5, &input(&padded, &exponent, &modulus));
             agree(Fork::Osaka, 5, &input(&base, &exponent, &[&[0; 3][..], &modulus].concat()));
         }
-        // Not an inversion: another exponent, another modulus, a longer base.
+        // No inversion: another exponent, another modulus, a base that is too long.
         let (exponent, modulus) = (exponent.to_be_bytes::<32>(), modulus.to_be_bytes::<32>());
         assert_eq!(inverse(&[3], &modulus, &modulus), None);
         assert_eq!(inverse(&[3], &exponent, &exponent), None);

@@ -1,9 +1,12 @@
-//! Sequences of the code that are one instruction when decoded.
+//! Fusion: sequences of the code that become one decoded instruction.
 //!
-//! Found by counting what mainnet blocks run: constants that code computes again and again (`1 << 160` less 1), what puts
-//! an operation's words on the stack, comparisons with the jump that they decide, and the shuffles that end a function.
-//! Where an operand does not fit beside a distance or a pointer, it stands in the next instruction, which is never run.
-//! Relies on: no instruction but the last of a sequence may charge gas or grow memory.
+//! In: a position in the code. Out: one or more emitted instructions, and the position after the sequence.
+//! The sequences were chosen by counting what mainnet blocks run: constants that code computes repeatedly
+//! (`1 << 160` less 1), the instructions that push an operation's words, comparisons with the jump that they
+//! decide, and the stack moves at the end of a function. An operand that does not fit beside a distance or a
+//! pointer is in the next instruction, which is never executed.
+//! Relies on: only the last instruction of a sequence may charge dynamic gas or grow memory.
+//! Not here: single instructions and blocks (the module above).
 
 use super::{Branch, Decoder};
 use crate::exec::interpreter::opcode::op;
@@ -13,11 +16,11 @@ use crate::exec::interpreter::tail::machine::{Block, Handler, halt_invalid_opcod
 use crate::exec::interpreter::tail::table::{self, Source};
 use alloy_primitives::U256;
 
-/// A constant: what one PUSH or several with operations between them leave on the stack.
+/// A constant: the word that one PUSH, or several with operations between them, leave on the stack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Constant {
     word: U256,
-    /// Byte offset of what follows.
+    /// Byte offset after the sequence.
     next: usize,
 }
 
@@ -26,18 +29,18 @@ impl Constant {
         u64::try_from(self.word).ok()
     }
 
-    /// The word where it leaves 16 bits of an operand to somebody else.
+    /// The word if it fits 48 bits, so that 16 bits of an operand are left for other use.
     fn short(&self) -> Option<u64> {
         self.small().filter(|word| *word < 1 << 48)
     }
 }
 
-/// Most words of a constant's computation.
+/// The most words on the stack during a constant's computation.
 const DEEPEST: usize = 4;
-/// Most instructions of one.
+/// The most instructions of a constant's computation.
 const LONGEST: usize = 12;
 
-/// The value of an operation on constants; `a` is the top.
+/// The result of an operation on constants; `a` is the top. `None` for operations that are not folded.
 fn apply(opcode: u8, a: U256, b: U256) -> Option<U256> {
     let (a, b) = (a.into_limbs(), b.into_limbs());
     Some(U256::from_limbs(match opcode {
@@ -53,24 +56,24 @@ fn apply(opcode: u8, a: U256, b: U256) -> Option<U256> {
 }
 
 impl Decoder<'_> {
-    /// Byte offset of what follows the PUSH at `pc`, if one is there.
+    /// The byte offset after the PUSH at `pc`; `None` if there is no PUSH.
     fn behind_push(&self, pc: usize) -> Option<usize> {
         let opcode = self.byte(pc);
         let is_push = (op::PUSH0..=op::PUSH32).contains(&opcode) && self.defined(pc);
         is_push.then(|| pc + 1 + usize::from(opcode - op::PUSH0))
     }
 
-    /// The word of a PUSH at `pc` that ends before `next`.
+    /// The word of the PUSH at `pc`, whose immediate ends before `next`.
     fn pushed(&self, pc: usize, next: usize) -> U256 {
         let size = next - pc - 1;
         match self.bytes.get(pc + 1..).and_then(|data| data.first_chunk::<8>()) {
-            // Most are short; the padding is longer than the word that is read.
+            // Most are short. Reading 8 bytes is safe there, because the padding is longer than that.
             Some(data) if size < 8 => U256::from(u64::from_be_bytes(*data) >> 8 >> (56 - 8 * size)),
             _ => U256::from_be_slice(self.bytes.get(pc + 1..next).unwrap_or_default()),
         }
     }
 
-    /// The constant that begins at `pc`: the longest computation that leaves one word.
+    /// The constant that begins at `pc`: the longest sequence that leaves exactly one word.
     pub(super) fn constant_at(&self, pc: usize) -> Option<Constant> {
         let mut next = self.behind_push(pc)?;
         let mut found = Constant { word: self.pushed(pc, next), next };
@@ -116,13 +119,14 @@ impl Decoder<'_> {
         (op::SWAP1..=op::SWAP16).contains(&opcode).then(|| u64::from(opcode - op::SWAP1) + 1)
     }
 
-    /// A static jump's target, if the word is one.
+    /// The target of a static jump to `word`; `None` if there is no JUMPDEST.
     fn destination(&self, word: &U256) -> Option<u32> {
         let to = u64::try_from(*word).ok()?;
         self.code.is_jumpdest(usize::try_from(to).ok()?).then_some(to as u32)
     }
 
-    /// The PUSH and JUMP or JUMPI (`jump`) at `pc`, if they are a static jump: the target, and what follows.
+    /// The target of the PUSH and JUMP or JUMPI (`jump`) at `pc` and the byte offset after them; `None` if
+    /// there is no such pair or the target is no JUMPDEST.
     fn static_jump_at(&self, pc: usize, jump: u8) -> Option<(u32, usize)> {
         let next = self.behind_push(pc)?;
         if self.byte(next) != jump || next >= self.code.len() {
@@ -136,20 +140,21 @@ impl Decoder<'_> {
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    /// A branch that wants an operand of its own.
+    /// A branch with an additional operand in the next instruction.
     fn emit_branch_with(&mut self, pc: usize, handler: Handler, to: u32, operand: u64) {
         let index = self.emit_with_rest(pc, handler, 0, 2);
         self.emit(pc, halt_invalid_opcode, operand);
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    /// A static jump that shares its operand with 32 bits of something else.
+    /// A static jump whose operand holds 32 bits of other data in its lower half.
     fn emit_jump_with(&mut self, pc: usize, handler: Handler, to: u32, low: u64) {
         let index = self.emit(pc, handler, low);
         self.jumps.push((index as u32, to, Branch::Sometimes));
     }
 
-    /// `operation`, which ends before `next`, with its words from `source`: alone or with the static JUMPI that it decides.
+    /// Emits `operation`, which ends before `next`, with words from `source`; fused with the static JUMPI that
+    /// it decides, if there is one. Returns the byte offset after the sequence.
     fn operation(&mut self, pc: usize, operation: u8, source: Source, operand: u64, next: usize) -> usize {
         let mut at = next;
         let mut negated = false;
@@ -169,13 +174,14 @@ impl Decoder<'_> {
         next
     }
 
-    /// Whether `pc` holds an operation that has fused forms.
+    /// The opcode at `pc` if it is an operation that has fused forms.
     fn fuses(&self, pc: usize) -> Option<u8> {
         let opcode = self.byte(pc);
         (pc < self.code.len() && self.defined(pc) && table::binary_forms(opcode).is_some()).then_some(opcode)
     }
 
-    /// A constant and what follows it. Returns where to go on, and whether the block ends.
+    /// Emits a constant, fused with the instructions after it. Returns where decoding continues, and whether
+    /// the block has ended.
     pub(super) fn after_constant(&mut self, pc: usize, value: &Constant) -> (usize, bool) {
         let next = value.next;
         let follower = self.byte(next);
@@ -202,7 +208,7 @@ impl Decoder<'_> {
                     }
                 }
                 op::DUP1..=op::DUP16 => {
-                    // DUP1 would copy the constant itself.
+                    // DUP1 after a constant copies the constant itself: not fused.
                     let n = u64::from(follower - op::DUP1);
                     if n > 0
                         && let Some(next) = self.constant_dup(pc, value, n)
@@ -212,7 +218,7 @@ impl Decoder<'_> {
                 }
                 op::SWAP1..=op::SWAP16 => {
                     let n = u64::from(follower - op::SWAP1) + 1;
-                    // SWAP1 may rather swap an operation's words.
+                    // SWAP1 before an operation or POP is fused with that instead.
                     let taken = n == 1 && (self.fuses(next + 1).is_some() || self.byte(next + 1) == op::POP);
                     if let Some(word) = value.short().filter(|_| !taken) {
                         self.emit(pc, push_swap, word << 16 | (n * 32));
@@ -244,7 +250,7 @@ impl Decoder<'_> {
         (next, false)
     }
 
-    /// A constant and DUPn; `n` counts from the word below the constant.
+    /// A constant and DUPn; `n` counts from the word below the constant. `None` if the pair is not fused.
     fn constant_dup(&mut self, pc: usize, value: &Constant, n: u64) -> Option<usize> {
         let behind = value.next + 1;
         let offset = n * 32;
@@ -260,7 +266,7 @@ impl Decoder<'_> {
             self.emit_wide(pc, forms.wide_dup, offset, value.word);
             return Some(behind + 1);
         }
-        // What follows may want the DUP more.
+        // The DUP is fused with the instruction after it instead, if that is possible.
         let is_wanted = matches!(self.byte(behind), op::MLOAD | op::MSTORE | op::ISZERO)
             || self.dup_at(behind).is_some()
             || self.behind_push(behind).is_some();
@@ -269,7 +275,7 @@ impl Decoder<'_> {
         Some(behind)
     }
 
-    /// A constant and another one, or a static jump, behind it.
+    /// A constant and a second constant or a static jump after it. `None` if they are not fused.
     fn two_constants(&mut self, pc: usize, value: &Constant) -> Option<(usize, bool)> {
         let low = value.small().filter(|word| word >> 32 == 0)?;
         if let Some((to, behind)) = self.static_jump_at(value.next, op::JUMP) {
@@ -285,7 +291,8 @@ impl Decoder<'_> {
         Some((second.next, false))
     }
 
-    /// Whether the instruction at `pc` would rather be fused with the constant before it than leave that to a pair.
+    /// Whether the instruction at `pc` can be fused with the constant before it, which is better than a pair of
+    /// constants.
     fn wants_constant(&self, pc: usize) -> bool {
         let opcode = self.byte(pc);
         let operation = if self.dup_at(pc).is_some() { self.byte(pc + 1) } else { opcode };
@@ -293,7 +300,8 @@ impl Decoder<'_> {
             || table::binary_forms(operation).is_some()
     }
 
-    /// DUPn and what follows it. Returns where to go on, and whether the block ends.
+    /// Emits DUPn, fused with the instructions after it. Returns where decoding continues, and whether the
+    /// block has ended.
     pub(super) fn after_dup(&mut self, pc: usize, n: u64) -> (usize, bool) {
         let own = self.byte(pc);
         let offset = n * 32;
@@ -337,7 +345,7 @@ impl Decoder<'_> {
         (pc + 1, false)
     }
 
-    /// DUPn and a constant.
+    /// DUPn and a constant. `None` if they are not fused.
     fn dup_constant(&mut self, pc: usize, n: u64) -> Option<usize> {
         let offset = n * 32;
         let value = self.constant_at(pc + 1)?;
@@ -365,12 +373,13 @@ impl Decoder<'_> {
         Some(value.next)
     }
 
-    /// DUPn and DUPm.
+    /// DUPn and DUPm. `None` if they are not fused.
     fn two_dups(&mut self, pc: usize, n: u64) -> Option<usize> {
         let offset = n * 32;
         let m = self.dup_at(pc + 1)?;
         if let Some(operation) = self.fuses(pc + 2) {
-            // The second DUP counts from one word higher; DUP1 there copies what the first one copied.
+            // Relative to the height before both: the second DUP counts from one word higher, and DUP1 copies
+            // what the first copied.
             let second = if m == 1 { offset } else { (m - 1) * 32 };
             return Some(self.operation(pc, operation, Source::DupDup, offset << 16 | second, pc + 3));
         }
@@ -381,7 +390,8 @@ impl Decoder<'_> {
         Some(pc + 2)
     }
 
-    /// SWAPn and what follows it. Returns where to go on, and whether the block ends.
+    /// Emits SWAPn, fused with the instructions after it. Returns where decoding continues, and whether the
+    /// block has ended.
     pub(super) fn after_swap(&mut self, pc: usize, n: u64) -> (usize, bool) {
         let at = pc + 1;
         let swapped = table::binary_forms(self.byte(at)).map(|forms| forms.of(Source::Swapped));
@@ -392,7 +402,7 @@ impl Decoder<'_> {
             self.emit(pc, handler, 0);
             return (at + 1, false);
         }
-        // One or two SWAPs, then POPs, then perhaps the JUMP that ends a function.
+        // One or two SWAPs, then POPs, then possibly the JUMP that returns from a function.
         let second = self.swap_at(at);
         let pops_at = if second.is_some() { at + 1 } else { at };
         let mut end = pops_at;
@@ -408,7 +418,7 @@ impl Decoder<'_> {
             (None, 1, false) => swap_pop,
             (None, 1.., false) => swap_pops,
             (Some(_), 1.., false) => swap_swap_pops,
-            // A SWAP1 in second place may rather swap an operation's words.
+            // A second SWAP1 before an operation is fused with that instead.
             (Some(1), 0, _) if self.fuses(end).is_some() || table::heavy_swapped_of(self.byte(end)).is_some() => {
                 return self.plain_swap(pc);
             }
@@ -429,7 +439,8 @@ impl Decoder<'_> {
         (pc + 1, false)
     }
 
-    /// POPs, and perhaps the JUMP that ends a function. Returns where to go on, and whether the block ends.
+    /// Emits POPs and possibly the JUMP that returns from a function. Returns where decoding continues, and
+    /// whether the block has ended.
     pub(super) fn after_pop(&mut self, pc: usize) -> (usize, bool) {
         let mut end = pc;
         while self.byte(end) == op::POP {
@@ -449,7 +460,8 @@ impl Decoder<'_> {
         (end, jumps)
     }
 
-    /// ISZERO (`compare` absent) or a comparison, with the ISZEROs and the static JUMPI that follow.
+    /// Emits ISZERO (`compare` is `None`) or a comparison, with the ISZEROs and the static JUMPI after it.
+    /// Returns the byte offset after the sequence.
     pub(super) fn after_condition(&mut self, pc: usize, compare: Option<u8>) -> usize {
         let own = self.byte(pc);
         let mut at = pc + 1;

@@ -1,16 +1,18 @@
-//! Code decoded once: instructions at fixed size, checks per block, pushed constants and jump targets resolved, common
-//! sequences fused.
+//! Decoding: code as instructions of fixed size, with checks per block, resolved constants and jump targets, and fused
+//! sequences.
 //!
-//! In: an analysed [`Code`] and the fork whose instructions count. Out: [`Decoded`], kept beside the code.
-//! A block runs from a JUMPDEST (or the code's first byte) to the next one, or to what ends a frame or always jumps. A
-//! JUMPI does not end it. Static gas and stack height of the whole block are checked where it begins; a taken JUMPI
-//! gives the rest of the gas back. Why that is exact: whenever the check fails, and whenever an instruction inside lacks
-//! gas, execution goes on in byte form from that very place with the exact gas (`rest` of [`Place`]), so that decoded code
-//! never decides that gas is short. Instructions that show, pass on or charge gas add the rest before they run.
-//! Code behind an unconditional end that no JUMPDEST precedes is unreachable and is not decoded. [`Extent`] may leave out
-//! more: blocks that have not run so far, at whose JUMPDESTs a frame goes on in byte form. A contract runs about a tenth
-//! of its code, so that the rest costs neither time to decode nor room between what runs.
-//! Not here: when code is worth decoding (`tail`), which sequences are one instruction (`fuse`).
+//! In: an analysed [`Code`] and the fork that defines its instructions. Out: [`Decoded`], kept with the code.
+//! A block begins at a JUMPDEST (or the code's first byte). It extends to the next JUMPDEST, or to an
+//! instruction that ends the frame or always jumps; a JUMPI does not end it. Static gas and stack height of the
+//! whole block are checked at its beginning; a taken JUMPI returns the static gas of the rest of the block.
+//! This is exact: if the check fails, or if an instruction inside lacks gas, execution continues in byte form
+//! from the same instruction with the exact gas (`rest` of [`Place`]), so that decoded code never decides that
+//! gas is insufficient. Instructions that read, pass on or charge gas first add the prepaid rest.
+//! Code after the end of a block, up to the next JUMPDEST, is unreachable and is not decoded. [`Extent`] may
+//! leave out more: blocks that have not run so far, at whose JUMPDESTs a frame continues in byte form. A
+//! contract runs about a tenth of its code; the rest then costs no time to decode, and no space between the
+//! blocks that run.
+//! Not here: when a code is decoded (`tail`), which sequences are fused (`fuse`).
 
 mod fuse;
 
@@ -23,12 +25,12 @@ use crate::exec::interpreter::opcode::{TABLE, decode_pair, decode_single, op};
 use crate::exec::rules::fork::Fork;
 use alloy_primitives::U256;
 
-/// One decoded instruction; or, behind one with a long constant, two of that word's limbs.
+/// One decoded instruction; or, after an instruction with a long constant, two limbs of that constant.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Instr {
     pub(super) head: Head,
-    /// What it needs to know; each handler says how it reads it.
+    /// The instruction's argument; each handler defines its layout.
     pub(super) operand: u64,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Instr {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) union Head {
-    /// What runs it.
+    /// The handler that executes the instruction.
     pub(super) handler: Handler,
     limb: u64,
 }
@@ -47,15 +49,16 @@ impl core::fmt::Debug for Instr {
     }
 }
 
-/// What a block needs, as the operand of its first instruction holds it: fields apart, each a load of its own.
+/// The requirements of a block, in the layout of the operand of its first instruction. Separate fields, so that each is
+/// loaded on its own.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Need {
-    /// Static gas.
+    /// Static gas of the block.
     pub(super) gas: u32,
-    /// Bytes of stack at least.
+    /// The least height of the stack at the beginning of the block, in bytes.
     pub(super) least: u16,
-    /// Bytes of stack that there may be above these.
+    /// The greatest height at the beginning of the block, less `least`, in bytes.
     pub(super) span: u16,
 }
 
@@ -67,42 +70,43 @@ impl Need {
     }
 }
 
-/// Where an instruction stands in the code, and the static gas from it to the end of its block, which is prepaid.
+/// The position of an instruction in the code, and the prepaid static gas from it to the end of its block.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
-    /// Byte offset.
+    /// Byte offset in the code.
     pub(super) pc: u32,
-    /// Gas.
+    /// Static gas from the instruction to the end of its block.
     pub(super) rest: u32,
 }
 
-/// The decoded JUMPDESTs among 64 bytes of code, and where their instructions are: all that a jump needs in one place.
+/// The decoded JUMPDESTs among 64 bytes of code, and the indices of their instructions: one load for a dynamic jump.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    /// One bit per byte.
+    /// One bit per byte of code.
     bits: u64,
-    /// Position of the first one's instruction.
+    /// Index of the first JUMPDEST's instruction.
     first: u32,
-    /// How much further those of the next [`NEAR`] are, a byte each from the lowest.
+    /// Distances of the next [`NEAR`] JUMPDESTs' instructions from the first one's, one byte each, lowest byte first.
     further: u32,
 }
 
-/// JUMPDESTs of a [`Line`] that it places beside its first one; more than five in 64 bytes are rare.
+/// JUMPDESTs of a [`Line`] after its first one whose indices it holds; more than five JUMPDESTs in 64 bytes are rare.
 const NEAR: u32 = 4;
 
 /// Which blocks of a code are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// The first one, and those that have run so far.
+    /// The first block, and those that have run so far.
     Reached,
-    /// The same, looked at again later.
+    /// The same, decoded a second time after more blocks have run.
     ReachedLater,
-    /// All.
+    /// All blocks.
     Whole,
 }
 
 impl Extent {
-    /// Marks a `Frame::pc` that counts decoded instructions of this extent instead of bytes.
+    /// The upper bits of a `Frame::pc` that is an index of a decoded instruction of this extent instead of a
+    /// byte offset.
     pub(super) const fn mark(self) -> usize {
         let number = match self {
             Self::Reached => 0b100,
@@ -112,7 +116,7 @@ impl Extent {
         number << (usize::BITS - 3)
     }
 
-    /// The extent whose instructions a `Frame::pc` counts, and how many; nothing where it counts bytes.
+    /// The extent and the instruction index of a `Frame::pc`; `None` if it is a byte offset.
     pub(super) const fn of_pc(pc: usize) -> Option<(Self, usize)> {
         let extent = match pc >> (usize::BITS - 3) {
             0b100 => Self::Reached,
@@ -130,20 +134,20 @@ pub(super) struct Decoded {
     instrs: Box<[Instr]>,
     places: Box<[Place]>,
     lines: Box<[Line]>,
-    /// Byte offset and position of each decoded JUMPDEST, ascending.
+    /// Byte offset and instruction index of each decoded JUMPDEST, ascending.
     targets: Box<[(u32, u32)]>,
     fork: Fork,
     extent: Extent,
 }
 
 impl Decoded {
-    /// Whether the decoded form holds for this fork.
+    /// Whether it was decoded for this fork.
     #[inline(always)]
     pub(super) fn suits(&self, fork: Fork) -> bool {
         self.fork == fork
     }
 
-    /// Bytes of memory.
+    /// Size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self { instrs, places, lines, targets, .. } = self;
         size_of_val(&**instrs) + size_of_val(&**places) + size_of_val(&**lines) + size_of_val(&**targets)
@@ -155,33 +159,34 @@ impl Decoded {
         self.instrs.as_ptr()
     }
 
-    /// What marks a `Frame::pc` of this form.
+    /// The upper bits of a `Frame::pc` in this form.
     #[inline(always)]
     pub(super) fn mark(&self) -> usize {
         self.extent.mark()
     }
 
-    /// Position of an instruction.
+    /// Index of an instruction.
     #[inline(always)]
     pub(super) fn index(&self, at: *const Instr) -> usize {
         (at as usize - self.start() as usize) / size_of::<Instr>()
     }
 
-    /// Place of an instruction.
+    /// Position of an instruction in the code, and its prepaid gas.
     #[inline]
     pub(super) fn place(&self, at: *const Instr) -> Place {
         self.places.get(self.index(at)).copied().unwrap_or_default()
     }
 
-    /// The instruction at which a frame goes on, which is the first or stands behind one that entered a frame: with the
-    /// gas to the end of its block, which that one's operand holds.
+    /// The instruction at which a frame starts or continues: the first one, or the one after an instruction
+    /// that entered a frame. With it the gas to the end of its block, which the operand of the instruction
+    /// before it holds.
     #[inline]
     pub(super) fn resumed_at(&self, index: usize) -> Option<(*const Instr, u32)> {
         let rest = index.checked_sub(1).and_then(|before| self.instrs.get(before)).map_or(0, |entered| entered.operand);
         Some((self.pointer(index)?, rest as u32))
     }
 
-    /// The JUMPDEST at a byte offset, if it is decoded.
+    /// The instruction of the JUMPDEST at a byte offset, if it is decoded.
     #[inline(always)]
     pub(super) fn target(&self, pc: usize) -> Option<*const Instr> {
         let Line { bits, first, further } = *self.lines.get(pc / 64)?;
@@ -197,13 +202,14 @@ impl Decoded {
         self.pointer(index as usize)
     }
 
-    /// An instruction, as a pointer that may walk on to those around it, which one made of a reference to it may not.
+    /// A pointer to an instruction that is valid for all instructions, unlike one made from a reference to a
+    /// single one.
     #[inline(always)]
     fn pointer(&self, index: usize) -> Option<*const Instr> {
         (index < self.instrs.len()).then(|| self.instrs.as_ptr().wrapping_add(index))
     }
 
-    /// Position of the JUMPDEST at a byte offset, by search.
+    /// Index of the instruction of the JUMPDEST at a byte offset, by binary search.
     #[inline(never)]
     fn far_target(&self, pc: usize) -> Option<u32> {
         position_of(&self.targets, pc as u32)
@@ -241,9 +247,9 @@ struct OpenBlock {
     begin: usize,
     gas: u32,
     height: i32,
-    /// Words needed below the block's first height.
+    /// Words needed on the stack at the beginning of the block.
     need: i32,
-    /// Highest height above the first.
+    /// The greatest height inside the block, relative to its beginning.
     max: i32,
 }
 
@@ -256,16 +262,17 @@ struct Decoder<'a> {
     wanted: Vec<u64>,
     instrs: Vec<Instr>,
     places: Vec<Place>,
-    /// Byte offset and position of each decoded JUMPDEST, ascending.
+    /// Byte offset and instruction index of each decoded JUMPDEST, ascending.
     targets: Vec<(u32, u32)>,
-    /// Instructions that go to the JUMPDEST at a byte offset.
+    /// Static jumps: instruction index, byte offset of the target, layout of the operand.
     jumps: Vec<(u32, u32, Branch)>,
-    /// Instructions of the open block whose operand wants the gas behind them, and how many places they take.
+    /// Instructions of the open block whose operand includes the gas after them, and how many instructions'
+    /// places each takes.
     rests: Vec<(u32, u32)>,
     block: OpenBlock,
 }
 
-/// How a static jump keeps its distance: alone, or above the rest of the block's gas.
+/// Where the operand of a static jump holds the distance: the whole operand, or its upper half.
 #[derive(Clone, Copy)]
 enum Branch {
     Always,
@@ -277,7 +284,7 @@ impl Decoder<'_> {
         self.bytes.get(pc).copied().unwrap_or(op::STOP)
     }
 
-    /// The byte at `pc` if it is an instruction of the fork that needs no look at its immediate.
+    /// Whether the fork defines the opcode at `pc`; immediates are not checked.
     fn defined(&self, pc: usize) -> bool {
         TABLE[usize::from(self.byte(pc))].defined(self.fork)
     }
@@ -285,12 +292,12 @@ impl Decoder<'_> {
     /// Adds an instruction that begins at byte `pc`.
     fn emit(&mut self, pc: usize, handler: Handler, operand: u64) -> usize {
         self.instrs.push(Instr { head: Head { handler }, operand });
-        // `rest` holds the gas before it until the block is closed.
+        // `rest` holds the block's gas before the instruction until the block is closed.
         self.places.push(Place { pc: pc as u32, rest: self.block.gas });
         self.instrs.len() - 1
     }
 
-    /// Adds an instruction with a word that fits no operand.
+    /// Adds an instruction with a constant that does not fit its operand.
     fn emit_wide(&mut self, pc: usize, handler: Handler, operand: u64, word: U256) {
         self.emit(pc, handler, operand);
         let place = Place { pc: pc as u32, rest: self.block.gas };
@@ -301,7 +308,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Accounts for the instructions of the code from `pc` up to `next`.
+    /// Adds gas and stack effect of the instructions from byte `pc` up to `next` to the open block.
     fn account(&mut self, mut pc: usize, next: usize) {
         while pc < next {
             let info = &TABLE[usize::from(self.byte(pc))];
@@ -326,7 +333,7 @@ impl Decoder<'_> {
     fn close(&mut self) {
         let OpenBlock { begin, gas, need, max, .. } = self.block;
         let (need, max) = (need.max(0) as usize, max.max(0) as usize);
-        // `least <= used <= least + span`, in bytes; a block that fits no stack asks for more than there ever is.
+        // `least <= used <= least + span`, in bytes. A block that fits no stack requires more than a stack ever holds.
         let (least, span) =
             if need + max > STACK_LIMIT { (0xffff, 0) } else { (need * 32, (STACK_LIMIT - max - need) * 32) };
         self.instrs[begin].operand = Need { gas, least: least as u16, span: span as u16 }.operand();
@@ -367,7 +374,7 @@ impl Decoder<'_> {
                 continue;
             }
             let (next, ends) = self.instruction(pc, opcode);
-            // Those with an immediate that moves words have accounted for it, and one that is undefined costs nothing.
+            // DUPN, SWAPN and EXCHANGE were accounted in `deep`; an undefined opcode costs nothing.
             if !matches!(opcode, op::DUPN | op::SWAPN | op::EXCHANGE) && self.defined(pc) {
                 self.account(pc, next);
             }
@@ -379,12 +386,12 @@ impl Decoder<'_> {
                 }
             }
         }
-        // Positions behind the last instruction are looked up, never run.
+        // A STOP after the last instruction, so that the place after it exists for lookups. It is never executed.
         self.emit(len, stop, 0);
         self.close();
     }
 
-    /// Where the next wanted block begins that no block before it runs into.
+    /// The byte offset of the next wanted block at or after `pc`; the code's length if there is none.
     fn next_wanted(&self, pc: usize) -> usize {
         let bits = &self.wanted;
         let Some(first) = bits.get(pc / 64) else { return self.code.len() };
@@ -400,7 +407,8 @@ impl Decoder<'_> {
         self.code.len()
     }
 
-    /// Decodes the instruction at `pc` and what can be fused with it; returns where to go on, and whether the block ends.
+    /// Decodes the instruction at `pc`, fused with those after it where possible. Returns where decoding
+    /// continues, and whether the block has ended.
     fn instruction(&mut self, pc: usize, opcode: u8) -> (usize, bool) {
         if !self.defined(pc) {
             self.emit(pc, halt_invalid_opcode, 0);
@@ -433,7 +441,7 @@ impl Decoder<'_> {
                 (pc + 1, true)
             }
             _ => {
-                // Bodies out of line want the rest; what needs no operand does not mind one.
+                // Bodies out of line need the rest in their operand; other handlers ignore it.
                 self.emit_with_rest(pc, table::decoded(opcode), 0, 1);
                 (pc + 1, false)
             }
@@ -446,7 +454,7 @@ impl Decoder<'_> {
         index
     }
 
-    /// EIP-8024: an immediate that is no number of an item halts.
+    /// DUPN, SWAPN and EXCHANGE (EIP-8024); an invalid immediate halts.
     fn deep(&mut self, pc: usize, opcode: u8) -> (usize, bool) {
         let immediate = self.byte(pc + 1);
         let decoded = match opcode {
@@ -465,13 +473,13 @@ impl Decoder<'_> {
             }
             None => {
                 self.emit(pc, halt_invalid_opcode, 0);
-                // The refused immediate may itself be a JUMPDEST.
+                // The invalid immediate may itself be a JUMPDEST.
                 (pc + 1, true)
             }
         }
     }
 
-    /// Resolves addresses and distances.
+    /// Builds the lookup table of JUMPDESTs and resolves the distances of static jumps.
     fn finish(self) -> Decoded {
         let Self { code, mut instrs, mut places, targets, jumps, fork, extent, .. } = self;
         let mut lines = vec![Line::default(); code.len().div_ceil(64)];
@@ -481,12 +489,12 @@ impl Decoder<'_> {
             if rank == 0 {
                 line.first = *index;
             } else if rank <= NEAR {
-                // No 64 bytes of code decode to more than some hundred instructions.
+                // The distance fits a byte: 64 bytes of code decode to about a hundred instructions at most.
                 line.further |= (index - line.first) << (8 * (rank - 1));
             }
             line.bits |= 1 << (pc % 64);
         }
-        // A destination is a JUMPDEST; one that is not decoded gets a block that goes on in byte form.
+        // The target is a JUMPDEST. If it is not decoded, it gets a block that continues in byte form.
         let decoded_at = |to: u32| position_of(&targets, to);
         let mut absent: Vec<u32> = jumps.iter().map(|(_, to, _)| *to).filter(|to| decoded_at(*to).is_none()).collect();
         absent.sort_unstable();
@@ -518,7 +526,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Position of the JUMPDEST at a byte offset, if it is decoded.
+/// Instruction index of the JUMPDEST at a byte offset, if it is decoded.
 fn position_of(targets: &[(u32, u32)], pc: u32) -> Option<u32> {
     let at = targets.binary_search_by_key(&pc, |(pc, _)| *pc).ok()?;
     Some(targets[at].1)

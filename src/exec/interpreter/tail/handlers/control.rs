@@ -1,12 +1,12 @@
-//! Blocks, jumps, and what reads the program counter or the gas.
+//! Blocks, jumps, and instructions that read the program counter or the gas.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
-//! - a jump in byte form goes to a JUMPDEST of the frame's code, as its bit set says, so the new `pc` lies inside the code;
-//! - a jump in decoded form goes to an instruction that `Decoded::target` gave, or by the distance that the decoder wrote
-//!   into the operand; both lead to the first instruction of a block (`begin`), whose operand is a [`Need`];
-//! - `begin_block!` compares the stack height with the block's [`Need`] before any other instruction of it runs: all of
-//!   them rely on that instead of a check of their own;
-//! - fused forms take their second operand from the next instruction, which the decoder emitted behind them.
+//! Contract of this group, in addition to that of the registers (see `machine`):
+//! - a jump in byte form goes to a JUMPDEST of the frame's code, as its bit states, so the new `pc` is inside the code;
+//! - a jump in decoded form goes to an instruction that `Decoded::target` returned, or by the distance that the decoder
+//!   wrote into the operand. Both lead to the first instruction of a block (`begin`), whose operand is a [`Need`];
+//! - `begin_block!` compares the stack height with the block's [`Need`] before any other instruction of the
+//!   block runs. They all rely on that instead of a check of their own;
+//! - fused forms take their second operand from the next instruction, which the decoder emitted after them.
 //!
 //! [`Need`]: super::super::decode::Need
 
@@ -23,7 +23,8 @@ handler! {
     }
 }
 
-/// Whether the caller has cancelled the block; the loop is then to be left, and the exit is set.
+/// Polls the cancel token; true if the block is cancelled. Then the exit is recorded, and the handler must
+/// leave the loop.
 ///
 /// # Safety
 /// - `vm` and its machine are live, and nothing else refers to them during the call.
@@ -40,7 +41,7 @@ unsafe extern "C" fn is_cancelled(vm: *mut Vm, gas: u64) -> bool {
 }
 
 handler! {
-    /// Begins a block once it is known whether the caller still waits for it.
+    /// Polls the cancel token and begins the block unless the caller has cancelled.
     #[cold]
     #[inline(never)]
     begin_otherwise [] (r) {
@@ -69,7 +70,8 @@ handler! {
 }
 
 handler! {
-    /// A jump from decoded code to a JUMPDEST that is not decoded, or to none; `vm.pc` says where to.
+    /// Dynamic jump from decoded code to a destination that is not a decoded JUMPDEST; `vm.pc` holds it.
+    /// Continues in byte form or halts.
     #[cold]
     #[inline(never)]
     jump_to_bytes [] (r) {
@@ -82,7 +84,8 @@ handler! {
 }
 
 handler! {
-    /// A jump from bytes to a JUMPDEST that no jump has asked for so far, or to none; `vm.pc` says where to.
+    /// Dynamic jump in byte form to a destination that is not yet marked as reached; `vm.pc` holds it. Halts
+    /// unless it is a JUMPDEST.
     #[cold]
     #[inline(never)]
     jump_unmarked [] (r) {
@@ -96,7 +99,7 @@ handler! {
     }
 }
 
-/// Goes to a destination on the stack.
+/// Jumps to a destination taken from the stack.
 macro_rules! jump_dynamic {
     ($F:ident, $r:ident, $to:expr) => {{
         let to: Limbs = $to;
@@ -146,7 +149,7 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, JUMP; the operand is the distance in instructions.
+    /// PUSH, JUMP. The operand is the distance in instructions.
     jump_static [] (r) {
         jump_by!(r, r.operand() as isize)
     }
@@ -169,7 +172,7 @@ handler! {
     }
 }
 handler! {
-    /// Comparison, PUSH, JUMPI, with an ISZERO between where `NEGATED`.
+    /// Comparison, PUSH, JUMPI, with an ISZERO after the comparison if `NEGATED`.
     branch_compare [K: Binary, const NEGATED: bool] (r) {
         let truth = K::apply(r.peek(0), r.peek(1))[0] != 0;
         r.drop(2);
@@ -177,21 +180,21 @@ handler! {
     }
 }
 handler! {
-    /// DUP1, PUSH4, EQ, PUSH, JUMPI: a function selector's test. The selector stands in the next instruction's operand.
+    /// DUP1, PUSH4, EQ, PUSH, JUMPI: comparison with a function selector, which is the next instruction's operand.
     branch_selector [] (r) {
         let taken = limbs::eq(r.peek(0), limbs::small((*r.pc.add(1)).operand));
         branch!(r, taken, 2)
     }
 }
 handler! {
-    /// DUPn, PUSH, JUMPI. The DUP's operand stands in the next instruction.
+    /// DUPn, PUSH, JUMPI. The DUP's operand is in the next instruction.
     branch_if_dup [] (r) {
         let taken = !limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
         branch!(r, taken, 2)
     }
 }
 handler! {
-    /// DUPn, ISZERO, PUSH, JUMPI, in the same way.
+    /// DUPn, ISZERO, PUSH, JUMPI. The DUP's operand is in the next instruction.
     branch_unless_dup [] (r) {
         let taken = limbs::is_zero(load(r.sp.byte_sub((*r.pc.add(1)).operand as usize)));
         branch!(r, taken, 2)
@@ -214,7 +217,8 @@ handler! {
     }
 }
 
-// Ends of functions: the operand is how far down the first SWAP reaches, the second one, and what is dropped, in bytes.
+// Returns from functions. The operand holds three byte counts: the depth of the first SWAP, of the second SWAP,
+// and the size of the words dropped.
 
 handler! {
     /// POPs, JUMP.

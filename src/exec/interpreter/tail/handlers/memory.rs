@@ -1,18 +1,18 @@
-//! Memory: in line where no byte is new, the rest out of line.
+//! Memory instructions: in line if no memory is added, otherwise out of line.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
-//! - a word at `offset` is read or written only where `offset < limit`, that is `offset + 32 <= ` the frame's memory length,
-//!   or behind `grow_for_word!`, which grew the memory to that end and reloaded pointer and limit;
-//! - a range is copied only where both ends were compared with `limit + 31`, the memory's length;
+//! Contract of this group, in addition to that of the registers (see `machine`):
+//! - a word at `offset` is accessed only if `offset < limit`, which means `offset + 32 <= ` the frame's memory
+//!   length, or after `grow_for_word!`, which grew the memory to that end and reloaded pointer and limit;
+//! - a range is copied only if both ends were compared with `limit + 31`, the memory's length;
 //! - calldata and code do not overlap the frame's memory: `Evm::push_frame` refuses calldata above the caller's memory;
-//! - fused forms read a duplicated word at the operand's distance, which the block's height check covers.
+//! - fused forms read a duplicated word at the distance in the operand, which the block's height check covers.
 
 use super::out_of_line::body_settled;
 use crate::exec::interpreter::opcode::op;
 use crate::exec::interpreter::tail::machine::*;
 use crate::exec::interpreter::tail::{bodies, limbs};
 
-/// The big-endian word at `offset`.
+/// Reads the big-endian word at `offset`.
 ///
 /// # Safety
 /// - The 32 bytes at `mem + offset` can be read.
@@ -31,7 +31,7 @@ unsafe fn read_word(mem: *const u8, offset: usize) -> Limbs {
 /// - The 32 bytes at `mem + offset` can be written.
 #[inline(always)]
 unsafe fn write_word(mem: *mut u8, offset: usize, word: Limbs) {
-    // SAFETY: the caller guarantees the 32 bytes. Volatile keeps the halves in general registers.
+    // SAFETY: the caller guarantees the 32 bytes. Volatile, so that the four parts stay in general registers.
     unsafe {
         let at = mem.add(offset).cast::<[u8; 8]>();
         at.write_unaligned(word[3].to_be_bytes());
@@ -41,7 +41,7 @@ unsafe fn write_word(mem: *mut u8, offset: usize, word: Limbs) {
     }
 }
 
-/// Pays for memory up to `end` bytes with the gas in `vm` and grows it; false where the gas does not suffice.
+/// Charges the gas in `vm` for memory up to `end` bytes and grows it; false if the gas does not suffice.
 ///
 /// # Safety
 /// - `vm` and its machine are live, and nothing else refers to them during the call.
@@ -58,11 +58,11 @@ unsafe extern "C" fn grow_to(vm: *mut Vm, end: u64) -> bool {
     }
 }
 
-/// Grows the memory for the word at the offset on top of the stack, or halts.
+/// Grows the memory for a word at the offset on top of the stack, or halts.
 macro_rules! grow_for_word {
     ($F:ident, $r:ident, $rest:ident) => {{
         let offset = $r.peek(0);
-        // Beyond 2^32 bytes no transaction can pay.
+        // No transaction can pay for memory beyond 2^32 bytes.
         if !limbs::is_small(offset) || offset[0] >> 32 != 0 {
             jump_to!(halt_out_of_gas, $r)
         }
@@ -75,13 +75,13 @@ macro_rules! grow_for_word {
         offset[0] as usize
     }};
 }
-/// The static gas behind the instruction, which is prepaid.
+/// The prepaid static gas of the instructions after this one in its block; 0 in byte form.
 macro_rules! rest_behind {
     ($F:ident, $r:ident) => {
         if $F::DECODED { $r.rest() } else { 0 }
     };
 }
-/// Goes on behind an instruction that charged gas.
+/// Continues after an instruction that charged dynamic gas.
 macro_rules! next_after_charge {
     ($F:ident, $r:ident, $rest:ident, $op:expr) => {{
         if $F::DECODED {
@@ -96,7 +96,7 @@ macro_rules! next_after_charge {
 }
 
 handler! {
-    /// MLOAD of new bytes; its static gas is paid.
+    /// MLOAD that grows the memory; its static gas is charged.
     #[inline(never)]
     mload_growing [F: Form] (r) {
         let rest = rest_behind!(F, r);
@@ -106,7 +106,7 @@ handler! {
     }
 }
 handler! {
-    /// MSTORE to new bytes; its static gas is paid.
+    /// MSTORE that grows the memory; its static gas is charged.
     #[inline(never)]
     mstore_growing [F: Form] (r) {
         let rest = rest_behind!(F, r);
@@ -152,13 +152,13 @@ handler! {
     }
 }
 handler! {
-    /// In line where both ranges lie inside the memory.
+    /// In line if both ranges are inside the memory.
     mcopy [F: Form] (r) {
         settle!(F, r, op::MCOPY);
         let (target, source, len) = (r.peek(0), r.peek(1), r.peek(2));
         let above = target[1] | target[2] | target[3] | source[1] | source[2] | source[3] | len[1] | len[2] | len[3];
         let further = target[0] | source[0] | len[0];
-        // Below 2^32 each, so that no sum wraps; the memory is 31 bytes longer than the limit, where there is any.
+        // All below 2^32, so that no sum wraps. The memory is 31 bytes longer than the limit, unless the limit is 0.
         let inside = (above | further >> 32 == 0)
             && r.limit > 0
             && target[0].max(source[0]) + len[0] <= r.limit as u64 + 31;
@@ -176,7 +176,7 @@ handler! {
         next!(F, r, op::MCOPY)
     }
 }
-/// Copies from a source of `$len` bytes into memory that is there, zeros behind its end; else out of line.
+/// Copies from a source of `$len` bytes into existing memory, zeros beyond its end; otherwise out of line.
 macro_rules! copy_from {
     ($F:ident, $r:ident, $op:ident, $source:expr, $len:expr) => {{
         settle!($F, $r, op::$op);
@@ -202,7 +202,7 @@ macro_rules! copy_from {
     }};
 }
 handler! {
-    /// Calldata lies in the memory of a frame below, or in the transaction: it never overlaps.
+    /// Calldata is in the memory of a frame below or in the transaction, so it never overlaps the target.
     calldatacopy [F: Form] (r) {
         copy_from!(F, r, CALLDATACOPY, (*r.vm).input, (*r.vm).input_len)
     }
@@ -213,7 +213,7 @@ handler! {
     }
 }
 handler! {
-    /// In line where the whole word lies inside the calldata.
+    /// In line if the whole word is inside the calldata.
     calldataload [F: Form] (r) {
         settle!(F, r, op::CALLDATALOAD);
         let (offset, len) = (r.peek(0), (*r.vm).input_len);
@@ -231,7 +231,7 @@ handler! {
         next!(F, r, op::CALLDATASIZE)
     }
 }
-/// MLOAD at an offset that is not on the stack.
+/// MLOAD at an offset that was not pushed onto the stack.
 macro_rules! load_at {
     ($r:ident, $offset:expr) => {{
         let offset: Limbs = $offset;
@@ -243,7 +243,7 @@ macro_rules! load_at {
         skip!($r, 1)
     }};
 }
-/// MSTORE of the top at an offset that is not on the stack.
+/// MSTORE of the top at an offset that was not pushed onto the stack.
 macro_rules! store_at {
     ($r:ident, $offset:expr) => {{
         let offset: Limbs = $offset;
@@ -256,13 +256,13 @@ macro_rules! store_at {
         skip!($r, 1)
     }};
 }
-/// The word that DUPn copies; the operand says above the rest how many bytes down it is.
+/// The word that DUPn copies. The operand holds its depth in bytes, above the lower half (prepaid gas).
 macro_rules! duplicate {
     ($r:ident) => {
         load($r.sp.byte_sub(($r.operand() >> 32) as usize))
     };
 }
-/// The sum of the word that DUPn copies and a constant of at most 2 bytes, which is above that.
+/// The sum of the word that DUPn copies and a constant of at most 2 bytes, which the operand's upper 16 bits hold.
 macro_rules! duplicate_plus {
     ($r:ident) => {{
         let operand = $r.operand();

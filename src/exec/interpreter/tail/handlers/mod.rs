@@ -1,4 +1,4 @@
-//! The instructions as handlers, each in both forms of code. Duties: see `machine`.
+//! The instructions as handlers, each for both forms of code. Contract and duties: see `machine`.
 
 mod control;
 mod memory;

@@ -1,11 +1,11 @@
-//! Instructions whose bodies run out of line, and how a frame is left from inside one.
+//! Instructions whose bodies run out of line, and how they leave the loop.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
-//! - the stack height was compared with what the instruction takes and leaves: by `settle!` in byte form, by the block in
-//!   decoded form;
-//! - a body is safe code over words by value. It may grow the memory and push a frame, which moves the columns: afterwards
-//!   memory pointer and limit are reloaded where the instruction can grow memory, and where a frame was pushed the loop is
-//!   left without another access to stack or memory;
+//! Contract of this group, in addition to that of the registers (see `machine`):
+//! - the stack height was compared with what the instruction takes and leaves: by `settle!` in byte form, by
+//!   the block in decoded form;
+//! - a body is safe code over words by value. It may grow the memory and push a frame, which reallocates the columns.
+//!   Afterwards memory pointer and limit are reloaded if the instruction can grow memory; if a frame was
+//!   pushed, the loop is left without another access to stack or memory;
 //! - a body neither removes the running frame nor changes its stack.
 
 use crate::exec::evm::machine::Exit;
@@ -14,11 +14,11 @@ use crate::exec::interpreter::tail::bodies::{Body, Flow};
 use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
-/// Runs a body on its window; true where the loop is to be left.
+/// Runs a body on its words; true if the loop must be left.
 ///
 /// # Safety
 /// - `vm` and its machine are live, and nothing else refers to them during the call.
-/// - The words that the instruction takes lie below `sp` on the frame's stack, and there is room for its result.
+/// - The words that the instruction takes are below `sp` on the frame's stack, and there is room for its result.
 #[inline(never)]
 unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     let info = const { TABLE_CONST[B::OP as usize] };
@@ -26,7 +26,7 @@ unsafe extern "C" fn outlined<B: Body>(vm: *mut Vm, sp: *mut U256) -> bool {
     // SAFETY: as the caller guarantees.
     unsafe {
         let first = sp.sub(inputs);
-        // Written out: `array::from_fn` goes through memory.
+        // Written out, because `array::from_fn` goes through memory.
         let word = |index: usize| U256::from_limbs(if index < inputs { load(first.add(index)) } else { [0; 4] });
         let words = [word(0), word(1), word(2), word(3), word(4), word(5), word(6)];
         let vm = &mut *vm;
@@ -66,11 +66,12 @@ const fn grows_memory(opcode: u8) -> bool {
 }
 
 handler! {
-    /// Stores what a resumed frame needs and leaves.
+    /// Stores what the frame needs to continue, and leaves the loop.
     #[inline(never)]
     leave_after [B: Body, F: Form] (r) {
         let info = const { TABLE_CONST[B::OP as usize] };
-        // A new frame may have moved the stack: of the old place only the distance to its base counts.
+        // A new frame may have reallocated the stack. The old pointer serves only to compute the distance to
+        // the old base.
         r.sp = r.sp.wrapping_sub(info.inputs as usize);
         r.gas = (*r.vm).left;
         (*r.vm).pc = if F::DECODED {
@@ -83,7 +84,7 @@ handler! {
     }
 }
 
-/// After a body: stack pointer, memory, gas, next.
+/// After a body: updates stack pointer, memory and gas, and continues with the next instruction.
 macro_rules! after_body {
     ($B:ident, $F:ident, $r:ident, $rest:expr) => {{
         let info = const { TABLE_CONST[$B::OP as usize] };
@@ -105,7 +106,7 @@ macro_rules! after_body {
 }
 
 handler! {
-    /// Any instruction with a body out of line.
+    /// An instruction with a body out of line.
     body [B: Body, F: Form] (r) {
         settle!(F, r, B::OP);
         let rest = if F::DECODED { r.rest() } else { 0 };
@@ -118,7 +119,7 @@ handler! {
 }
 
 handler! {
-    /// The same where the static gas is paid.
+    /// The same after its static gas was charged.
     #[inline(never)]
     body_settled [B: Body, F: Form] (r) {
         let rest = if F::DECODED { r.rest() } else { 0 };

@@ -1,12 +1,12 @@
 //! PUSH, POP, DUP, SWAP and their fused forms.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
-//! - in byte form `settle!` (for PUSH its own check, for EIP-8024 also `settle_deep!`) compares the stack height with what
-//!   the instruction takes and leaves, before any word is accessed;
-//! - in decoded form the block's height check covers every word that the sequence reads, and room for every word that it
-//!   writes; distances in operands are in bytes and were written by the decoder for that height;
+//! Contract of this group, in addition to that of the registers (see `machine`):
+//! - in byte form `settle!` (PUSH has its own check, EIP-8024 also `settle_deep!`) compares the stack height
+//!   with what the instruction takes and leaves, before any word is accessed;
+//! - in decoded form the block's height check covers every word that the sequence reads, and room for every
+//!   word that it writes; distances in operands are in bytes and were written by the decoder for that height;
 //! - PUSH in byte form reads its immediate from the padded code, which is `CODE_PADDING` bytes longer than the code;
-//! - `push_wide` is followed by two places that hold its word.
+//! - `push_wide` is followed by two instructions' places that hold its word.
 
 use crate::exec::interpreter::opcode::{decode_pair, decode_single, op};
 use crate::exec::interpreter::tail::limbs;
@@ -36,7 +36,7 @@ handler! {
             jump_to!(halt_out_of_gas, r)
         }
         r.gas -= gas;
-        // The code is padded: all N bytes can be read, and limbs are read only where they begin inside them.
+        // The code is padded: all N bytes can be read. Limbs are read only where they begin inside the immediate.
         let data = r.pc.cast::<u8>().add(1);
         let mut word = [0; 4];
         let (full, part) = const { (N / 8, N % 8) };
@@ -121,7 +121,7 @@ handler! {
     }
 }
 handler! {
-    /// SWAPn, POPs; how many is the operand's upper half, in bytes of stack.
+    /// SWAPn, POPs. The operand's upper half is the size of the dropped words in bytes.
     swap_pops [] (r) {
         let operand = r.operand();
         store(r.sp.sub(1).byte_sub((operand & 0xffff) as usize), r.peek(0));
@@ -156,7 +156,7 @@ handler! {
     }
 }
 handler! {
-    /// DUPm, SWAPn; offsets count from the height before both, the DUP's in the upper half.
+    /// DUPm, SWAPn. Offsets count from the height before both; the DUP's is in the upper half.
     dup_swap [] (r) {
         let operand = r.operand();
         let word = load(r.sp.byte_sub((operand >> 16 & 0xffff) as usize));
@@ -179,7 +179,7 @@ handler! {
     }
 }
 handler! {
-    /// PUSH, DUPn; the offset counts from the height before both.
+    /// PUSH, DUPn. The offset counts from the height before both.
     push_dup [] (r) {
         let operand = r.operand();
         let word = load(r.sp.byte_sub((operand & 0xffff) as usize));
@@ -188,7 +188,7 @@ handler! {
         skip!(r, 1)
     }
 }
-/// Height check of EIP-8024's instructions, in byte form.
+/// Stack height check of DUPN, SWAPN and EXCHANGE (EIP-8024) in byte form.
 macro_rules! settle_deep {
     ($r:ident, $need:expr) => {
         if $r.stack_bytes() < $need * 32 {

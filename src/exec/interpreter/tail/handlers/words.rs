@@ -1,10 +1,11 @@
-//! Arithmetic, comparison and bits, alone and fused with what puts their words on the stack and with the jump they decide.
+//! Arithmetic, comparisons and bitwise operations: alone, fused with the instructions that push their words,
+//! and fused with the jump that they decide.
 //!
-//! Contract of this group, beyond the registers' (see `machine`):
+//! Contract of this group, in addition to that of the registers (see `machine`):
 //! - in byte form `settle!` compares the stack height with what the instruction takes, before any word is accessed;
-//! - in decoded form the block's height check covers every word that the sequence reads, and room for its result; distances
-//!   in operands are in bytes and were written by the decoder for that height;
-//! - words that were dropped lie above `sp`, but still inside the frame's stack: they are read before anything is pushed;
+//! - in decoded form the block's height check covers every word that the sequence reads, and room for its
+//!   result; distances in operands are in bytes and were written by the decoder for that height;
+//! - dropped words are above `sp`, but still inside the frame's stack: they are read before anything is pushed;
 //! - forms with a wide constant are followed by two places that hold it, fused branches by one with the second operand.
 
 use crate::exec::interpreter::opcode::op;
@@ -12,7 +13,7 @@ use crate::exec::interpreter::tail::limbs;
 use crate::exec::interpreter::tail::machine::*;
 use alloy_primitives::U256;
 
-/// An instruction that computes one word from two; `a` is the top.
+/// An instruction that computes one word from two; `a` is the top of the stack.
 pub(in crate::exec::interpreter::tail) trait Binary {
     const OP: u8;
     fn apply(a: Limbs, b: Limbs) -> Limbs;
@@ -53,15 +54,15 @@ words! { Binary:
     Shr SHR |a, b| limbs::shr(a, b);
     Sar SAR |a, b| limbs::sar(a, b);
 }
-/// An operation too large for its handler: the common small case in line, the rest out of line.
+/// An operation too large for its handler: a frequent simple case in line, the rest out of line.
 pub(in crate::exec::interpreter::tail) trait Heavy {
     const OP: u8;
-    /// The result where it takes a few instructions.
+    /// The result if a few instructions suffice, otherwise `None`.
     fn quick(a: Limbs, b: Limbs) -> Option<Limbs>;
     fn full(a: Limbs, b: Limbs) -> Limbs;
 }
 
-/// Quotient and remainder of words below 2^64 with a divisor that is not zero.
+/// Whether both words are below 2^64 and the divisor is not zero.
 #[inline(always)]
 fn both_small(a: Limbs, b: Limbs) -> bool {
     a[1] | a[2] | a[3] | b[1] | b[2] | b[3] == 0 && b[0] != 0
@@ -90,7 +91,7 @@ heavy! {
     Smod SMOD |a, b| a[0] % b[0], |a, b| limbs::smod(a, b);
 }
 
-/// Runs an operation out of line: the words at `a` and `b` into `target`.
+/// Runs an operation out of line on the words at `a` and `b`; the result goes to `target`.
 ///
 /// # Safety
 /// - `a` and `b` can be read and `target` can be written, as four limbs each; they may be the same.
@@ -127,7 +128,8 @@ handler! {
     }
 }
 
-/// ADDMOD of words that one subtraction does not reduce, out of line. `target` holds the modulus.
+/// ADDMOD out of line, for words that are not both below the modulus. `target` holds the modulus and receives
+/// the result.
 ///
 /// # Safety
 /// - `a` and `b` can be read and `target` can be read and written, as four limbs each.
@@ -140,7 +142,7 @@ unsafe extern "C" fn addmod_full(target: *mut U256, b: *const U256, a: *const U2
 }
 
 handler! {
-    /// ADDMOD: in line where both words are below the modulus.
+    /// ADDMOD: in line if both words are below the modulus.
     addmod [F: Form] (r) {
         settle!(F, r, op::ADDMOD);
         r.drop(2);
@@ -174,21 +176,21 @@ handler! {
         next!(F, r, K::OP)
     }
 }
-/// Where a fused operation's words come from: the operand, and the stack as it is before the sequence.
+/// Source of a fused operation's words: the operand, and the stack as it is before the sequence.
 pub(in crate::exec::interpreter::tail) trait From {
     /// Words of the stack that the operation consumes.
     const DROPS: usize;
     /// Top and second word of the operation.
     ///
     /// # Safety
-    /// - `r.sp` and the distances in `operand` name words of the frame's stack.
+    /// - The distances in `operand` from `r.sp` lead to words of the frame's stack.
     unsafe fn words(r: &Regs, operand: u64) -> (Limbs, Limbs);
 }
 
 /// The word `bytes` below the end of the stack.
 ///
 /// # Safety
-/// - That word lies on the frame's stack.
+/// - That word is on the frame's stack.
 #[inline(always)]
 unsafe fn below(r: &Regs, bytes: u64) -> Limbs {
     // SAFETY: as the caller guarantees.
@@ -210,7 +212,7 @@ macro_rules! sources {
     )*};
 }
 sources! {
-    /// PUSH of at most 8 bytes.
+    /// PUSH of at most 8 bytes, which are the operand.
     FromImm drops 1 |r, operand| limbs::small(operand), r.peek(0);
     /// DUPn; the operand is n in bytes of stack.
     FromDup drops 1 |r, operand| below(r, operand), r.peek(0);
@@ -223,7 +225,7 @@ sources! {
 }
 
 handler! {
-    /// What puts the words on the stack, then the operation.
+    /// The instructions that push the words, then the operation.
     binary_from [K: Binary, S: From] (r) {
         let (a, b) = S::words(&r, r.operand());
         r.drop(S::DROPS);
@@ -232,7 +234,7 @@ handler! {
     }
 }
 handler! {
-    /// The same, then a static JUMPI. The words' operand stands in the next instruction.
+    /// The same, then a static JUMPI. The words' operand is in the next instruction.
     branch_from [K: Binary, S: From, const NEGATED: bool] (r) {
         let (a, b) = S::words(&r, (*r.pc.add(1)).operand);
         r.drop(S::DROPS);
@@ -248,7 +250,7 @@ handler! {
     }
 }
 handler! {
-    /// The same with a DUPn between, whose operand it is.
+    /// PUSH of more than 8 bytes, DUPn, then the operation. The operand is that of the DUP.
     binary_wide_dup [K: Binary] (r) {
         let top = below(&r, r.operand());
         r.push(K::apply(top, r.wide()));
