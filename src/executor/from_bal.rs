@@ -236,10 +236,10 @@ pub(super) fn execute(
 /// gas limits (at most the block's gas limit) instead of the gas used. Slots of the system
 /// contracts do not count, since their reads cost no block gas (ethereum/EIPs#12277).
 ///
-/// A system call reads slots of other accounts only if its contract's code is not that of its EIP.
-/// So if a list exceeds the transactions' budget, the six system contracts are read from the parent
-/// state: each whose code is a different one, or is changed in this block, adds the gas of a system
-/// call to the budget (15,000 slots at most).
+/// A system call reads slots of other accounts only if its contract's code is neither that of its
+/// EIP nor empty. So if a list exceeds the transactions' budget, the six system contracts are read
+/// from the parent state: each whose code is such a different one, or is changed in this block,
+/// adds the gas of a system call to the budget (15,000 slots at most).
 fn check_feasible(
     columns: &BalColumns,
     block: &Block,
@@ -267,7 +267,7 @@ fn check_feasible(
 }
 
 /// Number of system contracts whose calls may read storage of other accounts: those whose code in
-/// the parent state is not that of their EIP, and those whose code the list changes.
+/// the parent state is neither that of their EIP nor empty, and those whose code the list changes.
 fn system_calls_of_other_code(columns: &BalColumns, store: &dyn StateStore) -> Result<u64, StoreError> {
     let mut parents = SYSTEM_CONTRACTS.map(|_| ParentAccount::default());
     store.accounts(&SYSTEM_CONTRACTS, &mut parents)?;
