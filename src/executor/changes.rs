@@ -29,15 +29,15 @@ pub struct StateChanges {
     pub addresses: Vec<Address>,
     /// Status of each account after the block.
     pub statuses: Vec<AccountStatus>,
-    /// Nonce, where it changed.
+    /// Nonce after the block; `None` if unchanged.
     pub nonces: Vec<Option<u64>>,
-    /// Balance in wei, where it changed.
+    /// Balance in wei after the block; `None` if unchanged.
     pub balances: Vec<Option<U256>>,
-    /// Code hash, where it changed.
+    /// keccak256 of the code after the block; `None` if unchanged.
     pub code_hashes: Vec<Option<B256>>,
-    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]`.
+    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]` of the slot columns.
     pub slot_starts: Vec<u32>,
-    /// Keys of changed slots.
+    /// Keys of changed slots, unhashed.
     pub slot_keys: Vec<U256>,
     /// Their values after the block; zero deletes the slot.
     pub slot_values: Vec<U256>,

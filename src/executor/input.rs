@@ -42,7 +42,7 @@ impl Mode {
 /// One block to execute.
 #[derive(Clone, Debug)]
 pub struct BlockInput<'a> {
-    /// The rules in force for it.
+    /// Rules of the block's fork and chain.
     pub rules: &'a ChainRules,
     /// RLP of [header, transactions, ommers, withdrawals?].
     pub block: Bytes,
@@ -121,7 +121,7 @@ pub struct Options {
     pub mode: Option<Mode>,
     /// Which interpreter loop executes the code.
     pub loop_kind: LoopKind,
-    /// How the senders are recovered.
+    /// How senders and authorities are recovered.
     pub recovery: Recovery,
     /// How [`Mode::Bal`] reads the parent state. `None`: [`PrefetchStrategy::OnePass`] for a
     /// resident store, else [`PrefetchStrategy::Beside`].

@@ -174,7 +174,7 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    /// Rows of a batch, among the transactions or among the authorizations.
+    /// Rows of a batch: of the transactions, or of all authorizations.
     fn rows(&self, batch: usize) -> Range<usize> {
         let (at, len, count) = match self.deal.authority_batch(batch) {
             None => (batch, self.sender_batch, self.transactions.len()),

@@ -16,7 +16,7 @@ use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 
-/// Roots of the tries after the block.
+/// State roots computed for a block.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     /// State root after the block; `None` without tries.

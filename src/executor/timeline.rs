@@ -22,7 +22,7 @@ pub enum Stage {
     Root,
     /// keccak256 of the block access list's RLP.
     ListHash,
-    /// Roots of transactions and withdrawals.
+    /// Transactions root and withdrawals root.
     BodyRoots,
 }
 
@@ -58,7 +58,7 @@ impl Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Span {
-    /// Which stage.
+    /// The stage.
     pub stage: Stage,
     /// Number of the worker, for stages that run on several.
     pub worker: Option<u32>,

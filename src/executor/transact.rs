@@ -24,7 +24,7 @@ use std::time::Instant;
 /// Result of [`Executor::transact`].
 #[derive(Clone, Debug)]
 pub struct Transacted {
-    /// State root after them.
+    /// State root after the transactions.
     pub state_root: B256,
     /// keccak256 of the RLP of all their logs.
     pub logs_hash: B256,

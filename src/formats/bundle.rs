@@ -67,7 +67,7 @@ pub enum BundleState {
     Complete {
         /// All accounts, slots and codes.
         store: MemoryStore,
-        /// State root after the parent.
+        /// State root after the parent; `None` if the file has none.
         root: Option<B256>,
     },
     /// Only what the block reads; no state root can be computed.

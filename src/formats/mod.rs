@@ -53,7 +53,7 @@ pub enum InputError {
     Bundle {
         /// The document.
         name: String,
-        /// What is wrong.
+        /// The inconsistency.
         what: String,
     },
     /// A block bundle where block tests are expected.

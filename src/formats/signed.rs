@@ -151,8 +151,8 @@ mod tests {
     use super::*;
     use alloy_primitives::hex;
 
-    /// ethereum/tests, GeneralStateTests/stExample/accessListExample: the signed bytes that the fixture brings, and the
-    /// same transaction without an access list.
+    /// ethereum/tests, GeneralStateTests/stExample/accessListExample: the signed bytes of the
+    /// fixture, and the same transaction without an access list.
     #[test]
     fn the_bytes_of_a_published_test() {
         let json = r#"{"accessLists": [[

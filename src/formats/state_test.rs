@@ -34,7 +34,7 @@ pub struct StateTest {
 pub struct StateCase {
     /// The fork's name.
     pub fork_name: String,
-    /// Its rules; `None` where it is not supported.
+    /// Its rules; `None` if it is not supported.
     pub rules: Option<ChainRules>,
     /// Indexes of data, gas limit and value among those of the test.
     pub indexes: [u64; 3],

@@ -105,7 +105,8 @@ pub(super) const CHILD_GONE: u16 = 1;
 /// An extension's child is no branch any more.
 pub(super) const CHILD_CHANGED: u16 = 2;
 
-/// The top of one descent: a storage trie's root, or a node below a root that is spread over the shards.
+/// The top of one descent: a storage trie's root, or a node below a root that is distributed over
+/// the shards.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Root {
     pub(super) node: Ref,

@@ -60,7 +60,7 @@ impl Descent {
     fn hash_encoded(&mut self) {
         let encoded = &mut *self.encoded;
         let mut digests = [B256::ZERO; LANES_MAX];
-        let block = |i: usize| encoded.bytes[i][encoded.spans[i].start..].first_chunk().expect("room for a block");
+        let block = |i: usize| encoded.bytes[i][encoded.spans[i].start..].first_chunk().expect("a padded block");
         if encoded.used < LANES_MAX || !hash_eight_blocks(encoded.width, &core::array::from_fn(block), &mut digests) {
             let mut lanes = Lanes::default();
             for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {

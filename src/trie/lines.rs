@@ -135,12 +135,12 @@ impl Lines {
     /// The first `N` bytes of the run at `line`.
     #[inline(always)]
     pub(super) fn array<const N: usize>(&self, line: u32) -> &[u8; N] {
-        self.bytes(line, N).first_chunk().expect("cut to that length")
+        self.bytes(line, N).first_chunk().expect("the slice has N bytes")
     }
 
     #[inline(always)]
     pub(super) fn array_mut<const N: usize>(&mut self, line: u32) -> &mut [u8; N] {
-        self.bytes_mut(line, N).first_chunk_mut().expect("cut to that length")
+        self.bytes_mut(line, N).first_chunk_mut().expect("the slice has N bytes")
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) enum Kind {
     Slot,
     Plain,
     Contract,
-    /// A storage trie spread over all shards (index into the table of wide tries).
+    /// A storage trie distributed over all shards; the row is its number in `WideTries`.
     Wide,
     /// A node of which only the hash is known; the hash is stored in the parent.
     Stub,
@@ -413,13 +413,13 @@ pub(super) const EXTENSION: usize = 128;
 /// Writes `N` bytes from `at` on.
 #[inline(always)]
 pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: &[u8; N]) {
-    *bytes[at..].first_chunk_mut().expect("a field lies within its node") = *field;
+    *bytes[at..].first_chunk_mut().expect("a field is within its node") = *field;
 }
 
 /// The `N` bytes from `at` on.
 #[inline(always)]
 pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
-    bytes[at..].first_chunk().expect("a field lies within its node")
+    bytes[at..].first_chunk().expect("a field is within its node")
 }
 
 impl Ref {

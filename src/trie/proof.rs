@@ -57,10 +57,10 @@ pub enum ProofError {
         expected: B256,
     },
     /// The path continues below the last node.
-    #[error("the proof ends before its key does; the node {0} is next")]
+    #[error("incomplete proof: the node {0} is missing")]
     Incomplete(B256),
     /// Nodes follow after the end of the path.
-    #[error("the proof has nodes beyond the end of its key")]
+    #[error("the proof has nodes after the end of the path")]
     Surplus,
     /// A node does not decode.
     #[error(transparent)]
@@ -263,7 +263,7 @@ impl StateTries {
         self.gather(place, key, end, store, out)
     }
 
-    /// The storage tries of hashed addresses.
+    /// The tops of the storage tries of hashed addresses.
     fn storage_places(&self, keys: &[B256], store: &dyn StateStore) -> Result<Vec<Place>, StoreError> {
         let accounts = self.find_accounts(store, keys)?;
         let place = |(account, key): (Option<super::node::Account>, &B256)| {
@@ -273,7 +273,7 @@ impl StateTries {
         Ok(accounts.into_iter().zip(keys).map(place).collect())
     }
 
-    /// Proves an account and some of its slots, uncommitted updates included.
+    /// Makes a proof of an account and some of its slots, uncommitted updates included.
     ///
     /// # Errors
     /// [`StoreError`] if a node of a path is neither in memory nor in the store.

@@ -37,7 +37,7 @@ pub(super) fn fetch(hashes: &[B256], store: &dyn StateStore, width: Width) -> Re
 }
 
 fn misplaced() -> StoreError {
-    StoreError::Corrupt("trie node: does not fit its place in the trie".into())
+    StoreError::Corrupt("trie node: impossible at its position in the trie".into())
 }
 
 /// Copies `path` into `key` from nibble `at` on.
@@ -197,7 +197,8 @@ impl Descent {
     }
 }
 
-/// Reads a node one nibble below a root that is spread over the shards from the store into memory.
+/// Reads a node one nibble below a root that is distributed over the shards from the store into
+/// memory.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -47,7 +47,8 @@ impl Savepoints {
 }
 
 impl StateTries {
-    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can go back to it.
+    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can
+    /// restore it.
     ///
     /// Savepoints form a stack. A savepoint is discarded by [`Self::commit`], by
     /// [`Self::rollback`], and by [`Self::rollback_to`] an older one. For a state that is already
@@ -70,7 +71,7 @@ impl StateTries {
     /// Updates before it that were uncommitted stay uncommitted.
     ///
     /// # Errors
-    /// [`TrieError::StaleSavepoint`]; nothing has changed then.
+    /// [`TrieError::StaleSavepoint`]; the tries do not change.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), TrieError> {
         let entries = &self.savepoints.0;
         let row = entries.binary_search_by_key(&savepoint.0, |entry| entry.savepoint.0);

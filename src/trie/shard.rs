@@ -72,7 +72,7 @@ impl<'a> BranchView<'a> {
 /// The `N` bytes from `at` on, to write.
 #[inline(always)]
 fn field_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
-    bytes[at..].first_chunk_mut().expect("a field lies within its node")
+    bytes[at..].first_chunk_mut().expect("a field is within its node")
 }
 
 /// Offsets of a child's reference and item.

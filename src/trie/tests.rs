@@ -254,16 +254,16 @@ impl Database {
 
 impl StateStore for Database {
     fn accounts(&self, _: &[Address], _: &mut [ParentAccount]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn codes(&self, _: &[B256], _: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         for (hash, out) in hashes.iter().zip(out) {

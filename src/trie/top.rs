@@ -41,7 +41,7 @@ impl Top {
     /// Reads the root node from the store and distributes its children over the shards.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing has changed.
+    /// [`StoreError`]; the top does not change then.
     pub(super) fn resolve(
         &mut self,
         shards: &mut [Shard],
@@ -52,7 +52,7 @@ impl Top {
         if !self.stub {
             return Ok(());
         }
-        let corrupt = || StoreError::Corrupt("trie node: no root of a trie with 32-byte keys".into());
+        let corrupt = || StoreError::Corrupt("trie node: cannot be the root of a trie with 32-byte keys".into());
         let rlp = fetch(&[self.root], store, width)?.pop().unwrap_or_default();
         let (mut nodes, mut hashes) = ([Ref::NONE; SHARDS], [B256::ZERO; SHARDS]);
         match decode(&rlp)? {

@@ -23,7 +23,7 @@ pub struct StateTries {
     pub(super) shards: Vec<Shard>,
     pub(super) top: Top,
     pub(super) savepoints: Savepoints,
-    /// Tops of storage tries that are spread over the shards.
+    /// Tops of storage tries that are distributed over the shards.
     pub(super) wide: WideTries,
     pub(super) scratch: Scratch,
     pub(super) tuning: Tuning,
@@ -69,7 +69,7 @@ impl StateTries {
         let mut tries = Self::empty();
         tries.update(state, &MemoryStore::default())?;
         tries.commit();
-        // Work lists as large as a state are not needed again.
+        // Work lists of the size of a whole state are not needed again.
         tries.scratch = Scratch::default();
         Ok(tries)
     }

@@ -39,7 +39,7 @@ fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     }
     let starts = update.slot_starts;
     if accounts > 0 && (starts.len() != accounts + 1 || starts[accounts] as usize > slots) || !starts.is_sorted() {
-        return Err(TrieError::Malformed("slot ranges do not fit"));
+        return Err(TrieError::Malformed("slot ranges are not monotone or exceed the slot columns"));
     }
     if accounts.max(slots) >= 1 << 30 {
         return Err(TrieError::Malformed("more than 2^30 rows"));
@@ -119,7 +119,7 @@ impl Saved {
 }
 
 impl Tries<'_> {
-    /// The present state.
+    /// The present state, to be restored by [`Self::undo`].
     pub(super) fn save(&self) -> Saved {
         let shards = self.shards.first().map_or_else(Mark::default, Shard::mark);
         Saved { shards, top: self.top.clone(), wide: self.wide.mark() }

@@ -47,7 +47,7 @@ pub(super) struct WideMark {
 }
 
 impl WideTries {
-    /// Whether there is no wide trie.
+    /// Whether no trie is wide.
     pub(super) fn is_empty(&self) -> bool {
         self.tops.len() == self.free.len()
     }

@@ -100,7 +100,7 @@ fn word(seed: u64) -> U256 {
     U256::from_limbs([mix(seed), mix(seed ^ 1 << 60), mix(seed ^ 2 << 60), mix(seed ^ 3 << 60)])
 }
 
-/// A balance of at most a thousand ether.
+/// A balance in wei, below 1,000 ether.
 fn balance(seed: u64) -> U256 {
     U256::from(mix(seed) % 1_000_000) * U256::from(1_000_000_000_000_007u64)
 }

@@ -113,7 +113,7 @@ impl Genesis {
     /// Builds the state's tries. Returns the header with their root, and the tries.
     ///
     /// # Errors
-    /// [`GenesisError::State`].
+    /// [`GenesisError::State`] if the tries cannot be built.
     pub fn seal(&self) -> Result<(Header, StateTries), GenesisError> {
         let tries = StateTries::from_memory(&self.state)?;
         Ok((self.header_with(tries.root()), tries))

@@ -45,7 +45,7 @@ impl StateStore for Breaking<'_> {
     }
 }
 
-/// A marked state.
+/// A savepoint with the expected state.
 struct Layer {
     savepoint: Savepoint,
     model: Model,
