@@ -1,8 +1,8 @@
 //! Balustrade: a data-oriented executor of Ethereum blocks.
 //!
 //! In: a block, its block access list (BAL, EIP-7928) if it has one, and a store with the parent
-//! state. Out: a [`BlockOutcome`] with receipts, state changes and the state root, or a typed error.
-//! With a block access list the stages of a block run in parallel:
+//! state. Out: a [`BlockOutcome`] with receipts, state changes and the state root, or a typed
+//! error. With a block access list the stages of a block run in parallel:
 //!
 //! ```text
 //! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateUpdate ─► trie ──► state root ────────────┐

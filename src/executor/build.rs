@@ -4,8 +4,8 @@
 //! block access list.
 //!
 //! The tasks run sequentially and record the block access list; the header's commitments are filled
-//! in from what execution produces. For generators, tests and block builders. Not here: choosing
-//! transactions, ommers.
+//! in from what execution produces. For generators, tests and block builders.
+//! Not here: choosing transactions, ommers.
 
 use super::Executor;
 use super::outcome::receipts_of;

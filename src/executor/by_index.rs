@@ -2,8 +2,8 @@
 //!
 //! In: the columns of a block access list, its existence log, the parent accounts. Out: the root
 //! after each transaction, and the tries updated to the end of the block. The same in every mode: a
-//! verified list holds the changes of each index. Not here: the one update per block of later forks
-//! (`changes`).
+//! verified list holds the changes of each index.
+//! Not here: the one update per block of later forks (`changes`).
 
 use super::changes::{ListedChanges, StateChanges};
 use crate::arena::store::StateStore;

@@ -1,8 +1,8 @@
 //! State changes of a block, as columns.
 //!
 //! In: the reduced columns of a block access list, its existence log, the parent accounts. Out:
-//! [`StateChanges`]: the input of the state trie, and what a client writes to its store. Not here:
-//! verification of the list.
+//! [`StateChanges`]: the input of the state trie, and what a client writes to its store.
+//! Not here: verification of the list.
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};

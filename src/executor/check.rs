@@ -2,7 +2,8 @@
 //! execution, the transactions root and the withdrawals root.
 //!
 //! In: a [`BlockInput`]. Out: the decoded block and the checks that could not be made
-//! ([`Unchecked`]). Not here: checks of what execution produces (`outcome`).
+//! ([`Unchecked`]).
+//! Not here: checks of what execution produces (`outcome`).
 
 use super::input::BlockInput;
 use super::job::Job;

@@ -3,8 +3,9 @@
 //!
 //! In: a block with its block access list. Out: [`Diagnosis`], independent of the number of
 //! threads. The tasks run sequentially to record the correct list and, if the two lists differ,
-//! once more with the differing accounts and slots watched. Not here: whether the block is valid
-//! (`Executor::execute`), existence logs of forks before Cancun.
+//! once more with the differing accounts and slots watched.
+//! Not here: whether the block is valid (`Executor::execute`), existence logs of forks before
+//! Cancun.
 
 use super::Executor;
 use super::input::BlockInput;

@@ -10,8 +10,8 @@
 //! threads, which wait for the store most of the time; they also compute the state root, since it
 //! may read trie nodes from the store. [`PrefetchStrategy`] has other strategies, for comparison.
 //! Reading an account gives the hash of its code; the code itself is loaded when a task needs it
-//! (`exec::block::code_loader`). Not here: execution of a task and its verification against the
-//! list (`exec::block`), the tries.
+//! (`exec::block::code_loader`).
+//! Not here: execution of a task and its verification against the list (`exec::block`), the tries.
 
 use super::changes::{ListedChanges, intern_code_rows};
 use super::check::{check_body_roots, resolve_existence_log};

@@ -1,5 +1,6 @@
 //! Arguments of [`Executor::execute`](super::Executor::execute): a block, the data that it is
-//! checked against, and options. Not here: reading them from files (`formats`).
+//! checked against, and options.
+//! Not here: reading them from files (`formats`).
 
 use super::recover::Recovery;
 use crate::arena::cancel::CancelToken;

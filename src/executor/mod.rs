@@ -5,9 +5,9 @@
 //!
 //! [`Executor`] keeps threads, arenas and analysed codes from block to block. This is the one
 //! module that uses both `exec` and `trie`, which may run in parallel. A [`BlockOutcome`] can only
-//! be made from a [`Verified`] token, so no unverified state root is returned. Not here: how a task
-//! runs (`exec`), how a state root is computed (`trie`), how a block access list is decoded
-//! (`bal`).
+//! be made from a [`Verified`] token, so no unverified state root is returned.
+//! Not here: how a task runs (`exec`), how a state root is computed (`trie`), how a block access
+//! list is decoded (`bal`).
 
 mod build;
 mod by_index;

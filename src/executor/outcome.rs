@@ -1,8 +1,8 @@
 //! The outcome of a block, and the checks after execution.
 //!
 //! In: a [`Candidate`]: what a mode has executed, its changes and roots. Out: [`BlockOutcome`],
-//! made only from a [`Verified`] token, with the checks that could not be made ([`Unchecked`]). Not
-//! here: execution and the state root.
+//! made only from a [`Verified`] token, with the checks that could not be made ([`Unchecked`]).
+//! Not here: execution and the state root.
 
 use super::changes::StateChanges;
 use super::input::Mode;

@@ -3,8 +3,8 @@
 //!
 //! In: a block's transactions, and senders already known. Out: an address per signature, `None` for
 //! an invalid one; either all of them before the first task ([`recover`]), or batch by batch while
-//! tasks run ([`Recovering`]): workers recover batches until all are taken, then run tasks. Not
-//! here: the elliptic curve (`exec::senders`).
+//! tasks run ([`Recovering`]): workers recover batches until all are taken, then run tasks.
+//! Not here: the elliptic curve (`exec::senders`).
 
 mod deal;
 

@@ -2,7 +2,8 @@
 //!
 //! In: the changes of a given or recorded block access list, the parent accounts, the tries. Out:
 //! the root after the block, and before Byzantium the root after each transaction. On an error the
-//! tries are restored ([`undo_on_error`]). Not here: verification of the list.
+//! tries are restored ([`undo_on_error`]).
+//! Not here: verification of the list.
 
 use super::by_index;
 use super::changes::{ListedChanges, StateChanges};

@@ -1,8 +1,8 @@
 //! Execution of transactions without the rest of a block, as state tests need it.
 //!
 //! In: a block, of which only the transactions and the header fields that instructions read are
-//! used. Out: the state root and the logs hash. Not here: system calls, rewards, withdrawals,
-//! header commitments.
+//! used. Out: the state root and the logs hash.
+//! Not here: system calls, rewards, withdrawals, header commitments.
 
 use super::Executor;
 use super::input::Options;

@@ -1,7 +1,9 @@
 //! Conversion of a block access list from the JSON form of fixtures to RLP.
 //!
 //! In: JSON. Out: RLP in the order of the JSON, even if the order is invalid, since fixtures of
-//! invalid lists must stay invalid. Spec: EIP-7928. Not here: any check of the list.
+//! invalid lists must stay invalid.
+//! Spec: EIP-7928.
+//! Not here: any check of the list.
 
 use super::json::Quantity;
 use alloy_primitives::{Address, Bytes};

@@ -1,7 +1,8 @@
 //! EEST block tests (`blockchain_test` fixtures).
 //!
 //! In: the JSON value of one test. Out: [`BlockTest`]. Fields that the executor computes itself
-//! (decoded transactions, receipts, the post-state) are skipped. Not here: execution.
+//! (decoded transactions, receipts, the post-state) are skipped.
+//! Not here: execution.
 
 use super::TestFormat;
 use super::bal_json;

@@ -3,7 +3,8 @@
 //! In: the JSON of a bundle. Out: [`Bundle`]. There are three kinds: with a witness (the state root
 //! is checked), with a partial pre-state of only what the block reads (no state root), with a
 //! complete pre-state (tries are built from it). `blockAccessListSidecar` is optional: the
-//! [`ExistenceLog`] that `bal record` writes after the list. Not here: execution.
+//! [`ExistenceLog`] that `bal record` writes after the list.
+//! Not here: execution.
 
 use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;

@@ -1,7 +1,8 @@
 //! Common parts of the JSON formats of genesis files, fixtures and bundles: quantities and
 //! allocations.
 //!
-//! In: JSON values. Out: numbers, accounts. Not here: the document formats.
+//! In: JSON values. Out: numbers, accounts.
+//! Not here: the document formats.
 
 use crate::arena::store::MemoryStore;
 use alloy_primitives::{Address, B256, Bytes, U256};

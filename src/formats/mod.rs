@@ -1,7 +1,8 @@
 //! Readers of block files: bundles and test fixtures, as single files, in folders or in archives.
 //!
 //! In: paths. Out: [`Document`]s, one per file, in a fixed order, and their parsed [`Content`].
-//! Every error in a file is an [`InputError`]. Not here: decoding of block bytes, execution.
+//! Every error in a file is an [`InputError`].
+//! Not here: decoding of block bytes, execution.
 
 mod bal_json;
 mod block_test;

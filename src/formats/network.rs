@@ -2,7 +2,8 @@
 //!
 //! In: names such as `Cancun` or `ShanghaiToCancunAtTime15k`, blob schedules. Out: a
 //! [`ChainConfig`] whose forks up to the named one are active from genesis, or from the transition
-//! on; the [`ChainRules`] of a bundle. Not here: the rules themselves.
+//! on; the [`ChainRules`] of a bundle.
+//! Not here: the rules themselves.
 
 use super::genesis::BlobScheduleJson;
 use crate::exec::rules::chain::{ChainConfig, Step};

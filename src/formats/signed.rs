@@ -2,8 +2,9 @@
 //!
 //! In: the JSON of the section, and the indexes of data, gas limit and value. Out: the EIP-2718
 //! encoding, for tests without signed bytes, such as those of fuzzers. Transactions of type 0 are
-//! signed without a chain id, which every fork accepts. Spec: EIP-155, 2718, 2930, 1559, 4844,
-//! 7702. Not here: whether the transaction is valid.
+//! signed without a chain id, which every fork accepts.
+//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702.
+//! Not here: whether the transaction is valid.
 
 use super::json::Quantity;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};

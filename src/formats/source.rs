@@ -3,7 +3,8 @@
 //!
 //! In: a path. Out: one [`Document`] at a time, sorted by path in folders, in archive order
 //! otherwise. Archives are streamed: at most one document is in memory here, of at most
-//! [`DOCUMENT_BYTES_MAX`] bytes after decompression. Not here: parsing.
+//! [`DOCUMENT_BYTES_MAX`] bytes after decompression.
+//! Not here: parsing.
 
 use super::InputError;
 use super::cost::{DOCUMENT_MEMORY_MAX, memory_max};

@@ -1,7 +1,8 @@
 //! EEST and GeneralStateTests state tests: one transaction on a state, per fork.
 //!
 //! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from the test's
-//! signed bytes, or signed here if the test has none. Not here: execution.
+//! signed bytes, or signed here if the test has none.
+//! Not here: execution.
 
 use super::TestFormat;
 use super::block_test::ConfigJson;

@@ -2,7 +2,8 @@
 //!
 //! In: the hashed visits of an update. Out: [`NodeChanges`], a log as columns. Applied in order to
 //! a store keyed by path, it results in exactly the nodes of the new tries. A store keyed by hash
-//! inserts the rows with a node and ignores the others. Not here: writing to a store.
+//! inserts the rows with a node and ignores the others.
+//! Not here: writing to a store.
 
 use super::descent::{CLEAN, DEAD, Descent, ROOT, TOOK_OVER, Visit};
 use super::hash::encode;

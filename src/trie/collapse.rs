@@ -4,7 +4,8 @@
 //! In: visits with lost children in `removed`. Out: a trie in its canonical shape; all nodes that
 //! need a new hash are on the work list. The remaining child of a collapsing branch must be in
 //! memory, since its kind decides how it merges with the path above; those that are stubs are read
-//! from the store together, level by level. Not here: hashing.
+//! from the store together, level by level.
+//! Not here: hashing.
 
 use super::TrieError;
 use super::descent::{

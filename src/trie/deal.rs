@@ -1,7 +1,7 @@
 //! Distribution of the shards of an update over the threads.
 //!
-//! In: the owner of each shard and a phase of the update. Out: the phase run on all threads. Not
-//! here: the choice of owners (`update.rs`), the phases (`worker.rs`).
+//! In: the owner of each shard and a phase of the update. Out: the phase run on all threads.
+//! Not here: the choice of owners (`update.rs`), the phases (`worker.rs`).
 
 use super::TrieError;
 use super::shard::Shard;

@@ -7,8 +7,8 @@
 //! A visit is a node (or an empty position where one will be created) and the range of keys below
 //! it. A level is visited after all levels above it, and nodes are prefetched in bursts, so that
 //! the cache misses of a level overlap. A branch that gains children is rewritten before any of
-//! them is visited, so the position of a visit in its parent does not change during the pass. Not
-//! here: hashing, fields of accounts.
+//! them is visited, so the position of a visit in its parent does not change during the pass.
+//! Not here: hashing, fields of accounts.
 
 use super::TrieError;
 use super::encoded::Encoded;

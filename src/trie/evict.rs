@@ -4,8 +4,8 @@
 //! nodes in memory. The caller must have written the nodes (`changes.rs`) to the store of later
 //! updates. The unit of eviction is the subtree below a branch. Branches hold the number of the
 //! last commit interval in which a key below them was updated, and no branch is older than the
-//! branches below it, so whole subtrees are evicted. Not here: returning memory to the system (rows
-//! are recycled).
+//! branches below it, so whole subtrees are evicted.
+//! Not here: returning memory to the system (rows are recycled).
 
 use super::StateTries;
 use super::node::{Extension, Kind, Ref};

@@ -3,9 +3,9 @@
 //! In: the visits of a descent after `collapse.rs`; leaves have been encoded and hashed when they
 //! were visited or filled. Out: the digests, each in its parent's message, and those of the tries'
 //! tops in `roots`. Branches are hashed in place, level by level: each copies the digests of its
-//! children from the column `digests`, so that its cache lines are accessed once. Relies on:
-//! children are listed at greater depths than their parents. Not here: the Keccak kernels
-//! (`arena::keccak`).
+//! children from the column `digests`, so that its cache lines are accessed once.
+//! Relies on: children are listed at greater depths than their parents.
+//! Not here: the Keccak kernels (`arena::keccak`).
 
 use super::count::HashCount;
 use super::descent::{BELOW_EXTENSION, CLEAN, DEAD, Descent, EMBEDDED, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};

@@ -45,8 +45,9 @@
 //! into sixteen shards by the first nibble of the hashed address, which are distributed over the
 //! threads of the current rayon pool; the root does not depend on the number of threads.
 //!
-//! Relies on: `arena::keccak`, `arena::node` (strict decoding), `arena::store`. Not here: which
-//! accounts a block changes or deletes (EIP-161, EIP-6780); the caller decides that.
+//! Relies on: `arena::keccak`, `arena::node` (strict decoding), `arena::store`.
+//! Not here: which accounts a block changes or deletes (EIP-161, EIP-6780); the caller decides
+//! that.
 
 mod changes;
 mod collapse;

@@ -14,8 +14,9 @@
 //! whose RLP is shorter than 32 bytes is *embedded*: its RLP is at the start of the 33 bytes, its
 //! bit in `embedded` is set, and for hashing the message is packed into a separate buffer. Leaves
 //! hold whole keys, and extensions hold their nibbles at the position that these have in a key, so
-//! a node that moves up or down is not rewritten. Source: Yellow Paper, appendix D. Not here:
-//! allocation of nodes (`shard.rs`).
+//! a node that moves up or down is not rewritten.
+//! Source: Yellow Paper, appendix D.
+//! Not here: allocation of nodes (`shard.rs`).
 
 use super::EMPTY_ROOT;
 use crate::arena::keccak::RATE;

@@ -3,7 +3,8 @@
 //!
 //! In: the items' encodings. Out: the root. The keys depend only on the number of items, so the
 //! trie's shape is computed top down in one pass; then it is hashed bottom up, each level in
-//! batches on the current rayon pool. Source: Yellow Paper, 4.3.2 and appendix D.
+//! batches on the current rayon pool.
+//! Source: Yellow Paper, 4.3.2 and appendix D.
 
 use super::EMPTY_ROOT;
 use super::node::Item;

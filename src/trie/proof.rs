@@ -5,7 +5,8 @@
 //! Proofs have the shape of `eth_getProof`; a witness is the set of nodes from which
 //! [`StateTries::from_root`] over a [`WitnessStore`](crate::arena::store::WitnessStore) can answer
 //! every read of a block and compute its state root: the paths of everything accessed, and the
-//! children that deletions leave as only children. Not here: codes and ancestor headers.
+//! children that deletions leave as only children.
+//! Not here: codes and ancestor headers.
 
 use super::hash::encode;
 use super::node::{Kind, Ref};

@@ -4,8 +4,9 @@
 //! ones are added to the journal. A branch that gains or loses children is also changed in place if
 //! it keeps its size class; otherwise it is rewritten elsewhere, and the old one is kept until
 //! commit. So the parent state costs a journal entry per changed child, not a copy per changed
-//! node. Relies on: one owner at a time (`update.rs` assigns shards to threads). Not here: which
-//! nodes to change.
+//! node.
+//! Relies on: one owner at a time (`update.rs` assigns shards to threads).
+//! Not here: which nodes to change.
 
 use super::lines::{Lines, RUN_MAX};
 use super::node::{

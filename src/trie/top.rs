@@ -3,8 +3,8 @@
 //!
 //! In: nodes one nibble below the root, one per shard, with their hashes. Out: the root hash. The
 //! account trie is always distributed; a storage trie is once many of its slots change in one
-//! update, so that all workers share the work. Relies on: a node one nibble below the root is never
-//! embedded (its path alone takes 32 bytes).
+//! update, so that all workers share the work.
+//! Relies on: a node one nibble below the root is never embedded (its path alone takes 32 bytes).
 
 use super::EMPTY_ROOT;
 use super::count::HashCount;

@@ -1,7 +1,8 @@
 //! [`StateTries`]: the account trie and all storage tries of a state, with commit and rollback.
 //!
-//! In: [`StateUpdate`]s, a store. Out: state roots. Not here: how an update is computed
-//! (`update.rs`), reads (`read.rs`), savepoints (`savepoint.rs`), eviction (`evict.rs`).
+//! In: [`StateUpdate`]s, a store. Out: state roots.
+//! Not here: how an update is computed (`update.rs`), reads (`read.rs`), savepoints
+//! (`savepoint.rs`), eviction (`evict.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;

@@ -4,8 +4,8 @@
 //! In: [`StateUpdate`] columns and a store. Out: the new root; the tries are changed in place and
 //! the changes can be undone. Each thread owns whole shards during a phase. If one storage trie has
 //! a large part of the work, it is distributed over all shards (`wide.rs`), and all threads finish
-//! a phase before the next one starts; otherwise every thread runs all phases without waiting. Not
-//! here: the phases (`worker.rs`).
+//! a phase before the next one starts; otherwise every thread runs all phases without waiting.
+//! Not here: the phases (`worker.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;

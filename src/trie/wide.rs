@@ -3,8 +3,8 @@
 //! In: an update in which one contract has a large part of all changed slots. Out: that contract's
 //! trie as sixteen subtries below a [`Top`], one per shard, so that all threads share the work; its
 //! account leaf refers to the top by its number in [`WideTries`]. A wide trie stays wide. Changes
-//! are undone with those of the nodes. Not here: updates of the subtries, which are the same as for
-//! any trie.
+//! are undone with those of the nodes.
+//! Not here: updates of the subtries, which are the same as for any trie.
 
 use super::TrieError;
 use super::count::HashCount;

@@ -2,9 +2,9 @@
 //!
 //! In: rows of an update, by shard. Out: the tries of these shards, updated and hashed, with the
 //! nodes below the root in `roots`. A worker runs every phase for all its shards together, so that
-//! its kernel calls are filled from all its tries. Relies on: every shard belongs to exactly one
-//! worker, in the same order in all phases. Not here: the distribution over threads (`update.rs`,
-//! `deal.rs`).
+//! its kernel calls are filled from all its tries.
+//! Relies on: every shard belongs to exactly one worker, in the same order in all phases.
+//! Not here: the distribution over threads (`update.rs`, `deal.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;

@@ -3,8 +3,8 @@
 //! In: the number of batches. Out: batch numbers, each to exactly one thread, and the signal that
 //! the last batch of authorities is complete.
 //!
-//! No call blocks. `tests/loom` checks all interleavings of a few threads. Not here: the contents
-//! of a batch.
+//! No call blocks. `tests/loom` checks all interleavings of a few threads.
+//! Not here: the contents of a batch.
 
 use crate::exec::sync::{AtomicUsize, Ordering};
 

@@ -1,8 +1,8 @@
 //! Genesis files in go-ethereum's format: fork schedule, genesis header and genesis state.
 //!
 //! In: JSON. Out: [`Genesis`]; [`Genesis::seal`] computes the state root and the complete header.
-//! Keys are case-insensitive, as in Go. Not here: the rules of a schedule (`exec::rules::chain`,
-//! `exec::rules::fork`), execution.
+//! Keys are case-insensitive, as in Go.
+//! Not here: the rules of a schedule (`exec::rules::chain`, `exec::rules::fork`), execution.
 
 #[cfg(test)]
 mod tests;
