@@ -1,13 +1,20 @@
 //! Balustrade: a data-oriented executor of Ethereum blocks.
 //!
+//! In: a block, its block access list (BAL, EIP-7928) if it has one, and a store with the parent
+//! state. Out: a [`BlockOutcome`] with receipts, state changes and the state root, or a typed
+//! error. With a block access list the stages of a block run in parallel:
+//!
 //! ```text
-//! BAL bytes ─► scan ─► decode ─► BalColumns ─┬─► reduce ─► PostState ─► trie ──► candidate root ─┐
-//! parent reads (batches) ──────► PreState ───┤                                                   ├─► BlockOutcome
-//! transactions ─► senders ───────────────────┴─► execute ─► produced columns ─► verify ─► Verified┘
+//! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateUpdate ─► trie ──► state root ────────────┐
+//! parent state (batched reads) ──────┤                                                            ├─► BlockOutcome
+//! transactions ─► senders ───────────┴─► execute ─► effects of each task ─► verify ─► Verified ───┘
 //! ```
 //!
-//! Imports follow the data: `arena ← bal ← {exec, trie} ← lib.rs`. `exec` and `trie` never see each other;
-//! they run side by side and meet once, here.
+//! Without one, the tasks run sequentially or optimistically and record the block access list; the
+//! state root is then computed from the recorded list.
+//!
+//! Modules import downwards only: `arena ← bal ← {exec, trie} ← executor`. `exec` and `trie` never
+//! import each other; [`executor`] is the one module that uses both.
 
 pub mod arena;
 pub mod bal;

@@ -1,7 +1,10 @@
-//! Building: a header template and transactions in, a sealed block out.
+//! Block building.
 //!
-//! The tasks run one after another and record the list; what execution produces is filled into the header. The block
-//! executes and verifies like any other one afterwards. For generators, tests and block builders.
+//! In: a header template, transactions, withdrawals, the parent state. Out: a sealed block with its
+//! block access list.
+//!
+//! The tasks run sequentially and record the block access list; the header's commitments are filled
+//! in from what execution produces. For generators, tests and block builders.
 //! Not here: choosing transactions, ommers.
 
 use super::Executor;
@@ -23,7 +26,7 @@ use crate::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use alloy_primitives::{B256, Bytes};
 use std::time::Instant;
 
-/// A block that [`Executor::build`] made.
+/// A block made by [`Executor::build`] or [`Executor::build_body`].
 #[derive(Clone, Debug)]
 pub struct BuiltBlock {
     /// The sealed header.
@@ -32,14 +35,14 @@ pub struct BuiltBlock {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928), as recorded.
     pub bal: Bytes,
-    /// What each transaction did.
+    /// Outcome of each transaction.
     pub transactions: Vec<TxOutcome>,
 }
 
-/// What a builder puts below a header.
+/// Body of a block to build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Body<'a> {
-    /// EIP-2718 encodings in order.
+    /// EIP-2718 encodings of the transactions, in order.
     pub transactions: &'a [Vec<u8>],
     /// RLP of each withdrawal (EIP-4895) in order; none before Shanghai.
     pub withdrawals: &'a [Vec<u8>],
@@ -55,7 +58,7 @@ impl Executor {
     /// [`Executor::build_body`] without withdrawals and without cancellation.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Executor::build_body`].
     pub fn build(
         &mut self,
         rules: &ChainRules,
@@ -67,16 +70,17 @@ impl Executor {
         self.build_body(rules, template, Body { transactions, withdrawals: &[] }, store, tries, None)
     }
 
-    /// Executes the transactions of `body` on the parent state and seals a block of them, without ommers. The fork is
-    /// Byzantium or later: older receipts hold state roots.
+    /// Executes the transactions of `body` on the parent state and seals a block of them, without
+    /// ommers. The fork must be Byzantium or later, since older receipts contain state roots.
     ///
-    /// `template` says what a builder decides: parent hash, coinbase, number, gas limit, timestamp, extra data, mix
-    /// hash, base fee, excess blob gas, beacon root, slot number, difficulty. All other fields are filled in. The tries
-    /// (at the parent's root) are as before when it returns, with whatever was uncommitted in them.
+    /// `template` has the fields that a builder chooses: parent hash, coinbase, number, gas limit,
+    /// timestamp, extra data, mix hash, base fee, excess blob gas, beacon root, slot number,
+    /// difficulty. All other fields are filled in. The tries (at the parent's root) are restored
+    /// before it returns, earlier uncommitted updates included.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in such a block, [`BlockError::Cancelled`] says
-    /// how far it was when `cancel` gave it up.
+    /// [`BlockError::Invalid`] names the first invalid transaction; [`BlockError::Cancelled`] if
+    /// `cancel` was set, with the point that execution had reached.
     pub fn build_body(
         &mut self,
         rules: &ChainRules,
@@ -92,7 +96,8 @@ impl Executor {
         let withdrawals_root =
             || if withdrawals.is_empty() { EMPTY_ROOT } else { ordered_root(&as_slices(withdrawals)) };
         header.withdrawals_root = (fork >= Fork::Shanghai).then(withdrawals_root);
-        // Places of what is not known yet: a header's later fields encode only behind all earlier ones.
+        // Placeholders of values not known yet: an optional field of a header is encoded only if
+        // all earlier ones are present.
         header.blob_gas_used = (fork >= Fork::Cancun).then_some(0);
         header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
         header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);

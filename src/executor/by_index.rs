@@ -1,7 +1,8 @@
-//! State roots index by index: receipts before Byzantium hold the root after their transaction.
+//! State roots after each transaction: receipts before Byzantium contain them.
 //!
-//! In: a list's columns and existence log, the parent accounts. Out: the root after each transaction, the tries updated to the
-//! end of the block. The same for every mode: what a list claims at an index is what happened there once it is verified.
+//! In: the columns of a block access list, its existence log, the parent accounts. Out: the root
+//! after each transaction, and the tries updated to the end of the block. The same in every mode: a
+//! verified list holds the changes of each index.
 //! Not here: the one update per block of later forks (`changes`).
 
 use super::changes::{ListedChanges, StateChanges};
@@ -39,23 +40,24 @@ pub(super) fn update(
     Ok(roots)
 }
 
-/// One change, or one account event.
+/// One change of the block access list, or one event of the existence log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
-    /// When it takes effect.
+    /// Index at which it takes effect in the state root.
     when: BlockAccessIndex,
     account: AccountId,
     slot: Option<SlotId>,
-    /// Where the list has it.
+    /// Index at which the list has it.
     index: BlockAccessIndex,
 }
 
-/// Every change of the list and every event of the existence log, in the order of effect.
+/// Every change of the list and every event of the existence log, by the index of effect.
 fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
     let ListedChanges { bal, existence_log, .. } = listed;
     let mut rows: Vec<Row> = Vec::with_capacity(bal.change_count());
     for account in bal.addresses().ids() {
-        // Published lists record mainnet's DAO transfer at the end of its block; the receipts' roots hold it from the start.
+        // Published lists record mainnet's DAO transfer at the last index of its block, but the
+        // state roots in the receipts include it from index 0.
         let is_early = rules.dao_transfer == DaoTransfer::Last && takes_part_in_dao_transfer(&bal.addresses()[account]);
         let row = |index: BlockAccessIndex, slot| Row {
             when: if is_early { BlockAccessIndex(0) } else { index },
@@ -77,7 +79,7 @@ fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
     rows
 }
 
-/// What changes at one index, from its rows.
+/// The state changes of one index, from its rows.
 fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
     let ListedChanges { bal, existence_log, parents, code_hashes } = listed;
     let mut changes = StateChanges::default();
@@ -88,7 +90,7 @@ fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
         let existed = exists_before(bal, existence_log, parent, account, index);
         let status = match exists_before(bal, existence_log, parent, account, BlockAccessIndex(index.0 + 1)) {
             false if existed => AccountStatus::Deleted,
-            // Came and went within the index: the tries never hear of it.
+            // Created and deleted in the same index: no trie update.
             false => continue,
             true if bal.wiped_at(account, index) => AccountStatus::StorageCleared,
             true => AccountStatus::Kept,

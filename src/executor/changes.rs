@@ -1,4 +1,8 @@
-//! What a block leaves behind, as columns: the input of the state trie, and what a client writes to its store.
+//! State changes of a block, as columns.
+//!
+//! In: the reduced columns of a block access list, its existence log, the parent accounts. Out:
+//! [`StateChanges`]: the input of the state trie, and what a client writes to its store.
+//! Not here: verification of the list.
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{MemoryStore, ParentAccount, StateStore, StoreError};
@@ -8,7 +12,7 @@ use crate::exec::rules::fork::Fork;
 use crate::trie::{AccountStatus, StateUpdate};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
-/// What a block changes, as its list says it.
+/// What the state changes of a block are computed from.
 pub(super) struct ListedChanges<'a> {
     pub(super) bal: &'a BalColumns,
     pub(super) existence_log: &'a ExistenceColumns,
@@ -16,35 +20,37 @@ pub(super) struct ListedChanges<'a> {
     pub(super) code_hashes: Vec<B256>,
 }
 
-/// Changed accounts and slots with their values after the block: one row per account, ragged slots.
+/// Changed accounts and slots with their values after the block: one row per account; the slots of
+/// each account are a range of the slot columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StateChanges {
     /// Changed accounts.
     pub addresses: Vec<Address>,
-    /// What becomes of each.
+    /// Status of each account after the block.
     pub statuses: Vec<AccountStatus>,
-    /// Nonce, where it changed.
+    /// Nonce after the block; `None` if unchanged.
     pub nonces: Vec<Option<u64>>,
-    /// Balance in wei, where it changed.
+    /// Balance in wei after the block; `None` if unchanged.
     pub balances: Vec<Option<U256>>,
-    /// Code hash, where it changed.
+    /// keccak256 of the code after the block; `None` if unchanged.
     pub code_hashes: Vec<Option<B256>>,
-    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]`.
+    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]` of the slot columns.
     pub slot_starts: Vec<u32>,
-    /// Keys of changed slots.
+    /// Keys of changed slots, unhashed.
     pub slot_keys: Vec<U256>,
-    /// Their values; zero deletes.
+    /// Their values after the block; zero deletes the slot.
     pub slot_values: Vec<U256>,
-    /// Codes that the block deployed, by hash.
+    /// Codes that the block deployed, each with its keccak256.
     pub codes: Vec<(B256, Bytes)>,
 }
 
 impl StateChanges {
-    /// What a list says that its block leaves behind, from Cancun on. Nothing is executed: the list is taken at its word.
+    /// State changes according to a block access list, for blocks of Cancun or later. Nothing is
+    /// executed and the list is not verified.
     ///
     /// # Errors
-    /// When the store cannot give the parent accounts.
+    /// [`StoreError`] when the store cannot read the parent accounts.
     pub fn of_list(bal: &BalColumns, store: &dyn StateStore) -> Result<Self, StoreError> {
         let mut parents = vec![ParentAccount::default(); bal.account_count()];
         store.accounts(bal.addresses().as_slice(), &mut parents)?;
@@ -52,7 +58,8 @@ impl StateChanges {
         Ok(Self::from_list(bal, &crate::bal::reduce(bal), &parents.into(), &existence_log, Fork::Cancun))
     }
 
-    /// The changes that a list's reduced columns and its existence log make to the parent accounts.
+    /// State changes from the reduced columns of a list and its existence log, over the parent
+    /// accounts.
     pub(super) fn from_list(
         bal: &BalColumns,
         reduced: &Reduced,
@@ -69,7 +76,8 @@ impl StateChanges {
         };
         let mut changes = Self::from_reduced(bal, reduced, |position| status(reduced.accounts[position]));
         for (position, account) in reduced.accounts.iter().enumerate() {
-            // A slot that was written before its account's storage went, and not after, is zero; its last row is not.
+            // A slot last written before its account's storage was cleared is zero, although its
+            // last row in the list is not.
             if changes.statuses[position] == AccountStatus::StorageCleared
                 && let Some(wiped) = bal.wiped_before(*account, end)
             {
@@ -81,7 +89,7 @@ impl StateChanges {
                 }
             }
         }
-        // Accounts that the existence log alone speaks of: no field and no slot of theirs changed.
+        // Accounts that occur only in the existence log: no field and no slot of theirs changed.
         let events = existence_log.existence().iter().map(|event| event.0);
         let mut bare: Vec<AccountId> = events.filter(|id| reduced.accounts.binary_search(id).is_err()).collect();
         bare.sort_unstable();
@@ -95,7 +103,7 @@ impl StateChanges {
         changes
     }
 
-    /// The changes of reduced columns, with each changed account's fate as `fate` says.
+    /// The changes of reduced columns; `status` gives each changed account's status.
     fn from_reduced(bal: &BalColumns, reduced: &Reduced, status: impl Fn(usize) -> AccountStatus) -> Self {
         let mut changes = Self {
             slot_starts: Vec::with_capacity(reduced.accounts.len() + 1),
@@ -119,7 +127,8 @@ impl StateChanges {
         changes
     }
 
-    /// Adds a row for an account that no list can speak of (EIP-161 removals, wiped storage).
+    /// Adds a row for a change that a block access list cannot express (EIP-161 removals, cleared
+    /// storage).
     fn push_bare(&mut self, address: Address, status: AccountStatus) {
         self.addresses.push(address);
         self.statuses.push(status);
@@ -129,7 +138,7 @@ impl StateChanges {
         self.slot_starts.push(self.slot_keys.len() as u32);
     }
 
-    /// The same, as the trie takes it.
+    /// The changes as input of [`StateTries::update`](crate::trie::StateTries::update).
     pub fn as_update(&self) -> StateUpdate<'_> {
         StateUpdate {
             addresses: &self.addresses,
@@ -172,7 +181,7 @@ impl StateChanges {
     }
 }
 
-/// Ids of the arena for every code row of a list, the codes supplied.
+/// Adds the code of every code row of a list to the arena and returns their ids.
 pub(super) fn intern_code_rows(bal: &BalColumns, hashes: &[B256], codes: &CodeArena) -> Vec<crate::arena::CodeId> {
     hashes.iter().enumerate().map(|(row, hash)| codes.insert(*hash, bal.code_shared(row))).collect()
 }

@@ -1,5 +1,9 @@
-//! What is checked before a block runs: the state, the header, the existence claims; and, beside execution, the roots on
-//! which header and body must agree.
+//! Checks before execution: the parent state, the header, the existence log; and, in parallel with
+//! execution, the transactions root and the withdrawals root.
+//!
+//! In: a [`BlockInput`]. Out: the decoded block and the checks that could not be made
+//! ([`Unchecked`]).
+//! Not here: checks of what execution produces (`outcome`).
 
 use super::input::BlockInput;
 use super::job::Job;
@@ -13,15 +17,16 @@ use crate::exec::rules::ommers::check_ommers;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
 
-/// The block access index of the work after the transactions.
+/// The block access index after the last transaction (EIP-7928): `tx_count + 1`.
 pub(super) fn last_index(tx_count: usize) -> BlockAccessIndex {
     BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
 }
 
-/// The given existence log by id of the given list, empty where one of them is missing.
+/// The given existence log with the account ids of the given list; empty if one of them is missing.
 ///
 /// # Errors
-/// Why the existence log is refused before the block runs.
+/// [`InvalidBlock::Existence`]: the log is not canonical, or is not empty for a block of Cancun or
+/// later.
 pub(super) fn resolve_existence_log(
     job: &Job<'_>,
     list: Option<&BalColumns>,
@@ -38,7 +43,7 @@ pub(super) fn resolve_existence_log(
     resolved.map_err(InvalidBlock::Existence)
 }
 
-/// Refuses tries that do not hold the state after the parent.
+/// Compares the tries' root with the parent header's state root, if both are given.
 pub(super) fn check_parent_state(parent: Option<&Header>, tries: Option<&StateTries>) -> Result<(), BlockError> {
     match (parent.map(|parent| parent.state_root), tries.map(StateTries::root)) {
         (Some(expected), Some(actual)) if expected != actual => Err(BlockError::ParentState { expected, actual }),
@@ -46,7 +51,7 @@ pub(super) fn check_parent_state(parent: Option<&Header>, tries: Option<&StateTr
     }
 }
 
-/// A block whose own header is in order, and what of that could not be checked.
+/// Decodes a block and checks its header. Returns the checks that could not be made.
 pub(super) fn decode(input: &BlockInput<'_>) -> Result<(Block, Vec<Unchecked>), BlockError> {
     let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
     let mut unchecked = Vec::new();
@@ -81,7 +86,8 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
     Ok(())
 }
 
-/// The roots that header and body must agree on; a task of its own beside execution.
+/// Compares the transactions root and the withdrawals root with the header; a task that runs in
+/// parallel with execution.
 pub(super) fn check_body_roots(block: &Block) -> Result<(), HeaderFault> {
     let transactions: Vec<&[u8]> =
         (0..block.transactions.len()).map(|index| block.transactions.encoded(TxIndex(index as u32))).collect();

@@ -1,8 +1,11 @@
-//! Diagnosis: everything on which a block's list and its execution disagree, and the instructions behind it.
+//! Diagnosis: every difference between a block's access list and its execution, with the
+//! instructions that caused it.
 //!
-//! In: a block with its list. Out: [`Diagnosis`], the same for any number of threads: it runs one task after another,
-//! twice: once to record the true list, and once watched, if the two lists differ.
-//! Not here: the verdict (`Executor::execute`), existence logs of forks before Cancun.
+//! In: a block with its block access list. Out: [`Diagnosis`], independent of the number of
+//! threads. The tasks run sequentially to record the correct list and, if the two lists differ,
+//! once more with the differing accounts and slots watched.
+//! Not here: whether the block is valid (`Executor::execute`), existence logs of forks before
+//! Cancun.
 
 use super::Executor;
 use super::input::BlockInput;
@@ -20,40 +23,41 @@ use alloy_primitives::{Address, Bytes, U256};
 use core::fmt;
 use std::collections::BTreeSet;
 
-/// Everything on which a list and an execution disagree.
+/// All differences between a block access list and execution.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Diagnosis {
-    /// The points, by account, then part, slot and index.
+    /// The differences, by account, then field, slot and index.
     pub points: Vec<Point>,
-    /// Where and why execution itself came to an end; the list was compared up to there.
+    /// Index at which execution failed, and the error. The list was compared up to there.
     pub stopped: Option<(BlockAccessIndex, BlockError)>,
-    /// RLP of the list that execution gives.
+    /// RLP of the block access list that execution produces.
     pub produced: Bytes,
 }
 
-/// One point where they disagree.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Point {
     /// The account.
     pub address: Address,
-    /// Part of its entry; `account`: whether it is listed at all.
+    /// Field of its entry; `account`: whether the account is listed.
     pub field: BalField,
-    /// The slot, in the two storage parts.
+    /// The slot, for the two storage fields.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub slot: Option<U256>,
-    /// The block access index, in change lists.
+    /// The block access index, for changes.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub index: Option<u32>,
-    /// What the list says; none: nothing.
+    /// Value in the given list; `None` if it has none.
     pub claimed: Option<DivergenceValue>,
-    /// What execution gave; none: nothing.
+    /// Value that execution produced; `None` if it produced none.
     pub produced: Option<DivergenceValue>,
-    /// Instructions that touched it (at the index, where there is one): the first ones, in order. None: no code did;
-    /// it is a sender, a fee, a withdrawal, an authorization, or nobody at all.
+    /// The first instructions that accessed it, in order (at [`Self::index`], if there is one).
+    /// Empty if no code did: the account is then a sender, fee recipient, withdrawal recipient or
+    /// authority, or was not accessed.
     pub touches: Vec<Touch>,
-    /// Number of all such instructions.
+    /// Number of all such instructions, those not in `touches` included.
     pub touch_count: usize,
 }
 
@@ -86,7 +90,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// A run that was given up explains nothing.
+/// A cancelled run gives no diagnosis.
 fn check_not_cancelled(recorded: &Recorded) -> Result<(), BlockError> {
     match &recorded.stopped {
         Some((_, error @ BlockError::Cancelled(_))) => Err(error.clone()),
@@ -95,11 +99,12 @@ fn check_not_cancelled(recorded: &Recorded) -> Result<(), BlockError> {
 }
 
 impl Executor {
-    /// Compares the block's list with what execution on the parent state gives, completely.
+    /// Compares the block's access list with what execution on the parent state produces and
+    /// reports every difference.
     ///
     /// # Errors
-    /// The block or the list does not decode ([`InvalidBlock::Wire`], [`InvalidBlock::Bal`]), there is no list, or the
-    /// caller gave up.
+    /// The block or the list does not decode ([`InvalidBlock::Wire`], [`InvalidBlock::Bal`]), there
+    /// is no list ([`InvalidBlock::BalPresence`]), or the run was cancelled.
     pub fn diagnose(&mut self, input: &BlockInput<'_>, store: &dyn StateStore) -> Result<Diagnosis, BlockError> {
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let block = Block::decode(input.block.clone()).map_err(InvalidBlock::Wire)?;
@@ -117,7 +122,8 @@ impl Executor {
             let divergences = bal::diff(&claimed, &recorded.list.columns);
             let mut points: Vec<Point> = divergences.into_iter().map(Point::of).collect();
             if let Some((stopped, _)) = &recorded.stopped {
-                // What was claimed for later, or for no index, may have come after the end.
+                // Entries of later indices, or without an index, may belong to tasks that did not
+                // run.
                 points.retain(|point| match point.index {
                     Some(index) => index < stopped.0,
                     None => point.produced.is_some(),

@@ -1,11 +1,17 @@
-//! `bal` mode: everything that the list makes possible, side by side.
+//! `bal` mode: execution from a block access list, with all stages in parallel.
 //!
-//! As soon as the list is decoded and the parent accounts read, the state root is computed from its reduced columns while
-//! the senders are recovered and the tasks run; the list's hash and the body's roots are tasks of the same pool.
-//! A resident store is read in one pass before that, by the threads of the block. Any other one is read beside it all, by
-//! readers: threads of their own that mostly sleep, which also compute the root, as it may ask the store for nodes.
-//! [`PrefetchStrategy`] names the other arrangements, for comparison. Accounts bring the hash of their code; its bytes are loaded when
-//! a task needs them (`exec::block::code_loader`).
+//! In: a [`Job`] whose block has a block access list, the parent's tries, scratch memory of the
+//! workers. Out: a [`BlockOutcome`].
+//!
+//! Once the list is decoded and the parent accounts are read, the state root is computed from the
+//! list's reduced columns while senders are recovered and tasks run. The list's hash and the body's
+//! roots are tasks of the same pool. A resident store is read in one pass before that, by the
+//! threads of the block. Any other store is read in parallel with everything else by reader
+//! threads, which wait for the store most of the time; they also compute the state root, since it
+//! may read trie nodes from the store. [`PrefetchStrategy`] has other strategies, for comparison.
+//! Reading an account gives the hash of its code; the code itself is loaded when a task needs it
+//! (`exec::block::code_loader`).
+//! Not here: execution of a task and its verification against the list (`exec::block`), the tries.
 
 use super::changes::{ListedChanges, intern_code_rows};
 use super::check::{check_body_roots, resolve_existence_log};
@@ -37,7 +43,7 @@ use rayon::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Number of readers: how many calls a store is asked at a time. They cost a sleeping thread each.
+/// Number of reader threads, which is the number of concurrent calls to the store.
 pub(super) const READERS: usize = 8;
 
 pub(super) fn execute(
@@ -154,7 +160,8 @@ pub(super) fn execute(
             while !is_over() {
                 let start = job.clock.now();
                 let progress = prefetch.read_next();
-                // In turns, as tasks wait for rows and for codes alike; but nothing comes before the root.
+                // Rows and codes alternate, since tasks wait for both; but the state root starts
+                // before any code is loaded.
                 let more_codes = progress != Progress::AllAccounts && loader.load_expected();
                 if progress != Progress::Done || more_codes {
                     job.clock.record(Stage::Read, start);
@@ -167,7 +174,7 @@ pub(super) fn execute(
             }
             prefetch.stop();
         };
-        // A fault here is reported from the arrivals, which name the first.
+        // An error here is dropped: `prefetch.first_error` below reports the first one.
         let root_task = || drop(update_if_there());
         let reader_count = READERS.min(prefetch.batch_count());
         let read = &read;
@@ -194,7 +201,8 @@ pub(super) fn execute(
         }
     });
 
-    // Errors in the order that does not depend on who was first: header and list before tasks (see `exec::block::error`).
+    // Errors in a fixed order, independent of timing: header and list before tasks (see
+    // `exec::block::error`).
     match body_roots.into_inner() {
         Some(roots) => roots.map_err(InvalidBlock::Header)?,
         None => return Err(InternalFault::UncheckedBody.into()),
@@ -221,14 +229,17 @@ pub(super) fn execute(
     seal(job, Candidate { executed, reads, bal: bytes.clone(), existence_log, changes, roots, checked, unchecked })
 }
 
-/// Refuses a list that declares more than the block's gas can pay (EIP-7928, gas-budget feasibility).
+/// Refuses a block access list with more entries than the block's gas can pay for (EIP-7928,
+/// gas-budget feasibility).
 ///
-/// This is the check before the first transaction, with what the transactions may spend at most in place of the block's
-/// gas; slots of the system contracts do not count, as their reads cost no block gas (ethereum/EIPs#12277).
+/// The check is made before the first transaction, so the budget is the sum of the transactions'
+/// gas limits (at most the block's gas limit) instead of the gas used. Slots of the system
+/// contracts do not count, since their reads cost no block gas (ethereum/EIPs#12277).
 ///
-/// A system call reads slots of other accounts only where its contract's code is not that of its EIP. So a list beyond
-/// the transactions' means gets a second look, at the six contracts in the parent state: each whose code is another one,
-/// or is set in this block, may pay with the gas of a system call, 15,000 slots at most.
+/// A system call reads slots of other accounts only if its contract's code is neither that of its
+/// EIP nor empty. So if a list exceeds the transactions' budget, the six system contracts are read
+/// from the parent state: each whose code is such a different one, or is changed in this block,
+/// adds the gas of a system call to the budget (15,000 slots at most).
 fn check_feasible(
     columns: &BalColumns,
     block: &Block,
@@ -255,8 +266,8 @@ fn check_feasible(
     Ok(checked.map_err(InvalidBlock::Bal)?)
 }
 
-/// Number of system contracts whose calls may reach storage of other accounts: those whose code in the parent state is
-/// unknown, and those whose code the list changes.
+/// Number of system contracts whose calls may read storage of other accounts: those whose code in
+/// the parent state is neither that of their EIP nor empty, and those whose code the list changes.
 fn system_calls_of_other_code(columns: &BalColumns, store: &dyn StateStore) -> Result<u64, StoreError> {
     let mut parents = SYSTEM_CONTRACTS.map(|_| ParentAccount::default());
     store.accounts(&SYSTEM_CONTRACTS, &mut parents)?;
@@ -268,10 +279,11 @@ fn system_calls_of_other_code(columns: &BalColumns, store: &dyn StateStore) -> R
     Ok(SYSTEM_CONTRACTS.iter().zip(&parents).filter(|pair| reaches_others(*pair)).count() as u64)
 }
 
-/// Rows of one read task.
+/// Rows that one task reads in a call of the store.
 const READ_CHUNK: usize = 1024;
 
-/// Reads the accounts and slots that the list names, in batches on all threads. Codes are read when a task needs them.
+/// Reads the accounts and slots of the list, in batches on all threads. Codes are read when a task
+/// needs them.
 fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreError> {
     let store = job.store;
     let addresses = bal.addresses().as_slice();
@@ -297,8 +309,8 @@ fn read_pre_state(job: &Job<'_>, bal: &BalColumns) -> Result<PreState, StoreErro
     })
 }
 
-/// Runs `read` over the whole of `out`, on all threads where it is long. Of several errors the first in order is reported,
-/// whoever met his first.
+/// Runs `read` over all of `out`, on all threads if it is longer than a chunk. Returns the error of
+/// the lowest chunk, independent of timing.
 fn in_chunks<T: Send>(
     out: &mut [T],
     read: impl Fn(core::ops::Range<usize>, &mut [T]) -> Result<(), StoreError> + Sync,

@@ -1,4 +1,6 @@
-//! What a caller hands in: a block with what it is checked against, and how to execute it.
+//! Arguments of [`Executor::execute`](super::Executor::execute): a block, the data that it is
+//! checked against, and options.
+//! Not here: reading them from files (`formats`).
 
 use super::recover::Recovery;
 use crate::arena::cancel::CancelToken;
@@ -16,16 +18,19 @@ use alloy_primitives::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Mode {
-    /// As equals, in parallel, from the block access list. The block must bring one.
+    /// In parallel, each task on the state that the block access list gives for its index
+    /// (EIP-7928). Requires [`BlockInput::bal`].
     Bal,
-    /// One after another, recording the list.
+    /// One after another, recording the block access list.
     Sequential,
-    /// In parallel without a list: ahead of their turn, checked and, where need be, repeated in it; recording the list.
+    /// In parallel without a block access list: transactions run speculatively, are validated in
+    /// block order and executed again if a value that they read has changed. Records the block
+    /// access list.
     Optimistic,
 }
 
 impl Mode {
-    /// As the command line writes it.
+    /// The mode's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bal => "bal",
@@ -38,32 +43,36 @@ impl Mode {
 /// One block to execute.
 #[derive(Clone, Debug)]
 pub struct BlockInput<'a> {
-    /// The rules in force for it.
+    /// Rules of the block's fork and chain.
     pub rules: &'a ChainRules,
     /// RLP of [header, transactions, ommers, withdrawals?].
     pub block: Bytes,
-    /// RLP of its block access list (EIP-7928). A block of an older fork may bring one, too.
+    /// RLP of its block access list (EIP-7928). Allowed for blocks of older forks, too.
     pub bal: Option<Bytes>,
-    /// What the list cannot say about a block before Cancun (see [`ExistenceLog`]). A claim that is not canonical, that no
-    /// execution produced, or that stands beside a later block makes the block invalid in every mode. Without an existence log
-    /// [`Mode::Bal`] takes the block for one without such events; the other modes record them and compare nothing.
+    /// Account events of a block before Cancun that a block access list cannot express (see
+    /// [`ExistenceLog`]). In every mode the block is invalid if the log is not canonical, if it
+    /// differs from what execution produces, or if it is not empty for a block of Cancun or later.
+    /// Without a log [`Mode::Bal`] assumes that there are no such events; the other modes record
+    /// them and compare nothing.
     pub existence_log: Option<&'a ExistenceLog>,
-    /// The parent's header; without it the rules that relate the two stay unchecked, and so does whether the state given
-    /// is the parent's.
+    /// The parent's header. Without it the rules that relate a header to its parent are not
+    /// checked, nor that the given state is the parent's.
     pub parent: Option<&'a Header>,
-    /// What the block's ommers are checked against; without it some of their rules stay unchecked.
+    /// Ancestors that the block's ommers are checked against. Without them some ommer rules are not
+    /// checked.
     pub ancestry: Option<Ancestry<'a>>,
-    /// Ommers that the body should have and lacks (some archives drop them): their rewards and hash stay unchecked. Has a
-    /// meaning only for a block before the merge whose body has no ommers; of any other block the ommers are checked.
+    /// Set if the source dropped the ommers from the body, as some archives do: their hash and
+    /// rewards are then not checked. Ignored unless the block is older than Paris and its body has
+    /// no ommers.
     pub ommers_omitted: bool,
-    /// Who may stop the block while it runs.
+    /// Token that cancels the block while it runs.
     pub cancel: Option<&'a CancelToken>,
-    /// Senders that the caller has recovered before, as a mempool has: those are not recovered again.
+    /// Senders recovered earlier, for instance by the mempool. They are not recovered again.
     pub known_senders: Option<&'a SenderCache>,
 }
 
 impl<'a> BlockInput<'a> {
-    /// A block without a list, whose parent is not at hand.
+    /// A block without block access list, parent header, ancestry, cancel token and known senders.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
         Self {
             rules,
@@ -78,78 +87,82 @@ impl<'a> BlockInput<'a> {
         }
     }
 
-    /// The same with its block access list.
+    /// Adds the RLP of the block access list.
     pub fn with_list(self, bal: Bytes) -> Self {
         Self { bal: Some(bal), ..self }
     }
 
-    /// The same with its parent's header.
+    /// Adds the parent's header.
     pub fn with_parent(self, parent: &'a Header) -> Self {
         Self { parent: Some(parent), ..self }
     }
 
-    /// The same with what the caller knows of its senders.
+    /// Adds senders recovered earlier.
     pub fn with_known_senders(self, known: &'a SenderCache) -> Self {
         Self { known_senders: Some(known), ..self }
     }
 
-    /// The same with what its ommers are checked against.
+    /// Adds the ancestors that ommers are checked against.
     pub fn with_ancestry(self, ancestry: Ancestry<'a>) -> Self {
         Self { ancestry: Some(ancestry), ..self }
     }
 
-    /// The same, to be stopped by this token.
+    /// Adds a token that cancels the block.
     pub fn with_cancel(self, cancel: &'a CancelToken) -> Self {
         Self { cancel: Some(cancel), ..self }
     }
 }
 
-/// How to execute it.
+/// How to execute a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How tasks run; without a word on it the block decides: [`Mode::Bal`] if it brings a list, else
-    /// [`Mode::Optimistic`] where that can win (see [`speculation_pays`]), else [`Mode::Sequential`].
+    /// How tasks run. `None`: [`Mode::Bal`] if the block has a block access list, else
+    /// [`Mode::Optimistic`] if the cost model expects it to be faster (see [`speculation_pays`]),
+    /// else [`Mode::Sequential`].
     pub mode: Option<Mode>,
-    /// Which dispatch loop runs them.
+    /// Which interpreter loop executes the code.
     pub loop_kind: LoopKind,
-    /// How the senders are recovered.
+    /// How senders and authorities are recovered.
     pub recovery: Recovery,
-    /// How [`Mode::Bal`] reads the parent state; without a word on it the store decides: [`PrefetchStrategy::OnePass`] where
-    /// it is resident, else [`PrefetchStrategy::Beside`].
+    /// How [`Mode::Bal`] reads the parent state. `None`: [`PrefetchStrategy::OnePass`] for a
+    /// resident store, else [`PrefetchStrategy::Beside`].
     pub parent_reads: Option<PrefetchStrategy>,
 }
 
 impl Options {
-    /// The default loop in this mode.
+    /// The default interpreter loop and this mode.
     pub fn new(mode: Mode) -> Self {
         Self { mode: Some(mode), ..Self::automatic() }
     }
 
-    /// The default loop in the mode that the block calls for.
+    /// The default interpreter loop; the mode is chosen per block.
     pub fn automatic() -> Self {
         Self { mode: None, loop_kind: LoopKind::default(), recovery: Recovery::default(), parent_reads: None }
     }
 }
 
-/// How the parent state of a list's names is read.
+/// How the parent state of the accounts and slots in a block access list is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrefetchStrategy {
-    /// In one pass by the threads of the block, before the first task: for answers that lie in memory.
+    /// In one pass by the threads of the block, before the first task. For stores that answer from
+    /// memory.
     OnePass,
-    /// Row by row, by the task that needs it; the root waits for the last task. What a client without prefetch does; an
-    /// error of the store is then one of the task (see docs/errors.md).
+    /// Row by row, when a task needs it; the state root is computed after the last task. This is
+    /// what a client without prefetch does. An error of the store is then reported by the task (see
+    /// docs/errors.md).
     OnDemand,
-    /// In batches by the readers, before the first task.
+    /// In batches by reader threads, before the first task.
     Before,
-    /// In batches by the readers, beside recovery, execution and merkleization.
+    /// In batches by reader threads, in parallel with sender recovery, execution and the state
+    /// root.
     Beside,
 }
 
 impl PrefetchStrategy {
-    /// All arrangements.
+    /// All strategies.
     pub const ALL: [Self; 4] = [Self::OnePass, Self::OnDemand, Self::Before, Self::Beside];
 
-    /// The arrangement's name in tables and JSON.
+    /// The strategy's name in tables and JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OnePass => "one-pass",
@@ -159,7 +172,7 @@ impl PrefetchStrategy {
         }
     }
 
-    /// Whether it needs the readers.
+    /// Whether it needs reader threads.
     pub(super) const fn has_readers(self) -> bool {
         matches!(self, Self::Before | Self::Beside)
     }

@@ -1,4 +1,5 @@
-//! The work on one block: everything that its stages share, and the hash of its list, which is a task of its own.
+//! What the stages of one block share ([`Job`]), and the hash of its block access list, computed by
+//! a task of its own.
 
 use super::input::{BlockInput, Mode, PrefetchStrategy};
 use super::recover::{Recovery, RecoveryContext};
@@ -33,7 +34,7 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// What the recovery of senders goes by.
+    /// Inputs of sender recovery besides the block.
     pub(super) fn recovery_context(&self) -> RecoveryContext<'_> {
         RecoveryContext {
             cancel: self.input.cancel,
@@ -52,16 +53,17 @@ impl Job<'_> {
     }
 }
 
-/// The hash of a list: begun with the first byte of a block, as it needs no other thing, and due when all else is done.
+/// keccak256 of the block access list's RLP. Computed in parallel from the start of the block,
+/// since it needs only the bytes; compared with the header after execution.
 #[derive(Debug, Default)]
 pub(super) struct ListHash {
     hash: OnceLock<B256>,
-    /// The block is refused whatever its tasks do: they need not run.
+    /// The block is invalid independently of its tasks, so remaining tasks are skipped.
     pub(super) refused: AtomicBool,
 }
 
 impl ListHash {
-    /// Hashes the list on another thread, where the block commits to one.
+    /// Hashes the list on another thread if the block's header has a hash to compare with.
     pub(super) fn begin<'s>(&'s self, scope: &rayon::Scope<'s>, input: &'s BlockInput<'_>, clock: &'s Clock) {
         let Some(bytes) = &input.bal else { return };
         let Some(claimed) = Header::of_block(&input.block).ok().and_then(|header| header.block_access_list_hash) else {
@@ -72,7 +74,7 @@ impl ListHash {
                 return;
             }
             let start = clock.now();
-            // Whatever the tasks find, a wrong hash comes before it.
+            // A wrong hash has priority over any error of a task.
             if self.of(bytes) != claimed {
                 self.refused.store(true, Ordering::Relaxed);
             }
@@ -80,7 +82,7 @@ impl ListHash {
         });
     }
 
-    /// The hash, computed by now or here.
+    /// The hash; computed here unless it has been.
     pub(super) fn of(&self, bytes: &[u8]) -> B256 {
         *self.hash.get_or_init(|| bal::bal_hash(bytes))
     }

@@ -1,8 +1,13 @@
-//! The library's entry: rules, block bytes, list bytes and a store in, a proven outcome out.
+//! The library's entry point: executes one block and checks it.
 //!
-//! [`Executor`] keeps threads, arenas and analysed codes across blocks. `exec` and `trie` run side by side and meet
-//! here; making a [`BlockOutcome`] consumes a [`Verified`] token, so that no unproven root gets out.
-//! Not here: how a task runs (`exec`), how a root is made (`trie`), how a list is read (`bal`).
+//! In: the chain's rules, the block's RLP, its block access list if it has one, and a store with
+//! the parent state. Out: a [`BlockOutcome`].
+//!
+//! [`Executor`] keeps threads, arenas and analysed codes from block to block. This is the one
+//! module that uses both `exec` and `trie`, which may run in parallel. A [`BlockOutcome`] can only
+//! be made from a [`Verified`] token, so no unverified state root is returned.
+//! Not here: how a task runs (`exec`), how a state root is computed (`trie`), how a block access
+//! list is decoded (`bal`).
 
 mod build;
 mod by_index;
@@ -56,14 +61,15 @@ use timeline::Clock;
 #[cfg(doc)]
 use crate::exec::block::verify::Verified;
 
-/// Most bytes of code, with decoded forms, kept from block to block (estimated).
+/// Maximum bytes of code kept from block to block, decoded forms included (an estimate).
 const CODE_BYTES_KEPT: usize = 1 << 30;
 
-/// Executes blocks; keeps its threads, memory and codes from one to the next.
+/// Executes blocks; keeps its threads, memory and codes from one block to the next.
 #[derive(Debug)]
 pub struct Executor {
     pool: rayon::ThreadPool,
-    /// Threads that wait for stores which are not resident; made when the first such store comes along.
+    /// Threads that wait for answers of stores that are not resident; started for the first such
+    /// store.
     readers: Option<rayon::ThreadPool>,
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
@@ -74,11 +80,12 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one. On Linux, as many as the process has processors are bound to one
-    /// each; fewer or more run wherever the system puts them.
+    /// An executor with this many threads, at least one. On Linux, if there are exactly as many
+    /// threads as processors that the process may use, each thread is bound to one processor;
+    /// otherwise the operating system places them.
     ///
     /// # Errors
-    /// When the operating system refuses the threads.
+    /// When the operating system cannot create the threads.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = threads.max(1);
         Ok(Self {
@@ -98,20 +105,22 @@ impl Executor {
         self.scratches.len()
     }
 
-    /// Codes seen so far.
+    /// Contract codes kept from earlier blocks.
     pub fn codes(&self) -> &CodeArena {
         &self.codes
     }
 
-    /// Forgets all remembered hashes of mapping keys: the next block computes its own (benches).
+    /// Empties the caches of mapping key hashes, so that the next block computes them again (for
+    /// benches).
     pub fn forget_hashes(&mut self) {
         for scratch in &mut self.scratches {
             scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.forget_hashes();
         }
     }
 
-    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`]. Blocks run slower. Where it
-    /// is not `timed` they run in the form that is watched, but nothing is measured (see [`OpcodeProfile::untimed`]).
+    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`].
+    /// Blocks run slower. If not `timed`, the profiled form of the loop runs, but nothing is
+    /// measured (see [`OpcodeProfile::untimed`]).
     pub fn start_profile(&mut self, timed: bool) {
         for scratch in &mut self.scratches {
             let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
@@ -120,8 +129,8 @@ impl Executor {
         }
     }
 
-    /// What each worker measured since [`Self::start_profile`], by worker; empty where nothing was asked for. Runs that
-    /// optimistic mode repeated count each time.
+    /// What each worker measured since [`Self::start_profile`], by worker; empty without a call of
+    /// it. A transaction that optimistic mode executed several times counts each time.
     pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
         let scratches = self.scratches.iter_mut();
         scratches
@@ -129,39 +138,42 @@ impl Executor {
             .collect()
     }
 
-    /// Forgets all codes: the next block asks the store for those that it runs.
+    /// Drops all codes: the next block loads those that it runs from the store.
     pub fn forget_codes(&mut self) {
         self.codes.evict(0);
     }
 
-    /// Tests: tasks are taken in an order drawn from `seed`, not in that of the block.
+    /// For tests: workers take tasks in a random order drawn from `seed` instead of block order.
     #[doc(hidden)]
     pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
         self.shuffle = seed;
     }
 
-    /// Writes the EIP-3155 lines of all transactions that run from now on to `sink`, each transaction's summary line last;
-    /// without a sink none. A traced block runs one task after another in every mode, so that its lines come in block
-    /// order and none is kept; a block that is refused leaves the lines up to where execution ended.
+    /// Writes EIP-3155 trace lines of all transactions from now on to `sink`, with each
+    /// transaction's summary line last; `None` ends tracing. In every mode a traced block runs its
+    /// tasks sequentially, so that lines are written in block order and need no buffer. For an
+    /// invalid block the lines up to the point where execution ended are written.
     pub fn trace_to(&mut self, sink: Option<TraceSink>) {
         self.trace = sink;
     }
 
-    /// Executes one block and checks it against its header and its list.
+    /// Executes one block and checks it against its header and its block access list.
     ///
-    /// `tries` hold the parent's state: after the last commit, or after the updates of earlier blocks that are not
-    /// committed yet. Where `input` gives the parent's header their root is compared with its `state_root` before anything
-    /// runs. The state root after the block is computed and checked; the tries then hold the block's update, uncommitted,
-    /// on top of what was uncommitted before. The caller commits all of it ([`StateTries::commit`]) or undoes this block
-    /// alone ([`StateTries::savepoint`] before the call, [`StateTries::rollback_to`] after it). `store` answers from the
-    /// same state as the tries.
+    /// `tries` hold the parent's state, as of the last commit or with uncommitted updates of
+    /// earlier blocks. If `input` has the parent's header, the tries' root is compared with its
+    /// `state_root` before anything runs. The state root after the block is computed and checked;
+    /// the tries then hold the block's update, uncommitted, on top of what was uncommitted before.
+    /// The caller commits all of it ([`StateTries::commit`]) or undoes this block alone
+    /// ([`StateTries::savepoint`] before the call, [`StateTries::rollback_to`] after it). `store`
+    /// answers from the same state as the tries.
     ///
-    /// The outcome is a proof that the block is valid only if all checks were made: [`BlockOutcome`] says what that takes,
-    /// [`BlockOutcome::require_complete`] demands it.
+    /// The outcome proves that the block is valid only if all checks were made. [`BlockOutcome`]
+    /// lists what they require; [`BlockOutcome::require_complete`] fails if one was not made.
     ///
     /// # Errors
-    /// [`BlockError`]: the block is invalid, the store failed, the state is not the parent's, or the caller gave up. The
-    /// tries are then exactly as before the call, with whatever was uncommitted in them.
+    /// [`BlockError`]: the block is invalid, the store failed, the state is not the parent's, or
+    /// the block was cancelled. The tries are then exactly as before the call, earlier uncommitted
+    /// updates included.
     pub fn execute(
         &mut self,
         input: &BlockInput<'_>,
@@ -174,7 +186,8 @@ impl Executor {
         undo_on_error(tries, |tries| self.execute_on(input, store, tries, options, clock))
     }
 
-    /// [`Self::execute`], the state being the parent's; on an error the tries may hold a part of the block's update.
+    /// [`Self::execute`] after the check of the parent state. On an error the tries may hold a part
+    /// of the block's update.
     fn execute_on(
         &mut self,
         input: &BlockInput<'_>,
@@ -224,8 +237,8 @@ impl Executor {
         })
     }
 
-    /// How this block's parent state is read, with the readers that this takes. Where the system refuses them the threads
-    /// of the block do without.
+    /// The prefetch strategy of this block; starts the reader threads if it needs them. If the
+    /// operating system cannot create them, the strategy is [`PrefetchStrategy::OnePass`].
     fn arrange_reads(&mut self, input: &BlockInput<'_>, store: &dyn StateStore, options: Options) -> PrefetchStrategy {
         let by_store = || if store.is_resident() { PrefetchStrategy::OnePass } else { PrefetchStrategy::Beside };
         let reads = options.parent_reads.unwrap_or_else(by_store);
@@ -241,7 +254,7 @@ impl Executor {
     }
 }
 
-/// The mode that a block calls for.
+/// The mode of a block for which the caller chose none.
 fn mode_for(input: &BlockInput<'_>, block: &Block, threads: usize) -> Mode {
     if input.bal.is_some() {
         Mode::Bal

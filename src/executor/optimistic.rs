@@ -1,7 +1,8 @@
-//! Optimistic mode: transactions ahead of their turn on all threads, everything else as in sequential mode.
+//! Optimistic mode: transactions run speculatively on all threads; everything else is as in
+//! sequential mode.
 //!
-//! The changes are written back over a preload of their parent values: after execution no account and no slot is read
-//! from the store again.
+//! The state root is computed over a preload of the parent values that execution has read, so that
+//! after execution no account and no slot is read from the store again.
 
 use super::job::Job;
 use super::outcome::{BlockOutcome, ParentReadCount, Unchecked};

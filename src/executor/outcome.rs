@@ -1,4 +1,8 @@
-//! What a proven block yields, and the last checks before it does.
+//! The outcome of a block, and the checks after execution.
+//!
+//! In: a [`Candidate`]: what a mode has executed, its changes and roots. Out: [`BlockOutcome`],
+//! made only from a [`Verified`] token, with the checks that could not be made ([`Unchecked`]).
+//! Not here: execution and the state root.
 
 use super::changes::StateChanges;
 use super::input::Mode;
@@ -60,9 +64,9 @@ impl Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Unchecked {
-    /// Which.
+    /// The check.
     pub check: Check,
-    /// Why.
+    /// Why it was not made.
     pub reason: &'static str,
 }
 
@@ -72,10 +76,10 @@ impl fmt::Display for Unchecked {
     }
 }
 
-/// An outcome that is no proof, because some checks were not made.
+/// Error of [`BlockOutcome::require_complete`]: some checks were not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Incomplete {
-    /// Those checks; at least one.
+    /// The checks that were not made; at least one.
     pub unchecked: Vec<Unchecked>,
 }
 
@@ -90,41 +94,44 @@ impl fmt::Display for Incomplete {
     }
 }
 
-/// Accounts and slots that a block's execution asked the store for.
+/// Numbers of accounts and slots read from the store for a block's execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ParentReadCount {
-    /// Accounts.
+    /// Number of accounts.
     pub accounts: usize,
-    /// Slots.
+    /// Number of storage slots.
     pub slots: usize,
 }
 
-/// A block that is what its header and its list claim, as far as that was checked.
+/// Result of a block's execution, consistent with its header and its block access list as far as
+/// they were checked.
 ///
-/// It proves that the block is valid, and that [`Self::state_root`] is the root after it, if [`Self::unchecked`] is empty
-/// ([`Self::require_complete`]). That takes:
+/// It proves that the block is valid, and that [`Self::state_root`] is the state root after it, if
+/// [`Self::unchecked`] is empty ([`Self::require_complete`]). That requires:
 /// - the parent's header ([`BlockInput::parent`](super::BlockInput::parent)), and tries whose root is its `state_root`;
 /// - for a block with ommers (before the merge): the ommers themselves
 ///   ([`BlockInput::ommers_omitted`](super::BlockInput::ommers_omitted) not set) and its ancestors
 ///   ([`BlockInput::ancestry`](super::BlockInput::ancestry));
-/// - a block of Paris or later: the ethash seal of older ones is not verified, so that their outcomes are never complete.
+/// - a block of Paris or later: the ethash seal of older blocks is not verified, so their outcomes
+///   are never complete.
 ///
-/// The proof starts from what the caller gives, which is not checked here: that the parent is valid, that the rules are
-/// those of the block's number and time, and that the store answers from the state that the tries hold. Codes and trie
-/// nodes are compared with their hashes; accounts, slots and ancestor hashes are taken as the store gives them.
+/// The proof relies on inputs that are not checked: that the parent is valid, that the rules are
+/// those of the block's number and time, and that the store answers from the state of the tries.
+/// Codes and trie nodes are compared with their hashes; accounts, slots and ancestor hashes of the
+/// store are not checked.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BlockOutcome {
     /// Block hash.
     pub hash: B256,
-    /// Height.
+    /// Block number.
     pub number: u64,
     /// How the tasks ran.
     pub mode: Mode,
-    /// How speculation went, in optimistic mode.
+    /// Statistics of speculation; only in optimistic mode.
     pub speculation: Option<Speculation>,
-    /// What was read of the parent state.
+    /// Numbers of accounts and slots read from the parent state.
     pub reads: ParentReadCount,
     /// Receipts in their EIP-2718 encoding, with the block's bloom.
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::receipts"))]
@@ -137,43 +144,45 @@ pub struct BlockOutcome {
     /// Requests, type byte first (EIP-7685).
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::hex_list"))]
     pub requests: Vec<Vec<u8>>,
-    /// Gas in both dimensions, and what senders paid.
+    /// Gas in both dimensions (execution and state), and the gas that senders paid for.
     pub gas: BlockGas,
-    /// Gas used as the header says it.
+    /// `gas_used` of the header.
     pub gas_used: u64,
-    /// State root after the block; nothing where no tries were given.
+    /// State root after the block; `None` if no tries were given.
     pub state_root: Option<B256>,
-    /// RLP of the block access list: the given one, or the recorded one.
+    /// RLP of the block access list (EIP-7928): the given one, or the recorded one.
     pub bal: Bytes,
-    /// What the list cannot say about a block before Cancun; empty for later ones.
+    /// Account events before Cancun that a block access list cannot express; empty for later
+    /// blocks.
     pub existence_log: ExistenceLog,
-    /// Values after the block of everything that changed. They follow from the list and the existence log once every task was
-    /// found to do what these claim; so they hold even where the state root is unchecked.
+    /// Everything that changed, with its value after the block. Computed from the block access list
+    /// and the existence log, which are verified against every task; so the changes are correct
+    /// even if the state root is unchecked.
     pub changes: StateChanges,
-    /// Checks that could not be made. All others passed.
+    /// Checks that could not be made. All others were made and passed.
     pub unchecked: Vec<Unchecked>,
-    /// When each stage ran, on one clock that starts with the block's bytes.
+    /// When each stage ran, in nanoseconds since the start of the call.
     pub timeline: Vec<Span>,
-    /// When each task ran, on the same clock.
+    /// When each task ran, on the same clock as `timeline`.
     pub tasks: Vec<TaskSpan>,
-    /// Nanoseconds from the block's bytes to the last check.
+    /// Nanoseconds from the start of the call to the last check.
     pub elapsed_ns: u64,
     #[cfg_attr(feature = "serde", serde(skip))]
     _verified: Verified,
 }
 
 impl BlockOutcome {
-    /// The outcome, if every check was made.
+    /// Returns the outcome if every check was made.
     ///
     /// # Errors
-    /// [`Incomplete`] names the checks that were not made. The outcome is then dropped; tries that were given hold the
-    /// block's update.
+    /// [`Incomplete`] lists the checks that were not made. The outcome is then dropped; tries that
+    /// were given still hold the block's update.
     pub fn require_complete(self) -> Result<Self, Incomplete> {
         if self.unchecked.is_empty() { Ok(self) } else { Err(Incomplete { unchecked: self.unchecked }) }
     }
 }
 
-/// Everything that a mode hands over for the last checks.
+/// What a mode hands over for the checks after execution.
 pub(super) struct Candidate {
     pub(super) executed: Executed,
     pub(super) reads: ParentReadCount,
@@ -181,17 +190,19 @@ pub(super) struct Candidate {
     pub(super) existence_log: ExistenceLog,
     pub(super) changes: StateChanges,
     pub(super) roots: Roots,
-    /// The list and the existence log, which the changes follow from, say what the tasks did.
+    /// Evidence that the list and the existence log, from which the changes were computed, match
+    /// what the tasks did.
     pub(super) checked: ListChecked,
     pub(super) unchecked: Vec<Unchecked>,
 }
 
-/// Transactions whose logs one task encodes.
+/// Number of transactions whose logs one pool task encodes.
 const LOGS_CHUNK: usize = 64;
-/// Receipts that one task encodes: little more than copies.
+/// Number of receipts that one pool task encodes; larger, as encoding is little more than copying.
 const RECEIPT_CHUNK: usize = 256;
 
-/// The receipts of an executed block; `roots` are the state roots after each transaction, where receipts hold them.
+/// The receipts of an executed block. `roots`: the state roots after each transaction, for forks
+/// before Byzantium.
 pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B256]>) -> ReceiptList {
     let mut gas_before = 0;
     let cumulative: Vec<u64> = executed
@@ -241,7 +252,7 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
     receipts
 }
 
-/// Receipts, commitments, outcome.
+/// Computes receipts, checks the header's commitments and makes the outcome.
 pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
     let Candidate { executed, reads, bal, existence_log, changes, roots, checked, mut unchecked } = candidate;
     let state_root = roots.state;
@@ -253,7 +264,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         let items: Vec<&[u8]> = receipts.iter().collect();
         Some(ordered_root(&items))
     } else {
-        let reason = "receipts of this age hold state roots, and no tries are given";
+        let reason = "receipts before Byzantium contain state roots, and no tries are given";
         unchecked.push(Unchecked { check: Check::ReceiptsRoot, reason });
         None
     };

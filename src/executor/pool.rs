@@ -1,15 +1,17 @@
-//! The threads that a block runs on.
+//! The thread pool of an executor: named threads, bound to processors where that cannot hurt.
 //!
-//! Not here: what they do. A thread pool per executor, named, and bound to processors where that cannot hurt.
+//! Not here: the work that runs on them.
 
 use rayon::ThreadPoolBuilder;
 
-/// What the pools of executors are made of: `threads` named threads.
+/// Builder of an executor's pool of `threads` named threads.
 ///
-/// Where there are as many threads as processors that the process may use, each thread is bound to one of them. A block
-/// takes a few milliseconds and its stages hand over some ten times; a thread that slept meanwhile is sometimes woken on
-/// the processor of the one that woke it, and waits there for a whole time slice (3 ms and more) while another
-/// processor idles. Measured with two threads and pauses of 20 ms between blocks: see the commit that added this.
+/// Where there are as many threads as processors that the process may use, each thread is bound to
+/// one of them. A block takes a few milliseconds, in which its stages wake other threads some ten
+/// times. Without binding, the scheduler sometimes places a woken thread on the processor of the
+/// thread that woke it, where it waits for a whole time slice (3 ms and more) while another
+/// processor is idle. Measured with two threads and pauses of 20 ms between blocks: see the commit
+/// that added this.
 pub fn pool_builder(threads: usize) -> ThreadPoolBuilder {
     let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("balustrade-{index}"));
     match processors::one_each(threads) {
@@ -33,7 +35,8 @@ mod processors {
     }
 
     impl Processors {
-        /// Binds the calling thread to the processor at `index`. Where it is refused, the thread stays unbound.
+        /// Binds the calling thread to the processor at `index`. If the system call fails, the
+        /// thread stays unbound.
         pub(super) fn bind(&self, index: usize) {
             let mut one = CpuSet::new();
             one.set(self.0[index]);

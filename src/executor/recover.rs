@@ -1,5 +1,10 @@
-//! Senders and authorities of a block, recovered in batches on the pool: all of them before the first task, or by the
-//! workers themselves, each of which begins with its tasks as soon as every batch is taken.
+//! Recovery of a block's senders and authorities from their signatures, in batches on the thread
+//! pool.
+//!
+//! In: a block's transactions, and senders already known. Out: an address per signature, `None` for
+//! an invalid one; either all of them before the first task ([`recover`]), or batch by batch while
+//! tasks run ([`Recovering`]): workers recover batches until all are taken, then run tasks.
+//! Not here: the elliptic curve (`exec::senders`).
 
 mod deal;
 
@@ -18,18 +23,18 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Signatures of one pool task at most: enough lots of eight that a batched inversion pays.
+/// Maximum signatures of a batch: enough groups of eight lanes for a batched inversion to pay.
 const BATCH_MAX: usize = 64;
-/// And at least, where there are many threads: two groups of lanes abreast.
+/// Minimum signatures of a batch, reached with many threads: two groups of lanes side by side.
 const BATCH_MIN: usize = 16;
 
-/// How signers are recovered.
+/// How senders and authorities are recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Recovery {
-    /// In batches, eight in the lanes of one register set where the machine can.
+    /// In batches, eight signatures per SIMD register where the processor supports it.
     #[default]
     Batched,
-    /// One at a time, by libsecp256k1: what everybody else does, to compare with.
+    /// One at a time, by libsecp256k1 as in other clients; for comparison.
     OneByOne,
 }
 
@@ -43,7 +48,7 @@ impl Recovery {
         }
     }
 
-    /// As the command line writes it.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Batched => "batched",
@@ -52,18 +57,19 @@ impl Recovery {
     }
 }
 
-/// What recovery goes by besides the block.
+/// Inputs of recovery besides the block.
 #[derive(Clone, Copy, Default)]
 pub(super) struct RecoveryContext<'a> {
     pub(super) cancel: Option<&'a CancelToken>,
-    /// Senders that the caller knows already.
+    /// Senders recovered earlier, by transaction hash.
     pub(super) known: Option<&'a SenderCache>,
     pub(super) recovery: Recovery,
-    /// Learns when each thread was at it.
+    /// Records the time of each batch.
     pub(super) clock: Option<&'a Clock>,
 }
 
-/// Who signed each transaction, and each authorization of all transactions in a row.
+/// Senders by transaction, and authorities of the authorizations (EIP-7702) of all transactions, in
+/// order.
 pub(super) struct Signers {
     pub(super) senders: Vec<Option<Address>>,
     pub(super) authorities: Vec<Option<Address>>,
@@ -75,10 +81,10 @@ impl Signers {
     }
 }
 
-/// Recovers all signers of a block.
+/// Recovers all senders and authorities of a block.
 ///
 /// # Errors
-/// [`BlockError::Cancelled`].
+/// [`BlockError::Cancelled`] if the block was cancelled meanwhile.
 pub(super) fn recover(rules: &ChainRules, block: &Block, context: RecoveryContext<'_>) -> Result<Signers, BlockError> {
     let recovering = Recovering::new(rules, block, context, 2 * rayon::current_num_threads());
     (0..recovering.deal.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
@@ -87,23 +93,24 @@ pub(super) fn recover(rules: &ChainRules, block: &Block, context: RecoveryContex
     Ok(Signers { senders, authorities })
 }
 
-/// The recovery of a block's signers, batch by batch, by whoever has time.
+/// Work queue of signature batches of a block, shared by the workers.
 pub(super) struct Recovering<'a> {
     transactions: &'a Transactions,
     context: RecoveryContext<'a>,
     low_s: bool,
-    /// What is there so far.
+    /// The results so far.
     pub(super) signers: SignerBatches,
     sender_batch: usize,
     authority_batch: usize,
     deal: Deal,
-    /// Batches of authorities, until all of them are there.
+    /// Results of authority batches, until all of them are complete.
     authorities: Vec<OnceLock<Vec<Option<Address>>>>,
     is_cancelled: AtomicBool,
 }
 
 impl<'a> Recovering<'a> {
-    /// Nothing recovered yet. There are about `shares` batches of senders where that leaves enough for each.
+    /// Queues all batches: about `shares` batches of senders, fewer if they would be below the
+    /// minimum size.
     pub(super) fn new(rules: &ChainRules, block: &'a Block, context: RecoveryContext<'a>, shares: usize) -> Self {
         let transactions = &block.transactions;
         let authorizations = transactions.all_authorizations().len();
@@ -127,19 +134,20 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    /// Takes batch after batch until none is left. Another thread may still be at its last one.
+    /// Recovers batches until all are taken. Other threads may still be working on their last one.
     ///
-    /// Nothing in here waits for another thread or runs foreign jobs: those who wait for a batch rely on it.
+    /// This never waits for another thread and never runs other jobs of the pool, so that waiting
+    /// for a batch cannot deadlock.
     pub(super) fn help(&self) {
         while let Some(batch) = self.deal.take() {
             self.run(batch);
         }
     }
 
-    /// Whether every signer was recovered; to be asked when all batches are done.
+    /// Whether recovery completed; to be called when all batches are done.
     ///
     /// # Errors
-    /// [`BlockError::Cancelled`].
+    /// [`BlockError::Cancelled`] if the block was cancelled meanwhile.
     pub(super) fn check_complete(&self) -> Result<(), BlockError> {
         if self.is_cancelled.load(Ordering::Relaxed) {
             let place = "while the senders were recovered, before the task at index 0";
@@ -166,7 +174,7 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    /// Rows of a batch, among the transactions or among the authorizations.
+    /// Rows of a batch: of the transactions, or of all authorizations.
     fn rows(&self, batch: usize) -> Range<usize> {
         let (at, len, count) = match self.deal.authority_batch(batch) {
             None => (batch, self.sender_batch, self.transactions.len()),
@@ -175,7 +183,8 @@ impl<'a> Recovering<'a> {
         at * len..count.min((at + 1) * len)
     }
 
-    /// Hands over a batch; rows that it lacks have no signer. The last batch of authorities hands over all of them.
+    /// Publishes the result of a batch; missing rows count as invalid signatures. The last batch of
+    /// authorities publishes all of them.
     fn fill(&self, batch: usize, mut rows: Vec<Option<Address>>) {
         rows.resize(self.rows(batch).len(), None);
         let Some(at) = self.deal.authority_batch(batch) else {
@@ -238,7 +247,7 @@ impl<'a> Recovering<'a> {
     }
 }
 
-/// Fills a batch whose recovery panicked, so that nobody waits for it.
+/// Publishes a batch whose recovery panicked, so that no thread waits for it forever.
 struct FillOnPanic<'a, 'b> {
     recovering: &'a Recovering<'b>,
     batch: usize,
@@ -252,8 +261,8 @@ impl Drop for FillOnPanic<'_, '_> {
     }
 }
 
-/// Signatures of one batch when there are `count`: whole pairs of lane groups, `shares` batches where that leaves enough
-/// for each.
+/// Signatures per batch when there are `count`: `count / shares` rounded up to a multiple of
+/// [`BATCH_MIN`], at most [`BATCH_MAX`].
 fn batch_for(count: usize, shares: usize) -> usize {
     count.div_ceil(shares).next_multiple_of(BATCH_MIN).clamp(BATCH_MIN, BATCH_MAX)
 }

@@ -1,4 +1,9 @@
-//! From a list's columns to the state root, once per block or index by index.
+//! From the columns of a block access list to the state root.
+//!
+//! In: the changes of a given or recorded block access list, the parent accounts, the tries. Out:
+//! the root after the block, and before Byzantium the root after each transaction. On an error the
+//! tries are restored ([`undo_on_error`]).
+//! Not here: verification of the list.
 
 use super::by_index;
 use super::changes::{ListedChanges, StateChanges};
@@ -12,16 +17,16 @@ use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 
-/// Roots of the tries after the block.
+/// State roots computed for a block.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
-    /// After the block; nothing without tries.
+    /// State root after the block; `None` without tries.
     pub(super) state: Option<B256>,
-    /// After each transaction, where receipts hold them (before Byzantium).
+    /// State root after each transaction; before Byzantium receipts contain it.
     pub(super) by_transaction: Option<Vec<B256>>,
 }
 
-/// Reduces a recording's list and updates the tries.
+/// Reduces the recorded block access list to its final values and updates the tries.
 pub(super) fn update_from_recording(
     rules: &ChainRules,
     tx_count: usize,
@@ -38,8 +43,9 @@ pub(super) fn update_from_recording(
     Ok((changes.release(&recording.checked), roots))
 }
 
-/// Reduces the list and updates the tries. The list may still be unproved: its changes stay closed, and the caller rolls
-/// the tries back if it turns out wrong.
+/// Reduces the block access list to its final values and updates the tries. The list may not be
+/// verified yet: the changes are returned as [`Claimed`], and the caller rolls the tries back if
+/// verification fails.
 pub(super) fn update_tries(
     rules: &ChainRules,
     tx_count: usize,
@@ -64,7 +70,7 @@ pub(super) fn update_tries(
     Ok((Claimed::new(changes), roots))
 }
 
-/// Runs a block on the tries; where it fails they are afterwards as before, with whatever was uncommitted in them.
+/// Runs a block on the tries. If it fails, they are restored, earlier uncommitted updates included.
 pub(super) fn undo_on_error<T>(
     mut tries: Option<&mut StateTries>,
     run: impl FnOnce(Option<&mut StateTries>) -> Result<T, BlockError>,
@@ -79,7 +85,8 @@ pub(super) fn undo_on_error<T>(
     result
 }
 
-/// A trie's error as the block's: only its store can be at fault.
+/// Converts an error of the tries. The updates made here are well-formed, so anything but a store
+/// error means that the store's data is corrupt.
 pub(super) fn trie_error(error: TrieError) -> BlockError {
     match error {
         TrieError::Store(error) => error.into(),

@@ -1,4 +1,6 @@
-//! Sequential mode: tasks one after another, the list recorded, the root from the recorded columns.
+//! Sequential mode: tasks run one after another and record the block access list; the state root is
+//! computed from the recorded list. Also the parts that optimistic mode shares: [`prepare`],
+//! [`check_recorded_list`] and [`finish`].
 
 use super::check::{check_body_roots, resolve_existence_log};
 use super::job::Job;
@@ -28,7 +30,8 @@ pub(super) fn execute(
     finish(job, tries, Recorded { executed, recording, unchecked })
 }
 
-/// What comes before a block without the help of a list can run: its own checks, its signers.
+/// Work before execution without a block access list: the body's roots, the checks of a given list,
+/// and the recovery of senders and authorities.
 pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
     let (body, signers) = rayon::join(
         || {
@@ -44,14 +47,14 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
     signers
 }
 
-/// A block that was executed and recorded.
+/// An executed block with its recorded block access list.
 pub(super) struct Recorded {
     pub(super) executed: Executed,
     pub(super) recording: Recording,
     pub(super) unchecked: Vec<Unchecked>,
 }
 
-/// Root from the recorded changes, and the last checks.
+/// Computes the state root from the recorded changes and makes the remaining checks.
 pub(super) fn finish(
     job: &Job<'_>,
     tries: Option<&mut StateTries>,
@@ -67,8 +70,8 @@ pub(super) fn finish(
     seal(job, Candidate { executed, reads, bal: list.bytes, existence_log, changes, roots, checked, unchecked })
 }
 
-/// A list that comes with the block must be well-formed and the one that the header commits to; an existence log must be
-/// canonical.
+/// Checks a given block access list: it must be well-formed and have the hash in the header. A
+/// given existence log must be canonical.
 fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
@@ -91,8 +94,8 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     Ok(())
 }
 
-/// The recorded list must be the given one, within its limit, and hash to what the header says; the recorded existence log must
-/// be the given one.
+/// Checks the recorded block access list: it must equal the given one, be within the item limit and
+/// have the hash in the header. The recorded existence log must equal the given one.
 pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
@@ -128,7 +131,7 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
     Ok(())
 }
 
-/// The events that execution produced must be those that the given existence log claims.
+/// The events that execution produced must be those of the given existence log.
 fn check_recorded_existence_log(given: &ExistenceLog, recorded: &ExistenceLog) -> Result<(), BlockError> {
     if given == recorded {
         return Ok(());
@@ -147,7 +150,7 @@ mod tests {
     use alloy_primitives::Address;
 
     #[test]
-    fn two_sidecars_without_a_difference_are_not_taken_for_equal() {
+    fn unequal_existence_logs_without_a_difference_are_an_internal_fault() {
         let event = (Address::repeat_byte(1), 1, true);
         let once = ExistenceLog { existence: vec![event] };
         let twice = ExistenceLog { existence: vec![event, event] };

@@ -1,4 +1,4 @@
-//! Serde forms of an outcome's byte strings: `0x` hex. Only with the feature `serde`.
+//! Serialization of an outcome's byte strings as `0x` hex; only with the feature `serde`.
 
 use crate::exec::wire::ReceiptList;
 use alloy_primitives::hex;

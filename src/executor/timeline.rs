@@ -1,4 +1,4 @@
-//! When each stage of a block ran, on one clock.
+//! Start and end of each stage of a block, on one clock.
 
 use crate::exec::block::tasks::current_thread;
 use std::sync::Mutex;
@@ -8,21 +8,21 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Stage {
-    /// Block and list bytes to columns.
+    /// Decoding of the block and of the block access list.
     Decode,
-    /// Parent state from the store.
+    /// Reads of the parent state from the store.
     Read,
-    /// Senders and authorities from signatures.
+    /// Recovery of senders and authorities from signatures.
     Recover,
-    /// Tasks on one worker, verification of each against the list included.
+    /// Tasks on one worker, including the verification of each against the block access list.
     Execute,
-    /// Admission, accesses, receipts, requests and all commitments but the state root.
+    /// Admission, accesses, receipts, requests and all header commitments but the state root.
     Verify,
-    /// State root from the reduced columns.
+    /// State root from the reduced block access list.
     Root,
-    /// keccak256 of the list's bytes.
+    /// keccak256 of the block access list's RLP.
     ListHash,
-    /// Roots of transactions and withdrawals.
+    /// Transactions root and withdrawals root.
     BodyRoots,
 }
 
@@ -54,23 +54,23 @@ impl Stage {
     }
 }
 
-/// One stage's run, in nanoseconds since the block's bytes were handed over.
+/// One run of a stage. Times are nanoseconds since the call that executes the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Span {
-    /// Which stage.
+    /// The stage.
     pub stage: Stage,
-    /// Which worker, where the stage runs on several.
+    /// Number of the worker, for stages that run on several.
     pub worker: Option<u32>,
-    /// Which thread of the pool.
+    /// Number of the thread.
     pub thread: u32,
-    /// Start.
+    /// Start in nanoseconds.
     pub start_ns: u64,
-    /// End.
+    /// End in nanoseconds.
     pub end_ns: u64,
 }
 
-/// The block's clock and what it has measured.
+/// The clock of one block, and the spans recorded so far.
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) zero: Instant,
@@ -87,14 +87,16 @@ impl Clock {
         self.zero.elapsed().as_nanos() as u64
     }
 
-    /// Notes a stage that began at `start_ns` and ends now. A handful of calls per block: a lock is no matter.
+    /// Records a stage that began at `start_ns` and ends now. There are a few calls per block, so
+    /// the cost of the lock does not matter.
     pub(super) fn record(&self, stage: Stage, start_ns: u64) {
         self.push(Span { stage, worker: None, thread: current_thread(), start_ns, end_ns: self.now() });
     }
 
-    /// Notes a part of a stage that began at `start_ns` and ends now; parts that follow one another on a thread are one.
+    /// Records a part of a stage that began at `start_ns` and ends now. Consecutive parts on one
+    /// thread are merged.
     pub(super) fn extend(&self, stage: Stage, start_ns: u64) {
-        /// What lies between two parts of one stage, at most.
+        /// Longest gap between two parts that are merged.
         const GAP_NS: u64 = 20_000;
         let (thread, end_ns) = (current_thread(), self.now());
         let mut spans = self.spans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,6 +1,8 @@
-//! Transactions alone: what a state test asks for.
+//! Execution of transactions without the rest of a block, as state tests need it.
 //!
-//! No system calls, no rewards, no withdrawals, no commitments: only the transactions, one after another.
+//! In: a block, of which only the transactions and the header fields that instructions read are
+//! used. Out: the state root and the logs hash.
+//! Not here: system calls, rewards, withdrawals, header commitments.
 
 use super::Executor;
 use super::input::Options;
@@ -19,23 +21,24 @@ use crate::trie::StateTries;
 use alloy_primitives::{B256, Bytes};
 use std::time::Instant;
 
-/// What transactions alone leave.
+/// Result of [`Executor::transact`].
 #[derive(Clone, Debug)]
 pub struct Transacted {
-    /// State root after them.
+    /// State root after the transactions.
     pub state_root: B256,
     /// keccak256 of the RLP of all their logs.
     pub logs_hash: B256,
 }
 
 impl Executor {
-    /// Runs the transactions of a block, and nothing else of it, on the parent state, one after another, whatever mode
-    /// the options name. Of its header only what instructions see matters. The tries (at the parent's root) hold the
-    /// update, uncommitted, on top of what was uncommitted before.
+    /// Runs only the transactions of a block, sequentially whatever `options.mode` is, on the
+    /// parent state. Of the header only the fields that instructions read matter. The tries (at the
+    /// parent's root) then hold the update, uncommitted, on top of what was uncommitted before.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first transaction that cannot stand in the block, [`BlockError::Cancelled`] where
-    /// `cancel` gave it up. The tries are then exactly as before the call, with whatever was uncommitted in them.
+    /// [`BlockError::Invalid`] names the first invalid transaction; [`BlockError::Cancelled`] if
+    /// `cancel` was set. The tries are then exactly as before the call, earlier uncommitted updates
+    /// included.
     pub fn transact(
         &mut self,
         rules: &ChainRules,

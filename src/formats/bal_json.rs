@@ -1,16 +1,18 @@
-//! The JSON form of a block access list, as fixtures print it, to its RLP.
+//! Conversion of a block access list from the JSON form of fixtures to RLP.
 //!
-//! In: JSON. Out: RLP bytes in the order of the JSON, right or wrong: fixtures of invalid lists keep their faults.
-//! Spec: EIP-7928. Not here: any check of the list.
+//! In: JSON. Out: RLP in the order of the JSON, even if the order is invalid, since fixtures of
+//! invalid lists must stay invalid.
+//! Spec: EIP-7928.
+//! Not here: any check of the list.
 
 use super::json::Quantity;
 use alloy_primitives::{Address, Bytes};
 use alloy_rlp::{Encodable, Header};
 use serde::Deserialize;
 
-/// One account of the list.
+/// One account of the block access list.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object with the fields of an account of an access list")]
+#[serde(rename_all = "camelCase", expecting = "an object with the fields of an account of a block access list")]
 struct Account {
     address: Address,
     #[serde(default)]
@@ -42,7 +44,7 @@ struct Change<V> {
     value: V,
 }
 
-/// Encodes the JSON list.
+/// Encodes a block access list.
 pub(super) fn encode(json: &[u8]) -> serde_json::Result<Bytes> {
     let accounts: Vec<Account> = serde_json::from_slice(json)?;
     let mut out = Vec::new();

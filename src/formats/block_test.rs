@@ -1,7 +1,8 @@
 //! EEST block tests (`blockchain_test` fixtures).
 //!
-//! In: the JSON value of one test. Out: [`BlockTest`]. What the executor derives itself (decoded transactions,
-//! receipts, the post-state) is skipped unread.
+//! In: the JSON value of one test. Out: [`BlockTest`]. Fields that the executor computes itself
+//! (decoded transactions, receipts, the post-state) are skipped.
+//! Not here: execution.
 
 use super::TestFormat;
 use super::bal_json;
@@ -16,20 +17,20 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 
-/// A chain of blocks on a given state, and where its head must end.
+/// A chain of blocks on a given state, and the expected hash of its head.
 #[derive(Clone, Debug)]
 pub struct BlockTest {
     /// The test's name.
     pub name: String,
     /// The network's name.
     pub network_name: String,
-    /// The network as a chain; `None` where the name holds a fork that is not supported.
+    /// The configuration of the network; `None` if its name contains an unsupported fork.
     pub network: Option<ChainConfig>,
     /// State of the genesis block.
     pub pre: MemoryStore,
     /// RLP of the genesis block.
     pub genesis: Bytes,
-    /// Blocks in order; invalid ones do not move the head.
+    /// Blocks in order; invalid ones do not change the head.
     pub blocks: Vec<FixtureBlock>,
     /// Hash of the last valid block.
     pub last_block_hash: B256,
@@ -38,17 +39,17 @@ pub struct BlockTest {
 /// One block of a test.
 #[derive(Clone, Debug)]
 pub struct FixtureBlock {
-    /// The block's RLP; possibly malformed on purpose.
+    /// The block's RLP, intentionally malformed in some tests.
     pub rlp: Bytes,
-    /// RLP of its block access list, where the fixture has one.
+    /// RLP of its block access list, if the fixture has one.
     pub bal: Option<Bytes>,
-    /// Names of the exceptions one of which must refuse it, joined by `|`; `None` for a valid block.
+    /// Names of the accepted exceptions, joined by `|`; `None` for a valid block.
     pub expect_exception: Option<String>,
-    /// Expected block gas, execution and state (fixtures of this project's suite).
+    /// Expected block gas: execution and state (only in fixtures of this project).
     pub gas_dimensions: Option<(u64, u64)>,
 }
 
-/// The fields of a test's JSON that matter here.
+/// The fields of a test's JSON that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with the fields of a block test")]
 pub struct BlockTestJson<'a> {
@@ -64,7 +65,7 @@ pub struct BlockTestJson<'a> {
     config: ConfigJson,
 }
 
-/// The `config` section, in block tests and state tests alike.
+/// The `config` section of block tests and state tests.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with the chain's configuration")]
 pub(super) struct ConfigJson {
@@ -75,7 +76,7 @@ pub(super) struct ConfigJson {
 }
 
 impl ConfigJson {
-    /// EIP-155; 1 where the section does not say.
+    /// Chain id (EIP-155); 1 if absent.
     pub(super) fn chain_id(&self) -> u64 {
         self.chain_id.map_or(1, |id| id.0.saturating_to())
     }
@@ -118,7 +119,8 @@ struct GasDimensionsJson {
 impl TestFormat for BlockTest {
     type Json<'a> = BlockTestJson<'a>;
 
-    /// Resolves the network, fills the store, encodes access lists that the fixture has as JSON only.
+    /// Resolves the network, fills the store, and encodes block access lists that the fixture has
+    /// only as JSON.
     fn from_json(json: BlockTestJson<'_>, name: String) -> serde_json::Result<Self> {
         let network = fixture_network(&json.network, json.config.chain_id(), json.config.blob_schedules());
         let blocks = json.blocks.into_iter().map(BlockJson::into_block).collect::<Result<_, _>>()?;
@@ -143,7 +145,7 @@ impl BlockJson<'_> {
             (None, None) => None,
         };
         let checked = check_rlp_len("a block", self.rlp.len())
-            .and_then(|()| check_rlp_len("an access list", bal.as_ref().map_or(0, |list| list.len())));
+            .and_then(|()| check_rlp_len("a block access list", bal.as_ref().map_or(0, |list| list.len())));
         checked.map_err(serde_json::Error::custom)?;
         let gas_dimensions = self.gas_dimensions.map(|gas| (gas.execution, gas.state));
         Ok(FixtureBlock { rlp: self.rlp, bal, expect_exception: self.expect_exception, gas_dimensions })

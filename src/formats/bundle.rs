@@ -1,8 +1,10 @@
-//! Block bundles: one block with all that is needed to execute it.
+//! Block bundles: one block with the data needed to execute it.
 //!
-//! In: the JSON of a bundle. Out: [`Bundle`]. Three kinds: with a witness (state root checked), with a flat pre-state
-//! that is only what the block reads (no root), with a complete pre-state (tries built from it).
-//! `blockAccessListSidecar` is optional: what `bal record` writes beside the list ([`ExistenceLog`] as JSON).
+//! In: the JSON of a bundle. Out: [`Bundle`]. There are three kinds: with a witness (the state root
+//! is checked), with a partial pre-state of only what the block reads (no state root), with a
+//! complete pre-state (tries are built from it). `blockAccessListSidecar` is optional: the
+//! [`ExistenceLog`] that `bal record` writes after the list.
+//! Not here: execution.
 
 use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;
@@ -18,34 +20,35 @@ use alloy_primitives::{B256, Bytes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// One block and its surroundings.
+/// One block, its parent state and its ancestors.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// File name without folder and extensions.
     pub name: String,
-    /// EIP-155.
+    /// Chain id (EIP-155).
     pub chain_id: u64,
-    /// The fork's name as the file writes it; where it writes none, its chain's word.
+    /// The fork's name in the file; if it has none, the name of the fork of its chain.
     pub fork_name: String,
-    /// The block's rules; `None` where the fork is not supported.
+    /// The block's rules; `None` if the fork is not supported.
     pub rules: Option<ChainRules>,
-    /// The block's hash, as the file says it.
+    /// The block's hash according to the file.
     pub hash: B256,
     /// The block's RLP.
     pub block: Bytes,
-    /// RLP of its access list.
+    /// RLP of its block access list (EIP-7928).
     pub bal: Option<Bytes>,
-    /// What the list cannot say about a block before Cancun.
+    /// Account events of a block before Cancun that a block access list cannot express.
     pub existence_log: Option<ExistenceLog>,
-    /// RLP of the parent's header; absent for some bundles.
+    /// RLP of the parent's header; some bundles lack it.
     pub parent_header: Option<Bytes>,
-    /// The ancestors whose headers the file has, the parent first: as many as ommers need.
+    /// Ancestors whose headers the file has, the parent first; at most as many as the ommer rules
+    /// need.
     pub ancestors: Vec<Ancestor>,
-    /// Where the parent state comes from.
+    /// The parent state.
     pub state: BundleState,
-    /// Hashes of ancestors by number: those of the headers, and those listed.
+    /// Hashes of ancestors by block number: those of the headers, and those in `blockHashes`.
     pub block_hashes: Vec<(u64, B256)>,
-    /// Number of ommers whose headers the source lacks; their rewards are missing too.
+    /// Number of ommers whose headers the source lacks; their rewards cannot be computed.
     pub ommers_omitted: u64,
 }
 
@@ -54,25 +57,25 @@ pub struct Bundle {
 pub enum BundleState {
     /// Trie nodes and codes below `root`.
     Witness {
-        /// State root of the parent.
+        /// State root after the parent.
         root: B256,
-        /// RLP of trie nodes, in no set order.
+        /// RLP of trie nodes, in unspecified order.
         nodes: Vec<Bytes>,
-        /// Contract codes, in no set order.
+        /// Contract codes, in unspecified order.
         codes: Vec<Bytes>,
     },
-    /// The whole state: tries can be built from it. Its root must be `root`.
+    /// The whole state, from which tries can be built. Their root must be `root`.
     Complete {
-        /// The state.
+        /// All accounts, slots and codes.
         store: MemoryStore,
-        /// State root of the parent.
+        /// State root after the parent; `None` if the file has none.
         root: Option<B256>,
     },
-    /// Only what the block reads; no root can be computed.
+    /// Only what the block reads; no state root can be computed.
     Partial(MemoryStore),
 }
 
-/// The fields of a bundle's JSON that matter here.
+/// The fields of a bundle's JSON that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with the fields of a bundle")]
 pub(super) struct BundleJson {
@@ -111,7 +114,7 @@ struct WitnessJson {
 }
 
 impl BundleJson {
-    /// Whether this top-level key tells a bundle from a file of tests (whose keys are test names).
+    /// Whether this is a top-level key of a bundle. The keys of a file of tests are test names.
     pub(super) fn has_key(key: &str) -> bool {
         const KEYS: &str = "network chainId fork family blobSchedule number hash source verified block parentHeader \
                             headers preStateRoot preStateComplete blockHashes witness codes senders preState receipts \
@@ -120,13 +123,14 @@ impl BundleJson {
         KEYS.split(' ').any(|known| known == key)
     }
 
-    /// Resolves the rules, the kind of state and the ancestors' hashes.
+    /// Determines the rules, the kind of state and the ancestors' hashes.
     ///
     /// # Errors
-    /// A header that does not decode, or a witness without a root.
+    /// In words: a header does not decode, a witness has no root, or the block or its block access
+    /// list is too long.
     pub(super) fn into_bundle(self, name: String) -> Result<Bundle, String> {
         check_rlp_len("a block", self.block.len())?;
-        check_rlp_len("an access list", self.block_access_list.as_ref().map_or(0, |list| list.len()))?;
+        check_rlp_len("a block access list", self.block_access_list.as_ref().map_or(0, |list| list.len()))?;
         let mut block_hashes: Vec<(u64, B256)> = self.block_hashes.into_iter().collect();
         let mut parent_root = self.pre_state_root;
         let mut ancestors = Vec::new();
@@ -161,7 +165,8 @@ impl BundleJson {
                 }
             }
         };
-        // A block without a header is refused when it is executed; until then its number is the file's word.
+        // A block whose header does not decode is refused when it is executed; here its number is
+        // taken from the file.
         let header =
             Header::of_block(&self.block).unwrap_or_else(|_| Header { number: self.number, ..Header::default() });
         let schedule = self.blob_schedule.map(Into::into);

@@ -1,26 +1,29 @@
-//! How much memory a JSON document may take once it is parsed and executed on, from its text alone.
+//! Upper bound of the memory of a JSON document once it is parsed and executed, computed from its
+//! text.
 //!
-//! A value of two or three bytes of text can become a row of hundreds of bytes: the text's length says little. So values
-//! are counted before anything is parsed. The figures are upper bounds of what was measured on documents made of one kind
-//! of value (`tests/cli_inputs.rs` measures such documents).
+//! In: the text. Out: a bound in bytes. A value of two or three bytes of text can become a row of
+//! hundreds of bytes, so the length of the text alone gives no useful bound; values are counted
+//! before anything is parsed. The constants are upper bounds of measurements on documents with a
+//! single kind of value (`cli/tests/cli_inputs.rs` measures such documents).
 
-/// Most memory that one document may take: the command stays below 4 GiB, code and threads included.
+/// Maximum memory of one document, in bytes. The command then stays below 4 GiB, code and threads
+/// included.
 pub const DOCUMENT_MEMORY_MAX: u64 = 3 << 30;
 
-/// Bytes for each value of the document: the widest rows, in arrays that doubled, in the maps made of them, and in the
-/// tries built from these.
+/// Bytes per value of the document: the widest rows, in arrays whose capacity has doubled, in the
+/// maps made of them, and in the tries built from these.
 const VALUE_BYTES: u64 = 768;
-/// Bytes for each byte of text: itself, what is kept of it, and what is decoded from that.
+/// Bytes per byte of text: the text, the parts that are kept, and what is decoded from them.
 const TEXT_BYTES: u64 = 4;
 
-/// Most bytes of a block or of an access list: their items, of one byte at least, become rows of tens of bytes. No block
-/// comes near it (EIP-7934 allows 8 MiB).
+/// Maximum bytes of a block or of a block access list: each item, of at least one byte, becomes a
+/// row of tens of bytes. Valid blocks are far smaller (EIP-7934 allows 8 MiB).
 pub(super) const RLP_BYTES_MAX: usize = 64 << 20;
 
-/// Refuses a block or list that is too long to be one.
+/// Checks the length in bytes of a block or a block access list.
 ///
 /// # Errors
-/// In words, with the limit.
+/// A message with the length and the limit.
 pub fn check_rlp_len(what: &str, len: usize) -> Result<(), String> {
     if len <= RLP_BYTES_MAX {
         return Ok(());
@@ -28,12 +31,13 @@ pub fn check_rlp_len(what: &str, len: usize) -> Result<(), String> {
     Err(format!("{what} of {len} bytes; the limit is {RLP_BYTES_MAX} bytes"))
 }
 
-/// Most bytes that this document may take in memory, its text included.
+/// Upper bound of the document's memory in bytes, its text included.
 pub(super) fn memory_max(json: &[u8]) -> u64 {
     values(json).saturating_mul(VALUE_BYTES).saturating_add((json.len() as u64).saturating_mul(TEXT_BYTES))
 }
 
-/// Number of values, from above: all but the outermost one follow a comma or open an array or an object.
+/// Upper bound of the number of values: each follows a comma or the start of an array or object,
+/// except for the outermost one.
 fn values(json: &[u8]) -> u64 {
     let mut count = 0;
     let mut bytes = json.iter();

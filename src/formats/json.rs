@@ -1,6 +1,8 @@
-//! Shared pieces of the JSON formats of genesis files, fixtures and bundles: quantities, allocations.
+//! Common parts of the JSON formats of genesis files, fixtures and bundles: quantities and
+//! allocations.
 //!
-//! In: JSON strings. Out: numbers, accounts. Not here: what a document means.
+//! In: JSON values. Out: numbers, accounts.
+//! Not here: the document formats.
 
 use crate::arena::store::MemoryStore;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -22,7 +24,8 @@ impl Quantity {
             None if text.is_empty() => return None,
             None => (text, 10),
         };
-        // The number parser skips underscores and accepts signs of other radices; the formats know neither.
+        // `from_str_radix` skips underscores and accepts digits of other radices, which the formats
+        // do not allow.
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
@@ -63,7 +66,7 @@ pub fn u256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error
     Quantity::deserialize(deserializer).map(|quantity| quantity.0)
 }
 
-/// A JSON object as its entries in the order of the file: cheaper than a map, and duplicates stay visible.
+/// The entries of a JSON object in the order of the file: cheaper than a map, and keeps duplicates.
 #[derive(Clone, Debug)]
 pub struct Entries<K, V>(pub Vec<(K, V)>);
 
@@ -93,7 +96,8 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Entries
     }
 }
 
-/// One account of an allocation: `code` in test fixtures, `codeHash` (codes apart) in bundles.
+/// One account of an allocation. Fixtures have `code`; bundles have `codeHash`, with the codes in a
+/// separate list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with the fields of an account")]
 pub struct AllocAccount {
@@ -108,11 +112,12 @@ pub struct AllocAccount {
     storage: Entries<Quantity, Quantity>,
 }
 
-/// An allocation: what a genesis, a `pre` section or a bundle's `preState` lists.
+/// An allocation: the accounts of a genesis, of a fixture's `pre` section or of a bundle's
+/// `preState`.
 pub type Alloc = Entries<Address, AllocAccount>;
 
 impl Alloc {
-    /// Fills a store; `codes` are those that accounts name by hash.
+    /// Converts to a store. `codes`: the codes that accounts refer to by hash.
     pub fn into_store(self, codes: Vec<Bytes>) -> MemoryStore {
         let mut store = MemoryStore::default();
         for code in codes {

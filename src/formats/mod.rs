@@ -1,8 +1,8 @@
-//! Files to blocks: bundles and test fixtures, alone, in folders or in archives.
+//! Readers of block files: bundles and test fixtures, as single files, in folders or in archives.
 //!
-//! In: paths. Out: [`Document`]s, one file's text each, in a fixed order; and what they hold: [`Content`].
-//! Every fault of a file is an [`InputError`]; faults of the block bytes inside are not looked at here.
-//! Not here: execution.
+//! In: paths. Out: [`Document`]s, one per file, in a fixed order, and their parsed [`Content`].
+//! Every error in a file is an [`InputError`].
+//! Not here: decoding of block bytes, execution.
 
 mod bal_json;
 mod block_test;
@@ -30,40 +30,40 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-/// A file cannot be read, or is not what it should be.
+/// A file cannot be read or has the wrong format.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// The operating system refused, or an archive or compressed file is damaged.
+    /// An error of the operating system, or a damaged archive or compressed file.
     #[error("cannot read {path}: {error}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system or of the decoder.
         error: std::io::Error,
     },
-    /// Not JSON, or JSON of another shape.
+    /// Not JSON, or JSON of a different structure.
     #[error("{name}: {error}")]
     Json {
         /// The document.
         name: String,
-        /// Which field, what is wrong with it, and where.
+        /// Field, error, line and column.
         error: String,
     },
-    /// A bundle whose parts do not fit together.
+    /// A bundle whose parts are inconsistent.
     #[error("{name}: {what}")]
     Bundle {
         /// The document.
         name: String,
-        /// What is wrong.
+        /// The inconsistency.
         what: String,
     },
-    /// A block bundle where tests are asked for.
+    /// A block bundle where block tests are expected.
     #[error("{name} is a block bundle, not a file of block tests; execute it with `balustrade run`")]
     NotTests {
         /// The document.
         name: String,
     },
-    /// Nothing to execute was found.
+    /// No JSON document was found.
     #[error("no JSON document in {path}")]
     Empty {
         /// The folder or archive.
@@ -71,25 +71,26 @@ pub enum InputError {
     },
 }
 
-/// Whether a test of this name is wanted.
+/// Whether to read the test of this name.
 pub type NameFilter<'a> = &'a dyn Fn(&str) -> bool;
 
-/// What a document holds.
+/// Parsed content of a document.
 #[derive(Debug)]
 pub enum Content {
-    /// One block with its surroundings.
+    /// One block with its parent state.
     Bundle(Box<Bundle>),
     /// Block tests in the order of the file.
     Tests(Vec<BlockTest>),
 }
 
 impl Content {
-    /// Parses a document of either kind; only tests whose name passes `filter` are read.
+    /// Parses a document of either kind. Only tests for whose name `filter` returns true are read.
     ///
     /// # Errors
     /// [`InputError::Json`] and [`InputError::Bundle`].
     pub fn parse(document: &Document, filter: Option<NameFilter<'_>>) -> Result<Self, InputError> {
-        // The first key tells a bundle from a map of tests without reading the rest twice.
+        // The first key distinguishes a bundle from a map of tests, so the document is parsed only
+        // once.
         let first_key = first_key(&document.bytes);
         if first_key.is_some_and(|key| BundleJson::has_key(&key)) {
             let json = deserialize(document, || PhantomData::<BundleJson>)?;
@@ -102,19 +103,19 @@ impl Content {
     }
 }
 
-/// A kind of test fixture: a file is an object of them by name.
+/// A kind of test fixture. A file is a JSON object of tests by name.
 pub trait TestFormat: Sized {
-    /// One test as JSON writes it.
+    /// The JSON form of one test.
     type Json<'a>: serde::Deserialize<'a>;
 
-    /// Converts what JSON says.
+    /// Converts one test.
     ///
     /// # Errors
-    /// A part that is kept as text until now does not parse.
+    /// A part that was not parsed before, such as a block access list in JSON, is malformed.
     fn from_json(json: Self::Json<'_>, name: String) -> serde_json::Result<Self>;
 }
 
-/// Parses a file of tests; only those whose name passes `filter` are read.
+/// Parses a file of tests. Only those for whose name `filter` returns true are read.
 ///
 /// # Errors
 /// [`InputError::Json`].
@@ -122,7 +123,8 @@ pub fn parse_tests<T: TestFormat>(document: &Document, filter: Option<NameFilter
     deserialize(document, || TestsOf { filter, format: PhantomData })
 }
 
-/// Parses a whole document. Where that fails, it is parsed once more, in a slower way that tells which field is at fault.
+/// Parses a whole document. If that fails, it is parsed again with a slower parser that reports the
+/// path of the wrong field.
 fn deserialize<'de, S: DeserializeSeed<'de>>(
     document: &'de Document,
     seed: impl Fn() -> S,
@@ -141,7 +143,7 @@ fn deserialize<'de, S: DeserializeSeed<'de>>(
     })
 }
 
-/// The RLP of a list that stands alone in its JSON form.
+/// Converts a document that is a block access list in JSON to RLP.
 ///
 /// # Errors
 /// [`InputError::Json`].
@@ -149,22 +151,23 @@ pub fn list_from_json(document: &Document) -> Result<Bytes, InputError> {
     bal_json::encode(&document.bytes).map_err(|error| json_error(document, &error))
 }
 
-/// A list as `balustrade bal record` writes it.
+/// A block access list as written by `balustrade bal record`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with the fields that `bal record` writes")]
 pub struct RecordedList {
-    /// Its RLP.
+    /// RLP of the block access list.
     pub block_access_list: Bytes,
     /// The block's name.
     pub block: String,
 }
 
-/// Whether this is what `balustrade bal record` writes: an object that starts with the list. Bundles start otherwise.
+/// Whether this was written by `balustrade bal record`: an object whose first key is
+/// `blockAccessList`, which is never the first key of a bundle.
 pub fn is_recorded(json: &[u8]) -> bool {
     first_key(json).is_some_and(|key| key == "blockAccessList")
 }
 
-/// All lists of a file that `balustrade bal record` wrote.
+/// All block access lists of a file written by `balustrade bal record`.
 ///
 /// # Errors
 /// [`InputError::Json`].
@@ -183,7 +186,7 @@ fn first_key(bytes: &[u8]) -> Option<String> {
     serde_json::Deserializer::from_slice(bytes.get(start..)?).into_iter::<String>().next()?.ok()
 }
 
-/// Reads a map of tests, skipping what the filter does not name.
+/// Reads a map of tests and skips those that the filter excludes.
 struct TestsOf<'f, T> {
     filter: Option<NameFilter<'f>>,
     format: PhantomData<T>,

@@ -1,7 +1,8 @@
-//! Network and fork names of fixtures and bundles to chains.
+//! Conversion of the network and fork names of fixtures and bundles to chain configurations.
 //!
-//! In: `Cancun`, `ShanghaiToCancunAtTime15k`, blob schedules. Out: [`ChainConfig`], whose steps up to the named fork are
-//! in force from the start, or from the transition on; the [`ChainRules`] of a bundle.
+//! In: names such as `Cancun` or `ShanghaiToCancunAtTime15k`, blob schedules. Out: a
+//! [`ChainConfig`] whose forks up to the named one are active from genesis, or from the transition
+//! on; the [`ChainRules`] of a bundle.
 //! Not here: the rules themselves.
 
 use super::genesis::BlobScheduleJson;
@@ -9,8 +10,9 @@ use crate::exec::rules::chain::{ChainConfig, Step};
 use crate::exec::rules::fork::{BlobSchedule, ChainRules, Fork, MAINNET_DEPOSIT_CONTRACT};
 use crate::exec::wire::Header;
 
-/// The chain of a fixture's network, or nothing where a fork in its name is unknown. EIP-7610 is in force: releases until
-/// August 2026 were filled with it in all forks, and later ones have no test that can tell (execution-specs#3417, #3425).
+/// The chain of a fixture's network; `None` if a fork in its name is unknown. EIP-7610 is active:
+/// releases until August 2026 were filled with it in all forks, and no test of later ones depends
+/// on it (execution-specs#3417, #3425).
 pub(super) fn fixture_network(
     name: &str,
     chain_id: u64,
@@ -19,8 +21,8 @@ pub(super) fn fixture_network(
     Some(ChainConfig { storage_collision: Some(true), ..network(name, chain_id, schedules)? })
 }
 
-/// The chain of a network by the name of its fork or transition, or nothing where a fork in it is unknown. `schedules` are
-/// blob parameters by fork name; mainnet's hold where one is absent.
+/// The chain of a network by the name of its fork or transition; `None` if a fork in it is unknown.
+/// `schedules`: blob parameters by fork name; forks that it lacks have mainnet's.
 fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
     let mut chain = ChainConfig { deposit_contract: MAINNET_DEPOSIT_CONTRACT, ..ChainConfig::frontier(chain_id) }
         .with_blobs(Step::Bpo1, BlobSchedule::BPO1)
@@ -47,12 +49,12 @@ fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) 
     Some(taken(chain, before, 0))
 }
 
-/// The chain with every step up to `last` taken at `at`.
+/// The chain with every fork up to `last` activated at block number or timestamp `at`.
 fn taken(mut chain: ChainConfig, last: Option<Step>, at: u64) -> ChainConfig {
     let Some(last) = last else { return chain };
     for step in Step::ALL.into_iter().filter(|step| *step <= last) {
         let belongs = match step {
-            // No network but its own has had the DAO fork.
+            // Only the DAO network includes the DAO fork.
             Step::Dao => last == Step::Dao,
             Step::MergeNetsplit => false,
             Step::Bpo3 | Step::Bpo4 | Step::Bpo5 => last < Step::Amsterdam,
@@ -63,14 +65,15 @@ fn taken(mut chain: ChainConfig, last: Option<Step>, at: u64) -> ChainConfig {
         }
     }
     match last {
-        // Without a word on it, Petersburg comes along.
+        // Unless it is set, Petersburg is activated together with Constantinople.
         Step::Constantinople => chain.with(Step::Petersburg, u64::MAX),
         Step::Dao => ChainConfig { dao_support: true, ..chain },
         _ => chain,
     }
 }
 
-/// The last step that a fork of this name has taken: none for Frontier. In the spellings of EEST, geth and the bundles.
+/// The step that activates the fork of this name, in the spellings of EEST, geth and bundles;
+/// `Some(None)` for Frontier, `None` for an unknown name.
 fn last_step(name: &str) -> Option<Option<Step>> {
     Some(Some(match name {
         "Frontier" => return Some(None),
@@ -109,8 +112,9 @@ fn thousands(text: &str) -> Option<u64> {
     }
 }
 
-/// The rules of a bundle: fork and blob schedule are the file's word; its chain decides the deposit contract, the
-/// difficulty bomb and the DAO fork. A bundle that names no fork follows its chain in everything, if that is known.
+/// The rules of a bundle. Fork and blob schedule are taken from the file; deposit contract,
+/// difficulty bomb and DAO fork from its chain. A bundle without a fork name has the rules of its
+/// chain; `None` if the chain is unknown.
 pub(super) fn bundle_rules(
     fork: Option<&str>,
     chain_id: u64,

@@ -1,22 +1,23 @@
-//! Errors of the JSON reader for a person: which field, what was expected, and no more of a value than tells what it is.
+//! Readable JSON errors: the field, the expected type, and an excerpt of the value.
 //!
-//! In: the reader's error and the path of the field. Out: one short line.
+//! In: the parser's error and the path of the field. Out: one short line.
 
 use std::fmt::Write;
 
-/// Letters of a quoted value that are shown; longer ones are cut.
+/// Maximum characters shown of a quoted value.
 const EXCERPT: usize = 40;
 
-/// What the reader says of a wrong type, missing field or damaged text, with the field that it was at.
+/// The parser's message about a wrong type, a missing field or malformed JSON, with the path of the
+/// field.
 pub(super) fn error(error: &serde_json::Error, field: Option<&serde_path_to_error::Path>) -> String {
-    // Fields are followed by what was parsed last: the whole document is no field.
+    // The path `.` is the whole document, not a field.
     let field = field.map(ToString::to_string).filter(|path| path != ".");
     let what = shortened(&error.to_string());
     field.map_or_else(|| what.clone(), |field| format!("field {}: {what}", shortened(&field)))
 }
 
-/// The message with every long quoted value cut to an excerpt, its length, and the place of the first letter in it that is
-/// no hex digit, where it should be hex.
+/// The message with every long quoted value replaced by an excerpt and its length, and for hex
+/// strings the position of the first character that is no hex digit.
 fn shortened(message: &str) -> String {
     let mut out = String::new();
     let mut rest = message;
@@ -33,12 +34,12 @@ fn shortened(message: &str) -> String {
             describe(&mut out, value);
         }
     }
-    // Keys stand in backquotes; they can be long as well.
+    // Keys are in backquotes and can be long, too.
     push_rest(&mut out, rest);
     out
 }
 
-/// Length of the quoted text at the beginning, an escaped quote being part of it.
+/// Length of the quoted text at the beginning; an escaped quote does not end it.
 fn end_of_quoted(text: &str) -> usize {
     let mut is_escaped = false;
     let end = text.char_indices().find(|(_, letter)| match letter {
@@ -65,7 +66,7 @@ fn push_excerpt(out: &mut String, value: &str) {
     }
 }
 
-/// Words without spaces longer than an excerpt are cut as well.
+/// Appends `rest`, shortening words of more than four times [`EXCERPT`] characters.
 fn push_rest(out: &mut String, rest: &str) {
     for (place, word) in rest.split(' ').enumerate() {
         if place > 0 {
@@ -78,7 +79,7 @@ fn push_rest(out: &mut String, rest: &str) {
     }
 }
 
-/// Adds what the excerpt does not show.
+/// Appends the length of a shortened value and the position of a wrong hex digit.
 fn describe(out: &mut String, value: &str) {
     let letters = value.chars().count();
     let mut notes = Vec::new();

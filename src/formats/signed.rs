@@ -1,8 +1,10 @@
-//! The `transaction` section of a state test to a signed transaction.
+//! Signing of the transaction in the `transaction` section of a state test.
 //!
-//! In: its JSON and which of its data, gas limits and values. Out: the EIP-2718 encoding, for tests that bring no signed
-//! bytes, as fuzzers write them. Transactions of type 0 are signed without a chain id, which every fork accepts.
-//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702. Not here: whether the transaction is valid.
+//! In: the JSON of the section, and the indexes of data, gas limit and value. Out: the EIP-2718
+//! encoding, for tests without signed bytes, such as those of fuzzers. Transactions of type 0 are
+//! signed without a chain id, which every fork accepts.
+//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702.
+//! Not here: whether the transaction is valid.
 
 use super::json::Quantity;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -53,10 +55,10 @@ struct AuthorizationJson {
     s: Quantity,
 }
 
-/// Signs the transaction of these indexes: data (and access list), gas limit, value.
+/// Signs the transaction with these indexes of data (and access list), gas limit and value.
 ///
 /// # Errors
-/// Why there is none: the section is of another shape, lacks a secret key, or has no such index.
+/// In words: the section has a different structure, lacks a secret key, or has no such index.
 pub(super) fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u64) -> Result<Bytes, String> {
     let fields: TransactionJson = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let key = fields.secret_key.ok_or("the transaction has no secret key")?;
@@ -130,14 +132,14 @@ pub(super) fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u6
     Ok(envelope(tx_type, &out).into())
 }
 
-/// The encoding around these fields.
+/// The EIP-2718 encoding of a transaction with these RLP fields.
 fn envelope(tx_type: u8, fields: &[u8]) -> Vec<u8> {
     let mut out = if tx_type == 0 { Vec::new() } else { vec![tx_type] };
     list(&mut out, |out| out.extend_from_slice(fields));
     out
 }
 
-/// Appends an RLP list of what `items` writes.
+/// Appends an RLP list of the items that `items` writes.
 fn list(out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>)) {
     let mut payload = Vec::new();
     items(&mut payload);
@@ -150,8 +152,8 @@ mod tests {
     use super::*;
     use alloy_primitives::hex;
 
-    /// ethereum/tests, GeneralStateTests/stExample/accessListExample: the signed bytes that the fixture brings, and the
-    /// same transaction without an access list.
+    /// ethereum/tests, GeneralStateTests/stExample/accessListExample: the signed bytes of the
+    /// fixture, and the same transaction without an access list.
     #[test]
     fn the_bytes_of_a_published_test() {
         let json = r#"{"accessLists": [[

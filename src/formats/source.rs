@@ -1,7 +1,10 @@
-//! Where documents come from: files, folders, `.tar.gz` and `.tar.zst` archives, each possibly gzipped inside.
+//! Sources of documents: files, folders, `.tar.gz` and `.tar.zst` archives; the JSON files in them
+//! may be gzipped.
 //!
-//! In: a path. Out: one [`Document`] at a time, sorted by path in folders, in archive order otherwise. Archives are
-//! streamed: no more than one document is held here, and none above [`DOCUMENT_BYTES_MAX`], whatever its compressed size.
+//! In: a path. Out: one [`Document`] at a time, sorted by path in folders, in archive order
+//! otherwise. Archives are streamed: at most one document is in memory here, of at most
+//! [`DOCUMENT_BYTES_MAX`] bytes after decompression.
+//! Not here: parsing.
 
 use super::InputError;
 use super::cost::{DOCUMENT_MEMORY_MAX, memory_max};
@@ -14,25 +17,25 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Archives are compressed with windows up to 2^27 bytes, above the decoder's own limit.
+/// Archives are compressed with windows of up to 2^27 bytes, above the decoder's default limit.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Most bytes of one document, and of what an archive holds between two of them; more is refused. The largest bundles
-/// that exist are a fifth of it, while compressed files can grow a thousandfold. What a document may take in memory is
-/// bounded besides ([`DOCUMENT_MEMORY_MAX`]).
+/// Maximum bytes of one document, and of the data between two documents of an archive. The largest
+/// existing bundles have a fifth of it; compressed files can grow a thousandfold. The memory of a
+/// parsed document is limited separately ([`DOCUMENT_MEMORY_MAX`]).
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 1 << 29;
 
 /// One JSON file.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// Path, and inside an archive the path within it.
+    /// Path of the file; for an entry of an archive followed by the path within the archive.
     pub name: String,
     /// The text, decompressed.
     pub bytes: Vec<u8>,
 }
 
 impl Document {
-    /// Most bytes that this document may take in memory once it is parsed.
+    /// Upper bound of the bytes that this document takes in memory once it is parsed.
     pub fn memory_max(&self) -> u64 {
         memory_max(&self.bytes)
     }
@@ -53,7 +56,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// Nothing for other extensions, and for hidden files (indices of test releases lie in a hidden folder).
+    /// `None` for other extensions, and for hidden files (test releases have indices in a hidden
+    /// folder).
     fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         if name.starts_with('.') {
@@ -71,21 +75,22 @@ impl Kind {
     }
 }
 
-/// Headers and padding of an entry.
+/// Bytes allowed for the header and padding of an entry.
 const ENTRY_OVERHEAD: u64 = 1 << 20;
 
-/// What happens while documents are read.
+/// Events while documents are read.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
-    /// So many bytes of a file were read.
+    /// This many more bytes of a file were read.
     Read(u64),
     /// A file in a folder is a FIFO, a socket or a device: reading it may never end, so it is skipped.
     Skipped(&'a Path),
 }
 
-/// Calls `visit` with every document below `path`, until it breaks. A file named directly counts as JSON whatever its
-/// extension, and may be a FIFO; in folders and archives only regular files with the extensions above are read. A folder
-/// that is reached twice, by links, is visited once.
+/// Calls `visit` with every document below `path` until it returns `Break`. A file given directly
+/// is read as JSON if its extension is unknown, and may be a FIFO; in folders and archives only
+/// regular files with known extensions (`.json`, `.json.gz`, in folders also archives) are read. A
+/// folder that is reached twice through links is read once.
 ///
 /// # Errors
 /// The first file that cannot be read, or [`InputError::Empty`].
@@ -118,13 +123,14 @@ pub fn each_document(
     if documents == 0 { Err(InputError::Empty { path: path.into() }) } else { Ok(ControlFlow::Continue(())) }
 }
 
-/// Bytes on disk of everything that [`each_document`] would read: the length of its progress.
+/// Bytes on disk of all files that [`each_document`] would read: the total of its
+/// [`Progress::Read`] events.
 pub fn total_bytes(paths: &[PathBuf]) -> u64 {
     let mut total = 0;
     for path in paths {
         let mut found = Found::default();
         if path.is_dir() {
-            // Unreadable folders are reported when they are read.
+            // Errors of folders are reported by `each_document`.
             let _ = found.collect(path);
         } else {
             found.files.push((path.clone(), Kind::Json));
@@ -134,13 +140,13 @@ pub fn total_bytes(paths: &[PathBuf]) -> u64 {
     total
 }
 
-/// What lies below a folder.
+/// Files below a folder.
 #[derive(Default)]
 struct Found {
     files: Vec<(PathBuf, Kind)>,
-    /// Files that are none: FIFOs, sockets, devices.
+    /// Files that are not regular: FIFOs, sockets, devices.
     special: Vec<PathBuf>,
-    /// Folders visited, by device and inode: links can lead back to them.
+    /// Folders already read, by device and inode, since links can be cyclic.
     folders: HashSet<(u64, u64)>,
 }
 
@@ -158,14 +164,14 @@ impl Found {
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            // Of a link: what it leads to.
+            // For a link, the metadata of its target.
             let meta = path.metadata();
             if meta.as_ref().is_ok_and(Metadata::is_dir) {
                 self.collect(&path)?;
             } else if let Some(kind) = Kind::of(&path) {
                 match meta {
                     Ok(meta) if !meta.is_file() => self.special.push(path),
-                    // What cannot be looked at is reported when it is read.
+                    // An error of `metadata` is reported when the file is read.
                     _ => self.files.push((path, kind)),
                 }
             }
@@ -174,10 +180,10 @@ impl Found {
     }
 }
 
-/// Reads a single file whole, gzipped or not.
+/// Reads a single JSON file, gzipped or not.
 ///
 /// # Errors
-/// It cannot be read, or is longer than a document may be.
+/// [`InputError::Io`]: the file cannot be read, or exceeds the limits of length or memory.
 pub fn read_document(path: &Path) -> Result<Document, InputError> {
     let kind = if Kind::of(path) == Some(Kind::GzippedJson) { Kind::GzippedJson } else { Kind::Json };
     let mut read = None;
@@ -213,7 +219,7 @@ fn read_file(
     }
 }
 
-/// Too much to be what it should be.
+/// The error of a document longer than `max` bytes.
 fn too_long(max: u64) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("a document of more than {max} bytes"))
 }
@@ -244,8 +250,9 @@ fn document(
     Ok(visit(Document { name: name.to_owned(), bytes }))
 }
 
-/// A stream that ends with an error where it gives more than `max` bytes since it was last allowed anew: what lies between
-/// two documents of an archive (names of any length among it) is read into memory by the archive's reader.
+/// A stream that returns an error after more than `max` bytes since `left` was last reset. The
+/// `tar` crate reads the data between two documents of an archive, including file names of any
+/// length, into memory.
 struct Allowance<'a, R> {
     reader: R,
     left: &'a Cell<u64>,
@@ -292,7 +299,7 @@ fn archive(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Tells how many bytes of a file have been read.
+/// Reports the number of bytes read from a file.
 struct Counted<'p> {
     file: File,
     progress: &'p mut dyn FnMut(u64),
@@ -337,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_grow_without_bound_are_refused() {
+    fn documents_above_the_limit_are_refused() {
         let zeros = |len: u64| std::io::repeat(b' ').take(len);
         assert_eq!(visited(|visit| document("fits", zeros(MAX), MAX, visit)), (1, None));
         assert_eq!(
@@ -348,7 +355,7 @@ mod tests {
             visited(|visit| document("endless", std::io::repeat(0), MAX, visit)),
             (0, Some(ErrorKind::FileTooLarge))
         );
-        // A thousand times its size.
+        // A file that decompresses to a thousand times its size.
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         std::io::copy(&mut zeros(MAX * 100), &mut gz).expect("memory");
         let bomb = gz.finish().expect("memory");
@@ -364,7 +371,7 @@ mod tests {
         let large = vec![b' '; MAX as usize];
         let many: Vec<(String, &[u8])> = (0..40).map(|number| (format!("{number}.json"), large.as_slice())).collect();
         let many: Vec<(&str, &[u8])> = many.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
-        // Each alone fits; together they are far above the bound.
+        // Each document is within the limit, all together exceed it.
         assert_eq!(visited(|visit| archive("many", &tar_of(&many)[..], MAX, visit)), (40, None));
         let endless = "n".repeat(3 << 20);
         let names = tar_of(&[("a.json", b"{}"), (&endless, b"{}")]);

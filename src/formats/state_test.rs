@@ -1,7 +1,8 @@
 //! EEST and GeneralStateTests state tests: one transaction on a state, per fork.
 //!
-//! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from its signed bytes, or signed here
-//! where a test brings none.
+//! In: the JSON value of one test. Out: [`StateTest`]. The transaction is taken from the test's
+//! signed bytes, or signed here if the test has none.
+//! Not here: execution.
 
 use super::TestFormat;
 use super::block_test::ConfigJson;
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 
-/// A state, a block to be in, and transactions with what each must leave.
+/// A state, a block environment, and transactions with the expected result of each.
 #[derive(Clone, Debug)]
 pub struct StateTest {
     /// The test's name.
@@ -34,22 +35,22 @@ pub struct StateTest {
 pub struct StateCase {
     /// The fork's name.
     pub fork_name: String,
-    /// Its rules; `None` where it is not supported.
+    /// Its rules; `None` if it is not supported.
     pub rules: Option<ChainRules>,
-    /// Which of the test's data, gas limits and values the transaction uses.
+    /// Indexes of data, gas limit and value among those of the test.
     pub indexes: [u64; 3],
-    /// The signed transaction in its EIP-2718 encoding, or why there is none.
+    /// The signed transaction in its EIP-2718 encoding, or why it could not be signed.
     pub transaction: Result<Bytes, String>,
-    /// State root afterwards.
+    /// Expected state root after the transaction.
     pub state_root: B256,
-    /// keccak256 of the RLP of the logs.
+    /// Expected keccak256 of the RLP of the logs.
     pub logs_hash: B256,
-    /// Names of the exceptions one of which must refuse the transaction, joined by `|`.
+    /// Names of the accepted exceptions, joined by `|`; `None` for a valid transaction.
     pub expect_exception: Option<String>,
 }
 
 impl StateTest {
-    /// The RLP of a block that holds nothing but the case's transaction; its commitments are not filled in.
+    /// The RLP of a block with only the given transaction; the header's commitments are zero.
     pub fn block(&self, rules: &ChainRules, transaction: &Bytes) -> Bytes {
         let env = &self.env;
         let since = |fork: Fork| rules.fork >= fork;
@@ -89,7 +90,7 @@ struct Env {
     difficulty: U256,
     #[serde(rename = "currentRandom")]
     random: Option<U256>,
-    /// Older fixtures leave it out: 10 wei.
+    /// 10 wei if absent, as in older fixtures.
     #[serde(rename = "currentBaseFee", default = "base_fee_of_old_fixtures", deserialize_with = "json::u64")]
     base_fee: u64,
     #[serde(rename = "currentExcessBlobGas", default, deserialize_with = "json::u64")]
@@ -102,7 +103,7 @@ const fn base_fee_of_old_fixtures() -> u64 {
     10
 }
 
-/// The fields of a test's JSON that matter here.
+/// The fields of a test's JSON that are read.
 #[derive(Deserialize)]
 #[serde(expecting = "an object with the fields of a state test")]
 pub struct StateTestJson<'a> {
@@ -142,7 +143,8 @@ impl TestFormat for StateTest {
 
     fn from_json(json: StateTestJson<'_>, name: String) -> serde_json::Result<Self> {
         let mut cases = Vec::new();
-        // Signing copies the same data for every case that uses it.
+        // Cases may share data, but each signed transaction has its own copy, so their total length
+        // is limited.
         let mut transaction_bytes = 0;
         for (fork_name, posts) in json.post.0 {
             let network = fixture_network(&fork_name, json.config.chain_id(), json.config.blob_schedules());

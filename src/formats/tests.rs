@@ -1,4 +1,5 @@
-//! Every shared document is read; the blocks inside decode, chain up and encode back; damaged files are typed errors.
+//! Reads every shared document: its blocks decode, form a chain and encode to the same bytes.
+//! Damaged files give typed errors.
 
 use super::*;
 use crate::exec::rules::chain::ChainConfig;
@@ -33,7 +34,8 @@ fn decode_and_encode(name: &str, rlp: &Bytes) -> Block {
     block
 }
 
-/// Valid blocks decode and link up to the last hash; returns tests, valid blocks, invalid blocks refused by decoding.
+/// Checks that valid blocks decode and form a chain to the last hash. Returns the numbers of tests,
+/// of valid blocks, and of invalid blocks refused by decoding.
 fn check_suite(archive: &str) -> Option<[usize; 3]> {
     let path = shared(&format!("fixtures/{archive}.tar.zst"))?;
     let mut counts = [0; 3];
@@ -138,7 +140,7 @@ fn bundles_of_all_three_kinds() {
             let block = decode_and_encode(&bundle.name, &bundle.block);
             assert_eq!(block.header_hash, bundle.hash, "{}", bundle.name);
             assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
-            // A real block's fork is its chain's at its number and time.
+            // The fork of a mainnet block is that of its chain at its number and time.
             if kind < 2 {
                 let chain = ChainConfig::of_chain_id(bundle.chain_id).expect("a public chain");
                 assert_eq!(Some(chain.rules_of(&block.header)), bundle.rules, "{}", bundle.name);
@@ -237,7 +239,8 @@ fn files_folders_and_archives_hold_the_same_documents() {
     std::fs::remove_dir_all(&folder).expect("clean up");
 }
 
-/// Blocks of an earlier draft of Amsterdam, whose gas rules differ: their lists alone must give the header's state root.
+/// Blocks of an earlier draft of Amsterdam with different gas rules: state roots computed from
+/// their block access lists alone must be those of the headers.
 #[test]
 fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
     use crate::bal::{self, Limits};
@@ -252,7 +255,8 @@ fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
             let mut tries = StateTries::from_memory(&store).expect("a state in memory has tries");
             for block in test.blocks.iter().filter(|block| block.expect_exception.is_none()) {
                 let header = Header::of_block(&block.rlp).unwrap_or_else(|error| panic!("{}: {error}", test.name));
-                // Blocks before the fork carry no list: what follows them cannot be proven from lists.
+                // Blocks before the fork have no block access list, so the state of blocks after
+                // them is not known.
                 let Some(list) = &block.bal else { break };
                 let columns =
                     bal::decode(list, &Limits::format_only()).unwrap_or_else(|error| panic!("{}: {error}", test.name));

@@ -1,8 +1,9 @@
-//! What an update leaves for a client to write: changed nodes, vacated places, account leaves.
+//! Log of changed nodes, for a client to write to its database.
 //!
-//! In: the visits of an update, hashed. Out: [`NodeChanges`], a log as columns. Applied in order to a store by path
-//! it leaves exactly the nodes of the new tries; a store by hash takes the rows with a node and ignores the others.
-//! Not here: writing anything.
+//! In: the hashed visits of an update. Out: [`NodeChanges`], a log as columns. Applied in order to
+//! a store keyed by path, it results in exactly the nodes of the new tries. A store keyed by hash
+//! inserts the rows with a node and ignores the others.
+//! Not here: writing to a store.
 
 use super::descent::{CLEAN, DEAD, Descent, ROOT, TOOK_OVER, Visit};
 use super::hash::encode;
@@ -14,35 +15,37 @@ use crate::arena::keccak::keccak256;
 use crate::arena::node::LeafAccount;
 use alloy_primitives::B256;
 
-/// What a row of [`NodeChanges`] says.
+/// Kind of a row of [`NodeChanges`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The node is at that path from now on.
+    /// The node is stored at the path.
     Put,
-    /// No node of its own is at that path any more (it is gone, has moved, or is embedded in its parent).
+    /// No separate node is at the path any more: it was deleted, has moved, or is embedded in its
+    /// parent.
     Delete,
-    /// All nodes of that account's storage trie are gone.
+    /// All nodes of the account's storage trie are deleted.
     Wipe,
 }
 
-/// A log of changes to all tries, as columns of equal length, and the changed account leaves.
+/// Log of changes to all tries, as columns of equal length, and the changed account leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeChanges {
-    /// What happened.
+    /// Kind of each row.
     pub changes: Vec<Change>,
     /// Hashed address of the storage trie's account; zero for the account trie.
     pub owners: Vec<B256>,
-    /// Where.
+    /// Path of each node in its trie.
     pub paths: Vec<NodePath>,
     /// keccak256 of the node; zero unless [`Change::Put`].
     pub hashes: Vec<B256>,
-    /// End of the node's RLP in `rlp`; it starts where that of the row before ends.
+    /// End of each node's RLP in `rlp`, in bytes; it starts at the end of the row before.
     pub rlp_ends: Vec<u32>,
-    /// The nodes, one after the other.
+    /// RLP of all nodes, concatenated.
     pub rlp: Vec<u8>,
     /// Hashed addresses of changed account leaves.
     pub account_keys: Vec<B256>,
-    /// Their new content; `None` where the account is gone. As long as `account_keys`.
+    /// New content of each of these leaves; `None` if the account was deleted. As long as
+    /// `account_keys`.
     pub accounts: Vec<Option<LeafAccount>>,
 }
 
@@ -100,7 +103,8 @@ impl NodeChanges {
         }));
     }
 
-    /// Adds a node as it stands; one that is embedded in its parent has no place of its own.
+    /// Adds a node with its present content. A node embedded in its parent is logged as deleted,
+    /// since it is not stored separately.
     fn put(&mut self, owner: B256, path: NodePath, shard: &Shard, node: Ref, hash: Option<B256>) {
         let start = self.rlp.len();
         encode(shard, node, path.len as usize, &mut self.rlp);
@@ -117,12 +121,12 @@ impl NodeChanges {
         self.push(Change::Put, owner, path, hash);
     }
 
-    /// How long the log is.
+    /// Present lengths of the columns.
     pub(super) fn length(&self) -> LogLength {
         LogLength { rows: self.changes.len(), rlp: self.rlp.len(), accounts: self.accounts.len() }
     }
 
-    /// Forgets what came after the log had this length.
+    /// Removes what was logged after the log had these lengths.
     pub(super) fn truncate(&mut self, LogLength { rows, rlp, accounts }: LogLength) {
         self.changes.truncate(rows);
         self.owners.truncate(rows);
@@ -158,13 +162,13 @@ impl Descent {
         if visit.lo < visit.hi {
             return NodePath::new(self.key_of(self.recs[visit.lo as usize]), visit.depth as usize);
         }
-        // A visit without keys is a part of something broken up by the keys of the visit above.
+        // A visit without keys is a part of a node that the keys of the visit above have split.
         let above = &self.visits[visit.parent as usize];
         let path = NodePath::new(self.key_of(self.recs[above.lo as usize]), above.depth as usize);
         path.child(visit.nibble)
     }
 
-    /// The row of `roots` that a visit's trie hangs on.
+    /// The row of `roots` with the root of a visit's trie.
     pub(super) fn root_row(&self, v: u32) -> usize {
         let mut visit = &self.visits[v as usize];
         while visit.parent & ROOT == 0 {
@@ -173,7 +177,7 @@ impl Descent {
         (visit.parent & !ROOT) as usize
     }
 
-    /// Logs every visit.
+    /// Logs all visits.
     pub(super) fn log(&self, shards: &[&mut Shard], changes: &mut NodeChanges) {
         let owner_of = |v: usize| self.roots[self.root_row(v as u32)].key;
         for (v, path) in &self.vacated {
@@ -195,7 +199,7 @@ impl Descent {
         }
     }
 
-    /// The visit's hash as the node above has it.
+    /// The hash of a visit's node as stored in the parent.
     fn hash_above(&self, shard: &Shard, visit: &Visit) -> Option<B256> {
         if visit.parent & ROOT != 0 {
             return Some(self.roots[(visit.parent & !ROOT) as usize].hash);
@@ -211,19 +215,22 @@ impl Descent {
 }
 
 impl Top {
-    /// Whether the root is no branch but merges with the single node below it.
+    /// The nibble of the only node below the root, if there is exactly one: the root then merges
+    /// with it and is no branch.
     pub(super) fn single(&self) -> Option<usize> {
         let mut present = (0..SHARDS).filter(|n| self.nodes[*n] != Ref::NONE);
         present.next().filter(|_| present.next().is_none())
     }
 
-    /// The path of a single node that the root has to merge with, where there were more before.
+    /// The path of the only node left below the root, with which the root merges, if there were
+    /// several before.
     pub(super) fn survivor(&self, was: &Self) -> Option<NodePath> {
         let single = self.single()?;
         was.single().is_none().then(|| NodePath::default().child(single as u8))
     }
 
-    /// Logs the root, and what its becoming or ceasing to be a branch means for the nodes below.
+    /// Logs the root, and the nodes below it that are stored separately, or no longer, because the
+    /// root ceased or began to merge with them.
     pub(super) fn log(&self, was: &Self, shards: &[Shard], owner: B256, changes: &mut NodeChanges) {
         let below = |n: usize| NodePath::default().child(n as u8);
         let merges = |n: usize| !self.nodes[n].kind().is_branch();

@@ -1,8 +1,10 @@
-//! Bottom up after deletions: branches lose children, and one that keeps a single child gives way to it.
+//! Bottom-up restructuring after deletions: branches lose children, and a branch with a single
+//! child is replaced by it.
 //!
-//! In: visits whose `removed` names lost children. Out: a trie in its one canonical shape, everything that needs a
-//! new hash still on the work list. The surviving child of a collapsing branch must be looked at, since it merges
-//! with the path above; where it is a stub, all of a level are asked for together.
+//! In: visits with lost children in `removed`. Out: a trie in its canonical shape; all nodes that
+//! need a new hash are on the work list. The remaining child of a collapsing branch must be in
+//! memory, since its kind decides how it merges with the path above; those that are stubs are read
+//! from the store together, level by level.
 //! Not here: hashing.
 
 use super::TrieError;
@@ -17,10 +19,10 @@ use crate::arena::node::nibble;
 use crate::arena::store::StateStore;
 
 impl Descent {
-    /// Settles all deletions.
+    /// Applies all deletions.
     ///
     /// # Errors
-    /// [`TrieError::Store`] where a surviving child cannot be had.
+    /// [`TrieError::Store`] if a remaining child cannot be read.
     pub(super) fn collapse(
         &mut self,
         shards: Shards<'_, '_>,
@@ -78,7 +80,8 @@ impl Descent {
         }
     }
 
-    /// Takes lost children out of a branch. Returns the only one left where it must be resolved first.
+    /// Removes lost children from a branch. Returns the only child left if it must be read from the
+    /// store first.
     fn settle_branch(&mut self, shard: &mut Shard, v: usize) -> Option<Survivor> {
         let visit = self.visits[v];
         let branch = shard.branch(visit.node);
@@ -109,7 +112,7 @@ impl Descent {
         None
     }
 
-    /// A branch with the single child `n` gives its place to the child.
+    /// Replaces a branch whose single child is `n` by that child.
     fn give_way(&mut self, shard: &mut Shard, v: usize, n: u8) {
         let visit = self.visits[v];
         let depth = visit.depth;
@@ -139,7 +142,7 @@ impl Descent {
         self.take_over(shard, v, child);
     }
 
-    /// The visit's node gives its place to its only child, a leaf or an extension.
+    /// Replaces the visit's node by its only child, a leaf or an extension.
     fn take_over(&mut self, shard: &mut Shard, v: usize, child: Ref) {
         shard.free(self.visits[v].node);
         self.visits[v].node = child;
@@ -148,7 +151,8 @@ impl Descent {
         self.notify_extension(v);
     }
 
-    /// An extension above must merge with what is no branch any more.
+    /// If the parent is an extension, notes that its child is no branch any more, so that the two
+    /// are merged.
     fn notify_extension(&mut self, v: usize) {
         let parent = self.visits[v].parent;
         if parent & ROOT == 0 && self.visits[parent as usize].node.kind() == Kind::Extension {

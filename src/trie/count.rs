@@ -1,11 +1,11 @@
-//! What an update hashes, counted.
+//! Count of the hashes that an update computes.
 
-/// What an update hashed: the measure of the work that no implementation can avoid.
+/// Hashes computed by an update: the part of the work that every implementation has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HashCount {
-    /// Messages: nodes and keys.
+    /// Number of hashed messages: nodes and keys.
     pub hashes: u64,
-    /// Keccak permutations that they take.
+    /// Number of Keccak-f[1600] permutations for these messages.
     pub permutations: u64,
 }
 
@@ -23,7 +23,7 @@ impl HashCount {
         self.permutations += (messages * blocks) as u64;
     }
 
-    /// Takes back one leaf, which was hashed for a place that it did not keep.
+    /// Subtracts one leaf that was hashed for a position in the trie from which it then moved.
     pub(super) fn remove_leaf(&mut self) {
         self.hashes = self.hashes.saturating_sub(1);
         self.permutations = self.permutations.saturating_sub(1);

@@ -1,4 +1,7 @@
-//! How the shards of an update are distributed over the threads.
+//! Distribution of the shards of an update over the threads.
+//!
+//! In: the owner of each shard and a phase of the update. Out: the phase run on all threads.
+//! Not here: the choice of owners (`update.rs`), the phases (`worker.rs`).
 
 use super::TrieError;
 use super::shard::Shard;
@@ -8,17 +11,19 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::time::Instant;
 
-/// How long a thread that has finished spins while others still work, before it sleeps: waking it takes 20 to 30 us.
+/// How long a thread that has finished spins while others still work before it sleeps: waking a
+/// thread takes 20 to 30 us.
 const SPIN_TIME: Duration = Duration::from_micros(100);
 
-/// Which thread has which shards.
+/// Assignment of shards and their update rows to threads.
 pub(super) struct Deal<'a> {
     pub(super) owner: [usize; SHARDS],
     pub(super) groups: Vec<Vec<Group<'a>>>,
 }
 
 impl Deal<'_> {
-    /// Runs one phase on all threads.
+    /// Runs one phase on all threads and returns the error of the lowest worker, independent of
+    /// timing.
     pub(super) fn run(
         &self,
         workers: &mut [Worker],
@@ -49,7 +54,8 @@ impl Deal<'_> {
             if let Some((((worker, shards), groups), result)) = own {
                 *result = phase(worker, shards, groups);
             }
-            // What no other thread has taken yet, this one takes at the end of the scope.
+            // If a task has not been started by another thread, this thread runs it at the end of
+            // the scope instead of spinning.
             if started.load(Ordering::Relaxed) == others {
                 let until = Instant::now() + SPIN_TIME;
                 while done.load(Ordering::Relaxed) < others && Instant::now() < until {

@@ -1,12 +1,13 @@
-//! Top down: all keys of all tries of a worker find their places, level by level.
+//! Top-down pass: finds the position of all keys in all tries of a worker, level by level, and
+//! inserts new keys.
 //!
-//! In: sorted keys per trie. Out: one [`Visit`] per node on their paths, listed by depth, with all inserted keys in
-//! place; what a deletion leaves behind is only noted (`removed`), for `collapse.rs`.
+//! In: sorted keys per trie. Out: one [`Visit`] per node on their paths, listed by depth, with all
+//! new keys inserted; deletions are only recorded (`removed`), for `collapse.rs`.
 //!
-//! A visit is a node (or the empty place where one will be) and the range of keys below it. Children are visited
-//! after all nodes above them, so the misses of a level overlap: each step asks for the node a dozen visits ahead.
-//! A branch that gains children is written anew before any of them is visited, so a visit's place in its parent
-//! never moves on the way down.
+//! A visit is a node (or an empty position where one will be created) and the range of keys below
+//! it. A level is visited after all levels above it, and nodes are prefetched in bursts, so that
+//! the cache misses of a level overlap. A branch that gains children is rewritten before any of
+//! them is visited, so the position of a visit in its parent does not change during the pass.
 //! Not here: hashing, fields of accounts.
 
 use super::TrieError;
@@ -20,21 +21,21 @@ use crate::arena::prefetch::{Head, prefetch_heads};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
 
-/// What to do at a node, by kind: 0 go through a branch or an extension, 1 change a leaf, 2 fill an empty place.
+/// Step at a node, by kind: 0 pass a branch or an extension, 1 change a leaf, 2 create a node.
 const STEP_OF: [usize; 16] = [2, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2];
 
-/// Visits whose nodes are asked for together.
+/// Number of visits whose nodes are prefetched together.
 const BURST: usize = 32;
 
-/// Branches between asking for one and writing it anew.
+/// Prefetch distance, in branches, before one is rewritten.
 const AHEAD: usize = 16;
 
-/// A sorted key: its first 64 bits, its place in the key column, and the row it came from.
+/// A key to sort: its first 64 bits, its position in the key column, and its row in the update.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rec {
     pub(super) prefix: u64,
     pub(super) key: u32,
-    /// Twice the row, plus one where the key has a value afterwards.
+    /// Twice the row, plus one if the key has a value after the update.
     row_live: u32,
 }
 
@@ -50,127 +51,129 @@ impl Rec {
         (self.row_live >> 1) as usize
     }
 
-    /// Whether the key has a value afterwards (it is deleted otherwise).
+    /// Whether the key has a value after the update (otherwise it is deleted).
     #[inline(always)]
     pub(super) fn live(self) -> bool {
         self.row_live & 1 == 1
     }
 }
 
-/// Nothing changed below; not hashed.
+/// Nothing below has changed, so the node is not hashed.
 pub(super) const CLEAN: u8 = 1;
-/// The node is gone.
+/// The node was deleted.
 pub(super) const DEAD: u8 = 2;
-/// The node was made on the way down, its children are listed.
+/// The node was created by this pass; visits of its children are listed.
 const MADE: u8 = 4;
-/// The visit holds what its only child held; visits of that child are void.
+/// The visit's node was replaced by its only child; visits of that child are void.
 pub(super) const TOOK_OVER: u8 = 8;
 
-/// The branch lost children on the way up: they are not where their visits say.
+/// The branch lost children in `collapse.rs`: the offsets in its children's visits are wrong.
 pub(super) const RESHAPED: u8 = 16;
-/// What stands for the node in the one above is its RLP, not its hash.
+/// The node is embedded: its parent contains its RLP, not its hash.
 pub(super) const EMBEDDED: u8 = 32;
-/// The node above is an extension.
+/// The parent is an extension.
 pub(super) const BELOW_EXTENSION: u8 = 64;
 
-/// A place in a trie: the node there, and the keys below.
+/// A position in a trie: the node there, and the keys below it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visit {
     pub(super) node: Ref,
     /// Keys `recs[lo..hi]`.
     pub(super) lo: u32,
     pub(super) hi: u32,
-    /// The visit above; with [`ROOT`] set, the root.
+    /// Row of the parent's visit; with [`ROOT`] set, row of `roots`.
     pub(super) parent: u32,
-    /// Children of a branch that are gone, by nibble; for an extension [`CHILD_GONE`] or [`CHILD_CHANGED`].
+    /// Deleted children of a branch, by nibble; for an extension [`CHILD_GONE`] or
+    /// [`CHILD_CHANGED`].
     pub(super) removed: u16,
     pub(super) shard: u8,
     pub(super) depth: u8,
-    /// Which child of its parent.
+    /// Nibble in the parent.
     pub(super) nibble: u8,
     pub(super) state: u8,
-    /// Where the parent's message has it, if the parent is a branch not [`RESHAPED`] since.
+    /// Offset of the child in the parent's message, if the parent is a branch and not [`RESHAPED`].
     pub(super) at: u16,
-    /// The visits of a branch's children: one after the other from here on.
+    /// The first visit of a branch's children, which are consecutive.
     pub(super) first_child: u32,
     pub(super) child_count: u8,
 }
 
-/// Marks a visit's parent as a row of `roots`.
+/// Bit in [`Visit::parent`] that marks it as a row of `roots`.
 pub(super) const ROOT: u32 = 1 << 31;
-/// An extension's child is gone.
+/// An extension's child was deleted.
 pub(super) const CHILD_GONE: u16 = 1;
 /// An extension's child is no branch any more.
 pub(super) const CHILD_CHANGED: u16 = 2;
 
-/// The top of one descent: a storage trie's root, or a node below a root that is spread over the shards.
+/// The top of one descent: a storage trie's root, or a node below a root that is distributed over
+/// the shards.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Root {
     pub(super) node: Ref,
-    /// Hash of the node; for [`Ref::STUB`] what to ask the store for.
+    /// Hash of the node; for [`Ref::STUB`] the one to read from the store.
     pub(super) hash: B256,
-    /// Whose it is: a row that only the caller understands.
+    /// Row or number with a meaning for the caller only.
     pub(super) owner: u32,
     /// Hashed address of the storage trie's account; zero for the account trie.
     pub(super) key: B256,
 }
 
-/// The shards that one worker owns for the time of an update.
+/// The shards that one worker owns during an update.
 pub(super) type Shards<'a, 'b> = &'a mut [&'b mut Shard];
 
-/// Where leaves get their content.
+/// Content of new and changed leaves.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// Storage: values by row.
+    /// Storage slots: values by row of the update.
     Slots(&'a [U256]),
-    /// Accounts: leaves are made empty and filled later.
+    /// Accounts: leaves are created empty and filled later (`worker.rs`).
     Accounts,
 }
 
-/// Work lists of one pass over many tries; kept from update to update for their memory.
+/// Work lists of one pass over many tries; kept from update to update to reuse their memory.
 #[derive(Debug)]
 pub(super) struct Descent {
     /// Hashed keys.
     pub(super) keys: Vec<B256>,
-    /// Their order within each trie.
+    /// Order of the keys within each trie.
     pub(super) recs: Vec<Rec>,
-    /// Keys being sorted.
+    /// Buffer for sorting.
     unsorted: Vec<Rec>,
     pub(super) roots: Vec<Root>,
     pub(super) visits: Vec<Visit>,
     /// Visits by depth.
     pub(super) levels: Vec<Vec<u32>>,
-    /// Those of branches and extensions.
+    /// Visits of branches and extensions by depth.
     pub(super) inner: Vec<Vec<u32>>,
-    /// Those with children that are gone or changed their kind.
+    /// Visits with children that were deleted or changed their kind, by depth.
     pub(super) losing: Vec<Vec<u32>>,
-    /// Per visit what stands for its node in the one above, see [`EMBEDDED`], once that is known.
+    /// Per visit the node's hash, or its RLP if it is [`EMBEDDED`], once computed.
     pub(super) digests: Vec<B256>,
     /// Leaves that wait for a full kernel call.
     pub(super) encoded: Box<Encoded>,
-    /// The visit of each key's leaf, for accounts.
+    /// Visit of each key's leaf, for accounts.
     pub(super) leaf_of: Vec<u32>,
     /// Whether the leaves are accounts.
     pub(super) accounts: bool,
-    /// Whether anything was removed.
+    /// Whether any node was deleted.
     pub(super) removals: bool,
-    /// Visits of nodes that are not in memory yet.
+    /// Number of visits of nodes that are not in memory yet.
     stubs: usize,
-    /// Visits of the running level by what is to be done: branches and extensions, leaves, empty places.
+    /// Visits of the current level by step: branches and extensions, leaves, empty positions.
     steps: [Vec<u32>; 3],
-    /// Branches of the running level that gain children, with their new masks.
+    /// Branches of the current level that gain children, with their new masks.
     growing: Vec<(u32, u16)>,
     /// Wide storage tries of deleted accounts.
     pub(super) dropped_wide: Vec<u32>,
-    /// Hashed addresses whose storage went as a whole.
+    /// Hashed addresses of accounts whose whole storage was deleted.
     pub(super) wiped: Vec<B256>,
-    /// Places that nodes left by moving up, each with a visit of their trie.
+    /// Paths from which nodes moved up, each with a visit of the same trie.
     pub(super) vacated: Vec<(u32, NodePath)>,
-    /// Only children that collapsing branches gave way to, each with a visit of their trie.
+    /// Paths of only children that replaced their branch, each with a visit of the same trie.
     pub(super) survivors: Vec<(u32, NodePath)>,
 }
 
-/// The last child of a collapsing branch, not in memory.
+/// The last child of a collapsing branch, if it is not in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Survivor {
     pub(super) visit: usize,
@@ -204,7 +207,7 @@ impl Descent {
         }
     }
 
-    /// Forgets the last update and keeps the memory.
+    /// Clears all lists and keeps their memory.
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.recs.clear();
@@ -227,7 +230,7 @@ impl Descent {
         self.survivors.clear();
     }
 
-    /// Sorts `recs[lo..]`, keys of one trie that share their first `shared` nibbles.
+    /// Sorts `recs[lo..]`, keys of one trie that agree in their first `shared` nibbles.
     ///
     /// # Errors
     /// [`TrieError::Duplicate`].
@@ -238,7 +241,8 @@ impl Descent {
         if recs.array_windows().all(|[a, b]| a.prefix != b.prefix) {
             return Ok(());
         }
-        // Keys that agree in 64 bits are an attacker's work, or the same key twice.
+        // Different hashes that agree in 64 bits occur only if they were chosen by an attacker;
+        // otherwise it is a duplicate.
         recs.sort_unstable_by(|a, b| keys[a.key as usize].cmp(&keys[b.key as usize]));
         match recs.array_windows().find(|[a, b]| keys[a.key as usize] == keys[b.key as usize]) {
             Some([twice, _]) => Err(TrieError::Duplicate(keys[twice.key as usize])),
@@ -246,7 +250,8 @@ impl Descent {
         }
     }
 
-    /// Adds the trie of keys `recs[lo..]` below `root`, which lies `depth` nibbles below its trie's top.
+    /// Adds a trie with the keys `recs[lo..]` and the top `root`, `depth` nibbles below its trie's
+    /// root.
     pub(super) fn add_root(&mut self, root: Root, shard: usize, depth: usize, lo: usize) {
         let (lo, mut hi) = (lo as u32, self.recs.len() as u32);
         if root.node == Ref::NONE {
@@ -300,7 +305,8 @@ impl Descent {
         if depth < 16 { (rec.prefix >> (60 - 4 * depth)) as u8 & 0xf } else { nibble(self.key_of(rec), depth) }
     }
 
-    /// Moves the keys to keep to the front of `recs[lo..hi]`, order unchanged; returns their end.
+    /// Keeps the keys of `recs[lo..hi]` for which `keep` holds, moved to the front in the same
+    /// order; returns their end.
     fn retain(&mut self, lo: u32, hi: u32, keep: impl Fn(&Self, Rec) -> bool) -> u32 {
         let mut end = lo;
         for i in lo..hi {
@@ -313,10 +319,10 @@ impl Descent {
         end
     }
 
-    /// Takes all keys to their leaves: `tuned.rs` compiles this for the machine.
+    /// Descends with all keys to their leaves. `tuned.rs` compiles this for processor features.
     ///
     /// # Errors
-    /// [`TrieError::Store`] where a node on the way cannot be had.
+    /// [`TrieError::Store`] if a node on a path cannot be read.
     #[inline(always)]
     pub(super) fn descend_here(
         &mut self,
@@ -359,8 +365,8 @@ impl Descent {
         Ok(())
     }
 
-    /// Deals the visits of a level to loops of their own: which kind comes next cannot be foretold. Parts of broken-up
-    /// nodes need no step.
+    /// Distributes the visits of a level over one loop per step, since the branch predictor cannot
+    /// predict the kind of the next node. Parts of split nodes need no step.
     #[inline(always)]
     fn sort_steps(&mut self, depth: usize) {
         let level = &self.levels[depth];
@@ -384,7 +390,8 @@ impl Descent {
         }
     }
 
-    /// At the start of each burst of `steps` asks for the next one, and for the first one, too.
+    /// Prefetches the next burst at the start of each burst of `steps`, and the first one before
+    /// all.
     #[inline(always)]
     fn prefetch_ahead(&self, shards: &[&mut Shard], steps: &[u32], i: usize) {
         if i == 0 {
@@ -397,26 +404,27 @@ impl Descent {
 
     /// Hints that the nodes of a burst of visits will be read soon.
     ///
-    /// A hint whose page is not in the translation buffer holds up everything behind it until the page is found, as a
-    /// load does; side by side in a short loop, many of them wait together.
+    /// A prefetch with a TLB miss stalls later instructions until the page walk is done, as a load
+    /// does. In a short loop the page walks of many prefetches overlap.
     #[inline(always)]
     fn prefetch(&self, shards: &[&mut Shard], level: &[u32], start: usize) {
         let end = level.len().min(start + BURST);
         let mut heads = [Head::default(); BURST];
         for (v, head) in level.get(start..end).unwrap_or_default().iter().zip(&mut heads) {
             let visit = &self.visits[*v as usize];
-            // Where a node is to be made, the one above will take its reference.
+            // If a node will be created, its reference will be written to the parent.
             let node = match visit.node {
                 Ref::NONE if visit.parent & ROOT == 0 => self.visits[visit.parent as usize].node,
                 node => node,
             };
             *head = shards[visit.shard as usize].head(node);
         }
-        // A hint without an address costs as much as one for a page that is not there.
+        // A prefetch of a null address costs as much as one of an unmapped page, so only real
+        // addresses are passed.
         prefetch_heads(&heads[..end.saturating_sub(start)]);
     }
 
-    /// Writes the visit's node into the node above.
+    /// Writes the reference of the visit's node to its parent.
     pub(super) fn attach(&mut self, shard: &mut Shard, v: usize) {
         let visit = self.visits[v];
         if visit.parent & ROOT != 0 {
@@ -431,7 +439,7 @@ impl Descent {
         }
     }
 
-    /// Takes the visit's node out of the trie: the node above learns it has lost a child.
+    /// Removes the visit's node from the trie and notes the loss in its parent's visit.
     pub(super) fn remove(&mut self, v: usize) {
         let visit = &mut self.visits[v];
         visit.state |= DEAD;
@@ -445,7 +453,7 @@ impl Descent {
         self.lose(parent, if is_extension { CHILD_GONE } else { 1 << nibble });
     }
 
-    /// Notes what a branch or an extension has lost.
+    /// Notes which children a branch or an extension has lost.
     pub(super) fn lose(&mut self, v: u32, lost: u16) {
         let visit = &mut self.visits[v as usize];
         if visit.removed == 0 {
@@ -459,7 +467,7 @@ impl Descent {
         self.attach(shard, v);
     }
 
-    /// An empty place with live keys: a leaf, or a new branch over them.
+    /// Fills an empty position with a leaf, or with a new branch above several keys.
     #[inline(always)]
     fn create(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
         let Visit { lo, hi, .. } = self.visits[v];
@@ -485,7 +493,7 @@ impl Descent {
     fn leaf(&mut self, shard: &mut Shard, source: Source<'_>, v: usize) {
         let Visit { node, lo, mut hi, .. } = self.visits[v];
         if lo == hi {
-            // Moved by a split above: only its message changed.
+            // A split above has moved the leaf: only its encoding changes.
             return self.encode_leaf(shard, v);
         }
         if hi - lo > 1 {
@@ -529,7 +537,8 @@ impl Descent {
         }
     }
 
-    /// A branch over at least two different keys: those of the visit, and that of `leaf` if there is one.
+    /// Creates a branch above at least two different keys: those of the visit, and that of `leaf`
+    /// if there is one.
     #[inline(never)]
     fn split(&mut self, shard: &mut Shard, v: usize, leaf: Ref) {
         let Visit { lo, hi, depth, .. } = self.visits[v];
@@ -548,8 +557,8 @@ impl Descent {
         self.children(shard, b, |n| if leaf_nibble == Some(n) { leaf } else { Ref::NONE });
     }
 
-    /// Puts a new branch at nibble `end` of a visit's path, below an extension where that is not the visit's own
-    /// depth. Returns the branch's visit.
+    /// Puts a new branch at depth `end` on a visit's path, below an extension if that is deeper
+    /// than the visit. Returns the branch's visit.
     fn place_branch(&mut self, shard: &mut Shard, v: usize, branch: Ref, key: &[u8; 32], end: usize) -> usize {
         let visit = self.visits[v];
         let start = visit.depth;
@@ -575,16 +584,17 @@ impl Descent {
         b
     }
 
-    /// Lists a visit whose node is now a branch or an extension.
+    /// Adds a visit whose node is now a branch or an extension to `inner`.
     fn list_inner(&mut self, v: usize) {
         let list = &mut self.inner[self.visits[v].depth as usize];
-        // An extension that is broken up was listed when it was met, as the last one of its level.
+        // An extension that is split has been listed already, as the last one of its level.
         if list.last() != Some(&(v as u32)) {
             list.push(v as u32);
         }
     }
 
-    /// Lists a visit for every child of a new branch, with the keys below it; `old` says what moves there.
+    /// Adds a visit for every child of a new branch, with the keys below it; `old` gives the nodes
+    /// that move there.
     fn children(&mut self, shard: &mut Shard, b: usize, old: impl Fn(u8) -> Ref) {
         let visit = self.visits[b];
         let (nibbles, mask) = (shard.branch(visit.node).nibbles(), shard.branch(visit.node).mask);
@@ -594,7 +604,7 @@ impl Descent {
         for n in nibbles {
             let hi = self.group_end(lo, visit.hi, visit.depth as usize, n);
             let node = old(n);
-            // The new branch has no references yet.
+            // References of a new branch are initially `Ref::NONE`.
             if node != Ref::NONE {
                 shard.set_ref(visit.node, n, node);
             }
@@ -672,7 +682,8 @@ impl Descent {
         self.visits[v].first_child = listed as u32;
         self.visits[v].child_count = (self.visits.len() - listed) as u8;
         if mask != had {
-            // The whole old branch will be read: that waits until its lines are here.
+            // The whole old branch will be read to rewrite it, which is done after its lines were
+            // prefetched.
             shard.prefetch_message(visit.node);
             self.growing.push((v as u32, mask));
             let kind = branch_kind(mask.count_ones());
@@ -684,7 +695,7 @@ impl Descent {
         }
     }
 
-    /// Writes the branches of a level that gained children anew.
+    /// Rewrites the branches of a level that gained children.
     fn reshape(&mut self, shards: Shards<'_, '_>) {
         for i in 0..self.growing.len() {
             let (v, mask) = self.growing[i];
@@ -713,7 +724,8 @@ impl Descent {
         let hi = self.retain(visit.lo, visit.hi, |this, rec| rec.live() || on_path(this, rec));
         self.visits[v].hi = hi;
         if visit.lo == hi {
-            // A part of a broken-up extension has no keys and a new message; one met on the way has no changes.
+            // A part of a split extension has no keys and a new encoding; any other extension
+            // without keys left has no changes.
             if visit.lo < visit.hi {
                 self.visits[v].state |= CLEAN;
             }
@@ -727,7 +739,8 @@ impl Descent {
             self.push(Visit { depth: end, state: BELOW_EXTENSION, ..below });
             return;
         }
-        // Some keys leave the path at nibble `fork`: a branch there, the rest of the path below it.
+        // Some keys leave the path at nibble `fork`: a branch is created there, with the rest of
+        // the path below it.
         let along = nibble(&key, fork);
         let mut mask = 1u16 << along;
         for rec in &self.recs[visit.lo as usize..hi as usize] {
@@ -742,7 +755,8 @@ impl Descent {
         shard.free(visit.node);
         let b = self.place_branch(shard, v, branch, &key, fork);
         if rest == child {
-            // The old child moves up unchanged: its hash stands, and only its own keys make it a visit.
+            // The old child moves up unchanged, so its hash stays valid; it is visited only if
+            // there are keys below it.
             shard.set_item(branch, along, &item);
         }
         let listed = self.visits.len();
@@ -760,14 +774,16 @@ impl Descent {
     }
 }
 
-/// Fewer keys than this are sorted by comparing them.
+/// Fewer keys than this are sorted by comparison.
 const SCATTER_MIN: usize = 12;
-/// Bits that keys are scattered by.
+/// Maximum bits of a bucket number.
 const SCATTER_BITS: u32 = 10;
-/// Places that a key may move after it was scattered, lest keys that somebody chose take forever.
+/// Bound on the shift in the insertion sort; beyond it falls back to `sort_unstable` (adversarial
+/// keys).
 const MOVES_MAX: usize = 64;
 
-/// Sorts by prefix. Hashed keys lie evenly: scattered by as many bits as their number has, each lies near its place.
+/// Sorts by prefix: a bucket sort by the leading bits, then an insertion sort. Hashed keys are
+/// uniform, so with about as many buckets as keys each key is then near its final position.
 fn sort_by_prefix(recs: &mut [Rec], shared: u32, unsorted: &mut Vec<Rec>) {
     if recs.len() < SCATTER_MIN {
         return recs.sort_unstable_by_key(|rec| rec.prefix);
@@ -806,7 +822,8 @@ fn sort_by_prefix(recs: &mut [Rec], shared: u32, unsorted: &mut Vec<Rec>) {
     }
 }
 
-/// The first nibble from `from` on in which two keys differ, 64 if none does; what lies before is not looked at.
+/// The first nibble from `from` on in which two keys differ, 64 if there is none; earlier nibbles
+/// are ignored.
 fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
     let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
     for (i, (a, b)) in words.enumerate().skip(from / 16) {
@@ -824,7 +841,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scattered_keys_are_sorted_however_they_lie() {
+    fn prefixes_of_any_distribution_are_sorted() {
         let mut x = 1u64;
         let mut draw = || {
             x ^= x << 13;
@@ -832,7 +849,8 @@ mod tests {
             x ^= x << 17;
             x
         };
-        // Even, all in one bucket, half of them, all alike; falling, so that every key has to move.
+        // Uniform, all in one bucket, half of them, all equal; descending, so that every key has to
+        // move.
         let shapes: [fn(u64, u64) -> u64; 5] =
             [|key, _| key, |key, _| key >> 40, |key, i| key >> (40 * (i & 1)), |_, _| 7, |_, i| u64::MAX / (i + 2)];
         for count in [0, 1, 2, 11, 12, 13, 70, 1000, 5000] {

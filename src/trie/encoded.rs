@@ -1,23 +1,24 @@
-//! Encoded nodes of one block, kept until there are enough for a full kernel call.
+//! Buffer of encoded nodes of one Keccak block each, collected until there are enough for a full
+//! kernel call.
 //!
-//! Filled and hashed by `hash`; `descent` owns one per worker.
+//! Filled and hashed by `hash.rs`; each [`Descent`](super::descent::Descent) has one.
 
 use super::count::HashCount;
 use super::node::{LEAF_BYTES, Span};
 use crate::arena::keccak::{LANES_MAX, Width};
 
-/// Encoded nodes of one block (leaves, extensions) waiting for a full kernel call.
+/// Encoded nodes of one Keccak block each (leaves, extensions) that wait for a full kernel call.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) bytes: [[u8; LEAF_BYTES]; LANES_MAX],
-    /// Where each message lies in its row of `bytes`.
+    /// Position of each message in its row of `bytes`.
     pub(super) spans: [Span; LANES_MAX],
-    /// The visit that each belongs to.
+    /// Index of the visit of each row.
     pub(super) visits: [u32; LANES_MAX],
     /// Rows in use.
     pub(super) used: usize,
     pub(super) width: Width,
-    /// What was hashed since the last time this was asked.
+    /// Hashes computed since the count was last taken.
     pub(super) count: HashCount,
 }
 

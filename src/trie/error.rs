@@ -1,22 +1,23 @@
-//! Why an update of the tries fails.
+//! Errors of the tries.
 
 use crate::arena::store::StoreError;
 use alloy_primitives::B256;
 
-/// Why there is no root.
+/// Why an update of the tries failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrieError {
-    /// A node that the update needs cannot be had. The tries are as before the call.
+    /// A node that the update needs cannot be read from the store. The tries are as before the
+    /// call.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The savepoint is of other tries, or a commit or a rollback has discarded it.
-    #[error("the savepoint is of other tries, or a commit or rollback has discarded it")]
+    /// The savepoint belongs to other tries, or was discarded by a commit or a rollback.
+    #[error("the savepoint belongs to other tries, or was discarded by a commit or a rollback")]
     StaleSavepoint,
     /// The columns of an update disagree in length, or its slot ranges are not monotone.
     #[error("malformed update: {0}")]
     Malformed(&'static str),
-    /// An address, or a key within one account, occurs twice (named by its keccak).
+    /// An address, or a slot key within one account, occurs twice. The value is its keccak256.
     #[error("malformed update: the key {0} occurs twice")]
     Duplicate(B256),
 }

@@ -1,10 +1,11 @@
-//! Bounded memory: parts of the tries that no recent block visited become stubs again.
+//! Bounded memory: parts of the tries that no recent block has visited are replaced by stubs.
 //!
-//! In: tries without uncommitted updates, and a bound. Out: the same tries, holding less; whoever evicts must have
-//! written the nodes (`changes.rs`) to the store that later updates are given. A part is the subtree below a branch;
-//! branches carry the number of the last commit interval in which a key below them was updated, and no branch is
-//! older than the branches below it, so old parts are whole.
-//! Not here: giving memory back to the system (rows are recycled).
+//! In: tries without uncommitted updates, and a bound in bytes. Out: the same tries with fewer
+//! nodes in memory. The caller must have written the nodes (`changes.rs`) to the store of later
+//! updates. The unit of eviction is the subtree below a branch. Branches hold the number of the
+//! last commit interval in which a key below them was updated, and no branch is older than the
+//! branches below it, so whole subtrees are evicted.
+//! Not here: returning memory to the system (rows are recycled).
 
 use super::StateTries;
 use super::node::{Extension, Kind, Ref};
@@ -12,7 +13,7 @@ use super::shard::Shard;
 use crate::arena::prefetch::LINE;
 use rayon::prelude::*;
 
-/// Ages told apart when choosing what to evict; older branches count as this old.
+/// Number of ages distinguished when choosing what to evict; older branches count as the oldest.
 const AGES: usize = 1024;
 
 /// The kinds of nodes, in the order of [`Shard::node_counts`].
@@ -36,7 +37,7 @@ impl Shard {
         (self.age.wrapping_sub(self.branch(branch).touched()) as usize).min(AGES - 1)
     }
 
-    /// Adds the bytes below `node` to the age of the branch they hang on.
+    /// Adds the bytes of the nodes below `node` to the age of the nearest branch above each.
     fn weigh(&self, node: Ref, mut age: usize, bytes: &mut [usize; AGES]) {
         if node.kind().is_branch() {
             age = self.age_of(node);
@@ -53,7 +54,8 @@ impl Shard {
         }
     }
 
-    /// Turns branches below `node` that are older than `age_max` into stubs. Whether `node` itself shall become one.
+    /// Replaces branches below `node` that are older than `age_max` by stubs. Returns whether
+    /// `node` itself is to be replaced.
     fn evict(&mut self, node: Ref, age_max: usize) -> bool {
         match node.kind() {
             kind if kind.is_branch() => {
@@ -91,19 +93,20 @@ impl Shard {
 }
 
 impl StateTries {
-    /// Bytes of all nodes in memory, replaced ones that wait for the commit included.
+    /// Bytes of all nodes in memory, including replaced nodes that are kept until the commit.
     pub fn memory_bytes(&self) -> usize {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
-    /// Evicts what was not updated for the longest time, until nodes take at most `bytes_max` bytes or only the top
-    /// is left. The nodes must be in the store that later updates get. Does nothing while an update is uncommitted.
+    /// Evicts the nodes that were not updated for the longest time, until the others take at most
+    /// `bytes_max` bytes or only the top is left. The nodes must be in the store of later updates.
+    /// Does nothing while an update is uncommitted.
     pub fn evict(&mut self, bytes_max: usize) {
         if self.memory_bytes() <= bytes_max || self.shards.iter().any(Shard::has_journal) {
             return;
         }
         let mut bytes = [0; AGES];
-        // The nodes right below the tops, by shard.
+        // The nodes directly below the tops, by shard.
         let Self { shards, top, wide, .. } = self;
         let mut nodes: Vec<Vec<&mut Ref>> = shards.iter().map(|_| Vec::new()).collect();
         for top in wide.tops_mut().iter_mut().chain([top]) {
@@ -127,14 +130,15 @@ impl StateTries {
         let ages = bytes.iter().take_while(fits).count();
         shards.par_iter_mut().zip(&mut nodes).for_each(|(shard, nodes)| {
             for node in nodes {
-                // `ages` of them fit: the oldest to keep is one less; where none does, everything goes.
+                // `ages` ages fit, so the oldest one to keep is `ages - 1`; if none fits,
+                // everything is evicted.
                 if ages == 0 && node.kind().is_branch() || ages > 0 && shard.evict(**node, ages - 1) {
                     shard.free_below(**node, &mut Vec::new());
                     **node = Ref::STUB;
                 }
             }
         });
-        // The journal of these changes is not a way back to anything: the state is the same.
+        // Eviction does not change the state, so its journal is discarded.
         self.commit();
     }
 }

@@ -1,9 +1,11 @@
-//! Bottom up: the hash of every visited node, eight to a kernel call.
+//! Bottom-up pass: hashes every visited node, eight nodes per call of the Keccak kernel.
 //!
-//! In: the visits of a descent, shapes settled, leaves hashed already where they were met or filled. Out: the digests,
-//! each in its parent's message, and those of roots in `roots`. Branches go level by level, where they lie: each takes
-//! the digests of its children from the visits' column, so that a branch's lines are needed once.
+//! In: the visits of a descent after `collapse.rs`; leaves have been encoded and hashed when they
+//! were visited or filled. Out: the digests, each in its parent's message, and those of the tries'
+//! tops in `roots`. Branches are hashed in place, level by level: each copies the digests of its
+//! children from the column `digests`, so that its cache lines are accessed once.
 //! Relies on: children are listed at greater depths than their parents.
+//! Not here: the Keccak kernels (`arena::keccak`).
 
 use super::count::HashCount;
 use super::descent::{BELOW_EXTENSION, CLEAN, DEAD, Descent, EMBEDDED, RESHAPED, ROOT, Shards, TOOK_OVER, Visit};
@@ -13,10 +15,10 @@ use crate::arena::keccak::{LANES_MAX, Lanes, RATE, Width, block_count, hash_eigh
 use alloy_primitives::B256;
 use smallvec::SmallVec;
 
-/// Branches whose messages are asked for together.
+/// Number of branches whose messages are prefetched together.
 const BURST: usize = 8;
 
-/// Branches of one block count waiting for a full kernel call.
+/// Branches of one block count that wait for a full kernel call.
 #[derive(Clone, Copy, Default)]
 struct Branches {
     visits: [u32; LANES_MAX],
@@ -30,7 +32,7 @@ impl Descent {
             || (self.removals && visit.parent & ROOT == 0 && self.visits[visit.parent as usize].state & TOOK_OVER != 0)
     }
 
-    /// Encodes a visit's leaf, to be hashed with the next ones.
+    /// Encodes a visit's leaf; it is hashed together with the next ones.
     #[inline(always)]
     pub(super) fn encode_leaf(&mut self, shard: &Shard, v: usize) {
         let Visit { node, depth, .. } = self.visits[v];
@@ -38,8 +40,8 @@ impl Descent {
         self.queue_encoded(v, span);
     }
 
-    /// Takes the node that was encoded into the next free row of `encoded`: to be hashed with others, or, embedded or
-    /// too long for one block, at once.
+    /// Queues the node encoded in the next free row of `encoded`. A node that is embedded or too
+    /// long for one block is handled at once instead.
     #[inline(always)]
     fn queue_encoded(&mut self, v: usize, span: Span) {
         let encoded = &mut *self.encoded;
@@ -58,7 +60,7 @@ impl Descent {
     fn hash_encoded(&mut self) {
         let encoded = &mut *self.encoded;
         let mut digests = [B256::ZERO; LANES_MAX];
-        let block = |i: usize| encoded.bytes[i][encoded.spans[i].start..].first_chunk().expect("room for a block");
+        let block = |i: usize| encoded.bytes[i][encoded.spans[i].start..].first_chunk().expect("a padded block");
         if encoded.used < LANES_MAX || !hash_eight_blocks(encoded.width, &core::array::from_fn(block), &mut digests) {
             let mut lanes = Lanes::default();
             for (bytes, span) in encoded.bytes.iter().zip(&encoded.spans).take(encoded.used) {
@@ -74,7 +76,7 @@ impl Descent {
         }
     }
 
-    /// Keeps a node's hash for the node above.
+    /// Stores a node's hash for its parent.
     #[inline(always)]
     fn note(&mut self, v: usize, digest: &B256) {
         let parent = self.visits[v].parent;
@@ -88,7 +90,7 @@ impl Descent {
         self.digests[v] = *digest;
     }
 
-    /// Keeps a node's hash for the node above, or its RLP where that is shorter than 32 bytes.
+    /// Stores a node's hash for its parent, or its RLP if that is shorter than 32 bytes.
     fn note_item(&mut self, v: usize, item: &Item) {
         let visit = &mut self.visits[v];
         if let Some(hash) = item.as_hash() {
@@ -103,13 +105,14 @@ impl Descent {
         self.note(v, &B256::right_padding_from(rlp));
     }
 
-    /// What stands for a visit's node in the one above.
+    /// The item of a visit's node in its parent.
     fn item_of(&self, v: usize) -> Item {
         let digest = &self.digests[v];
         if self.visits[v].state & EMBEDDED == 0 { Item::hash(digest) } else { Item::embedded(digest.as_slice()) }
     }
 
-    /// Hands a digest just noted to an extension above: its message is encoded from its fields.
+    /// Copies a digest just stored to the parent if that is an extension, which is encoded from its
+    /// fields.
     #[inline(always)]
     fn hand_to_extension(&mut self, shards: Shards<'_, '_>, v: usize) {
         let visit = self.visits[v];
@@ -119,7 +122,7 @@ impl Descent {
         }
     }
 
-    /// Writes what is new of a branch's children into its message.
+    /// Writes the new digests of a branch's children to its message.
     #[inline(always)]
     fn take_digests(&mut self, shard: &mut Shard, v: usize) {
         let Visit { node, state, .. } = self.visits[v];
@@ -147,7 +150,7 @@ impl Descent {
         }
     }
 
-    /// Whether the leaf that a visit took over from a child was hashed in the child's place.
+    /// Whether the leaf that replaced the visit's node was already hashed at its old position.
     fn was_hashed(&self, mut v: usize) -> bool {
         let node = self.visits[v].node;
         while let Some(child) = self.children_of(v).find(|child| self.visits[*child].node == node) {
@@ -171,8 +174,8 @@ impl Descent {
         }
     }
 
-    /// Hashes everything that was visited but leaves, which wait in `encoded` or are done: `tuned.rs` compiles this for
-    /// the machine.
+    /// Hashes all visited nodes except leaves, which have been hashed or are queued in `encoded`.
+    /// `tuned.rs` compiles this for processor features.
     #[inline(always)]
     pub(super) fn hash_here(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
         self.encoded.width = width;
@@ -208,7 +211,7 @@ impl Descent {
                     let span = shard.extension(visit.node).encode_padded(&mut self.encoded.bytes[self.encoded.used]);
                     self.queue_encoded(v, span);
                 } else if kind.is_leaf() {
-                    // It moved up into the place of a branch; what was hashed for its old place was in vain.
+                    // The leaf replaced a branch: a hash computed for its old position is not used.
                     if self.was_hashed(v) {
                         self.encoded.count.remove_leaf();
                     }
@@ -221,8 +224,8 @@ impl Descent {
         *count += core::mem::take(&mut self.encoded.count);
     }
 
-    /// Hashes what is left of a level, the largest first. Eight lanes take branches of different sizes together: what is
-    /// left of four sizes rarely fills a call alone.
+    /// Hashes the remaining branches of a level, the largest first. With eight lanes, branches of
+    /// different sizes share a call, since the rest of one size rarely fills it.
     fn hash_waiting(
         &mut self,
         shards: Shards<'_, '_>,
@@ -269,7 +272,8 @@ impl Descent {
             self.note(*v as usize, digest);
             self.hand_to_extension(shards, *v as usize);
         }
-        // A message with embedded children is not what is hashed.
+        // Branches with embedded children are packed first, since their message in memory is not
+        // their RLP.
         for v in special {
             let visit = self.visits[v as usize];
             let item = small_item(&*shards[visit.shard as usize], visit.node, visit.depth as usize, count);
@@ -279,7 +283,7 @@ impl Descent {
     }
 }
 
-/// What stands for a node of that RLP in its parent.
+/// The item of a node with this RLP in its parent.
 fn to_item(rlp: &[u8], count: &mut HashCount) -> Item {
     if rlp.len() < 32 {
         return Item::embedded(rlp);
@@ -288,14 +292,15 @@ fn to_item(rlp: &[u8], count: &mut HashCount) -> Item {
     Item::hash(&keccak256(rlp))
 }
 
-/// What stands for any node in its parent, one at a time: the rare kinds, and the few nodes at the very top.
+/// The item of any node in its parent, computed singly; for rare kinds and for the few nodes at the
+/// top.
 pub(super) fn small_item(shard: &Shard, node: Ref, depth: usize, count: &mut HashCount) -> Item {
     let mut rlp = Vec::with_capacity(4 * RATE);
     encode(shard, node, depth, &mut rlp);
     to_item(&rlp, count)
 }
 
-/// Appends a node's RLP, its children's hashes as they stand.
+/// Appends a node's RLP, with the hashes of children as presently stored.
 pub(super) fn encode(shard: &Shard, node: Ref, depth: usize, out: &mut Vec<u8>) {
     match node.kind() {
         Kind::Extension => {
@@ -322,7 +327,8 @@ pub(super) fn encode(shard: &Shard, node: Ref, depth: usize, out: &mut Vec<u8>) 
     }
 }
 
-/// The hash of a whole trie whose top node is `node`: never embedded.
+/// The root hash of a trie with the top `node`; a root is hashed even if its RLP is shorter than 32
+/// bytes.
 pub(super) fn root_hash(shard: &Shard, node: Ref, depth: usize, count: &mut HashCount) -> B256 {
     let item = small_item(shard, node, depth, count);
     item.as_hash().copied().unwrap_or_else(|| keccak256(item.as_rlp()))

@@ -1,34 +1,36 @@
-//! `Lines`: nodes as runs of cache lines, named by the number of their first line.
+//! `Lines`: allocator of nodes as runs of cache lines, identified by the number of their first
+//! line.
 //!
-//! Regions are reserved whole and never move; a run lies within one region. Runs are handed out one after the other,
-//! so that nodes made together lie together, and recycled by length. A recycled run keeps its old content until its
-//! new owner overwrites it.
+//! Regions are reserved whole and never move; a run is within one region. Runs are allocated one
+//! after the other, so that nodes created together are adjacent, and recycled by length. A recycled
+//! run keeps its old content until it is overwritten.
 //!
-//! All regions but the first are one large page: a state's nodes lie all over the arena, and most of a random access
-//! is finding its page. The first is small, for tries that never need more; numbers of lines are as if it were the
-//! end of a whole one, so that finding a line's region is a shift.
+//! Each region but the first is one huge page: accesses to a state's nodes are spread over the
+//! whole arena, and most of the cost of such an access is its TLB miss. The first region is small,
+//! for tries that never need more. Lines are numbered as if it were the end of a full region, so
+//! that the region of a line is found by a shift.
 
 use crate::arena::prefetch::{LINE, prefetch_lines};
 use crate::arena::region::{LARGE_PAGE, Region};
 
-/// log2 of a region's lines.
+/// log2 of the number of lines of a region.
 const REGION_LOG: u32 = LARGE_PAGE.trailing_zeros() - LINE.trailing_zeros();
 const REGION: u32 = 1 << REGION_LOG;
-/// Lines of the first region: a quarter of a mebibyte.
+/// Number of lines of the first region (256 KiB).
 const FIRST: u32 = REGION / 8;
-/// Runs between asking for one and handing it out.
+/// Distance of the prefetch, in recycled runs of one length.
 const SOON: usize = 8;
-/// The longest run.
+/// Lines of the longest run.
 pub(super) const RUN_MAX: usize = 10;
 
-/// Runs of lines.
+/// Allocator of runs of cache lines.
 #[derive(Debug)]
 pub(super) struct Lines {
-    /// Each with the offset that its first byte has in its numbering.
+    /// Each region, with the offset in bytes at which its numbering starts.
     regions: Vec<(Region, usize)>,
-    /// Recycled runs by length.
+    /// Recycled runs by length in lines.
     free: [Vec<u32>; RUN_MAX + 1],
-    /// The first line not handed out yet.
+    /// The first line that was never allocated.
     next: u32,
 }
 
@@ -39,11 +41,11 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// A run of `lines` lines, to overwrite.
+    /// Allocates a run of `lines` lines with undefined content.
     #[inline]
     pub(super) fn alloc(&mut self, lines: usize) -> u32 {
         let Some(line) = self.free[lines].pop() else { return self.grow(lines) };
-        // Runs were let go of long ago: what comes soon is asked for.
+        // Recycled runs are rarely in the cache: prefetches one that is allocated soon.
         let left = &self.free[lines];
         if let Some(soon) = left.get(left.len().wrapping_sub(SOON)) {
             self.prefetch(*soon, lines);
@@ -55,7 +57,7 @@ impl Lines {
         let mut line = self.next;
         let left = (REGION - line % REGION) as usize;
         if left < lines {
-            // The end of a region serves shorter runs.
+            // The rest of the region is used for shorter runs.
             if let Some((region, skipped)) = self.regions.get_mut((line >> REGION_LOG) as usize) {
                 region.extend(LARGE_PAGE - *skipped);
                 self.free[left].push(line);
@@ -79,7 +81,8 @@ impl Lines {
         self.regions.push((Region::new(LARGE_PAGE - skipped, !first), skipped));
     }
 
-    /// Adds a region, backed by memory, where the last one is nearly full: what comes next shall not wait for it.
+    /// Adds a region and populates its memory if the last one is nearly full, so that later
+    /// allocations do not wait for page faults.
     pub(super) fn reserve(&mut self) {
         let size = if self.regions.len() > 1 { REGION } else { FIRST };
         let is_last = (self.next >> REGION_LOG) as usize + 1 == self.regions.len();
@@ -91,7 +94,7 @@ impl Lines {
         }
     }
 
-    /// Hands a run back.
+    /// Recycles a run.
     #[inline]
     pub(super) fn free(&mut self, line: u32, lines: usize) {
         self.free[lines].push(line);
@@ -111,7 +114,7 @@ impl Lines {
         prefetch_lines(self.address(line), count);
     }
 
-    /// Where a line lies, for hints: null if nowhere.
+    /// Address of a line, for prefetch hints; null if there is no such line.
     #[inline(always)]
     pub(super) fn address(&self, line: u32) -> *const u8 {
         match self.regions.get((line >> REGION_LOG) as usize) {
@@ -132,12 +135,12 @@ impl Lines {
     /// The first `N` bytes of the run at `line`.
     #[inline(always)]
     pub(super) fn array<const N: usize>(&self, line: u32) -> &[u8; N] {
-        self.bytes(line, N).first_chunk().expect("cut to that length")
+        self.bytes(line, N).first_chunk().expect("the slice has N bytes")
     }
 
     #[inline(always)]
     pub(super) fn array_mut<const N: usize>(&mut self, line: u32) -> &mut [u8; N] {
-        self.bytes_mut(line, N).first_chunk_mut().expect("cut to that length")
+        self.bytes_mut(line, N).first_chunk_mut().expect("the slice has N bytes")
     }
 }
 

@@ -1,18 +1,19 @@
-//! Columns to root: the account trie and all storage tries as flat nodes, updated a block at a time.
+//! State roots: the account trie and all storage tries as nodes in flat memory, updated block by
+//! block.
 //!
-//! In: what a block leaves behind, as columns ([`StateUpdate`]), and a store for nodes not yet in memory.
-//! Out: the state root, and on request the changed nodes, proofs and witnesses.
+//! In: the state changes of a block as columns ([`StateUpdate`]), and a store for trie nodes that
+//! are not in memory. Out: the state root, and on request the changed nodes, proofs and witnesses.
 //!
 //! ```
 //! use alloy_primitives::{Address, U256};
 //! use balustrade::arena::store::MemoryStore;
-//! use balustrade::trie::{Fate, StateTries, StateUpdate};
+//! use balustrade::trie::{AccountStatus, StateTries, StateUpdate};
 //!
 //! let store = MemoryStore::default();
 //! let mut tries = StateTries::empty();
 //! let update = StateUpdate {
 //!     addresses: &[Address::repeat_byte(1), Address::repeat_byte(2)],
-//!     fates: &[Fate::Kept, Fate::Kept],
+//!     statuses: &[AccountStatus::Kept, AccountStatus::Kept],
 //!     nonces: &[Some(1), None],
 //!     balances: &[Some(U256::from(7)), Some(U256::from(9))],
 //!     code_hashes: &[None, None],
@@ -23,12 +24,12 @@
 //! };
 //! let parent = tries.root();
 //! let root = tries.update(&update, &store)?;
-//! tries.rollback(); // the parent state, exactly
+//! tries.rollback(); // restores the parent state
 //! assert_eq!(tries.root(), parent);
 //! assert_eq!(tries.update(&update, &store)?, root);
-//! tries.commit(); // the new parent
+//! tries.commit(); // makes the update permanent
 //!
-//! // Two blocks uncommitted; the second one is undone alone.
+//! // Two uncommitted blocks, of which the second is undone.
 //! tries.update(&update, &store)?;
 //! let after_first = tries.savepoint();
 //! tries.update(&StateUpdate { nonces: &[Some(2), None], ..update }, &store)?;
@@ -36,14 +37,17 @@
 //! # Ok::<(), balustrade::trie::TrieError>(())
 //! ```
 //!
-//! How (measured reasons in the commit messages): a branch *is* its padded RLP message with the child references in
-//! front, so hashing copies nothing and a child's digest is one 32-byte store into its parent. Keys are sorted once.
-//! All tries descend together, level by level, with prefetches a few nodes ahead; the visits this leaves behind are
-//! the work list for hashing bottom up, eight nodes to a kernel call. Sixteen shards by the first nibble of the
-//! hashed address are dealt to the threads of the current rayon pool; the root does not depend on their number.
+//! Algorithm (measurements are in the commit messages): a branch is stored as its padded RLP with
+//! the references of its children in front, so hashing copies nothing and a child's digest is
+//! written to its parent as one 32-byte store. Keys are sorted once. All tries are descended
+//! together, level by level, with prefetches a few nodes ahead. The list of visited nodes is the
+//! work list for hashing bottom up, eight nodes per call of the Keccak kernel. The state is divided
+//! into sixteen shards by the first nibble of the hashed address, which are distributed over the
+//! threads of the current rayon pool; the root does not depend on the number of threads.
 //!
 //! Relies on: `arena::keccak`, `arena::node` (strict decoding), `arena::store`.
-//! Not here: which accounts a block touches or deletes (EIP-161 and friends are the caller's).
+//! Not here: which accounts a block changes or deletes (EIP-161, EIP-6780); the caller decides
+//! that.
 
 mod changes;
 mod collapse;
@@ -84,5 +88,5 @@ pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot
 pub use savepoint::Savepoint;
 pub use tries::StateTries;
 
-/// Root of a trie without any key: keccak256(0x80).
+/// Root of the empty trie: keccak256(0x80).
 pub use crate::arena::store::EMPTY_ROOT;

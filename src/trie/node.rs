@@ -1,4 +1,4 @@
-//! Nodes in memory: what one branch, extension or leaf holds, and how it is encoded.
+//! Layout of nodes in memory, and their RLP encoding.
 //!
 //! ```text
 //! Branch   | mask, embedded, born, touched | refs of present children | padded RLP message |   3, 5, 8 or 10 lines
@@ -6,15 +6,17 @@
 //! Plain    | hashed key 32 | nonce 8 | balance 24 |                                            one cache line
 //! Contract | hashed key 32 | balance 32 | storage root 32 | code hash 32 | nonce | storage |   three cache lines
 //! ```
-//! `Plain` is an account without code and storage, with a balance below 2^192 wei: most accounts. Balances and
-//! references lie least significant byte first, slot values most significant byte first.
+//! `Plain` is an account without code and storage and with a balance below 2^192 wei, as most
+//! accounts are. Balances and references are little-endian, slot values big-endian.
 //!
-//! A branch comes in four sizes, by the number of Keccak blocks of its message: at most 3, 7, 12 or 16 children.
-//! In the message every present child takes 33 bytes, `0xa0` and its hash; a child whose RLP is shorter than 32
-//! bytes is *embedded*: its RLP lies at the start of the 33 bytes, `embedded` has its bit, and the message is packed
-//! anew when it is hashed. Leaves hold whole keys and extensions hold their nibbles at their natural position in a
-//! key, so a node that moves up or down needs no rewriting.
-//! Source: Yellow Paper, appendix D. Not here: where nodes live (`shard.rs`).
+//! A branch comes in four sizes, by the number of Keccak blocks of its message: at most 3, 7, 12 or
+//! 16 children. In the message every present child takes 33 bytes, `0xa0` and its hash. A child
+//! whose RLP is shorter than 32 bytes is *embedded*: its RLP is at the start of the 33 bytes, its
+//! bit in `embedded` is set, and for hashing the message is packed into a separate buffer. Leaves
+//! hold whole keys, and extensions hold their nibbles at the position that these have in a key, so
+//! a node that moves up or down is not rewritten.
+//! Source: Yellow Paper, appendix D.
+//! Not here: allocation of nodes (`shard.rs`).
 
 use super::EMPTY_ROOT;
 use crate::arena::keccak::RATE;
@@ -22,13 +24,13 @@ use crate::arena::node::nibble;
 use crate::arena::store::KECCAK_EMPTY;
 use alloy_primitives::{B256, U256};
 
-/// What a reference leads to.
+/// Kind of a node, as stored in a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// No node: the key range below is empty.
+    /// No node: the trie has no key with this prefix.
     None = 0,
-    /// Branches, by blocks of their message.
+    /// Branches, by the number of Keccak blocks of their message.
     Branch1,
     Branch2,
     Branch3,
@@ -37,9 +39,9 @@ pub(super) enum Kind {
     Slot,
     Plain,
     Contract,
-    /// A storage trie spread over all shards (index into the table of wide tries).
+    /// A storage trie distributed over all shards; the row is its number in `WideTries`.
     Wide,
-    /// A node of which only the hash is known; the hash lies in the parent.
+    /// A node of which only the hash is known; the hash is stored in the parent.
     Stub,
 }
 
@@ -74,7 +76,8 @@ impl Kind {
     }
 }
 
-/// Kind and row of a node: four bits and 28.
+/// Reference to a node: four bits of kind, 28 bits of row (number of its first cache line in the
+/// shard).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Ref(u32);
@@ -102,7 +105,7 @@ impl Ref {
     }
 }
 
-/// A child as its parent's message holds it: `0xa0` and a hash, or the RLP of an embedded node.
+/// A child as encoded in its parent's message: `0xa0` and a hash, or the RLP of an embedded node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item(pub(super) [u8; 33]);
 
@@ -120,54 +123,57 @@ impl Item {
         Self(item)
     }
 
-    /// `rlp` is a whole list of fewer than 32 bytes.
+    /// The item of an embedded node; `rlp` is a complete list of fewer than 32 bytes.
     pub(super) fn embedded(rlp: &[u8]) -> Self {
         let mut item = [0; 33];
         item[..rlp.len()].copy_from_slice(rlp);
         Self(item)
     }
 
-    /// The hash, where the child is not embedded.
+    /// The hash; `None` if the child is embedded.
     #[inline(always)]
     pub(super) fn as_hash(&self) -> Option<&B256> {
         if self.0[0] == 0xa0 { self.0[1..].try_into().ok() } else { None }
     }
 
-    /// The bytes that stand for the child in its parent's RLP.
+    /// The encoding of the child in its parent's RLP.
     pub(super) fn as_rlp(&self) -> &[u8] {
         if self.0[0] == 0xa0 { &self.0 } else { &self.0[..1 + (self.0[0] - 0xc0) as usize] }
     }
 }
 
-/// Bytes before a branch's references: mask, embedded children, epoch of birth, last visit.
+/// Bytes before a branch's references: mask, embedded children, epoch of creation, commit interval
+/// of the last visit.
 pub(super) const HEAD: usize = 12;
 
-/// Per kind: lines that a node takes; for branches where the message starts, and its length.
+/// Size of a node in cache lines, by kind.
 const LINES: [u8; 16] = [0, 3, 5, 8, 10, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
-/// Of these, how many a descent reads: branches of one to three blocks have all references in their first line.
+/// How many of these lines a descent reads: branches of one to three blocks have all references in
+/// the first one.
 const HEAD_LINES: [u8; 16] = [0, 1, 1, 1, 2, 2, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0];
 const MESSAGE_AT: [u8; 4] = [HEAD as u8 + 3 * 4, HEAD as u8 + 7 * 4, HEAD as u8 + 12 * 4, HEAD as u8 + 16 * 4];
 
 impl Kind {
-    /// Cache lines that a node of this kind takes; none for what is no node.
+    /// Size of a node of this kind in cache lines; 0 for kinds without a node in memory.
     #[inline(always)]
     pub(super) fn lines(self) -> usize {
         LINES[self as usize] as usize
     }
 
-    /// Lines with what a descent reads: a branch's head and references, or a whole leaf or extension.
+    /// Number of cache lines that a descent reads: a branch's head and references, or a whole leaf
+    /// or extension.
     #[inline(always)]
     pub(super) fn head_lines(self) -> usize {
         HEAD_LINES[self as usize] as usize
     }
 
-    /// Keccak blocks of a branch's message.
+    /// Number of Keccak blocks of a branch's message.
     #[inline(always)]
     pub(super) const fn blocks(self) -> usize {
         self as usize - Self::Branch1 as usize + 1
     }
 
-    /// Where a branch's message starts.
+    /// Offset of a branch's message in bytes.
     #[inline(always)]
     pub(super) fn message_at(self) -> usize {
         MESSAGE_AT[(self as usize - Self::Branch1 as usize) & 3] as usize
@@ -191,25 +197,25 @@ pub(super) const fn branch_kind(children: u32) -> Kind {
     }
 }
 
-/// Number of present children below `nibble`.
+/// Number of present children with a nibble lower than `nibble`.
 #[inline(always)]
 pub(super) fn rank(mask: u16, nibble: u8) -> usize {
     (mask & ((1u32 << nibble) - 1) as u16).count_ones() as usize
 }
 
-/// Where the 33 bytes of child `nibble` start in the message of a branch with that many children.
+/// Offset of the 33 bytes of child `nibble` in the message of a branch with these children.
 #[inline(always)]
 pub(super) fn item_at(kind: Kind, mask: u16, nibble: u8) -> usize {
     item_of_rank(kind, nibble, rank(mask, nibble))
 }
 
-/// The same, where the number of children before `nibble` is known.
+/// As [`item_at`], for a known number `rank` of children before `nibble`.
 #[inline(always)]
 pub(super) fn item_of_rank(kind: Kind, nibble: u8, rank: usize) -> usize {
     header_len(kind) + nibble as usize + 32 * rank
 }
 
-/// Bytes of the list header: payloads of up to seven children stay below 256 bytes.
+/// Bytes of the list header: payloads of up to seven children are shorter than 256 bytes.
 #[inline(always)]
 pub(super) const fn header_len(kind: Kind) -> usize {
     if matches!(kind, Kind::Branch1 | Kind::Branch2) { 2 } else { 3 }
@@ -234,7 +240,7 @@ pub(super) fn put_header(mask: u16, message: &mut [u8]) {
     }
 }
 
-/// Padded messages by number of children: header, padding, and 0x80 for what lies between them.
+/// Padded messages by number of children: header, padding, and 0x80 for all bytes between them.
 static FRAMES: [[u8; 4 * RATE]; 17] = {
     let mut frames = [[0; 4 * RATE]; 17];
     let mut children = 0;
@@ -259,11 +265,12 @@ static FRAMES: [[u8; 4 * RATE]; 17] = {
     frames
 };
 
-/// Writes everything but the hashes of a branch's message, padding included; `message` is as long as the branch's kind
-/// has it.
+/// Writes a branch's message except for the hashes, padding included; `message` has the length of
+/// the branch's kind.
 pub(super) fn write_frame(mask: u16, message: &mut [u8]) {
     let frame = &FRAMES[mask.count_ones() as usize];
-    // A new branch mostly has two children: one block, of a length that the compiler knows.
+    // Most new branches have two children and so one block; its constant length makes the copy
+    // faster.
     match message.first_chunk_mut::<RATE>() {
         Some(block) if message_len(mask) < RATE => *block = *field(frame, 0),
         _ => message.copy_from_slice(&frame[..message.len()]),
@@ -299,7 +306,7 @@ pub(super) fn pack_branch(kind: Kind, mask: u16, message: &[u8], out: &mut [u8; 
     close_list(out, at)
 }
 
-/// Puts the header of a list in front of a payload that lies in `out[3..end]`, moves both to the front, and returns
+/// Writes a list header before the payload in `out[3..end]`, moves both to the front, and returns
 /// their length.
 fn close_list(out: &mut [u8], end: usize) -> usize {
     let payload = end - 3;
@@ -324,10 +331,10 @@ fn close_list(out: &mut [u8], end: usize) -> usize {
     end - start
 }
 
-/// A path shared by all keys below: nibbles `start..end` of them.
+/// An extension node: nibbles `start..end`, which all keys below share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extension {
-    /// Only the nibbles `start..end` mean anything.
+    /// Only the nibbles `start..end` are meaningful.
     pub(super) key: [u8; 32],
     pub(super) start: u8,
     pub(super) end: u8,
@@ -337,7 +344,7 @@ pub(super) struct Extension {
 }
 
 impl Extension {
-    /// The padded RLP at the front of `out`.
+    /// Writes the padded RLP to the front of `out`.
     pub(super) fn encode_padded(&self, out: &mut [u8; LEAF_BYTES]) -> Span {
         let mut rlp = [0; RATE];
         let len = self.encode(self.start as usize, &mut rlp);
@@ -348,7 +355,8 @@ impl Extension {
         Span { start: 0, len }
     }
 
-    /// RLP at the front of `out`; returns its length. `start` overrides the first nibble.
+    /// Writes the RLP to the front of `out` and returns its length. `start` is used instead of
+    /// [`Self::start`].
     pub(super) fn encode(&self, start: usize, out: &mut [u8; RATE]) -> usize {
         let end = self.end as usize;
         let len = end - start;
@@ -381,7 +389,7 @@ pub(super) fn set_nibble(key: &mut [u8; 32], i: usize, nibble: u8) {
     *byte = if i.is_multiple_of(2) { *byte & 0x0f | nibble << 4 } else { *byte & 0xf0 | nibble };
 }
 
-/// An account's fields, whatever its leaf looks like.
+/// The fields of an account, independent of the layout of its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) nonce: u64,
@@ -397,7 +405,7 @@ impl Default for Account {
     }
 }
 
-/// Bytes of the three kinds of leaf, and of an extension.
+/// Sizes of the three kinds of leaf and of an extension, in bytes.
 pub(super) const SLOT: usize = 64;
 pub(super) const PLAIN: usize = 64;
 pub(super) const CONTRACT: usize = 192;
@@ -406,13 +414,13 @@ pub(super) const EXTENSION: usize = 128;
 /// Writes `N` bytes from `at` on.
 #[inline(always)]
 pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: &[u8; N]) {
-    *bytes[at..].first_chunk_mut().expect("a field lies within its node") = *field;
+    *bytes[at..].first_chunk_mut().expect("a field is within its node") = *field;
 }
 
 /// The `N` bytes from `at` on.
 #[inline(always)]
 pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
-    bytes[at..].first_chunk().expect("a field lies within its node")
+    bytes[at..].first_chunk().expect("a field is within its node")
 }
 
 impl Ref {
@@ -444,7 +452,7 @@ impl Extension {
 }
 
 impl Account {
-    /// The leaf of an account for which [`Self::kind`] is [`Kind::Plain`].
+    /// Layout of the leaf of an account for which [`Self::kind`] is [`Kind::Plain`].
     #[inline(always)]
     pub(super) fn to_plain(self, key: &[u8; 32]) -> [u8; PLAIN] {
         let mut out = [0; PLAIN];
@@ -461,7 +469,7 @@ impl Account {
         Self { nonce: u64::from_le_bytes(*field(bytes, 32)), balance, ..Self::default() }
     }
 
-    /// The leaf of any other account.
+    /// Layout of the leaf of any other account.
     pub(super) fn to_contract(self, key: &[u8; 32]) -> [u8; CONTRACT] {
         let mut out = [0; CONTRACT];
         put(&mut out, 0, key);
@@ -483,7 +491,7 @@ impl Account {
         }
     }
 
-    /// The leaf kind that holds it.
+    /// The kind of leaf that can hold this account.
     #[inline(always)]
     pub(super) fn kind(&self) -> Kind {
         let plain = self.storage == Ref::NONE && self.balance.as_limbs()[3] == 0 && self.code_hash == KECCAK_EMPTY;
@@ -491,21 +499,22 @@ impl Account {
     }
 }
 
-/// Where every leaf's message ends in its buffer: it is written from its end backwards, since lengths stand in front of
-/// what they count. Whole words are written, whose excess the item before overwrites; the largest leaf takes 148 bytes.
+/// Offset in its buffer at which every leaf's message ends. The message is written backwards from
+/// there, since RLP lengths precede their contents. Numbers are written in full width; the leading
+/// zeros are then overwritten by the item before. The largest leaf takes 148 bytes.
 const LEAF_END: usize = 160;
 
-/// Room for the largest leaf and the padding of its last block.
+/// Bytes of the buffer: the largest leaf and the padding of its last block.
 pub(super) const LEAF_BYTES: usize = LEAF_END + RATE;
 
-/// Where an encoded leaf lies in its buffer.
+/// Position of an encoded leaf in its buffer, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) len: usize,
 }
 
-/// Puts the compact rest of `key` from nibble `depth` on before `end`; returns where it starts.
+/// Writes the compact encoding of `key` from nibble `depth` on, ending at `end`; returns its start.
 #[inline(always)]
 fn path_before(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
     put(out, end - 32, key);
@@ -520,7 +529,7 @@ fn path_before(key: &[u8; 32], depth: usize, out: &mut [u8; LEAF_BYTES], end: us
     at - 1
 }
 
-/// Puts the RLP of a number given most significant byte first before `end`; returns where it starts.
+/// Writes the RLP of a big-endian number, ending at `end`; returns its start.
 #[inline(always)]
 fn number_before(value: &[u8; 32], out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
     let len = 32 - leading_zero_bytes(value);
@@ -543,7 +552,7 @@ fn leading_zero_bytes(value: &[u8; 32]) -> usize {
     32
 }
 
-/// Puts the RLP of a nonce before `end`; returns where it starts.
+/// Writes the RLP of a nonce, ending at `end`; returns its start.
 #[inline(always)]
 fn nonce_before(value: u64, out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
     put(out, end - 8, &value.to_be_bytes());
@@ -555,7 +564,7 @@ fn nonce_before(value: u64, out: &mut [u8; LEAF_BYTES], end: usize) -> usize {
     end - len - 1
 }
 
-/// Puts the header before a leaf whose body starts at `body`, and the padding after it.
+/// Writes the list header of a leaf whose body starts at `body`, and the padding after the leaf.
 #[inline(always)]
 fn close_leaf(out: &mut [u8; LEAF_BYTES], body: usize) -> Span {
     let payload = LEAF_END - body;
@@ -573,14 +582,14 @@ fn close_leaf(out: &mut [u8; LEAF_BYTES], body: usize) -> Span {
     Span { start, len }
 }
 
-/// A slot's key and value.
+/// Splits a storage leaf into hashed key and value.
 #[inline(always)]
 pub(super) fn halves(slot: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
     let Some((key, rest)) = slot.split_first_chunk() else { unreachable!("64 bytes") };
     (key, rest.first_chunk().expect("32 bytes are left"))
 }
 
-/// Encodes and pads a storage leaf that lies `depth` nibbles below its root.
+/// Encodes and pads a storage leaf `depth` nibbles below its storage root.
 #[inline(always)]
 pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
     let (key, value) = halves(slot);
@@ -593,7 +602,7 @@ pub(super) fn encode_slot(slot: &[u8; 64], depth: usize, out: &mut [u8; LEAF_BYT
     close_leaf(out, body)
 }
 
-/// Encodes and pads an account leaf that lies `depth` nibbles below the state root.
+/// Encodes and pads an account leaf `depth` nibbles below the state root.
 #[inline(always)]
 pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
     put(out, LEAF_END - 32, &account.code_hash.0);
@@ -603,7 +612,7 @@ pub(super) fn encode_account(key: &[u8; 32], account: &Account, depth: usize, ou
     let at = number_before(&account.balance.to_be_bytes::<32>(), out, LEAF_END - 66);
     let at = nonce_before(account.nonce, out, at);
     let fields = LEAF_END - at;
-    // Two hashes alone make 66 bytes: both lengths take one byte of their own.
+    // The two hashes alone take 66 bytes, so both length fields take exactly one byte.
     put(out, at - 4, &[0xb8, fields as u8 + 2, 0xf8, fields as u8]);
     let body = path_before(key, depth, out, at - 4);
     close_leaf(out, body)

@@ -1,7 +1,9 @@
-//! Tries over lists: from rlp(index) to the item. Transactions, receipts and withdrawals have their roots from these.
+//! Roots of tries from rlp(index) to a list's items: transactions root, receipts root, withdrawals
+//! root.
 //!
-//! In: the items' encodings. Out: the root. The keys are known, so the trie's shape is laid out top down in one pass
-//! and hashed bottom up, every level in batches on the current pool.
+//! In: the items' encodings. Out: the root. The keys depend only on the number of items, so the
+//! trie's shape is computed top down in one pass; then it is hashed bottom up, each level in
+//! batches on the current rayon pool.
 //! Source: Yellow Paper, 4.3.2 and appendix D.
 
 use super::EMPTY_ROOT;
@@ -12,7 +14,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
 use rayon::prelude::*;
 
-/// Nodes of a level that one task encodes and hashes.
+/// Number of nodes of a level that one task encodes and hashes.
 const CHUNK: usize = 128;
 
 /// A node over the sorted rows `lo..hi`, whose keys agree in the first `depth` nibbles.
@@ -21,14 +23,14 @@ struct Span {
     lo: usize,
     hi: usize,
     depth: usize,
-    /// The branch above, and which of its children this is.
+    /// Row of the parent branch; `nibble` is the position in it.
     parent: usize,
     nibble: u8,
-    /// Which branch this is, where it has more than one row.
+    /// Row of this branch, if the span has more than one key.
     branch: usize,
 }
 
-/// A key of at most five bytes as nibbles.
+/// A key: rlp(index), at most five bytes.
 #[derive(Clone, Copy)]
 struct Key {
     bytes: [u8; 5],
@@ -38,7 +40,7 @@ struct Key {
 
 impl Key {
     fn new(row: usize) -> Self {
-        // RLP of the number: small ones are their own byte, others a length and their significant bytes.
+        // RLP of the index: a single byte for 1..0x80, else a length and the significant bytes.
         let mut bytes = [0; 5];
         let len = match row {
             1..0x80 => {
@@ -59,13 +61,13 @@ impl Key {
         if i.is_multiple_of(2) { self.bytes[i / 2] >> 4 } else { self.bytes[i / 2] & 0xf }
     }
 
-    /// Bytes that [`Self::put_path`] appends.
+    /// Number of bytes that [`Self::put_path`] appends.
     fn path_len(from: usize, to: usize) -> usize {
         let bytes = 1 + (to - from) / 2;
         bytes + usize::from(bytes > 1)
     }
 
-    /// Appends nibbles `from..to` in hex prefix form, as an RLP string.
+    /// Appends nibbles `from..to` in hex-prefix encoding, as an RLP string.
     fn put_path(&self, from: usize, to: usize, leaf: bool, out: &mut BumpVec<'_, u8>) {
         let flag = if leaf { 0x20 } else { 0 };
         let odd = (to - from) % 2;
@@ -91,7 +93,7 @@ fn put_header(list: bool, len: usize, out: &mut BumpVec<'_, u8>) {
     }
 }
 
-/// Bytes of a header for `len` bytes.
+/// Length of the RLP header of `len` bytes.
 fn header_len(len: usize) -> usize {
     if len < 56 { 1 } else { 1 + size_of::<usize>() - len.leading_zeros() as usize / 8 }
 }
@@ -100,7 +102,8 @@ fn is_own_rlp(bytes: &[u8]) -> bool {
     bytes.len() == 1 && bytes[0] < 0x80
 }
 
-/// Root of the trie from rlp(index) to `items[index]`. No item may be empty (an empty value means no entry).
+/// Root of the trie from rlp(index) to `items[index]`. No item may be empty, since an empty value
+/// means that the key is absent.
 ///
 /// # Panics
 /// When there are 2^32 items or more.
@@ -109,7 +112,7 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
     if items.is_empty() {
         return EMPTY_ROOT;
     }
-    // Sorted by key: 1..=127 are their own bytes, zero is 0x80, longer numbers follow in order.
+    // Rows in the order of their keys: 1..=127 (single bytes), then 0 (0x80), then the others.
     let count = items.len();
     let rows = (1..count.min(128)).chain(core::iter::once(0)).chain(128..count.max(128));
     let keys: Vec<Key> = rows.map(Key::new).collect();
@@ -141,7 +144,7 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
         levels.push(next);
     }
 
-    // A branch's children, as items, are gathered in a row of sixteen.
+    // Items of each branch's children, by nibble.
     let mut children: Vec<[Option<Item>; 16]> = vec![[None; 16]; branches];
     let mut root = EMPTY_ROOT;
     for level in levels.windows(2).rev() {
@@ -158,9 +161,9 @@ pub fn ordered_root(items: &[&[u8]]) -> B256 {
     root
 }
 
-/// Each node as an item of the branch above, and its hash.
+/// Item of each node for its parent, and its hash.
 fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option<Item>; 16]]) -> Vec<(Item, B256)> {
-    // Holds all encodings until they are hashed, and frees them together.
+    // Owns all encodings until they are hashed.
     let arena = Bump::new();
     let encode = |span: &Span| match span.hi - span.lo {
         1 => leaf(&keys[span.lo], span.depth, items[keys[span.lo].row], &arena),
@@ -176,7 +179,8 @@ fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option
         if span.hi - span.lo == 1 || fork == span.depth {
             return (item, hash);
         }
-        // A branch below a path of its own: the extension that leads to it stands for both.
+        // The keys share more nibbles: an extension leads to the branch and takes its place in the
+        // parent.
         let key = &keys[span.lo];
         let mut extension = rlp_list(Key::path_len(span.depth, fork) + item.as_rlp().len(), &arena);
         key.put_path(span.depth, fork, false, &mut extension);
@@ -187,7 +191,7 @@ fn hash_nodes(keys: &[Key], items: &[&[u8]], nodes: &[Span], children: &[[Option
     nodes.iter().zip(&encoded).zip(hashes).map(finish).collect()
 }
 
-/// The nibble at which the keys `lo..hi` part; the end of the key where there is only one.
+/// The first nibble in which the keys `lo..hi` differ; the end of the key if there is only one.
 fn fork(keys: &[Key], lo: usize, hi: usize, depth: usize) -> usize {
     let (first, last) = (&keys[lo], &keys[hi - 1]);
     if hi - lo == 1 {
@@ -196,14 +200,14 @@ fn fork(keys: &[Key], lo: usize, hi: usize, depth: usize) -> usize {
     (depth..first.nibbles.min(last.nibbles)).find(|i| first.nibble(*i) != last.nibble(*i)).unwrap_or(depth)
 }
 
-/// An RLP list with its header written, and room for `len` bytes of items.
+/// Starts an RLP list of `len` bytes of items; the header is written.
 fn rlp_list(len: usize, arena: &Bump) -> BumpVec<'_, u8> {
     let mut out = BumpVec::with_capacity_in(header_len(len) + len, arena);
     put_header(true, len, &mut out);
     out
 }
 
-/// The RLP of a leaf that begins `depth` nibbles down.
+/// The RLP of a leaf `depth` nibbles below the root.
 fn leaf<'a>(key: &Key, depth: usize, item: &[u8], arena: &'a Bump) -> &'a [u8] {
     let own = is_own_rlp(item);
     let item_len = item.len() + if own { 0 } else { header_len(item.len()) };
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_keys_of_three_bytes() {
+    fn lists_with_keys_of_three_bytes() {
         let items: Vec<Vec<u8>> = (0..70_000usize).map(|i| i.to_be_bytes().to_vec()).collect();
         let slices: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
         assert_eq!(ordered_root(&slices), oracle(&items));

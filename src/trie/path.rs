@@ -1,11 +1,11 @@
-//! Paths of nodes: the nibbles that lead from a trie's root to a node.
+//! Paths of nodes: the nibbles from a trie's root to a node.
 
 use super::node::set_nibble;
 
-/// Where a node lies in its trie.
+/// Position of a node in its trie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodePath {
-    /// Nibbles from the root, two a byte, the first in the upper half; zero beyond `len`.
+    /// Nibbles from the root, two per byte, the first in the upper half; zero beyond `len`.
     pub nibbles: [u8; 32],
     /// Number of nibbles.
     pub len: u8,
@@ -21,7 +21,7 @@ impl NodePath {
         Self { nibbles, len: len as u8 }
     }
 
-    /// The path one nibble further down.
+    /// The path extended by nibble `n`.
     pub(super) fn child(mut self, n: u8) -> Self {
         set_nibble(&mut self.nibbles, self.len as usize, n);
         self.len += 1;

@@ -1,9 +1,11 @@
-//! Proofs and witnesses: the nodes that show what a key holds, and those that a block needs.
+//! Merkle proofs and execution witnesses: the nodes that prove the value of a key, and those that a
+//! block needs.
 //!
-//! In: tries, and a store for parts not in memory. Out: node RLP, from the root down. Proofs have the shape of
-//! `eth_getProof`; a witness is the set of nodes from which [`StateTries::from_root`] over a
-//! [`WitnessStore`](crate::arena::store::WitnessStore) can answer every read of a block and compute its root:
-//! the paths of everything touched, and the only children that deletions leave behind.
+//! In: tries, and a store for nodes that are not in memory. Out: RLP of nodes, from the root down.
+//! Proofs have the shape of `eth_getProof`; a witness is the set of nodes from which
+//! [`StateTries::from_root`] over a [`WitnessStore`](crate::arena::store::WitnessStore) can answer
+//! every read of a block and compute its state root: the paths of everything accessed, and the
+//! children that deletions leave as only children.
 //! Not here: codes and ancestor headers.
 
 use super::hash::encode;
@@ -19,49 +21,49 @@ use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use hashbrown::HashSet;
 
-/// One storage slot, proven.
+/// Proof of one storage slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotProof {
-    /// The key as the contract wrote it.
+    /// The key, unhashed.
     pub key: U256,
-    /// Zero where the slot is not in the trie.
+    /// The value; zero if the slot is not in the trie.
     pub value: U256,
-    /// Nodes from the storage root down; none for an account without storage.
+    /// RLP of nodes from the storage root down; empty for an account without storage.
     pub nodes: Vec<Bytes>,
 }
 
-/// One account and some of its slots, proven (`eth_getProof`).
+/// Proof of one account and some of its slots (`eth_getProof`, EIP-1186).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountProof {
     /// The account.
     pub address: Address,
-    /// Its leaf, if it exists.
+    /// The account's leaf; `None` if it does not exist.
     pub account: Option<LeafAccount>,
-    /// Nodes from the state root down.
+    /// RLP of nodes from the state root down.
     pub nodes: Vec<Bytes>,
-    /// The slots asked for, in order.
+    /// Proofs of the requested slots, in order.
     pub slots: Vec<SlotProof>,
 }
 
-/// Why a proof does not hold.
+/// Why a proof is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// A node is not the one that the root, or the node above it, names.
+    /// A node's hash is not the one in its parent, or not the root.
     #[error("proof node {position} does not hash to {expected}")]
     WrongNode {
-        /// Place in the proof, from 0.
+        /// Position in the proof, from 0.
         position: usize,
-        /// What the node above says.
+        /// The hash in the parent, or the root.
         expected: B256,
     },
-    /// The path goes on below the last node.
-    #[error("the proof ends before its key does; the node {0} is next")]
+    /// The path continues below the last node.
+    #[error("incomplete proof: the node {0} is missing")]
     Incomplete(B256),
-    /// Nodes follow after the path's end.
-    #[error("the proof has nodes beyond the end of its key")]
+    /// Nodes follow after the end of the path.
+    #[error("the proof has nodes after the end of the path")]
     Surplus,
-    /// A node is no trie node.
+    /// A node does not decode.
     #[error(transparent)]
     Malformed(#[from] StoreError),
 }
@@ -86,10 +88,11 @@ fn verify<'a>(root: &B256, key: &B256, nodes: &'a [Bytes]) -> Result<Option<&'a 
     Err(ProofError::Incomplete(expected))
 }
 
-/// What `nodes` prove about an account of the state with root `state_root`.
+/// Verifies a proof of an account in the state with root `state_root`. Returns `None` if the
+/// account does not exist.
 ///
 /// # Errors
-/// [`ProofError`] where they prove nothing.
+/// [`ProofError`] if the proof is invalid.
 pub fn verify_account(
     state_root: &B256,
     address: &Address,
@@ -98,16 +101,17 @@ pub fn verify_account(
     Ok(verify(state_root, &keccak256(address), nodes)?.map(decode_account).transpose()?)
 }
 
-/// What `nodes` prove about a slot of the storage trie with root `storage_root`; zero where it is absent.
+/// Verifies a proof of a slot in the storage trie with root `storage_root`. Returns zero if the
+/// slot is absent.
 ///
 /// # Errors
-/// [`ProofError`] where they prove nothing.
+/// [`ProofError`] if the proof is invalid.
 pub fn verify_slot(storage_root: &B256, key: &U256, nodes: &[Bytes]) -> Result<U256, ProofError> {
     let value = verify(storage_root, &keccak256(key.to_be_bytes::<32>()), nodes)?;
     Ok(value.map(decode_slot).transpose()?.unwrap_or_default())
 }
 
-/// Nodes gathered so far, each once.
+/// Nodes collected so far, each once.
 #[derive(Default)]
 struct Gathered {
     seen: HashSet<B256, RandomState>,
@@ -122,7 +126,7 @@ impl Gathered {
     }
 }
 
-/// A storage trie, or the account trie below its root.
+/// A subtrie: its top node with hash and depth, and its shard.
 #[derive(Clone, Copy)]
 struct Place {
     shard: usize,
@@ -195,7 +199,7 @@ impl StateTries {
         Ok(())
     }
 
-    /// The same in the store, from the node `hash` down.
+    /// As [`Self::gather`], in the store, from the node `hash` down.
     fn gather_stored(
         &self,
         mut hash: B256,
@@ -247,7 +251,7 @@ impl StateTries {
         debug_assert!(n < SHARDS);
         let mut place = Place { shard: n, node: top.nodes[n], hash: top.hashes[n], depth: 1 };
         if single == Some(n) && place.node.kind() == Kind::Extension {
-            // The root is this extension, one nibble longer.
+            // The root is this extension with one more nibble at the front.
             let extension = self.shards[n].extension(place.node);
             if (1..extension.end as usize).any(|i| nibble(&extension.key, i) != nibble(key, i)) {
                 return Ok(());
@@ -260,7 +264,7 @@ impl StateTries {
         self.gather(place, key, end, store, out)
     }
 
-    /// The storage tries of hashed addresses.
+    /// The tops of the storage tries of hashed addresses.
     fn storage_places(&self, keys: &[B256], store: &dyn StateStore) -> Result<Vec<Place>, StoreError> {
         let accounts = self.find_accounts(store, keys)?;
         let place = |(account, key): (Option<super::node::Account>, &B256)| {
@@ -270,10 +274,10 @@ impl StateTries {
         Ok(accounts.into_iter().zip(keys).map(place).collect())
     }
 
-    /// Proves an account and some of its slots, uncommitted updates included.
+    /// Makes a proof of an account and some of its slots, uncommitted updates included.
     ///
     /// # Errors
-    /// [`StoreError`] where a part of a path is not in memory and the store lacks it too.
+    /// [`StoreError`] if a node of a path is neither in memory nor in the store.
     pub fn prove(&self, store: &dyn StateStore, address: &Address, keys: &[U256]) -> Result<AccountProof, StoreError> {
         let hashed = keccak256(address);
         let account = self.find_accounts(store, &[hashed])?[0];
@@ -298,11 +302,11 @@ impl StateTries {
         Ok(AccountProof { address: *address, account, nodes: nodes.nodes, slots })
     }
 
-    /// The nodes of the present state that a block needs which reads `addresses` and `slots` and changes the state by
-    /// `update`; each once, in no set order. The tries are afterwards as before.
+    /// The nodes of the present state needed by a block that reads `addresses` and `slots` and
+    /// changes the state by `update`; each once, in unspecified order. The tries do not change.
     ///
     /// # Errors
-    /// [`TrieError`] where the update cannot be applied.
+    /// [`TrieError`] if the update cannot be applied.
     pub fn witness(
         &mut self,
         store: &dyn StateStore,
@@ -326,7 +330,7 @@ impl StateTries {
             self.gather_account(key, KEY_NIBBLES, store, &mut out)?;
         }
 
-        // Slots of the update, each with its account, then those only read.
+        // Slots of the update, each with its account, then the slots that are only read.
         let updated = &keys[addresses.len()..];
         let mut owners: Vec<B256> = Vec::new();
         let mut slot_keys: Vec<B256> = vec![B256::ZERO; update.slot_keys.len()];
@@ -368,7 +372,8 @@ impl StateTries {
         Ok(out.nodes)
     }
 
-    /// Where an update's deletions leave a single child whose node must be known. The tries are afterwards as before.
+    /// Owner and path of each child that the update's deletions leave as an only child, which must
+    /// be known to collapse its branch. The tries do not change.
     fn survivors(
         &mut self,
         update: &StateUpdate<'_>,

@@ -1,7 +1,9 @@
-//! Reads: accounts and slots out of the tries, and out of the store where a path leaves memory.
+//! Reads of accounts and slots from the tries, and from the store's trie nodes where a path leaves
+//! memory.
 //!
-//! In: addresses and keys. Out: their values, uncommitted updates included. Nothing is changed or kept: a part of a
-//! path that is not in memory is walked on the store's own nodes, all questions level by level.
+//! In: addresses and keys. Out: their values, uncommitted updates included. The tries do not
+//! change: parts of paths that are not in memory are followed through nodes of the store, all keys
+//! together, level by level, and these nodes are not kept.
 
 use super::StateTries;
 use super::node::{Account, Kind, Ref};
@@ -13,18 +15,18 @@ use crate::arena::node::{At, KEY_NIBBLES, Walk, decode_account, decode_slot, nib
 use crate::arena::store::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
 use alloy_primitives::{Address, B256, U256};
 
-/// Where a walk through memory ends.
+/// Where a path through the nodes in memory ends.
 enum Found {
     Leaf(Ref),
     Absent,
-    /// At a node that only the store has.
+    /// At a node that is only in the store.
     Below {
         hash: B256,
         depth: usize,
     },
 }
 
-/// Follows `key` from `node`, `depth` nibbles below its root, whose own hash is `hash`.
+/// Follows `key` from `node`, which is `depth` nibbles below its root and has the hash `hash`.
 fn find(shard: &Shard, mut node: Ref, mut hash: B256, mut depth: usize, key: &B256) -> Found {
     loop {
         match node.kind() {
@@ -67,7 +69,7 @@ impl Top {
     }
 }
 
-/// Storage of one account: its shard, top node and root.
+/// Storage trie of one account: its shard, top node and root hash.
 #[derive(Clone, Copy)]
 struct Storage {
     shard: usize,
@@ -83,7 +85,7 @@ impl StateTries {
         })
     }
 
-    /// The leaves of hashed addresses, with the shards they would lie in.
+    /// The accounts of hashed addresses.
     pub(super) fn find_accounts(
         &self,
         store: &dyn StateStore,
@@ -118,10 +120,11 @@ impl StateTries {
         Ok(accounts)
     }
 
-    /// Accounts by address, uncommitted updates included; nodes not in memory are read from the store, not kept.
+    /// Reads accounts by address, uncommitted updates included. Nodes that are not in memory are
+    /// read from the store and not kept.
     ///
     /// # Errors
-    /// [`StoreError`] where the store lacks a node or gives a wrong one.
+    /// [`StoreError`] if the store lacks a node or returns a wrong one.
     ///
     /// # Panics
     /// When the two slices differ in length.
@@ -146,10 +149,11 @@ impl StateTries {
         Ok(())
     }
 
-    /// Slot values by address and key, uncommitted updates included; questions of one account best come together.
+    /// Reads slot values by address and key, uncommitted updates included. Consecutive queries of
+    /// the same account are faster, as its account is then looked up once.
     ///
     /// # Errors
-    /// [`StoreError`] where the store lacks a node or gives a wrong one.
+    /// [`StoreError`] if the store lacks a node or returns a wrong one.
     ///
     /// # Panics
     /// When the two slices differ in length.

@@ -1,8 +1,9 @@
-//! Stubs to nodes: asks the store for a batch of nodes, checks them, and takes them into memory.
+//! Resolution of stubs: reads a batch of nodes from the store, checks them and adds them to a
+//! shard.
 //!
-//! In: hashes. Out: nodes in a shard. A node that does not hash to its name, does not decode, or does not fit its
-//! place is the store's fault ([`StoreError::Corrupt`]).
-//! Resolving is journaled like any change: a rollback forgets the nodes again.
+//! In: hashes. Out: nodes in a shard. A node whose hash is wrong, that does not decode or that is
+//! impossible at its position in the trie gives [`StoreError::Corrupt`]. Resolution is journaled
+//! like any change: a rollback removes the nodes.
 
 use super::TrieError;
 use super::descent::{Descent, ROOT, Shards, Survivor};
@@ -13,10 +14,10 @@ use crate::arena::node::{Child, KEY_NIBBLES, Node, Path, decode, decode_account,
 use crate::arena::store::{EMPTY_ROOT, StateStore, StoreError};
 use alloy_primitives::{B256, Bytes};
 
-/// The nodes of `hashes`, every one checked against its hash.
+/// Reads the nodes of `hashes` from the store and checks each against its hash.
 ///
 /// # Errors
-/// The store's own, or [`StoreError::Corrupt`].
+/// The store's error, or [`StoreError::Corrupt`] for a wrong hash.
 pub(super) fn fetch(hashes: &[B256], store: &dyn StateStore, width: Width) -> Result<Vec<Bytes>, StoreError> {
     let mut nodes = vec![Bytes::new(); hashes.len()];
     if hashes.is_empty() {
@@ -36,7 +37,7 @@ pub(super) fn fetch(hashes: &[B256], store: &dyn StateStore, width: Width) -> Re
 }
 
 fn misplaced() -> StoreError {
-    StoreError::Corrupt("trie node: does not fit its place in the trie".into())
+    StoreError::Corrupt("trie node: impossible at its position in the trie".into())
 }
 
 /// Copies `path` into `key` from nibble `at` on.
@@ -47,11 +48,12 @@ fn lay(key: &mut [u8; 32], path: &Path, at: usize) {
 }
 
 impl Shard {
-    /// Takes the node `rlp` into memory: `depth` nibbles below its root, along `key` (of which only the nibbles above
-    /// `depth` are looked at). `accounts` says which kind of leaf the trie has.
+    /// Decodes the node `rlp` into memory. The node is `depth` nibbles below its root along `key`,
+    /// of which only the nibbles before `depth` are used. `accounts`: whether leaves are accounts
+    /// or storage slots.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`].
+    /// [`StoreError::Corrupt`]: the node does not decode or is impossible at this position.
     pub(super) fn import(
         &mut self,
         rlp: &[u8],
@@ -125,7 +127,7 @@ impl Shard {
 }
 
 impl Descent {
-    /// Takes the nodes of the visits `stubs` into memory.
+    /// Reads the nodes of the visits `stubs` from the store into memory.
     ///
     /// # Errors
     /// [`TrieError::Store`].
@@ -170,7 +172,7 @@ impl Descent {
         Ok(())
     }
 
-    /// Takes the only children that deletions left into memory.
+    /// Reads the children that deletions left as only children from the store into memory.
     ///
     /// # Errors
     /// [`TrieError::Store`].
@@ -195,7 +197,8 @@ impl Descent {
     }
 }
 
-/// Takes a node one nibble below a root that is spread over the shards into memory.
+/// Reads a node one nibble below a root that is distributed over the shards from the store into
+/// memory.
 ///
 /// # Errors
 /// [`StoreError`].

@@ -1,8 +1,9 @@
-//! Savepoints: states between uncommitted updates, to go back to.
+//! Savepoints: states between uncommitted updates that can be restored.
 //!
-//! In: tries that keep, update by update, what undoes it (`shard.rs`, `wide.rs`). Out: any state since the last commit
-//! that was marked. So several blocks lie on one another uncommitted, and the last ones are undone alone. A savepoint
-//! is a copy of the account trie's top and a few lengths; no node is copied, and updates cost the same with or without.
+//! In: tries with an undo journal per update (`shard.rs`, `wide.rs`). Out: any state since the last
+//! commit that was marked. So several blocks can be uncommitted, and the last of them undone. A
+//! savepoint is a copy of the account trie's top and a few journal lengths; no node is copied, and
+//! updates cost the same with and without savepoints.
 
 use super::changes::{LogLength, NodeChanges};
 
@@ -12,14 +13,16 @@ use super::tries::StateTries;
 use super::update::Saved;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// A state of [`StateTries`] that [`StateTries::rollback_to`] goes back to.
+/// Handle of a state that [`StateTries::rollback_to`] restores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Savepoint(u64);
 
-/// The number of the next savepoint. One sequence for the process: no tries take another's savepoint for their own.
+/// Number of the next savepoint. One sequence per process, so that a savepoint of other tries is
+/// detected.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// The valid savepoints, oldest first. The first one is the state of the last commit and always there.
+/// The valid savepoints, oldest first. The first one is the state of the last commit and always
+/// present.
 #[derive(Debug)]
 pub(super) struct Savepoints(Vec<Entry>);
 
@@ -37,17 +40,19 @@ impl Entry {
 }
 
 impl Savepoints {
-    /// The one of a commit.
+    /// Only the savepoint of a commit.
     pub(super) fn at_commit(saved: Saved) -> Self {
         Self(vec![Entry::new(saved, LogLength::default())])
     }
 }
 
 impl StateTries {
-    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can go back to it.
+    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can
+    /// restore it.
     ///
-    /// Savepoints form a stack. One is discarded by [`Self::commit`], by [`Self::rollback`], and by
-    /// [`Self::rollback_to`] an older one; the savepoint of a state that is marked already is the same one again.
+    /// Savepoints form a stack. A savepoint is discarded by [`Self::commit`], by
+    /// [`Self::rollback`], and by [`Self::rollback_to`] an older one. For a state that is already
+    /// marked the existing savepoint is returned.
     pub fn savepoint(&mut self) -> Savepoint {
         let saved = self.parts().save();
         if let Some(last) = self.savepoints.0.last()
@@ -62,11 +67,11 @@ impl StateTries {
         savepoint
     }
 
-    /// Undoes all updates since `savepoint`, which stays valid; younger ones are discarded. What was uncommitted before it
-    /// stays uncommitted.
+    /// Undoes all updates since `savepoint`, which stays valid; later savepoints are discarded.
+    /// Updates before it that were uncommitted stay uncommitted.
     ///
     /// # Errors
-    /// [`TrieError::StaleSavepoint`]; nothing has changed then.
+    /// [`TrieError::StaleSavepoint`]; the tries do not change.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), TrieError> {
         let entries = &self.savepoints.0;
         let row = entries.binary_search_by_key(&savepoint.0, |entry| entry.savepoint.0);
@@ -74,8 +79,8 @@ impl StateTries {
         Ok(())
     }
 
-    /// Makes all updates since the last commit permanent, of however many blocks, and recycles the memory of what they
-    /// replaced. All savepoints are discarded.
+    /// Makes all updates since the last commit permanent and recycles the memory of the nodes that
+    /// they replaced. All savepoints are discarded.
     pub fn commit(&mut self) {
         self.shards.iter_mut().for_each(Shard::commit);
         self.wide.commit();
@@ -83,13 +88,13 @@ impl StateTries {
         self.clear_changes();
     }
 
-    /// Undoes all updates since the last commit, of however many blocks. All savepoints are discarded but that of the last
+    /// Undoes all updates since the last commit. All savepoints are discarded but that of the last
     /// commit's state.
     pub fn rollback(&mut self) {
         self.restore(0);
     }
 
-    /// Goes back to the savepoint of this row.
+    /// Restores the savepoint at this row.
     fn restore(&mut self, row: usize) {
         self.savepoints.0.truncate(row + 1);
         let Some(Entry { saved, log, .. }) = self.savepoints.0.last() else { return };

@@ -1,9 +1,11 @@
-//! A shard: the nodes of one sixteenth of the state, and the journal that undoes what happened to them.
+//! A shard: the nodes of one sixteenth of the state, and the undo journal of their changes.
 //!
-//! In: references and what to change. Out: the nodes. A changed branch is written in place, its old bytes noted in
-//! the journal; a branch that gains or loses children is written anew and the old one kept until commit. So the
-//! parent state costs a note per changed child, not a copy per changed node.
-//! Relies on: one owner at a time (`update.rs` deals shards to threads).
+//! In: references and changes. Out: nodes. Hashes in a branch are changed in place, and the old
+//! ones are added to the journal. A branch that gains or loses children is also changed in place if
+//! it keeps its size class; otherwise it is rewritten elsewhere, and the old one is kept until
+//! commit. So the parent state costs a journal entry per changed child, not a copy per changed
+//! node.
+//! Relies on: one owner at a time (`update.rs` assigns shards to threads).
 //! Not here: which nodes to change.
 
 use super::lines::{Lines, RUN_MAX};
@@ -16,7 +18,7 @@ use crate::arena::prefetch::{Head, LINE};
 use alloy_primitives::{B256, U256};
 use smallvec::SmallVec;
 
-/// A branch of any size, to read.
+/// Read access to a branch of any size.
 #[derive(Clone, Copy)]
 pub(super) struct BranchView<'a> {
     pub(super) kind: Kind,
@@ -26,18 +28,18 @@ pub(super) struct BranchView<'a> {
 }
 
 impl<'a> BranchView<'a> {
-    /// Children whose RLP lies in the message itself.
+    /// Mask of embedded children: those whose RLP is stored in the message itself.
     #[inline(always)]
     pub(super) fn embedded(&self) -> u16 {
         u16::from_le_bytes(*field(self.bytes, 2))
     }
 
-    /// The commit interval in which a key below was last visited.
+    /// Number of the commit interval in which a key below was last visited.
     pub(super) fn touched(&self) -> u32 {
         u32::from_le_bytes(*field(self.bytes, 8))
     }
 
-    /// The child's reference; [`Ref::NONE`] where there is no child.
+    /// The child's reference; [`Ref::NONE`] if there is no child.
     #[inline(always)]
     pub(super) fn child(&self, nibble: u8) -> Ref {
         if self.mask >> nibble & 1 == 0 { Ref::NONE } else { self.child_at(rank(self.mask, nibble)) }
@@ -71,10 +73,10 @@ impl<'a> BranchView<'a> {
 /// The `N` bytes from `at` on, to write.
 #[inline(always)]
 fn field_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
-    bytes[at..].first_chunk_mut().expect("a field lies within its node")
+    bytes[at..].first_chunk_mut().expect("a field is within its node")
 }
 
-/// Where a child's reference and item lie.
+/// Offsets of a child's reference and item.
 #[derive(Clone, Copy)]
 struct Place {
     reference: usize,
@@ -92,7 +94,7 @@ impl Place {
         Self { reference: 4 * before, item: header_len(kind) + nibble as usize + 32 * before }
     }
 
-    /// The place behind one that holds a child, or none.
+    /// The next position, after one with or without a child.
     fn after(self, child: bool) -> Self {
         if child {
             Self { reference: self.reference + 4, item: self.item + 33 }
@@ -106,18 +108,19 @@ fn copy_run(to: &mut [u8], at: usize, from: &[u8], run: core::ops::Range<usize>)
     to[at..at + run.len()].copy_from_slice(&from[run]);
 }
 
-/// Old contents, one list per kind of thing; each is replayed backwards on its own.
+/// Old contents, one list per kind of change; each list is replayed backwards separately.
 #[derive(Debug, Default)]
 struct Journal {
-    /// Branches that gained one child where they lie, and which.
+    /// Branches that gained one child in place, and its nibble.
     grown: Vec<(Ref, u8)>,
-    /// Branches that changed their children otherwise where they lie, and their bytes before.
+    /// Branches whose set of children changed otherwise in place, and their previous bytes.
     reshaped: Vec<Ref>,
     reshaped_bytes: Vec<u8>,
-    /// Branches whose children's hashes changed, and which; the old hashes, by branch, then by nibble.
+    /// Branches in which hashes of children changed, with the mask of these children; the old
+    /// hashes, by branch, then by nibble.
     branches: Vec<(Ref, u16)>,
     hashes: Vec<[u8; 32]>,
-    /// Children that were or are embedded.
+    /// Previous items of children that were or are embedded.
     items: Vec<(Ref, u8, bool, Item)>,
     refs: Vec<(Ref, u8, Ref)>,
     slots: Vec<(u32, [u8; 32])>,
@@ -126,11 +129,11 @@ struct Journal {
     extensions: Vec<(u32, [u8; EXTENSION])>,
     allocated: Vec<Ref>,
     freed: Vec<Ref>,
-    /// Where each update since the last commit began.
+    /// Lengths of all lists at the start of each update since the last commit.
     updates: Vec<[usize; 13]>,
 }
 
-/// A moment in the journal: the number of updates before it.
+/// A position in the journal: the number of updates before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark(usize);
 
@@ -138,22 +141,22 @@ pub(super) struct Mark(usize);
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     lines: Lines,
-    /// Nodes made and not recycled, by kind.
+    /// Number of allocated nodes, by kind.
     counts: [usize; 8],
     journal: Journal,
-    /// Number of the running update; nodes born in it need no journal.
+    /// Number of the current update; changes of nodes created in it are not journaled.
     epoch: u32,
-    /// Number of the running commit interval; for eviction.
+    /// Number of the current commit interval; for eviction.
     pub(super) age: u32,
 }
 
 impl Shard {
-    /// The present moment.
+    /// The present position in the journal.
     pub(super) fn mark(&self) -> Mark {
         Mark(self.journal.updates.len())
     }
 
-    /// Starts an update: what exists now is journaled when it changes.
+    /// Starts an update: changes of nodes that exist now are journaled.
     pub(super) fn begin(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         let j = &mut self.journal;
@@ -174,7 +177,7 @@ impl Shard {
         ]);
     }
 
-    /// Forgets how to go back and recycles replaced nodes.
+    /// Clears the journal and recycles replaced nodes.
     pub(super) fn commit(&mut self) {
         let mut freed = core::mem::take(&mut self.journal.freed);
         for node in freed.drain(..) {
@@ -201,7 +204,8 @@ impl Shard {
         self.lines.reserve();
     }
 
-    /// Goes back to `mark`, one update after the other: the lists of one know nothing of each other's order.
+    /// Restores the state at `mark`, one update after the other, since the lists do not record the
+    /// order of entries in different lists.
     pub(super) fn rollback(&mut self, mark: Mark) {
         let mut j = core::mem::take(&mut self.journal);
         while j.updates.len() > mark.0
@@ -228,7 +232,8 @@ impl Shard {
             allocated,
             freed,
         ] = *start;
-        // Within an update a branch's other entries are older than its copy: none is made once it is reshaped.
+        // Within an update a branch's entries in other lists are older than its copy, since none is
+        // made after it is reshaped.
         for node in j.reshaped.drain(reshaped..).rev() {
             let bytes = self.branch_mut(node);
             let at = j.reshaped_bytes.len() - bytes.len();
@@ -253,7 +258,8 @@ impl Shard {
             let mask = self.branch(node).mask;
             *self.child_mut(node, rank(mask, nibble)) = child.to_bytes();
         }
-        // A branch grows before anything else of it is noted, and what is noted afterwards counts the new child.
+        // A branch grows before its other entries are made, and these entries are relative to the
+        // new set of children.
         for (node, nibble) in j.grown.drain(grown..).rev() {
             self.shrink(node, nibble);
         }
@@ -283,12 +289,12 @@ impl Shard {
         }
     }
 
-    /// Lets go of a node at the next commit.
+    /// Frees a node at the next commit.
     pub(super) fn free(&mut self, node: Ref) {
         self.journal.freed.push(node);
     }
 
-    /// A node of `kind`, to overwrite whole.
+    /// Allocates a node of `kind` with undefined content.
     #[inline(always)]
     fn make(&mut self, kind: Kind) -> Ref {
         let node = Ref::new(kind, self.lines.alloc(kind.lines()));
@@ -322,7 +328,7 @@ impl Shard {
         self.lines.prefetch(node.row(), node.kind().head_lines());
     }
 
-    /// Where a descent reads a node.
+    /// Address of the part of a node that a descent reads, for prefetch.
     #[inline(always)]
     pub(super) fn head(&self, node: Ref) -> Head {
         let lines = node.kind().head_lines();
@@ -345,7 +351,7 @@ impl Shard {
         *field_mut(bytes, 8) = touched.to_le_bytes();
     }
 
-    /// A new branch with the children of `mask`: no references, no hashes yet.
+    /// Creates a branch with the children of `mask`; references and hashes are not set.
     pub(super) fn new_branch(&mut self, mask: u16) -> Ref {
         let node = self.make(branch_kind(mask.count_ones()));
         let (epoch, age) = (self.epoch, self.age);
@@ -357,8 +363,9 @@ impl Shard {
         node
     }
 
-    /// A branch with the children of `mask`, those that `old` has too taken over from it: in `old`'s place where it
-    /// keeps its size, else in a new one, and `old` is let go.
+    /// Changes the set of children of `old` to `mask`, keeping the references and items of common
+    /// children. The branch stays in place if its size class does not change; otherwise a new one
+    /// is created and `old` is freed at the next commit.
     pub(super) fn reshape(&mut self, old: Ref, mask: u16) -> Ref {
         let kind = branch_kind(mask.count_ones());
         let stays = kind == old.kind();
@@ -387,7 +394,8 @@ impl Shard {
         let (head, message) = bytes.split_at_mut(kind.message_at());
         let refs = &mut head[HEAD..];
         put_header(mask, message);
-        // Between nibbles whose children come or go, references and message are copied in one piece.
+        // Between nibbles whose children are added or removed, references and message are copied in
+        // one piece.
         let mut from = Place::first(old_kind);
         let mut to = Place::first(kind);
         let mut changed = old_mask ^ mask;
@@ -422,7 +430,7 @@ impl Shard {
         node
     }
 
-    /// Makes room for one child in a branch that keeps its size.
+    /// Inserts one child in a branch that keeps its size class.
     fn grow(&mut self, node: Ref, mask: u16) {
         let Self { lines, journal, epoch, .. } = self;
         let kind = node.kind();
@@ -437,7 +445,8 @@ impl Shard {
         let place = HEAD + 4 * before;
         bytes.copy_within(place..HEAD + 4 * children, place + 4);
         *field_mut(bytes, place) = Ref::NONE.to_bytes();
-        // The empty child's byte gives way to 33; the padding's first byte moves along.
+        // The byte of the absent child is replaced by 33 bytes; the first byte of the padding moves
+        // too.
         let message = &mut bytes[kind.message_at()..];
         let end = message_len(old_mask) + 1;
         let at = item_of_rank(kind, nibble, before);
@@ -479,7 +488,7 @@ impl Shard {
         *field_mut(bytes, 2) = bits.to_le_bytes();
     }
 
-    /// Writes what the parent's message says of a present child.
+    /// Writes the item of a present child to the branch's message.
     pub(super) fn set_item(&mut self, node: Ref, nibble: u8, item: &Item) {
         let (kind, mask, epoch) = (node.kind(), self.branch(node).mask, self.epoch);
         let bytes = self.branch_mut(node);
@@ -495,7 +504,8 @@ impl Shard {
         }
     }
 
-    /// Writes the hashes of children into a branch's message: nibble, place in the message and hash, by nibble.
+    /// Writes the hashes of children to a branch's message: nibble, offset in the message and hash,
+    /// by nibble.
     #[inline(always)]
     pub(super) fn set_hashes<'a>(&mut self, node: Ref, hashes: impl Iterator<Item = (u8, usize, &'a B256)>) {
         let kind = node.kind();
@@ -526,7 +536,7 @@ impl Shard {
         }
     }
 
-    /// The same for a branch none of whose children is or was embedded.
+    /// As [`Self::set_hashes`], for a branch none of whose children is or was embedded.
     #[inline(always)]
     pub(super) fn replace_hashes<'a>(&mut self, node: Ref, hashes: impl Iterator<Item = (u8, usize, &'a B256)>) {
         let kind = node.kind();
@@ -563,7 +573,8 @@ impl Shard {
         }
     }
 
-    /// Notes that a key below the branch is being visited; returns its children's mask.
+    /// Records the current commit interval as the branch's last visit; returns its mask of
+    /// children.
     #[inline(always)]
     pub(super) fn touch(&mut self, node: Ref) -> u16 {
         let age = self.age;
@@ -642,7 +653,8 @@ impl Shard {
         }
     }
 
-    /// An account leaf's new fields; where they need another kind of leaf, the new one is returned and the old let go.
+    /// Sets an account leaf's fields. If they need another kind of leaf, a new one is created and
+    /// returned, and the old one is freed at the next commit.
     #[inline(always)]
     pub(super) fn set_account(&mut self, node: Ref, account: &Account) -> Ref {
         let key = *self.leaf_key(node);
@@ -668,7 +680,7 @@ impl Shard {
         }
     }
 
-    /// Encodes and pads a leaf that lies `depth` nibbles below its root.
+    /// Encodes and pads a leaf `depth` nibbles below its root.
     #[inline(always)]
     pub(super) fn encode_leaf(&self, node: Ref, depth: usize, out: &mut [u8; LEAF_BYTES]) -> Span {
         match node.kind() {
@@ -677,7 +689,8 @@ impl Shard {
         }
     }
 
-    /// Lets go of a node and everything below it; wide storage tries below are added to `wide`.
+    /// Frees a node and its descendants at the next commit; wide storage tries among them are added
+    /// to `wide`.
     pub(super) fn free_below(&mut self, node: Ref, wide: &mut Vec<u32>) {
         match node.kind() {
             Kind::None | Kind::Stub => return,
@@ -714,7 +727,7 @@ impl Shard {
         branches.iter().chain(&leaves).chain(&nodes).any(|rows| *rows > 0)
     }
 
-    /// Nodes let go of that wait for the commit, in the order of [`Self::node_counts`].
+    /// Number of freed nodes that are kept until the commit, in the order of [`Self::node_counts`].
     #[cfg(test)]
     pub(super) fn waiting(&self) -> [usize; 8] {
         let mut counts = [0; 8];
@@ -722,13 +735,15 @@ impl Shard {
         counts
     }
 
-    /// Nodes in memory, by kind: branches of one to four blocks, extensions, slots, plain accounts, other accounts.
+    /// Number of nodes in memory, by kind: branches of one to four blocks, extensions, slots, plain
+    /// accounts, other accounts.
     pub(super) fn node_counts(&self) -> [usize; 8] {
         self.counts
     }
 }
 
-/// Rows of journal that are kept allocated between commits; a larger one (a state built at once) is given back.
+/// Journal rows that are kept allocated between commits; the memory of a larger journal (a state
+/// built at once) is freed.
 const JOURNAL_KEPT: usize = 1 << 18;
 
 fn clear<T>(rows: &mut Vec<T>) {

@@ -1,4 +1,5 @@
-//! The tries against `alloy-trie`'s hash builder over a sorted map, for as long and as nastily as time allows.
+//! Randomised comparison of the tries with `alloy-trie`'s hash builder over a sorted map, with
+//! adversarial keys.
 
 mod savepoints;
 
@@ -13,7 +14,7 @@ use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// A small generator (xorshift*), so that failures repeat.
+/// Deterministic random numbers (xorshift*), so that failures can be reproduced.
 pub(super) struct Noise(u64);
 
 impl Noise {
@@ -136,12 +137,12 @@ impl Columns {
     }
 }
 
-/// How nasty the keys of a run are.
+/// Distribution of the keys of a run.
 #[derive(Clone, Copy, Debug)]
 enum Keys {
-    /// Uniform, from a pool of this many.
+    /// Uniform, from a pool of this many keys.
     Uniform(usize),
-    /// One base key with the nibble at a random place changed: shared prefixes of all lengths.
+    /// One base key with one random nibble changed: shared prefixes of all lengths.
     Comb,
     /// Keys that differ in the last two nibbles only: deep branches, embedded nodes.
     Deep,
@@ -226,7 +227,7 @@ fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, 
     columns
 }
 
-/// A client's two databases: nodes by path, kept exact, and by hash, only added to.
+/// A client's two databases: nodes by path, updated and deleted, and nodes by hash, only inserted.
 #[derive(Clone, Default)]
 struct Database {
     paths: BTreeMap<(B256, NodePath), Vec<u8>>,
@@ -253,16 +254,16 @@ impl Database {
 
 impl StateStore for Database {
     fn accounts(&self, _: &[Address], _: &mut [ParentAccount]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn codes(&self, _: &[B256], _: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
-        Err(StoreError::Failed("not asked for".into()))
+        Err(StoreError::Failed("not used by these tests".into()))
     }
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         for (hash, out) in hashes.iter().zip(out) {
@@ -272,7 +273,7 @@ impl StateStore for Database {
     }
 }
 
-/// A witness that remembers what it was asked for.
+/// A witness that records the nodes that were read.
 struct Asked {
     store: WitnessStore,
     asked: Mutex<BTreeSet<B256>>,
@@ -297,7 +298,7 @@ impl StateStore for Asked {
     }
 }
 
-/// Every node with a place of its own, read off tries that are wholly in memory.
+/// Every separately stored node, from tries that are wholly in memory.
 fn all_nodes(tries: &StateTries) -> BTreeMap<(B256, NodePath), Vec<u8>> {
     type Nodes = BTreeMap<(B256, NodePath), Vec<u8>>;
     type Wide = Vec<(B256, node::Ref)>;
@@ -366,8 +367,9 @@ fn same_nodes(database: &Database, tries: &StateTries, place: &str) {
     }
 }
 
-/// The same sequence on three tries: in memory, resolved anew for every update, and kept as far as resolved. What
-/// the first logs is the other two's store.
+/// Runs one sequence of updates on three tries: one wholly in memory, one resolved from the root
+/// for every update, and one that keeps resolved nodes. The log of the first is the store of the
+/// other two.
 fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: Tuning) {
     let mut noise = Noise::new(seed);
     let mut tries = StateTries::empty();
@@ -482,7 +484,8 @@ fn random_run(seed: u64, steps: usize, accounts: Keys, slots: Keys, width: Width
     }
 }
 
-/// Walks everything in memory: every stored hash is that of the node below, and no node is lost or used twice.
+/// Checks all nodes in memory: every stored hash is that of the child, and no node is leaked or
+/// referenced twice.
 fn check_nodes(tries: &StateTries) {
     fn walk(shard: &Shard, node: node::Ref, depth: usize, counts: &mut [usize; 8]) -> Option<node::Item> {
         use node::Kind;
@@ -609,7 +612,7 @@ fn malformed_updates_change_nothing() {
 }
 
 #[test]
-fn proofs_hold_and_forgeries_do_not() {
+fn valid_proofs_are_accepted_and_altered_ones_refused() {
     let mut noise = Noise::new(7);
     for accounts in [0usize, 1, 2, 3, 40, 300] {
         let mut memory = MemoryStore::default();
@@ -658,7 +661,7 @@ fn proofs_hold_and_forgeries_do_not() {
 }
 
 #[test]
-fn a_store_that_lies_or_lacks_is_found_out() {
+fn wrong_or_missing_nodes_of_a_store_are_errors() {
     let mut noise = Noise::new(3);
     let mut tries = StateTries::empty();
     tries.set_log(true);
@@ -701,7 +704,7 @@ fn a_store_that_lies_or_lacks_is_found_out() {
 
 #[test]
 fn many_small_updates_before_one_commit() {
-    // State roots after every transaction, as receipts before Byzantium have them.
+    // State roots after every transaction, as in receipts before Byzantium.
     let mut noise = Noise::new(11);
     let store = MemoryStore::default();
     let mut tries = StateTries::empty();

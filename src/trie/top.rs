@@ -1,7 +1,9 @@
-//! The top of a trie that is spread over the shards: sixteen subtries by the first nibble, and the root over them.
+//! The top of a trie that is distributed over the shards: sixteen subtries by the first nibble, and
+//! the root above them.
 //!
-//! In: nodes one nibble below the root, one per shard, with their hashes. Out: the root hash. The account trie is
-//! always spread; a storage trie is when many of its slots change at once, so that all workers share it.
+//! In: nodes one nibble below the root, one per shard, with their hashes. Out: the root hash. The
+//! account trie is always distributed; a storage trie is once many of its slots change in one
+//! update, so that all workers share the work.
 //! Relies on: a node one nibble below the root is never embedded (its path alone takes 32 bytes).
 
 use super::EMPTY_ROOT;
@@ -15,31 +17,31 @@ use crate::arena::node::{Child, Node, decode};
 use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 
-/// Shards, and children of a spread root.
+/// Number of shards, and of children of a distributed root.
 pub(super) const SHARDS: usize = 16;
 
-/// The root of a spread trie.
+/// The root of a distributed trie.
 #[derive(Clone, Debug)]
 pub(super) struct Top {
-    /// Nodes by first nibble, each in the shard of that number.
+    /// Nodes one nibble below the root by first nibble, each in the shard of that number.
     pub(super) nodes: [Ref; SHARDS],
-    /// Their hashes, as nodes one nibble below the root.
+    /// Hashes of these nodes.
     pub(super) hashes: [B256; SHARDS],
     pub(super) root: B256,
-    /// Only the root hash is known.
+    /// Whether only the root hash is known.
     pub(super) stub: bool,
 }
 
 impl Top {
-    /// A trie of which the root hash is known.
+    /// A trie of which only the root hash is known.
     pub(super) fn from_root(root: B256) -> Self {
         Self { nodes: [Ref::NONE; SHARDS], hashes: [B256::ZERO; SHARDS], root, stub: root != EMPTY_ROOT }
     }
 
-    /// Fetches the root node and deals its children to the shards.
+    /// Reads the root node from the store and distributes its children over the shards.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing has changed.
+    /// [`StoreError`]; the top does not change then.
     pub(super) fn resolve(
         &mut self,
         shards: &mut [Shard],
@@ -50,7 +52,7 @@ impl Top {
         if !self.stub {
             return Ok(());
         }
-        let corrupt = || StoreError::Corrupt("trie node: no root of a trie with 32-byte keys".into());
+        let corrupt = || StoreError::Corrupt("trie node: cannot be the root of a trie with 32-byte keys".into());
         let rlp = fetch(&[self.root], store, width)?.pop().unwrap_or_default();
         let (mut nodes, mut hashes) = ([Ref::NONE; SHARDS], [B256::ZERO; SHARDS]);
         match decode(&rlp)? {
@@ -86,10 +88,11 @@ impl Top {
         Ok(())
     }
 
-    /// The root hash over the subtries as they stand.
+    /// Computes the root hash from the present subtries.
     ///
     /// # Errors
-    /// [`StoreError`] where a single subtrie is left that is not in memory: the root merges with its top node.
+    /// [`StoreError`] if a single subtrie is left whose top node, with which the root merges,
+    /// cannot be read.
     pub(super) fn close(
         &mut self,
         shards: &mut [Shard],
@@ -134,7 +137,7 @@ impl Top {
         rlp
     }
 
-    /// The RLP of the root over a single subtrie, whose top node is in memory.
+    /// The RLP of the root above a single subtrie, whose top node is in memory.
     fn encode_only(&self, shard: &Shard, n: u8, out: &mut Vec<u8>) {
         let node = self.nodes[n as usize];
         let mut bytes = [0; RATE];

@@ -1,4 +1,8 @@
-//! The account trie and all storage tries of a state, with commit and rollback.
+//! [`StateTries`]: the account trie and all storage tries of a state, with commit and rollback.
+//!
+//! In: [`StateUpdate`]s, a store. Out: state roots.
+//! Not here: how an update is computed (`update.rs`), reads (`read.rs`), savepoints
+//! (`savepoint.rs`), eviction (`evict.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;
@@ -13,18 +17,19 @@ use crate::arena::keccak::Width;
 use crate::arena::store::{EMPTY_ROOT, MemoryStore, StateStore};
 use alloy_primitives::B256;
 
-/// The account trie and every storage trie, as far as they are in memory.
+/// The account trie and every storage trie. Nodes that are not in memory are read from a store when
+/// they are needed.
 #[derive(Debug)]
 pub struct StateTries {
     pub(super) shards: Vec<Shard>,
     pub(super) top: Top,
     pub(super) savepoints: Savepoints,
-    /// Tops of storage tries that are spread over the shards.
+    /// Tops of storage tries that are distributed over the shards.
     pub(super) wide: WideTries,
     pub(super) scratch: Scratch,
     pub(super) tuning: Tuning,
     pub(super) count: HashCount,
-    /// What updates since the last commit changed, where that is wanted.
+    /// Log of the updates since the last commit, if [`Self::set_log`] is on.
     pub(super) changes: Option<NodeChanges>,
     pub(super) width: Width,
 }
@@ -41,7 +46,7 @@ impl StateTries {
         Self::from_root(EMPTY_ROOT)
     }
 
-    /// A state of which only the root is known; nodes come from the store as they are needed.
+    /// A state of which only the root is known; nodes are read from the store when they are needed.
     pub fn from_root(root: B256) -> Self {
         let top = Top::from_root(root);
         Self {
@@ -57,23 +62,23 @@ impl StateTries {
         }
     }
 
-    /// A whole state, given as the update that makes it out of nothing; committed.
+    /// A complete state, given as an update of the empty state; committed.
     ///
     /// # Errors
-    /// [`TrieError::Malformed`] and [`TrieError::Duplicate`].
+    /// [`TrieError::Malformed`] or [`TrieError::Duplicate`].
     pub fn from_flat(state: &StateUpdate<'_>) -> Result<Self, TrieError> {
         let mut tries = Self::empty();
         tries.update(state, &MemoryStore::default())?;
         tries.commit();
-        // Work lists as large as a state are not needed again.
+        // Work lists of the size of a whole state are not needed again.
         tries.scratch = Scratch::default();
         Ok(tries)
     }
 
-    /// The tries of a store in memory; committed.
+    /// The tries of the state in a [`MemoryStore`]; committed.
     ///
     /// # Errors
-    /// [`TrieError::Malformed`] where the state has more than 2^30 slots.
+    /// [`TrieError::Malformed`] if the state has 2^30 accounts or slots or more.
     pub fn from_memory(store: &MemoryStore) -> Result<Self, TrieError> {
         let rows = store.len();
         let (mut addresses, mut nonces) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
@@ -112,11 +117,11 @@ impl StateTries {
 
     /// Applies `update` and returns the new state root, computed on the threads of the current rayon pool.
     ///
-    /// May be called repeatedly before [`Self::commit`]: each call builds on the one before (several blocks; state roots
-    /// after every transaction, for receipts before Byzantium).
+    /// May be called repeatedly before [`Self::commit`]; each call builds on the one before (for
+    /// several blocks, or for state roots after every transaction as in receipts before Byzantium).
     ///
     /// # Errors
-    /// [`TrieError`]; the tries are then as before the call, with all earlier uncommitted updates.
+    /// [`TrieError`]; the tries are then as before the call, earlier uncommitted updates included.
     pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
         self.parts().update(update, store)
     }
@@ -126,23 +131,25 @@ impl StateTries {
         Tries { shards, top, wide, scratch, count, changes, width: *width, tuning: *tuning }
     }
 
-    /// What the last update hashed.
+    /// Hashes computed by the last update.
     pub fn hash_count(&self) -> HashCount {
         self.count
     }
 
-    /// Forces a hashing width (tests, benches); the default is the machine's widest.
+    /// Sets the number of Keccak lanes (for tests and benches). The default is the widest that the
+    /// processor supports.
     pub fn set_width(&mut self, width: Width) {
         self.width = width;
     }
 
-    /// Whether updates log what they change, for [`Self::changes`]. Off at first; it costs a copy of every changed
-    /// node.
+    /// Whether updates log changed nodes, for [`Self::changes`]. Off by default, as it costs a copy
+    /// of every changed node.
     pub fn set_log(&mut self, on: bool) {
         self.changes = on.then(NodeChanges::default);
     }
 
-    /// What the updates since the last commit changed, in order; empty unless [`Self::set_log`] is on.
+    /// Changes of the updates since the last commit, in order; `None` unless [`Self::set_log`] is
+    /// on.
     pub fn changes(&self) -> Option<&NodeChanges> {
         self.changes.as_ref()
     }

@@ -1,12 +1,13 @@
-//! The hot loops, compiled for the machine.
+//! The hot loops, compiled for processor features.
 //!
-//! The crate is built for any x86-64, which counts bits in a dozen instructions and moves a hash in halves. What every
-//! such processor has had for ten years (AVX2, BMI, LZCNT, MOVBE) is asked for here once per phase; the loops below are
-//! compiled twice. Everything that is to be compiled for these features must be inlined into them.
-//! Not here: what the loops do (`descent.rs`, `hash.rs`, `worker.rs`).
+//! The crate is compiled for baseline x86-64, where counting bits takes a dozen instructions and
+//! moving a hash takes two 16-byte moves. Features that x86-64 processors have had for ten years
+//! (AVX2, BMI, LZCNT, MOVBE) are detected once per phase, and the loops below are compiled twice,
+//! with and without them. Code that is to use the features must be inlined into these functions.
+//! Not here: the loops themselves (`descent.rs`, `hash.rs`, `worker.rs`).
 //!
-//! Unsafe doors: calling what is compiled for features, behind the question whether they are there. Checked twin: the
-//! same code without them.
+//! Unsafe boundary: calls of functions compiled for processor features, after detection of these
+//! features. Reference implementation: the same code compiled without them.
 #![allow(unsafe_code)]
 
 use super::TrieError;
@@ -16,7 +17,8 @@ use super::worker::{Context, WideJob, Worker};
 use crate::arena::keccak::Width;
 use crate::arena::store::StateStore;
 
-/// Whether to use the features; hashing forced to one lane means a plain machine, so that tests see both forms.
+/// Whether to use the features. With hashing set to one lane they are not used, so that tests run
+/// both versions.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn is_available(width: Width) -> bool {
@@ -49,10 +51,10 @@ impl Descent {
 }
 
 impl Descent {
-    /// [`Self::descend_here`].
+    /// [`Self::descend_here`], compiled for the processor's features.
     ///
     /// # Errors
-    /// [`TrieError::Store`] where a node on the way cannot be had.
+    /// [`TrieError::Store`] if a node on the path cannot be read.
     pub(super) fn descend(
         &mut self,
         shards: Shards<'_, '_>,
@@ -62,17 +64,17 @@ impl Descent {
     ) -> Result<(), TrieError> {
         #[cfg(target_arch = "x86_64")]
         if is_available(width) {
-            // SAFETY: the processor has the features.
+            // SAFETY: `is_available` has detected the features that the function is compiled for.
             return unsafe { self.descend_tuned(shards, source, store, width) };
         }
         self.descend_here(shards, source, store, width)
     }
 
-    /// [`Self::hash_here`].
+    /// [`Self::hash_here`], compiled for the processor's features.
     pub(super) fn hash(&mut self, shards: Shards<'_, '_>, width: Width, count: &mut HashCount) {
         #[cfg(target_arch = "x86_64")]
         if is_available(width) {
-            // SAFETY: the processor has the features.
+            // SAFETY: `is_available` has detected the features that the function is compiled for.
             return unsafe { self.hash_tuned(shards, width, count) };
         }
         self.hash_here(shards, width, count);
@@ -88,11 +90,11 @@ impl Worker {
 }
 
 impl Worker {
-    /// [`Self::fill_accounts_here`].
+    /// [`Self::fill_accounts_here`], compiled for the processor's features.
     pub(super) fn fill_accounts(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
         #[cfg(target_arch = "x86_64")]
         if is_available(context.width) {
-            // SAFETY: the processor has the features.
+            // SAFETY: `is_available` has detected the features that the function is compiled for.
             return unsafe { self.fill_accounts_tuned(context, shards, jobs) };
         }
         self.fill_accounts_here(context, shards, jobs);

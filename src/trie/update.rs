@@ -1,8 +1,11 @@
-//! One update: addresses hashed and grouped, shards dealt to threads, the phases run, the root closed.
+//! One update of the tries: hashes and groups addresses, assigns shards to threads, runs the phases
+//! and computes the root.
 //!
-//! In: [`StateUpdate`] columns and a store. Out: the new root; the tries changed in place, undoable.
-//! Each thread owns whole shards for the time of a phase. Where one storage trie holds much of the work it is spread
-//! over all shards (`wide.rs`), and the phases wait for each other; otherwise every thread runs through.
+//! In: [`StateUpdate`] columns and a store. Out: the new root; the tries are changed in place and
+//! the changes can be undone. Each thread owns whole shards during a phase. If one storage trie has
+//! a large part of the work, it is distributed over all shards (`wide.rs`), and all threads finish
+//! a phase before the next one starts; otherwise every thread runs all phases without waiting.
+//! Not here: the phases (`worker.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;
@@ -18,7 +21,7 @@ use crate::arena::store::StateStore;
 use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
 
-/// Checks the shape of an update.
+/// Checks the lengths of an update's columns and its slot ranges.
 fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     let accounts = update.addresses.len();
     let columns = [update.statuses.len(), update.nonces.len(), update.balances.len(), update.code_hashes.len()];
@@ -36,7 +39,7 @@ fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     }
     let starts = update.slot_starts;
     if accounts > 0 && (starts.len() != accounts + 1 || starts[accounts] as usize > slots) || !starts.is_sorted() {
-        return Err(TrieError::Malformed("slot ranges do not fit"));
+        return Err(TrieError::Malformed("slot ranges are not monotone or exceed the slot columns"));
     }
     if accounts.max(slots) >= 1 << 30 {
         return Err(TrieError::Malformed("more than 2^30 rows"));
@@ -44,19 +47,19 @@ fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     Ok(())
 }
 
-/// What all updates share; kept for its memory.
+/// Buffers kept from update to update to reuse their memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     hashed: Vec<B256>,
     /// Update rows, grouped by shard.
     order: Vec<u32>,
     workers: Vec<Worker>,
-    /// Single nodes below roots that had more before.
+    /// Only nodes left below distributed roots: owner and path in its trie.
     top_survivors: Vec<(B256, NodePath)>,
 }
 
 impl Scratch {
-    /// The only children that collapsing branches of the last update gave way to: owner and path in its trie.
+    /// Only children that replaced their branch in the last update: owner and path in its trie.
     pub(super) fn survivors(&self) -> Vec<(B256, NodePath)> {
         let mut survivors = self.top_survivors.clone();
         self.workers.iter().for_each(|worker| survivors.extend_from_slice(&worker.survivors));
@@ -64,7 +67,7 @@ impl Scratch {
     }
 }
 
-/// The tries' side of an update.
+/// The parts of [`StateTries`](super::StateTries) that an update changes.
 pub(super) struct Tries<'a> {
     pub(super) shards: &'a mut [Shard],
     pub(super) top: &'a mut Top,
@@ -76,15 +79,15 @@ pub(super) struct Tries<'a> {
     pub(super) tuning: Tuning,
 }
 
-/// Addresses that one task hashes, in whole kernel calls.
+/// Number of addresses that one task hashes, a multiple of the kernel's lanes.
 const HASHED_TOGETHER: usize = 8 * LANES_MAX;
 
-/// Where parallel work begins to pay.
+/// Thresholds of parallel work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
-    /// Below so many accounts and slots an update is not worth a second thread.
+    /// Updates with fewer accounts and slots run on one thread.
     pub(super) parallel_rows_min: usize,
-    /// Below so many changed slots a storage trie is not worth spreading.
+    /// Storage tries with fewer changed slots are not made wide.
     pub(super) wide_slots_min: usize,
 }
 
@@ -94,49 +97,50 @@ impl Default for Tuning {
     }
 }
 
-/// A moment to go back to.
+/// A state that can be restored.
 #[derive(Clone, Debug)]
 pub(super) struct Saved {
-    /// The same in all shards: they begin updates together.
+    /// Equal in all shards, as they begin updates together.
     shards: Mark,
     top: Top,
     wide: WideMark,
 }
 
 impl Saved {
-    /// Of tries without uncommitted updates.
+    /// The state of tries without uncommitted updates.
     pub(super) fn at_commit(top: Top) -> Self {
         Self { shards: Mark::default(), top, wide: WideMark::default() }
     }
 
-    /// Whether no update lies between the two, both on the way to the present state.
+    /// Whether no update was made between the two, which both must be states since the last commit.
     pub(super) fn is_same_update(&self, other: &Self) -> bool {
         self.shards == other.shards
     }
 }
 
 impl Tries<'_> {
-    /// The present state.
+    /// The present state, to be restored by [`Self::undo`].
     pub(super) fn save(&self) -> Saved {
         let shards = self.shards.first().map_or_else(Mark::default, Shard::mark);
         Saved { shards, top: self.top.clone(), wide: self.wide.mark() }
     }
 
-    /// Starts an update.
+    /// Starts an update; returns the state before it.
     pub(super) fn begin(&mut self) -> Saved {
         let saved = self.save();
         self.shards.iter_mut().for_each(Shard::begin);
         saved
     }
 
-    /// Goes back to where an update started.
+    /// Restores the state before an update.
     pub(super) fn undo(&mut self, saved: Saved) {
         self.shards.iter_mut().for_each(|shard| shard.rollback(saved.shards));
         *self.top = saved.top;
         self.wide.rollback(&saved.wide);
     }
 
-    /// Applies `update`; on an error everything is as before, and the error does not depend on the number of threads.
+    /// Applies `update`. On an error the tries are as before; the error does not depend on the
+    /// number of threads.
     ///
     /// # Errors
     /// [`TrieError`].
@@ -154,14 +158,15 @@ impl Tries<'_> {
         });
         let mut result = self.attempt(update, hashed, store, threads);
         if result.is_err() && threads > 1 {
-            // Which of several errors comes first depends on who asks for what: one thread asks in one order.
+            // With several threads the error that occurs first depends on timing, so the update is
+            // repeated on one thread.
             result = self.attempt(update, hashed, store, 1);
         }
         self.scratch.hashed = own;
         result
     }
 
-    /// Applies `update` on so many threads, and undoes it on an error.
+    /// Applies `update` on `threads` threads, and undoes it on an error.
     fn attempt(
         &mut self,
         update: &StateUpdate<'_>,
@@ -246,7 +251,8 @@ impl Tries<'_> {
     }
 }
 
-/// keccak256 of each address. However few there are: by the time when the shards are dealt the other threads are awake.
+/// keccak256 of each address, on all threads even if there are few: this wakes the threads before
+/// the shards are assigned.
 fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B256]) {
     if threads == 1 {
         return hash_addresses(width, addresses, hashed);
@@ -255,10 +261,11 @@ fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B2
     chunks.for_each(|(addresses, hashed)| hash_addresses(width, addresses, hashed));
 }
 
-/// The number of changed slots from which on a storage trie is spread over the shards; none, if no trie has so many.
+/// The minimum number of changed slots of a storage trie to be distributed over the shards; `None`
+/// if no trie has that many.
 fn spread_min(update: &StateUpdate<'_>, threads: usize, tuning: Tuning) -> Option<usize> {
     let rows = update.addresses.len() + update.slot_keys.len();
-    // A trie with less than half of a thread's share finds a thread with room for it.
+    // A trie with less than half of a thread's share is balanced well enough as part of its shard.
     let min = tuning.wide_slots_min.max(rows.div_ceil(2 * threads));
     let reached = update.slot_starts.windows(2).any(|slots| (slots[1] - slots[0]) as usize >= min);
     (threads > 1 && reached).then_some(min)
@@ -283,11 +290,11 @@ fn group_by_shard(hashed: &[B256], order: &mut Vec<u32>) -> [usize; SHARDS + 1] 
     starts
 }
 
-/// What threads but the calling one could have done by the time when they are ready, as a weight of [`deal`]: they wake up,
-/// and first have to fetch the update from the calling one's cache.
+/// Delay of all threads but the calling one, as a weight of [`deal`]: they first wake up and load
+/// the update from the calling thread's cache.
 const LATE: usize = 40;
 
-/// Deals shards to threads, heaviest first, each to the thread with the least to do.
+/// Assigns shards to threads, heaviest first, each to the thread with the least work.
 fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
     let mut owner = [0; SHARDS];
     if threads == 1 {

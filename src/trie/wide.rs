@@ -1,9 +1,10 @@
-//! Wide storage tries: one trie spread over all shards, like the account trie.
+//! Wide storage tries: storage tries distributed over all shards, like the account trie.
 //!
-//! In: an update in which one contract has much of all changed slots. Out: that contract's trie as sixteen subtries
-//! below a [`Top`], one per shard, so that all threads share it; its leaf holds the number of the top here. A trie
-//! that was spread stays so. Everything is undoable like the nodes.
-//! Not here: the work on the subtries, which is that on any trie.
+//! In: an update in which one contract has a large part of all changed slots. Out: that contract's
+//! trie as sixteen subtries below a [`Top`], one per shard, so that all threads share the work; its
+//! account leaf refers to the top by its number in [`WideTries`]. A wide trie stays wide. Changes
+//! are undone with those of the nodes.
+//! Not here: updates of the subtries, which are the same as for any trie.
 
 use super::TrieError;
 use super::count::HashCount;
@@ -20,23 +21,24 @@ use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 use rayon::prelude::*;
 
-/// Keys that one task hashes.
+/// Number of keys that one task hashes.
 const HASHED_TOGETHER: usize = 1024;
 
 /// The tops of wide tries, by number.
 #[derive(Debug, Default)]
 pub(super) struct WideTries {
     tops: Vec<Top>,
-    /// Old tops since the last commit.
+    /// Previous tops of changes since the last commit.
     undo: Vec<(u32, Top)>,
-    /// Tops let go of since the last commit, and those that are free to use.
+    /// Tops dropped since the last commit.
     dropped: Vec<u32>,
+    /// Tops that can be reused.
     free: Vec<u32>,
-    /// Tops made since the last commit.
+    /// Tops created since the last commit.
     made: Vec<u32>,
 }
 
-/// A moment in the history of the table.
+/// Lengths of the undo lists at some time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WideMark {
     undo: usize,
@@ -45,7 +47,7 @@ pub(super) struct WideMark {
 }
 
 impl WideTries {
-    /// Whether there is no wide trie.
+    /// Whether no trie is wide.
     pub(super) fn is_empty(&self) -> bool {
         self.tops.len() == self.free.len()
     }
@@ -54,13 +56,13 @@ impl WideTries {
         &self.tops[node.row() as usize]
     }
 
-    /// All tops, unused ones too.
+    /// All tops, including unused ones.
     #[cfg(test)]
     pub(super) fn tops(&self) -> &[Top] {
         &self.tops
     }
 
-    /// All tops, unused ones too.
+    /// All tops, including unused ones.
     pub(super) fn tops_mut(&mut self) -> &mut [Top] {
         &mut self.tops
     }
@@ -98,7 +100,7 @@ impl WideTries {
         index
     }
 
-    /// Lets go of a wide trie and all its nodes.
+    /// Drops a wide trie; its nodes are freed at the next commit.
     pub(super) fn drop_trie(&mut self, index: u32, shards: &mut [Shard]) {
         let top = core::mem::replace(&mut self.tops[index as usize], Top::from_root(EMPTY_ROOT));
         for (shard, node) in shards.iter_mut().zip(top.nodes) {
@@ -108,8 +110,9 @@ impl WideTries {
         self.dropped.push(index);
     }
 
-    /// The wide tries that an update changes, among the accounts that the workers have found: those that are wide
-    /// already, and those with `spread_min` changed slots, which are made wide.
+    /// The wide tries that an update changes, among the accounts that the workers have found: those
+    /// that are wide already, and those with at least `spread_min` changed slots, which are made
+    /// wide.
     pub(super) fn jobs(
         &mut self,
         context: &Context<'_>,
@@ -151,7 +154,7 @@ impl WideTries {
         Ok(jobs)
     }
 
-    /// The root of a wide trie whose subtries are done; the table takes the new top.
+    /// Computes the root of a wide trie whose subtries are done, and stores its new top.
     pub(super) fn close(
         &mut self,
         job: &mut WideJob,
@@ -177,7 +180,7 @@ impl WideTries {
     }
 }
 
-/// Hashes the slot keys of some rows and sorts them by shard.
+/// Hashes the slot keys of a range of update rows and sorts them by shard.
 fn hash_keys(
     context: &Context<'_>,
     slots: core::ops::Range<u32>,
@@ -201,7 +204,8 @@ fn hash_keys(
     (keys, starts)
 }
 
-/// Deals the nodes of a storage trie that lies in shard `home` to all shards. None where its root must stay whole.
+/// Distributes the nodes of a storage trie in shard `home` over all shards. `None` if it cannot be
+/// distributed: its root is an extension, or a branch with embedded children.
 fn spread(node: Ref, root: B256, home: usize, shards: &mut [Shard]) -> Option<Top> {
     let mut top = Top::from_root(EMPTY_ROOT);
     top.root = root;
@@ -231,7 +235,7 @@ fn spread(node: Ref, root: B256, home: usize, shards: &mut [Shard]) -> Option<To
     Some(top)
 }
 
-/// Moves a node and all below it from one shard to another.
+/// Moves a node and its descendants from one shard to another.
 fn move_below(node: Ref, from: usize, to: usize, shards: &mut [Shard]) -> Ref {
     match shards.get_disjoint_mut([from, to]) {
         Ok([from, to]) => copy_below(node, from, to),

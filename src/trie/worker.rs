@@ -1,8 +1,10 @@
-//! A worker: the phases of an update for the shards of one thread.
+//! The phases of an update for the shards of one thread.
 //!
-//! In: rows of an update, by shard. Out: those shards' tries changed and hashed, the nodes below the root in
-//! `roots`. A worker does every phase for all its shards together, so that its kernel calls are filled from
-//! all its tries. Relies on: every shard of the state is some worker's, in the same order in all phases.
+//! In: rows of an update, by shard. Out: the tries of these shards, updated and hashed, with the
+//! nodes below the root in `roots`. A worker runs every phase for all its shards together, so that
+//! its kernel calls are filled from all its tries.
+//! Relies on: every shard belongs to exactly one worker, in the same order in all phases.
+//! Not here: the distribution over threads (`update.rs`, `deal.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;
@@ -17,10 +19,10 @@ use crate::arena::prefetch::prefetch_lines;
 use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 
-/// Leaves that are asked for together.
+/// Number of leaves that are prefetched together.
 const AHEAD: usize = 16;
 
-/// What all workers of an update share.
+/// Input shared by all workers of an update.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) update: &'a StateUpdate<'a>,
@@ -35,20 +37,20 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Ends an update that nobody waits for any more.
+    /// Ends the update if it was cancelled.
     fn check_given_up(&self) -> Result<(), TrieError> {
         if self.store.is_cancelled() { Err(StoreError::Cancelled.into()) } else { Ok(()) }
     }
 }
 
-/// Accounts and slots that are worked on at a time: enough to fill the kernel's lanes on every level, few enough for
-/// the second-level cache.
+/// Maximum accounts and slots of a batch: enough to fill the kernel's lanes on every level, few
+/// enough for the L2 cache.
 const BATCH_ROWS: usize = 3000;
-/// No changed storage.
+/// Marks an account without changed storage.
 const NO_ROOT: u32 = u32::MAX;
-/// No leaf: the account is deleted.
+/// Marks an account without a leaf: it is deleted.
 const NO_LEAF: u32 = u32::MAX;
-/// Marks the owner of a root, or the root of an account, as a wide trie's.
+/// Bit that marks the owner of a root, or the root of an account, as a wide trie.
 const WIDE_ROOT: u32 = 1 << 31;
 
 /// A shard and its rows of the update.
@@ -56,22 +58,22 @@ const WIDE_ROOT: u32 = 1 << 31;
 pub(super) struct Group<'a> {
     pub(super) shard: usize,
     pub(super) rows: &'a [u32],
-    /// Changed accounts and slots.
+    /// Number of changed accounts and slots.
     pub(super) weight: usize,
 }
 
-/// One wide trie's part of an update.
+/// The update of one wide trie.
 #[derive(Debug)]
 pub(super) struct WideJob {
-    /// Hashed address.
+    /// Hashed address of the account.
     pub(super) owner: B256,
-    /// As it becomes.
+    /// The top after the update.
     pub(super) top: Top,
-    /// As it was.
+    /// The top before the update.
     pub(super) was: Top,
-    /// What the account's leaf refers to.
+    /// Reference for the account's leaf.
     pub(super) node: Ref,
-    /// Number in the table, if it is there already.
+    /// Number in the table, if the trie was wide before the update.
     pub(super) index: Option<u32>,
     /// Hashed keys and their update rows, by shard.
     pub(super) keys: Vec<(B256, u32)>,
@@ -85,7 +87,7 @@ impl WideJob {
     }
 }
 
-/// The work lists of one thread; kept from update to update for their memory.
+/// The work lists of one thread; kept from update to update to reuse their memory.
 #[derive(Debug)]
 pub(super) struct Worker {
     accounts: Descent,
@@ -104,9 +106,9 @@ pub(super) struct Worker {
     pub(super) changes: NodeChanges,
     /// Nodes below the account trie's root, by shard (`owner`).
     pub(super) roots: Vec<Root>,
-    /// The only children that collapsing branches gave way to: owner and path in its trie.
+    /// Only children that replaced their branch: owner and path in its trie.
     pub(super) survivors: Vec<(B256, NodePath)>,
-    /// Wide tries of deleted and wiped accounts.
+    /// Wide tries of accounts that were deleted or whose storage was cleared.
     pub(super) dropped_wide: Vec<u32>,
 }
 
@@ -128,7 +130,7 @@ impl Worker {
         }
     }
 
-    /// Forgets what the last update gave; each phase clears its lists itself.
+    /// Clears the results of the last update; each phase clears its own lists.
     pub(super) fn clear(&mut self) {
         self.count = HashCount::default();
         self.changes.clear();
@@ -137,7 +139,8 @@ impl Worker {
         self.dropped_wide.clear();
     }
 
-    /// All phases, for a few shards at a time: what a batch has read is still in the cache when it is hashed.
+    /// Runs all phases, for a few shards at a time, so that the nodes that a batch has read are
+    /// still in the cache when they are hashed.
     ///
     /// # Errors
     /// [`TrieError`].
@@ -165,7 +168,8 @@ impl Worker {
         Ok(())
     }
 
-    /// First phase: all changed accounts find their leaves. `groups` has the update rows of each shard.
+    /// First phase: finds or creates the leaves of all changed accounts. `groups` has the update
+    /// rows of each shard.
     ///
     /// # Errors
     /// [`TrieError`].
@@ -180,7 +184,8 @@ impl Worker {
         self.accounts.descend(shards, Source::Accounts, context.store, context.width)
     }
 
-    /// Second phase: storage roots, and what lies in this worker's shards of the wide tries `jobs`.
+    /// Second phase: updates the storage tries, and this worker's subtries of the wide tries
+    /// `jobs`.
     ///
     /// # Errors
     /// [`TrieError`].
@@ -217,7 +222,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Third phase: account leaves and the nodes above them.
+    /// Third phase: fills the account leaves and hashes the nodes above them.
     ///
     /// # Errors
     /// [`TrieError`].
@@ -244,18 +249,20 @@ impl Worker {
         Ok(())
     }
 
-    /// What the storage tries of this worker's shards contribute to wide tries: job, shard, node and hash.
+    /// The top nodes of this worker's subtries of wide tries: job, shard, node and hash.
     pub(super) fn wide_parts(&self) -> impl Iterator<Item = (usize, usize, Ref, B256)> {
         let wide = self.storage.roots.iter().filter(|root| root.owner & WIDE_ROOT != 0);
         wide.map(|root| ((root.owner & !WIDE_ROOT) as usize >> 4, root.owner as usize & 0xf, root.node, root.hash))
     }
 
-    /// Takes the storage of the account with number `i` of this worker out of the second phase.
+    /// Excludes the storage of this worker's account `i` from the second phase, as the wide job
+    /// `job` updates it.
     pub(super) fn set_wide(&mut self, i: usize, job: usize) {
         self.root_of[i] = WIDE_ROOT | job as u32;
     }
 
-    /// Accounts that exist afterwards and have changed slots: their number, update row, shard of this worker and leaf.
+    /// Accounts that exist after the update and have changed slots: their number, update row, local
+    /// shard and leaf.
     pub(super) fn with_slots<'a>(
         &'a self,
         update: &'a StateUpdate<'_>,
@@ -296,7 +303,7 @@ impl Worker {
                 self.accounts.keys.push(*hash);
             }
             self.accounts.sort(lo, 1)?;
-            // Keys in sorted order, so that later passes over them run along the trie.
+            // Keys are stored in sorted order, so that later passes access the trie in order.
             for (i, rec) in self.accounts.recs[lo..].iter_mut().enumerate() {
                 rec.key = (lo + i) as u32;
                 self.accounts.keys[lo + i] = context.hashed[rec.row()];
@@ -313,7 +320,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lists the storage tries of all accounts found, with their sorted hashed keys.
+    /// Adds the storage tries of all accounts with changed slots, with their sorted hashed keys.
     fn add_storage(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) -> Result<(), TrieError> {
         let update = context.update;
         self.storage.clear();
@@ -359,7 +366,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Hints that some accounts' leaves and rows of the update will be read soon.
+    /// Prefetches the leaves and update rows of the next accounts.
     #[inline(always)]
     fn prefetch_accounts(&self, context: &Context<'_>, shards: &[&mut Shard], start: usize) {
         let StateUpdate { nonces, balances, code_hashes, .. } = context.update;
@@ -375,7 +382,7 @@ impl Worker {
         }
     }
 
-    /// Writes the fields of all account leaves: `tuned.rs` compiles this for the machine.
+    /// Writes the fields of all account leaves. `tuned.rs` compiles this for processor features.
     #[inline(always)]
     pub(super) fn fill_accounts_here(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
         let update = context.update;

@@ -1,8 +1,10 @@
-//! States and blocks for measuring: made up, deterministic, shaped like the main chain's.
+//! Synthetic states and blocks for benchmarks: deterministic, with the proportions of mainnet.
 //!
-//! In: a number of accounts, and how many accounts and slots a block changes. Out: columns. One account in a hundred
-//! is a contract; their sizes fall as one over their rank, so that a few hold most slots and are written most.
-//! [`measure`] runs blocks on a state and gives times beside the Keccak limit; [`permutation_ns`] is that limit's price.
+//! In: a number of accounts, and how many accounts and slots a block changes. Out: columns. One
+//! account in a hundred is a contract; its number of slots is inversely proportional to its rank,
+//! so that a few contracts have most of the slots and of the writes. [`measure`] times updates of a
+//! state by blocks; [`permutation_ns`] times a Keccak permutation, for the lower bound of these
+//! times.
 
 use super::{AccountStatus, HashCount, StateTries, StateUpdate, TrieError};
 use crate::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
@@ -15,7 +17,7 @@ use std::time::Instant;
 pub struct UpdateColumns {
     /// See [`StateUpdate::addresses`].
     pub addresses: Vec<Address>,
-    /// See [`StateUpdate::fates`].
+    /// See [`StateUpdate::statuses`].
     pub statuses: Vec<AccountStatus>,
     /// See [`StateUpdate::nonces`].
     pub nonces: Vec<Option<u64>>,
@@ -32,7 +34,7 @@ pub struct UpdateColumns {
 }
 
 impl UpdateColumns {
-    /// The borrowed form.
+    /// The columns as a borrowed [`StateUpdate`].
     pub fn as_update(&self) -> StateUpdate<'_> {
         StateUpdate {
             addresses: &self.addresses,
@@ -48,7 +50,7 @@ impl UpdateColumns {
         }
     }
 
-    /// Adds an account without slots so far.
+    /// Adds an account; slots are added to it by [`Self::push_slot`].
     pub fn push_account(
         &mut self,
         address: Address,
@@ -79,14 +81,14 @@ impl UpdateColumns {
     }
 }
 
-/// The shape of a made-up state.
+/// Parameters of a synthetic state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Accounts of the state; as many slots on top.
+    /// Number of accounts; the state has about as many slots.
     pub accounts: u64,
 }
 
-/// splitmix64: a different, repeatable number for every input.
+/// splitmix64: a deterministic bijection of 64-bit numbers.
 fn mix(seed: u64) -> u64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -98,7 +100,7 @@ fn word(seed: u64) -> U256 {
     U256::from_limbs([mix(seed), mix(seed ^ 1 << 60), mix(seed ^ 2 << 60), mix(seed ^ 3 << 60)])
 }
 
-/// A balance of at most a thousand ether.
+/// A balance in wei, below 1,000 ether.
 fn balance(seed: u64) -> U256 {
     U256::from(mix(seed) % 1_000_000) * U256::from(1_000_000_000_000_007u64)
 }
@@ -119,7 +121,7 @@ impl Workload {
         Address::from(address)
     }
 
-    /// Slots that contract `rank` holds.
+    /// Number of slots of contract `rank`.
     pub fn slot_count(&self, rank: u64) -> u64 {
         (self.accounts / (12 * (rank + 1))).max(8)
     }
@@ -128,14 +130,14 @@ impl Workload {
         word(rank << 32 | slot)
     }
 
-    /// A contract drawn in proportion to its size.
+    /// Draws a contract with a probability proportional to its size.
     fn draw_contract(&self, draw: u64) -> u64 {
         let contracts = self.contracts() as f64;
         let uniform = (draw >> 11) as f64 / (1u64 << 53) as f64;
         ((contracts.powf(uniform) - 1.0) as u64).min(self.contracts() - 1)
     }
 
-    /// The whole state, as the update that makes it.
+    /// The whole state, as an update of the empty state.
     pub fn state(&self) -> UpdateColumns {
         let mut columns = UpdateColumns::default();
         for account in 0..self.accounts {
@@ -167,7 +169,7 @@ impl Workload {
         let mut contracts = std::collections::BTreeMap::<u64, std::collections::BTreeMap<U256, U256>>::new();
         let contract_count = (accounts / 5).clamp(1, self.contracts() as usize);
         while contracts.len() < contract_count {
-            // Some of the small ones too: the first visits are uniform.
+            // Half of the contracts are drawn uniformly, so that small ones occur too.
             let uniform = contracts.len() * 2 < contract_count;
             let rank = if uniform { draw() % self.contracts() } else { self.draw_contract(draw()) };
             contracts.entry(rank).or_default();
@@ -211,8 +213,8 @@ impl Workload {
     }
 }
 
-/// What one permutation costs in full batches of `width`, in nanoseconds: the best of several runs over four-block
-/// messages in the first-level cache.
+/// Time of one permutation in full batches of `width`, in nanoseconds: the best of several runs
+/// over four-block messages in the L1 cache.
 pub fn permutation_ns(width: Width) -> f64 {
     const CALLS: usize = 100;
     let mut messages: [PaddedBlocks<{ 4 * RATE }>; LANES_MAX] = Default::default();
@@ -231,18 +233,18 @@ pub fn permutation_ns(width: Width) -> f64 {
     best
 }
 
-/// Times of one shape of block.
+/// Times of updates by blocks of one kind, see [`measure`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// Nanoseconds of each update, root included, by round and block.
+    /// Nanoseconds of each update, root included, in the order of rounds, then blocks.
     pub update_ns: Vec<f64>,
-    /// Nanoseconds of the first update of all, on memory not touched before.
+    /// Nanoseconds of the very first update, on memory not accessed before.
     pub cold_ns: f64,
     /// Nanoseconds of each rollback.
     pub rollback_ns: Vec<f64>,
-    /// What all updates of one round hashed.
+    /// Hashes computed by all updates of one round.
     pub count: HashCount,
-    /// Root after each block alone.
+    /// State root after each block on the initial state.
     pub roots: Vec<B256>,
 }
 
@@ -252,36 +254,38 @@ impl Measured {
         median(&self.update_ns)
     }
 
-    /// Mean over the blocks of each one's best time, in nanoseconds: what is left when others use the machine too.
+    /// Mean over the blocks of the best time of each, in nanoseconds: less sensitive to other load
+    /// on the machine than [`Self::median_ns`].
     pub fn best_ns(&self) -> f64 {
         let blocks = self.roots.len();
         let best = |block| self.update_ns.iter().skip(block).step_by(blocks).copied().fold(f64::INFINITY, f64::min);
         (0..blocks).map(best).sum::<f64>() / blocks as f64
     }
 
-    /// Permutations of one update, on average.
+    /// Mean number of permutations of an update.
     pub fn permutations(&self) -> f64 {
         self.count.permutations as f64 / self.roots.len() as f64
     }
 
-    /// `ns` in units of the Keccak limit: permutations times `permutation_ns`, divided by the threads.
+    /// `ns` divided by the Keccak lower bound: permutations times `permutation_ns`, divided by the
+    /// number of threads.
     pub fn over_limit(&self, ns: f64, permutation_ns: f64, threads: usize) -> f64 {
         ns * threads as f64 / (self.permutations() * permutation_ns)
     }
 }
 
-/// The middle of some times; zero of none.
+/// The median of `times`; zero if empty.
 pub fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
-/// Runs every block on the committed state of `tries`, each undone again, `rounds` times after one that is not
-/// counted. On the threads of the current rayon pool.
+/// Applies every block to the committed state of `tries` and rolls it back, `rounds` times after a
+/// warm-up round. On the threads of the current rayon pool.
 ///
 /// # Errors
-/// [`TrieError`] where a block is malformed or the state is not wholly in memory.
+/// [`TrieError`] if a block is malformed or the state is not wholly in memory.
 pub fn measure(tries: &mut StateTries, blocks: &[UpdateColumns], rounds: usize) -> Result<Measured, TrieError> {
     let store = MemoryStore::default();
     let mut measured = Measured {

@@ -1,6 +1,10 @@
-//! The deal: who takes which batch of signatures, and who hands over all authorities.
+//! Lock-free distribution of signature batches to threads.
 //!
-//! Nobody waits here. `tests/loom` tries every order of events among few threads. Not here: what a batch holds.
+//! In: the number of batches. Out: batch numbers, each to exactly one thread, and the signal that
+//! the last batch of authorities is complete.
+//!
+//! No call blocks. `tests/loom` checks all interleavings of a few threads.
+//! Not here: the contents of a batch.
 
 use crate::exec::sync::{AtomicUsize, Ordering};
 
@@ -9,7 +13,7 @@ use crate::exec::sync::{AtomicUsize, Ordering};
 pub(super) struct Deal {
     sender_batches: usize,
     authority_batches: usize,
-    /// The next batch that nobody has taken.
+    /// The next batch to hand out.
     next: AtomicUsize,
     authorities_left: AtomicUsize,
 }
@@ -28,18 +32,20 @@ impl Deal {
         self.sender_batches + self.authority_batches
     }
 
-    /// Place of a batch among those of authorities; none: it is one of senders.
+    /// Position of a batch among those of authorities; `None` for a batch of senders.
     pub(super) fn authority_batch(&self, batch: usize) -> Option<usize> {
         batch.checked_sub(self.sender_batches)
     }
 
-    /// A batch that nobody else gets; none is left.
+    /// The next batch, which no other thread gets; `None` if all are taken.
     pub(super) fn take(&self) -> Option<usize> {
-        // Only the number counts: what goes into a batch was there before the deal. Each thread asks once too often.
+        // Relaxed suffices: only the number matters, since the input of a batch was written before
+        // the distribution began. Each thread makes one call more than it gets batches.
         Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|batch| *batch < self.batch_count())
     }
 
-    /// Says that a batch of authorities is there; whether it was the last, behind which all of them are seen.
+    /// Reports that a batch of authorities is complete. Returns true for the last one; the caller
+    /// then sees the results of all of them.
     pub(super) fn authorities_arrived(&self) -> bool {
         self.authorities_left.fetch_sub(1, Ordering::AcqRel) == 1
     }

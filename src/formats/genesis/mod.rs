@@ -1,8 +1,8 @@
-//! Genesis files in go-ethereum's form: a chain's schedule, its first header and its first state.
+//! Genesis files in go-ethereum's format: fork schedule, genesis header and genesis state.
 //!
-//! In: JSON. Out: [`Genesis`]; [`Genesis::seal`] computes the state root by our own tries and with it the header, whose
-//! hash names the chain. Keys are taken in any case of letters, as Go takes them.
-//! Not here: the rules that a schedule selects (`exec::rules::chain`, `exec::rules::fork`), execution.
+//! In: JSON. Out: [`Genesis`]; [`Genesis::seal`] computes the state root and the complete header.
+//! Keys are case-insensitive, as in Go.
+//! Not here: the rules of a schedule (`exec::rules::chain`, `exec::rules::fork`), execution.
 
 #[cfg(test)]
 mod tests;
@@ -20,43 +20,44 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::value::RawValue;
 
-/// keccak256 of an empty list's RLP: the access list hash of a genesis block that begins in Amsterdam.
+/// keccak256 of the RLP of an empty list: the block access list hash (EIP-7928) of a genesis block
+/// in Amsterdam.
 const EMPTY_LIST_HASH: B256 = b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
-/// What go-ethereum takes for a gas limit of zero.
+/// Gas limit that go-ethereum substitutes for zero.
 const DEFAULT_GAS_LIMIT: u64 = 4_712_388;
-/// EIP-1559: the base fee of a genesis block that names none.
+/// EIP-1559: the base fee of a genesis block without `baseFeePerGas`, in wei.
 const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
 /// Why a genesis file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenesisError {
-    /// Not JSON, or JSON of another shape.
+    /// Not JSON, or JSON of a different structure.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    /// A part that no genesis can do without.
+    /// A required field is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// The schedule.
+    /// The `config` section is invalid or unsupported.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The state.
+    /// The state's tries cannot be built.
     #[error("the state: {0}")]
     State(#[from] TrieError),
 }
 
-/// A chain's beginning.
+/// A chain's genesis: configuration, state and header.
 #[derive(Clone, Debug)]
 pub struct Genesis {
-    /// The chain, its schedule checked.
+    /// The chain's configuration, with a consistent fork schedule.
     pub config: ChainConfig,
     /// The state that the first block builds on.
     pub state: MemoryStore,
-    /// The header but for the state root.
+    /// The header without the state root.
     header: Header,
 }
 
-/// The part of a header that a file chooses; everything else follows from the schedule.
+/// The header fields that a file sets; the others follow from the fork schedule.
 #[derive(Default)]
 struct Fields {
     gas_limit: Option<u64>,
@@ -72,7 +73,7 @@ impl Genesis {
     /// Reads a genesis file.
     ///
     /// # Errors
-    /// [`GenesisError`]; a schedule that cannot be followed is [`GenesisError::Chain`].
+    /// [`GenesisError`]; an inconsistent or unsupported fork schedule is [`GenesisError::Chain`].
     pub fn from_json(json: &[u8]) -> Result<Self, GenesisError> {
         let entries: Entries<String, &RawValue> = serde_json::from_slice(json)?;
         let mut config = None;
@@ -109,27 +110,29 @@ impl Genesis {
         Ok(Self { config, state, header })
     }
 
-    /// The header, with the state root that the state's tries have, and these tries.
+    /// Builds the state's tries. Returns the header with their root, and the tries.
     ///
     /// # Errors
-    /// [`GenesisError::State`].
+    /// [`GenesisError::State`] if the tries cannot be built.
     pub fn seal(&self) -> Result<(Header, StateTries), GenesisError> {
         let tries = StateTries::from_memory(&self.state)?;
         Ok((self.header_with(tries.root()), tries))
     }
 
-    /// The header over a state with this root.
+    /// The header with this state root.
     pub fn header_with(&self, state_root: B256) -> Header {
         Header { state_root, ..self.header.clone() }
     }
 }
 
 impl Fields {
-    /// Everything but the state root; which fields there are is the schedule's word.
+    /// The header without the state root; the fork schedule determines which optional fields are
+    /// present.
     fn into_header(self, config: &ChainConfig) -> Result<Header, GenesisError> {
         let gas_limit = self.gas_limit.ok_or(GenesisError::Missing("gasLimit"))?;
         let difficulty = self.difficulty.ok_or(GenesisError::Missing("difficulty"))?;
-        // A header of difficulty zero would count as one of proof of stake, which a genesis need not be.
+        // The fork is taken from number and time alone: a difficulty of zero does not make a
+        // genesis a proof-of-stake block.
         let fork = config.rules(self.header.number, self.header.timestamp).fork;
         let since = |since: Fork| fork >= since;
         Ok(Header {
@@ -151,7 +154,7 @@ impl Fields {
     }
 }
 
-/// Blob parameters as JSON writes them.
+/// JSON form of blob parameters (EIP-7840).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with `target`, `max` and `baseFeeUpdateFraction`")]
 pub struct BlobScheduleJson {
@@ -169,7 +172,8 @@ impl From<BlobScheduleJson> for BlobSchedule {
     }
 }
 
-/// The `config` section, checked. Keys that are no fork's are ignored; a fork that is not known is an error.
+/// Reads and checks the `config` section. An unknown key is an error if its name is that of a fork
+/// (`...Block`, `...Time`), and ignored otherwise.
 fn read_config(json: &RawValue) -> Result<ChainConfig, GenesisError> {
     let entries: Entries<String, &RawValue> = serde_json::from_str(json.get())?;
     let mut chain = ChainConfig::frontier(0);
@@ -218,7 +222,8 @@ fn parse<T: DeserializeOwned>(value: &RawValue) -> Result<T, serde_json::Error> 
     serde_json::from_str(value.get())
 }
 
-/// A number in any spelling, whatever its width: total difficulties are plain numbers that no float can hold.
+/// A number in any of the text forms, up to 256 bits: total difficulties are written as JSON
+/// numbers beyond the range of u64.
 fn quantity(value: &RawValue) -> Result<U256, serde_json::Error> {
     let text = value.get().trim_matches('"');
     let number = Quantity::parse(text).ok_or_else(|| serde_json::Error::custom(format!("not a number: {text}")))?;

@@ -1,4 +1,4 @@
-//! Genesis files with published hashes, and damaged ones.
+//! Genesis files with published hashes, and malformed ones.
 
 use super::*;
 use alloy_primitives::hex;
@@ -81,7 +81,7 @@ fn a_genesis_after_the_merge() {
     assert_eq!(config.rules(9, 1).blob_schedule, BlobSchedule::CANCUN);
 }
 
-/// The public chains: their headers over the state roots that they are known to have give their known hashes.
+/// The public chains: headers with the known state roots have the known hashes.
 #[test]
 fn the_public_chains_have_their_hashes() {
     let hash = |config: &ChainConfig, rest: &str, state_root: B256| {
@@ -155,7 +155,7 @@ fn every_key_has_its_effect() {
                 "bpo2": {{"target": 7, "max": 8, "baseFeeUpdateFraction": 9}},
                 "amsterdam": {{"target": 10, "max": 11, "baseFeeUpdateFraction": 12}}}}}}"#
     );
-    // The DAO fork stands after forks that come at 0: out of order.
+    // The DAO fork comes after forks at block 0: out of order.
     assert!(matches!(with_config(&config), Err(GenesisError::Chain(ChainError::OutOfOrder { .. }))));
     let config = config.replace(r#""daoForkBlock": 5"#, r#""daoForkBlock": 0"#);
     let chain = with_config(&config).expect("valid").config;

@@ -1,9 +1,10 @@
-//! Savepoints against a slow reference: the whole state as a map, its root built anew.
+//! Comparison of savepoints with a reference implementation: the whole state as a map, with its
+//! root computed from scratch.
 
 use super::*;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A store of nodes that fails, or says that the caller gave up, after a number of calls.
+/// A store of nodes that fails, or reports cancellation, after a number of calls.
 struct Breaking<'a> {
     store: &'a Database,
     calls_left: AtomicUsize,
@@ -44,7 +45,7 @@ impl StateStore for Breaking<'_> {
     }
 }
 
-/// A marked state.
+/// A savepoint with the expected state.
 struct Layer {
     savepoint: Savepoint,
     model: Model,
@@ -52,7 +53,7 @@ struct Layer {
     log: NodeChanges,
 }
 
-/// How often each thing happened.
+/// Counts of events, to check that the random sequences cover them.
 #[derive(Debug, Default)]
 struct Counts {
     broken: usize,
@@ -61,8 +62,8 @@ struct Counts {
     deepest: usize,
 }
 
-/// Updates, savepoints, failures, rollbacks and commits in random order, on tries in memory whose log is the store of others
-/// that are evicted again and again.
+/// Updates, savepoints, failures, rollbacks and commits in random order, on two tries: one in
+/// memory, whose log is the store of the other, from which nodes are repeatedly evicted.
 fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: Tuning, counts: &mut Counts) {
     let mut noise = Noise::new(seed);
     let mut tries = StateTries::empty();
@@ -78,7 +79,7 @@ fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: T
     for step in 0..steps {
         let place = format!("seed {seed} step {step} {accounts:?} {slots:?}");
         match noise.below(8) {
-            // A layer on top; sometimes the same state twice.
+            // A savepoint of the present state; sometimes twice of the same state.
             0..4 => {
                 let (savepoint, kept_savepoint) = (tries.savepoint(), kept.savepoint());
                 assert_eq!(savepoint, tries.savepoint(), "{place}");
@@ -88,7 +89,7 @@ fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: T
                     kept_layers.push(kept_savepoint);
                 }
                 counts.deepest = counts.deepest.max(layers.len());
-                // Several updates before Byzantium.
+                // Several updates per block, as before Byzantium.
                 for _ in 0..1 + noise.below(3) / 2 {
                     let columns = random_update(&mut noise, accounts, slots, &model, 10);
                     let root = tries.root();
@@ -115,7 +116,7 @@ fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: T
                     assert_eq!(kept.root(), tries.root(), "{place}");
                 }
             }
-            // Back to one of the savepoints, which stays valid.
+            // Rolls back to one of the savepoints, which stays valid.
             4..6 if !layers.is_empty() => {
                 let row = noise.below(layers.len());
                 counts.rolled_back += layers.len() - row;
@@ -230,7 +231,7 @@ fn savepoints_are_discarded_by_commits_and_older_ones() {
     assert_eq!(tries.rollback_to(after_first), Ok(()));
     assert_eq!(tries.root(), first);
     assert_eq!(tries.rollback_to(after_second), Err(TrieError::StaleSavepoint));
-    // The same number of updates again does not bring it back.
+    // The same number of updates does not make it valid again.
     let other = update(&mut tries);
     assert_eq!(tries.rollback_to(after_second), Err(TrieError::StaleSavepoint));
     assert_eq!(tries.root(), other);
