@@ -342,7 +342,7 @@ pub struct Engine {
     pub time_limit: Option<Duration>,
     /// Artificial delay of the store in executions; `None`: none.
     pub latency: Option<Latency>,
-    /// How `bal` mode reads the parent state; `None`: the store's own preference.
+    /// How `bal` mode reads the parent state; `None`: as [`Options::parent_reads`] says.
     pub parent_reads: Option<PrefetchStrategy>,
     /// How senders are recovered from signatures.
     pub recovery: Recovery,
