@@ -36,7 +36,7 @@ const SIGNATURES_MIN: usize = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// Two implementations recovered different senders.
-    #[error("{peer} finds another sender than the batch for signature {row} of {batch}")]
+    #[error("{peer} recovers another sender than the batch for signature {row} of {batch}")]
     Mismatch {
         /// The other implementation.
         peer: &'static str,
@@ -95,7 +95,10 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
     }
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
-    report::line(&format!("{} threads recover {scaling:.2} times as many as one in the same time.", threads.max(1)));
+    report::line(&format!(
+        "{} threads recover {scaling:.2} times as many senders as one thread in the same time.",
+        threads.max(1)
+    ));
     Ok(())
 }
 

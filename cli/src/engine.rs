@@ -267,7 +267,7 @@ impl Chain {
         slots: &[SlotQuery],
         changes: &StateChanges,
     ) -> Result<Vec<Bytes>, Failure> {
-        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
         let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
         self.tries = Some(tries);
         nodes.map_err(|error| Failure::Host(error.to_string()))
@@ -502,7 +502,7 @@ impl Engine {
         template: &Header,
         body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
-        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
+        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("a build needs state tries".into()))?;
         let cancel = Some(super::interrupt::token());
         let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries, cancel);
         chain.tries = Some(tries);

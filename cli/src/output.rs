@@ -111,7 +111,7 @@ impl Write for StderrData {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {error}", path.display())]
 pub struct OutputError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
     /// The operating system's error.
     pub error: io::Error,

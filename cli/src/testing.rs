@@ -41,7 +41,7 @@ pub fn shared(part: &str) -> Option<PathBuf> {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join(part);
     if !path.exists() {
-        println!("skipped: {} is not here", path.display());
+        println!("skipped: {} does not exist", path.display());
         return None;
     }
     Some(path)

@@ -113,7 +113,7 @@ fn is_unaffordable(store: &MemoryStore, reads: usize, deployed: Option<Address>)
 }
 
 #[test]
-fn each_system_contract_of_another_code_may_read_fifteen_thousand_slots() {
+fn each_system_contract_with_nonstandard_code_may_read_15_000_slots() {
     let mut store = MemoryStore::default();
     assert!(is_unaffordable(&store, 1, None), "no contract, no reads");
     let hash = store.insert_code(vec![0].into());

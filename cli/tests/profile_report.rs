@@ -104,7 +104,7 @@ fn between<'a>(dom: &'a str, from: &str, to: &str) -> &'a str {
 #[test]
 fn a_browser_draws_every_chart_without_network_requests() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: no Chromium, Chrome or Edge is here; BALUSTRADE_BROWSER may name one");
+        eprintln!("skipped: no Chromium, Chrome or Edge was found; BALUSTRADE_BROWSER may name one");
         return;
     };
     let folder = Folder::new("report");

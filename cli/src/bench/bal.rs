@@ -27,7 +27,7 @@ pub(super) enum BalBenchError {
     #[error("a sample list is refused: {0}")]
     Refused(#[from] BalError),
     /// Decoding a list to columns and encoding it again gave different bytes.
-    #[error("a sample list of {len} bytes does not survive decoding")]
+    #[error("a sample list of {len} bytes is encoded to other bytes after decoding")]
     Unequal {
         /// Length of the list in bytes.
         len: usize,

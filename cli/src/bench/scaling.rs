@@ -134,7 +134,7 @@ impl Row {
                 self.transaction(task).map_or_else(|| "a system phase".to_owned(), |tx| format!("transaction {tx}"))
             }
             Through::Root => "the state root".to_owned(),
-            Through::Beside => "hash or roots".to_owned(),
+            Through::Beside => "list hash or body roots".to_owned(),
         }
     }
 
@@ -210,7 +210,7 @@ impl Bench<'_> {
                     self.failed(&bundle.name, &error);
                 }
             }
-            Ok(Content::Tests(_)) => self.failed(&name, &"tests are no bundles"),
+            Ok(Content::Tests(_)) => self.failed(&name, &"the file holds tests, not a bundle"),
             Err(error) => self.failed(&name, &error),
         });
     }

@@ -51,7 +51,7 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
     each_content(inputs, &mut |name, content| {
         let result = match content {
             Ok(Content::Bundle(bundle)) => measure(&mut engines, &counts, &bundle, &mut rows),
-            Ok(Content::Tests(_)) => Err(Failure::Host("tests are no bundles".into())),
+            Ok(Content::Tests(_)) => Err(Failure::Host("the file holds tests, not a bundle".into())),
             Err(error) => Err(Failure::Host(error.to_string())),
         };
         if let Err(error) = result {

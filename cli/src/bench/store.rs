@@ -236,7 +236,7 @@ impl Bench<'_> {
             report::line(&table.to_string());
             for total in totals {
                 report::line(&format!(
-                    "{} µs: no prefetch is {:.2} times, prefetch before {:.2} times the time of prefetch beside",
+                    "{} µs: no prefetch takes {:.2} times, prefetch before execution {:.2} times as long as prefetch during it",
                     total["latency"].as_str().unwrap_or_default(),
                     total["on_demand_vs_beside"].as_f64().unwrap_or(f64::NAN),
                     total["before_vs_beside"].as_f64().unwrap_or(f64::NAN),

@@ -187,7 +187,7 @@ fn print_table(rows: &[Row], width: Width) {
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
     report::line(&format!(
-        "medians; the limit is the permutations at the price of full {} batches, divided by the threads",
+        "medians; the limit is the number of permutations times their cost in full {} batches, divided by the threads",
         width.name()
     ));
 }

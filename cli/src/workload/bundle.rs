@@ -78,7 +78,7 @@ pub fn write(
     generator: &mut Generator,
 ) -> Result<u64, WorkloadError> {
     let columns = bal::decode(&made.built.bal, &Limits::format_only())
-        .map_err(|error| Failure::Host(format!("our own list: {error}")))?;
+        .map_err(|error| Failure::Host(format!("the generated block access list: {error}")))?;
     let witness = match form {
         Form::Complete => None,
         Form::Witness => {
