@@ -1,8 +1,9 @@
-//! `balustrade bal`: look at block access lists.
+//! `balustrade bal`: shows, records, compares and verifies block access lists.
 //!
-//! In: lists alone (RLP bytes, hex, the fixtures' JSON form, or what `bal record` wrote), or the lists of bundles and
-//! block tests. Out: text for a person, or JSON in the fixtures' form.
-//! Not here: execution (`record` and `verify` have what needs it).
+//! In: block access lists as files of their own (RLP bytes, hex, the fixtures' JSON form, or the
+//! output of `bal record`), or those of bundles and block tests. Out: text for people, or JSON in
+//! the fixtures' form.
+//! Not here: execution (`record` and `verify` execute blocks).
 
 mod record;
 
@@ -18,27 +19,30 @@ use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// What to do with lists.
+/// The subcommands of `balustrade bal`.
 #[derive(Debug, Subcommand)]
 pub enum BalCommand {
-    /// Print lists
+    /// Print block access lists
     Show(ShowArgs),
-    /// Execute blocks and write their lists, with an existence log for what a list cannot say before Cancun
+    /// Execute blocks and write their block access lists, with an existence log for what a list
+    /// cannot express before Cancun
     Record(record::RecordArgs),
-    /// Print every point where two lists disagree; status 1 if there is one
+    /// Print every point in which two block access lists differ; the exit status is 1 if there is
+    /// one
     Diff(DiffArgs),
-    /// Check blocks against their lists and print every point where list and execution disagree, with the instructions
-    /// that touched it; status 1 if a block is invalid
+    /// Execute blocks and print every point in which the block access list and the execution
+    /// differ, with the instructions that accessed it; the exit status is 1 if a block is invalid
     Verify(VerifyArgs),
 }
 
 /// Options of `bal show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Files with a list (RLP, hex or JSON), bundles or fixtures; folders and archives of the latter
+    /// Files with one list (RLP, hex or JSON), bundles or fixtures; also folders and archives of
+    /// bundles and fixtures
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Only tests whose name matches this regular expression
+    /// Show only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
     /// Print one JSON object per list
@@ -49,11 +53,11 @@ pub struct ShowArgs {
 /// Options of `bal diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// A file with one list
+    /// A file with exactly one block access list (the first one of the comparison)
     a: PathBuf,
-    /// Another one
+    /// A file with exactly one block access list (the second one of the comparison)
     b: PathBuf,
-    /// Print one JSON object per point
+    /// Print one JSON object per point of difference
     #[arg(long)]
     json: bool,
 }
@@ -131,7 +135,7 @@ fn diff(args: &DiffArgs) -> Status {
     if points.is_empty() { Status::Good } else { Status::Failed }
 }
 
-/// Calls `visit` with the name and the RLP of every list below `path`.
+/// Calls `visit` with the name and the RLP of every block access list in the documents of `path`.
 fn each_list(path: &Path, filter: Option<&Regex>, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     let mut parsed = Ok(());
     let flow = formats::each_document(path, &mut report::reading(None), &mut |document| {
@@ -165,14 +169,14 @@ fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&s
         Some(b'[') => visit(&document.name, &formats::list_from_json(&document)?),
         _ => match hex::decode(text) {
             Ok(bytes) => visit_raw(&document.name, bytes.into(), visit)?,
-            // No text: the bytes themselves.
+            // The file is not text: its bytes are the RLP of a list.
             Err(_) => visit_raw(&document.name, document.bytes.into(), visit)?,
         },
     }
     Ok(())
 }
 
-/// Calls `visit` with a list that is a file of its own.
+/// Calls `visit` with a list that is the only content of its file.
 fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
     formats::check_rlp_len("an access list", bytes.len())
         .map_err(|what| InputError::Bundle { name: name.to_owned(), what })?;
@@ -180,7 +184,7 @@ fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> R
     Ok(())
 }
 
-/// The list in the JSON form of the execution-spec tests.
+/// Encodes a list in the JSON form of the execution-spec-tests.
 fn to_json(list: &BalColumns) -> Value {
     let accounts = list.addresses().iter().map(|(account, address)| {
         let (reads, changed): (Vec<_>, Vec<_>) = list.slots(account).partition(|slot| list.is_read_only(*slot));

@@ -1,7 +1,8 @@
-//! `balustrade bench`: how fast the parts are, each measured alone.
+//! `balustrade bench`: measures the speed of the parts, each alone.
 //!
-//! In: workload files for the loop, nothing for the others: their inputs are made up, the same everywhere.
-//! Out: tables, or JSON lines and last `{"summary": {...}}`. Not here: peers (a workspace member of their own).
+//! In: workload files for the loop; the other inputs are generated and are the same on every
+//! machine. Out: tables, or JSON lines and last `{"summary": {...}}`. Not here: other
+//! implementations for comparison (a workspace member of its own).
 
 mod bal;
 mod block;
@@ -22,31 +23,35 @@ use balustrade::executor::pool_builder;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
-/// What to measure.
+/// The measurements.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Interpreter workloads, each one call transaction, again and again on one thread
+    /// Measure interpreter workloads: each is one call transaction, repeated on one thread
     Loop(LoopArgs),
-    /// Sender recovery in batches, beside libsecp256k1 and k256; with blocks, what it does for each whole block
+    /// Measure sender recovery in batches against libsecp256k1 and k256; with bundles, its effect
+    /// on whole blocks
     Senders(SendersArgs),
-    /// Decoding, validating and hashing access lists of 50 KB, 500 KB and 5 MB
+    /// Measure decoding, validating and hashing of block access lists of 50 KB, 500 KB and 5 MB
     Bal(BenchArgs),
-    /// State roots beside the limit that Keccak sets, on one thread and on several
+    /// Measure state roots against the limit that Keccak sets, on one thread and on several
     Trie(TrieArgs),
-    /// Whole generated blocks in every mode, on one thread and on several
+    /// Measure generated blocks as a whole in every mode, on one thread and on several
     Block(BenchArgs),
-    /// How a block's time falls with the number of threads: measured, and predicted beyond this machine
+    /// Measure how a block's time falls with the number of threads, and predict it for more threads
+    /// than this machine has
     Scaling(scaling::ScalingArgs),
-    /// Small and large generated blocks in order and ahead of it: where speculation begins to pay
+    /// Measure small and large generated blocks in sequential and in optimistic mode, and fit the
+    /// cost model that chooses between them
     Cost(BenchArgs),
-    /// Blocks on a store that takes its time: no prefetch, prefetch before execution, prefetch beside it
+    /// Measure blocks on a delayed store: without prefetch, with prefetch before execution, and
+    /// with prefetch during execution
     Store(store::StoreArgs),
 }
 
-/// Options of every bench.
+/// Options that all benches share.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BenchArgs {
-    /// Threads of what can use several; by default one per processor
+    /// Largest number of threads that is measured; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -55,7 +60,7 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// The number of threads that these options mean.
+    /// The number of threads: the option's, or one per processor.
     fn threads(self) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, |count| count.get());
         self.threads.map_or_else(all, usize::from)
@@ -68,7 +73,7 @@ pub struct LoopArgs {
     /// Workload files `{name, code, calldata, gas, accounts}`, or folders of them
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Which interpreter loop runs
+    /// Interpreter loop to run
     #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     #[command(flatten)]
@@ -78,7 +83,8 @@ pub struct LoopArgs {
 /// Options of `bench senders`.
 #[derive(Debug, Args)]
 pub struct SendersArgs {
-    /// Bundles: files, folders, .tar.gz or .tar.zst archives
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, generated signatures are
+    /// measured
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -88,11 +94,12 @@ pub struct SendersArgs {
 /// Options of `bench trie`.
 #[derive(Debug, Args)]
 pub struct TrieArgs {
-    /// Accounts of the state; may be given several times
+    /// Number of accounts of the state; may be given several times
     #[arg(long, value_name = "N", default_values_t = [100_000, 1_000_000],
         value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     accounts: Vec<u64>,
-    /// Hash with this kernel (portable, avx2, avx512) instead of the machine's widest
+    /// Keccak kernel to hash with (portable, avx2, avx512); by default the widest that this machine
+    /// supports
     #[arg(long, value_name = "KERNEL", value_parser = width_of_name, default_value = Width::detect().name())]
     keccak: Width,
     #[command(flatten)]
@@ -129,13 +136,14 @@ pub fn main(command: &BenchCommand) -> Status {
     }
 }
 
-/// The Keccak kernel of that name.
+/// Returns the Keccak kernel of this name.
 fn width_of_name(name: &str) -> Result<Width, String> {
     let supported = || Width::supported().map(Width::name).collect::<Vec<_>>().join(", ");
     Width::of_name(name).ok_or_else(|| format!("this machine has {}", supported()))
 }
 
-/// Good, or the status of the error that is printed: the host may be at fault, or what was measured.
+/// Converts a result to a status and prints its error; `is_host` says whether the environment or
+/// the measured code failed.
 fn done<E: std::fmt::Display>(result: Result<(), E>, is_host: impl FnOnce(&E) -> bool) -> Status {
     let Err(error) = result else { return Status::Good };
     report::complain(&error);
@@ -146,7 +154,7 @@ fn is_host(failure: &Failure) -> bool {
     matches!(failure, Failure::Host(_))
 }
 
-/// The system refuses threads.
+/// The system refused to start threads.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {threads} threads: {error}")]
 pub(super) struct PoolError {
@@ -154,7 +162,7 @@ pub(super) struct PoolError {
     error: rayon::ThreadPoolBuildError,
 }
 
-/// A pool of this many threads.
+/// Starts a thread pool of this size.
 pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
     let threads = threads.max(1);
     pool_builder(threads).build().map_err(|error| PoolError { threads, error })

@@ -1,9 +1,11 @@
-//! `bench loop`: interpreter workloads, each one call transaction, run again and again on one thread.
+//! `bench loop`: runs interpreter workloads, each one call transaction, repeatedly on one thread.
 //!
-//! In: files of `{name, code, calldata, gas, accounts}`. Out: per workload ns per transaction, gas, Mgas/s, output hash.
-//! A run is a whole transaction: validity, fees, the call, refunds, settlement. The machine, the names of accounts and
-//! slots and the analysed code stay between runs, as they do within a block; values, warmth and logs start anew.
-//! Not here: the peers (a workspace member of its own), comparisons.
+//! In: files of `{name, code, calldata, gas, accounts}`. Out: per workload ns per transaction, gas,
+//! Mgas/s and output hash.
+//! A run is a whole transaction: validity checks, fees, the call, refunds, settlement. The
+//! machine's memory, the ids of accounts and slots, and the analysed code are kept between runs, as
+//! within a block; values, warm sets and logs are reset.
+//! Not here: other EVMs for comparison (a workspace member of its own).
 
 use super::loop_workload::{BenchError, BenchRow, Workload, measure};
 use super::report;
@@ -12,7 +14,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The command: measures all workloads under `paths` and prints them.
+/// Measures all workloads in `paths` and prints the results.
 pub fn run(paths: &[PathBuf], json: bool, loop_kind: LoopKind) -> Result<(), BenchError> {
     let workloads = Workload::find(paths)?;
     if !json {

@@ -1,11 +1,14 @@
-//! `bench senders`: batched recovery beside libsecp256k1 and k256, one at a time, in one run.
+//! `bench senders`: compares batched sender recovery with libsecp256k1 and k256, which recover one
+//! sender at a time.
 //!
-//! In: nothing; the signatures are made up here, all valid. Out: a table, or one JSON object per batch size and last
-//! `{"summary": {...}}`. Figures count only where all three agree on every sender; a difference is an error.
+//! In: nothing; valid signatures are generated. Out: a table, or one JSON object per batch size and
+//! last `{"summary": {...}}`. Figures are printed only if all three implementations agree on every
+//! sender; a difference is an error.
 //!
-//! Every figure is the median over rounds in which the implementations take turns (and turn their order round), so that
-//! a machine that slows down slows all of them. A ratio is the peer's time over ours, above 1 where we are faster.
-//! Not here: whole blocks.
+//! Every figure is the median over rounds in which the implementations alternate, in both orders,
+//! so that a slowdown of the machine affects all of them. A ratio is the peer's time over the time
+//! of the batched recovery: above 1 the latter is faster.
+//! Not here: whole blocks (`bench::senders`).
 
 use super::bench::{PoolError, pool};
 use super::report;
@@ -18,30 +21,31 @@ use balustrade::exec::senders::{Signature, recover_batch, recover_scalar};
 use k256::ecdsa::{RecoveryId, Signature as PeerSignature, VerifyingKey};
 use serde_json::json;
 
-/// Batch sizes: odd lots, one group of lanes, pairs of groups, a block.
+/// Batch sizes: incomplete groups, one group of lanes, pairs of groups, and the number of
+/// signatures of a block.
 const BATCHES: [usize; 14] = [1, 2, 3, 4, 7, 8, 9, 16, 24, 32, 64, 128, 256, 1024];
-/// The batch of the headline figure and of the threads.
+/// Batch size of the summary's figure and of the measurement on several threads.
 const HEADLINE_BATCH: usize = 64;
 const ROUNDS: usize = 31;
-/// k256 is three times as slow: fewer rounds are enough to say so.
+/// k256 takes about three times as long, so fewer rounds are measured.
 const K256_ROUNDS: usize = 3;
-/// Signatures that one measurement covers at least, so that the clock's grain does not matter.
+/// Minimal number of signatures per measurement, so that the clock's resolution does not matter.
 const SIGNATURES_MIN: usize = 128;
 
-/// Why there are no figures.
+/// Why a measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// Two implementations disagree.
-    #[error("{peer} finds another sender than the batch for signature {row} of {batch}")]
+    /// Two implementations recovered different senders.
+    #[error("{peer} recovers another sender than the batch for signature {row} of {batch}")]
     Mismatch {
         /// The other implementation.
         peer: &'static str,
-        /// Position in the batch.
+        /// Index of the signature in the batch.
         row: usize,
-        /// Size of the batch.
+        /// Number of signatures in the batch.
         batch: usize,
     },
-    /// No threads.
+    /// The threads could not be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
 }
@@ -52,11 +56,11 @@ struct Row {
     ours_ns: f64,
     libsecp256k1_ns: f64,
     k256_ns: f64,
-    /// Median over rounds of the ratio within the round.
+    /// Median over the rounds of the ratio of times within a round.
     vs_libsecp256k1: f64,
 }
 
-/// Measures and prints; `threads` recover at once in the last measurement.
+/// Measures and prints the results; the last measurement uses `threads` threads at once.
 pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
     let signatures = made_up_signatures(BATCHES.into_iter().max().unwrap_or(HEADLINE_BATCH));
     let mut rows = Vec::new();
@@ -91,11 +95,14 @@ pub fn run(json: bool, threads: usize) -> Result<(), BenchError> {
     }
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
-    report::line(&format!("{} threads recover {scaling:.2} times as many as one in the same time.", threads.max(1)));
+    report::line(&format!(
+        "{} threads recover {scaling:.2} times as many senders as one thread in the same time.",
+        threads.max(1)
+    ));
     Ok(())
 }
 
-/// Valid signatures: any r that is an x coordinate is one.
+/// Generates valid signatures: any r that is the x coordinate of a curve point is valid.
 fn made_up_signatures(count: usize) -> Vec<Signature> {
     let mut seed = U256::ZERO;
     let mut next = || {
@@ -106,7 +113,8 @@ fn made_up_signatures(count: usize) -> Vec<Signature> {
     std::iter::repeat_with(draw).filter(|signature| recover_scalar(signature).is_some()).take(count).collect()
 }
 
-/// One signature with k256, which knows no Ethereum rule: the made-up signatures break none.
+/// Recovers one sender with k256. It does not check Ethereum's rules for signatures, which the
+/// generated ones satisfy.
 fn recover_k256(signature: &Signature) -> Option<Address> {
     let parts = PeerSignature::from_scalars(signature.r.to_be_bytes::<32>(), signature.s.to_be_bytes::<32>()).ok()?;
     let id = RecoveryId::new(signature.y_parity, false);
@@ -114,7 +122,7 @@ fn recover_k256(signature: &Signature) -> Option<Address> {
     Some(Address::from_raw_public_key(key.to_sec1_point(false).as_bytes().get(1..)?))
 }
 
-/// Checks that all agree, then times them in turns.
+/// Checks that all implementations agree, then measures them alternately.
 fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
     let batch = signatures.len();
     let mut out = vec![None; batch];
@@ -139,7 +147,8 @@ fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
         }
         start.elapsed().as_nanos() as f64 / (passes * batch) as f64
     };
-    // As many passes of ours as take about as long as the peer's: a busy machine interrupts both as often.
+    // The number of batched passes is chosen to take about as long as the peer's, so that
+    // interruptions by a busy machine affect both equally.
     let own_passes = passes * (one_by_one(recover_scalar) / ours(passes)).round().clamp(1.0, 32.0) as usize;
     let (mut ours_ns, mut libsecp256k1_ns, mut k256_ns, mut ratios) = (vec![], vec![], vec![], vec![]);
     for round in 0..ROUNDS {
@@ -166,9 +175,11 @@ fn measure(signatures: &[Signature]) -> Result<Row, BenchError> {
     })
 }
 
-/// How many times as many signatures `threads` recover at once as one alone, in rounds that take turns.
+/// Ratio of the signatures that `threads` threads recover to those of one thread in the same time;
+/// the two measurements alternate.
 fn measure_threads(signatures: &[Signature], threads: usize) -> Result<f64, PoolError> {
-    /// Batches of one thread in one round: tens of milliseconds, far above what starting a thread costs.
+    /// Batches per thread in one round: tens of milliseconds, far above the cost of starting a
+    /// thread.
     const BATCHES_PER_ROUND: usize = 200;
     let (one, many) = (pool(1)?, pool(threads)?);
     let time = |pool: &rayon::ThreadPool| {

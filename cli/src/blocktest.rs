@@ -1,8 +1,10 @@
-//! `balustrade blocktest`: EEST block tests, many at a time.
+//! `balustrade blocktest`: runs EEST block tests, many at a time.
 //!
-//! In: fixtures. Out: results as `suite` prints them.
-//! A test passes when each block is accepted or refused as the fixture says, for a reason that it names, and the head
-//! ends at its last hash. Not here: protocol rules.
+//! In: fixtures. Out: results, printed by `suite`.
+//! A test passes if each block is accepted or rejected as the fixture says, if each rejection has
+//! one of the exceptions that the fixture names, and if the last block hash of the chain is the
+//! fixture's.
+//! Not here: protocol rules.
 
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
@@ -17,9 +19,10 @@ use std::path::PathBuf;
 /// Options of `blocktest`.
 #[derive(Debug, Args)]
 pub struct BlocktestArgs {
-    /// Fixture files, folders, .tar.gz or .tar.zst archives; read from standard input, one per line, if none is given
+    /// Fixture files, folders, .tar.gz or .tar.zst archives; without any, paths are read from
+    /// standard input, one per line
     paths: Vec<PathBuf>,
-    /// Only tests whose name matches this regular expression
+    /// Run only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
     #[command(flatten)]
@@ -29,7 +32,7 @@ pub struct BlocktestArgs {
 }
 
 impl BlocktestArgs {
-    /// The same as go-ethereum's `evm` takes them.
+    /// Returns the options with the meaning that they have for go-ethereum's `evm`.
     pub fn called_evm(self) -> Self {
         let geth = self.geth.called_evm(self.exec.json);
         Self { exec: ExecArgs { json: false, ..self.exec }, geth, ..self }
@@ -50,7 +53,8 @@ pub fn main(args: &BlocktestArgs) -> Status {
             let ended = worker.run(|engine| run_test(engine, mode, &test));
             let (state_root, outcome) = ended.unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
             if geth.trace {
-                // Whoever reads the trace waits for its end, also where no root is known.
+                // A program that reads the trace waits for this line, so it is written even where
+                // the root is not known.
                 geth.write_root(state_root.unwrap_or_default(), Some(matches!(outcome, Outcome::Passed)));
             }
             TestResult { outcome, state_root, blocks: test.blocks.len(), network: test.network_name, name: test.name }
@@ -59,7 +63,8 @@ pub fn main(args: &BlocktestArgs) -> Status {
     })
 }
 
-/// Runs one test in every mode asked for; returns the state root at its head beside its outcome.
+/// Runs one test in every requested mode; returns the state root of its last block, and its
+/// outcome.
 fn run_test(
     engine: &mut Engine,
     mode: Option<ModeArg>,
@@ -70,7 +75,7 @@ fn run_test(
     }
     let mut first: Option<(Vec<Accepted>, B256)> = None;
     for mode in modes(mode) {
-        // Lines of other modes are compared, not written.
+        // Only the trace of the first mode is written; those of the others are compared by hash.
         engine.write_trace(first.is_none());
         let (accepted, root) = run_chain(engine, test, *mode)?;
         if let Some((first, _)) = &first
@@ -83,7 +88,8 @@ fn run_test(
     Ok((first.map(|(_, root)| root), Outcome::Passed))
 }
 
-/// Runs the test's blocks in one mode and returns what was proved about the valid ones, and the head's state root.
+/// Runs the test's blocks in one mode; returns the results of the valid ones, and the state root of
+/// the last block.
 fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<(Vec<Accepted>, B256), TestFailure> {
     let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
     let mut executed = Vec::new();
@@ -117,12 +123,12 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
     Ok((executed, root))
 }
 
-/// Block gas, execution and state.
+/// Gas of a block by dimension (EIP-8037): execution gas and state gas.
 fn dimensions(block: &Accepted) -> (u64, u64) {
     (block.outcome.gas.execution, block.outcome.gas.state)
 }
 
-/// Runs one block and moves the head if it is valid.
+/// Executes one block; a valid one becomes the head of the chain.
 fn run_block(
     engine: &mut Engine,
     chain: &mut Chain,

@@ -1,7 +1,9 @@
-//! `balustrade chain`, and `--chain`: a public chain by its name, or a geth-style genesis file.
+//! `balustrade chain` and the option `--chain`: a public chain by name, or a geth-style genesis
+//! file.
 //!
-//! In: a name or a path. Out: its schedule; for a file also the genesis block, whose state root our own tries compute.
-//! Not here: what a schedule may look like (the library).
+//! In: a name or a path. Out: the chain's fork schedule; for a genesis file also its genesis block,
+//! with the state root computed by the library's tries.
+//! Not here: which schedules are valid (the library).
 
 use super::{Status, report};
 use balustrade::exec::rules::chain::{ChainConfig, ChainError};
@@ -13,7 +15,8 @@ use serde_json::json;
 /// Options of `chain`.
 #[derive(Debug, Args)]
 pub struct ChainArgs {
-    /// mainnet, sepolia, hoodi, holesky, or a genesis file in go-ethereum's form
+    /// A chain's name (mainnet, sepolia, hoodi, holesky), or the path of a genesis file in
+    /// go-ethereum's format
     #[arg(value_name = "NAME|FILE")]
     chain: String,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -21,7 +24,7 @@ pub struct ChainArgs {
     json: bool,
 }
 
-/// The chain of this name, or of this genesis file, which then brings its genesis along.
+/// Returns the chain of this name; or the chain of the genesis file at this path, with its genesis.
 fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
     match ChainConfig::named(name_or_path) {
         Ok(chain) => Ok((chain, None)),
@@ -40,7 +43,7 @@ fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
     }
 }
 
-/// Parses `--chain`.
+/// Parses the value of `--chain`: a name or the path of a genesis file.
 pub fn of_arg(name_or_path: &str) -> Result<Box<ChainConfig>, String> {
     read(name_or_path).map(|(chain, _)| Box::new(chain))
 }

@@ -1,13 +1,15 @@
-//! What lies in the inputs of a command, one content after the other.
+//! Visits the contents of a command's inputs one after another.
 //!
-//! Not here: reading files (`input`), progress bars.
+//! In: paths. Out: bundles and tests, or the error of a document that cannot be read. Not here:
+//! reading and parsing (`balustrade::formats`), progress bars.
 
 use super::{Status, interrupt, report};
 use balustrade::formats::{self, Content};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// The status of a command that found no block to work on. Says so, unless something else was reported before.
+/// The status of a command whose inputs hold no block. Prints an error, unless one was printed
+/// before or a signal came.
 pub fn no_block(status: Status) -> Status {
     if status == Status::Good && interrupt::flow().is_continue() {
         report::complain(&"there is no block in the input");
@@ -15,8 +17,8 @@ pub fn no_block(status: Status) -> Status {
     Status::Unusable.max(status)
 }
 
-/// Calls `visit` with the content of every document below `paths`, with its name, or with why a document or a path cannot
-/// be read; until Ctrl-C.
+/// Calls `visit` for every document in `paths` with its name and its content, or with the reason
+/// why a document or path cannot be read. Stops after Ctrl-C.
 pub fn each_content(paths: &[PathBuf], visit: &mut dyn FnMut(&str, Result<Content, formats::InputError>)) {
     for path in paths {
         let read = formats::each_document(path, &mut report::reading(None), &mut |document| {

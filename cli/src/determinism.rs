@@ -1,9 +1,11 @@
-//! `balustrade determinism`: the same block, the same answer, in every mode, with any number of threads, in any order.
+//! `balustrade determinism`: executes each block in every mode, with several numbers of threads and
+//! in several orders of tasks, and checks that all results are equal.
 //!
-//! In: bundles and block tests, valid and invalid blocks alike. Out: every difference, and per mode, number of threads and
-//! order a digest over all answers in the order of the input: all digests of a mode are equal, or the status is 1.
-//! An answer is all that an outcome holds but for times, or the error's words and classes.
-//! Not here: whether the answer is right (`run`, `blocktest`).
+//! In: bundles and block tests, with valid and invalid blocks. Out: every difference; per mode,
+//! number of threads and order a digest over all results in the order of the input. The status is 1
+//! unless all digests of a mode are equal.
+//! A result is everything in an outcome except times, or the text and the classes of the error.
+//! Not here: whether the result is correct (`run`, `blocktest`).
 
 use super::contents::no_block;
 use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
@@ -26,7 +28,7 @@ pub struct DeterminismArgs {
     /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Look at every Nth document only
+    /// Execute only every Nth document
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -34,7 +36,7 @@ pub struct DeterminismArgs {
     json: bool,
 }
 
-/// One way to run a block, and the digest of its answers so far.
+/// One combination of thread count and task order, and the digest of its results so far.
 struct Schedule {
     engine: Engine,
     threads: u16,
@@ -42,7 +44,7 @@ struct Schedule {
     digests: [B256; MODES.len()],
 }
 
-/// Everything between blocks.
+/// The state of the command between blocks.
 struct Gate {
     schedules: Vec<Schedule>,
     blocks: u64,
@@ -88,7 +90,7 @@ pub fn main(args: &DeterminismArgs) -> Status {
     gate.print(args.json)
 }
 
-/// All that two executions of a block must have in common, as a hash.
+/// Hash of everything that two executions of a block must have in common.
 fn answer(result: &Result<Accepted, Failure>) -> B256 {
     let text = match result {
         Ok(Accepted { outcome, .. }) => {
@@ -147,13 +149,14 @@ impl Gate {
         }
     }
 
-    /// Runs a block in every way; the last moves the head.
+    /// Executes a block with every schedule and in every mode; the last execution moves the head.
     fn block(&mut self, chain: &mut Chain, name: &str, rules: &ChainRules, block: &Bytes, given: List<'_>) {
         if interrupt::flow().is_break() {
             return;
         }
         self.blocks += 1;
-        // Where no list is given, that which one thread records.
+        // A missing list is recorded once, on one thread, so that all schedules execute with the
+        // same list.
         let recorder = &mut self.schedules[0].engine;
         let complete = recorder.complete_list(chain, rules, block, given).ok();
         let list = complete.as_ref().map_or(given, OwnedList::as_list);
@@ -164,7 +167,7 @@ impl Gate {
             }
             let mut first = None;
             for (way, schedule) in self.schedules.iter_mut().enumerate() {
-                // Only tasks of a list can be put in another order.
+                // Only the tasks of `bal` mode can run in another order.
                 if schedule.is_shuffled && mode != Mode::Bal {
                     continue;
                 }
@@ -179,7 +182,7 @@ impl Gate {
                     self.differences += 1;
                     self.status = self.status.max(Status::Failed);
                     let (threads, mode) = (schedule.threads, mode.name());
-                    report::complain(&format_args!("{name}: {mode} with {threads} threads has another answer"));
+                    report::complain(&format_args!("{name}: {mode} with {threads} threads has a different result"));
                 }
             }
         }
@@ -209,7 +212,7 @@ impl Gate {
             return self.status;
         }
         let mut table = report::table();
-        table.set_header(["mode", "threads", "order", "digest of all answers"]);
+        table.set_header(["mode", "threads", "order", "digest of all results"]);
         for (mode, Schedule { threads, is_shuffled, .. }, digest) in rows {
             let order = if *is_shuffled { "shuffled" } else { "block" };
             table.add_row([mode.name(), &threads.to_string(), order, &digest.to_string()]);

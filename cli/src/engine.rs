@@ -1,7 +1,9 @@
-//! The one place where commands meet the library's executor.
+//! Runs blocks on the library's executor for all commands; they do not call it directly.
 //!
-//! In: a chain's head state, a block's bytes, a mode. Out: what the executor proved, or why it refused.
-//! Not here: what a test or a user expects.
+//! In: the state at the head of a chain, a block's bytes, a mode. Out: the verified outcome, or the
+//! reason of the rejection.
+//! Relies on: `balustrade::Executor`. Not here: comparing the outcome with what a test or a user
+//! expects.
 
 use super::ModeArg;
 use super::devnet::Devnet;
@@ -27,21 +29,21 @@ use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A block that the executor accepted, and how it ran.
+/// A block that the executor accepted, and how it was executed.
 #[derive(Debug)]
 pub struct Accepted {
-    /// How its tasks ran.
+    /// The mode that executed its transactions.
     pub mode: Mode,
-    /// What was proved.
+    /// The verified outcome.
     pub outcome: BlockOutcome,
-    /// What a delayed store was asked.
+    /// Calls and items that a delayed store was asked for; `None` without [`Engine::latency`].
     pub store: Option<StoreCounts>,
-    /// Hash of its EIP-3155 lines, where it was traced.
+    /// Keccak-256 hash of the block's EIP-3155 lines, if it was traced.
     pub trace: Option<B256>,
 }
 
 impl Accepted {
-    /// In what two executions of one block differ, if they do.
+    /// Returns the first kind of result in which two executions of one block differ, as a sentence.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let (one, two) = (&self.outcome, &other.outcome);
         let what = if !one.receipts.iter().eq(two.receipts.iter()) {
@@ -67,12 +69,12 @@ impl Accepted {
     }
 }
 
-/// What a block brings along besides itself.
+/// The block access list that is given with a block.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct List<'a> {
-    /// RLP of its access list.
+    /// RLP of the block access list (EIP-7928).
     pub bal: Option<&'a Bytes>,
-    /// What the list cannot say.
+    /// Existence log: what a block access list cannot express before Cancun.
     pub existence_log: Option<&'a ExistenceLog>,
 }
 
@@ -82,7 +84,7 @@ impl<'a> From<Option<&'a Bytes>> for List<'a> {
     }
 }
 
-/// A list of one's own.
+/// A block access list and an existence log that this value owns.
 #[derive(Debug)]
 pub struct OwnedList {
     bal: Bytes,
@@ -90,7 +92,7 @@ pub struct OwnedList {
 }
 
 impl OwnedList {
-    /// The list, to be handed over with its block.
+    /// Borrows both, for an execution of their block.
     pub fn as_list(&self) -> List<'_> {
         List { bal: Some(&self.bal), existence_log: Some(&self.existence_log) }
     }
@@ -99,15 +101,15 @@ impl OwnedList {
 /// Why a block was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The block or its list is invalid.
+    /// The block or its block access list is invalid.
     #[error("{what}")]
     Invalid {
-        /// The located error.
+        /// Description of the error with its location in the block.
         what: String,
-        /// Exception names of the execution-spec tests that describe it.
+        /// Names of the execution-spec-tests exceptions that describe the error.
         classes: Vec<&'static str>,
     },
-    /// The host is at fault: a store, the pool, an unsupported fork.
+    /// The environment failed, not the block: a store, the thread pool, an unsupported fork.
     #[error("{0}")]
     Host(String),
 }
@@ -123,16 +125,17 @@ impl From<BlockError> for Failure {
     }
 }
 
-/// The state at the head of a chain, and what a block needs of its ancestors.
+/// The state at the head of a chain, and the ancestors that the next block needs.
 #[derive(Debug)]
 pub struct Chain {
     state: ParentState,
     tries: Option<StateTries>,
     head: Option<Header>,
     head_hash: B256,
-    /// The chain that ommers are checked by, where it is known.
+    /// The chain whose rules check ommers, where it is known.
     config: Option<ChainConfig>,
-    /// The head and what came before it, as far as ommers need it; nothing after the merge.
+    /// The head and the blocks before it, newest first, as far as ommer checks need them; empty
+    /// after the merge.
     ancestors: Vec<Ancestor>,
     ommers_omitted: bool,
 }
@@ -144,10 +147,11 @@ enum ParentState {
 }
 
 impl Chain {
-    /// At a genesis with this state; `header` makes its header from the state's root.
+    /// Creates a chain at a genesis with this state; `header` builds the genesis header from the
+    /// state root.
     ///
     /// # Errors
-    /// [`Failure::Host`]: no tries can be built.
+    /// [`Failure::Host`]: the tries cannot be built.
     pub fn at_genesis(mut state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
         let tries = tries_of(&state, None)?;
         let header = header(tries.root());
@@ -159,10 +163,11 @@ impl Chain {
         Ok(Self { state, tries, head: Some(header), head_hash, config: None, ancestors, ommers_omitted: false })
     }
 
-    /// At the genesis of a test.
+    /// Creates a chain at the genesis of a test.
     ///
     /// # Errors
-    /// [`Failure::Host`]: the genesis does not decode or holds another root than that of the pre-state.
+    /// [`Failure::Host`]: the genesis does not decode, or its state root is not that of the test's
+    /// pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
         let claimed = genesis.header.state_root;
@@ -174,13 +179,14 @@ impl Chain {
         }
     }
 
-    /// At the parent of a bundle's block.
+    /// Creates a chain at the parent of a bundle's block.
     ///
     /// # Errors
-    /// [`Failure::Host`]: the block has another hash than the file says, the parent's header does not decode, or the
-    /// pre-state has another root than the file says.
+    /// [`Failure::Host`]: the block's hash or the root of the pre-state is not the one that the
+    /// file names, or the parent's header does not decode.
     pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
-        // Bytes that hold no header are the block's fault, and found when it is executed.
+        // A block without a decodable header is an invalid block, which is found when it is
+        // executed.
         if let Ok(header) = Header::of_block(&bundle.block)
             && header.hash() != bundle.hash
         {
@@ -214,22 +220,22 @@ impl Chain {
         })
     }
 
-    /// The same, on the schedule of this chain.
+    /// Returns the same chain with this schedule; `None` changes nothing.
     pub fn with_config(self, config: Option<ChainConfig>) -> Self {
         Self { config: config.or(self.config), ..self }
     }
 
-    /// Hash of the last block kept, or of the genesis.
+    /// Hash of the head: the last block that was kept, or the genesis.
     pub const fn head_hash(&self) -> B256 {
         self.head_hash
     }
 
-    /// Header of the last block kept, or of the genesis; nothing for a bundle without its parent's.
+    /// Header of the head; `None` for a bundle without its parent's header.
     pub const fn head(&self) -> Option<&Header> {
         self.head.as_ref()
     }
 
-    /// The whole state at the head, where the chain has it.
+    /// The whole state at the head; `None` where only a witness is known.
     pub const fn memory(&self) -> Option<&MemoryStore> {
         match &self.state {
             ParentState::Memory(store) => Some(store),
@@ -237,10 +243,11 @@ impl Chain {
         }
     }
 
-    /// The code hashes of these accounts, that of no code where the store cannot say.
+    /// The code hash of each account; `KECCAK_EMPTY` where the store cannot answer.
     pub fn code_hashes(&self, addresses: &[Address]) -> Vec<B256> {
         let mut accounts = vec![ParentAccount::default(); addresses.len()];
-        // Each alone: a witness may lack the paths of some.
+        // One request per account: a witness may lack the paths of some accounts, and then a whole
+        // batch fails.
         for (address, account) in addresses.iter().zip(&mut accounts) {
             if self.store().accounts(&[*address], core::slice::from_mut(account)).is_err() {
                 *account = ParentAccount::default();
@@ -249,23 +256,24 @@ impl Chain {
         accounts.into_iter().map(|account| account.code_hash).collect()
     }
 
-    /// The trie nodes that a block needs which reads these accounts and slots and leaves these changes.
+    /// Returns the trie nodes for a block that reads these accounts and slots and makes these
+    /// changes.
     ///
     /// # Errors
-    /// [`Failure::Host`]: there are no tries, or the changes do not fit them.
+    /// [`Failure::Host`]: the chain has no tries, or the changes do not fit them.
     pub fn witness(
         &mut self,
         addresses: &[Address],
         slots: &[SlotQuery],
         changes: &StateChanges,
     ) -> Result<Vec<Bytes>, Failure> {
-        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs tries".into()))?;
+        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
         let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
         self.tries = Some(tries);
         nodes.map_err(|error| Failure::Host(error.to_string()))
     }
 
-    /// The parent state as the executor takes it.
+    /// The parent state in the form that the executor takes.
     fn store(&self) -> &dyn StateStore {
         match &self.state {
             ParentState::Memory(store) => store,
@@ -273,8 +281,9 @@ impl Chain {
         }
     }
 
-    /// The rules of a test's block: its own header's number and time decide; where it has none that can be read, those
-    /// of the block after the head.
+    /// Returns the rules of a test's block by the number and time in its header; where the header
+    /// does not decode, those of the next block after the head. `None` if the test's network is not
+    /// supported.
     pub fn rules_of(&self, test: &BlockTest, block: &FixtureBlock) -> Option<ChainRules> {
         let network = test.network.as_ref()?;
         let (number, timestamp) = match (Header::of_block(&block.rlp), &self.head) {
@@ -285,7 +294,7 @@ impl Chain {
         Some(network.rules(number, timestamp))
     }
 
-    /// Makes an accepted block the head. A witness store covers one block: it has no state after it.
+    /// Makes an accepted block the head. A witness store has no state after its one block.
     fn advance(&mut self, block: &Bytes, outcome: &BlockOutcome) {
         if let Some(tries) = &mut self.tries {
             tries.commit();
@@ -307,7 +316,7 @@ impl Chain {
     }
 }
 
-/// Tries of a whole state, whose root must be the given one.
+/// Builds the tries of a whole state, whose root must equal `root` if one is given.
 fn tries_of(store: &MemoryStore, root: Option<B256>) -> Result<StateTries, Failure> {
     let tries = StateTries::from_memory(store).map_err(|error| Failure::Host(error.to_string()))?;
     match root {
@@ -322,20 +331,20 @@ fn other_root(found: B256, claimed: B256) -> Failure {
     ))
 }
 
-/// The executor with its threads, arenas and analysed codes, kept across blocks.
+/// The executor with its threads, arenas and analysed codes, which are reused for all blocks.
 #[derive(Debug)]
 pub struct Engine {
     executor: Executor,
     loop_kind: LoopKind,
-    /// Where EIP-3155 lines go, if they are asked for.
+    /// Target of EIP-3155 lines; `None`: executions are not traced.
     trace: Option<Arc<Mutex<Trace>>>,
-    /// A block that takes longer is given up.
+    /// Time after which the execution of a block is cancelled; `None`: no limit.
     pub time_limit: Option<Duration>,
-    /// A delay of the store for the blocks that are executed.
+    /// Artificial delay of the store in executions; `None`: none.
     pub latency: Option<Latency>,
-    /// How `bal` mode reads the parent state; by the store where not given.
+    /// How `bal` mode reads the parent state; `None`: as [`Options::parent_reads`] says.
     pub parent_reads: Option<PrefetchStrategy>,
-    /// How senders are recovered.
+    /// How senders are recovered from signatures.
     pub recovery: Recovery,
 }
 
@@ -343,20 +352,20 @@ fn lock(trace: &Mutex<Trace>) -> MutexGuard<'_, Trace> {
     trace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a store's answers are delayed by.
+/// Artificial delay of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
-    /// Every call.
+    /// Delay of each call.
     pub per_batch: Duration,
-    /// Every item of a call.
+    /// Additional delay for each item of a call.
     pub per_item: Duration,
 }
 
 impl Latency {
-    /// `MICROS` or `MICROS,ITEM`: microseconds of every call, and of every item.
+    /// Parses `MICROS` or `MICROS,ITEM`: microseconds per call, and per item (default 0).
     ///
     /// # Errors
-    /// One of them is no number.
+    /// One of them is not an unsigned integer.
     pub fn parse(text: &str) -> Result<Self, std::num::ParseIntError> {
         let (batch, item) = text.split_once(',').unwrap_or((text, "0"));
         let micros = |text: &str| text.parse().map(Duration::from_micros);
@@ -371,7 +380,8 @@ impl std::fmt::Display for Latency {
 }
 
 impl Engine {
-    /// An engine with this many threads for a block, one per processor where not given, and this loop.
+    /// Creates an engine with this many threads per block (`None`: one per processor) and this
+    /// interpreter loop.
     ///
     /// # Errors
     /// [`Failure::Host`]: the system refuses the threads.
@@ -391,29 +401,30 @@ impl Engine {
         })
     }
 
-    /// Forgets what may not survive between two timed executions of a block: remembered hashes.
+    /// Clears the cache of Keccak hashes, which must not carry over from one timed execution of a
+    /// block to the next.
     pub fn forget_hashes(&mut self) {
         self.executor.forget_hashes();
     }
 
-    /// Threads per block.
+    /// Number of threads per block.
     pub fn threads(&self) -> usize {
         self.executor.threads()
     }
 
-    /// Writes EIP-3155 lines of what is executed from now on.
+    /// Writes EIP-3155 lines of all following executions to `lines`.
     pub fn start_trace(&mut self, lines: Lines) {
         self.trace = Some(Arc::new(Mutex::new(Trace::new(lines))));
     }
 
-    /// Whether lines are written from now on, or hashed only.
+    /// Sets whether trace lines are written and hashed, or hashed only.
     pub fn write_trace(&mut self, written: bool) {
         if let Some(trace) = &self.trace {
             lock(trace).written = written;
         }
     }
 
-    /// Ends the trace.
+    /// Ends the trace and completes its file.
     ///
     /// # Errors
     /// Some of its lines could not be written.
@@ -425,7 +436,7 @@ impl Engine {
             .map_or(Ok(()), |trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
     }
 
-    /// Traces what `run` does, if a trace is asked for; returns the hash of the lines beside the result.
+    /// Calls `run`, with tracing if it is on; returns its result and the hash of the lines.
     fn traced<T>(&mut self, run: impl FnOnce(&mut Executor) -> T) -> (T, Option<B256>) {
         self.executor.trace_to(self.trace.clone().map(TraceSink::new));
         let result = run(&mut self.executor);
@@ -433,20 +444,21 @@ impl Engine {
         (result, self.trace.as_ref().map(|trace| lock(trace).take_hash()))
     }
 
-    /// Counts and times instructions from now on, or runs them in the form that is watched where not `timed`.
+    /// Counts instructions from now on and measures their time. With `timed` false the same form of
+    /// the loop runs but measures nothing.
     pub fn start_profile(&mut self, timed: bool) {
         self.executor.start_profile(timed);
     }
 
-    /// What each worker measured since [`Self::start_profile`].
+    /// Returns what each worker measured since [`Self::start_profile`].
     pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
         self.executor.take_profile()
     }
 
-    /// Executes a block for what its instructions do, one transaction after another; the head stays where it is.
+    /// Executes a block sequentially to count and time its instructions; the head does not change.
     ///
     /// # Errors
-    /// [`Failure`]: the block is invalid, or the host failed.
+    /// [`Failure`]: the block is invalid, or the environment failed.
     pub fn watched(
         &mut self,
         chain: &mut Chain,
@@ -460,26 +472,29 @@ impl Engine {
         run.map(|_| workers)
     }
 
-    /// Takes tasks in an order drawn from `seed` from now on, not in that of the block.
+    /// Claims the tasks of the following blocks in an order drawn from `seed`; with `None` in the
+    /// usual order.
     pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
         self.executor.shuffle_tasks(seed);
     }
 
-    /// Forgets all codes: the next block asks the store for them again.
+    /// Clears the code cache: the next block reads its codes from the store.
     pub fn forget_codes(&mut self) {
         self.executor.forget_codes();
     }
 
-    /// Bytes of the code with this hash, if it was read or deployed and is kept.
+    /// Length in bytes of the code with this hash, if it is in the code cache.
     pub fn code_len(&self, hash: B256) -> Option<usize> {
         let codes = self.executor.codes();
         codes.get(codes.intern(hash)).map(|code| code.bytes().len())
     }
 
-    /// Seals a block on the chain's head, which stays where it is. Ctrl-C stops it; the time limit is that of executions.
+    /// Builds and seals a block on the chain's head, which does not change. Ctrl-C cancels it; the
+    /// time limit applies to executions only.
     ///
     /// # Errors
-    /// [`Failure`]: a transaction cannot stand in the block, the chain has no tries, or the caller gave up.
+    /// [`Failure`]: a transaction is not valid in the block, the chain has no tries, or the build
+    /// was cancelled.
     pub fn build<'b>(
         &mut self,
         chain: &mut Chain,
@@ -487,18 +502,18 @@ impl Engine {
         template: &Header,
         body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
-        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("building needs tries".into()))?;
+        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("a build needs state tries".into()))?;
         let cancel = Some(super::interrupt::token());
         let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries, cancel);
         chain.tries = Some(tries);
         Ok(built?)
     }
 
-    /// Runs the transactions of a block and nothing else of it on a state. Where a transaction cannot stand in the block,
-    /// the root is that of the state as it was.
+    /// Runs only the transactions of a block on a state. If a transaction is not valid in the
+    /// block, the returned root is that of the unchanged state.
     ///
     /// # Errors
-    /// [`Failure::Host`]: no tries can be built.
+    /// [`Failure::Host`]: the tries cannot be built.
     pub fn transact(
         &mut self,
         state: &MemoryStore,
@@ -515,10 +530,10 @@ impl Engine {
         Ok((root, result.map_err(Failure::from)))
     }
 
-    /// Seals the next block of the generated chain on the chain's head, which stays where it is.
+    /// Builds the next block of the generated chain on the chain's head, which does not change.
     ///
     /// # Errors
-    /// Those of [`Self::build`], and [`Failure::Host`] where the chain has no head.
+    /// Those of [`Self::build`]; [`Failure::Host`] where the chain has no head.
     pub fn build_devnet(&mut self, chain: &mut Chain, devnet: &mut Devnet) -> Result<BuiltBlock, Failure> {
         let Some(template) = chain.head().map(Devnet::template) else {
             return Err(Failure::Host("the chain has no head to build on".into()));
@@ -528,11 +543,12 @@ impl Engine {
         self.build(chain, &Devnet::rules(), &template, body)
     }
 
-    /// A block's list with what it lacks recorded, by an execution that leaves the head where it is: for whoever executes the
-    /// block many times in `bal` mode.
+    /// Returns the given block access list and existence log; what is missing is recorded by a
+    /// sequential execution that does not change the head. Callers that execute a block many times
+    /// in `bal` mode do this once.
     ///
     /// # Errors
-    /// [`Failure`]: the block is invalid, or the host failed.
+    /// [`Failure`]: the block is invalid, or the environment failed.
     pub fn complete_list(
         &mut self,
         chain: &mut Chain,
@@ -547,12 +563,16 @@ impl Engine {
         })
     }
 
-    /// Executes a block on the chain's head. Without a mode its list decides: `bal` with one, else what promises to be
-    /// faster. In `bal` mode a block without a list gets one recorded first, off the clock. The head moves if the block
-    /// is valid and `keep` is set.
+    /// Executes a block on the chain's head. Without a mode it runs in `bal` mode if it has a block
+    /// access list, else in the mode that the cost model predicts to be faster. In `bal` mode a
+    /// missing list is recorded first, outside the measured time. If the block is valid and `keep`
+    /// is set, it becomes the head.
+    ///
+    /// Before Amsterdam the header does not commit to the list, so it may be recorded; from
+    /// Amsterdam on it must be given.
     ///
     /// # Errors
-    /// [`Failure`]; the chain is then as before.
+    /// [`Failure`]; the chain is then unchanged.
     pub fn execute_or_record(
         &mut self,
         chain: &mut Chain,
@@ -564,7 +584,8 @@ impl Engine {
     ) -> Result<Accepted, Failure> {
         let List { bal, existence_log } = list;
         let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
-        // What a list cannot say is recorded first, off the clock, for the forks that have something of the kind.
+        // Before Byzantium a block also needs an existence log. What is missing is recorded outside
+        // the measured time.
         let lacks_existence_log = rules.fork < Fork::Byzantium && existence_log.is_none();
         if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_existence_log) {
             let nothing = List::default();
@@ -581,10 +602,11 @@ impl Engine {
         self.execute(chain, rules, block, list, mode, keep)
     }
 
-    /// Everything on which a block's list and its execution on the chain's head disagree.
+    /// Returns every point in which a block access list and the block's execution on the chain's
+    /// head disagree.
     ///
     /// # Errors
-    /// [`Failure`]: the block or its list does not decode.
+    /// [`Failure`]: the block or its list does not decode, or the environment failed.
     pub fn diagnose(
         &mut self,
         chain: &Chain,
@@ -597,10 +619,10 @@ impl Engine {
         Ok(self.executor.diagnose(&input, chain.store())?)
     }
 
-    /// Ctrl-C, and the time limit from now on.
+    /// The token that Ctrl-C cancels, with the time limit counted from now on.
     fn cancel_token(&self) -> CancelToken {
         let token = super::interrupt::token();
-        // A limit beyond the clock's end is none.
+        // A deadline that the clock cannot represent is never reached.
         let deadline = self.time_limit.and_then(|limit| Instant::now().checked_add(limit));
         deadline.map_or_else(|| token.clone(), |deadline| token.with_deadline(deadline))
     }
@@ -649,7 +671,8 @@ impl Engine {
     }
 }
 
-/// The executions that `--mode` asks for; `None` leaves the choice to [`Engine::execute_or_record`].
+/// The executions that `--mode` asks for; in the entry `None`, [`Engine::execute_or_record`]
+/// chooses the mode.
 pub const fn modes(mode: Option<ModeArg>) -> &'static [Option<Mode>] {
     match mode {
         None => &[None],

@@ -1,7 +1,10 @@
-//! Ctrl-C and SIGTERM: the running block is given up and says where it stood, what was done so far is summed up; a second
-//! signal ends the process at once.
+//! Handles Ctrl-C (SIGINT) and SIGTERM. The first signal cancels the running block, which reports
+//! its position; the command then prints the totals so far. A second signal ends the process at
+//! once.
 //!
-//! All commands that execute blocks of files install it; elsewhere (lists alone, benches) both do what they do by default.
+//! In: signals. Out: a cancelled token and an exit status. All commands that execute blocks from
+//! files install the handler. Not here: commands that execute none (block access lists alone,
+//! benches): both signals end them at once.
 
 use super::{Status, output};
 use balustrade::arena::cancel::CancelToken;
@@ -12,7 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
-/// The exit status of the signal that came; 0 before one came.
+/// Exit status of the first signal; 0 before one came.
 static EXIT_CODE: AtomicU8 = AtomicU8::new(0);
 
 /// The token that a signal cancels.
@@ -20,12 +23,14 @@ pub fn token() -> &'static CancelToken {
     TOKEN.get_or_init(CancelToken::new)
 }
 
-/// What a shell expects of a process that a signal ended: 128 and the signal's number. None where no signal came.
+/// The exit status that shells expect of a process that a signal ended: 128 plus the signal's
+/// number. `None` without a signal.
 pub fn exit_code() -> Option<u8> {
     Some(EXIT_CODE.load(Ordering::Relaxed)).filter(|code| *code != 0)
 }
 
-/// Whether to go on with the next block or document: not after a signal, and not once standard output cannot be written.
+/// Whether to continue with the next block or document: `Break` after a signal, or once standard
+/// output cannot be written.
 pub fn flow() -> ControlFlow<()> {
     if token().is_cancelled() || output::is_lost() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -33,7 +38,8 @@ pub fn flow() -> ControlFlow<()> {
 /// Makes Ctrl-C and SIGTERM cancel [`token`].
 ///
 /// # Errors
-/// The status of the command, where the system refuses the handler or its thread; the reason is printed.
+/// The status of the command, if the system refuses the handler or its thread; the reason is
+/// printed.
 pub fn install() -> Result<(), Status> {
     let started = Signals::new([SIGINT, SIGTERM])
         .and_then(|signals| std::thread::Builder::new().name("signals".to_owned()).spawn(|| handle(signals)).map(drop));

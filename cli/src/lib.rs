@@ -1,11 +1,13 @@
-//! The `balustrade` command as a library: its binary, tests and benches share it.
+//! The `balustrade` command as a library: its binary, its tests and its benches share it.
 //!
-//! In: the command line. Out: tables for a person or JSON lines for a script, and an exit status: 0 all good; 1 a block
-//! or its list is invalid, or a test failed; 2 an input cannot be read, bad usage, an unsupported fork, a store error,
-//! output that cannot be written; 130 after Ctrl-C and 143 after SIGTERM.
+//! In: the command line. Out: tables for people or JSON lines for scripts, and an exit status: 0:
+//! success; 1: a block or its block access list is invalid, or a test failed; 2: an input cannot be
+//! read, the usage is wrong, the fork is not supported, a state store failed, or output cannot be
+//! written; 130 after Ctrl-C and 143 after SIGTERM.
 //! Relies on: the `balustrade` library. Not here: protocol rules.
 
-// `pub` marks what a module offers its siblings; the public modules are the ones that tests and benches use.
+// `pub` marks the items that a module offers to its sibling modules. Only the modules that tests
+// and benches use are public.
 #![allow(unreachable_pub)]
 
 mod bal;
@@ -48,26 +50,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Execute blocks: bundles, test fixtures, folders and archives of them; a generated chain where none is given
+    /// Execute blocks from bundles and test fixtures (files, folders, archives); without an input,
+    /// a generated chain of 60 blocks
     Run(run::RunArgs),
-    /// Run EEST block tests: files, folders, .tar.gz and .tar.zst archives; file names from standard input where none
-    /// is given
+    /// Run EEST block tests from files, folders, .tar.gz and .tar.zst archives; without an input,
+    /// file names are read from standard input
     Blocktest(blocktest::BlocktestArgs),
-    /// Run EEST and GeneralStateTests state tests, in the same forms
+    /// Run EEST and GeneralStateTests state tests from the same kinds of input as `blocktest`
     Statetest(statetest::StatetestArgs),
-    /// See where the time of a block goes: stages, parts, instructions, a timeline, a flamegraph
+    /// Measure where the time of a block goes: stages, parts, instructions, a timeline, a
+    /// flamegraph
     Profile(profile::ProfileArgs),
-    /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled: all answers must be the same
+    /// Execute blocks in every mode with 1 to 16 threads, in block order and shuffled, and check
+    /// that all results are equal
     Determinism(determinism::DeterminismArgs),
-    /// Look at block access lists
+    /// Show, record, compare and verify block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
-    /// Show a chain's schedule, and the genesis block of a geth-style genesis file
+    /// Show the fork schedule of a chain, and the genesis block of a geth-style genesis file
     Chain(chain::ChainArgs),
-    /// Measure the parts: interpreter loop, sender recovery, list decoding, state root, whole blocks
+    /// Measure the parts: interpreter loop, sender recovery, block access list decoding, state
+    /// root, whole blocks
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Make blocks to measure: bundles with state, list and expected roots, the same for the same knobs
+    /// Generate bundles for measurements: blocks with state, block access list and expected roots;
+    /// equal options give equal bytes
     #[command(subcommand)]
     Workload(workload::WorkloadCommand),
 }
@@ -75,14 +82,14 @@ enum Command {
 /// Options that all executing commands share.
 #[derive(Clone, Copy, Debug, Args)]
 struct ExecArgs {
-    /// How to execute; by default `bal` where the block has a list, else `optimistic` or `sequential`, whichever
-    /// promises to be faster
+    /// How to execute; by default `bal` where the block has a block access list, else `optimistic`
+    /// or `sequential`, whichever the cost model predicts to be faster
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
-    /// Threads that execute a block; by default one per processor
+    /// Number of threads that execute a block; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Which interpreter loop runs
+    /// Interpreter loop to run
     #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -90,37 +97,40 @@ struct ExecArgs {
     json: bool,
 }
 
-/// The loop of this name; the error lists all names.
+/// Parses the name of an interpreter loop; the error lists all names.
 fn loop_of_name(name: &str) -> Result<LoopKind, String> {
     LoopKind::from_name(name).ok_or_else(|| format!("the loops are {}", LoopKind::ALL.map(LoopKind::name).join(", ")))
 }
 
-/// Whether a test's name matches `--run`; every name does where the option is not given.
+/// Returns a filter for `--run`: whether a test's name matches. Without a pattern every name
+/// matches.
 fn names_like(pattern: Option<&Regex>) -> impl Fn(&str) -> bool {
     move |name| pattern.is_none_or(|pattern| pattern.is_match(name))
 }
 
-/// `--mode`.
+/// Values of `--mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ModeArg {
-    /// In parallel from the block access list; blocks without one get theirs recorded first, off the clock
+    /// Transactions run in parallel from the block access list; a missing list of a block before
+    /// Amsterdam is recorded first, outside the measured time
     Bal,
-    /// One transaction after another, recording the list
+    /// Transactions run one after another; the block access list is recorded
     Sequential,
-    /// In parallel without a list: transactions ahead of their turn, recording the list
+    /// Transactions run in parallel by speculation, without a block access list; the list is
+    /// recorded
     Optimistic,
-    /// Every mode, and all of them must agree
+    /// Each block runs in every mode, and all modes must agree
     All,
 }
 
-/// How a command ended; the worst part decides.
+/// How a command ended. Of several results the highest is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Status {
     #[default]
     Good,
-    /// A block or list is invalid, or a test failed.
+    /// A block or its block access list is invalid, or a test failed.
     Failed,
-    /// Something around the blocks is at fault: a file, the arguments, a store, the output.
+    /// The environment failed, not a block: a file, the arguments, a store, the output.
     Unusable,
 }
 
@@ -130,13 +140,14 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Whether the command goes by the name of go-ethereum's: tools that drive `evm` get what they expect.
+/// Whether the command was called `evm`, like go-ethereum's: it then accepts and prints what tools
+/// that run `evm` expect.
 fn is_called_evm() -> bool {
     let path = std::env::args_os().next().map(std::path::PathBuf::from);
     path.is_some_and(|path| path.file_stem().is_some_and(|stem| stem == "evm"))
 }
 
-/// Runs the command that the process was given.
+/// Runs the command with the arguments of the process.
 pub fn main() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
@@ -151,7 +162,7 @@ pub fn main() -> ExitCode {
     interrupt::exit_code().map_or_else(|| status.into(), ExitCode::from)
 }
 
-/// Prints what the parser of the command line answers: help, version, or what is wrong with the arguments.
+/// Prints the result of argument parsing that is no command: help, version, or a usage error.
 fn print_answer(answer: &clap::Error) -> Status {
     let printed = answer.print();
     if answer.use_stderr() {
@@ -164,7 +175,8 @@ fn print_answer(answer: &clap::Error) -> Status {
 }
 
 fn run(command: Command) -> Status {
-    // Tries of whole states are built outside of executors, on the global pool; the system may refuse its threads.
+    // The tries of whole states are built outside of executors, on rayon's global pool. Starting
+    // its threads here reports a refusal by the system as an error.
     if let Err(error) = rayon::ThreadPoolBuilder::new().build_global() {
         report::complain(&format_args!("cannot start threads: {error}"));
         return Status::Unusable;
@@ -193,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_part_decides() {
+    fn the_highest_status_is_reported() {
         assert!(Status::Good < Status::Failed && Status::Failed < Status::Unusable);
         assert_eq!([Status::Good, Status::Failed, Status::Unusable].map(|status| status as u8), [0, 1, 2]);
     }

@@ -1,7 +1,9 @@
-//! Interpreter workloads: read, set up on a machine, run again and again.
+//! Reads interpreter workloads, sets them up and runs them repeatedly.
 //!
-//! In: workload files (code, calldata, gas, other accounts). Out: one run as a function, and its median time.
-//! One call transaction per run, fork Cancun, gas price 0. Not here: printing (`bench_loop`).
+//! In: workload files (code, calldata, gas, other accounts). Out: a function that runs the workload
+//! once, and its median time. A run is one call transaction under the rules of Cancun with gas
+//! price 0.
+//! Not here: printing (`bench_loop`).
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
 use alloy_rlp::Encodable;
@@ -20,31 +22,32 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Who sends the transaction.
+/// The sender of the transaction.
 pub const SENDER: Address = address!("1000000000000000000000000000000000000001");
-/// The contract that it calls.
+/// The contract that the transaction calls.
 pub const TARGET: Address = address!("2000000000000000000000000000000000000002");
 
-/// Most bytes of a workload file; a parsed one takes up to twenty times as much.
+/// Maximal length of a workload file in bytes; the parsed form takes up to twenty times as much
+/// memory.
 const WORKLOAD_BYTES_MAX: u64 = 64 << 20;
 
 /// One workload file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(expecting = "an object with the fields of a workload")]
 pub struct Workload {
-    /// Name.
+    /// The workload's name.
     pub name: String,
-    /// Group for means.
+    /// The group over which means are taken.
     #[serde(default)]
     pub group: String,
-    /// Runtime code of the target, hex.
+    /// Runtime code of the called contract, hex.
     pub code: String,
-    /// Input, hex.
+    /// Calldata, hex.
     #[serde(default)]
     pub calldata: String,
-    /// Gas limit.
+    /// Gas limit of the transaction.
     pub gas: u64,
-    /// Other accounts.
+    /// Accounts besides sender and target.
     #[serde(default)]
     pub accounts: Option<Vec<WorkloadAccount>>,
 }
@@ -54,13 +57,13 @@ pub struct Workload {
 pub struct WorkloadAccount {
     /// Address, hex.
     pub address: String,
-    /// Wei, decimal.
+    /// Balance in wei, decimal.
     #[serde(default)]
     pub balance: String,
-    /// Code, hex.
+    /// Runtime code, hex.
     #[serde(default)]
     pub code: String,
-    /// Slots: key to value, hex words.
+    /// Storage: slot keys and values, hex words.
     #[serde(default)]
     pub storage: std::collections::BTreeMap<String, String>,
 }
@@ -68,51 +71,51 @@ pub struct WorkloadAccount {
 /// Why a workload cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// There is no workload file.
+    /// No workload file is in the given paths.
     #[error("there is no workload file in the given paths")]
     Empty,
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file is no workload.
+    /// The file is not a workload.
     #[error("{path}: {reason}")]
     Format {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Description of the error.
         reason: String,
     },
     /// The transaction cannot be executed.
     #[error("{name}: {reason}")]
     Transaction {
-        /// Which workload.
+        /// Name of the workload.
         name: String,
-        /// Why.
+        /// Description of the error.
         reason: String,
     },
 }
 
-/// What one workload measured.
+/// The measured figures of one workload.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct BenchRow {
-    /// Workload.
+    /// Name of the workload.
     pub name: String,
-    /// Its group.
+    /// Group of the workload.
     pub group: String,
-    /// Median over the samples of ns per transaction.
+    /// Median over the samples of nanoseconds per transaction.
     pub ns_per_run: f64,
-    /// Execution gas of one transaction: what was paid without the intrinsic gas.
+    /// Execution gas of one transaction: the gas paid minus the intrinsic gas.
     pub gas: u64,
-    /// Million execution gas per second.
+    /// Execution gas per second, in millions.
     pub mgas_per_s: f64,
     /// Whether the call succeeded.
     pub success: bool,
-    /// keccak256 of the output.
+    /// Keccak-256 hash of the output.
     pub output_hash: B256,
 }
 
@@ -132,7 +135,7 @@ impl Workload {
         Ok(workload)
     }
 
-    /// All workload files of a folder, or one file, in order of name.
+    /// Reads files, and all workload files of folders, in the order of their names.
     pub fn find(paths: &[PathBuf]) -> Result<Vec<Self>, BenchError> {
         let mut files = Vec::new();
         for path in paths {
@@ -140,7 +143,7 @@ impl Workload {
             if path.is_dir() {
                 for entry in std::fs::read_dir(path).map_err(read)? {
                     let entry = entry.map_err(read)?.path();
-                    // FIFOs and devices in a folder may never end.
+                    // Only regular files: a FIFO or device in a folder may never end.
                     if entry.extension().is_some_and(|extension| extension == "json") && entry.is_file() {
                         files.push(entry);
                     }
@@ -156,7 +159,7 @@ impl Workload {
         files.iter().map(|file| Self::read(file)).collect()
     }
 
-    /// The state before the transaction; an error names the field that is malformed.
+    /// Builds the state before the transaction; the error names the malformed field.
     pub fn store(&self) -> Result<MemoryStore, String> {
         let mut store = MemoryStore::default();
         let bytes =
@@ -186,7 +189,7 @@ impl Workload {
         Ok(store)
     }
 
-    /// The signed transaction's bytes; the signature is never looked at.
+    /// Bytes of the signed transaction. Its signature is a placeholder that is never checked.
     fn transaction(&self) -> Bytes {
         let data = Bytes::from(hex::decode(&self.calldata).unwrap_or_default());
         let mut payload = Vec::new();
@@ -206,18 +209,19 @@ impl Workload {
     }
 }
 
-/// What one run gave.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunResult {
     /// Whether the call succeeded.
     pub success: bool,
-    /// Execution gas: what was paid without the intrinsic gas.
+    /// Execution gas: the gas paid minus the intrinsic gas.
     pub gas: u64,
-    /// keccak256 of the output, where it was asked for.
+    /// Keccak-256 hash of the output, if requested.
     pub output_hash: Option<B256>,
 }
 
-/// Runs a workload again and again, `samples` samples in about `target` time, and gives the median.
+/// Runs a workload repeatedly, in `samples` samples that take about `target` in total, and returns
+/// the figures with the median time.
 pub fn measure(
     workload: &Workload,
     loop_kind: LoopKind,
@@ -226,7 +230,7 @@ pub fn measure(
 ) -> Result<BenchRow, BenchError> {
     with_runner(workload, loop_kind, |run| {
         let RunResult { success, gas, output_hash } = run(true)?;
-        // Code is decoded after a few runs.
+        // The interpreter analyses a code after a few runs.
         for _ in 0..8 {
             run(false)?;
         }
@@ -256,7 +260,8 @@ pub fn measure(
     })
 }
 
-/// Sets a workload up and hands out a function that runs it once; its argument says whether to hash the output.
+/// Sets a workload up and calls `body` with a function that runs it once; the argument of that
+/// function says whether to hash the output.
 pub fn with_runner<T>(
     workload: &Workload,
     loop_kind: LoopKind,

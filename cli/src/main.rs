@@ -1,6 +1,7 @@
 //! The `balustrade` command.
 
-/// Blocks are executed by many threads that allocate little; jemalloc keeps what they do allocate apart.
+/// jemalloc has arenas per thread, so that the threads that execute a block do not contend for the
+/// few allocations that remain.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,8 +1,11 @@
-//! Where the command's output goes: standard output, standard error and named files. Every write is checked.
+//! Writes the command's output to standard output, standard error and named files, and checks every
+//! write.
 //!
-//! A write that fails (a full disk) is reported on standard error and makes the exit status 2. A reader that closed its
-//! end of a pipe (`| head -1`) ends the output without a message. Named files are written beside their final name and
-//! renamed when they are complete, so that a process that is killed leaves no partial file under the final name.
+//! In: text and bytes. Out: the output itself, and the exit status 2 where it cannot be written.
+//! A failed write (a full disk) is reported on standard error. A closed pipe (`| head -1`) ends the
+//! output without a message. A named file is written under a temporary name in the same folder and
+//! renamed when it is complete, so that a killed process leaves no partial file under the final
+//! name.
 //! Not here: what is printed (`report`).
 
 use super::Status;
@@ -20,9 +23,10 @@ const CLOSED: u8 = 1;
 /// A write failed; further output is dropped and the exit status is 2.
 const FAILED: u8 = 2;
 
-/// The state of standard output.
+/// The state of standard output: [`OPEN`], [`CLOSED`] or [`FAILED`].
 static STDOUT: AtomicU8 = AtomicU8::new(OPEN);
-/// The state of the data (traces, state roots) on standard error. Messages are written there in any case.
+/// The state of standard error as a target of data (traces, state roots). Messages are written to
+/// it in any state.
 static STDERR: AtomicU8 = AtomicU8::new(OPEN);
 
 /// Prints one line on standard output.
@@ -30,13 +34,14 @@ pub fn line(text: &str) {
     write_stdout(|out| writeln!(out, "{text}"));
 }
 
-/// Says on standard error what went wrong. Where standard error cannot be written, there is no place left to say so.
+/// Prints an error on standard error. A failure of this write is ignored, since there is no further
+/// stream to report it on.
 #[expect(clippy::disallowed_methods, reason = "one of the three functions through which all output goes")]
 pub fn complain(what: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "error: {what}");
 }
 
-/// Says something on standard error that is no error.
+/// Prints a note, which is not an error, on standard error.
 #[expect(clippy::disallowed_methods, reason = "one of the three functions through which all output goes")]
 pub fn note(what: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "note: {what}");
@@ -52,14 +57,16 @@ fn write_stdout(write: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<(
     }
 }
 
-/// Notes that standard output cannot be written.
+/// Records that standard output cannot be written, and reports the first error that is not a closed
+/// pipe.
 pub fn stdout_failed(error: &io::Error) {
     if let Some(error) = failed(&STDOUT, error) {
         complain(&format_args!("cannot write to standard output: {error}"));
     }
 }
 
-/// Keeps that a stream failed; returns the error if it is the first one and must be reported.
+/// Records a stream's failure. Returns the error if it is the first that must be reported; a closed
+/// pipe is not.
 fn failed<'e>(stream: &AtomicU8, error: &'e io::Error) -> Option<&'e io::Error> {
     if error.kind() == ErrorKind::BrokenPipe {
         let _ = stream.compare_exchange(OPEN, CLOSED, Ordering::Relaxed, Ordering::Relaxed);
@@ -68,19 +75,19 @@ fn failed<'e>(stream: &AtomicU8, error: &'e io::Error) -> Option<&'e io::Error> 
     (stream.swap(FAILED, Ordering::Relaxed) != FAILED).then_some(error)
 }
 
-/// Whether standard output takes nothing more: the rest of the work has no use.
+/// Whether standard output accepts no more data, so that further work would have no output.
 pub fn is_lost() -> bool {
     STDOUT.load(Ordering::Relaxed) != OPEN
 }
 
-/// Writes what is left in buffers; the status is [`Status::Unusable`] if any write failed.
+/// Flushes standard output. The status is [`Status::Unusable`] if any write failed.
 pub fn finish(status: Status) -> Status {
     write_stdout(|out| out.flush());
     let is_failed = [&STDOUT, &STDERR].into_iter().any(|stream| stream.load(Ordering::Relaxed) == FAILED);
     if is_failed { Status::Unusable } else { status }
 }
 
-/// Standard error as the target of data. Its errors are kept for [`finish`], not returned.
+/// Standard error as a target of data. A failed write is recorded for [`finish`] and not returned.
 #[derive(Clone, Copy, Debug)]
 pub struct StderrData;
 
@@ -104,15 +111,15 @@ impl Write for StderrData {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {error}", path.display())]
 pub struct OutputError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The operating system's error.
     pub error: io::Error,
 }
 
-/// A file that appears under its name when it is complete: until [`Self::finish`] its bytes lie in a temporary file in the
-/// same folder, which is removed if this value is dropped. Special files (FIFOs, devices) and `/dev/stdout` are written
-/// directly.
+/// A file that appears under its name when it is complete. Until [`Self::finish`] its bytes are in
+/// a temporary file in the same folder, which is removed if this value is dropped. Special files
+/// (FIFOs, devices) and `/dev/stdout` are written directly.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
@@ -122,11 +129,11 @@ pub struct OutputFile {
 
 #[derive(Debug)]
 enum Target {
-    /// A temporary file, to be renamed to this path.
+    /// A temporary file, and the path to which it is renamed.
     Beside(NamedTempFile, PathBuf),
-    /// A special file.
+    /// A special file, written directly.
     Direct(File),
-    /// Standard output, whose errors are kept for [`finish`].
+    /// Standard output, whose errors are recorded for [`finish`].
     Stdout,
 }
 
@@ -166,7 +173,7 @@ impl Target {
         let (target, permissions) = match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
             Ok(found) if !found.is_file() => return Ok(Self::Direct(OpenOptions::new().write(true).open(path)?)),
-            // A link stays one: what it names is replaced.
+            // A symbolic link is kept: its target is replaced.
             Ok(found) => (std::fs::canonicalize(path)?, Some(found.permissions())),
             Err(error) if error.kind() == ErrorKind::NotFound => (without_dangling_link(path), None),
             Err(error) => return Err(error),
@@ -179,7 +186,7 @@ impl Target {
             .suffix(".partial")
             .permissions(permissions.clone().unwrap_or_else(default_permissions))
             .tempfile_in(folder)?;
-        // The mask of the process narrows what a new file gets, but not what an old one had.
+        // The process's umask applies to new files; an existing file keeps its permissions.
         if let Some(permissions) = permissions {
             file.as_file().set_permissions(permissions)?;
         }
@@ -187,12 +194,12 @@ impl Target {
     }
 }
 
-/// Those of a new file, before the mask of the process.
+/// The permissions of a new file before the process's umask is applied.
 fn default_permissions() -> Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 
-/// Where a link to a missing file points, else the path itself.
+/// The target of a symbolic link to a missing file, else the path itself.
 fn without_dangling_link(path: &Path) -> PathBuf {
     match std::fs::read_link(path) {
         Ok(target) => path.parent().unwrap_or(Path::new("")).join(target),
@@ -212,17 +219,17 @@ impl OutputFile {
         }
     }
 
-    /// The final name.
+    /// The path under which the complete file appears.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The error of a write to this file.
+    /// Wraps an I/O error with this file's path.
     pub fn fault(&self, error: io::Error) -> OutputError {
         OutputError { path: self.path.clone(), error }
     }
 
-    /// Whether anything was written.
+    /// Whether no byte was written so far.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -230,7 +237,7 @@ impl OutputFile {
     /// Writes the whole content of the file and completes it.
     ///
     /// # Errors
-    /// A write, or the renaming, failed.
+    /// A write or the renaming failed.
     pub fn complete(mut self, content: &[u8]) -> Result<(), OutputError> {
         if let Err(error) = self.write_all(content) {
             return Err(self.fault(error));
@@ -238,16 +245,16 @@ impl OutputFile {
         self.finish().map(drop)
     }
 
-    /// Writes what is left in the buffer and gives the file its name; returns the number of its bytes.
+    /// Flushes the buffer and renames the file to its final name; returns its length in bytes.
     ///
     /// # Errors
-    /// A write, or the renaming, failed; a file that was there before is then as it was.
+    /// A write or the renaming failed; an existing file under that name is then unchanged.
     pub fn finish(self) -> Result<u64, OutputError> {
         let Self { path, writer, bytes } = self;
         let finish = || {
             match writer.into_inner().map_err(io::IntoInnerError::into_error)? {
                 Target::Beside(file, target) => {
-                    // Some file systems report a full disk only here.
+                    // Some file systems report a full disk only on sync.
                     file.as_file().sync_all()?;
                     file.persist(target).map_err(|failed| failed.error)?;
                 }
@@ -299,7 +306,7 @@ mod tests {
         let mut file = OutputFile::create(&link).expect("writable");
         file.write_all(b"new").expect("written");
         drop(file);
-        assert_eq!(std::fs::read(&path).expect("there").len(), 100_000, "what is dropped changes nothing");
+        assert_eq!(std::fs::read(&path).expect("there").len(), 100_000, "a dropped file changes nothing");
         OutputFile::create(&link).expect("writable").complete(b"new").expect("renamed");
         assert_eq!(std::fs::read(&path).expect("there"), b"new");
         assert!(std::fs::symlink_metadata(&link).expect("there").is_symlink());
@@ -308,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_said() {
+    fn unwritable_files_are_errors() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert!(OutputFile::create(folder.path()).is_err());
         assert!(OutputFile::create(&folder.path().join("none/some.json")).is_err());

@@ -1,8 +1,12 @@
-//! Documents read by one thread and worked on by several; results in the order of the documents.
+//! Reads documents in one thread and processes them in several; results come in the order of the
+//! documents.
 //!
-//! In: paths, or their names on standard input, each one taken when it comes: whoever feeds them one by one gets a result
-//! before it sends the next. Out: one result per document, on the caller's thread. Memory is bounded: as many documents
-//! wait as there are workers, and together they take no more memory than the largest document may. Not here: what the work is.
+//! In: paths, given or read from standard input line by line; each line is processed when it
+//! arrives, so that a program may wait for one result before it sends the next path. Out: one
+//! result per document, on the caller's thread.
+//! Memory is bounded: at most as many documents are queued as there are workers, and all documents
+//! together take at most the memory of one document of the largest permitted size.
+//! Not here: how a document is processed.
 
 use super::{interrupt, report};
 use balustrade::formats::{DOCUMENT_MEMORY_MAX, Document, InputError, each_document, total_bytes};
@@ -14,20 +18,20 @@ use std::path::PathBuf;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Where the paths come from.
+/// The source of the paths.
 #[derive(Clone, Copy, Debug)]
 pub enum Paths<'a> {
     /// From the command line.
     Given(&'a [PathBuf]),
-    /// From standard input, one per line; blank lines are passed over, or end the list.
+    /// From standard input, one per line; blank lines are skipped, or end the list.
     Lines {
-        /// Whether a blank line is the end.
+        /// Whether a blank line ends the list.
         until_blank: bool,
     },
 }
 
 impl Paths<'_> {
-    /// Calls `visit` with each path until it breaks.
+    /// Calls `visit` with each path until it returns `Break`.
     fn each(self, mut visit: impl FnMut(std::io::Result<PathBuf>) -> ControlFlow<()>) {
         let until_blank = match self {
             Self::Given(paths) => {
@@ -43,7 +47,7 @@ impl Paths<'_> {
                 Ok(Some(line)) if !line.trim().is_empty() => visit(Ok(line.trim().into())),
                 Ok(Some(_)) if until_blank => return,
                 Ok(Some(_)) => ControlFlow::Continue(()),
-                // What is no text now will be none later.
+                // Reading stops at the first error, for example text that is not UTF-8.
                 Err(error) => {
                     let _ = visit(Err(error));
                     return;
@@ -55,7 +59,8 @@ impl Paths<'_> {
         }
     }
 
-    /// A bar over all that is to be read, where that is known.
+    /// A progress bar over the total size of the inputs, or a hidden one where the size is not
+    /// known.
     fn progress(&self) -> ProgressBar {
         match self {
             Self::Given(paths) => report::progress_bytes(total_bytes(paths)),
@@ -64,10 +69,11 @@ impl Paths<'_> {
     }
 }
 
-/// Most bytes of a line that names a path; longer ones are no path on any system.
+/// Maximal length in bytes of a line that names a path; it exceeds the path limits of all supported
+/// systems.
 const PATH_LINE_MAX: u64 = 1 << 16;
 
-/// The next line, or nothing at the end.
+/// Returns the next line, or `None` at the end of the input.
 fn path_line(input: &mut impl BufRead) -> std::io::Result<Option<String>> {
     let mut line = String::new();
     if Read::take(&mut *input, PATH_LINE_MAX).read_line(&mut line)? as u64 == PATH_LINE_MAX && !line.ends_with('\n') {
@@ -76,14 +82,14 @@ fn path_line(input: &mut impl BufRead) -> std::io::Result<Option<String>> {
     Ok((!line.is_empty()).then_some(line))
 }
 
-/// Memory for the documents that wait or are worked on: that of one document of the largest size.
+/// Memory budget for documents that are queued or processed: [`DOCUMENT_MEMORY_MAX`] bytes.
 #[derive(Debug, Default)]
 struct Budget {
     taken: Mutex<u64>,
     returned: Condvar,
 }
 
-/// A part of the budget, given back when dropped.
+/// A part of the budget, released when dropped.
 #[derive(Debug)]
 struct Share<'a> {
     budget: &'a Budget,
@@ -91,7 +97,7 @@ struct Share<'a> {
 }
 
 impl Budget {
-    /// Waits until there is room for `bytes`, at most [`DOCUMENT_MEMORY_MAX`].
+    /// Waits until `bytes` of the budget, at most [`DOCUMENT_MEMORY_MAX`], are free.
     fn take(&self, bytes: u64) -> Share<'_> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = |taken: &mut u64| *taken > 0 && taken.saturating_add(bytes) > DOCUMENT_MEMORY_MAX;
@@ -107,12 +113,13 @@ impl Drop for Share<'_> {
     }
 }
 
-/// Reads the documents of `paths` and calls `work` on each, in `workers` threads with a state of their own from
-/// `start`; `collect` gets the results in order. Files that cannot be read are results too. Ctrl-C ends the reading;
-/// what is at work then ends soon by itself.
+/// Reads the documents of `paths` and calls `work` on each in one of `workers` threads, each with
+/// its own state from `start`. `collect` receives the results in the order of the documents,
+/// including those of files that cannot be read. Ctrl-C ends the reading; work in progress is
+/// cancelled by its own token.
 ///
 /// # Errors
-/// The system refuses a thread; nothing was read then.
+/// The system refuses a thread; then nothing was read.
 pub fn each_in_parallel<W, R: Send>(
     paths: Paths<'_>,
     workers: usize,
@@ -126,17 +133,20 @@ pub fn each_in_parallel<W, R: Send>(
     let queue = Mutex::new(queue);
     let (results, finished) = channel::<(usize, Result<R, InputError>)>();
     let started = std::thread::scope(|scope| {
-        // Where a thread is refused, `documents` is dropped on the way out: the workers find the queue closed and end.
+        // If a thread is refused, `documents` is dropped on return: the workers find the queue
+        // closed and end.
         for _ in 0..workers {
             let results = results.clone();
             let (queue, start, work) = (&queue, &start, &work);
             let worker = move || {
                 let mut state = start();
                 loop {
-                    // A worker that died while it waited leaves nothing half done behind.
+                    // A poisoned lock is harmless: the worker panicked while it received, and the
+                    // queue is unchanged.
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, document, _share)) = next else { break };
-                    // The reader may still wait for room: the queue is emptied, and nothing of it done.
+                    // After Ctrl-C the queue is drained without work, since the reader may be
+                    // blocked on the budget.
                     if interrupt::flow().is_break() {
                         continue;
                     }

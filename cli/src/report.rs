@@ -1,7 +1,8 @@
-//! What a command prints: tables for a person, JSON lines for a script.
+//! Prints results: tables for people, JSON lines for scripts.
 //!
-//! In: results. Out: text on standard output; progress on standard error, on a terminal only.
+//! In: results. Out: text on standard output; progress bars on standard error if it is a terminal.
 //! Units: milliseconds and Mgas in tables, nanoseconds and gas in JSON.
+//! Not here: writing to the streams (`output`).
 
 use super::engine::Accepted;
 use super::output;
@@ -20,21 +21,21 @@ use std::io::IsTerminal;
 
 pub use super::output::{complain, line};
 
-/// The stages of a block in the order of the table.
+/// The stages of a block in the order of the table's columns.
 const STAGES: [Stage; 6] = [Stage::Decode, Stage::Read, Stage::Recover, Stage::Execute, Stage::Verify, Stage::Root];
 
-/// A bar over `total` bytes of input; hidden where standard error is no terminal.
+/// A progress bar over `total` bytes of input; hidden if standard error is not a terminal.
 pub fn progress_bytes(total: u64) -> ProgressBar {
     let style = "{bar:30} {bytes}/{total_bytes} {elapsed} {msg}";
     progress(total, style)
 }
 
-/// A bar over `total` blocks; hidden where standard error is no terminal.
+/// A progress bar over `total` blocks; hidden if standard error is not a terminal.
 pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
 }
 
-/// Moves the bar with the bytes that are read, and says which files are skipped.
+/// Returns a callback that moves the bar with the bytes that are read and reports skipped files.
 pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
     move |progress| match (progress, bar) {
         (Progress::Read(bytes), Some(bar)) => bar.inc(bytes),
@@ -55,7 +56,7 @@ fn progress(total: u64, template: &str) -> ProgressBar {
     ProgressBar::new(total).with_style(style)
 }
 
-/// Prints one JSON object as a line.
+/// Prints one JSON object as a line on standard output.
 pub fn json_line(value: &impl Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => line(&text),
@@ -63,18 +64,18 @@ pub fn json_line(value: &impl Serialize) {
     }
 }
 
-/// "1 block", "2 blocks".
+/// Formats a count with its noun: "1 block", "2 blocks".
 pub fn counted(count: impl Into<u64>, noun: &str) -> String {
     let count = count.into();
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Gas per nanosecond, which is Ggas per second; zero where no time passed.
+/// Gas per nanosecond, which equals Ggas per second; zero if no time passed.
 pub fn ggas_per_s(gas: u64, ns: u64) -> f64 {
     if ns == 0 { 0.0 } else { gas as f64 / ns as f64 }
 }
 
-/// One executed block of `run`.
+/// One executed block, as a row of `run`.
 #[derive(Clone, Debug)]
 pub struct BlockRow {
     name: String,
@@ -91,12 +92,12 @@ pub struct BlockRow {
     speculation: Option<Speculation>,
     timeline: Vec<Span>,
     elapsed_ns: u64,
-    /// Length of every repeat in nanoseconds, as they came.
+    /// Time of every repeat in nanoseconds, in the order of execution.
     repeats_ns: Vec<u64>,
 }
 
 impl BlockRow {
-    /// The row of an accepted block: the run of median length among the repeats.
+    /// Creates the row of an accepted block from the repeat of median time.
     pub fn new(name: String, fork: String, accepted: &Accepted, repeats_ns: Vec<u64>) -> Self {
         let outcome = &accepted.outcome;
         Self {
@@ -118,7 +119,7 @@ impl BlockRow {
         }
     }
 
-    /// The JSON line.
+    /// The JSON object of the row.
     pub fn json(&self) -> Value {
         let stages = self.timeline.iter().map(|span| {
             let mut stage = json!({
@@ -163,13 +164,13 @@ impl BlockRow {
     }
 }
 
-/// One block in all modes.
+/// The times of one block in all modes.
 #[derive(Clone, Debug)]
 pub struct ModesRow {
     name: String,
     transactions: usize,
     gas_used: u64,
-    /// Nanoseconds by place in [`ModesRow::MODES`].
+    /// Nanoseconds, in the order of [`ModesRow::MODES`].
     ns: [u64; 3],
     speculation: Speculation,
 }
@@ -177,7 +178,7 @@ pub struct ModesRow {
 impl ModesRow {
     const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
 
-    /// The row of a block that ran in every mode; nothing where one is missing.
+    /// Creates the row of a block that ran in every mode; `None` if a mode is missing.
     pub fn new(rows: &[BlockRow]) -> Option<Self> {
         let of = |mode| rows.iter().find(|row| row.mode == mode);
         let first = rows.first()?;
@@ -195,12 +196,13 @@ impl ModesRow {
         })
     }
 
-    /// How many times faster than sequential execution a mode is, by place in [`Self::MODES`].
+    /// How many times as fast as sequential execution a mode is; `place` is an index into
+    /// [`Self::MODES`].
     fn speed_up(&self, place: usize) -> f64 {
         self.ns[0] as f64 / self.ns[place].max(1) as f64
     }
 
-    /// The block's object in the summary's `compared`.
+    /// The block's object in the field `compared` of the summary.
     pub fn json(&self) -> Value {
         json!({
             "block": self.name,
@@ -220,7 +222,8 @@ impl ModesRow {
     }
 }
 
-/// The table of `run --mode all`: a row per block, its median time in each mode and how speculation went.
+/// The table of `run --mode all`: a row per block with its median time in each mode and its
+/// speculation counts.
 pub fn modes_table(rows: &[ModesRow]) -> Table {
     let mut table = table();
     let mut header = ["block", "txs", "Mgas"].map(str::to_owned).to_vec();
@@ -240,7 +243,7 @@ pub fn modes_table(rows: &[ModesRow]) -> Table {
     table
 }
 
-/// How speculation went, as counts.
+/// The counts of speculative execution as JSON.
 fn speculation_json(speculation: &Speculation) -> Value {
     let Speculation {
         workers,
@@ -264,7 +267,7 @@ fn speculation_json(speculation: &Speculation) -> Value {
     })
 }
 
-/// Nanoseconds in which a stage was at work on any thread: no instant counts twice.
+/// Nanoseconds in which at least one thread worked on a stage; overlapping spans count once.
 pub fn busy_ns(timeline: &[Span], stage: Stage) -> u64 {
     let mut runs: Vec<(u64, u64)> =
         timeline.iter().filter(|span| span.stage == stage).map(|span| (span.start_ns, span.end_ns)).collect();
@@ -278,14 +281,14 @@ pub fn busy_ns(timeline: &[Span], stage: Stage) -> u64 {
     busy
 }
 
-/// What the state root adds to a block's latency: nanoseconds from the end of the last transaction to the root. None
-/// where no root was computed.
+/// The part of the state root's time that adds to the block's latency: nanoseconds from the end of
+/// the last transaction to the end of the root. `None` if no root was computed.
 pub fn root_tail_ns(timeline: &[Span]) -> Option<u64> {
     let end = |stage| timeline.iter().filter(|span| span.stage == stage).map(|span| span.end_ns).max();
     end(Stage::Root).map(|root| root.saturating_sub(end(Stage::Execute).unwrap_or(0)))
 }
 
-/// What could not be checked, once per check and reason, with the number of blocks.
+/// The checks that could not be made: one line per check and reason, with the number of blocks.
 pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for unchecked in rows.iter().flat_map(|row| &row.unchecked) {
@@ -296,8 +299,8 @@ pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
     counts.into_iter().map(line).collect()
 }
 
-/// The table of `run`: a row per block, shares of the block's time per stage. Stages overlap, so shares may add up to
-/// more than the whole.
+/// The table of `run`: a row per block, with the share of the block's time per stage in percent.
+/// Stages overlap, so that the shares may add up to more than 100 %.
 pub fn block_table(rows: &[BlockRow]) -> Table {
     let mut table = table();
     let mut header = ["block", "fork", "mode", "txs", "Mgas", "ms"].map(str::to_owned).to_vec();
@@ -325,20 +328,21 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
     table
 }
 
-/// Lines around the table and below its header, none between rows: many rows stay readable.
+/// The table style: lines around the table and below its header, none between rows, so that long
+/// tables stay readable.
 const STYLE: TableStyle = TableStyle::new()
     .top_border(LineStyle::none().fill('─').junction('─'))
     .header_separator(LineStyle::none().fill('═').junction('═'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// An empty table in the house style.
+/// Creates an empty table in this style.
 pub fn table() -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);
     table
 }
 
-/// Aligns every column from `first` on to the right: they hold numbers.
+/// Aligns all columns from index `first` on to the right; they hold numbers.
 pub fn right_align(table: &mut Table, first: usize) {
     for column in table.column_iter_mut().skip(first) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -348,22 +352,22 @@ pub fn right_align(table: &mut Table, first: usize) {
 /// Totals of `run`.
 #[derive(Clone, Debug, Default)]
 pub struct RunSummary {
-    /// Verified blocks.
+    /// Number of verified blocks.
     pub blocks: u64,
-    /// Their gas.
+    /// Gas of the verified blocks.
     pub gas: u64,
-    /// Their time, raw bytes to last check.
+    /// Time of the verified blocks in nanoseconds, from the raw bytes to the last check.
     pub ns: u64,
-    /// Speed of the fastest block, Ggas/s.
+    /// Speed of the fastest block in Ggas/s.
     pub peak_ggas_per_s: f64,
-    /// Blocks refused although nothing announced it.
+    /// Number of blocks that were rejected although their file does not declare them invalid.
     pub invalid: u64,
-    /// Blocks that a fixture announces as invalid, and that were refused.
+    /// Number of blocks that a fixture declares invalid and that were rejected.
     pub refused_as_expected: u64,
 }
 
 impl RunSummary {
-    /// Counts a verified block.
+    /// Adds a verified block.
     pub fn add(&mut self, block: &BlockOutcome) {
         self.blocks += 1;
         self.gas += block.gas_used;
@@ -375,7 +379,7 @@ impl RunSummary {
         self.ns as f64 / 1e6 / self.blocks.max(1) as f64
     }
 
-    /// The JSON summary line.
+    /// The JSON object of the summary line.
     pub fn json(&self) -> Value {
         json!({"summary": {
             "blocks": self.blocks,
@@ -395,7 +399,7 @@ impl RunSummary {
         self.blocks + self.refused_as_expected + self.invalid == 0
     }
 
-    /// The summary for a person: a line for each count that is not zero.
+    /// The summary for people: one line for each count that is not zero.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.blocks > 0 {
@@ -423,7 +427,7 @@ impl RunSummary {
     }
 }
 
-/// The middle of some figures; NaN if there are none.
+/// The median of some figures (of an even number the upper one); NaN if there are none.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)

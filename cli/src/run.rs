@@ -1,7 +1,8 @@
-//! `balustrade run`: execute blocks and show where the time goes.
+//! `balustrade run`: executes blocks and prints where their time goes.
 //!
-//! In: bundles, fixtures, folders and archives of them. Out: a row per block, totals.
-//! Blocks run one at a time, documents are read in between, so that nothing else runs beside a block that is timed.
+//! In: bundles, fixtures, folders and archives of them. Out: a row per block, and totals.
+//! Blocks run one at a time, and documents are read between them, so that no other work of the
+//! command competes with a block that is timed.
 //! Not here: protocol rules.
 
 use super::contents::no_block;
@@ -31,33 +32,37 @@ use std::time::Duration;
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, a generated chain of 60 blocks
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, a generated
+    /// chain of 60 blocks
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Execute each block this many times and report the median
+    /// Execute each block this many times and report the execution of median time
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     repeat: u32,
-    /// Write EIP-3155 lines of all transactions to this file, each transaction's summary line last; a block that is refused
-    /// leaves its lines up to there. `--mode all` compares the traces of all modes. Transactions then run one after another
-    /// in every mode, and times are those of a traced run
+    /// Write the EIP-3155 trace of all transactions to this file, with a summary line after each
+    /// transaction. A rejected block's trace ends at its error. With `--mode all` the traces of all
+    /// modes are compared. Transactions run one after another in every mode, and the reported times
+    /// include tracing
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Write each block's slow-block object (times, reads, writes, as other clients log them) to this file, one per line;
-    /// with --json it is part of the block's line, too
+    /// Write each block's slow-block object (times, reads and writes in the form that other clients
+    /// log) to this file, one per line; with --json the block's line contains it too
     #[arg(long, value_name = "FILE")]
     slow_blocks: Option<PathBuf>,
-    /// Count loads, stores, calls and creations for the slow-block objects, too: each block is executed once more for
-    /// that, off the clock
+    /// Also count SLOAD, SSTORE, call and create instructions for the slow-block objects; each
+    /// block is executed once more for this, outside the measured time
     #[arg(long, conflicts_with = "trace")]
     evm_counts: bool,
-    /// Give a block up after this many seconds
+    /// Cancel a block after this many seconds; by default there is no limit
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     time_limit: Option<Duration>,
-    /// Delay every call of the state store by MICROS, and by ITEM microseconds more for each item that it asks for
+    /// Delay every call of the state store by MICROS microseconds, and by ITEM more for each item
+    /// of the call; by default no delay
     #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse)]
     latency: Option<Latency>,
-    /// Rules of bundles by their number and time on this chain (mainnet, sepolia, hoodi, holesky or a geth-style genesis
-    /// file), whatever fork they name; test fixtures keep their own network
+    /// Choose the rules of bundles by block number and time from this chain's schedule (mainnet,
+    /// sepolia, hoodi, holesky or a geth-style genesis file) instead of the fork that they name;
+    /// test fixtures keep their own network
     #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
     chain: Option<Box<ChainConfig>>,
     #[command(flatten)]
@@ -106,7 +111,7 @@ pub fn main(args: &RunArgs) -> Status {
     run.finish()
 }
 
-/// `--time-limit`.
+/// Parses a number of seconds, such as the value of `--time-limit`.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
@@ -123,7 +128,8 @@ struct Run<'a> {
     status: Status,
 }
 
-/// A block's line of JSON. What other clients log comes last and in their order of fields, so that their scripts find it.
+/// The JSON line of a block. The slow-block object comes last, with its fields in the order of the
+/// other clients, so that their scripts can read it.
 #[derive(Serialize)]
 struct JsonRow {
     #[serde(flatten)]
@@ -132,14 +138,14 @@ struct JsonRow {
     slow_block: Option<SlowBlock>,
 }
 
-/// The runs of a block in one mode: of all of them the times, which differ, and of the last one what it proved.
+/// The executions of a block in one mode: the times of all of them, and the result of the last one.
 #[derive(Default)]
 struct Repeats {
     times: Vec<Times>,
     last: Option<Accepted>,
 }
 
-/// What differs between two runs of a block.
+/// The figures that differ between two executions of a block.
 struct Times {
     elapsed_ns: u64,
     timeline: Vec<Span>,
@@ -155,7 +161,8 @@ impl Repeats {
         self.last = Some(accepted);
     }
 
-    /// The run of median length, and the length of each run in nanoseconds.
+    /// Returns the result with the times of the median execution, and the time of each execution in
+    /// nanoseconds.
     fn into_median(mut self) -> Option<(Accepted, Vec<u64>)> {
         let repeats_ns = self.times.iter().map(|times| times.elapsed_ns).collect();
         self.times.sort_by_key(|times| times.elapsed_ns);
@@ -169,7 +176,7 @@ impl Repeats {
     }
 }
 
-/// One block to execute and what the file says about it.
+/// One block to execute, and what its file says about it.
 struct Step<'a> {
     name: String,
     fork: &'a str,
@@ -202,7 +209,8 @@ impl Run<'_> {
         bar.finish_and_clear();
     }
 
-    /// The generated chain: each block is sealed off the clock, then executed like any other.
+    /// Executes the generated chain: each block is built outside the measured time, then executed
+    /// like any other.
     fn devnet(&mut self) {
         let mut devnet = Devnet::default();
         let rules = Devnet::rules();
@@ -227,7 +235,7 @@ impl Run<'_> {
                 Err(error) => return self.unusable(&format_args!("devnet-{number:02}: {error}")),
             }
             bar.inc(1);
-            // The next block builds on this one.
+            // The next block needs this one as its parent.
             if self.status != Status::Good {
                 break;
             }
@@ -287,7 +295,8 @@ impl Run<'_> {
         }
     }
 
-    /// Executes a block in every mode, as often as asked for; the last run moves the chain's head.
+    /// Executes a block in every requested mode, `--repeat` times each; the last execution moves
+    /// the chain's head.
     fn step(&mut self, chain: &mut Chain, step: &Step<'_>) {
         let Some(rules) = step.rules else {
             return self.unusable(&format_args!("{}: the fork {} is not supported", step.name, step.fork));
@@ -297,8 +306,8 @@ impl Run<'_> {
             Err(failure) => return self.refused(step, &failure),
         };
         let modes = modes(self.args.exec.mode);
-        // Modes take turns: what the machine does meanwhile meets them all. The first run's trace is written, those of
-        // the others are compared with it.
+        // Modes alternate, so that other load on the machine affects all of them. The trace of the
+        // first execution is written; those of the others are compared with it by hash.
         let mut runs: Vec<Repeats> = modes.iter().map(|_| Repeats::default()).collect();
         for repeat in 1..=self.args.repeat {
             for (at, mode) in modes.iter().enumerate() {
@@ -331,7 +340,7 @@ impl Run<'_> {
         self.compared.extend(ModesRow::new(&compared));
     }
 
-    /// How often instructions run in a block, where that was asked for.
+    /// Returns the instruction counts of a block, if they are requested.
     fn evm_counts(
         &mut self,
         chain: &mut Chain,
@@ -349,7 +358,7 @@ impl Run<'_> {
         self.args.exec.json || self.slow_blocks.is_some()
     }
 
-    /// Appends one block's object to the file of slow blocks.
+    /// Appends a block's object to the slow-block file.
     fn write_slow_block(&mut self, slow_block: Option<&SlowBlock>) {
         let (Some(file), Some(slow_block)) = (&mut self.slow_blocks, slow_block) else { return };
         let written = serde_json::to_writer(&mut *file, slow_block).map_err(std::io::Error::from);
@@ -392,7 +401,7 @@ impl Run<'_> {
         if let Some(Err(error)) = self.slow_blocks.take().map(OutputFile::finish) {
             self.unusable(&error);
         }
-        // Also after a block that was refused: its lines up to there show what it did.
+        // A rejected block's trace is completed as well: it shows the execution up to the error.
         if let Err(error) = self.engine.finish_trace() {
             self.unusable(&error);
         }

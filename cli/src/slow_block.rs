@@ -1,10 +1,13 @@
-//! The slow-block object: what a block cost, in the form on which geth, Nethermind, Besu, Reth and Erigon agreed
-//! ("cross-client execution metrics": one JSON object per block that starts with `{"level":"warn","msg":"Slow block",`).
+//! The slow-block object: the cost of a block in the JSON form on which geth, Nethermind, Besu,
+//! Reth and Erigon agreed ("cross-client execution metrics": one JSON object per block that starts
+//! with `{"level":"warn","msg":"Slow block",`).
 //!
-//! In: a proven block. Out: times, throughput, what was read and written, as counted in the block's columns.
-//! What we do not have is left out, never filled in: `commit_ms` (nothing is written on the clock), `state_read_ms`
-//! outside `bal` mode (reads happen while instructions run), cache hits (a value that was read once is a column, and
-//! nobody counts look-ups of columns), `evm` unless somebody counted instructions, which no timed run does.
+//! In: an executed block. Out: times, throughput, and counts of reads and writes, taken from the
+//! block's columns.
+//! Fields that are not measured are left out, not filled with zeros: `commit_ms` (no database write
+//! is part of the measured time); `state_read_ms` outside `bal` mode (reads happen while
+//! instructions run); cache hits (a value that was read once is a column entry, and later reads of
+//! it are not counted); `evm` unless instructions were counted, which no timed execution does.
 //! Not here: measuring (`executor`).
 
 use super::engine::{Accepted, Chain, Engine};
@@ -20,7 +23,7 @@ use balustrade::trie::AccountStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// One block's object; fields in the order of the other clients.
+/// The object of one block. The order of the fields is that of the other clients.
 #[derive(Clone, Debug, Serialize)]
 pub struct SlowBlock {
     level: &'static str,
@@ -44,17 +47,17 @@ struct Block {
     tx_count: usize,
 }
 
-/// Milliseconds. Stages overlap: they may add up to more than the total.
+/// Times in milliseconds. Stages overlap: their sum may exceed the total.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Timing {
-    /// While any thread executed transactions.
+    /// Time in which at least one thread executed transactions.
     execution_ms: f64,
-    /// While parent state was read ahead of execution.
+    /// Time in which parent state was prefetched; `None` without prefetch.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_read_ms: Option<f64>,
-    /// While the state root was computed.
+    /// Time in which the state root was computed.
     state_hash_ms: f64,
-    /// Raw bytes to last check.
+    /// Time from the raw bytes to the last check.
     total_ms: f64,
 }
 
@@ -63,7 +66,8 @@ struct Throughput {
     mgas_per_sec: f64,
 }
 
-/// What reached the store; codes: those of accessed accounts, whether read now or kept from earlier blocks.
+/// Items read from the store. The codes are those of accessed accounts, read now or kept in the
+/// code cache.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Reads {
     accounts: usize,
@@ -72,7 +76,7 @@ struct Reads {
     code_bytes: usize,
 }
 
-/// What the block changed for good.
+/// State changes of the block that remain after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Writes {
     accounts: usize,
@@ -91,22 +95,23 @@ struct Cache {
     storage: Misses,
 }
 
-/// Values that were not at hand and had to be read from the store.
+/// Values that were read from the store.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Misses {
     misses: usize,
 }
 
-/// What the block's access list names: its own, or the recorded one.
+/// Distinct entries of the block access list: the given or the recorded one.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Unique {
     accounts: usize,
     storage_slots: usize,
-    /// Accounts with code, the block's own deployments included.
+    /// Accounts with code, including those that the block deployed.
     contracts: usize,
 }
 
-/// How often instructions ran: in all frames, those included that were reverted or belong to system calls.
+/// Number of executions of instructions, in all frames: also in reverted frames and in system
+/// calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EvmCounts {
     sload: u64,
@@ -118,7 +123,7 @@ pub struct EvmCounts {
 }
 
 impl EvmCounts {
-    /// The sums over all workers of one execution.
+    /// Sums over all workers of one execution.
     pub fn of(workers: &[WorkerProfile]) -> Self {
         let count = |opcodes: &[u8]| {
             let rows = |worker: &WorkerProfile| -> u64 {
@@ -136,7 +141,8 @@ impl EvmCounts {
 }
 
 impl SlowBlock {
-    /// The object of an executed block; `chain` stands at the block or at its parent, `engine` has executed it.
+    /// Creates the object of an executed block. `chain` is at the block or at its parent; `engine`
+    /// executed the block.
     pub fn new(accepted: &Accepted, evm: Option<EvmCounts>, chain: &Chain, engine: &Engine) -> Self {
         let outcome = &accepted.outcome;
         let columns = bal::decode(&outcome.bal, &Limits::format_only()).unwrap_or_default();
@@ -175,8 +181,8 @@ impl SlowBlock {
     }
 }
 
-/// Codes of the accounts that the block accesses, each with the number of its accounts. A code that the block gave an
-/// account counts as its code.
+/// Code hashes of the accounts that the block accesses, each with the number of its accounts. Where
+/// the block changed an account's code, the new code counts.
 fn codes_of(outcome: &BlockOutcome, columns: &BalColumns, chain: &Chain) -> BTreeMap<B256, usize> {
     let addresses = columns.addresses().as_slice();
     let changes = &outcome.changes;
@@ -191,7 +197,7 @@ fn codes_of(outcome: &BlockOutcome, columns: &BalColumns, chain: &Chain) -> BTre
     codes
 }
 
-/// Length and first bytes of a delegation (EIP-7702).
+/// Length and prefix of a delegation designator (EIP-7702).
 const DELEGATION_LEN: usize = 23;
 const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
 
@@ -210,7 +216,7 @@ impl Writes {
             code: codes().count(),
             code_bytes: codes().map(|(_, code)| code.len()).sum(),
             eip7702_delegations_set: codes().filter(|(_, code)| is_delegation(code)).count(),
-            // Only a delegation can be taken from an account that stays.
+            // An account that stays can lose its code only if the code is a delegation.
             eip7702_delegations_cleared: changes
                 .code_hashes
                 .iter()
@@ -233,7 +239,7 @@ mod tests {
     use balustrade::executor::BuiltBlock;
     use serde_json::Value;
 
-    /// The generated chain's first block, sealed on the genesis that the chain stands at.
+    /// The first block of the generated chain, and a chain at its genesis.
     fn first_block() -> (Chain, Engine, BuiltBlock) {
         let mut devnet = Devnet::default();
         let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header).expect("a genesis");
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_starts_as_others_do_and_counts_alike_in_every_mode() {
+    fn the_object_has_the_common_prefix_and_equal_counts_in_every_mode() {
         let (mut chain, mut engine, built) = first_block();
         let mut objects = Vec::new();
         for (mode, keep) in
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_are_counted_as_the_trace_shows_them() {
+    fn instruction_counts_equal_those_of_the_trace() {
         let (mut chain, mut engine, built) = first_block();
         let list: List<'_> = Some(&built.bal).into();
         let watched = engine.watched(&mut chain, &Devnet::rules(), &built.block, list).expect("valid");
@@ -288,7 +294,7 @@ mod tests {
         let (creates, calls) = (traced("CREATE") + traced("CREATE2"), traced("CALL") + traced("STATICCALL"));
         assert_eq!((counts.creates, counts.calls), (creates, calls + traced("DELEGATECALL") + traced("CALLCODE")));
         assert!(counts.calls > 0 && counts.sload > 0 && counts.sstore > 0 && counts.creates > 0, "{counts:?}");
-        // System contracts are not traced, but read and write their slots.
+        // System calls are not traced, but their instructions are counted.
         assert!(counts.sload >= traced("SLOAD") && counts.sstore >= traced("SSTORE"), "{counts:?}");
     }
 }

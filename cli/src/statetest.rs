@@ -1,8 +1,9 @@
-//! `balustrade statetest`: EEST and GeneralStateTests state tests.
+//! `balustrade statetest`: runs EEST and GeneralStateTests state tests.
 //!
-//! In: fixtures. Out: results as `suite` prints them, one per transaction and fork.
-//! A case passes when the transaction is refused for an exception that the fixture names, or leaves the state root and
-//! the logs that it names. Not here: protocol rules.
+//! In: fixtures. Out: one result per transaction and fork, printed by `suite`.
+//! A case passes if the transaction is rejected with an exception that the fixture names, or if it
+//! results in the fixture's state root and logs hash.
+//! Not here: protocol rules.
 
 use super::engine::{Engine, Failure};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
@@ -17,18 +18,19 @@ use std::path::PathBuf;
 /// Options of `statetest`.
 #[derive(Debug, Args)]
 pub struct StatetestArgs {
-    /// Fixture files, folders, .tar.gz or .tar.zst archives; read from standard input, one per line, if none is given
+    /// Fixture files, folders, .tar.gz or .tar.zst archives; without any, paths are read from
+    /// standard input, one per line
     paths: Vec<PathBuf>,
-    /// Only tests whose name matches this regular expression
+    /// Run only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Only cases of this fork
+    /// Run only the cases of this fork; by default all
     #[arg(long, value_name = "NAME", alias = "statetest.fork")]
     fork: Option<String>,
-    /// Only the case at this place of each test
+    /// Run only the case at this index of each test, counted from 0; by default all
     #[arg(long, value_name = "N", alias = "statetest.index")]
     index: Option<usize>,
-    /// Which interpreter loop runs
+    /// Interpreter loop to run
     #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -39,13 +41,13 @@ pub struct StatetestArgs {
 }
 
 impl StatetestArgs {
-    /// The same as go-ethereum's `evm` takes them.
+    /// Returns the options with the meaning that they have for go-ethereum's `evm`.
     pub fn called_evm(self) -> Self {
         Self { json: false, geth: self.geth.called_evm(self.json), ..self }
     }
 }
 
-/// Runs the command. A single transaction runs on a single thread.
+/// Runs the command. Each case has a single transaction, so one thread executes it.
 pub fn main(args: &StatetestArgs) -> Status {
     let geth = &args.geth;
     let exec = SuiteArgs { threads: Some(1), loop_kind: args.loop_kind, json: args.json, geth };
@@ -71,7 +73,7 @@ pub fn main(args: &StatetestArgs) -> Status {
     })
 }
 
-/// The test's name; with the case's place where there are several.
+/// The test's name; if it has several cases, with the fork and the case's indexes.
 fn name_of(test: &StateTest, case: &StateCase) -> String {
     match (test.cases.len(), case.indexes) {
         (1, _) => test.name.clone(),
@@ -79,7 +81,7 @@ fn name_of(test: &StateTest, case: &StateCase) -> String {
     }
 }
 
-/// Runs a case; returns the state root that it leaves beside its outcome.
+/// Runs a case; returns the state root after it, and its outcome.
 fn run_case(engine: &mut Engine, test: &StateTest, case: &StateCase) -> Result<(Option<B256>, Outcome), TestFailure> {
     let Some(rules) = case.rules else {
         return Ok((None, Outcome::Skipped(format!("the fork {} is not supported", case.fork_name))));
@@ -95,7 +97,7 @@ fn run_case(engine: &mut Engine, test: &StateTest, case: &StateCase) -> Result<(
     Ok((Some(state_root), outcome.map_or_else(Outcome::Failed, |()| Outcome::Passed)))
 }
 
-/// Holds what a case left against what its fixture says.
+/// Compares the result of a case with what its fixture expects.
 fn judge(case: &StateCase, state_root: B256, logs_hash: Result<B256, Failure>) -> Result<(), TestFailure> {
     match (logs_hash, &case.expect_exception) {
         (Err(Failure::Host(what)), _) => Err(TestFailure::host(what)),

@@ -1,8 +1,11 @@
-//! Suites of independent tests, many at a time: what `blocktest` and `statetest` share.
+//! Runs suites of independent tests, many at a time: the part that `blocktest` and `statetest`
+//! share.
 //!
-//! In: paths, and what to do with a document. Out: a line per failed test (with `--json` per test), a table per network,
-//! totals; or, with `--geth`, what go-ethereum's `evm` prints. A panic is a failed test, and costs the worker its engine.
-//! Not here: what a test is.
+//! In: paths, and a function that runs the tests of a document. Out: a line per failed test (with
+//! `--json`: per test), a table per network, and totals; with `--geth` the output of go-ethereum's
+//! `evm`. A panic is a failed test; the worker's engine is then discarded and built anew for the
+//! next test.
+//! Not here: how a single test is run and judged.
 
 use super::engine::{Engine, Failure};
 use super::output::{self, StderrData};
@@ -21,29 +24,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Options of go-ethereum's `evm statetest` and `evm blocktest`, under their names there.
+/// Options of go-ethereum's `evm statetest` and `evm blocktest`, under the same names.
 #[derive(Clone, Debug, Args)]
 pub struct GethArgs {
-    /// Print as go-ethereum's `evm` does: one JSON array of all results, or with file names on standard input one per
-    /// file, `{"stateRoot": ...}` on standard error after each state test; exit status 0 even where tests fail, 1 where a
-    /// file cannot be read. Also without this option if the command is called `evm`
+    /// Print as go-ethereum's `evm` does: one JSON array of all results (one array per file where
+    /// file names come from standard input), and `{"stateRoot": ...}` on standard error after each
+    /// state test. The exit status is 0 even where tests fail, and 1 where a file cannot be read.
+    /// This is the default if the command is called `evm`
     #[arg(long)]
     pub geth: bool,
-    /// Write EIP-3155 lines to standard error, one test after another, and `{"stateRoot": ...}` after each
+    /// Write an EIP-3155 trace to standard error, one test after another, with `{"stateRoot": ...}`
+    /// after each test
     #[arg(long)]
     pub trace: bool,
-    /// The form of the trace; there is one
+    /// Format of the trace; `json` is the only one
     #[arg(long = "trace.format", value_name = "FORMAT", value_parser = ["json"], hide = true)]
     _format: Option<String>,
     /// Leave the stack out of the trace
     #[arg(long = "trace.nostack", alias = "nostack", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_value_t = false, default_missing_value = "true", hide_default_value = true)]
     no_stack: bool,
-    /// Leave the return data out of the trace
+    /// Leave the return data out of the trace; by default true with --geth, else false
     #[arg(long = "trace.noreturndata", alias = "noreturndata", value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_missing_value = "true")]
     no_return_data: Option<bool>,
-    /// Memory and storage are never in the trace
+    /// Accepted for compatibility: the trace never contains memory or storage
     #[arg(long = "trace.nomemory", alias = "nomemory", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = ["true"], hide = true)]
     _no_memory: Option<String>,
@@ -53,12 +58,12 @@ pub struct GethArgs {
 }
 
 impl GethArgs {
-    /// The same as go-ethereum's `evm` takes them; its `--json` asks for a trace.
+    /// Returns the options with go-ethereum's meaning: its `--json` asks for a trace.
     pub fn called_evm(self, json: bool) -> Self {
         Self { geth: true, trace: self.trace || json, ..self }
     }
 
-    /// Where the lines of a trace go.
+    /// The target of the trace's lines: standard error.
     fn lines(&self) -> Lines {
         Lines::Stderr {
             no_stack: self.no_stack,
@@ -67,41 +72,42 @@ impl GethArgs {
         }
     }
 
-    /// Writes the line that ends a test on standard error, where there is to be one.
+    /// Writes the state root line that ends a test to standard error, if `--geth` or `--trace` is
+    /// given.
     pub fn write_root(&self, root: B256, pass: Option<bool>) {
         if self.geth || self.trace {
             let pass = pass.map_or(String::new(), |pass| format!(", \"pass\": {pass}"));
-            // Errors of standard error are kept until the end of the command.
+            // `StderrData` records its errors, and `output::finish` reports them.
             let _ = StderrData.write_all(format!("{{\"stateRoot\": \"{root}\"{pass}}}\n").as_bytes());
         }
     }
 }
 
-/// What became of one test.
+/// The result of one test.
 pub struct TestResult {
     /// The test's name.
     pub name: String,
     /// The network's or fork's name.
     pub network: String,
-    /// Number of its blocks.
+    /// Number of the test's blocks.
     pub blocks: usize,
-    /// State root at its end, where it is known.
+    /// State root after the last block, where it is known.
     pub state_root: Option<B256>,
-    /// How it ended.
+    /// Whether the test passed.
     pub outcome: Outcome,
 }
 
 /// How a test ended.
 pub enum Outcome {
-    /// As the fixture says.
+    /// The results are those of the fixture.
     Passed,
-    /// The rules are not supported.
+    /// The test's fork or transaction is not supported; the reason.
     Skipped(String),
-    /// Not as the fixture says.
+    /// The results differ from the fixture, or the test could not be run.
     Failed(TestFailure),
 }
 
-/// Why a test failed, as its kind and its words.
+/// Why a test failed: its kind, which is counted, and a description.
 pub struct TestFailure {
     kind: &'static str,
     what: String,
@@ -113,29 +119,30 @@ impl TestFailure {
         Self { kind, what: what.into() }
     }
 
-    /// The test could not be run: the host is at fault, not the test.
+    /// The environment failed before the test's verdict was known: a store, threads, an unsupported
+    /// fork.
     pub fn host(what: impl Into<String>) -> Self {
         Self::new(Self::HOST, what)
     }
 
-    /// The kind of [`Self::host`].
+    /// The kind of failures that [`Self::host`] creates.
     const HOST: &'static str = "host";
 }
 
 /// How a suite runs.
 #[derive(Clone, Copy, Debug)]
 pub struct SuiteArgs<'a> {
-    /// Threads of each worker's engine; one per processor where not given.
+    /// Threads of each worker's engine; `None`: one per processor.
     pub threads: Option<u16>,
-    /// Which interpreter loop runs.
+    /// Interpreter loop to run.
     pub loop_kind: LoopKind,
     /// Whether to print JSON lines.
     pub json: bool,
-    /// How go-ethereum would.
+    /// Options for output in go-ethereum's form.
     pub geth: &'a GethArgs,
 }
 
-/// One worker's engine, made when it is first needed.
+/// One worker, whose engine is created by its first test.
 #[derive(Debug)]
 pub struct Worker<'a> {
     exec: SuiteArgs<'a>,
@@ -143,7 +150,7 @@ pub struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Runs one test. What it returns as an error, and what it panics with, is its failure.
+    /// Runs one test. An error and a panic of `test` are both failures of the test.
     pub fn run<T>(&mut self, test: impl FnOnce(&mut Engine) -> Result<T, TestFailure>) -> Result<T, TestFailure> {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let engine = match self.engine.take() {
@@ -168,9 +175,11 @@ impl Worker<'_> {
     }
 }
 
-/// Runs `work` on every document of `paths` (of standard input's list where there are none), one worker per processor,
-/// each with an engine of its own, and prints the results in the order of the documents. Where standard error takes part,
-/// there is one worker. Ctrl-C gives up the tests that run, each of which says where it stood, and sums up.
+/// Runs `work` on every document of `paths` and prints the results in the order of the documents.
+/// Without paths, they are read from standard input. There is one worker per processor, each with
+/// its own engine; with `--geth` or `--trace`, which write to standard error, there is one worker.
+/// Ctrl-C cancels the running tests, each of which reports its position, and prints the totals of
+/// the finished ones.
 pub fn run(
     paths: &[PathBuf],
     exec: SuiteArgs<'_>,
@@ -205,7 +214,8 @@ pub fn run(
                 report::complain(&error);
                 totals.status = Status::Unusable;
                 if geth {
-                    // As go-ethereum does, and whatever still waits to come on standard input.
+                    // go-ethereum also exits at the first unreadable file and reads no further
+                    // names from standard input.
                     let _ = output::finish(Status::Good);
                     std::process::exit(1);
                 }
@@ -229,7 +239,7 @@ pub fn run(
     Status::Good
 }
 
-/// One result as go-ethereum prints it.
+/// One result in go-ethereum's JSON form.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GethResult {
@@ -259,13 +269,13 @@ impl GethResult {
     }
 }
 
-/// Prints one array.
+/// Prints results as one JSON array.
 fn print_geth(results: &[GethResult]) {
     let text = serde_json::to_string_pretty(results).unwrap_or_default();
     report::line(&text);
 }
 
-/// Counts by network, and the command's status.
+/// Counts per network, and the status of the command.
 #[derive(Default)]
 struct Totals {
     networks: BTreeMap<String, [u64; 3]>,

@@ -1,20 +1,21 @@
-//! Files for tests: a temporary folder of one test, and the folder of fixtures and bundles beside the checkout.
+//! Files for tests: a temporary folder per test, and the shared folder of fixtures and bundles next
+//! to the checkout.
 
 use std::path::PathBuf;
 
-/// A folder in the system's temporary one, gone when dropped.
+/// A folder in the system's temporary folder, removed when dropped.
 #[derive(Debug)]
 pub struct Folder(pub PathBuf);
 
 impl Folder {
-    /// A new folder; `name` is one that no other test uses.
+    /// Creates a folder; `name` must be unique among the tests.
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("balustrade-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("temporary folder");
         Self(path)
     }
 
-    /// The path of a file in it, which need not be there.
+    /// The path of a file in the folder; the file need not exist.
     pub fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().expect("text").to_owned()
     }
@@ -33,13 +34,14 @@ impl Drop for Folder {
     }
 }
 
-/// A part of the shared folder beside the checkout, or where the environment says; says so where it is absent.
+/// The path of a part of the shared folder, which is `../shared` next to the checkout or named by
+/// `BALUSTRADE_SHARED`. If it does not exist, prints that the test is skipped and returns `None`.
 pub fn shared(part: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BALUSTRADE_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join(part);
     if !path.exists() {
-        println!("skipped: {} is not here", path.display());
+        println!("skipped: {} does not exist", path.display());
         return None;
     }
     Some(path)

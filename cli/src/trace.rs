@@ -1,48 +1,51 @@
-//! EIP-3155 lines of executed blocks: written to a file or to standard error while they are produced, and hashed.
+//! Writes EIP-3155 trace lines of executed blocks to a file or to standard error, and hashes them.
 //!
-//! Lines are never kept: two executions of a block are compared by the hashes of their lines.
-//! Not here: what a line says (the library).
+//! In: lines, while a block is executed. Out: the written lines, and one hash per execution.
+//! Lines are not kept in memory: two executions of a block are compared by the hashes of their
+//! lines.
+//! Not here: the content of a line (the library).
 
 use super::output::{OutputError, OutputFile, StderrData};
 use alloy_primitives::{B256, Keccak256};
 use std::io::{BufWriter, Write};
 
-/// Where the lines go.
+/// The target of the lines.
 #[derive(Debug)]
 pub enum Lines {
-    /// As they are, to this file.
+    /// Complete lines to this file.
     File(OutputFile),
-    /// To standard error.
+    /// Lines to standard error, without the fields that options leave out.
     Stderr {
-        /// Without the stack.
+        /// Whether the field `stack` is removed.
         no_stack: bool,
-        /// Without the return data.
+        /// Whether the field `returnData` is removed.
         no_return_data: bool,
-        /// Standard error.
+        /// Buffered standard error.
         out: BufWriter<StderrData>,
     },
 }
 
-/// Takes the lines of one execution after another. A write that fails is kept, and reported by [`Self::finish`].
+/// Receives the lines of one execution after another. The first failed write is kept and reported
+/// by [`Self::finish`].
 #[derive(Debug)]
 pub struct Trace {
     lines: Lines,
-    /// Whether the lines are written, or hashed only.
+    /// Whether lines are written and hashed, or hashed only.
     pub written: bool,
     hash: Keccak256,
     error: Option<OutputError>,
 }
 
 impl Trace {
-    /// Nothing traced so far; lines are written.
+    /// Creates a trace without lines; lines will be written.
     pub fn new(lines: Lines) -> Self {
         Self { lines, written: true, hash: Keccak256::new(), error: None }
     }
 
-    /// Ends an execution; returns the hash of its lines.
+    /// Ends one execution; returns the Keccak-256 hash of its lines.
     pub fn take_hash(&mut self) -> B256 {
         if let Lines::Stderr { out, .. } = &mut self.lines {
-            // Standard error keeps its errors itself.
+            // `StderrData` records its errors itself.
             let _ = out.flush();
         }
         core::mem::take(&mut self.hash).finalize()
@@ -51,7 +54,7 @@ impl Trace {
     /// Completes the file.
     ///
     /// # Errors
-    /// The first write that failed, or the completion.
+    /// The first failed write, or the failed completion of the file.
     pub fn finish(self) -> Result<(), OutputError> {
         match (self.error, self.lines) {
             (Some(error), _) => Err(error),
@@ -61,7 +64,7 @@ impl Trace {
     }
 }
 
-/// Each write is one line.
+/// Each call of `write` is one line.
 impl Write for Trace {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.hash.update(line);
@@ -89,7 +92,7 @@ impl Write for Trace {
     }
 }
 
-/// A line of a trace without the field that begins with `start` and ends with `end`.
+/// Returns a trace line without the field that begins with `start` and ends with `end`.
 fn without(line: &[u8], start: &[u8], end: &[u8]) -> Vec<u8> {
     let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part);
     let Some(from) = find(line, start) else { return line.to_vec() };
@@ -102,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_leave_a_trace_line() {
+    fn fields_are_removed_from_a_trace_line() {
         let line = br#"{"pc":1,"stack":["0x1","0x2"],"returnData":"0xff","gasCost":"0x3"}"#;
         assert_eq!(without(line, b",\"stack\":[", b"]"), br#"{"pc":1,"returnData":"0xff","gasCost":"0x3"}"#);
         let both = without(&without(line, b",\"stack\":[", b"]"), b",\"returnData\":\"", b"\"");

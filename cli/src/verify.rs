@@ -1,8 +1,8 @@
-//! `balustrade bal verify`: blocks against their lists, with everything on which list and execution disagree.
+//! `balustrade bal verify`: executes blocks and compares them with their block access lists.
 //!
-//! In: bundles, fixtures, folders and archives of them. Out: a line per block, the points of disagreement below it, each
-//! with the instructions that touched it; with `--json` an object per block.
-//! Not here: what a test expects: a block that is invalid on purpose is invalid.
+//! In: bundles, fixtures, folders and archives of them. Out: a line per block, followed by every
+//! point of disagreement with the instructions that accessed it; with `--json` an object per block.
+//! Not here: what a test expects: a block that a fixture declares invalid is reported as invalid.
 
 use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
@@ -20,13 +20,13 @@ use std::path::PathBuf;
 /// Options of `bal verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Bundles or fixtures; folders and archives of them
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Only tests whose name matches this regular expression
+    /// Verify only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Threads that execute a block; by default one per processor
+    /// Number of threads that execute a block; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Print one JSON object per block
@@ -61,7 +61,7 @@ pub fn main(args: &VerifyArgs) -> Status {
 struct Verify<'a> {
     args: &'a VerifyArgs,
     engine: Engine,
-    /// Whether no block was met so far.
+    /// Whether no block was found so far.
     is_empty: bool,
     status: Status,
 }
@@ -118,7 +118,7 @@ impl Verify<'_> {
             Err(Failure::Invalid { what, classes }) => (what, classes),
         };
         self.status = self.status.max(Status::Failed);
-        // Bytes that do not decode have no points to compare.
+        // A block or list that does not decode has no points to compare.
         let Diagnosis { points, stopped, .. } = match self.engine.diagnose(chain, &rules, block, bal) {
             Ok(diagnosis) => diagnosis,
             Err(Failure::Invalid { .. }) => Diagnosis { points: Vec::new(), stopped: None, produced: Bytes::new() },

@@ -7,7 +7,7 @@ use command::{balustrade, status};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 
-/// All lines of standard output as JSON, and the summary of the last one.
+/// Parses all lines of standard output as JSON; returns them with the summary of the last one.
 fn json_lines(output: &Output) -> (Vec<Value>, Value) {
     let text = String::from_utf8(output.stdout.clone()).expect("text");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -15,7 +15,7 @@ fn json_lines(output: &Output) -> (Vec<Value>, Value) {
     (lines, summary)
 }
 
-/// A bundle with an empty flat state, whose block and list are what is given.
+/// A bundle with an empty pre-state and the given block and block access list.
 fn bundle(block: &str, bal: &str) -> String {
     let hash = "0x0000000000000000000000000000000000000000000000000000000000000000";
     format!(
@@ -25,7 +25,7 @@ fn bundle(block: &str, bal: &str) -> String {
 }
 
 #[test]
-fn faults_of_files_and_of_usage_end_with_two() {
+fn unreadable_files_and_wrong_usage_exit_with_two() {
     let folder = Folder::new("cli-two");
     let broken = folder.file("broken.json", "{\"network\": \"mainnet\", ");
     let not_hex = folder.file("hex.json", &bundle("0xzz", "0xc0"));
@@ -49,7 +49,7 @@ fn faults_of_files_and_of_usage_end_with_two() {
 }
 
 #[test]
-fn malformed_block_and_list_bytes_end_with_one() {
+fn malformed_block_and_list_bytes_exit_with_one() {
     let folder = Folder::new("cli-one");
     for (name, block) in
         [("list.json", "0xc0"), ("string.json", "0x80"), ("empty.json", "0x"), ("cut.json", "0xf90200c0")]
@@ -66,7 +66,7 @@ fn malformed_block_and_list_bytes_end_with_one() {
 }
 
 #[test]
-fn lists_are_shown_and_compared() {
+fn block_access_lists_are_shown_and_compared() {
     let folder = Folder::new("cli-lists");
     let empty = folder.file("empty.hex", "0xc0\n");
     let one = folder.file("one.hex", "0xdbda940000000000000000000000000000000000000001c0c0c0c0c0");
@@ -79,7 +79,7 @@ fn lists_are_shown_and_compared() {
 }
 
 #[test]
-fn tests_of_a_folder_and_of_names_on_standard_input() {
+fn tests_run_from_a_folder_and_from_paths_on_standard_input() {
     let Some(suite) = shared("fixtures/eest-transitions.tar.zst") else { return };
     let path = suite.to_str().expect("text");
     for (args, stdin) in [(vec!["blocktest", "--json", path], ""), (vec!["blocktest", "--json"], path)] {
@@ -95,7 +95,7 @@ fn tests_of_a_folder_and_of_names_on_standard_input() {
 }
 
 #[test]
-fn a_block_in_every_mode() {
+fn a_block_runs_in_every_mode() {
     let Some(block) = shared("blocks/storage-write.json.gz") else { return };
     let path = block.to_str().expect("text");
     let output = balustrade(&["run", "--json", "--mode", "all", "--threads", "2", "--repeat", "2", path], "");
@@ -117,15 +117,16 @@ fn a_block_in_every_mode() {
     }
 }
 
-/// A bundle of the shared folder, unpacked.
+/// A bundle of the shared folder, decompressed.
 fn unpacked(part: &str) -> Option<Value> {
     let file = std::fs::File::open(shared(part)?).expect("readable");
     Some(serde_json::from_reader(flate2::read::GzDecoder::new(file)).expect("JSON"))
 }
 
 #[test]
-fn a_recorded_list_and_its_sidecar_run_in_bal_mode() {
-    // The block in which touched empty accounts go for the first time: no list can say so.
+fn a_recorded_list_and_its_existence_log_run_in_bal_mode() {
+    // The first block in which touched empty accounts are deleted (EIP-161), which a block access
+    // list cannot express.
     let Some(mut bundle) = unpacked("bundles/prestate/mainnet-2675000.json.gz") else { return };
     let folder = Folder::new("cli-record");
     let path = folder.file("bundle.json", &bundle.to_string());
@@ -149,7 +150,7 @@ fn a_recorded_list_and_its_sidecar_run_in_bal_mode() {
 }
 
 #[test]
-fn recorded_lists_are_those_of_the_bundles() {
+fn recorded_lists_equal_those_of_the_bundles() {
     for part in ["bundles/prestate/mainnet-930196.json.gz", "bundles/prestate/mainnet-19910734.json.gz"] {
         let Some(bundle) = unpacked(part) else { return };
         let path = shared(part).expect("just read");
@@ -162,7 +163,7 @@ fn recorded_lists_are_those_of_the_bundles() {
 }
 
 #[test]
-fn traces_are_the_same_in_every_mode_and_with_every_loop() {
+fn traces_are_equal_in_every_mode_and_with_every_loop() {
     let Some(block) = shared("bundles/prestate/mainnet-2688148.json.gz") else { return };
     let block = block.to_str().expect("text");
     let folder = Folder::new("cli-trace");
@@ -183,7 +184,7 @@ fn traces_are_the_same_in_every_mode_and_with_every_loop() {
 }
 
 #[test]
-fn lists_are_measured() {
+fn bench_bal_prints_its_figures() {
     let output = balustrade(&["bench", "bal", "--json", "--threads", "1"], "");
     assert_eq!(output.status.code(), Some(0));
     let (lines, summary) = json_lines(&output);
@@ -223,7 +224,7 @@ fn damaged_bundles_never_panic() {
     let mut text = String::new();
     let file = std::fs::File::open(file).expect("readable");
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("text");
-    // At a dozen places: cut there, or with a byte changed there.
+    // At a dozen positions: cut off there, or with one byte changed there.
     for at in (0..text.len()).step_by(text.len() / 12) {
         let mut bytes = text.clone().into_bytes();
         bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
@@ -241,7 +242,7 @@ fn damaged_bundles_never_panic() {
 }
 
 #[test]
-fn a_block_can_be_given_up() {
+fn a_block_is_cancelled_after_its_time_limit() {
     let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
     let path = block.to_str().expect("text");
     let output = balustrade(&["run", "--json", "--time-limit", "0.001", path], "");
@@ -257,7 +258,7 @@ fn a_block_can_be_given_up() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_a_run_with_130() {
+fn ctrl_c_makes_a_run_exit_with_130() {
     let Some(block) = shared("blocks/compute-mix.json.gz") else { return };
     let path = block.to_str().expect("text");
     let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))

@@ -1,5 +1,5 @@
-//! What the command does with files that are made to break it: links that lead back, FIFOs, documents that grow in memory;
-//! and what it says of files that hold something else.
+//! How the command handles malicious files (links that form cycles, FIFOs, documents that need far
+//! more memory than bytes), and which errors it prints for files with other content.
 
 mod command;
 
@@ -27,7 +27,8 @@ fn folders_are_visited_once_and_special_files_skipped() {
     let folder = Folder::new("inputs-folder");
     std::fs::create_dir(folder.path("inner")).expect("a folder");
     make_bundle(&folder.path("inner/bundle.json"));
-    // Each level has two links to the first one: a path for every sequence of links, without end.
+    // Each level has two links to the first level: without a cycle check the number of paths is
+    // infinite.
     for link in ["one", "two"] {
         symlink(&folder.0, folder.path(link)).expect("a link");
         symlink(&folder.0, folder.path(&format!("inner/{link}"))).expect("a link");
@@ -44,7 +45,7 @@ fn folders_are_visited_once_and_special_files_skipped() {
             assert!(error.contains(&format!("note: {} is no regular file: skipped", folder.path(name))), "{error}");
         }
     }
-    // A FIFO that is named is read.
+    // A FIFO that is named on the command line is read.
     let fifo = folder.path("inner/fifo.json");
     let child = command(&["run", "--json", &fifo]).spawn().expect("the command starts");
     let text = std::fs::read(folder.path("inner/bundle.json")).expect("readable");
@@ -53,7 +54,8 @@ fn folders_are_visited_once_and_special_files_skipped() {
     assert_eq!((output.status.code(), &summary(&stdout(&output))["blocks"]), (Some(0), &1.into()));
 }
 
-/// Runs the command where its user may have this many threads. The limit does not bind root: the user is then another one.
+/// Runs the command for a user who may have this many threads. The limit does not apply to root;
+/// then the command runs as another user.
 fn with_threads_max(args: &[&str], threads: u32) -> Output {
     let is_root = std::fs::metadata("/proc/self").expect("proc is here").uid() == 0;
     let mut limited = Command::new("prlimit");
@@ -66,7 +68,7 @@ fn with_threads_max(args: &[&str], threads: u32) -> Output {
 }
 
 #[test]
-fn a_refused_thread_is_an_error_of_the_host() {
+fn a_refused_thread_exits_with_two() {
     let folder = Folder::new("inputs-threads");
     let bundle = folder.path("bundle.json");
     make_bundle(&bundle);
@@ -84,10 +86,10 @@ fn a_refused_thread_is_an_error_of_the_host() {
         &["bench", "store", "--threads", "64", &bundle],
         &["bench", "scaling", "--threads", "64", &bundle],
     ];
-    // The first thread is refused, or the second one, and so on.
+    // In each round one more thread is granted before one is refused.
     for threads in 1..8 {
         for line in lines {
-            // With a thread per processor: seven threads are enough for two processors.
+            // `record` uses one thread per processor: seven threads are enough for two processors.
             if line[1] == "record" && threads > 3 {
                 continue;
             }
@@ -95,7 +97,8 @@ fn a_refused_thread_is_an_error_of_the_host() {
             let error = stderr(&output);
             assert_eq!(output.status.code(), Some(2), "{line:?} with {threads} threads: {error}");
             assert!(!error.contains("panicked"), "{line:?} with {threads} threads: {error}");
-            // Without a document, the tests' own threads are all that is started.
+            // Without a document, only the threads of the suite are started, and the engine's are
+            // not.
             let is_started = line[0] == "blocktest" && error.contains("/dev/null");
             assert!(is_started || error.contains("cannot start"), "{line:?} with {threads} threads: {error}");
         }
@@ -103,7 +106,8 @@ fn a_refused_thread_is_an_error_of_the_host() {
     assert_eq!(status(&["run", "--threads", "100000", &bundle]), Some(2));
 }
 
-/// A gzipped document: `head`, `item` again and again until there are `bytes` of text, `tail`.
+/// Writes a gzipped document: `head`, then `item` repeatedly until there are `bytes` of text, then
+/// `tail`.
 fn bomb(path: &str, head: &str, item: impl Fn(u64) -> String, tail: &str, bytes: usize) {
     let file = File::create(path).expect("writable");
     let mut gz = GzEncoder::new(std::io::BufWriter::new(file), Compression::fast());
@@ -170,12 +174,12 @@ fn kinds() -> Vec<Kind> {
 }
 
 #[test]
-fn documents_that_grow_in_memory_are_refused_before_they_do() {
+fn documents_that_would_need_too_much_memory_are_refused_before_parsing() {
     let folder = Folder::new("inputs-bombs");
     for (name, head, item, tail) in kinds() {
         let path = folder.path(&format!("{name}.json.gz"));
         bomb(&path, &head, item, &tail, 400 << 20);
-        // The text and the reader's own memory, far below what the values would take.
+        // Enough for the text and the reader's own memory, but far less than the values would take.
         let output = with_memory_max(&["run", &path], 2_000);
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{name}: {error}");
@@ -184,7 +188,7 @@ fn documents_that_grow_in_memory_are_refused_before_they_do() {
     }
 }
 
-/// Runs the command; returns the most memory that it had, in MiB, as the system counts it.
+/// Runs the command; returns its peak memory in MiB, as Linux reports it.
 fn with_peak(args: &[&str]) -> (Output, u64) {
     let mut child = command(args).stdout(Stdio::null()).spawn().expect("the command starts");
     let mut peak_kib = 0;
@@ -197,13 +201,13 @@ fn with_peak(args: &[&str]) -> (Output, u64) {
     (child.wait_with_output().expect("the command ends"), peak_kib >> 10)
 }
 
-/// Documents near the limit, of the kinds that take the most, stay below 4 GiB.
+/// Documents near the limit, of the kinds that take the most memory, stay below 4 GiB.
 #[test]
-fn documents_below_the_limit_fit_into_it() {
+fn documents_below_the_limit_stay_within_its_memory() {
     let folder = Folder::new("inputs-largest");
     for (name, head, item, tail) in kinds() {
         let path = folder.path(&format!("{name}.json.gz"));
-        // Each item of these kinds is one value, or two.
+        // Each item of these kinds is one value or two.
         let text = item(1_000_000);
         let cost = text.bytes().filter(|byte| b",{[".contains(byte)).count() * 768 + text.len() * 4;
         bomb(&path, &head, item, &tail, (LARGEST_MIB << 20) / cost * text.len());
@@ -216,11 +220,11 @@ fn documents_below_the_limit_fit_into_it() {
     }
 }
 
-/// A part of the limit: the bound is linear, and machines that test have little memory.
+/// A fraction of the limit: the bound is linear, and test machines may have little memory.
 const LARGEST_MIB: usize = 768;
 
 #[test]
-fn nothing_to_do_ends_with_two() {
+fn inputs_without_work_exit_with_two() {
     let folder = Folder::new("inputs-nothing");
     let empty = folder.file("empty.json", "{}");
     for (line, message) in [
@@ -293,7 +297,7 @@ fn errors_of_files_are_short_and_name_the_field() {
         }
         assert!(error.len() < 500 && !error.contains("struct ") && !error.contains("Json"), "{error}");
     }
-    // A failed run has no speed.
+    // A failed run reports no speed.
     let output = balustrade(&["run", &folder.file("wrong.json", &bad_hex)], "");
     assert_eq!(stdout(&output), "");
     let path = folder.path("bundle.json");

@@ -1,4 +1,4 @@
-//! What the command does when its output cannot be written, is closed, or is cut short.
+//! What the command does when its output cannot be written, is closed, or is cut off.
 
 mod command;
 
@@ -10,7 +10,8 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// A block test and a state test whose forks are unknown: they are counted as skipped, and printed.
+/// A block test and a state test whose forks are unknown, so that they are counted as skipped and
+/// printed.
 const BLOCK_TEST: &str = r#"{"a": {"network": "Utopia", "pre": {}, "genesisRLP": "0xc0", "blocks": [],
     "lastblockhash": "0x0000000000000000000000000000000000000000000000000000000000000000"}}"#;
 const STATE_TEST: &str = r#"{"a": {"pre": {}, "env": {"currentCoinbase": "0x0000000000000000000000000000000000000000",
@@ -20,7 +21,7 @@ const STATE_TEST: &str = r#"{"a": {"pre": {}, "env": {"currentCoinbase": "0x0000
     "indexes": {"data": 0, "gas": 0, "value": 0}}]}}}"#;
 const LOOP: &str = r#"{"name": "stop", "code": "00", "gas": 100000}"#;
 
-/// Inputs of every kind.
+/// Input files of every kind.
 struct Inputs {
     folder: Folder,
     bundle: String,
@@ -34,7 +35,8 @@ impl Inputs {
         Self { folder, bundle }
     }
 
-    /// Command lines of every subcommand that prints, but for benches of generated blocks, which take minutes.
+    /// Command lines of every subcommand that prints, except benches of generated blocks, which
+    /// take minutes.
     fn command_lines(&self) -> Vec<Vec<String>> {
         let Self { folder, bundle } = self;
         let blocks = folder.file("block-test.json", BLOCK_TEST);
@@ -88,7 +90,7 @@ fn as_strs(line: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn a_full_disk_is_said_and_ends_with_two() {
+fn a_full_disk_is_reported_and_exits_with_two() {
     for line in Inputs::new("output-full").command_lines() {
         let full = File::options().write(true).open("/dev/full").expect("a device");
         let output = command(&as_strs(&line)).stdout(full).output().expect("the command starts");
@@ -103,7 +105,7 @@ fn a_full_disk_is_said_and_ends_with_two() {
 }
 
 #[test]
-fn a_closed_pipe_ends_without_a_word() {
+fn a_closed_pipe_ends_without_a_message() {
     for line in Inputs::new("output-closed").command_lines() {
         let in_order = balustrade(&as_strs(&line), "");
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -115,7 +117,7 @@ fn a_closed_pipe_ends_without_a_word() {
 }
 
 #[test]
-fn files_that_cannot_be_written_end_with_two() {
+fn unwritable_files_exit_with_two() {
     let Inputs { folder, bundle } = &Inputs::new("output-files");
     for target in ["/dev/full", &folder.path("no/such/folder"), folder.0.to_str().expect("text")] {
         for line in [
@@ -135,7 +137,7 @@ fn files_that_cannot_be_written_end_with_two() {
     }
     let output = balustrade(&["workload", "transfers", "--gas", "1", "--out", "/dev/full"], "");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    // Nothing is left of the attempts.
+    // No temporary file is left.
     let left = std::fs::read_dir(&folder.0).expect("readable").count();
     assert_eq!(left, 1, "only the bundle");
 }
@@ -194,7 +196,8 @@ fn a_killed_command_leaves_no_file_under_the_final_name() {
     }
 }
 
-/// The bundle with a header that claims another receipts root: everything runs, and the block is invalid.
+/// The bundle with a different receipts root in the header: the whole block is executed, and it is
+/// invalid.
 fn with_wrong_receipts_root(bundle: &str) -> Value {
     use alloy_primitives::{B256, Bytes, hex};
     use balustrade::exec::wire::Block;
@@ -243,7 +246,8 @@ fn a_refused_block_leaves_its_trace_and_no_recorded_list() {
     assert_eq!(std::fs::read_to_string(&out).expect("there"), "of an earlier run");
 }
 
-/// More lines than the process may have memory: they are written while they are produced.
+/// The trace is larger than the memory that the process may have, so it must be written while it is
+/// produced.
 #[test]
 fn traces_are_not_kept_in_memory() {
     let folder = Folder::new("output-trace");
@@ -260,11 +264,11 @@ fn traces_are_not_kept_in_memory() {
     assert!(len > TRACE_MEMORY_MIB << 20, "the trace of {len} bytes is too short to show anything");
 }
 
-/// What the command needs besides the trace, with room for the reserves of the allocator.
+/// Memory that the command needs apart from the trace, including the allocator's reserves.
 const TRACE_MEMORY_MIB: u64 = 300;
 
 #[test]
-fn sigterm_sums_up_and_ends_with_143() {
+fn sigterm_prints_the_summary_and_exits_with_143() {
     let Inputs { bundle, .. } = &Inputs::new("output-sigterm");
     let child = command(&["run", "--json", "--repeat", "1000000", bundle]).spawn().expect("the command starts");
     std::thread::sleep(Duration::from_secs(2));

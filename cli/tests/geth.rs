@@ -1,4 +1,5 @@
-//! The test commands as go-ethereum's `evm` and as goevmlab, which drives it, know them; and the chains of `--chain`.
+//! The test commands when they are called as go-ethereum's `evm`, directly and by goevmlab; and the
+//! chains of `--chain`.
 
 use balustrade_cli::testing::{Folder, shared};
 use serde_json::Value;
@@ -17,12 +18,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// All lines as JSON.
+/// Parses all lines as JSON.
 fn lines(bytes: &[u8]) -> Vec<Value> {
     text(bytes).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
 }
 
-/// A test as fuzzers write them: the transaction is not signed. A call stores 1 at 0.
+/// A state test as fuzzers write them, without a signature. Its transaction calls code that stores
+/// 1 in slot 0.
 fn state_test(root: &str) -> String {
     format!(
         r#"{{"fuzzed": {{
@@ -45,7 +47,7 @@ fn state_test(root: &str) -> String {
 const NO_ROOT: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
-fn results_carry_the_state_root() {
+fn results_contain_the_state_root() {
     let folder = Folder::new("geth-json");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let output = balustrade(&["statetest", "--json", &path]);
@@ -75,11 +77,11 @@ fn results_carry_the_state_root() {
 }
 
 #[test]
-fn the_shape_of_evm_statetest() {
+fn statetest_output_has_the_form_of_evm() {
     let folder = Folder::new("geth-shape");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let output = balustrade(&["statetest", "--geth", &path]);
-    // go-ethereum's exit status is 0 where a test fails, and 1 where it cannot be read.
+    // go-ethereum's exit status is 0 if a test fails, and 1 if it cannot be read.
     assert_eq!(output.status.code(), Some(0));
     let shown = text(&output.stdout);
     let results: Vec<Value> = serde_json::from_str(&shown).expect("an array");
@@ -104,7 +106,7 @@ fn the_shape_of_evm_statetest() {
     }
 }
 
-/// What goevmlab calls: the trace on standard error, the root after it.
+/// The calls of goevmlab: the trace on standard error, the root after it.
 #[test]
 fn a_trace_ends_with_the_state_root() {
     let folder = Folder::new("geth-trace");
@@ -118,7 +120,7 @@ fn a_trace_ends_with_the_state_root() {
     assert!(trace.iter().all(|line| line.get("returnData").is_none()));
     assert_eq!(trace[2]["stack"], serde_json::json!(["0x1", "0x0"]));
     assert!(trace.last().is_some_and(|end| end["stateRoot"].is_string()));
-    // Without a word on it, our own form has all fields.
+    // Without the option for it, the return data is part of the trace in this command's own form.
     let output = balustrade(&["statetest", "--json", "--trace", "--trace.nostack", &path]);
     let trace = lines(&output.stderr);
     assert!(trace[0].get("returnData").is_some() && trace[0].get("stack").is_none());
@@ -126,9 +128,10 @@ fn a_trace_ends_with_the_state_root() {
     assert_eq!(balustrade(&["statetest", "--trace", "--trace.format=md", &path]).status.code(), Some(2));
 }
 
-/// goevmlab keeps one process: it sends a name, reads up to the root, and only then sends the next one.
+/// goevmlab keeps one process: it sends a path, reads up to the state root, and only then sends the
+/// next path.
 #[test]
-fn names_on_standard_input_are_answered_one_by_one() {
+fn paths_on_standard_input_are_answered_one_by_one() {
     let folder = Folder::new("geth-batch");
     let path = folder.file("test.json", &state_test(NO_ROOT));
     let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
@@ -147,7 +150,7 @@ fn names_on_standard_input_are_answered_one_by_one() {
         let end: Value = serde_json::from_str(&line).expect("JSON");
         assert!(end["stateRoot"].is_string(), "{line}");
     }
-    // A blank line is the end.
+    // A blank line ends the input.
     writeln!(stdin).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
@@ -157,7 +160,7 @@ fn names_on_standard_input_are_answered_one_by_one() {
 }
 
 #[test]
-fn the_shape_of_evm_blocktest() {
+fn blocktest_output_has_the_form_of_evm() {
     let Some(path) = shared("fixtures/eest-transitions.tar.zst") else { return };
     let path = path.to_str().expect("text");
     let filter = ["--run", "blob_gas"];
@@ -175,7 +178,7 @@ fn the_shape_of_evm_blocktest() {
 }
 
 #[test]
-fn chains_by_name_and_by_genesis_file() {
+fn chains_are_found_by_name_and_by_genesis_file() {
     let folder = Folder::new("geth-chain");
     let genesis = folder.file(
         "genesis.json",

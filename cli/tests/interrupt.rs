@@ -1,4 +1,4 @@
-//! Ctrl-C stops every command that executes, in a block that would run for years.
+//! Ctrl-C stops every command that executes blocks, in a block whose execution would take years.
 #![cfg(unix)]
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
@@ -12,11 +12,11 @@ use balustrade_cli::testing::Folder;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than any machine executes in a year.
+/// More gas than any machine executes in a year.
 const GAS_FOR_YEARS: u64 = 1 << 61;
-/// Until when a command must have stopped: generous, as other processes may run beside this one.
+/// Time within which a command must stop; generous, since other processes may run at the same time.
 const SOON: Duration = Duration::from_secs(3);
-/// An account whose code never ends.
+/// An account whose code loops forever.
 const LOOPING: Address = Address::repeat_byte(0xaa);
 /// JUMPDEST PUSH1 0 JUMP.
 const LOOP: &str = "5b600056";
@@ -28,7 +28,7 @@ fn rlp_list(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A call of [`LOOPING`] without replay protection and with the signature (1, 1), and who signed it.
+/// A call of [`LOOPING`] without replay protection and with the signature (1, 1), and its sender.
 fn transaction() -> (Vec<u8>, Address) {
     let mut fields = Vec::new();
     [0, 0, GAS_FOR_YEARS].iter().for_each(|number| number.encode(&mut fields));
@@ -41,7 +41,7 @@ fn transaction() -> (Vec<u8>, Address) {
     (rlp_list(&fields), recover_scalar(&signature).expect("x = 1 is on the curve"))
 }
 
-/// RLP of a block access list of these accounts without any read or change of a slot.
+/// RLP of a block access list with these accounts and no slots.
 fn list_of(names: &[Address]) -> Bytes {
     let account = |name: &Address| {
         let mut fields = Vec::new();
@@ -52,7 +52,7 @@ fn list_of(names: &[Address]) -> Bytes {
     rlp_list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
 }
 
-/// A bundle of the looping block in the command line's format, and a file of tests with it.
+/// Writes a bundle of the looping block and a block test with it; returns their paths.
 fn write_files(folder: &Folder) -> (String, String) {
     let (transaction, sender) = transaction();
     let header = Header {
@@ -82,11 +82,11 @@ fn write_files(folder: &Folder) -> (String, String) {
     store.insert_account(LOOPING, 1, U256::ZERO, hash, []);
     store.insert_account(sender, 0, U256::ONE, keccak256([]), []);
     let genesis = Header { state_root: StateTries::from_memory(&store).expect("tries").root(), ..genesis };
-    // The child of that genesis: everything but its execution is in order.
+    // The child of that genesis; everything but its execution is valid.
     let child = Header {
         parent_hash: genesis.hash(),
         timestamp: 13,
-        // The least, and the bomb of that height.
+        // The minimal difficulty plus the difficulty bomb of that block number.
         difficulty: U256::from(2_147_614_720u64),
         ..header
     };
@@ -103,7 +103,7 @@ fn write_files(folder: &Folder) -> (String, String) {
     (folder.file("bundle.json", &bundle.to_string()), folder.file("test.json", &test.to_string()))
 }
 
-/// Runs a command, interrupts it, and returns its status and all that it said.
+/// Runs a command, interrupts it, and returns its status and its output.
 fn interrupt(args: &[&str]) -> (Option<i32>, String) {
     let child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
         .args(args)
@@ -123,7 +123,7 @@ fn interrupt(args: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn ctrl_c_ends_every_command_that_executes_and_says_where_it_stood() {
+fn ctrl_c_stops_every_executing_command_and_reports_its_position() {
     let folder = Folder::new("cancellation");
     let (bundle, test) = write_files(&folder);
     let (bundle, test) = (bundle.as_str(), test.as_str());

@@ -1,4 +1,5 @@
-//! Verdicts that must not depend on the mode: lists that system calls pay for, and ommers after the merge.
+//! Verdicts that must not depend on the mode: block access lists with reads by system calls, and
+//! ommers after the merge.
 
 #[path = "../../tests/hostile/list.rs"]
 #[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
@@ -20,7 +21,7 @@ use std::process::Command;
 
 const MODES: [&str; 4] = ["bal", "sequential", "optimistic", "all"];
 
-/// Exit status and JSON lines of the command.
+/// Runs the command; returns its exit status and its JSON lines.
 fn balustrade(args: &[&str]) -> (Option<i32>, Vec<Value>) {
     let output = Command::new(env!("CARGO_BIN_EXE_balustrade")).args(args).output().expect("the command starts");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -41,7 +42,7 @@ fn every_mode_accepts_what_system_calls_read_in_other_accounts() {
 }
 
 #[test]
-fn every_mode_accepts_the_blocks_at_the_edges() {
+fn every_mode_accepts_the_edge_cases() {
     let Some(path) = case("edges") else { return };
     for mode in MODES {
         let (status, lines) = balustrade(&["blocktest", "--json", "--mode", mode, &path]);
@@ -51,7 +52,7 @@ fn every_mode_accepts_the_blocks_at_the_edges() {
 }
 
 #[test]
-fn no_mode_takes_omitted_ommers_after_the_merge() {
+fn every_mode_refuses_omitted_ommers_after_the_merge() {
     let Some(path) = case("ommers") else { return };
     for mode in MODES {
         let (status, lines) = balustrade(&["run", "--json", "--mode", mode, &path]);
@@ -61,7 +62,8 @@ fn no_mode_takes_omitted_ommers_after_the_merge() {
     }
 }
 
-/// An empty Amsterdam block with this list: how it is refused in `bal` mode on this state.
+/// Executes an empty Amsterdam block with this list in `bal` mode on this state; returns the reason
+/// of its rejection.
 fn refusal(store: &MemoryStore, list: Vec<u8>, ommers_omitted: bool, change: impl FnOnce(&mut Header)) -> InvalidBlock {
     let rules = ChainRules::mainnet(Fork::Amsterdam);
     let mut header = Header {
@@ -90,12 +92,13 @@ fn refusal(store: &MemoryStore, list: Vec<u8>, ommers_omitted: bool, change: imp
 }
 
 #[test]
-fn an_ommers_hash_after_the_merge_is_refused_also_where_ommers_are_omitted() {
+fn a_nonempty_ommers_hash_after_the_merge_is_refused_even_if_ommers_are_omitted() {
     let refused = refusal(&MemoryStore::default(), encode(&[]), true, |header| header.ommers_hash = keccak256([0]));
     assert_eq!(refused, InvalidBlock::Header(HeaderFault::OmmersAfterMerge));
 }
 
-/// Whether a list with this many reads of one account is refused before anything runs, in a block without transactions.
+/// Whether a list with this many reads of one account is rejected before execution, in a block
+/// without transactions.
 fn is_unaffordable(store: &MemoryStore, reads: usize, deployed: Option<Address>) -> bool {
     let reads = (0..reads).map(U256::from).collect();
     let mut accounts = vec![Account { reads, ..Account::bare(Address::repeat_byte(0x99)) }];
@@ -110,13 +113,13 @@ fn is_unaffordable(store: &MemoryStore, reads: usize, deployed: Option<Address>)
 }
 
 #[test]
-fn each_system_contract_of_another_code_may_read_fifteen_thousand_slots() {
+fn each_system_contract_with_nonstandard_code_may_read_15_000_slots() {
     let mut store = MemoryStore::default();
     assert!(is_unaffordable(&store, 1, None), "no contract, no reads");
     let hash = store.insert_code(vec![0].into());
     for (index, contract) in SYSTEM_CONTRACTS.into_iter().enumerate() {
         store.insert_account(contract, 1, U256::ZERO, hash, []);
-        // 60 Mgas admit 30,000 items: more than two contracts cannot be told apart.
+        // 60 Mgas admit 30,000 items: from the second contract on, that bound applies.
         if index < 1 {
             assert!(!is_unaffordable(&store, 15_000, None));
             assert!(is_unaffordable(&store, 15_001, None));

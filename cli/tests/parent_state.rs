@@ -1,5 +1,5 @@
-//! The state that a block is executed on must be its parent's: anything else is the host's mistake, found before anything
-//! runs, and says nothing about the block.
+//! The state on which a block is executed must be its parent's. Any other state is an error of the
+//! host, which is found before execution and is no verdict on the block.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, StateStore, WitnessStore};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 
-/// A block of one withdrawal on a state of one account.
+/// A block with one withdrawal on a state with one account.
 struct World {
     rules: ChainRules,
     store: MemoryStore,
@@ -50,7 +50,7 @@ impl World {
     }
 }
 
-/// A block on `parent` that pays one withdrawal.
+/// Builds a block on `parent` with one withdrawal.
 fn build(rules: &ChainRules, parent: &Header, store: &MemoryStore, tries: &mut StateTries) -> BuiltBlock {
     let template = Header {
         parent_hash: parent.hash(),
@@ -70,7 +70,7 @@ fn build(rules: &ChainRules, parent: &Header, store: &MemoryStore, tries: &mut S
 }
 
 #[test]
-fn a_block_is_refused_on_tries_that_hold_it_already() {
+fn a_block_is_refused_on_tries_that_already_contain_it() {
     let World { tries: mut held, .. } = World::new();
     let world = World::new();
     let input = world.input().with_parent(&world.parent);
@@ -79,7 +79,7 @@ fn a_block_is_refused_on_tries_that_hold_it_already() {
         let mut run = |tries: &mut StateTries| executor.execute(&input, &world.store, Some(tries), Options::new(mode));
         run(&mut held).expect("valid on its parent's state").require_complete().expect("all is given");
         let (expected, actual) = (world.parent.state_root, world.built.header.state_root);
-        // Uncommitted, and committed.
+        // First with uncommitted tries, then with committed ones.
         let refusal = BlockError::ParentState { expected, actual };
         assert_eq!(run(&mut held).expect_err("it has run"), refusal, "{mode:?}");
         let mut committed = World::new().tries;
@@ -95,7 +95,7 @@ fn a_block_is_refused_on_tries_that_hold_it_already() {
 }
 
 #[test]
-fn nothing_runs_on_a_state_that_is_not_the_parents() {
+fn nothing_is_executed_on_a_state_that_is_not_the_parents() {
     let mut world = World::new();
     let root = world.tries.root();
     let other = Header { state_root: B256::repeat_byte(0xde), ..world.parent.clone() };
@@ -107,12 +107,12 @@ fn nothing_runs_on_a_state_that_is_not_the_parents() {
             .with_list(world.built.bal.clone())
             .with_parent(&other);
         for block in [world.built.block.clone(), Bytes::from_static(b"no block")] {
-            // Whatever the block is: nothing is said about it.
+            // The result is the same for an undecodable block: the block is not examined.
             input.block = block;
             let result = executor.execute(&input, &asked, Some(&mut world.tries), Options::new(mode));
             assert_eq!(result.expect_err("another state"), refusal, "{mode:?}");
         }
-        // Tries that know their root only are compared by it.
+        // Tries of which only the root is known are compared by it.
         let mut unresolved = StateTries::from_root(root);
         let result = executor.execute(&input, &asked, Some(&mut unresolved), Options::new(mode));
         assert_eq!(result.expect_err("another state"), refusal, "{mode:?}");
@@ -122,7 +122,7 @@ fn nothing_runs_on_a_state_that_is_not_the_parents() {
 }
 
 #[test]
-fn what_is_not_given_is_listed_and_makes_the_outcome_incomplete() {
+fn missing_inputs_are_listed_and_make_the_outcome_incomplete() {
     let mut world = World::new();
     for mode in MODES {
         let mut executor = Executor::new(2).expect("threads");
@@ -153,7 +153,7 @@ fn what_is_not_given_is_listed_and_makes_the_outcome_incomplete() {
 }
 
 #[test]
-fn the_seal_of_a_block_before_the_merge_and_dropped_ommers_are_listed() {
+fn the_seal_before_the_merge_and_omitted_ommers_are_listed_as_unchecked() {
     let rules = ChainRules::mainnet(Fork::Byzantium);
     let store = MemoryStore::default();
     let mut tries = StateTries::from_memory(&store).expect("a state");
@@ -170,7 +170,8 @@ fn the_seal_of_a_block_before_the_merge_and_dropped_ommers_are_listed() {
     }
 }
 
-/// The case of the audit: the parent's header claims another root than that of the complete state beside it.
+/// A case from an audit: the state root in the parent's header is not that of the complete state in
+/// the same bundle.
 fn case() -> Option<(String, Value)> {
     let path = shared("cases/parentroot.json.gz")?;
     let bundle = serde_json::from_reader(GzDecoder::new(File::open(&path).expect("readable"))).expect("JSON");
@@ -182,7 +183,7 @@ fn bytes(value: &Value) -> Bytes {
 }
 
 #[test]
-fn a_parent_header_with_another_root_than_the_state_is_the_hosts_mistake() {
+fn a_state_root_other_than_the_parent_headers_is_a_host_error() {
     let Some((_, bundle)) = case() else { return };
     let root: B256 = bundle["preStateRoot"].as_str().expect("hash").parse().expect("hash");
     let parent = Header::decode(&bytes(&bundle["parentHeader"])).expect("a header");
@@ -190,7 +191,7 @@ fn a_parent_header_with_another_root_than_the_state_is_the_hosts_mistake() {
     let rules = ChainRules { chain_id: 1, ..ChainRules::mainnet(Fork::Amsterdam) };
     let input = BlockInput::new(&rules, bytes(&bundle["block"])).with_list(bytes(&bundle["blockAccessList"]));
     let input = input.with_parent(&parent);
-    // Without a node or an account: nothing is asked for.
+    // The store has no nodes and no accounts: a read would fail.
     let store = WitnessStore::new(root, [], []);
     for mode in MODES {
         for threads in [1, 3] {
@@ -210,7 +211,7 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn the_command_ends_with_two_and_says_what_to_give() {
+fn the_command_exits_with_two_and_names_the_required_state() {
     let Some((path, mut bundle)) = case() else { return };
     let parent = Header::decode(&bytes(&bundle["parentHeader"])).expect("a header");
     let claimed = parent.state_root.to_string();
@@ -223,7 +224,7 @@ fn the_command_ends_with_two_and_says_what_to_give() {
         let line: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
         assert_eq!((&line["kind"], &line["valid"]), (&Value::from("host"), &Value::Bool(false)), "{line}");
     }
-    // The file's own claim about its state is held against that state, too.
+    // The pre-state root that the file names is compared with that state too.
     let folder = Folder::new("parent-state");
     bundle["preStateRoot"] = Value::from(claimed.clone());
     let path = folder.file("other-root.json", &bundle.to_string());

@@ -1,12 +1,13 @@
-//! The report of `balustrade profile` in a real browser without a window: all charts drawn, nothing in the console, no
-//! request to any network. Skipped with a line where no browser is found; `BALUSTRADE_BROWSER` names one.
+//! Opens the report of `balustrade profile` in a headless browser: all charts are drawn, the
+//! console is empty, and no network is contacted. Skipped with a message if no browser is found;
+//! `BALUSTRADE_BROWSER` may name one.
 
 use balustrade_cli::testing::Folder;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Browsers of Chromium's family, by name in `PATH`.
+/// Chromium-based browsers, by their names in `PATH`.
 const NAMES: [&str; 6] = [
     "chromium",
     "chromium-browser",
@@ -22,7 +23,7 @@ fn browser() -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH")?;
     let in_path = std::env::split_paths(&path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    // What puppeteer and playwright download.
+    // Browsers that puppeteer and playwright downloaded.
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let downloaded = [
         (".cache/puppeteer/chrome", "chrome-linux64/chrome"),
@@ -37,16 +38,16 @@ fn browser() -> Option<PathBuf> {
     in_path.chain(downloaded).find(|path| path.is_file())
 }
 
-/// What a browser made of a page.
+/// What a browser reported about a page.
 struct Seen {
     dom: String,
-    /// What it wrote to its console.
+    /// Messages on the console.
     console: Vec<String>,
-    /// What the page asked any network for.
+    /// Network requests of the page.
     requests: Vec<String>,
 }
 
-/// Opens a page without a window; no name resolves.
+/// Opens a page in a headless browser in which no host name resolves.
 fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
     let (log, profile) = (folder.path("net.json"), folder.path("browser"));
     let output = Command::new(browser)
@@ -73,7 +74,7 @@ fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
         .iter()
         .filter_map(|event| {
             let (url, initiator) = (event["params"]["url"].as_str()?, event["params"]["initiator"].as_str()?);
-            // The browser's own ones (updates, time) have no origin.
+            // The browser's own requests (updates, time) have no origin.
             let of_page = initiator != "not an origin" && !url.starts_with("file:") && !url.starts_with("data:");
             of_page.then(|| url.to_owned())
         })
@@ -81,7 +82,7 @@ fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
     Seen { dom: String::from_utf8_lossy(&output.stdout).into_owned(), console, requests }
 }
 
-/// Runs `profile` on the generated block; its JSON.
+/// Runs `profile` on the generated block; returns its JSON.
 fn profile(args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_balustrade"))
         .args(["profile", "--json", "--threads", "2", "--seconds", "0.3"])
@@ -101,14 +102,14 @@ fn between<'a>(dom: &'a str, from: &str, to: &str) -> &'a str {
 }
 
 #[test]
-fn a_browser_draws_every_chart_and_asks_no_network() {
+fn a_browser_draws_every_chart_without_network_requests() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: no Chromium, Chrome or Edge is here; BALUSTRADE_BROWSER may name one");
+        eprintln!("skipped: no Chromium, Chrome or Edge was found; BALUSTRADE_BROWSER may name one");
         return;
     };
     let folder = Folder::new("report");
 
-    // The eyes of this test see what they must.
+    // Checks that errors and requests of a page are detected at all.
     let control = folder.path("control.html");
     let bad = "<body><img src=\"http://elsewhere.invalid/a.png\"><script>nowhere()</script></body>";
     std::fs::write(&control, bad).expect("write");
@@ -134,7 +135,7 @@ fn a_browser_draws_every_chart_and_asks_no_network() {
         assert_eq!(count(between(&dom, "parts", "timeline"), "class=\"fill\""), rows(&profile["sampling"]["parts"]));
         let before = count(between(&dom, "stages", "parts-note"), "class=\"before\"");
         assert_eq!(before, if is_compared { rows(&profile["stages"]) } else { 0 });
-        // A slice per transaction, those before and after them, and the stages.
+        // One slice per transaction, one before and one after them, and the stages.
         let slices = count(between(&dom, "timeline", "flame-note"), "class=\"slice\"");
         assert!(slices > profile["transactions"].as_u64().expect("a number") as usize + 2 + 6, "{slices}");
         if !is_compared {

@@ -1,4 +1,5 @@
-//! System calls: what is warm when each begins, and what one leaves to the next (EIP-2929, EIP-1153).
+//! System calls: which addresses and slots are warm when each begins, and what one call leaves for
+//! the next (EIP-2929, EIP-1153).
 
 #[path = "../../tests/hostile/list.rs"]
 #[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
@@ -25,7 +26,7 @@ const SYSTEM_ADDRESS: Address = Address::new(hex!("fffffffffffffffffffffffffffff
 const IDENTITY: Address = Address::with_last_byte(4);
 const STRANGER: Address = Address::repeat_byte(0x77);
 
-/// Slots in which a measuring contract leaves what it found.
+/// Slots in which a measuring contract stores its results.
 #[derive(Clone, Copy)]
 enum Found {
     Precompile,
@@ -37,8 +38,8 @@ enum Found {
     Transient,
 }
 
-/// Code that stores the gas of a first access of several accounts and a slot, and the value of a transient slot, which it
-/// then sets.
+/// Code that stores the gas of the first access to several accounts and a slot, and the value of a
+/// transient slot, which it then sets.
 fn measuring_code(itself: Address) -> Vec<u8> {
     let mut code = Vec::new();
     let mut measure = |found: Found, access: &[u8]| {
@@ -59,10 +60,10 @@ fn measuring_code(itself: Address) -> Vec<u8> {
     code
 }
 
-/// Gas of GAS, PUSH and POP around a measured access.
+/// Gas of the GAS, PUSH and POP instructions around a measured access.
 const AROUND: u64 = 2 + 3 + 2;
 
-/// What a system call of this fork must find, by [`Found`].
+/// The results that a system call of this fork must store, in the order of [`Found`].
 fn expected(fork: Fork) -> [u64; 7] {
     let (cold, warm) = if fork >= Fork::Amsterdam { (3_000, 100) } else { (2_600, 2_600) };
     let [warm, cold, slot] = [warm, cold, 2_100].map(|access| access + AROUND);
@@ -111,7 +112,7 @@ fn each_call_begins_with_the_accessed_sets_of_its_fork() {
         }
         let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
         let mut executor = Executor::new(2).expect("threads");
-        // A precompile is touched before the calls of its task, too: by a withdrawal.
+        // A withdrawal touches a precompile in the same task before the system calls.
         let withdrawals = [withdrawal_to(IDENTITY)];
         let body = Body { transactions: &[], withdrawals: &withdrawals };
         let built = executor.build_body(&rules, &template(fork), body, &store, &mut tries, None).expect("valid");
@@ -140,8 +141,9 @@ fn withdrawal_to(address: Address) -> Vec<u8> {
     [&[0xd8, 0x80, 0x80, 0x94], address.as_slice(), &[0x01]].concat()
 }
 
-/// In the case the first contract touches a precompile, and the second measures it, another one, coinbase, caller and
-/// itself, and stores the gas price. The case's header commits to a list with cold prices (3,007 gas).
+/// In this case the first system contract touches a precompile. The second measures the cost of
+/// accessing that one, another precompile, the coinbase, the caller and itself, and stores the gas
+/// price. The header commits to a block access list that was made with cold prices (3,007 gas).
 #[test]
 fn a_list_made_with_cold_prices_is_refused_in_every_mode() {
     let Some(case) = shared("cases/syswarm.json.gz") else { return };

@@ -1,4 +1,5 @@
-//! A list that cannot be decoded makes its block invalid, never an error of the host (execution-apis#869).
+//! A block access list that cannot be decoded makes its block invalid; it is never an error of the
+//! host (execution-apis#869).
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use balustrade::arena::store::MemoryStore;
@@ -11,7 +12,7 @@ use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
 use balustrade_cli::testing::Folder;
 use std::process::Command;
 
-/// An empty Amsterdam block on a state with the system contracts alone.
+/// An empty Amsterdam block on a state that holds only the system contracts.
 fn empty_block(rules: &ChainRules) -> (MemoryStore, StateTries, BuiltBlock) {
     let mut store = MemoryStore::default();
     let hash = store.insert_code(vec![0].into());
@@ -39,7 +40,8 @@ fn with_list(built: &BuiltBlock, list: &[u8]) -> Bytes {
     assemble::<Vec<u8>>(&header, &[]).into()
 }
 
-/// What execution-spec-tests call `empty_byte_string`, `rlp_non_list` and `rlp_truncated_list`, and a few more.
+/// The cases `empty_byte_string`, `rlp_non_list` and `rlp_truncated_list` of the
+/// execution-spec-tests, and a few more.
 fn undecodable(valid: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("no bytes", vec![]),
@@ -76,7 +78,7 @@ fn undecodable_lists_make_the_block_invalid_in_every_mode() {
 }
 
 #[test]
-fn the_command_ends_with_one() {
+fn the_command_exits_with_one() {
     let rules = ChainRules::mainnet(Fork::Amsterdam);
     let (store, _, built) = empty_block(&rules);
     let folder = Folder::new("undecodable-lists");

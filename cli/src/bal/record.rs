@@ -1,7 +1,8 @@
-//! `bal record`: the list of any block of any fork.
+//! `bal record`: records the block access list of any block of any fork.
 //!
-//! In: bundles and block tests. Out: a JSON object per block `{blockAccessList, blockAccessListHash,
-//! blockAccessListSidecar, block}`; bundles take the first three fields as they are. Not here: how a list is recorded.
+//! In: bundles and block tests. Out: a JSON object per block `{blockAccessList,
+//! blockAccessListHash, blockAccessListSidecar, block}`; the first three fields may be added to a
+//! bundle unchanged. Not here: how a list is recorded (the library).
 
 use super::super::contents::no_block;
 use super::super::engine::{Chain, Engine, Failure, List};
@@ -30,21 +31,21 @@ pub struct RecordArgs {
     out: Option<PathBuf>,
 }
 
-/// Which blocks, and how they run.
+/// The blocks to record, and how to execute them.
 #[derive(Debug, Args)]
 struct BlockArgs {
     /// Bundles or block tests: files, folders, .tar.gz or .tar.zst archives
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Only tests whose name matches this regular expression
+    /// Record only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Which interpreter loop runs
+    /// Interpreter loop to run
     #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
 }
 
-/// What `bal record` writes about one block.
+/// The JSON object of one block.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Recorded<'a> {
@@ -54,13 +55,13 @@ struct Recorded<'a> {
     block: &'a str,
 }
 
-/// A block on its chain's head.
+/// A block whose parent is the chain's head.
 struct Step<'a> {
     name: &'a str,
     rules: Option<ChainRules>,
     block: &'a Bytes,
     list: List<'a>,
-    /// Whether the file announces that it is refused.
+    /// Whether the file declares the block invalid.
     is_invalid: bool,
 }
 
@@ -79,8 +80,9 @@ pub fn record(args: &RecordArgs) -> Status {
     let mut written = Ok(());
     let status = each_block(&args.blocks, &mut |engine, chain, step| {
         let rules = step.rules.ok_or_else(unsupported)?;
-        // What the file says of the list is not what is asked for; the header of an Amsterdam block commits to it. A
-        // block that is announced as invalid may be so by its list alone.
+        // A given list is not used, so that the output is what the execution recorded; the header
+        // of an Amsterdam block commits to its list in any case. A block that is declared invalid
+        // is executed with its list, which may be the only invalid part.
         let list = if step.is_invalid { step.list } else { List::default() };
         let accepted = engine.execute_or_record(chain, &rules, step.block, list, Some(Mode::Sequential), true)?;
         let recorded = Recorded {
@@ -99,7 +101,7 @@ pub fn record(args: &RecordArgs) -> Status {
         }
         Ok(())
     });
-    // Where no list was recorded, no file is left.
+    // If no list was recorded, no file is created.
     let complete = |file: OutputFile| if file.is_empty() { Ok(()) } else { file.finish().map(drop) };
     match written.and_then(|()| file.map_or(Ok(()), complete)) {
         Ok(()) => status,
@@ -114,8 +116,8 @@ fn unsupported() -> Failure {
     Failure::Host("the fork is not supported".into())
 }
 
-/// Calls `visit` for every block of the inputs, the chain's head being its parent; the worst of what it says is the
-/// status. That an announced invalid block is refused is good.
+/// Calls `visit` for every block of the inputs, with the chain at the block's parent; returns the
+/// highest status. The rejection of a block that is declared invalid is a success.
 fn each_block(
     args: &BlockArgs,
     visit: &mut dyn FnMut(&mut Engine, &mut Chain, &Step<'_>) -> Result<(), Failure>,

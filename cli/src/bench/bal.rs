@@ -1,7 +1,10 @@
-//! `bench bal`: from a list's bytes to checked columns, and to its hash.
+//! `bench bal`: decodes block access lists to validated columns, and hashes them.
 //!
-//! Each repeat reads other bytes: the branch predictor learns a list that it sees twice. Decoding includes validation,
-//! and fills columns that an earlier list has left (`cold`: new ones). Not here: other decoders.
+//! In: generated lists. Out: nanoseconds per list for decoding, hashing, and both at once.
+//! Consecutive measurements use different lists, since the branch predictor learns a list that it
+//! decodes repeatedly. Decoding includes validation and reuses the columns of the previous list
+//! (`cold`: new columns).
+//! Not here: other decoders.
 
 use super::super::report;
 use super::{PoolError, median, pool};
@@ -10,42 +13,42 @@ use serde_json::json;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Name, bytes, and number of different lists.
+/// Name, length in bytes, and number of different lists.
 const SIZES: [(&str, usize, u64); 3] = [("50 KB", 50_000, 128), ("500 KB", 500_000, 24), ("5 MB", 5_000_000, 6)];
-/// Times that one size is decoded in all, about.
+/// Approximate number of decodings of each size.
 const REPEATS: u64 = 240;
-/// Times that one list is decoded at most.
+/// Maximal number of decodings of one list.
 const PASSES_MAX: u64 = 8;
 
-/// Why there are no figures.
+/// Why a measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BalBenchError {
-    /// A list of the generator is refused.
+    /// A generated list was rejected.
     #[error("a sample list is refused: {0}")]
     Refused(#[from] BalError),
-    /// Decoding to columns and back gives other bytes.
-    #[error("a sample list of {len} bytes does not survive decoding")]
+    /// Decoding a list to columns and encoding it again gave different bytes.
+    #[error("a sample list of {len} bytes is encoded to other bytes after decoding")]
     Unequal {
-        /// Its length.
+        /// Length of the list in bytes.
         len: usize,
     },
-    /// No threads.
+    /// The threads could not be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
 }
 
-/// Nanoseconds per list of one size.
+/// Median nanoseconds per list of one size.
 struct Row {
     list: &'static str,
     bytes: usize,
     decode_ns: f64,
     cold_ns: f64,
     hash_ns: f64,
-    /// Decoding and hashing, side by side where there are threads.
+    /// Decoding and hashing at the same time, on two threads where there are several.
     both_ns: f64,
 }
 
-/// Measures and prints.
+/// Measures and prints the results.
 pub(super) fn run(json: bool, threads: usize) -> Result<(), BalBenchError> {
     let pool = pool(threads)?;
     let limits = Limits { tx_count: sample::TX_COUNT, ..Limits::format_only() };
@@ -101,7 +104,7 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), BalBenchError> {
     Ok(())
 }
 
-/// Times all four in turns over the same lists.
+/// Measures all four figures alternately over the same lists.
 fn measure(
     pool: &rayon::ThreadPool,
     limits: &Limits,

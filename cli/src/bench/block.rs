@@ -1,7 +1,9 @@
-//! `bench block`: a whole block, raw bytes to last check, in every mode on one thread and on several.
+//! `bench block`: measures whole blocks, from the raw bytes to the last check, in every mode on one
+//! thread and on several.
 //!
-//! The blocks are the first of the chain that `run` generates. Modes and numbers of threads take turns; between repeats
-//! only analysed code survives. Given blocks are measured by `run --repeat K --mode all`.
+//! In: the first blocks of the chain that `run` generates. Out: times per mode and number of
+//! threads. These alternate; between repeats only analysed code is kept.
+//! Not here: given blocks (`run --repeat K --mode all`).
 
 use super::super::devnet::Devnet;
 use super::super::engine::{Accepted, Chain, Engine, Failure};
@@ -12,21 +14,22 @@ use balustrade::exec::interpreter::LoopKind;
 use serde_json::json;
 
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
-/// Different blocks.
+/// Number of different blocks.
 const BLOCKS: usize = 4;
-/// Turns on each block that count, after [`WARM_UP`] that do not: code is analysed after a few runs.
+/// Number of measured rounds per block; [`WARM_UP`] rounds before them are not measured, since code
+/// is analysed after a few runs.
 const ROUNDS: usize = 9;
 const WARM_UP: usize = 2;
 
-/// One mode on one number of threads, all blocks together.
+/// One mode on one number of threads, summed over all blocks.
 struct Row {
     mode: Mode,
     threads: usize,
-    /// Sum over the blocks of each one's median.
+    /// Sum over the blocks of the median time in nanoseconds.
     ns: f64,
 }
 
-/// Measures and prints.
+/// Measures and prints the results.
 pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let engine = |count: &usize| Engine::new(Some(*count as u16), LoopKind::default());

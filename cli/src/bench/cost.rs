@@ -1,10 +1,14 @@
-//! `bench cost`: where running ahead pays; the measurements behind the bounds of the cost model.
+//! `bench cost`: measures where speculative execution is faster than sequential execution, as the
+//! basis of the cost model's bounds.
 //!
-//! In: nothing. Blocks of 1 to 128 equal transactions, each from its own account to its own contract: plain transfers,
-//! and loops of hashes of several lengths. Out: each block's median time in `sequential` and in `optimistic` mode on the
-//! given threads, taken in turns; the bounds that fit these times best; what the bounds in force lose against them.
-//! The loss of a pair of bounds is the mean of ln(time chosen / time of the better mode) over all blocks.
-//! Not here: blocks whose transactions get in each other's way, which no count foresees.
+//! In: nothing; blocks of 1 to 128 equal transactions are generated, each from its own account to
+//! its own contract: plain transfers, and hash loops of several lengths. Out: each block's median
+//! time in `sequential` and in `optimistic` mode on the given threads, measured alternately; the
+//! bounds that fit these times best; the loss of the bounds in use.
+//! The loss of a set of bounds is the mean of ln(time of the chosen mode / time of the faster mode)
+//! over all blocks.
+//! Not here: blocks with conflicts between transactions, which the model cannot predict from
+//! counts.
 
 use super::super::devnet::Devnet;
 use super::super::engine::{Chain, Engine, Failure, List};
@@ -16,20 +20,20 @@ use balustrade::exec::block::optimistic::cost::{GAS_MIN, GAS_PER_TX_MIN, TX_COUN
 use balustrade::exec::interpreter::LoopKind;
 use serde_json::json;
 
-/// Transactions per block.
+/// Numbers of transactions per block.
 const COUNTS: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128];
-/// Rounds of hashing per transaction; none: a plain transfer.
+/// Numbers of hash rounds per transaction; 0 is a plain transfer.
 const ROUNDS: [u64; 6] = [0, 30, 300, 1_500, 6_000, 30_000];
-/// Gas of a round, at most, and of all around the loop.
+/// Upper bounds of the gas of one round, and of the transaction around the loop.
 const ROUND_GAS: u64 = 160;
 const AROUND_GAS: u64 = 60_000;
-/// Blocks of more gas do not fit.
+/// Maximal gas of a block; combinations above it are left out.
 const GAS_MAX: u64 = 58_000_000;
-/// Turns that count, after [`WARM_UP`] that do not.
+/// Number of measured rounds; [`WARM_UP`] rounds before them are not measured.
 const TURNS: usize = 21;
 const WARM_UP: usize = 3;
 
-/// One block's times in nanoseconds.
+/// Median times of one block in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     transactions: usize,
@@ -38,7 +42,7 @@ struct Sample {
     optimistic: f64,
 }
 
-/// Below any of these a block is run in order.
+/// Lower bounds of speculation: a block below any of them is executed sequentially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bounds {
     gas: u64,
@@ -46,7 +50,7 @@ struct Bounds {
     gas_per_tx: u64,
 }
 
-/// Those of the cost model.
+/// The bounds of the cost model in use.
 const IN_FORCE: Bounds = Bounds { gas: GAS_MIN, tx_count: TX_COUNT_MIN, gas_per_tx: GAS_PER_TX_MIN };
 
 impl Sample {
@@ -54,7 +58,8 @@ impl Sample {
         self.gas / self.transactions.max(1) as u64
     }
 
-    /// What bounds lose on this block: ln(time chosen / better time).
+    /// The loss of these bounds on this block: ln(time of the chosen mode / time of the faster
+    /// mode).
     fn loss(&self, bounds: Bounds) -> f64 {
         let Bounds { gas, tx_count, gas_per_tx } = bounds;
         let speculates = self.transactions >= tx_count && self.gas >= gas && self.gas_per_tx() >= gas_per_tx;
@@ -67,7 +72,8 @@ fn mean_loss(samples: &[Sample], bounds: Bounds) -> f64 {
     samples.iter().map(|sample| sample.loss(bounds)).sum::<f64>() / samples.len().max(1) as f64
 }
 
-/// The bounds of least loss among the values that were measured; of equal ones the highest, which speculate least.
+/// The bounds of least loss among the measured values; of equal losses the highest bounds, which
+/// speculate least.
 fn fit(samples: &[Sample]) -> Bounds {
     let sorted = |of: fn(&Sample) -> u64| {
         let mut values: Vec<u64> = samples.iter().map(of).collect();
@@ -89,12 +95,12 @@ fn fit(samples: &[Sample]) -> Bounds {
     best.1
 }
 
-/// The contract of the `number`-th transaction.
+/// Address of the contract of the transaction at index `number`.
 fn contract(number: usize) -> Address {
     Address::left_padding_from(&(0x4a54_0000 + number as u32).to_be_bytes())
 }
 
-/// Measures and prints.
+/// Measures and prints the results.
 pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
     let mut engine = Engine::new(Some(threads as u16), LoopKind::default())?;
     let rules = Devnet::rules();

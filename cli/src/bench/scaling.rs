@@ -1,10 +1,12 @@
-//! `bench scaling`: how a block's time falls with the number of threads, measured here and predicted beyond.
+//! `bench scaling`: measures how a block's time falls with the number of threads, and predicts it
+//! for more threads.
 //!
-//! In: bundles, or blocks of the chain that `run` generates. Out: per block the time in `bal` mode on 1 to N threads (in
-//! turns, medians), what a simulator makes of the one-thread run for more threads, its error where both are known, the
-//! critical path and the largest transaction, and what other orders of tasks would change.
+//! In: bundles, or blocks of the chain that `run` generates. Out: per block the time in `bal` mode
+//! on 1 to N threads (measured alternately, medians); the times that a simulation of the one-thread
+//! run predicts for more threads, and its error where both are known; the critical path, the
+//! largest transaction, and the effect of other task orders.
 //! Relies on: one thread runs its jobs one after another, so that a span's length is its work.
-//! Not here: the simulator (`model`).
+//! Not here: the simulation (`model`).
 
 mod model;
 
@@ -27,38 +29,39 @@ use model::{Through, Work};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Generated blocks where no input is given.
+/// Number of generated blocks if no input is given.
 const BLOCKS: usize = 4;
-/// Runs before those that count: code is analysed after a few.
+/// Number of runs before the measured ones: code is analysed after a few runs.
 const WARM_UP: usize = 2;
-/// Numbers of threads that are predicted.
+/// Numbers of threads for which times are predicted.
 const PREDICTED: [usize; 6] = [2, 4, 8, 16, 32, 64];
 
 /// Options of `bench scaling`.
 #[derive(Debug, Args)]
 pub struct ScalingArgs {
-    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated chain
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated
+    /// chain
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Runs of each block and number of threads; the median counts
+    /// Number of runs of each block on each number of threads; the median is reported
     #[arg(long, value_name = "K", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     repeat: u32,
     #[command(flatten)]
     bench: BenchArgs,
 }
 
-/// An order in which tasks are claimed.
+/// An order in which threads claim tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
-    /// What the executor does: long transactions by their gas limits first, the others as in the block.
+    /// The order of the executor: long transactions first by gas limit, the others in block order.
     Executed,
-    /// As in the block.
+    /// Block order.
     Block,
-    /// Longest first by gas limit alone.
+    /// Descending gas limit.
     GasLimit,
-    /// Longest first by what gas limit and list say beforehand.
+    /// Descending estimate from gas limit and block access list.
     Estimated,
-    /// Longest first by the time that each really took: the bound.
+    /// Descending measured time, which is not known before execution: the bound for all orders.
     Known,
 }
 
@@ -76,19 +79,20 @@ impl Order {
     }
 }
 
-/// One block's curve.
+/// The measured and predicted times of one block.
 struct Row {
     block: String,
     transactions: usize,
     gas: u64,
-    /// Median time of each number of threads, from one on.
+    /// Median time in nanoseconds for each number of threads, beginning with one.
     measured_ns: Vec<f64>,
-    /// Work per task in the run on two threads over that on one: how much two threads hinder each other.
+    /// Work per task on two threads over that on one thread: how much two threads slow each other
+    /// down.
     slowdown: Option<f64>,
     work: Work,
-    /// Gas limit of each task; none for the system phases.
+    /// Gas limit of each task; 0 for the system phases.
     limits: Vec<u64>,
-    /// Estimates of the tasks, in no unit.
+    /// Estimated duration of each task, in arbitrary units.
     estimates: Vec<f64>,
 }
 
@@ -114,12 +118,12 @@ impl Row {
         self.work.simulate(threads, &self.order(order, threads))
     }
 
-    /// By how much the prediction for two threads misses what was measured, as a share of that.
+    /// Relative error of the prediction for two threads: predicted over measured time, minus 1.
     fn error(&self) -> Option<f64> {
         self.measured_ns.get(1).map(|measured| self.predicted(2, Order::Executed) / measured - 1.0)
     }
 
-    /// Whose task it is: nothing for a system phase.
+    /// Index of the transaction of a task; `None` for a system phase.
     fn transaction(&self, task: usize) -> Option<usize> {
         (1..=self.transactions).contains(&task).then(|| task - 1)
     }
@@ -130,7 +134,7 @@ impl Row {
                 self.transaction(task).map_or_else(|| "a system phase".to_owned(), |tx| format!("transaction {tx}"))
             }
             Through::Root => "the state root".to_owned(),
-            Through::Beside => "hash or roots".to_owned(),
+            Through::Beside => "list hash or body roots".to_owned(),
         }
     }
 
@@ -192,7 +196,7 @@ pub(super) fn main(args: &ScalingArgs) -> Status {
 
 struct Bench<'a> {
     args: &'a ScalingArgs,
-    /// One per number of threads, from one on.
+    /// One engine per number of threads, beginning with one thread.
     engines: Vec<Engine>,
     rows: Vec<Row>,
     status: Status,
@@ -206,7 +210,7 @@ impl Bench<'_> {
                     self.failed(&bundle.name, &error);
                 }
             }
-            Ok(Content::Tests(_)) => self.failed(&name, &"tests are no bundles"),
+            Ok(Content::Tests(_)) => self.failed(&name, &"the file holds tests, not a bundle"),
             Err(error) => self.failed(&name, &error),
         });
     }
@@ -238,7 +242,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Runs a block on every number of threads in turns.
+    /// Measures a block on every number of threads alternately.
     fn measure(
         &mut self,
         name: &str,
@@ -369,7 +373,7 @@ impl Bench<'_> {
     }
 }
 
-/// What each stage and each task took on one thread: medians over the runs.
+/// The work of each stage and each task on one thread: medians over the runs, in nanoseconds.
 fn work_of(runs: &[Accepted], signatures: usize, rows: usize) -> Work {
     let over_runs = |figure: &dyn Fn(&Accepted) -> u64| median(runs.iter().map(|run| figure(run) as f64).collect());
     let stage = |stage: Stage| over_runs(&|run| report::busy_ns(&run.outcome.timeline, stage));
@@ -387,15 +391,16 @@ fn work_of(runs: &[Accepted], signatures: usize, rows: usize) -> Work {
         signatures,
         rows,
     };
-    // What no stage accounts for is serial: sealing, merging the workers' shares, and what lies between the stages.
+    // Time outside of all stages is serial: sealing, merging the workers' results, and gaps between
+    // the stages.
     work.verify = (over_runs(&|run| run.outcome.elapsed_ns) - work.total()).max(0.0);
     work
 }
 
-/// How long a task may take, from what is known beforehand: at most its gas limit, at least what its rows of the list
-/// cost. Neither alone says it; their geometric mean lies between.
+/// Estimates the duration of a task before execution, in units of gas: the geometric mean of an
+/// upper bound, the gas limit, and a lower bound, the cost of its rows in the block access list.
 fn estimate(gas_limit: u64, rows: u32) -> f64 {
-    /// Gas that a row of the list stands for, and that of a transaction with none.
+    /// Gas per row of the list, and gas of a transaction without rows.
     const ROW_GAS: f64 = 5_000.0;
     const BASE_GAS: f64 = 12_000.0;
     let least = BASE_GAS + ROW_GAS * f64::from(rows);

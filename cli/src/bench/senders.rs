@@ -1,8 +1,9 @@
-//! `bench senders INPUT...`: what recovery in batches does for whole blocks.
+//! `bench senders INPUT...`: measures the effect of batched sender recovery on whole blocks.
 //!
-//! In: bundles. Out: per block the median time in `bal` mode, raw bytes to last check, with senders recovered one at a
-//! time by libsecp256k1 and in batches, on one thread and on several; ratios round by round, their median counts.
-//! Not here: recovery alone.
+//! In: bundles. Out: per block the median time in `bal` mode, from the raw bytes to the last check,
+//! with senders recovered one at a time by libsecp256k1 and in batches, on one thread and on
+//! several; and the median of the ratios per round.
+//! Not here: recovery alone (`bench_senders`).
 
 use super::super::contents::{each_content, no_block};
 use super::super::engine::{Chain, Engine, Failure, List};
@@ -15,7 +16,8 @@ use balustrade::formats::{Bundle, Content};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Rounds that count, after [`WARM_UP`] that do not: code is analysed after a few runs.
+/// Number of measured rounds; [`WARM_UP`] rounds before them are not measured, since code is
+/// analysed after a few runs.
 const ROUNDS: usize = 11;
 const WARM_UP: usize = 2;
 
@@ -26,11 +28,11 @@ struct Row {
     threads: usize,
     one_by_one_ns: f64,
     batched_ns: f64,
-    /// Median over the rounds of time one by one / time in batches.
+    /// Median over the rounds of the time with single recovery over the time with batches.
     ratio: f64,
 }
 
-/// Measures and prints.
+/// Measures and prints the results.
 pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
     if let Err(status) = interrupt::install() {
         return status;
@@ -49,7 +51,7 @@ pub(super) fn run(inputs: &[PathBuf], bench: BenchArgs) -> Status {
     each_content(inputs, &mut |name, content| {
         let result = match content {
             Ok(Content::Bundle(bundle)) => measure(&mut engines, &counts, &bundle, &mut rows),
-            Ok(Content::Tests(_)) => Err(Failure::Host("tests are no bundles".into())),
+            Ok(Content::Tests(_)) => Err(Failure::Host("the file holds tests, not a bundle".into())),
             Err(error) => Err(Failure::Host(error.to_string())),
         };
         if let Err(error) = result {

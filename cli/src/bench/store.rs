@@ -1,10 +1,13 @@
-//! `bench store`: what it costs that the parent state lies on a disk, and what prefetching it by the list saves.
+//! `bench store`: measures the cost of a slow store for the parent state, and the effect of
+//! prefetching by the block access list.
 //!
-//! In: bundles, or the first blocks of the chain that `run` generates; delays of the store. Out: the median time of each
-//! block, raw bytes to last check, and how often the store was asked: in `sequential` mode (nothing is known beforehand),
-//! in `optimistic` mode (workers read ahead), and in `bal` mode with each arrangement of the reads.
-//! Arrangements take turns; analysed codes survive from one run to the next unless `--cold` is given.
-//! Not here: what the arrangements do (`PrefetchStrategy`).
+//! In: bundles, or the first blocks of the chain that `run` generates; delays of the store. Out:
+//! the median time of each block, from the raw bytes to the last check, and the number of store
+//! calls: in `sequential` mode (without prefetch), in `optimistic` mode (workers prefetch), and in
+//! `bal` mode with each prefetch strategy.
+//! The strategies alternate; analysed codes are kept from one run to the next unless `--cold` is
+//! given.
+//! Not here: the strategies (`PrefetchStrategy`).
 
 use super::super::contents::{each_content, no_block};
 use super::super::devnet::Devnet;
@@ -21,30 +24,32 @@ use clap::Args;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 
-/// Generated blocks where no input is given.
+/// Number of generated blocks if no input is given.
 const BLOCKS: usize = 3;
 
 /// Options of `bench store`.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated chain
+    /// Bundles: files, folders, .tar.gz or .tar.zst archives; without any, blocks of the generated
+    /// chain
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Delay of every call of the store in microseconds, and of every item of it; may be given several times
+    /// Delay of every store call in microseconds, and of every item of the call; may be given
+    /// several times
     #[arg(long, value_name = "MICROS[,ITEM]", value_parser = Latency::parse,
         default_values = ["0", "20,1", "100,2", "500,5"])]
     latency: Vec<Latency>,
-    /// Runs of each block, delay and arrangement; the median counts
+    /// Number of runs of each block with each delay and strategy; the median is reported
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     repeat: u32,
-    /// Forget all codes before every run: they are read from the store, too
+    /// Clear the code cache before every run, so that codes are read from the store too
     #[arg(long)]
     cold: bool,
     #[command(flatten)]
     bench: BenchArgs,
 }
 
-/// A way to run a block.
+/// A mode, and in `bal` mode a prefetch strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Way {
     mode: Mode,
@@ -66,7 +71,7 @@ impl Way {
     }
 }
 
-/// One block at one delay: what each way took, and what it asked the store.
+/// One block with one delay: time and store calls of each way.
 struct Row {
     block: String,
     latency: Latency,
@@ -143,7 +148,7 @@ impl Bench<'_> {
             Ok(chain) => chain,
             Err(error) => return self.refused(&bundle.name, &error),
         };
-        // What a bundle lacks of its list is recorded once, off the clock.
+        // The existence log that a bundle may lack is recorded once, outside the measured time.
         self.engine.latency = None;
         let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
         let list = match self.engine.complete_list(&mut chain, &rules, &bundle.block, given) {
@@ -153,7 +158,7 @@ impl Bench<'_> {
         self.block(&mut chain, &bundle.name, &rules, &bundle.block, list.as_list());
     }
 
-    /// Runs one block every way at every delay; the chain's head stays where it is.
+    /// Runs one block in every way with every delay; the chain's head does not change.
     fn block(&mut self, chain: &mut Chain, name: &str, rules: &ChainRules, block: &Bytes, list: List<'_>) {
         let mut first: Option<Accepted> = None;
         for latency in &self.args.latency {
@@ -198,7 +203,7 @@ impl Bench<'_> {
         self.status = Status::Unusable;
     }
 
-    /// Totals per delay.
+    /// Prints the totals per delay.
     fn finish(self) -> Status {
         if self.rows.is_empty() {
             return no_block(self.status);
@@ -231,7 +236,7 @@ impl Bench<'_> {
             report::line(&table.to_string());
             for total in totals {
                 report::line(&format!(
-                    "{} µs: no prefetch is {:.2} times, prefetch before {:.2} times the time of prefetch beside",
+                    "{} µs: no prefetch takes {:.2} times, prefetch before execution {:.2} times as long as prefetch during it",
                     total["latency"].as_str().unwrap_or_default(),
                     total["on_demand_vs_beside"].as_f64().unwrap_or(f64::NAN),
                     total["before_vs_beside"].as_f64().unwrap_or(f64::NAN),
@@ -241,7 +246,7 @@ impl Bench<'_> {
         self.status
     }
 
-    /// Sums over all blocks at one delay.
+    /// Sums over all blocks with one delay.
     fn total(&self, latency: Latency) -> serde_json::Value {
         let rows = || self.rows.iter().filter(|row| row.latency == latency);
         let sum = |way: usize| rows().map(|row| row.ns[way]).sum::<f64>();
@@ -257,7 +262,7 @@ impl Bench<'_> {
     }
 }
 
-/// Places in [`WAYS`].
+/// Indexes into [`WAYS`].
 const ON_DEMAND: usize = 2;
 const BEFORE: usize = 4;
 const BESIDE: usize = 5;

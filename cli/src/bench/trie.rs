@@ -1,8 +1,11 @@
-//! `bench trie`: the state root of a block beside what hashing alone would take.
+//! `bench trie`: measures the state root of a block against the time of the hashing alone.
 //!
-//! The state is resident and in memory; each block is applied and undone. The limit is the permutations that the block
-//! needs times what one costs in full batches in the same run, divided by the threads. One thread and several take
-//! turns; their roots must be equal. Not here: other tries.
+//! In: generated states and changes. Out: times per shape and number of threads, and their ratio to
+//! the limit. The limit is the number of Keccak permutations that the block needs, times the time
+//! of one permutation in full batches (measured in the same run), divided by the number of threads.
+//! The state is in memory; each block is applied and undone. One thread and several alternate;
+//! their roots must be equal.
+//! Not here: other tries.
 
 use super::super::report;
 use super::{PoolError, median, pool};
@@ -13,30 +16,30 @@ use serde_json::json;
 
 /// Changed accounts and changed slots of a block.
 const SHAPES: [(usize, usize); 3] = [(500, 2_000), (2_000, 10_000), (10_000, 50_000)];
-/// Different blocks of one shape.
+/// Number of different blocks of one shape.
 const BLOCKS: u64 = 4;
-/// Turns of each number of threads.
+/// Number of turns for each number of threads.
 const TURNS: usize = 5;
-/// Counted rounds over all blocks in one turn.
+/// Number of measured rounds over all blocks in one turn.
 const ROUNDS: usize = 2;
 
-/// Why there are no figures.
+/// Why a measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrieBenchError {
     /// A block cannot be applied.
     #[error(transparent)]
     Trie(#[from] TrieError),
-    /// Roots depend on the number of threads.
+    /// The roots depend on the number of threads.
     #[error("the roots of {changed} + {slots} on {accounts} accounts differ between numbers of threads")]
     Roots {
-        /// Accounts of the state.
+        /// Number of accounts in the state.
         accounts: u64,
-        /// Changed accounts.
+        /// Number of changed accounts.
         changed: usize,
-        /// Changed slots.
+        /// Number of changed slots.
         slots: usize,
     },
-    /// No threads.
+    /// The threads could not be started.
     #[error(transparent)]
     Pool(#[from] PoolError),
 }
@@ -46,19 +49,19 @@ struct Row {
     accounts: u64,
     shape: (usize, usize),
     threads: usize,
-    /// Of an update, root included.
+    /// Time of an update including its root.
     median_ns: f64,
     best_ns: f64,
     cold_ns: f64,
     hashes: f64,
     permutations: f64,
-    /// The least time that hashing alone takes on these threads.
+    /// Time of the hashing alone on these threads.
     limit_ns: f64,
-    /// One thread's time over this one's, the median over turns.
+    /// Time of one thread over the time of these threads, median over the turns.
     scaling: f64,
 }
 
-/// Measures and prints; figures for one thread and for `threads`.
+/// Measures and prints the figures for one thread and for `threads` threads.
 pub(super) fn run(sizes: &[u64], json: bool, threads: usize, width: Width) -> Result<(), TrieBenchError> {
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     let pools = counts.iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
@@ -132,7 +135,7 @@ fn measure_shape(
 }
 
 impl Row {
-    /// Time in units of the limit.
+    /// Time of an update over the limit.
     fn over_limit(&self) -> f64 {
         self.median_ns / self.limit_ns
     }
@@ -184,7 +187,7 @@ fn print_table(rows: &[Row], width: Width) {
     report::right_align(&mut table, 0);
     report::line(&table.to_string());
     report::line(&format!(
-        "medians; the limit is the permutations at the price of full {} batches, divided by the threads",
+        "medians; the limit is the number of permutations times their cost in full {} batches, divided by the threads",
         width.name()
     ));
 }

@@ -1,13 +1,15 @@
-//! A tiny assembler: opcodes, minimal pushes, labels.
+//! A small assembler with opcodes, minimal pushes and labels.
 //!
-//! In: calls in program order, or a program as text ([`assemble`]). Out: bytecode. Not here: any check of the stack.
+//! In: calls in program order, or a program as text ([`assemble`]). Out: bytecode. Not here: checks
+//! of the stack.
 
 use alloy_primitives::U256;
 use balustrade::exec::interpreter::opcode::{name, op};
 use std::collections::BTreeMap;
 
-/// Bytecode of a program as text: names of opcodes as they are, numbers (decimal or `0x` hex) as minimal pushes, `name:` a
-/// label, `@name` its push, `;` a comment up to the end of the line. A word that is none of these becomes INVALID.
+/// Assembles a program given as text: opcode names; numbers (decimal or `0x` hex) as minimal
+/// pushes; `name:` defines a label; `@name` pushes its position; `;` begins a comment up to the end
+/// of the line. Any other word becomes INVALID.
 pub fn assemble(program: &str) -> Vec<u8> {
     let mut asm = Asm::default();
     let mut labels: BTreeMap<&str, Label> = BTreeMap::new();
@@ -31,11 +33,11 @@ pub fn assemble(program: &str) -> Vec<u8> {
     asm.build()
 }
 
-/// A place in the code, bound by [`Asm::bind`].
+/// A position in the code, defined by [`Asm::bind`].
 #[derive(Clone, Copy, Debug)]
 pub struct Label(usize);
 
-/// Code under construction. Label references are two bytes wide.
+/// Code under construction. Label references take two bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Asm {
     code: Vec<u8>,
@@ -44,13 +46,13 @@ pub struct Asm {
 }
 
 impl Asm {
-    /// Appends opcodes as they are.
+    /// Appends opcodes.
     pub fn ops(&mut self, ops: &[u8]) -> &mut Self {
         self.code.extend_from_slice(ops);
         self
     }
 
-    /// Pushes a number in the fewest bytes.
+    /// Pushes a number with the shortest push.
     pub fn push(&mut self, value: u64) -> &mut Self {
         let bytes = value.to_be_bytes();
         self.push_bytes(&bytes[value.leading_zeros() as usize / 8..])
@@ -63,24 +65,24 @@ impl Asm {
         self.ops(bytes)
     }
 
-    /// A label to be bound later.
+    /// Creates a label, to be bound later.
     pub fn label(&mut self) -> Label {
         self.bound.push(None);
         Label(self.bound.len() - 1)
     }
 
-    /// Binds `label` here, to a JUMPDEST.
+    /// Binds `label` to the current position and appends a JUMPDEST.
     pub fn bind(&mut self, label: Label) -> &mut Self {
         self.bound[label.0] = Some(self.code.len() as u16);
         self.ops(&[op::JUMPDEST])
     }
 
-    /// Jumps.
+    /// Jumps to `label`.
     pub fn jump(&mut self, label: Label) -> &mut Self {
         self.push_label(label).ops(&[op::JUMP])
     }
 
-    /// Jumps if the top of the stack is not zero.
+    /// Jumps to `label` if the top of the stack is not zero.
     pub fn jump_if(&mut self, label: Label) -> &mut Self {
         self.push_label(label).ops(&[op::JUMPI])
     }
@@ -91,7 +93,7 @@ impl Asm {
         self.ops(&[0, 0])
     }
 
-    /// The code with its labels resolved; an unbound one stays zero.
+    /// Returns the code with its labels resolved; the position of an unbound label is zero.
     pub fn build(&self) -> Vec<u8> {
         let mut code = self.code.clone();
         for (at, label) in &self.references {
@@ -107,7 +109,7 @@ mod tests {
     use alloy_primitives::hex;
 
     #[test]
-    fn labels_forward_and_backward() {
+    fn labels_resolve_forward_and_backward() {
         let mut asm = Asm::default();
         let (start, end) = (asm.label(), asm.label());
         asm.bind(start).push(0).push(1).push(0x100).jump_if(end).jump(start).bind(end).ops(&[op::STOP]);

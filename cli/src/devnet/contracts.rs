@@ -1,8 +1,9 @@
 //! The contracts of the generated chain.
 //!
-//! Out: runtime codes and the calldata that drives them. Token: balances in a mapping, transfers with a log.
-//! Storage: a counter in each of a range of slots. Compute: a chain of hashes, products and remainders. Wallet: a batch
-//! of token transfers, the code that accounts delegate to.
+//! Out: runtime codes and the calldata for calling them. Token: balances in a mapping, transfers
+//! with a log. Counters: increments a range of slots. Hashes: a chain of hashes, products and
+//! remainders. Wallet: a batch of token transfers; accounts delegate to it (EIP-7702).
+//! Not here: signing the calls (`transactions`).
 
 use super::asm::{Asm, assemble};
 use alloy_primitives::{Address, B256, U256, b256, keccak256};
@@ -14,7 +15,8 @@ const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4
 /// Selector of `transfer(address,uint256)`.
 const TRANSFER_SELECTOR: [u8; 4] = [0xa9, 0x05, 0x9c, 0xbb];
 
-/// A token: `transfer(address,uint256)`, balances at keccak256(holder ‖ 0), reverts without funds.
+/// Runtime code of a token: `transfer(address,uint256)`, balances at keccak256(holder ‖ 0); reverts
+/// if the balance is too low.
 pub fn token() -> Vec<u8> {
     let mut asm = Asm::default();
     let (transfer, fail) = (asm.label(), asm.label());
@@ -44,14 +46,15 @@ pub fn transfer_call(to: Address, amount: u64) -> Vec<u8> {
     call
 }
 
-/// Where the token keeps `holder`'s balance.
+/// The slot of `holder`'s balance in a token.
 pub fn balance_slot(holder: Address) -> U256 {
     let mut key = [0; 64];
     key[12..32].copy_from_slice(holder.as_slice());
     keccak256(key).into()
 }
 
-/// Storage-heavy: adds one to each of `count` slots from `first` on; calldata `first ‖ count`.
+/// Storage-heavy runtime code: adds one to each of `count` slots from `first` on; calldata `first ‖
+/// count`.
 pub fn counters() -> Vec<u8> {
     let mut asm = Asm::default();
     let (each, end) = (asm.label(), asm.label());
@@ -63,8 +66,8 @@ pub fn counters() -> Vec<u8> {
     asm.build()
 }
 
-/// Compute-heavy: `count` rounds of KECCAK256, MULMOD and arithmetic; calldata `seed ‖ count`. The last hash is stored
-/// in slot 0.
+/// Compute-heavy runtime code: `count` rounds of KECCAK256, MULMOD and arithmetic; calldata `seed ‖
+/// count`. The last hash is stored in slot 0.
 pub fn hashes() -> Vec<u8> {
     let mut asm = Asm::default();
     let (each, end) = (asm.label(), asm.label());
@@ -78,8 +81,8 @@ pub fn hashes() -> Vec<u8> {
     asm.build()
 }
 
-/// A wallet for delegations (EIP-7702): calldata `(token ‖ recipient ‖ amount)*`, each a token transfer of the account
-/// whose code it is. Reverts if one fails.
+/// Runtime code of a wallet for delegations (EIP-7702): calldata `(token ‖ recipient ‖ amount)*`;
+/// each entry is a token transfer from the account that runs the code. Reverts if one fails.
 pub fn wallet() -> Vec<u8> {
     assemble(
         "0                                                   ; offset
@@ -94,13 +97,13 @@ pub fn wallet() -> Vec<u8> {
     )
 }
 
-/// Calldata of a wallet: token transfers of `amount` each.
+/// Calldata of a wallet: token transfers `(token, recipient)` of `amount` each.
 pub fn batch_call(transfers: &[(Address, Address)], amount: u64) -> Vec<u8> {
     let words = |(token, to): &(Address, Address)| [token.into_word(), to.into_word(), B256::from(U256::from(amount))];
     transfers.iter().flat_map(words).flat_map(|word| word.0).collect()
 }
 
-/// Calldata of two words.
+/// Calldata of two 32-byte words.
 pub fn two_words(first: u64, second: u64) -> Vec<u8> {
     [U256::from(first), U256::from(second)].iter().flat_map(|word| word.to_be_bytes::<32>()).collect()
 }
@@ -113,7 +116,8 @@ pub fn init_code(runtime: &[u8]) -> Vec<u8> {
         asm.push(0).ops(&[op::RETURN]);
         asm.build()
     };
-    // The offset is the length of the copying code itself; it stays below 256, so its own push keeps its width.
+    // The offset of the runtime code is the length of the copying code. It stays below 256, so that
+    // its push has the same width for either value.
     let mut code = deploy(deploy(0xff).len() as u64);
     code.extend_from_slice(runtime);
     code

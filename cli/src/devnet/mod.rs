@@ -1,9 +1,9 @@
-//! A small deterministic chain in the manner of a devnet: for a first run on a machine that has nothing else.
+//! A small deterministic chain like a devnet, for a first run without any input files.
 //!
-//! Out: a genesis, and block after block of signed transactions of all types: transfers, token transfers, storage and
-//! hash loops, deployments, blobs, delegated wallets, and withdrawals; about 113 transactions and 36 Mgas a block under
-//! the final Amsterdam rules.
-//! The same blocks for everybody: keys, amounts and targets come from fixed seeds.
+//! Out: a genesis, and the signed transactions of block after block, of all types: transfers, token
+//! transfers, storage and hash loops, deployments, blobs, delegated wallets, and withdrawals; about
+//! 113 transactions and 36 Mgas per block under the final Amsterdam rules.
+//! The blocks are the same on every machine: keys, amounts and targets come from fixed seeds.
 //! Not here: sealing (headers need the results of execution).
 
 pub mod asm;
@@ -22,14 +22,14 @@ use std::collections::BTreeMap;
 use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
 use transactions::{Authorization, CHAIN_ID, Draft, Signer};
 
-/// Blocks of the chain.
+/// Number of blocks of the chain.
 pub const BLOCKS: u64 = 60;
 
 /// Gas limit of every block.
 const GAS_LIMIT: u64 = 60_000_000;
-/// Wei per gas of the first block.
+/// Base fee of the first block in wei per gas.
 const BASE_FEE: u64 = 1_000_000_000;
-/// Seconds since 1970 of the genesis, and from block to block.
+/// Timestamp of the genesis, and time between blocks, in seconds.
 const GENESIS_TIME: u64 = 1_800_000_000;
 const BLOCK_TIME: u64 = 12;
 
@@ -41,18 +41,19 @@ const HASHES: Address = address!("0000000000000000000000000000000000004a54");
 
 const WALLET: Address = address!("0000000000000000000000000000000000007702");
 
-/// Accounts with keys.
+/// Number of accounts with keys.
 const SIGNERS: u64 = 500;
-/// The last of them, which delegate to the wallet; the others send and receive.
+/// Number of accounts that delegate to the wallet: the last ones with keys. The others send and
+/// receive.
 const DELEGATORS: u64 = 40;
-/// Withdrawals of a block.
+/// Number of withdrawals per block.
 const WITHDRAWALS: u64 = 8;
-/// Slots of the counters that are not zero at genesis.
+/// Number of slots of the counters contract that are not zero at genesis.
 const COUNTER_SLOTS: u64 = 40_000;
-/// What every account owns of either token at genesis.
+/// Balance of every account in each of the two tokens at genesis.
 const TOKENS_OWNED: u64 = 1 << 40;
 
-/// What a transaction of the mix does.
+/// The purpose of a transaction.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Transfer,
@@ -65,11 +66,11 @@ enum Kind {
     DeployByFactory,
     /// Carries one to three blobs.
     Blob,
-    /// Delegates an account to the wallet and has it pay three others in tokens.
+    /// Delegates an account to the wallet, and calls it to transfer tokens to three others.
     Delegate,
 }
 
-/// How many of each kind a block holds: 113 in all.
+/// Number of transactions of each kind per block: 113 in all.
 const MIX: [(Kind, u64); 10] = [
     (Kind::Transfer, 38),
     (Kind::TransferToNew, 6),
@@ -83,13 +84,13 @@ const MIX: [(Kind, u64); 10] = [
     (Kind::Delegate, 2),
 ];
 
-/// The chain's users and what they have done so far.
+/// The accounts with keys, their nonces, and the state of the random choices.
 #[derive(Debug)]
 pub struct Devnet {
     signers: Vec<Signer>,
     nonces: BTreeMap<Address, u64>,
     random: Random,
-    /// Kinds still to come before all are shuffled anew.
+    /// Kinds that remain of the current shuffle of [`MIX`].
     deck: Vec<Kind>,
     load: u64,
     loops_percent: u64,
@@ -103,7 +104,8 @@ impl Default for Devnet {
 }
 
 impl Devnet {
-    /// The chain of this seed, with loops of this many percent of the usual length; 0 and 100 make the chain of `run`.
+    /// Creates the chain of this seed, with loops of `loops_percent` percent of the usual length;
+    /// the chain of `run` has seed 0 and 100 percent.
     pub fn new(seed: u64, loops_percent: u64) -> Self {
         Self {
             signers: (0..SIGNERS).filter_map(Signer::new).collect(),
@@ -121,7 +123,7 @@ impl Devnet {
         ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(Fork::Amsterdam) }
     }
 
-    /// The genesis header over a state of this root.
+    /// The genesis header for this state root.
     pub fn genesis_header(state_root: B256) -> Header {
         Header {
             ommers_hash: EMPTY_OMMERS_HASH,
@@ -142,7 +144,7 @@ impl Devnet {
         }
     }
 
-    /// What the builder of the block after `parent` decides.
+    /// The header fields of the block after `parent` that do not depend on its execution.
     pub fn template(parent: &Header) -> Header {
         let number = parent.number + 1;
         Header {
@@ -161,7 +163,7 @@ impl Devnet {
         }
     }
 
-    /// The state that the chain starts from.
+    /// The state of the genesis.
     pub fn genesis_state(&self) -> MemoryStore {
         let mut store = MemoryStore::default();
         for (address, code) in SYSTEM_CONTRACTS {
@@ -189,13 +191,14 @@ impl Devnet {
         store
     }
 
-    /// A contract that hashes in a loop, see [`Self::hashing_call`].
+    /// Runtime code of a contract that hashes in a loop, see [`Self::hashing_call`].
     pub fn hashing_code() -> Vec<u8> {
         contracts::hashes()
     }
 
-    /// A call of a copy of [`Self::hashing_code`] at `to` by the `signer`-th account, for `rounds` rounds; without any a
-    /// plain transfer to another account. EIP-2718 encoded.
+    /// A transaction of the `signer`-th account that calls a copy of [`Self::hashing_code`] at `to`
+    /// for `rounds` rounds; with 0 rounds it is a plain transfer to another account. EIP-2718
+    /// encoded.
     pub fn hashing_call(&mut self, signer: usize, to: Address, rounds: u64, gas_limit: u64, base_fee: u64) -> Vec<u8> {
         let recipient = self.signers[(signer + 250) % self.signers.len()].address;
         let signer = &self.signers[signer % self.signers.len()];
@@ -217,28 +220,30 @@ impl Devnet {
         draft.sign(signer)
     }
 
-    /// The next block's transactions, EIP-2718 encoded, for a block with this base fee.
+    /// Runs a workload repeatedly, in `samples` samples that take about `target` in total, and
+    /// returns the figures with the median time.
     pub fn transactions(&mut self, base_fee: u64) -> Vec<Vec<u8>> {
         let count: u64 = MIX.iter().map(|(_, count)| count).sum();
         (0..count).map(|_| self.next(base_fee, u64::MAX).1).collect()
     }
 
-    /// The next transaction for a block with this base fee and this much room for blobs; its sender first, its blobs
-    /// last.
+    /// The next transaction for this base fee and at most `blobs_left` blobs: its sender, its
+    /// EIP-2718 encoding, and its number of blobs.
     pub fn next(&mut self, base_fee: u64, blobs_left: u64) -> (Address, Vec<u8>, u64) {
         if self.deck.is_empty() {
             self.deck.extend(MIX.iter().flat_map(|(kind, count)| (0..*count).map(|_| *kind)));
             for i in (1..self.deck.len()).rev() {
                 self.deck.swap(i, self.random.below(i as u64 + 1) as usize);
             }
-            // Some blocks are fuller than others: 70 to 130 % of the usual loops.
+            // Blocks differ in gas: loops have 70 to 130 % of their usual length.
             self.load = 70 + self.random.below(61);
         }
         let kind = self.deck.pop().unwrap_or(Kind::Transfer);
         self.transaction(kind, base_fee, blobs_left)
     }
 
-    /// RLP of the withdrawals of block `number`: most to users, the last one to an account that is new.
+    /// RLP of the withdrawals of block `number`: all but the last to accounts with keys, the last
+    /// one to a new account.
     pub fn withdrawals(&self, number: u64) -> Vec<Vec<u8>> {
         let first = number * WITHDRAWALS;
         (first..first + WITHDRAWALS)
@@ -267,7 +272,7 @@ impl Devnet {
         let rounds = ((self.load + self.random.below(20)) * self.loops_percent / 100).max(1);
         let first = self.random.below(COUNTER_SLOTS);
         let delegator = (SIGNERS - 1 - self.random.below(DELEGATORS)) as usize;
-        // Gas limits leave room above the need; the need itself is in AMSTERDAM's terms: execution and state together.
+        // Gas limits cover execution and state gas under the rules of Amsterdam, with a margin.
         let (to, value, input, gas_limit) = match kind {
             Kind::Transfer => (Some(known), amount, Vec::new(), 21_000),
             Kind::TransferToNew => (Some(unknown), amount, Vec::new(), 210_000),
@@ -287,7 +292,8 @@ impl Devnet {
                 (Some(self.signers[delegator].address), 0, contracts::batch_call(&payees, amount), 400_000)
             }
         };
-        // Every type occurs; a token transfer of type 1 warms what it is going to touch.
+        // Every transaction type occurs; the access list of a type 1 token transfer holds the slots
+        // that it accesses.
         let tx_type = match kind {
             Kind::Blob => 3,
             Kind::Delegate => 4,
@@ -329,12 +335,12 @@ impl Devnet {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// The SplitMix64 generator, which gives the same numbers on every machine.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// 64 bits.
+    /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -343,7 +349,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; the bias is of no importance here.
+    /// Returns a number below `bound`, with a bias that is negligible here.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next_u64() % bound.max(1)
     }

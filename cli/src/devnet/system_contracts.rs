@@ -1,8 +1,8 @@
-//! The system contracts of an Amsterdam chain, as their EIPs give them: address and runtime code.
+//! The system contracts of an Amsterdam chain as their EIPs define them: address and runtime code.
 
 use alloy_primitives::{Address, address, hex};
 
-/// EIP-7997: calldata `salt ‖ init code`.
+/// The CREATE2 factory of EIP-7997; its calldata is `salt ‖ init code`.
 pub const FACTORY: Address = address!("4e59b44847b379578588920ca78fbf26c0b4956c");
 
 /// Every system contract, for the genesis state.

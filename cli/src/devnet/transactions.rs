@@ -1,7 +1,9 @@
-//! Drafts of transactions, signed and encoded.
+//! Signs and encodes transactions.
 //!
-//! In: drafts, keys. Out: EIP-2718 encodings of types 0 to 4. Signatures are deterministic (RFC 6979).
-//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702.
+//! In: drafts and keys. Out: EIP-2718 encodings of types 0 to 4. Signatures are deterministic (RFC
+//! 6979).
+//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702. Not here: which transactions a block holds
+//! (`devnet`).
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
@@ -11,16 +13,17 @@ use secp256k1::{Message, PublicKey, SecretKey};
 /// Chain id of the generated chain.
 pub const CHAIN_ID: u64 = 1337;
 
-/// A key and its account.
+/// A private key and its account.
 #[derive(Clone, Debug)]
 pub struct Signer {
     key: SecretKey,
-    /// The account.
+    /// The account's address.
     pub address: Address,
 }
 
 impl Signer {
-    /// The `index`-th signer; nothing where the hash is no key (not for any index that can be reached).
+    /// The signer of this index, whose key is a hash; `None` if the hash is not a valid key, which
+    /// happens for no index in use.
     pub fn new(index: u64) -> Option<Self> {
         let mut seed = b"balustrade devnet key ".to_vec();
         seed.extend_from_slice(&index.to_be_bytes());
@@ -29,7 +32,7 @@ impl Signer {
         Some(Self { key, address: Address::from_slice(&keccak256(&public[1..])[12..]) })
     }
 
-    /// r, s and the parity of the nonce point.
+    /// Signs a hash; returns r, s and the y parity.
     fn sign(&self, hash: B256) -> (U256, U256, bool) {
         let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &self.key);
         let (id, bytes) = signature.serialize_compact();
@@ -38,7 +41,7 @@ impl Signer {
     }
 }
 
-/// A versioned hash of a blob that nobody has (EIP-4844).
+/// A versioned hash of a blob that does not exist (EIP-4844).
 pub fn blob_hash(seed: u64) -> B256 {
     let mut hash = keccak256(seed.to_be_bytes());
     hash[0] = 1;
@@ -58,44 +61,45 @@ pub fn withdrawal(index: u64, validator: u64, to: Address, gwei: u64) -> Vec<u8>
 /// A transaction without its signature.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    /// 0 to 4.
+    /// Transaction type, 0 to 4.
     pub tx_type: u8,
-    /// The sender's nonce.
+    /// Nonce of the sender.
     pub nonce: u64,
-    /// Gas bought.
+    /// Gas limit.
     pub gas_limit: u64,
-    /// Wei per gas at most; the gas price of types 0 and 1.
+    /// Maximal fee in wei per gas; for types 0 and 1 the gas price.
     pub max_fee: u64,
-    /// Wei per gas for the coinbase; unused by types 0 and 1.
+    /// Maximal priority fee in wei per gas; unused by types 0 and 1.
     pub priority_fee: u64,
-    /// The recipient; `None` creates.
+    /// The recipient; `None` creates a contract.
     pub to: Option<Address>,
-    /// Wei.
+    /// Value in wei.
     pub value: U256,
-    /// Calldata or init code.
+    /// Calldata, or init code of a creation.
     pub input: Vec<u8>,
     /// Access list (EIP-2930): addresses with storage keys; unused by type 0.
     pub access: Vec<(Address, Vec<U256>)>,
-    /// Versioned hashes of the blobs; used by type 3 alone.
+    /// Versioned hashes of the blobs; used by type 3 only.
     pub blobs: Vec<B256>,
-    /// Signed authorizations; used by type 4 alone.
+    /// Signed authorizations; used by type 4 only.
     pub authorizations: Vec<Authorization>,
 }
 
-/// Wei per blob gas at most, of every blob transaction here.
+/// Maximal fee in wei per blob gas of all blob transactions here.
 const MAX_BLOB_FEE: u64 = 1_000_000_000;
 
-/// A signed delegation of an account to a code (EIP-7702), as RLP.
+/// A signed authorization that delegates an account to a code (EIP-7702), as RLP.
 #[derive(Clone, Debug)]
 pub struct Authorization(Vec<u8>);
 
 impl Authorization {
-    /// `signer` delegates to `target`; `nonce` is its account's at that moment.
+    /// Signs the delegation of `signer` to `target`. `nonce` is the account's nonce when the
+    /// authorization is processed.
     pub fn new(signer: &Signer, target: Address, nonce: u64) -> Self {
         Self::for_chain(CHAIN_ID, signer, target, nonce)
     }
 
-    /// The same for another chain; 0 stands for every chain.
+    /// Signs a delegation for a chain id; 0 stands for every chain.
     pub fn for_chain(chain_id: u64, signer: &Signer, target: Address, nonce: u64) -> Self {
         let mut fields = Vec::with_capacity(110);
         chain_id.encode(&mut fields);
@@ -112,7 +116,7 @@ impl Authorization {
 }
 
 impl Draft {
-    /// Signs and encodes (EIP-2718).
+    /// Signs and encodes the transaction (EIP-2718).
     pub fn sign(&self, signer: &Signer) -> Vec<u8> {
         let fields = self.fields();
         let mut signed = fields.clone();
@@ -180,7 +184,7 @@ impl Draft {
     }
 }
 
-/// An RLP list around encoded items.
+/// RLP of a list with this payload of encoded items.
 fn list(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 9);
     Header { list: true, payload_length: payload.len() }.encode(&mut out);

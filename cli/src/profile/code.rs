@@ -1,33 +1,34 @@
-//! Rows of instructions and precompiles from what the workers measured.
+//! Computes the figures of instructions and precompiles from the workers' measurements.
 //!
-//! In: profiles of several executions. Out: [`CodeTimes`] per execution. The clock's own time is subtracted, and what a
-//! row cannot hold is cut at zero. Executions that took longer than the median one are left out: something else ran
-//! beside them.
+//! In: the measurements of several executions. Out: [`CodeTimes`] per execution. The time of the
+//! clock readings is subtracted; a row that would become negative is set to zero. Executions slower
+//! than the median are left out, since other processes delayed them.
+//! Not here: measuring (`measure`).
 
 use super::data::{CodeCell, CodeRow, CodeTimes};
 use balustrade::exec::interpreter::opcode;
 use balustrade::exec::interpreter::profile::{OUTSIDE, OpcodeProfile, Row, WorkerProfile};
 use std::collections::BTreeMap;
 
-/// One watched execution.
+/// One execution in the profiled form of the loop.
 #[derive(Debug)]
 pub struct Watched {
-    /// By worker.
+    /// Measurements per worker.
     pub workers: Vec<WorkerProfile>,
-    /// Time of all its tasks.
+    /// Time of all its tasks in nanoseconds.
     pub tasks_ns: u64,
-    /// Whether anything was measured.
+    /// Whether instructions were timed, or the same form of the loop ran without measuring.
     pub timed: bool,
 }
 
-/// Average of the faster half: in the others something else ran beside.
+/// Mean of the faster half of some times, since the slower half was delayed by other processes.
 pub fn faster_half(mut ns: Vec<u64>) -> f64 {
     ns.sort_unstable();
     ns.truncate(ns.len().div_ceil(2));
     ns.iter().sum::<u64>() as f64 / ns.len().max(1) as f64
 }
 
-/// The precompiles' names, by number.
+/// Names of the precompiles, by address.
 const PRECOMPILES: [&str; 18] = [
     "",
     "ECRECOVER",
@@ -62,17 +63,18 @@ fn opcode_name(code: u16) -> String {
     name.map_or_else(|| format!("{code:#04x} (undefined)"), str::to_owned)
 }
 
-/// One row in each execution, by worker.
+/// One row of figures per execution and worker.
 type Runs = Vec<Vec<Row>>;
 
-/// The rows of `runs`, per execution. `unwatched_ns` is the time of all tasks when the same form of the loop runs alone,
-/// `shipped_ns` that in the form in which it runs unless it is profiled.
+/// Computes the rows of `runs`, per execution. All times are in nanoseconds: `unwatched_ns` is the
+/// time of all tasks in the profiled form of the loop without measuring, `shipped_ns` in the form
+/// that runs outside of profiling.
 pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, loop_name: &str) -> CodeTimes {
     runs.sort_by_key(|run| run.tasks_ns);
     runs.truncate(runs.len().div_ceil(2));
     let (repeats, workers) = (runs.len(), runs.iter().map(|run| run.workers.len()).max().unwrap_or(0));
     let ticks_as_ns = |ticks: f64| match runs.first().and_then(|run| run.workers.first()) {
-        // A million ticks, so that nothing is lost to whole nanoseconds.
+        // A million ticks are converted, so that rounding to whole nanoseconds is negligible.
         Some(worker) => ticks * worker.opcodes.nanoseconds(1_000_000) as f64 / 1e6,
         None => 0.0,
     };
@@ -97,7 +99,8 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
     let readings = opcodes.values().flatten().flatten().map(|row| row.readings).sum::<u64>() as f64;
     let readings = readings / repeats.max(1) as f64;
     let tasks_ns = runs.iter().map(|run| run.tasks_ns).sum::<u64>() as f64 / repeats.max(1) as f64;
-    // In place a reading costs less than alone, since other work goes on beside it; more would be noise.
+    // Between other instructions a clock reading costs at most as much as alone, since the
+    // processor overlaps it with other work. A larger difference is noise.
     let reading_alone_ns = ticks_as_ns(OpcodeProfile::reading_ticks());
     let reading_ns = ((tasks_ns - unwatched_ns) / readings.max(1.0)).clamp(0.0, reading_alone_ns);
     let code_row = |code: u16, name: String, runs: &Runs| {
@@ -128,8 +131,8 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
     }
 }
 
-/// Averages by worker over the executions whose time, all workers together, is at most one and a half times the median:
-/// in the others something else took the processor away.
+/// Means per worker over the executions whose time, summed over all workers, is at most one and a
+/// half times the median; the others were delayed by other processes.
 fn trimmed_means(runs: &[Vec<CodeCell>]) -> Vec<CodeCell> {
     let ns = |run: &Vec<CodeCell>| run.iter().map(|worker| worker.ns).sum::<f64>();
     let mut sorted: Vec<f64> = runs.iter().map(ns).collect();

@@ -1,7 +1,8 @@
-//! Two runs side by side.
+//! Compares the profiles of two runs.
 //!
-//! In: profiles, and those that an earlier `--json` run saved. Out: rows with both times, and a mark where they differ by
-//! more than noise.
+//! In: profiles, and those that an earlier run with `--json` printed. Out: rows with both times,
+//! marked if they differ by more than noise.
+//! Not here: printing the comparison (`print`, `report`).
 
 use super::data::{CodeRow, Profile, Sampling};
 use balustrade::formats::read_document;
@@ -10,17 +11,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A difference is marked from this share of the time before.
+/// Minimal difference that is marked, as a share of the earlier time.
 const SHARE_MIN: f64 = 0.03;
-/// And from this share of the block's processor time.
+/// Minimal difference that is marked, as a share of the block's processor time.
 const OF_BLOCK_MIN: f64 = 0.005;
 
-/// What changed in a block.
+/// The differences of one block between two runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The block and how the other run executed it.
+    /// The block of the other run, with its mode, threads and loop.
     pub against: String,
-    /// Everything that either run timed.
+    /// All times of either run.
     pub rows: Vec<Difference>,
 }
 
@@ -29,22 +30,22 @@ pub struct Comparison {
 pub struct Difference {
     /// `block`, `stage`, `part`, `instruction` or `precompile`.
     pub group: &'static str,
-    /// Which of them.
+    /// Name within the group.
     pub name: String,
-    /// In the other run.
+    /// Nanoseconds in the other (earlier) run.
     pub before_ns: f64,
-    /// In this one.
+    /// Nanoseconds in this run.
     pub after_ns: f64,
-    /// Whether they differ by more than noise.
+    /// Whether the times differ by more than noise.
     pub marked: bool,
 }
 
-/// Reads what a run with `--json` printed.
+/// Reads the profiles that a run with `--json` printed.
 ///
 /// # Errors
-/// In words: the file cannot be read, or holds something else.
+/// A description: the file cannot be read, or contains no profile.
 pub fn load(path: &Path) -> Result<Vec<Profile>, String> {
-    /// Tells a block's line from the others.
+    /// The line of a block; other lines lack this field.
     #[derive(Deserialize)]
     #[serde(expecting = "a line that `balustrade profile --json` printed")]
     struct Probe {
@@ -65,13 +66,14 @@ pub fn load(path: &Path) -> Result<Vec<Profile>, String> {
     Ok(profiles)
 }
 
-/// The other run's profile of the same block; where both runs have a single block, that.
+/// Returns the other run's profile of the same block, by name; if both runs have a single block,
+/// that block's.
 pub fn counterpart<'a>(profile: &Profile, count: usize, others: &'a [Profile]) -> Option<&'a Profile> {
     let same = others.iter().find(|other| other.block == profile.block);
     same.or_else(|| others.first().filter(|_| count == 1 && others.len() == 1))
 }
 
-/// Compares a block's profile with the other run's.
+/// Compares a block's profile with that of the other run.
 pub fn compare(base: &Profile, profile: &Profile) -> Comparison {
     let cpu_ns = profile.sampling.cpu_ns.max(profile.ns) as f64;
     let mut rows = Vec::new();
@@ -93,7 +95,7 @@ pub fn compare(base: &Profile, profile: &Profile) -> Comparison {
     for (name, (before, after)) in pairs(parts(&base.sampling), parts(&profile.sampling)) {
         let deviation = |sampling: &Sampling| {
             sampling.parts.iter().find(|row| row.part == name).map_or(0.0, |row| {
-                // Of a count: its square root.
+                // The standard deviation of a count is its square root.
                 row.ns / (row.samples.max(1) as f64).sqrt()
             })
         };
@@ -111,7 +113,7 @@ pub fn compare(base: &Profile, profile: &Profile) -> Comparison {
     Comparison { against, rows }
 }
 
-/// Both sides by name.
+/// Pairs the entries of both sides by name.
 fn pairs(
     before: impl Iterator<Item = (String, f64)>,
     after: impl Iterator<Item = (String, f64)>,
@@ -146,7 +148,8 @@ mod tests {
         };
         let before = profile(1000, 100, 4);
         assert_eq!(marks(&before, &profile(1010, 102, 4)), [("block", false), ("stage", false), ("part", false)]);
-        // Four samples more or less say nothing; the clock does.
+        // Four samples more or fewer are within two standard deviations; the measured times have no
+        // such tolerance.
         assert_eq!(marks(&before, &profile(1100, 150, 6)), [("block", true), ("stage", true), ("part", false)]);
         let many = profile(1000, 100, 4_000);
         assert_eq!(marks(&many, &profile(1100, 150, 6_000))[2], ("part", true));

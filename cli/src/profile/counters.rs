@@ -1,8 +1,10 @@
-//! Hardware counters of the executions that are timed, where the kernel grants them.
+//! Reads hardware counters of the timed executions, where the kernel permits it.
 //!
-//! They count this process's threads in user space, those included that are started after them: open them before the
-//! executor. Virtual machines often have none, and `/proc/sys/kernel/perf_event_paranoid` may forbid them; the reason is
-//! then kept in one line, and it is never an error.
+//! In: the timed executions. Out: counts per execution in user space. The counters cover this
+//! process's threads that are started after the counters were opened: open them before the executor
+//! is created. Virtual machines often have no counters, and `/proc/sys/kernel/perf_event_paranoid`
+//! may forbid them; the reason is then reported in one line and is not an error.
+//! Not here: times (`measure`).
 
 use super::data::Counters;
 
@@ -27,14 +29,14 @@ mod linux {
         ("cache misses", Hardware::CACHE_MISSES),
     ];
 
-    /// Counters that are open.
+    /// The counters that could be opened.
     #[derive(Debug)]
     pub struct Open {
         counters: Vec<(&'static str, Counter)>,
         refused: Option<String>,
     }
 
-    /// Why there is no such counter, in one line.
+    /// Describes in one line why a counter is not available.
     fn reason(name: &str, error: &std::io::Error) -> String {
         let why = match error.kind() {
             ErrorKind::NotFound | ErrorKind::Unsupported => "this machine offers none, as many virtual ones",
@@ -45,7 +47,7 @@ mod linux {
     }
 
     impl Open {
-        /// Opens what the kernel grants.
+        /// Opens the counters that the kernel permits.
         pub fn new() -> Self {
             let mut open = Self { counters: Vec::new(), refused: None };
             for (name, event) in EVENTS {
@@ -59,15 +61,15 @@ mod linux {
             open
         }
 
-        /// Starts all counters at zero.
+        /// Resets and starts all counters.
         pub fn start(&mut self) {
             for (_, counter) in &mut self.counters {
-                // A counter that fails now fails again when it is read.
+                // A failure here is found again when the counter is read.
                 let _ = counter.reset().and_then(|()| counter.enable());
             }
         }
 
-        /// Stops them; what they counted, per execution.
+        /// Stops the counters and returns their counts divided by `executions`.
         pub fn stop(&mut self, executions: usize) -> Counters {
             let mut read = Counters::default();
             for (name, counter) in &mut self.counters {
@@ -90,7 +92,7 @@ mod linux {
 mod nowhere {
     use super::Counters;
 
-    /// No counters.
+    /// No counters: the system has no `perf_event_open`.
     #[derive(Debug)]
     pub struct Open;
 
@@ -100,10 +102,10 @@ mod nowhere {
             Self
         }
 
-        /// Nothing to start.
+        /// Does nothing.
         pub fn start(&mut self) {}
 
-        /// Says why there is nothing.
+        /// Returns no counts, with the reason.
         pub fn stop(&mut self, _: usize) -> Counters {
             let unavailable = Some("only Linux has perf_event_open".to_owned());
             Counters { unavailable, ..Counters::default() }

@@ -1,6 +1,6 @@
-//! What a profile holds, as it is saved and read back.
+//! The data of a profile, in the form in which it is saved and read.
 //!
-//! Units: nanoseconds and gas, per execution of the block.
+//! Units: nanoseconds and gas, per execution of the block. Not here: measuring and printing.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,86 +8,86 @@ use std::collections::BTreeMap;
 /// The profile of one block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// The block's name.
+    /// Name of the block.
     pub block: String,
-    /// Its fork.
+    /// Name of its fork.
     pub fork: String,
-    /// How its tasks ran.
+    /// Mode in which its tasks ran.
     pub mode: String,
-    /// On how many threads.
+    /// Number of threads.
     pub threads: usize,
-    /// By which loop.
+    /// Name of the interpreter loop.
     #[serde(rename = "loop")]
     pub loop_name: String,
     /// Number of transactions.
     pub transactions: usize,
-    /// Gas as the header says it.
+    /// Gas used, as in the header.
     pub gas: u64,
-    /// Executions that were timed without being watched.
+    /// Number of executions that were timed without instruction measurement.
     pub repeats: usize,
-    /// Their median, raw bytes to last check.
+    /// Median of their times, from the raw bytes to the last check.
     pub ns: u64,
-    /// The fastest.
+    /// The shortest of their times.
     pub ns_min: u64,
-    /// Stages of the median execution.
+    /// Stages of the execution of median time.
     pub stages: Vec<StageRow>,
-    /// Where processor time goes, by sampling.
+    /// Processor time by purpose, from sampling.
     pub sampling: Sampling,
-    /// Instructions and precompiles.
+    /// Times of instructions and precompiles.
     pub code: CodeTimes,
     /// Hardware counters of the timed executions.
     pub counters: Counters,
-    /// Folded stacks and their samples.
+    /// Folded stacks with their numbers of samples.
     pub stacks: BTreeMap<String, u64>,
-    /// Stages and transactions of the median execution on their threads; not saved.
+    /// Stages and tasks of the execution of median time by thread; not saved.
     #[serde(skip)]
     pub slices: Vec<Slice>,
 }
 
 impl Profile {
-    /// Gas per nanosecond.
+    /// Gas per nanosecond, which equals Ggas per second.
     pub fn ggas_per_s(&self) -> f64 {
         super::super::report::ggas_per_s(self.gas, self.ns)
     }
 }
 
-/// One stage.
+/// The times of one stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageRow {
-    /// Its name.
+    /// Name of the stage.
     pub stage: String,
-    /// Time in which it was at work on any thread; stages overlap.
+    /// Time in which at least one thread worked on it; stages overlap.
     pub busy_ns: u64,
-    /// Time on all threads together.
+    /// Sum of its times over all threads.
     pub sum_ns: u64,
 }
 
-/// What sampling found.
+/// The result of sampling.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// Samples inside of the executor.
+    /// Number of samples inside of the executor.
     pub samples: u64,
-    /// Executions sampled.
+    /// Number of executions that were sampled.
     pub repeats: u64,
     /// Processor time of one execution on all threads.
     pub cpu_ns: u64,
-    /// By purpose.
+    /// Processor time by purpose.
     pub parts: Vec<PartRow>,
     /// Why there are no samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
-/// Processor time for one purpose.
+/// Processor time of one purpose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartRow {
-    /// What for.
+    /// Name of the purpose.
     pub part: String,
-    /// Samples.
+    /// Number of samples.
     pub samples: u64,
-    /// Time of one execution.
+    /// Time per execution.
     pub ns: f64,
-    /// Of it in Keccak-256.
+    /// The part of this time that was spent in Keccak-256.
     pub keccak_ns: f64,
     /// Share of the execution's processor time, 0 to 1.
     pub share: f64,
@@ -96,60 +96,60 @@ pub struct PartRow {
 /// Times of instructions and precompiles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodeTimes {
-    /// The loop that was watched, and in which form.
+    /// The loop whose instructions were timed, and its form.
     #[serde(rename = "loop")]
     pub loop_name: String,
-    /// Executions that count.
+    /// Number of executions that are included.
     pub repeats: usize,
-    /// What one clock reading costs in place; it is subtracted from all times here.
+    /// Cost of one clock reading between other instructions; it is subtracted from all times here.
     pub reading_ns: f64,
-    /// What it costs alone.
+    /// Cost of one clock reading alone.
     pub reading_alone_ns: f64,
-    /// Clock readings of one execution.
+    /// Number of clock readings per execution.
     pub readings: f64,
-    /// Time of all tasks of one execution, watched.
+    /// Time of all tasks of one execution with instruction measurement.
     pub watched_ns: f64,
-    /// The same in the same form when nobody watches.
+    /// The same in the same form of the loop without measurement.
     pub unwatched_ns: f64,
-    /// The same in the form that runs unless it is profiled.
+    /// The same in the form of the loop that runs outside of profiling.
     pub shipped_ns: f64,
-    /// Gas that frames lost by halting.
+    /// Gas that frames lost by exceptional halts.
     pub burned_gas: u64,
-    /// Entering the first frames and leaving them.
+    /// Time of entering and leaving the outermost frames.
     pub outside_ns: f64,
-    /// By opcode; those that did not run are left out.
+    /// One row per opcode that was executed.
     pub opcodes: Vec<CodeRow>,
-    /// By address.
+    /// One row per precompile that was called.
     pub precompiles: Vec<CodeRow>,
 }
 
-/// One instruction or precompile.
+/// The figures of one instruction or precompile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodeRow {
-    /// Opcode or number of the precompile.
+    /// Opcode, or address of the precompile.
     pub code: u16,
-    /// Its name.
+    /// Name of the instruction or precompile.
     pub name: String,
-    /// On all workers.
+    /// Sum over all workers.
     #[serde(flatten)]
     pub total: CodeCell,
-    /// By worker.
+    /// Figures per worker.
     pub workers: Vec<CodeCell>,
 }
 
-/// Runs, gas and time; averages where executions differ.
+/// Count, gas and time of an execution; means where executions differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodeCell {
-    /// Runs.
+    /// Number of executions of the instruction or precompile.
     pub count: f64,
-    /// Gas, that of frames that it entered not counted.
+    /// Gas, without that of frames that it entered.
     pub gas: f64,
-    /// Time, that of frames that it entered and of the clock not counted.
+    /// Time, without that of frames that it entered and of clock readings.
     pub ns: f64,
 }
 
 impl CodeCell {
-    /// Adds another worker's.
+    /// Adds the figures of another worker.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.gas += other.gas;
@@ -158,40 +158,40 @@ impl CodeCell {
 }
 
 impl CodeRow {
-    /// Time per gas; nothing where it is free.
+    /// Time per gas; `None` if it used none.
     pub fn ns_per_gas(&self) -> Option<f64> {
         (self.total.gas >= 1.0).then(|| self.total.ns / self.total.gas)
     }
 
-    /// Time per run.
+    /// Time per execution of the instruction or precompile.
     pub fn ns_per_run(&self) -> f64 {
         self.total.ns / self.total.count.max(1.0)
     }
 }
 
-/// Hardware counters.
+/// Results of the hardware counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
-    /// By name, per execution, on all threads.
+    /// Counts by name, per execution, summed over all threads.
     pub values: BTreeMap<String, f64>,
-    /// What the kernel refused, in one line.
+    /// Why counters are missing, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
-/// A stretch of time on one thread.
+/// An interval of work on one thread.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Slice {
-    /// Which thread of the pool.
+    /// Index of the thread in the pool.
     pub thread: u32,
-    /// A stage's name, or `task`.
+    /// Name of the stage, or `task`.
     pub kind: &'static str,
-    /// Block access index of a task.
+    /// Block access index (EIP-7928) of a task.
     pub index: Option<u32>,
     /// Gas of a transaction.
     pub gas: Option<u64>,
-    /// Start, nanoseconds since the block's bytes were handed over.
+    /// Start in nanoseconds since the executor received the block's bytes.
     pub start_ns: u64,
-    /// End.
+    /// End in nanoseconds since the executor received the block's bytes.
     pub end_ns: u64,
 }

@@ -1,10 +1,11 @@
-//! Stacks as files: folded, and as a flamegraph.
+//! Writes the sampled stacks as files: folded stacks, and a flamegraph as SVG.
 
 use super::data::Profile;
 use inferno::flamegraph::{self, Options};
 use std::collections::BTreeMap;
 
-/// Stacks of all blocks, as other tools read them: frames by semicolons, a blank, samples.
+/// Folded stacks of all blocks in the usual format: frames separated by semicolons, a space, the
+/// number of samples.
 pub fn folded(profiles: &[Profile]) -> String {
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for (stack, samples) in profiles.iter().flat_map(|profile| &profile.stacks) {
@@ -13,10 +14,10 @@ pub fn folded(profiles: &[Profile]) -> String {
     sums.iter().map(|(stack, samples)| format!("{stack} {samples}\n")).collect()
 }
 
-/// A flamegraph of all blocks as SVG, the stages at its foot.
+/// A flamegraph of all blocks as SVG, with the stages at its base.
 ///
 /// # Errors
-/// In words: there are no samples.
+/// A description: there are no samples.
 pub fn svg(profiles: &[Profile]) -> Result<String, String> {
     let names: Vec<&str> = profiles.iter().map(|profile| profile.block.as_str()).collect();
     let mut options = Options::default();
@@ -28,7 +29,7 @@ pub fn svg(profiles: &[Profile]) -> Result<String, String> {
     };
     options.count_name = "samples".to_owned();
     options.deterministic = true;
-    // Percent of the whole: what is narrower cannot be read and makes the file large.
+    // Narrower frames (in percent of the width) cannot be read and would make the file large.
     options.min_width = 0.05;
     let folded = folded(profiles);
     let mut svg = Vec::new();

@@ -1,7 +1,9 @@
-//! The rounds of one block's profile.
+//! Measures one block in several rounds of executions.
 //!
-//! Between two executions only analysed code survives: no hash, sender or state. What a block before Amsterdam needs for
-//! `bal` mode is recorded before the first round.
+//! In: a block on its chain. Out: its [`Profile`]. Between two executions only analysed code is
+//! kept: no hashes, senders or state. The block access list and existence log that a block before
+//! Amsterdam needs for `bal` mode are recorded before the first round.
+//! Not here: the command's inputs and outputs (`mod`).
 
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
 use super::code::{Watched, code_times, faster_half};
@@ -16,41 +18,41 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::{BlockOutcome, Mode};
 use std::time::{Duration, Instant};
 
-/// Executions to warm up: code is analysed after a few runs.
+/// Number of executions before the measured ones: code is analysed after a few.
 const WARM_UP: usize = 4;
-/// Fewest and most executions of a round.
+/// Minimal and maximal number of executions per round.
 const RUNS_MIN: usize = 5;
 const RUNS_MAX: usize = 2_000;
 
 /// One block to profile.
 #[derive(Debug)]
 pub struct Block<'a> {
-    /// Its name.
+    /// Name of the block.
     pub name: String,
-    /// Its fork, as the file writes it.
+    /// Name of its fork, as in the file.
     pub fork: &'a str,
-    /// Its RLP.
+    /// RLP of the block.
     pub block: &'a Bytes,
-    /// Its access list.
+    /// Its block access list and existence log, where given.
     pub list: List<'a>,
 }
 
-/// Profiles blocks.
+/// Measures blocks.
 #[derive(Debug)]
 pub struct Measure {
-    /// Executes.
+    /// The engine that executes the blocks.
     pub engine: Engine,
-    /// What counts beside the timed executions.
+    /// Hardware counters of the timed executions.
     pub counters: counters::Open,
-    /// Which loop is looked at.
+    /// The interpreter loop that is profiled.
     pub loop_kind: LoopKind,
-    /// Which mode; where nothing is said the block decides.
+    /// The mode; `None`: as [`Engine::execute_or_record`] chooses.
     pub mode: Option<Mode>,
-    /// Time for sampling; the other rounds take half of it each.
+    /// Duration of the sampling; the other rounds take half of it each.
     pub length: Duration,
 }
 
-/// A block with everything that it needs to run in its mode.
+/// A block with everything that it needs in its mode.
 struct Job<'a> {
     rules: &'a ChainRules,
     block: &'a Bytes,
@@ -59,7 +61,7 @@ struct Job<'a> {
     mode: Option<Mode>,
 }
 
-/// Time of all tasks of an execution on all threads.
+/// Sum of the times of all tasks of an execution, in nanoseconds.
 fn tasks_ns(outcome: &BlockOutcome) -> u64 {
     outcome.tasks.iter().map(|task| task.end_ns.saturating_sub(task.start_ns)).sum()
 }
@@ -68,7 +70,7 @@ impl Measure {
     /// Executes a block once and makes it the head.
     ///
     /// # Errors
-    /// [`Failure`]: the block is refused.
+    /// [`Failure`]: the block is rejected.
     pub fn advance(
         &mut self,
         chain: &mut Chain,
@@ -79,10 +81,10 @@ impl Measure {
         self.engine.execute_or_record(chain, rules, block, list, None, true).map(drop)
     }
 
-    /// Profiles a block on the chain's head, which stays where it is.
+    /// Profiles a block on the chain's head, which does not change.
     ///
     /// # Errors
-    /// [`Failure`]: the block is refused, or the caller gave up.
+    /// [`Failure`]: the block is rejected, or the execution was cancelled.
     pub fn profile(&mut self, chain: &mut Chain, rules: &ChainRules, block: &Block<'_>) -> Result<Profile, Failure> {
         let mut job = Job {
             rules,
@@ -143,8 +145,9 @@ impl Measure {
         })
     }
 
-    /// Times the instructions: the loop watched and not watched take turns. `shipped_ns` is the time of all tasks of an
-    /// execution of which nothing is watched.
+    /// Measures the instructions: executions with and without measurement alternate. `shipped_ns`
+    /// is the time of all tasks of an execution in the form of the loop that runs outside of
+    /// profiling.
     fn code(&mut self, chain: &mut Chain, job: &Job<'_>, shipped_ns: f64) -> Result<CodeTimes, Failure> {
         let mut timed = false;
         self.engine.start_profile(timed);
@@ -160,7 +163,8 @@ impl Measure {
         Ok(code_times(watched, unwatched_ns, shipped_ns, profiled_name(self.loop_kind)))
     }
 
-    /// Executes for this long, within the bounds of a round; `keep` says what is kept of each execution.
+    /// Executes repeatedly for `length`, within the bounds of a round; `keep` maps each execution
+    /// to the result that is returned.
     fn repeat<T>(
         &mut self,
         chain: &mut Chain,
@@ -184,7 +188,7 @@ impl Measure {
     }
 }
 
-/// Samples as times of one execution.
+/// Converts samples to times of one execution.
 fn sampling(samples: &Samples) -> Sampling {
     let sample_ns = samples.sample_ns();
     let rows = Part::ALL.into_iter().map(|part| {

@@ -1,9 +1,10 @@
-//! `balustrade profile`: where the time of a block goes.
+//! `balustrade profile`: measures where the time of a block goes.
 //!
-//! In: bundles and fixtures, as `run` takes them. Each block is executed many times on its parent state, in four rounds:
-//! to warm up, to be timed alone (timeline, stages, counters), to be sampled (flamegraph, parts), and to have its
-//! instructions timed. Out: tables or JSON lines, and files: a report for the browser, a flamegraph, trace events.
-//! Not here: how each of them is measured (the modules beside this one).
+//! In: bundles and fixtures, as for `run`. Each block is executed repeatedly on its parent state,
+//! in four rounds: warm-up, timing (timeline, stages, counters), sampling (flamegraph, parts), and
+//! instruction timing. Out: tables or JSON lines, and files: an HTML report, a flamegraph, trace
+//! events.
+//! Not here: the measurements themselves (the submodules).
 
 mod code;
 mod compare;
@@ -35,25 +36,28 @@ use std::time::Duration;
 /// Options of `profile`.
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
-    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, one generated block
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, one
+    /// generated block
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// How long each block is sampled; timing it alone and timing its instructions take half of it each
+    /// Sample each block for this many seconds; timing the block and timing its instructions take
+    /// half as long each
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = super::run::seconds)]
     seconds: Duration,
-    /// Write a report that opens in a browser without a network: everything below in one file
+    /// Write a report with all results to this HTML file, which needs no network
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Compare with what an earlier run printed with --json
+    /// Compare with the output of an earlier run with --json in this file
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Write a flamegraph as SVG
+    /// Write a flamegraph as SVG to this file
     #[arg(long, value_name = "FILE")]
     flamegraph: Option<PathBuf>,
-    /// Write the sampled stacks folded, for other tools
+    /// Write the sampled stacks to this file in the folded format of other flamegraph tools
     #[arg(long, value_name = "FILE")]
     folded: Option<PathBuf>,
-    /// Write the timeline in Chrome's trace event format, for Perfetto or chrome://tracing
+    /// Write the timeline to this file in Chrome's trace event format, for Perfetto or
+    /// chrome://tracing
     #[arg(long, value_name = "FILE")]
     trace_events: Option<PathBuf>,
     #[command(flatten)]
@@ -89,7 +93,7 @@ pub fn main(args: &ProfileArgs) -> Status {
             return Status::Unusable;
         }
     };
-    // Before the executor: counters follow threads that are started after them.
+    // Hardware counters cover only threads that are started after the counters were opened.
     let counters = counters::Open::new();
     let engine = match Engine::new(args.exec.threads, args.exec.loop_kind) {
         Ok(engine) => engine,
@@ -108,7 +112,7 @@ pub fn main(args: &ProfileArgs) -> Status {
     run.finish()
 }
 
-/// The files that were asked for, opened before anything is measured.
+/// The requested output files, which are opened before anything is measured.
 #[derive(Default)]
 struct Files {
     report: Option<OutputFile>,
@@ -134,7 +138,7 @@ struct Run<'a> {
     args: &'a ProfileArgs,
     measure: measure::Measure,
     files: Files,
-    /// The profiles to compare with.
+    /// The profiles of the other run, to compare with.
     others: Vec<Profile>,
     profiles: Vec<Profile>,
     invalid: u64,
@@ -150,7 +154,7 @@ impl Run<'_> {
         });
     }
 
-    /// The first block of the chain that `run` generates.
+    /// Profiles the first block of the chain that `run` generates.
     fn devnet(&mut self) {
         let mut devnet = Devnet::default();
         let rules = Devnet::rules();
@@ -189,7 +193,7 @@ impl Run<'_> {
         }
     }
 
-    /// All valid blocks of a test; those that it announces as invalid only move on.
+    /// Profiles all valid blocks of a test; blocks that it declares invalid are skipped.
     fn test(&mut self, test: &BlockTest) {
         let mut chain = match Chain::of_test(test) {
             Ok(chain) => chain,
@@ -246,7 +250,7 @@ impl Run<'_> {
         self.status = Status::Unusable;
     }
 
-    /// For each profile the one to compare with, and what differs.
+    /// For each profile the other run's profile of the same block, and the comparison with it.
     fn comparisons(&self) -> (Vec<Option<&Profile>>, Vec<Option<Comparison>>) {
         let count = self.profiles.len();
         let pair = |profile: &Profile| compare::counterpart(profile, count, &self.others);
@@ -272,7 +276,7 @@ impl Run<'_> {
         }
     }
 
-    /// Completes a file that was asked for.
+    /// Completes a requested file.
     fn write(
         &mut self,
         file: impl FnOnce(&mut Files) -> Option<OutputFile>,
@@ -294,7 +298,7 @@ impl Run<'_> {
     fn finish(mut self) -> Status {
         self.print_comparisons();
         if self.profiles.is_empty() {
-            // A report about nothing would replace that of an earlier run.
+            // A report without results must not replace the file of an earlier run.
             self.files = Files::default();
             self.status = no_block(self.status);
         }

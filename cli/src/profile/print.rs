@@ -1,13 +1,13 @@
-//! A profile as tables for a person.
+//! Prints a profile as tables for people.
 
 use super::super::report::{self, right_align, table};
 use super::compare::{Comparison, Difference};
 use super::data::{CodeRow, CodeTimes, Profile};
 
-/// Instructions shown; the rest is one row.
+/// Maximal number of instructions that are shown; the others are summed up in one line.
 const ROWS_MAX: usize = 24;
 
-/// Prints a profile.
+/// Prints the profile of one block.
 pub fn profile(profile: &Profile) {
     report::line(&format!(
         "{} ({}, {} mode, {} threads, {} loop): {} transactions, {:.2} Mgas in {:.3} ms, {:.2} Ggas/s (median of {}, best {:.3} ms)",
@@ -131,7 +131,7 @@ fn code(code: &CodeTimes) {
     ));
 }
 
-/// Prints what differs from the other run: marked rows, the largest difference first.
+/// Prints the differences from the other run: marked rows, in descending order of the difference.
 pub fn comparison(block: &str, comparison: &Comparison) {
     let mut rows: Vec<&Difference> = comparison.rows.iter().filter(|row| row.marked || row.group == "block").collect();
     let by = |row: &Difference| (row.after_ns - row.before_ns).abs();

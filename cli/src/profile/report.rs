@@ -1,7 +1,8 @@
-//! The report for the browser: one file that loads nothing.
+//! Writes the HTML report: one file that loads nothing from a network.
 //!
-//! The page is drawn by `report/page.js` from the profiles, which lie in it as JSON; a content security policy in the page
-//! forbids every request.
+//! In: profiles and comparisons. Out: the page. It is drawn by `report/page.js` from the profiles,
+//! which it contains as JSON; a content security policy in the page forbids all requests.
+//! Not here: measuring.
 
 use super::compare::Comparison;
 use super::data::{Profile, Slice};
@@ -11,7 +12,7 @@ const PAGE: &str = include_str!("report/page.html");
 const STYLE: &str = include_str!("report/page.css");
 const SCRIPT: &str = include_str!("report/page.js");
 
-/// The page. `bases` and `comparisons` belong to the profiles at the same places.
+/// Returns the page. `bases` and `comparisons` have the same indexes as `profiles`.
 pub fn html(profiles: &[Profile], bases: &[Option<&Profile>], comparisons: &[Option<Comparison>]) -> String {
     let with_slices = profiles.iter().map(|profile| {
         let mut value = json!(profile);
@@ -23,7 +24,7 @@ pub fn html(profiles: &[Profile], bases: &[Option<&Profile>], comparisons: &[Opt
         "bases": bases,
         "comparisons": comparisons,
     });
-    // No text in the data may end the element that holds it.
+    // Escaped, so that no text in the data can close the script element.
     let data = data.to_string().replace('<', "\\u003c");
     let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     let mut rest = PAGE;

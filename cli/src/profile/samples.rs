@@ -1,41 +1,43 @@
-//! Where the processor's time goes: stacks sampled while a block is repeated, sorted into stages and parts.
+//! Samples stacks while a block is executed repeatedly, and sorts them into stages and parts.
 //!
-//! In: a closure that executes the block once. Out: [`Samples`]: folded stacks under their stage, samples per stage and
-//! part. Stages and parts are told by the functions on a stack, the innermost one that is known deciding; so it does not
-//! matter which thread ran a piece of work, or that a waiting thread took up another one. Samples outside of the executor
-//! (between two repeats) are dropped.
-//! pprof keeps one address per function and stack, so that code inlined into a hot function would all be that of the
-//! first sample: short sessions, each with its own first one, undo this on average.
-//! Not here: drawing (`flame`), times of single instructions (`opcodes`).
+//! In: a closure that executes the block once. Out: [`Samples`]: folded stacks by stage, samples
+//! per stage and part. The innermost function of a stack that [`PLACES`] lists decides on stage and
+//! part, so that it does not matter which thread ran a piece of work, or whether a waiting thread
+//! took over other work. Samples outside of the executor (between two repeats) are dropped.
+//! pprof keeps one address per function and stack, so that all code inlined into a hot function
+//! would be attributed to that of the first sample. Many short sessions, each with its own first
+//! sample, even this out.
+//! Not here: drawing (`flame`), times of single instructions (`code`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
-/// Samples per second of processor time asked for; what kernels give is their tick, often 250.
+/// Requested samples per second of processor time; kernels may limit it to their timer frequency,
+/// often 250.
 const FREQUENCY: i32 = 997;
 /// Length of one session.
 const SESSION: Duration = Duration::from_millis(250);
 
-/// Sampled stacks of one block.
+/// The sampled stacks of one block.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    /// Folded stacks, the stage first, and their samples.
+    /// Folded stacks, beginning with the stage, with their numbers of samples.
     pub stacks: BTreeMap<String, u64>,
-    /// Samples by part and whether Keccak ran.
+    /// Samples by part, and by whether Keccak ran.
     pub parts: BTreeMap<(Part, bool), u64>,
-    /// Samples inside of the executor.
+    /// Number of samples inside of the executor.
     pub inside: u64,
-    /// All samples.
+    /// Number of all samples.
     pub all: u64,
-    /// Repeats of the block.
+    /// Number of executions of the block.
     pub repeats: u64,
-    /// Processor time of the process while it was sampled, where the system tells it.
+    /// Processor time of the process during the sampling, if the system reports it.
     pub cpu_ns: Option<u64>,
 }
 
 impl Samples {
-    /// Nanoseconds of processor time per repeat that one sample stands for.
+    /// Nanoseconds of processor time per execution that one sample represents.
     pub fn sample_ns(&self) -> f64 {
         let cpu_ns = match self.cpu_ns {
             Some(ns) => ns as f64,
@@ -45,28 +47,28 @@ impl Samples {
     }
 }
 
-/// What a piece of work is for.
+/// The purpose of a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Instructions and frames.
     Interpreter,
-    /// Accounts and slots: the parent state, names to rows, values before an index, journal.
+    /// Accounts and slots: parent state, ids, values before an index, journal.
     State,
-    /// Keccak-256 for the code that runs and for the list.
+    /// Keccak-256 of executed code and of the block access list.
     Hashing,
     /// Precompiles.
     Precompile,
-    /// Validity, fees and settling of transactions, system calls.
+    /// Validity, fees and settlement of transactions; system calls.
     Transaction,
-    /// What was done against what the list claims, receipts, commitments.
+    /// Comparison of the accesses with the block access list, receipts, commitments.
     Verify,
-    /// Senders and authorities.
+    /// Recovery of senders and authorities.
     Senders,
-    /// Tries.
+    /// State tries.
     Root,
-    /// Bytes to columns.
+    /// Decoding of bytes to columns.
     Decode,
-    /// Handing out tasks and waiting for them.
+    /// Distribution of tasks, and waiting for them.
     Schedule,
     /// None of these.
     Other,
@@ -106,8 +108,10 @@ impl Part {
     }
 }
 
-/// Where functions belong: the beginning of `folder/file::function` in `src` (the command's begin with `cli/`), stage, part. The innermost function of a
-/// stack that is found here decides, and of several beginnings the first one. An empty stage is that of whoever called.
+/// Assigns functions to stages and parts: prefix of `folder/file::function` relative to `src` (with
+/// `cli/` in front for the command), stage, part. The innermost listed function of a stack decides,
+/// and of several matching prefixes the first one. An empty stage stands for the stage of the
+/// calling function.
 const PLACES: &[(&str, &str, Part)] = &[
     ("cli/", OUTSIDE, Part::Other),
     ("trie::rollback", OUTSIDE, Part::Other),
@@ -169,10 +173,11 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("executor", "schedule", Part::Schedule),
 ];
 
-/// What senders and a precompile share: whoever called decides.
+/// A function that senders and a precompile share: its caller decides.
 const SHARED: &str = "exec/senders/libsecp::ecrecover_point";
 
-/// Functions that only hand on, some of them on one thread only.
+/// Functions that only call the next one and are left out of flamegraphs; some appear on one thread
+/// only.
 const PASSED_THROUGH: [&str; 5] = [
     "block::run_with_list",
     "interpreter::drive",
@@ -181,26 +186,28 @@ const PASSED_THROUGH: [&str; 5] = [
     "block::run_task",
 ];
 
-/// The stage of what is no part of an execution.
+/// The stage of functions that are not part of an execution.
 const OUTSIDE: &str = "outside";
 
 /// A function on a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Frame {
-    /// `folder/file::function` in the library's `src`, or `cli/` and the same in the command's, else the crate; empty where nobody knows.
+    /// `folder/file::function` relative to the library's `src`, or `cli/` and the same for the
+    /// command; otherwise the crate's name; empty if it is unknown.
     place: String,
-    /// Its name alone.
+    /// Name of the function without its path.
     name: String,
     ours: bool,
 }
 
 impl Frame {
-    /// From a symbol's demangled name and source file; `name` has no path where the function was inlined.
+    /// Creates a frame from a symbol's demangled name and source file. The name of an inlined
+    /// function has no path.
     fn new(name: &str, file: Option<&str>) -> Self {
         let function = shorten(name);
         let parts: Vec<&str> = file.unwrap_or_default().split('/').collect();
         let at = |piece: &str| parts.iter().position(|part| *part == piece);
-        // Registry paths are registry/src/INDEX/CRATE-VERSION/...
+        // Registry paths have the form registry/src/INDEX/CRATE-VERSION/...
         let registry = at("registry").and_then(|at| parts.get(at + 3)).copied();
         let krate = registry.map(|name| name.rsplit_once('-').map_or(name, |(name, _)| name));
         let is_std = file.is_some_and(|file| file.starts_with("/rustc/") || parts.contains(&"library"))
@@ -211,7 +218,7 @@ impl Frame {
             (None, None) => name.starts_with("balustrade::") || name.starts_with("balustrade_cli::"),
         };
         let module = match (ours, parts.iter().rposition(|part| *part == "src")) {
-            // The command's sources lie in `cli/src`, the library's in `src`.
+            // The command's sources are in `cli/src`, the library's in `src`.
             (true, Some(src)) if src > 0 && parts[src - 1] == "cli" => format!("cli/{}", parts[src + 1..].join("/")),
             (true, Some(src)) => parts[src + 1..].join("/"),
             (true, None) => {
@@ -232,7 +239,8 @@ impl Frame {
         has(&self.name) || has(&self.place)
     }
 
-    /// What a flamegraph calls it; nothing for what only stands between two functions that say something.
+    /// The name in a flamegraph; `None` for functions that carry no information, such as closures
+    /// and runtime layers.
     fn label(&self) -> Option<String> {
         let name = self.name.as_str();
         if name.is_empty() || name.starts_with(['{', '<']) && !self.ours {
@@ -245,7 +253,8 @@ impl Frame {
             return (!is_closure).then(|| format!("{file}::{name}"));
         }
         match self.place.as_str() {
-            // Layers that tell nothing; what has no source (assembly, libc) does.
+            // Layers of the runtime are left out; functions without a known source (assembly, libc)
+            // are shown.
             "std" | "rayon-core" | "rayon" => None,
             "" => Some(name.to_owned()),
             krate => Some(krate.to_owned()),
@@ -253,15 +262,15 @@ impl Frame {
     }
 }
 
-/// Where a stack belongs: how many of its frames are shown, its stage, its part, and whether Keccak ran. `frames` go from
-/// the innermost function outwards. Nothing where it is no part of an execution.
+/// Sorts a stack: the number of frames to show, its stage, its part, and whether Keccak ran.
+/// `frames` begin with the innermost function. `None` if the stack is not part of an execution.
 fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
     let (mut part, mut stage, mut shown) = (None, "", 0);
     for (at, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.ours && frame.place != SHARED) {
         let Some(&(_, its_stage, its_part)) = PLACES.iter().find(|(piece, ..)| frame.place.starts_with(piece)) else {
             continue;
         };
-        // A precompile's or a sender's hash is theirs.
+        // Hashing for a precompile or a sender belongs to that part.
         let part = *part.get_or_insert(its_part);
         if its_stage == OUTSIDE && (stage.is_empty() || part == Part::Schedule) {
             return None;
@@ -272,7 +281,7 @@ fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
         if its_stage == stage || its_stage.is_empty() {
             shown = at;
         } else {
-            // An outer stage: this thread waits in it and helps out.
+            // A frame of another stage: the thread waits in it and runs other work meanwhile.
             break;
         }
     }
@@ -283,7 +292,7 @@ fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
         part => part,
     };
     let stage = match (stage, part) {
-        // Another thread's piece of the receipts' or the body's roots.
+        // A piece of the receipts' or the body's roots on another thread.
         ("", Part::Verify) => "verify",
         ("", _) => "execute",
         _ => stage,
@@ -291,10 +300,10 @@ fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
     Some((shown + 1, stage, part, keccak))
 }
 
-/// Executes with `once` until `length` has passed, sampling all threads.
+/// Samples all threads while `once` is called repeatedly for `length`.
 ///
 /// # Errors
-/// What the profiler says where it cannot run, or what `once` says.
+/// The outer error is that of `once`; the inner one is the profiler's reason why it cannot run.
 pub fn sample<E>(length: Duration, mut once: impl FnMut() -> Result<(), E>) -> Result<Result<Samples, String>, E> {
     let mut samples = Samples::default();
     let mut names = Names::default();
@@ -334,7 +343,8 @@ impl Samples {
         let mut folded = stage.to_owned();
         let mut last = String::new();
         for label in frames[..shown].iter().rev().filter_map(Frame::label) {
-            // Layers of one crate, and a closure inside its own function, are one.
+            // Consecutive frames with the same label (layers of one crate, a closure inside its
+            // function) become one.
             if label != last && !PASSED_THROUGH.contains(&label.as_str()) {
                 folded.push(';');
                 folded.push_str(&label);
@@ -345,23 +355,25 @@ impl Samples {
     }
 }
 
-/// The functions at an address, the innermost inlined one first.
+/// Cache of the functions at each address, innermost inlined function first.
 #[derive(Debug, Default)]
 struct Names {
     known: HashMap<usize, Vec<Frame>>,
 }
 
 impl Names {
-    /// The functions of a stack from the innermost outwards, the profiler's own left out.
+    /// The functions of a stack, innermost first, without those of the profiler.
     fn of_stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(addresses.len() * 2);
         let mut at = 0;
         let mut is_leaf = true;
         while at < addresses.len() {
-            // Return addresses point behind their call; the look-up goes back by one for all.
+            // A return address is one instruction after its call; the resolver subtracts one from
+            // every address, so the leaf's address is increased by one.
             let found = self.at(addresses[at] + usize::from(is_leaf));
             if found.iter().any(|frame| frame.name.contains("perf_signal_handler")) {
-                // Above it lies what the profiler called, below it the signal's trampoline.
+                // Frames further in belong to the profiler; the next frame out is the signal
+                // trampoline.
                 frames.clear();
                 (at, is_leaf) = (at + 2, true);
                 continue;
@@ -385,18 +397,19 @@ impl Names {
     }
 }
 
-/// Processor time that all threads of this process have used, as Linux tells it.
+/// Processor time that all threads of this process have used, in nanoseconds, from Linux's `/proc`.
 fn process_cpu_ns() -> Option<u64> {
     let mut sum = 0;
     for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        // A thread may end meanwhile.
+        // A thread may have ended meanwhile.
         let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
         sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
     }
     Some(sum)
 }
 
-/// A function's name: the last piece of its path, arguments in angle brackets shortened in the same way.
+/// Shortens a function's name to the last piece of its path; paths in angle brackets are shortened
+/// in the same way.
 fn shorten(name: &str) -> String {
     let mut short = String::with_capacity(name.len());
     let mut piece = String::new();
@@ -404,7 +417,7 @@ fn shorten(name: &str) -> String {
     for letter in name.chars().chain([' ']) {
         match letter {
             ':' => piece.clear(),
-            // The separator of folded stacks must not stand in a name.
+            // A semicolon separates frames in folded stacks, so it must not be in a name.
             ';' => piece.push(','),
             '<' | '>' | ',' | ' ' | '(' | ')' | '[' | ']' | '&' => {
                 short.push_str(&piece);
@@ -414,7 +427,7 @@ fn shorten(name: &str) -> String {
             letter => piece.push(letter),
         }
     }
-    // Arguments that are closures tell nothing.
+    // Arguments that are closures carry no information.
     let end = short.find('<').filter(|at| *at > 0 && short[*at..].contains('{')).unwrap_or(short.len());
     short[..end].trim_end().to_owned()
 }

@@ -1,4 +1,5 @@
-//! A block's timeline: slices by thread, and the file that Perfetto and chrome://tracing read.
+//! Computes the timeline of a block: slices by thread, and the file for Perfetto and
+//! chrome://tracing.
 
 use super::data::{Profile, Slice, StageRow};
 use crate::report::busy_ns;
@@ -6,10 +7,11 @@ use balustrade::BlockOutcome;
 use balustrade::executor::Stage;
 use serde_json::{Value, json};
 
-/// What kind a task's slice has.
+/// The kind of a task's slice.
 pub const TASK: &str = "task";
 
-/// Stages and tasks of an execution, by thread and start; of two that begin together the longer one first.
+/// Returns the stages and tasks of an execution, sorted by thread and start; of two with the same
+/// start the longer one comes first.
 pub fn slices(outcome: &BlockOutcome) -> Vec<Slice> {
     let stages = outcome.timeline.iter().map(|span| Slice {
         thread: span.thread,
@@ -35,7 +37,7 @@ pub fn slices(outcome: &BlockOutcome) -> Vec<Slice> {
     slices
 }
 
-/// The stages of an execution, in the order in which they begin.
+/// Returns the stages of an execution, in the order in which they begin.
 pub fn stages(outcome: &BlockOutcome) -> Vec<StageRow> {
     Stage::ALL
         .iter()
@@ -52,7 +54,7 @@ pub fn stages(outcome: &BlockOutcome) -> Vec<StageRow> {
         .collect()
 }
 
-/// A task's name.
+/// The name of a task: a transaction, or the phase before or after the transactions.
 pub fn task_name(index: u32, transactions: usize) -> String {
     match index {
         0 => "before the transactions".to_owned(),
@@ -61,7 +63,8 @@ pub fn task_name(index: u32, transactions: usize) -> String {
     }
 }
 
-/// All blocks in Chrome's trace event format: a process per block, a row per thread, times in microseconds.
+/// All blocks in Chrome's trace event format: a process per block, a row per thread, times in
+/// microseconds.
 pub fn trace_events(profiles: &[Profile]) -> Value {
     let mut events = Vec::new();
     for (process, profile) in profiles.iter().enumerate() {

@@ -1,7 +1,9 @@
-//! Bundles written: a block with its state, in the format that `run` and other readers of bundles take.
+//! Writes bundles: a block with its state, in the format that `run` and other readers of bundles
+//! take.
 //!
-//! In: a block and the chain before it. Out: a JSON file, gzipped unless its name ends with `.json`; the same bytes for the
-//! same block. States are streamed in order of address, not gathered. Not here: reading (`input`).
+//! In: a block and the chain before it. Out: a JSON file, gzipped unless its name ends with
+//! `.json`; equal blocks give equal bytes. The state is streamed in order of addresses, so that the
+//! JSON text is never in memory as a whole. Not here: reading (`balustrade::formats`).
 
 use super::super::engine::Failure;
 use super::super::output::{OutputError, OutputFile};
@@ -20,29 +22,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What of the pre-state a bundle holds.
+/// The part of the pre-state that a bundle holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// All of it.
+    /// The whole pre-state.
     Complete,
-    /// What the block reads, and the trie nodes that it needs.
+    /// The accounts and slots that the block reads, and the trie nodes that it needs.
     Witness,
 }
 
-/// Where bundles go.
+/// The target of the bundles.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// Into a folder, under their names.
+    /// A folder; each bundle has a file with its name.
     Folder(PathBuf),
-    /// The only one into this file.
+    /// This file, for a single bundle.
     File(PathBuf),
 }
 
 impl Target {
-    /// What `--out` means; a folder is made.
+    /// Interprets the value of `--out`; a missing folder is created.
     ///
     /// # Errors
-    /// Several blocks do not go into one file; the folder cannot be made.
+    /// `out` is a file but there are several blocks, or the folder cannot be created.
     pub fn new(out: &Path, blocks: u64) -> Result<Self, WorkloadError> {
         let name = out.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_special = out.metadata().is_ok_and(|found| !found.is_dir() && !found.is_file());
@@ -58,7 +60,7 @@ impl Target {
         Ok(Self::Folder(out.to_owned()))
     }
 
-    /// The file of the bundle with this name.
+    /// Path of the bundle with this name.
     pub fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.join(format!("{name}.json.gz")),
@@ -67,7 +69,7 @@ impl Target {
     }
 }
 
-/// Writes a block of `generator` that it has not advanced over yet; returns the bytes of the file.
+/// Writes a block whose parent is the head of `generator`; returns the length of the file in bytes.
 pub fn write(
     path: &Path,
     family: &str,
@@ -76,7 +78,7 @@ pub fn write(
     generator: &mut Generator,
 ) -> Result<u64, WorkloadError> {
     let columns = bal::decode(&made.built.bal, &Limits::format_only())
-        .map_err(|error| Failure::Host(format!("our own list: {error}")))?;
+        .map_err(|error| Failure::Host(format!("the generated block access list: {error}")))?;
     let witness = match form {
         Form::Complete => None,
         Form::Witness => {
@@ -117,7 +119,7 @@ fn slots_of(columns: &BalColumns) -> Vec<SlotQuery> {
     owners.zip(columns.slot_keys().as_slice()).map(query).collect()
 }
 
-/// A bundle as it is written.
+/// The JSON document of a bundle.
 struct Document<'a> {
     family: &'a str,
     made: &'a Made,
@@ -173,7 +175,7 @@ impl Serialize for Document<'_> {
         out.serialize_field("headers", &[&parent_rlp])?;
         out.serialize_field("preStateRoot", &parent.state_root)?;
         if let Some(nodes) = witness {
-            // Nodes come in no set order; sorted they are the same in every file.
+            // The order of the nodes is not defined; sorting makes equal blocks give equal files.
             let nodes: BTreeSet<&Bytes> = nodes.iter().collect();
             out.serialize_field("witness", &json!({"state": nodes, "codes": codes}))?;
         } else {
@@ -200,7 +202,7 @@ impl Serialize for Document<'_> {
     }
 }
 
-/// The accounts of a state, all of them or those that a list names.
+/// The accounts of a state: all of them, or those of a block access list.
 #[derive(Clone, Copy)]
 struct PreState<'a> {
     store: &'a MemoryStore,
@@ -208,7 +210,7 @@ struct PreState<'a> {
 }
 
 impl<'a> PreState<'a> {
-    /// Accounts in order of address, each with the slots that belong to it.
+    /// The accounts in order of address.
     fn accounts(&self) -> Vec<(&'a Address, &'a MemoryAccount)> {
         let mut accounts: Vec<_> = match self.only {
             None => self.store.iter().collect(),
@@ -228,13 +230,13 @@ impl<'a> PreState<'a> {
         wanted.iter().filter_map(|hash| self.store.code(hash)).cloned().collect()
     }
 
-    /// Accounts and slots.
+    /// Numbers of accounts and of slots.
     fn size(&self) -> (usize, usize) {
         let accounts = self.accounts();
         (accounts.len(), accounts.iter().map(|(address, account)| self.slots(address, account).len()).sum())
     }
 
-    /// The slots of an account, in order.
+    /// The slots of an account, in order of key: all of them, or those of the block access list.
     fn slots(&self, address: &Address, account: &MemoryAccount) -> Vec<(U256, U256)> {
         let mut slots: Vec<(U256, U256)> = match self.only {
             None => account.storage.iter().map(|(key, value)| (*key, *value)).collect(),

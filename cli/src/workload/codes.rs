@@ -1,4 +1,5 @@
-//! Code on the move: contracts deployed, accounts that delegate to a contract and have it pay for them.
+//! Families `deploy` and `7702`: contract deployments, and accounts that delegate to a wallet
+//! contract.
 
 use super::super::devnet::contracts::init_code;
 use super::super::devnet::contracts::{batch_call, wallet};
@@ -9,15 +10,16 @@ use alloy_primitives::{Address, U256};
 use clap::Args;
 use serde::Serialize;
 
-/// State gas of a byte of code, and of a new account (EIP-8037).
+/// State gas per byte of code, and per new account (EIP-8037).
 const CODE_BYTE_GAS: u64 = 1_530;
 const ACCOUNT_GAS: u64 = 120 * CODE_BYTE_GAS;
 
-/// Knobs of `deploy`.
+/// Options of `deploy`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Deploy {
-    /// Bytes of each contract; by default what a thirtieth of the block pays for, at most 24,000
+    /// Length of each contract's code in bytes; by default what a thirtieth of the block's gas pays
+    /// for, at most 24,000
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
@@ -27,7 +29,7 @@ impl Knobs for Deploy {
     fn start(&self, world: &mut World) -> Box<dyn Family> {
         let usual = || world.usual_tx_gas(ACCOUNT_GAS, 40_000_000) - ACCOUNT_GAS;
         let size = self.size.unwrap_or_else(|| (usual() / CODE_BYTE_GAS).clamp(32, 24_000));
-        // State gas, a floor for the calldata, hashing and copying.
+        // Covers the state gas, the calldata floor, hashing and copying.
         let gas_limit = 500_000 + ACCOUNT_GAS + size * (CODE_BYTE_GAS + 70);
         world.tx_gas_max = world.tx_gas_max.max(gas_limit);
         Box::new(Deployments { size, gas_limit })
@@ -42,9 +44,9 @@ struct Deployments {
 impl Family for Deployments {
     fn next(&mut self, world: &mut World) -> Signed {
         let sender = world.any_sender();
-        // STOP first: no reserved prefix, and nothing runs if somebody calls it.
-        let mut runtime: Vec<u8> =
-            (0..self.size.div_ceil(8)).flat_map(|_| world.random.next_u64().to_be_bytes()).collect();
+        // The code begins with STOP: it has no reserved prefix (EIP-3541), and a call of it ends at
+        // once.
+        let mut runtime: Vec<u8> = (0..self.size.div_ceil(8)).flat_map(|_| world.random.next_u64().to_be_bytes()).collect();
         runtime.truncate(self.size as usize);
         runtime[0] = 0;
         let call = Call { input: init_code(&runtime), gas_limit: self.gas_limit, ..Call::default() };
@@ -52,14 +54,14 @@ impl Family for Deployments {
     }
 }
 
-/// Knobs of `7702`.
+/// Options of `7702`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SetCode {
-    /// Token transfers that each delegated wallet makes
+    /// Number of token transfers by each delegated wallet
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=200))]
     batch: u64,
-    /// Authorizations of each transaction
+    /// Number of authorizations in each transaction
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=100))]
     authorizations: u64,
 }
@@ -69,7 +71,7 @@ impl Knobs for SetCode {
         let holders: Vec<_> =
             (0..world.senders()).map(|index| (balance_slot(world.account(index)), one_ether())).collect();
         let token = world.contract("token 0", token_code(), holders);
-        // Two wallets in turn, so that a delegation is always a change.
+        // Two wallets alternate, so that each authorization changes the delegation.
         let wallets = ["wallet 0", "wallet 1"].map(|name| world.contract(name, wallet(), []));
         Box::new(Batches { token, wallets, turn: 0, knobs: self.clone() })
     }
@@ -88,7 +90,8 @@ struct Batches {
 
 impl Family for Batches {
     fn next(&mut self, world: &mut World) -> Signed {
-        // The first half of the keys sends, the second half delegates; whoever is paid only holds tokens.
+        // Accounts in the first half of those with keys send; accounts in the second half delegate.
+        // Recipients only receive tokens.
         let half = world.senders().div_ceil(2);
         let sender = world.below(half);
         let delegators = world.senders() - half;

@@ -1,8 +1,11 @@
-//! A family's transactions, block after block, each filled to the gas that was asked for and checked in all modes.
+//! Draws a family's transactions and builds blocks of a requested amount of gas, which are verified
+//! in all modes.
 //!
-//! In: a world and a family. Out: sealed blocks with what was proved about them. A block takes the longest row of
-//! transactions that comes nearest to the gas; the rest of the row waits for the next block.
-//! Relies on: a prefix of the row behaves in a block as the whole row did. Not here: files.
+//! In: a world and a family. Out: sealed blocks with their outcomes. A block takes the number of
+//! transactions whose gas comes nearest to the requested gas; drawn transactions that are left wait
+//! for the next block.
+//! Relies on: the first transactions of a queue use the same gas in a block of their own as in a
+//! block of the whole queue. Not here: files.
 
 use super::super::devnet::Devnet;
 use super::super::engine::{Chain, Engine, Failure};
@@ -15,25 +18,26 @@ use balustrade::exec::wire::Header;
 use balustrade::executor::{Body, BuiltBlock};
 use balustrade::{BlockOutcome, Mode};
 
-/// Gas limit of a block that is only built to see what its transactions use.
+/// Gas limit of a block that is built only to measure the gas of its transactions.
 const UNLIMITED: u64 = 1 << 50;
-/// Transactions of the first try.
+/// Number of transactions in the first trial block.
 const FIRST_TRY: usize = 16;
-/// Bytes of a block's RLP besides its transactions, and around each of them.
+/// Upper bounds in bytes of a block's RLP without its transactions, and of the RLP header of each
+/// transaction.
 const BLOCK_OVERHEAD: usize = 8_192;
 const TX_OVERHEAD: usize = 5;
 
-/// What kept a block from taking another transaction.
+/// The limit that kept a block from taking another transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The gas asked for.
+    /// The requested gas.
     Gas,
-    /// The size of a block (EIP-7934).
+    /// The maximal size of a block (EIP-7934).
     Bytes,
 }
 
 impl Bound {
-    /// As tables and JSON write it.
+    /// The name in tables and JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gas => "gas",
@@ -42,35 +46,35 @@ impl Bound {
     }
 }
 
-/// A block, and what all modes agreed on.
+/// A block and the outcome on which all modes agree.
 #[derive(Debug)]
 pub struct Made {
     /// The sealed block.
     pub built: BuiltBlock,
-    /// The proof.
+    /// The outcome of the execution.
     pub outcome: BlockOutcome,
-    /// Who signed each transaction.
+    /// The sender of each transaction.
     pub senders: Vec<Address>,
-    /// Accounts and slots that the list names.
+    /// Number of accounts and slots in the block access list.
     pub list_items: usize,
-    /// What it is filled up to.
+    /// The limit to which the block is filled.
     pub bound: Bound,
 }
 
 impl Made {
-    /// Transactions that were included and failed; none, as families are made.
+    /// Number of included transactions that failed; families are designed so that none does.
     pub fn failed(&self) -> usize {
         self.outcome.transactions.iter().filter(|transaction| !transaction.success).count()
     }
 }
 
-/// The state of a chain and the transactions waiting for it.
+/// The state of a chain and the drawn transactions that no block contains yet.
 pub struct Generator {
-    /// The command that makes the same blocks.
+    /// The command line that generates the same blocks.
     pub source: String,
-    /// Where the chain stands.
+    /// The chain, whose head is the last block made.
     pub chain: Chain,
-    /// The chain's rules.
+    /// The rules of the chain.
     pub rules: ChainRules,
     engine: Engine,
     world: World,
@@ -79,17 +83,18 @@ pub struct Generator {
     encoded: Vec<Vec<u8>>,
     senders: Vec<Address>,
     blobs: Vec<u64>,
-    /// Transactions of the last block.
+    /// Number of transactions to try first: a little more than those of the last block.
     guess: usize,
 }
 
 impl Generator {
-    /// At the genesis of a world to which the family has added its contracts.
+    /// Creates a generator at the genesis of a world to which the family has added its contracts.
     ///
     /// # Errors
-    /// [`Failure::Host`]: no tries can be built.
+    /// [`Failure::Host`]: the tries cannot be built.
     pub fn new(engine: Engine, mut world: World, family: Box<dyn Family>, source: String) -> Result<Self, Failure> {
-        // Twice the gas asked for keeps the base fee where it is; room for the largest transaction beside the others.
+        // A gas limit of twice the requested gas keeps the base fee constant (EIP-1559). The second
+        // bound leaves space for the largest transaction.
         let gas_limit = (2 * world.gas).max(world.gas + 2 * world.tx_gas_max);
         let state = core::mem::take(&mut world.store);
         let chain = Chain::at_genesis(state, |root| Header { gas_limit, ..Devnet::genesis_header(root) })?;
@@ -108,10 +113,10 @@ impl Generator {
         })
     }
 
-    /// Builds the next block and executes it in every mode; the chain stays where it is.
+    /// Builds the next block and executes it in every mode; the chain's head does not change.
     ///
     /// # Errors
-    /// [`Failure`]: a transaction cannot stand in a block, or the modes disagree.
+    /// [`Failure`]: a transaction is not valid in the block, or the modes disagree.
     pub fn next_block(&mut self) -> Result<Made, WorkloadError> {
         let parent = self.chain.head().cloned().unwrap_or_default();
         let template = Header { gas_limit: self.gas_limit, ..Devnet::template(&parent) };
@@ -141,14 +146,15 @@ impl Generator {
     /// Makes a block of [`Self::next_block`] the head.
     ///
     /// # Errors
-    /// As there.
+    /// [`Failure`]: the block is not valid on the current head.
     pub fn advance(&mut self, made: &Made) -> Result<(), WorkloadError> {
         let (block, list) = (&made.built.block, Some(&made.built.bal).into());
         self.engine.execute_or_record(&mut self.chain, &self.rules, block, list, Some(Mode::Bal), true)?;
         Ok(())
     }
 
-    /// How many of the waiting transactions come nearest to the gas asked for; draws as many as it needs.
+    /// Returns the number of drawn transactions whose gas comes nearest to the requested gas, and
+    /// draws as many as it needs.
     fn fill(&mut self, template: &Header, withdrawals: &[Vec<u8>]) -> Result<(usize, Bound), WorkloadError> {
         let target = self.world.gas;
         let unlimited = Header { gas_limit: UNLIMITED, ..template.clone() };
@@ -165,7 +171,7 @@ impl Generator {
                 state += outcome.gas_state;
                 let used = u64::max(execution, state);
                 if used >= target {
-                    // The nearer of the two, and never an empty block.
+                    // Take the nearer of the two candidates, but never make an empty block.
                     let without = target - before < used - target && index > 0;
                     return Ok((if without { index } else { index + 1 }, Bound::Gas));
                 }
@@ -179,7 +185,7 @@ impl Generator {
         }
     }
 
-    /// Draws transactions until `count` wait.
+    /// Draws transactions until `count` are waiting.
     fn draw(&mut self, count: usize) {
         while self.encoded.len() < count {
             let signed = self.family.next(&mut self.world);
@@ -190,7 +196,7 @@ impl Generator {
         }
     }
 
-    /// How many of the waiting transactions fit into a block by their size.
+    /// Number of waiting transactions that fit into a block by its maximal size.
     fn fitting_bytes(&self) -> usize {
         let mut left = self.rules.fork_rules().block_size_max.saturating_sub(BLOCK_OVERHEAD);
         self.encoded

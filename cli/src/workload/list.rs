@@ -1,4 +1,5 @@
-//! `workload list`: families and their knobs, from the command line's own description.
+//! `workload list`: prints families and options from the description that the argument parser has
+//! of them.
 
 use super::super::report;
 use super::{Common, WorkloadCommand};
@@ -13,10 +14,10 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// A knob: flag, values, default, meaning.
+/// An option: name, values, default, description.
 type Knob = (String, String, String, String);
 
-/// Prints families and knobs.
+/// Prints all families and their options.
 pub fn print(args: &ListArgs) {
     let workload = WorkloadCommand::augment_subcommands(Command::new("workload"));
     let common = Common::augment_args(Command::new("common"));

@@ -1,4 +1,5 @@
-//! Loops of one kind: hashing, arithmetic, memory; slots read and written; calldata that nobody looks at.
+//! Families `compute`, `storage` and `calldata`: loops of hashing, arithmetic and memory; slots
+//! that are read and written; calldata that no code reads.
 
 use super::super::devnet::asm::assemble;
 use super::world::{Call, Signed, World, mapping_slot, words};
@@ -7,34 +8,36 @@ use alloy_primitives::{Address, B256, U256};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// Knobs of `compute`.
+/// Options of `compute`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Compute {
-    /// What the loops do
+    /// Instructions of the loops
     #[arg(long, value_enum, default_value_t = ComputeKind::Mix)]
     kind: ComputeKind,
-    /// Gas of each transaction in thousands; by default a thirtieth of the block, at most 2,000
+    /// Gas of each transaction in thousands; by default a thirtieth of the block's gas, at least 50
+    /// and at most 2,000
     #[arg(long, value_name = "KGAS", value_parser = clap::value_parser!(u64).range(50..=15_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     tx_kgas: Option<u64>,
 }
 
-/// A kind of loop.
+/// Instructions of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum ComputeKind {
     /// A chain of Keccak hashes of 64 bytes
     Keccak,
-    /// Products, quotients, remainders, powers and shifts of whole words
+    /// Products, quotients, remainders, powers and shifts of 256-bit words
     Arithmetic,
     /// Copies within memory
     Memory,
-    /// All of them in turn
+    /// All kinds, one kind per transaction in turn
     Mix,
 }
 
-/// The loops: name, body of a round on the stack `left x`, gas of a round with the loop around it.
+/// The loops: kind, body of a round on the stack `left x`, and gas of a round including the loop
+/// around it.
 const LOOPS: [(ComputeKind, &str, u64); 3] = [
     (ComputeKind::Keccak, "0 MSTORE 64 0 KECCAK256", 91),
     (
@@ -62,7 +65,7 @@ impl Knobs for Compute {
 }
 
 struct Loops {
-    /// Contract and rounds of a transaction.
+    /// Contract, and number of rounds per transaction.
     loops: Vec<(Address, u64)>,
     turn: usize,
     gas_limit: u64,
@@ -78,7 +81,7 @@ impl Family for Loops {
     }
 }
 
-/// Calldata `x ‖ rounds`; the last x is stored in slot 0.
+/// Code with calldata `x ‖ rounds`; the last x is stored in slot 0.
 fn loop_code(body: &str) -> Vec<u8> {
     assemble(&format!(
         "32 CALLDATALOAD 0 CALLDATALOAD                         ; left x
@@ -89,19 +92,19 @@ fn loop_code(body: &str) -> Vec<u8> {
     ))
 }
 
-/// Knobs of `storage`.
+/// Options of `storage`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Storage {
-    /// Slots of the contract's mapping
+    /// Number of slots in the contract's mapping
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
     slots: u64,
-    /// Percent of the transactions that only read
+    /// Percentage of transactions that only read
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = super::percent())]
     reads: u64,
 }
 
-/// Gas of a slot that is read, and of one that is written too, with the loop around it.
+/// Gas of a slot that is read, and of one that is also written, including the loop around it.
 const READ_GAS: u64 = 2_240;
 const WRITE_GAS: u64 = 12_240;
 
@@ -110,7 +113,7 @@ impl Knobs for Storage {
         let storage: Vec<_> = (0..self.slots)
             .map(|index| (mapping_slot(B256::from(U256::from(index)), 0), U256::from(index + 1)))
             .collect();
-        // One contract both ways: reads and writes meet in one trie.
+        // One contract for both, so that reads and writes access the same storage trie.
         let address = world.contract("slots", storage_code(), storage);
         Box::new(Slots { address, tx_gas: world.usual_tx_gas(60_000, 2_000_000), knobs: self.clone() })
     }
@@ -134,7 +137,8 @@ impl Family for Slots {
     }
 }
 
-/// Calldata `first ‖ count ‖ write`: sums up the mapping's values at these keys, and adds one to each where `write` is 1.
+/// Code with calldata `first ‖ count ‖ write`: adds up the mapping's values at these keys, and adds
+/// one to each value if `write` is 1.
 fn storage_code() -> Vec<u8> {
     assemble(
         "0 32 CALLDATALOAD 0 CALLDATALOAD                       ; sum left index
@@ -151,20 +155,21 @@ fn storage_code() -> Vec<u8> {
     )
 }
 
-/// Knobs of `calldata`.
+/// Options of `calldata`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Calldata {
-    /// Bytes of each transaction's calldata; by default what a thirtieth of the block pays for, at most 100,000
+    /// Length of each transaction's calldata in bytes; by default what a thirtieth of the block's
+    /// gas pays for, at most 100,000
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=120_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
-    /// Percent of the bytes that are zero
+    /// Percentage of the bytes that are zero
     #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = super::percent())]
     zeros: u64,
 }
 
-/// Floor price of a byte of calldata (EIP-7976).
+/// Floor price per byte of calldata in gas (EIP-7976).
 const CALLDATA_FLOOR: u64 = 64;
 
 impl Knobs for Calldata {

@@ -1,4 +1,5 @@
-//! The mix of the chain that `run` generates, for any gas and with any number of accounts around it.
+//! Family `devnet`: the transaction mix of the chain that `run` generates, for any gas and any
+//! number of other accounts.
 
 use super::super::devnet;
 use super::world::{Signed, World};
@@ -6,19 +7,20 @@ use super::{Family, Knobs};
 use clap::Args;
 use serde::Serialize;
 
-/// Base fee that the mix reckons with: fees are twice as high, and the base fee never rises here.
+/// Base fee in wei per gas that the mix assumes. Its transactions offer twice as much, and the base
+/// fee never rises in generated workloads.
 const BASE_FEE: u64 = 1_000_000_000;
 
-/// Gas from which on loops are as long as in the generated chain.
+/// Gas per block from which on loops have the same length as in the generated chain, in gas.
 const USUAL_GAS: u64 = 30_000_000;
 
-/// Knobs of `devnet`: none of its own; its 500 senders are those of the generated chain.
+/// Options of `devnet`: none. Its 500 senders are those of the generated chain.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Devnet {}
 
 impl Knobs for Devnet {
     fn start(&self, world: &mut World) -> Box<dyn Family> {
-        // In a small block loops of the usual length would be a large part of it.
+        // In a small block, loops of the usual length would take a large part of the gas.
         let loops_percent = (world.gas / (USUAL_GAS / 100)).min(100);
         let chain = devnet::Devnet::new(world.seed(), loops_percent);
         let state = chain.genesis_state();

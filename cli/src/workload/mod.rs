@@ -1,9 +1,11 @@
-//! `balustrade workload`: blocks made to measure.
+//! `balustrade workload`: generates blocks for measurements.
 //!
-//! In: a family, its knobs, the size of block and state, a seed. Out: bundles in the documented format, each with its
-//! state, its list and the roots that our sequential executor found and that every mode confirmed.
-//! Families: the mix of the generated chain (`mix`), value in motion (`tokens`), loops (`loops`), codes (`codes`),
-//! precompiles, worst cases (`worst`, `worst_code`). Not here: executing bundles (`run`).
+//! In: a family, its options, the sizes of block and state, a seed. Out: bundles in the documented
+//! format, each with its state, its block access list and the roots that the library's sequential
+//! execution computed and all modes confirmed.
+//! Families: the mix of the generated chain (`mix`); transfers, tokens and swaps (`tokens`); loops
+//! (`loops`); deployments and delegations (`codes`); precompiles (`precompiles`); worst cases
+//! (`worst`, `worst_code`). Not here: executing bundles (`run`).
 
 mod bundle;
 mod codes;
@@ -32,41 +34,44 @@ use serde_json::json;
 use std::path::PathBuf;
 use world::{Signed, World};
 
-/// What to make.
+/// The family to generate.
 #[derive(Debug, Subcommand)]
 pub enum WorkloadCommand {
-    /// Name the families and their knobs
+    /// List the families and their options
     List(list::ListArgs),
-    /// The mix of the generated chain: every type of transaction, tokens, loops, deployments, blobs, withdrawals
+    /// Generate the mix of the generated chain: every transaction type, tokens, loops, deployments,
+    /// blobs, withdrawals
     Devnet(Making<mix::Devnet>),
-    /// Value transfers among many accounts
+    /// Generate value transfers among many accounts
     Transfers(Making<tokens::Transfers>),
-    /// Token transfers, uniform or to a hot spot
+    /// Generate token transfers, with uniform recipients or to one hot account
     Erc20(Making<tokens::Erc20>),
-    /// Swaps in constant-product pools, by way of a router
+    /// Generate swaps in constant-product pools through a router
     Amm(Making<tokens::Amm>),
-    /// Loops of hashes, arithmetic and memory
+    /// Generate loops of hashes, arithmetic and memory copies
     Compute(Making<loops::Compute>),
-    /// Slots of a large mapping, read and written
+    /// Generate reads and writes of slots of a large mapping
     Storage(Making<loops::Storage>),
-    /// Creations of contracts; state gas fills the block
+    /// Generate contract deployments; state gas fills the block
     Deploy(Making<codes::Deploy>),
-    /// Accounts that delegate to a wallet, which makes a batch of token transfers
+    /// Generate EIP-7702 delegations to a wallet, which makes a batch of token transfers
     #[command(name = "7702")]
     SetCode(Making<codes::SetCode>),
-    /// Calls of all precompiles or of some
+    /// Generate calls of all precompiles or of some
     Precompiles(Making<precompiles::Precompiles>),
-    /// Large calldata that nobody reads
+    /// Generate large calldata that no code reads
     Calldata(Making<loops::Calldata>),
-    /// Most trie nodes for the gas: widespread slots, deep shared prefixes, widespread accounts
+    /// Generate the most trie node changes for the gas: scattered slots, long shared key prefixes,
+    /// or scattered accounts
     WorstTrie(Making<worst::WorstTrie>),
-    /// Most list items for the gas
+    /// Generate the most block access list items for the gas
     WorstList(Making<worst::WorstList>),
-    /// Large codes that are named, read or entered; large init codes that revert
+    /// Generate accesses to large codes (balance, hash, size, copy or call), or large init codes
+    /// that revert
     WorstCode(Making<worst_code::WorstCode>),
 }
 
-/// A family's knobs and those that all families share.
+/// The options of a family and those that all families share.
 #[derive(Debug, Args)]
 pub struct Making<K: Args> {
     #[command(flatten)]
@@ -75,34 +80,35 @@ pub struct Making<K: Args> {
     common: Common,
 }
 
-/// What all families are asked.
+/// Options of all families.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Common {
     /// Gas of each block in millions
     #[arg(long, value_name = "MGAS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     gas: u64,
-    /// Accounts of the state, besides contracts
+    /// Number of accounts in the state, without contracts
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=20_000_000))]
     accounts: u64,
-    /// Accounts that send transactions
+    /// Number of accounts that send transactions
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     senders: u64,
-    /// Blocks, each on the one before
+    /// Number of blocks, each the child of the one before
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     blocks: u64,
-    /// What chance starts from
+    /// Seed of all random choices
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Write the trie nodes and the state that a block needs, not its whole pre-state
+    /// Write only the trie nodes and the state that a block needs, instead of its whole pre-state
     #[arg(long)]
     #[serde(skip)]
     witness: bool,
-    /// A folder, or for a single block a file; names that end with .json are not compressed
+    /// Write to this folder, or for a single block to this file; files whose names end with .json
+    /// are not compressed
     #[arg(long, value_name = "DIR|FILE")]
     #[serde(skip)]
     out: PathBuf,
-    /// Threads that check the blocks; one per processor by default
+    /// Number of threads that verify the blocks; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     #[serde(skip)]
     threads: Option<u16>,
@@ -112,24 +118,24 @@ pub struct Common {
     json: bool,
 }
 
-/// The knobs of a family: what they say is all that its transactions depend on, besides the world.
+/// The options of a family. Its transactions depend on them and on the world only.
 pub trait Knobs: Args + Serialize {
-    /// Puts the family's contracts into the world and starts its transactions.
+    /// Adds the family's contracts to the world and returns the source of its transactions.
     fn start(&self, world: &mut World) -> Box<dyn Family>;
 }
 
-/// A family at work: an endless row of transactions that all succeed.
+/// A source of transactions without end, all of which succeed.
 pub trait Family {
-    /// The next transaction.
+    /// Returns the next transaction.
     fn next(&mut self, world: &mut World) -> Signed;
 
-    /// RLP of the withdrawals of block `number`.
+    /// RLP of the withdrawals of block `number`; by default none.
     fn withdrawals(&mut self, _number: u64) -> Vec<Vec<u8>> {
         Vec::new()
     }
 }
 
-/// A share in percent.
+/// Parser of a percentage, 0 to 100.
 fn percent() -> RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(0..=100)
 }
@@ -171,7 +177,7 @@ pub fn main(command: &WorkloadCommand) -> Status {
     }
 }
 
-/// Why a workload was not made.
+/// Why a workload was not generated.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// A block could not be built, or the modes disagree on it.
@@ -180,13 +186,13 @@ pub enum WorkloadError {
     /// A file or a folder could not be written.
     #[error(transparent)]
     Write(#[from] OutputError),
-    /// The options contradict one another.
+    /// The options contradict each other.
     #[error("{0}")]
     Usage(&'static str),
 }
 
 impl<K: Knobs> Making<K> {
-    /// The generator of these knobs, at its genesis.
+    /// Creates the generator of these options at its genesis.
     fn generator(&self, family: &str) -> Result<Generator, WorkloadError> {
         let Common { gas, accounts, senders, seed, threads, .. } = self.common;
         let engine = Engine::new(threads, LoopKind::default())?;
@@ -195,7 +201,7 @@ impl<K: Knobs> Making<K> {
         Ok(Generator::new(engine, world, started, self.source(family))?)
     }
 
-    /// The command that makes the same blocks.
+    /// The command line that generates the same blocks.
     fn source(&self, family: &str) -> String {
         let mut words = format!("balustrade {} workload {family}", env!("CARGO_PKG_VERSION"));
         for knobs in [serde_json::to_value(&self.common), serde_json::to_value(&self.knobs)] {
@@ -248,7 +254,7 @@ impl<K: Knobs> Making<K> {
     }
 }
 
-/// A row per block.
+/// A table with a row per block.
 fn table(rows: &[serde_json::Value]) -> comfy_table::Table {
     let mut table = report::table();
     table.set_header(["file", "txs", "failed", "Mgas", "state Mgas", "KB", "list KB", "items", "bound by"]);

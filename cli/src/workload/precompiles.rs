@@ -1,7 +1,8 @@
-//! Precompile after precompile, on valid inputs.
+//! Family `precompiles`: calls of precompiles with valid inputs.
 //!
-//! Inputs are generators of the curves, a published P-256 signature, an empty blob's commitment and made-up bytes; where
-//! a word of the input is free, it changes from call to call.
+//! The inputs are generators of the curves, a published P-256 signature, an empty blob's commitment
+//! and random bytes. Where the validity of an input does not depend on one of its words, this word
+//! differs from call to call.
 
 use super::super::devnet::asm::assemble;
 use super::world::{Call, Signed, World, words};
@@ -10,18 +11,19 @@ use alloy_primitives::{Address, U256, hex};
 use clap::Args;
 use serde::Serialize;
 
-/// Knobs of `precompiles`.
+/// Options of `precompiles`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Precompiles {
-    /// Only these, comma-separated: ecrecover, sha256, ripemd160, identity, modexp, bn-add, bn-mul, bn-pairing, blake2f,
-    /// kzg, bls-g1add, bls-g1msm, bls-g2add, bls-g2msm, bls-pairing, bls-map-g1, bls-map-g2, p256; by default all
+    /// Call only these precompiles, comma-separated: ecrecover, sha256, ripemd160, identity,
+    /// modexp, bn-add, bn-mul, bn-pairing, blake2f, kzg, bls-g1add, bls-g1msm, bls-g2add,
+    /// bls-g2msm, bls-pairing, bls-map-g1, bls-map-g2, p256; by default all
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = NAMES)]
     #[serde(serialize_with = "joined", skip_serializing_if = "Vec::is_empty")]
     only: Vec<String>,
 }
 
-/// As the command line takes them.
+/// Serializes names in the form of the command line: separated by commas.
 fn joined<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&names.join(","))
 }
@@ -47,13 +49,14 @@ const NAMES: [&str; 18] = [
     "p256",
 ];
 
-/// One precompile and how to call it.
+/// A precompile and the input of its calls.
 struct Target {
     address: u64,
     input: Vec<u8>,
-    /// Where a counter is written into the input before each call; behind its end where no word is free.
+    /// Offset in the input at which a counter is written before each call; past the input if no
+    /// word may differ.
     free: usize,
-    /// Gas of a call, roughly.
+    /// Approximate gas of a call.
     gas: u64,
 }
 
@@ -96,12 +99,12 @@ const P256: [u8; 160] = hex!(
     "7618b065f9832de4ca6ca971a7a1adc826d0f7c00181a5fb2ddf79ae00b4e10e"
 );
 
-/// The precompile of this name; P-256 for any other.
+/// Returns the precompile of this name; P-256 for any unknown name.
 fn target(name: &str) -> Target {
     let scalar = |point: &[u8]| [point, &[0xa5; 32]].concat();
     let target = |address, input: Vec<u8>, free, gas| Target { address, input, free, gas };
     match name {
-        // Any r that is an x on the curve serves: here that of the generator.
+        // Any r that is an x coordinate on the curve is valid; this is the generator's.
         "ecrecover" => {
             let x = hex!("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798");
             target(1, [[7; 32], U256::from(27).to_be_bytes::<32>(), x, [3; 32]].concat(), 0, 3_000)
@@ -135,7 +138,8 @@ fn modexp_input() -> Vec<u8> {
     input
 }
 
-/// The commitment to the empty polynomial, opened at 0 to 0: versioned hash, point, value, commitment, proof.
+/// The commitment to the zero polynomial, with the proof that its value at 0 is 0: versioned hash,
+/// point, value, commitment, proof.
 fn kzg_input() -> Vec<u8> {
     let infinity = {
         let mut point = [0; 48];
@@ -168,7 +172,7 @@ impl Knobs for Precompiles {
 
 struct Calls {
     caller: Address,
-    /// Calldata and gas limit.
+    /// Calldata and gas limit of each kind of call.
     calls: Vec<(Vec<u8>, u64)>,
     turn: usize,
 }
@@ -182,8 +186,9 @@ impl Family for Calls {
     }
 }
 
-/// Calldata `precompile ‖ rounds ‖ offset ‖ input`: writes the number of rounds left into the input at the offset and
-/// calls, again and again. Reverts if a call fails or returns nothing.
+/// Code with calldata `precompile ‖ rounds ‖ offset ‖ input`: in each round it writes the number of
+/// remaining rounds into the input at the offset and calls the precompile. Reverts if a call fails
+/// or the last one returns nothing.
 fn caller_code() -> Vec<u8> {
     assemble(
         "96 CALLDATASIZE SUB DUP1 96 0 CALLDATACOPY              ; length

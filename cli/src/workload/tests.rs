@@ -1,4 +1,5 @@
-//! Every family, small: blocks that all modes accept, as full as asked, the same bytes for the same seed, in both forms.
+//! Checks of every family with a small state: all modes accept the blocks, the blocks have the
+//! requested gas, equal seeds give equal bytes, and both forms of bundles work.
 
 use super::super::engine::{Chain, Engine};
 use super::*;
@@ -12,7 +13,7 @@ struct Line {
     command: WorkloadCommand,
 }
 
-/// Every family with knobs that make a small state.
+/// Every family, with options that make a small state.
 const LINES: [&str; 24] = [
     "devnet",
     "transfers",
@@ -40,7 +41,7 @@ const LINES: [&str; 24] = [
     "worst-code --kind init",
 ];
 
-/// Runs a command line into a new folder and returns its files by name.
+/// Runs a command line that writes to a new folder, and returns its files by name.
 fn make(folder: &str, line: &str) -> Vec<(String, Vec<u8>)> {
     let folder = std::env::temp_dir().join(format!("balustrade-{}-{folder}", std::process::id()));
     let common = format!("--accounts 400 --senders 60 --threads 2 --json --out {}", folder.display());
@@ -57,7 +58,8 @@ fn make(folder: &str, line: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Executes a written bundle in all modes; gas used, failed transactions.
+/// Executes a written bundle in all modes; returns the gas used and the number of failed
+/// transactions.
 fn execute(engine: &mut Engine, name: &str, gzipped: &[u8]) -> (u64, usize) {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzipped), &mut bytes).expect("gzip");
@@ -80,12 +82,12 @@ fn execute(engine: &mut Engine, name: &str, gzipped: &[u8]) -> (u64, usize) {
 }
 
 #[test]
-fn every_family_fills_its_blocks_and_runs_in_every_mode() {
+fn every_family_reaches_the_requested_gas_and_runs_in_every_mode() {
     let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
     for (number, line) in LINES.into_iter().enumerate() {
         for (name, bytes) in make(&format!("fill-{number}"), &format!("{line} --gas 3 --blocks 2")) {
             let (gas, failed) = execute(&mut engine, &name, &bytes);
-            // Half of the largest transaction is as near as it gets.
+            // The gas differs from the request by at most half of the largest transaction.
             assert!((2_850_000..=3_150_000).contains(&gas), "{line}: {gas}");
             assert_eq!(failed, 0, "{line}");
         }
@@ -93,7 +95,7 @@ fn every_family_fills_its_blocks_and_runs_in_every_mode() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
+fn equal_seeds_give_equal_bytes_and_different_seeds_different_bytes() {
     for (number, line) in LINES.into_iter().enumerate().filter(|(number, _)| number % 3 == 0) {
         let make =
             |turn: u32, seed: u64| make(&format!("seed-{number}-{turn}"), &format!("{line} --gas 1 --seed {seed}"));
@@ -105,7 +107,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
 }
 
 #[test]
-fn a_witness_serves_as_the_whole_state_does() {
+fn a_witness_gives_the_same_results_as_the_whole_state() {
     let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
     for line in ["devnet", "erc20", "worst-trie --shape deep --slots 10000 --deletes 50", "deploy --size 200"] {
         let complete = make("complete", &format!("{line} --gas 2 --blocks 2"));

@@ -1,4 +1,4 @@
-//! Value in motion: plain transfers, token transfers, swaps.
+//! Families `transfers`, `erc20` and `amm`: value transfers, token transfers, swaps.
 
 use super::super::devnet::asm::assemble;
 use super::world::{Call, Signed, World, contract_address, mapping_slot, words};
@@ -7,19 +7,19 @@ use alloy_primitives::{Address, U256, hex};
 use clap::Args;
 use serde::Serialize;
 
-/// What every holder owns of a token.
+/// Balance of every holder in each of its tokens.
 const OWNED: u128 = 10u128.pow(24);
-/// What either side of a pool begins with, before its own share is added.
+/// Unit of a pool's initial reserves: each is 1 to 7 times as large, depending on pool and token.
 const RESERVE: u128 = 10u128.pow(22);
 
-/// Knobs of `transfers`.
+/// Options of `transfers`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Transfers {
-    /// Percent of the transfers that go to one account
+    /// Percentage of the transfers that go to one hot account
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = super::percent())]
     hot: u64,
-    /// Percent of the others that bring a new account into being
+    /// Percentage of the other transfers that create a new account
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = super::percent())]
     new: u64,
 }
@@ -46,24 +46,25 @@ impl Family for Transfers {
     }
 }
 
-/// Knobs of `erc20`.
+/// Options of `erc20`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Erc20 {
-    /// Token contracts
+    /// Number of token contracts
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     tokens: u64,
-    /// Percent of the transfers that go to one holder of each token
+    /// Percentage of the transfers that go to one hot holder of each token
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = super::percent())]
     hot: u64,
-    /// Percent of the others that go to an account without a balance
+    /// Percentage of the other transfers that go to an account without a balance
     #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = super::percent())]
     new: u64,
 }
 
 impl Knobs for Erc20 {
     fn start(&self, world: &mut World) -> Box<dyn Family> {
-        // Account i holds token i mod tokens; there are at least as many senders as tokens.
+        // Account i holds token i mod `tokens`, so the number of tokens must not exceed the number
+        // of senders.
         let tokens = self.tokens.min(world.senders());
         let code = token_code();
         let addresses = (0..tokens)
@@ -103,12 +104,12 @@ impl Family for TokenTransfers {
     }
 }
 
-/// Where a token keeps the balance of `holder`.
+/// The slot of a token with the balance of `holder`.
 pub fn balance_slot(holder: Address) -> U256 {
     mapping_slot(holder.into_word(), 0)
 }
 
-/// Where a token keeps what `spender` may take from `holder`.
+/// The slot of a token with the amount that `spender` may transfer from `holder`.
 fn allowance_slot(holder: Address, spender: Address) -> U256 {
     let inner = mapping_slot(holder.into_word(), 1);
     alloy_primitives::keccak256([spender.into_word().0, inner.to_be_bytes()].concat()).into()
@@ -122,8 +123,9 @@ pub fn transfer_call(to: Address, amount: u64) -> Vec<u8> {
     call
 }
 
-/// A token: `transfer`, `transferFrom`, `balanceOf`; balances in the mapping at slot 0, allowances at slot 1, an infinite
-/// allowance is not written. Reverts without funds.
+/// Runtime code of a token with `transfer`, `transferFrom` and `balanceOf`: balances in the mapping
+/// at slot 0, allowances at slot 1. An infinite allowance is never reduced. Reverts if a balance or
+/// allowance is too low.
 pub fn token_code() -> Vec<u8> {
     assemble(
         "0 CALLDATALOAD 224 SHR
@@ -159,22 +161,22 @@ pub fn token_code() -> Vec<u8> {
     )
 }
 
-/// Knobs of `amm`.
+/// Options of `amm`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Amm {
-    /// Pools, over eight tokens
+    /// Number of pools, which trade eight tokens
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pools: u64,
-    /// Percent of the swaps that go to one pool
+    /// Percentage of the swaps that go to one hot pool
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = super::percent())]
     hot: u64,
 }
 
-/// Tokens that the pools trade.
+/// Number of tokens that the pools trade.
 const POOL_TOKENS: u64 = 8;
 
-/// The two tokens of a pool.
+/// The two tokens of a pool, by index.
 const fn pair(pool: u64) -> [u64; 2] {
     let first = pool % POOL_TOKENS;
     [first, (first + 1 + pool / POOL_TOKENS % (POOL_TOKENS - 1)) % POOL_TOKENS]
@@ -224,13 +226,14 @@ impl Family for Swaps {
         let token = self.tokens[pair(pool)[direction as usize] as usize];
         let mut input = self.pools[pool as usize].into_word().to_vec();
         input.extend_from_slice(token.into_word().as_slice());
-        // At most about a hundredth of a percent of the pool.
+        // A swap sells at most about 0.01 % of the pool's reserve.
         input.extend_from_slice(&words(&[direction, 1 + world.below(1_000_000_000_000_000_000)]));
         world.sign(sender, Call { to: Some(self.router), input, gas_limit: 600_000, ..Call::default() })
     }
 }
 
-/// Router: calldata `pool ‖ token ‖ direction ‖ amount`. Moves the caller's tokens to the pool, then swaps them there.
+/// Runtime code of the router: calldata `pool ‖ token ‖ direction ‖ amount`. Transfers the caller's
+/// tokens to the pool, then swaps them there.
 fn router_code() -> Vec<u8> {
     assemble(
         "0x23b872dd 224 SHL 0 MSTORE                            ; token.transferFrom(caller, pool, amount)
@@ -243,11 +246,12 @@ fn router_code() -> Vec<u8> {
     )
 }
 
-/// A pool of two tokens, in the manner of Uniswap v2; calldata `direction ‖ recipient`, direction 0 sells the first token.
-/// What was paid in is what the pool owns above its reserve; 0.3 % of it is the fee.
+/// Runtime code of a pool of two tokens in the manner of Uniswap v2; calldata `direction ‖
+/// recipient`, where direction 0 sells the first token. The amount sold is the pool's balance above
+/// its reserve; the fee is 0.3 % of it.
 ///
-/// Slot 0: time (32 bits), second reserve (112), first reserve (112). Slot 1: the lock. Slots 2 and 3: prices summed over
-/// time.
+/// Slot 0: time (32 bits), second reserve (112), first reserve (112). Slot 1: the reentrancy lock.
+/// Slots 2 and 3: cumulative prices.
 fn pool_code(tokens: [Address; 2]) -> Vec<u8> {
     let [first, second] = tokens;
     let mask = "0xffffffffffffffffffffffffffff";

@@ -1,7 +1,9 @@
-//! What all families share: accounts, keys, the state before the first block, the way a transaction is signed.
+//! The world that all families share: accounts, keys, the state before the first block, and
+//! signing.
 //!
-//! In: the common knobs. Out: addresses, contracts in the state, signed transactions. All draws come from one seed, so
-//! that the same knobs give the same bytes everywhere. Not here: what a transaction does (the families).
+//! In: the common options. Out: addresses, contracts in the state, signed transactions. All random
+//! choices come from one seed, so that equal options give equal bytes on every machine. Not here:
+//! what a transaction does (the families).
 
 use super::super::devnet::Random;
 use super::super::devnet::system_contracts::SYSTEM_CONTRACTS;
@@ -9,52 +11,54 @@ use super::super::devnet::transactions::{Authorization, Draft, Signer};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
 
-/// Wei per gas that every transaction offers at most: far above the base fee, which does not rise here.
+/// Maximal fee of every transaction in wei per gas: far above the base fee, which does not rise in
+/// generated workloads.
 const MAX_FEE: u64 = 100_000_000_000;
-/// Wei per gas for the coinbase.
+/// Priority fee in wei per gas.
 const PRIORITY_FEE: u64 = 1_000_000_000;
-/// Wei of an account with a key, and of one without.
+/// Balances in wei of an account with a key, and of one without.
 const RICH: u128 = 10u128.pow(30);
 const POOR: u128 = 1_000_000_000;
 
 /// A signed transaction.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// Who signed it.
+    /// The account that signed it.
     pub sender: Address,
-    /// EIP-2718 encoding.
+    /// Its EIP-2718 encoding.
     pub encoded: Vec<u8>,
-    /// Blobs that it carries.
+    /// Number of its blobs.
     pub blobs: u64,
 }
 
-/// What a transaction calls, without sender, nonce and fees.
+/// The fields of a transaction without sender, nonce and fees.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// The recipient; `None` creates.
+    /// The recipient; `None` creates a contract.
     pub to: Option<Address>,
-    /// Wei.
+    /// Value in wei.
     pub value: u64,
-    /// Calldata or init code.
+    /// Calldata, or init code of a creation.
     pub input: Vec<u8>,
-    /// Gas bought.
+    /// Gas limit.
     pub gas_limit: u64,
-    /// Makes it a transaction of type 4 where there are some.
+    /// Authorizations (EIP-7702); if there are any, the transaction has type 4.
     pub authorizations: Vec<Authorization>,
 }
 
-/// Accounts, keys and state of a workload.
+/// The accounts, keys and state of a workload.
 #[derive(Debug)]
 pub struct World {
-    /// The only source of chance.
+    /// The only source of random numbers.
     pub random: Random,
     /// The state before the first block.
     pub store: MemoryStore,
-    /// Gas asked of each block.
+    /// Requested gas of each block.
     pub gas: u64,
-    /// Largest gas limit of a transaction; a family with larger ones says so before the genesis is made.
+    /// Largest gas limit of a transaction. A family with larger ones raises it in
+    /// [`super::Knobs::start`].
     pub tx_gas_max: u64,
-    /// Blobs that still fit into the block.
+    /// Number of blobs that still fit into the block.
     pub blobs_left: u64,
     accounts: u64,
     signers: Vec<Signer>,
@@ -64,7 +68,8 @@ pub struct World {
 }
 
 impl World {
-    /// A state of the system contracts and `accounts` accounts with a balance, the first `senders` of them with keys.
+    /// Creates a state with the system contracts and `accounts` accounts with a balance, of which
+    /// the first `senders` have keys.
     pub fn new(seed: u64, gas: u64, accounts: u64, senders: u64) -> Self {
         let mut store = MemoryStore::default();
         for (address, code) in SYSTEM_CONTRACTS {
@@ -96,12 +101,13 @@ impl World {
         self.accounts
     }
 
-    /// Number of accounts with keys; they come first.
+    /// Number of accounts with keys, which are the first ones.
     pub const fn senders(&self) -> u64 {
         self.signers.len() as u64
     }
 
-    /// The account at `index`. One without a key is the end of keccak256(seed ‖ index), two words: contracts can compute it.
+    /// The account at `index`. Without a key its address is the last 20 bytes of keccak256(seed ‖
+    /// index), both as 32-byte words, so that contracts can compute it.
     pub fn account(&self, index: u64) -> Address {
         match self.signers.get(index as usize) {
             Some(signer) => signer.address,
@@ -109,33 +115,33 @@ impl World {
         }
     }
 
-    /// The seed as a word, for contracts that compute addresses.
+    /// The seed, for contracts that compute addresses.
     pub const fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// An address that nobody has used.
+    /// Returns an address that has not been used.
     pub fn fresh(&mut self) -> Address {
         self.fresh += 1;
         derived(self.seed, u64::MAX - self.fresh)
     }
 
-    /// A number below `bound`.
+    /// Returns a random number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.random.below(bound)
     }
 
-    /// Whether an event of this chance in percent happens.
+    /// Returns true with this probability in percent.
     pub fn percent(&mut self, chance: u64) -> bool {
         self.random.below(100) < chance
     }
 
-    /// Any account with a key.
+    /// Returns the index of a random account with a key.
     pub fn any_sender(&mut self) -> u64 {
         self.random.below(self.senders())
     }
 
-    /// Adds a contract whose address derives from its name.
+    /// Adds a contract whose address is derived from its name.
     pub fn contract(&mut self, name: &str, code: Vec<u8>, storage: impl IntoIterator<Item = (U256, U256)>) -> Address {
         let address = contract_address(name);
         let code_hash = self.store.insert_code(code.into());
@@ -143,13 +149,13 @@ impl World {
         address
     }
 
-    /// Delegates the account of `sender` to `target` (EIP-7702).
+    /// Signs the delegation of the account of `sender` to `target` (EIP-7702).
     pub fn authorize(&mut self, sender: u64, target: Address) -> Authorization {
         let nonce = self.next_nonce(sender);
         Authorization::new(&self.signers[sender as usize], target, nonce)
     }
 
-    /// Signs a call of `sender`.
+    /// Signs a transaction of `sender`.
     pub fn sign(&mut self, sender: u64, call: Call) -> Signed {
         let Call { to, value, input, gas_limit, authorizations } = call;
         let nonce = self.next_nonce(sender);
@@ -175,13 +181,13 @@ impl World {
         *nonce - 1
     }
 
-    /// Gas of one transaction of the size that is usual here: a thirtieth of the block, within these bounds.
+    /// The usual gas of one transaction: a thirtieth of the block's gas, within these bounds.
     pub fn usual_tx_gas(&self, least: u64, most: u64) -> u64 {
         (self.gas / 30).clamp(least, most)
     }
 }
 
-/// Where a contract of this name lies.
+/// The address of the contract of this name.
 pub fn contract_address(name: &str) -> Address {
     Address::from_slice(&keccak256(name)[12..])
 }
@@ -190,7 +196,7 @@ fn derived(seed: u64, index: u64) -> Address {
     Address::from_slice(&keccak256(words(&[seed, index]))[12..])
 }
 
-/// Numbers as 32-byte words, one after another: calldata.
+/// Calldata of numbers as 32-byte words.
 pub fn words(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| U256::from(*number).to_be_bytes::<32>()).collect()
 }

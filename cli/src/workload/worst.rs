@@ -1,8 +1,10 @@
-//! Worst cases: the most trie nodes and the most list items that gas can buy.
+//! Families `worst-trie` and `worst-list`: the most trie node changes and the most block access
+//! list items that gas can buy.
 //!
-//! `worst-trie` writes slots, or pays accounts, that lie as far apart as a large trie allows; or slots whose hashed keys
-//! were mined so that each lies at the end of a long chain of branches that holds little else, with deletions that fold
-//! the chains up. `worst-list` reads as many different slots or accounts as it can pay for.
+//! `worst-trie` writes slots or pays accounts that are scattered over a large trie; or it writes
+//! slots whose hashed keys were searched so that each is at the end of a long chain of branch nodes
+//! with few other children. Deletions collapse these chains. `worst-list` reads as many different
+//! slots or accounts as the gas allows.
 
 use super::super::devnet::asm::assemble;
 use super::world::{Call, Signed, World, words};
@@ -11,38 +13,39 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// Knobs of `worst-trie`.
+/// Options of `worst-trie`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WorstTrie {
-    /// Where the changes lie
+    /// Where in the tries the changes are
     #[arg(long, value_enum, default_value_t = Shape::Wide)]
     shape: Shape,
-    /// Slots of the wide contract; of the deep one, candidates that are hashed to find keys with long shared prefixes
+    /// Number of slots of the contract; with `--shape deep`, number of candidate keys that are
+    /// searched for long shared prefixes of their hashes
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
     slots: u64,
-    /// Percent of the transactions that delete the slots they touch instead of changing them
+    /// Percentage of the transactions that delete the slots they access instead of changing them
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = super::percent())]
     deletes: u64,
 }
 
-/// Where the changes of `worst-trie` lie.
+/// Where in the tries the changes of `worst-trie` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Shape {
-    /// Slots all over one large storage trie
+    /// Slots scattered over one large storage trie
     Wide,
-    /// Slots at the ends of long chains of branches
+    /// Slots at the ends of long chains of branch nodes
     Deep,
-    /// Accounts all over the account trie, each paid one wei
+    /// Accounts scattered over the account trie, each of which receives one wei
     Accounts,
 }
 
-/// Gas of a slot written, of one made anew, of an account paid.
+/// Gas of a changed slot, of a new slot, and of a payment to an account.
 const WRITE_GAS: u64 = 12_250;
 const NEW_SLOT_GAS: u64 = 64 * 1_530;
 const PAY_GAS: u64 = 12_250;
-/// Keys in the code of the deep contract: as many as fit.
+/// Maximal number of keys in the code of the deep contract, by the code size limit.
 const TABLE_KEYS_MAX: usize = 2_000;
 
 impl Knobs for WorstTrie {
@@ -79,9 +82,9 @@ impl Knobs for WorstTrie {
 
 struct Writes {
     to: Address,
-    /// Slots or accounts there are.
+    /// Number of slots or accounts in all.
     range: u64,
-    /// Of them, those of one transaction.
+    /// Number of slots or accounts in one transaction.
     count: u64,
     gas_limit: u64,
     first_account: u64,
@@ -105,8 +108,9 @@ impl Family for Writes {
     }
 }
 
-/// Calldata `first ‖ count ‖ value`: writes `value` plus the index into each slot, or zero where `value` is zero. `key`
-/// makes a slot's key from its index, the top but one of the stack; `TABLE` in it is where `table` lies in the code.
+/// Code with calldata `first ‖ count ‖ value`: writes `value` plus the index into each slot, or
+/// zero if `value` is zero. `key` is a program that computes a slot's key from its index, the
+/// second stack item; `TABLE` in it is replaced by the position of `table` in the code.
 fn writer_code(key: &str, table: &[U256]) -> Vec<u8> {
     let code = |table_at: usize| {
         let key = key.replace("TABLE", &table_at.to_string());
@@ -119,19 +123,21 @@ fn writer_code(key: &str, table: &[U256]) -> Vec<u8> {
              end: STOP"
         ))
     };
-    // The table's place is the length of the code before it, which stays below 256, so that its push keeps its width.
+    // The position of the table is the length of the code before it. It stays below 256, so that
+    // its push has the same width for either value.
     let mut out = code(code(0xff).len());
     out.extend(table.iter().flat_map(|key| key.to_be_bytes::<32>()));
     out
 }
 
-/// Pays one wei to each account.
+/// Code that pays one wei to each account.
 fn payer_code() -> Vec<u8> {
     each_account_code("0 0 0 0 1 64 0 KECCAK256 GAS CALL ISZERO @fail JUMPI")
 }
 
-/// Calldata `first ‖ count ‖ seed`: runs `access` for each of the accounts that [`World::account`] derives. The address is
-/// the Keccak hash of the first 64 bytes of memory; `@fail` is where the transaction reverts.
+/// Code with calldata `first ‖ count ‖ seed`: runs `access` for each of the accounts that
+/// [`World::account`] derives. The account's address is the Keccak hash of the first 64 bytes of
+/// memory; `@fail` reverts the transaction.
 pub(super) fn each_account_code(access: &str) -> Vec<u8> {
     assemble(&format!(
         "64 CALLDATALOAD 0 MSTORE 32 CALLDATALOAD 0 CALLDATALOAD  ; left index
@@ -144,9 +150,9 @@ pub(super) fn each_account_code(access: &str) -> Vec<u8> {
     ))
 }
 
-/// Keys of few slots that make long chains of branches: of `candidates` keys, those whose hashes share the longest
-/// prefixes, each with one key for every nibble at which any candidate leaves its path. Their trie is as deep as that of all
-/// candidates.
+/// Returns few keys whose trie has long chains of branch nodes: of `candidates` keys, those whose
+/// hashes share the longest prefixes, each with one key for every nibble of its path at which any
+/// candidate branches off. Their trie is as deep as that of all candidates.
 fn deep_keys(candidates: u64, seed: u64) -> Vec<U256> {
     let key_of = |index: u64| -> U256 { U256::from(index) + (U256::from(seed) << 64usize) };
     let mut hashed: Vec<(B256, u64)> =
@@ -171,7 +177,7 @@ fn deep_keys(candidates: u64, seed: u64) -> Vec<U256> {
     keys
 }
 
-/// A hash that shares exactly `depth` nibbles with `path`.
+/// Index of a hash that shares exactly `depth` nibbles with `path`.
 fn leaving(hashed: &[(B256, u64)], path: &B256, depth: usize) -> Option<usize> {
     (0..16u8).find_map(|nibble| {
         let mut from = *path;
@@ -190,11 +196,11 @@ fn shared_nibbles(one: &B256, two: &B256) -> usize {
     }
 }
 
-/// Knobs of `worst-list`.
+/// Options of `worst-list`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WorstList {
-    /// What is read
+    /// What the transactions read
     #[arg(long, value_enum, default_value_t = Read::Slots)]
     kind: Read,
 }
@@ -203,13 +209,13 @@ pub struct WorstList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Read {
-    /// Slots with keys of 32 bytes: most items and most bytes for the gas
+    /// Slots with keys of 32 bytes: most list items and most list bytes for the gas
     Slots,
     /// Balances of accounts
     Accounts,
 }
 
-/// Reads of one round of the loop.
+/// Number of reads in one round of the loop.
 const UNROLLED: u64 = 16;
 
 impl Knobs for WorstList {
@@ -239,7 +245,8 @@ impl Family for Reads {
     }
 }
 
-/// Calldata `key ‖ rounds`: reads at `key`, then again and again a constant distance further on.
+/// Code with calldata `key ‖ rounds`: reads at `key` and at keys that follow at a constant
+/// distance.
 fn reader_code(instruction: &str) -> Vec<u8> {
     let stride = "0x9e3779b97f4a7c15f39cc0605cedc8341082276bf3a27251f86c6a11d0c18e95";
     let read = format!("DUP1 {instruction} POP {stride} ADD\n").repeat(UNROLLED as usize);
@@ -257,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deep_keys_make_chains_without_gaps() {
+    fn deep_keys_branch_at_every_nibble() {
         let keys = deep_keys(20_000, 0);
         assert!((1_000..=TABLE_KEYS_MAX).contains(&keys.len()), "{}", keys.len());
         let mut hashes: Vec<B256> = keys.iter().map(|key| keccak256(key.to_be_bytes::<32>())).collect();
@@ -265,10 +272,11 @@ mod tests {
         hashes.dedup();
         assert_eq!(hashes.len(), keys.len());
         let deepest = hashes.windows(2).map(|two| shared_nibbles(&two[0], &two[1])).max();
-        // 20,000 random hashes lie 3.6 nibbles deep on average; their closest pair shares about seven.
+        // 20,000 random hashes have a depth of 3.6 nibbles on average; the closest pair shares
+        // about seven.
         assert!(deepest >= Some(6), "{deepest:?}");
         let path = keccak256(keys[0].to_be_bytes::<32>());
-        // Further down fewer than one of all candidates is expected to leave the path.
+        // At greater depths, fewer than one of all candidates is expected to branch off.
         for depth in 0..3 {
             assert!(hashes.iter().any(|hash| shared_nibbles(hash, &path) == depth), "{depth}");
         }

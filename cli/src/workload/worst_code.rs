@@ -1,8 +1,9 @@
-//! Worst cases of code: large codes that are named, measured, copied or entered, and large init codes that revert.
+//! Family `worst-code`: accesses to large codes, and large init codes that revert.
 //!
-//! In `bal` mode a listed account says nothing about whether its code is needed: `balance` and `hash` need none, `size`,
-//! `copy` and `call` need every one. Init codes of the largest size cost little gas where they revert at once, and their
-//! jump to the far end makes all of them be searched for jump destinations.
+//! In `bal` mode an account in the block access list does not tell whether its code is needed:
+//! `balance` and `hash` need no code, `size`, `copy` and `call` need every one. Init codes of the
+//! largest size cost little gas if they revert at once; a jump to their end requires the analysis
+//! of all their jump destinations.
 
 use super::super::devnet::asm::assemble;
 use super::world::{Call, Signed, World, words};
@@ -12,48 +13,49 @@ use alloy_primitives::{Address, U256};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// Knobs of `worst-code`.
+/// Options of `worst-code`.
 #[derive(Clone, Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WorstCode {
     /// What the transactions do
     #[arg(long, value_enum, default_value_t = Touch::Balance)]
     kind: Touch,
-    /// Contracts, each with a code of its own
+    /// Number of contracts, each with a different code
     #[arg(long, value_name = "N", default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     contracts: u64,
-    /// Bytes of each contract
+    /// Length of each contract's code in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 24_576, value_parser = clap::value_parser!(u64).range(16..=65_536))]
     size: u64,
 }
 
-/// What transactions of `worst-code` do to each contract.
+/// What the transactions of `worst-code` do to each contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Touch {
-    /// Read its balance
+    /// Read the balance
     Balance,
-    /// Read its code's hash
+    /// Read the code hash
     Hash,
-    /// Read its code's size
+    /// Read the code size
     Size,
-    /// Copy a word of its code
+    /// Copy a word of the code
     Copy,
-    /// Call it
+    /// Call the contract
     Call,
-    /// No contract: create with an init code of 128 KiB that reverts
+    /// Use no contract: create with an init code of 128 KiB that reverts
     Init,
 }
 
-/// The first contract's number among the accounts that [`World::account`] derives.
+/// Index of the first contract among the accounts that [`World::account`] derives.
 const FIRST_CONTRACT: u64 = 1 << 32;
-/// Bytes of the largest init code (Amsterdam).
+/// Maximal length of init code in bytes (Amsterdam).
 const INIT_CODE_LEN: u64 = 131_072;
-/// Gas of an access with the loop around it, at least; of a reverted creation; of a large init code in memory.
+/// Gas of an access including the loop around it (a lower bound), of a reverted creation, and of a
+/// large init code in memory.
 const ACCESS_GAS: u64 = 3_150;
 const CREATION_GAS: u64 = 20_000;
 const MEMORY_GAS: u64 = 65_000;
-/// State gas of a new account, which a creation must be able to pay until it reverts (EIP-8037).
+/// State gas of a new account (EIP-8037), which a creation must be able to pay although it reverts.
 const ACCOUNT_GAS: u64 = 120 * 1_530;
 
 impl Knobs for WorstCode {
@@ -65,7 +67,8 @@ impl Knobs for WorstCode {
             return Box::new(Accesses { to, range: count, count, gas_limit: 2 * tx_gas + ACCOUNT_GAS });
         }
         for number in 0..self.contracts {
-            // STOP, the contract's number, and JUMPDESTs: no two codes are equal, and all of them end at once.
+            // Code of STOP, the contract's number, and JUMPDESTs: all codes differ, and a call of
+            // any ends at once.
             let mut code = vec![0x5b; self.size as usize];
             code[0] = 0;
             code[1..9].copy_from_slice(&number.to_be_bytes());
@@ -89,9 +92,9 @@ impl Knobs for WorstCode {
 
 struct Accesses {
     to: Address,
-    /// Contracts there are.
+    /// Number of contracts in all.
     range: u64,
-    /// Accesses or creations of one transaction.
+    /// Number of accesses or creations in one transaction.
     count: u64,
     gas_limit: u64,
 }
@@ -105,9 +108,11 @@ impl Family for Accesses {
     }
 }
 
-/// Calldata `first ‖ count ‖ seed`: creates `count` times with an init code that jumps over 128 KiB of JUMPDESTs and reverts.
+/// Code with calldata `first ‖ count ‖ seed`: makes `count` creations with an init code that jumps
+/// over 128 KiB of JUMPDESTs and reverts.
 fn creator_code() -> Vec<u8> {
-    // PUSH3 (the last JUMPDEST), JUMP; at the end JUMPDEST, PUSH1 0, PUSH1 0, REVERT; JUMPDESTs everywhere else.
+    // PUSH3 (position of the last JUMPDEST), JUMP; JUMPDESTs; at the end JUMPDEST, PUSH1 0, PUSH1
+    // 0, REVERT.
     let word = |start: &[u8], end: &[u8]| {
         let mut word = [0x5b; 32];
         word[..start.len()].copy_from_slice(start);

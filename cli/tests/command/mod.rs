@@ -1,11 +1,11 @@
-//! The command as a child process, and small inputs for it.
+//! Runs the command as a child process, and writes small inputs for it.
 
 #![allow(dead_code, unreachable_pub, reason = "each test that includes this uses a part of it")]
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// The command with these arguments, its streams piped.
+/// The command with these arguments and piped streams.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_balustrade"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -19,12 +19,12 @@ pub fn balustrade(args: &[&str], stdin: &str) -> Output {
     child.wait_with_output().expect("the command ends")
 }
 
-/// The exit status.
+/// Runs the command; returns its exit status.
 pub fn status(args: &[&str]) -> Option<i32> {
     balustrade(args, "").status.code()
 }
 
-/// Runs the command with at most this much address space; `ulimit` counts in KiB.
+/// Runs the command with at most this much address space in MiB; `ulimit` counts in KiB.
 pub fn with_memory_max(args: &[&str], mib: u64) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", &(mib << 10).to_string()]);
@@ -42,7 +42,7 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Makes a bundle of a small block at `path`.
+/// Writes a bundle of a small block to `path`.
 pub fn make_bundle(path: &str) {
     let args =
         ["workload", "erc20", "--gas", "1", "--accounts", "200", "--senders", "20", "--threads", "1", "--out", path];

@@ -1,48 +1,56 @@
-//! A block in `bal` mode as a set of jobs, and how long N threads would take for them.
+//! Models a block in `bal` mode as a set of jobs, and computes how long N threads take for them.
 //!
-//! In: what each stage and each task took on one thread. Out: the time on any number of threads, the critical path.
-//! The jobs and what waits for what are those of the executor: block and list are decoded by one thread; the list's hash and
-//! the body's roots wait for nothing else; parent reads come in chunks; then the state root, in pieces, beside sender
-//! recovery, in batches; tasks are claimed in an order once all batches are, and each waits, its thread asleep, for the batch
-//! of its own sender; the last checks wait for everything.
-//! A free thread takes what a work-stealing pool would give it: the thread that decoded goes on with senders and tasks, the
-//! others begin with the oldest job.
-//! Not modelled: caches, memory bandwidth, processors that share a core, waking of threads. Not here: measuring.
+//! In: the time of each stage and each task on one thread. Out: the time on any number of threads,
+//! and the critical path.
+//! The jobs and their dependencies are those of the executor:
+//! - One thread decodes the block and its block access list.
+//! - The hash of the list and the roots of the body depend on nothing else.
+//! - Parent reads come in chunks. After them come the state root, in pieces, and sender recovery,
+//!   in batches.
+//! - Tasks are claimed in a given order once all batches have been claimed. Each waits, with its
+//!   thread asleep, for the batch of its own sender.
+//! - The last checks wait for everything.
+//!
+//! A free thread takes the job that a work-stealing pool would give it: the decoding thread goes on
+//! with senders and tasks, the others begin with the oldest job.
+//! Not modelled: caches, memory bandwidth, processors that share a core, waking of threads. Not
+//! here: measuring.
 
-/// Pieces that a state root falls into: the shards of the account trie.
+/// Number of pieces of a state root: the shards of the account trie.
 const ROOT_PIECES: usize = 16;
-/// Signatures of a batch: two batches a thread, within these bounds.
+/// Bounds of the number of signatures in a batch; there are two batches per thread within these
+/// bounds.
 const BATCH_MIN: usize = 16;
 const BATCH_MAX: usize = 64;
-/// Rows of a chunk of reads.
+/// Accounts or slots in a chunk of parent reads.
 const ROWS_PER_CHUNK: usize = 1_024;
 
-/// What everything took on one thread, in nanoseconds.
+/// The work of a block on one thread, in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
-    /// Block and list to columns.
+    /// Decoding of the block and its list to columns.
     pub decode: f64,
-    /// Hash of the list.
+    /// Hash of the block access list.
     pub list_hash: f64,
     /// Roots of transactions and withdrawals.
     pub body_roots: f64,
-    /// Parent reads.
+    /// Reads of the parent state.
     pub read: f64,
-    /// Senders and authorities.
+    /// Recovery of senders and authorities.
     pub recover: f64,
     /// State root.
     pub root: f64,
-    /// Last checks, and all that no stage accounts for.
+    /// Last checks, and the time that belongs to no stage.
     pub verify: f64,
-    /// Each task, system phases included, in block order.
+    /// Each task in block order, system phases included.
     pub tasks: Vec<f64>,
-    /// Signatures of the block.
+    /// Number of signatures in the block.
     pub signatures: usize,
-    /// Accounts, or slots if they are more, that are read.
+    /// Number of accounts or of slots that are read, whichever is larger.
     pub rows: usize,
 }
 
-/// A kind of job, in the order in which a thread that did not decode prefers them.
+/// Kinds of jobs, in the order in which a thread that did not decode prefers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Beside,
@@ -52,13 +60,13 @@ enum Kind {
     Task,
 }
 
-/// What waits: jobs of one kind, taken from the front.
+/// The jobs of one kind, taken from the front.
 #[derive(Clone, Debug)]
 struct Queue {
     kind: Kind,
     jobs: Vec<f64>,
     next: usize,
-    /// Jobs that are not over yet.
+    /// Number of jobs that have not ended.
     open: usize,
 }
 
@@ -68,12 +76,12 @@ impl Queue {
     }
 }
 
-/// What bounds a block on any number of threads.
+/// The longest chain of dependent jobs, which bounds a block's time on any number of threads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CriticalPath {
     /// Its length in nanoseconds.
     pub ns: f64,
-    /// What it leads through besides decoding, reading and the last checks.
+    /// Its longest part besides decoding, reading and the last checks.
     pub through: Through,
 }
 
@@ -84,18 +92,18 @@ pub enum Through {
     Task(usize),
     /// A piece of the state root.
     Root,
-    /// A job beside decoding: the list's hash or the body's roots.
+    /// A job that runs beside decoding: the hash of the list or the roots of the body.
     Beside,
 }
 
 impl Work {
-    /// Sum of everything.
+    /// Sum of all work in nanoseconds.
     pub fn total(&self) -> f64 {
         let Self { decode, list_hash, body_roots, read, recover, root, verify, ref tasks, .. } = *self;
         decode + list_hash + body_roots + read + recover + root + verify + tasks.iter().sum::<f64>()
     }
 
-    /// Batches of sender recovery on so many threads.
+    /// Number of batches of sender recovery on this many threads.
     fn batches(&self, threads: usize) -> usize {
         let share = self.signatures.div_ceil(2 * threads).next_multiple_of(BATCH_MIN);
         self.signatures.div_ceil(share.clamp(BATCH_MIN, BATCH_MAX))
@@ -107,7 +115,7 @@ impl Work {
         longest.unwrap_or_default()
     }
 
-    /// Nanoseconds that `threads` threads take, with tasks claimed in `order`.
+    /// Nanoseconds that `threads` threads take if tasks are claimed in `order`.
     pub fn simulate(&self, threads: usize, order: &[usize]) -> f64 {
         let threads = threads.max(1);
         let even = |total: f64, parts: usize| vec![total / parts.max(1) as f64; parts.max(1)];
@@ -118,19 +126,21 @@ impl Work {
             Queue::new(Kind::Recover, even(self.recover, self.batches(threads))),
             Queue::new(Kind::Task, order.iter().map(|task| self.tasks[*task]).collect()),
         ];
-        // When each batch of senders is there, as far as it was taken; transactions lie between the system phases.
+        // The end of each batch of senders that was claimed so far. Transactions are the tasks
+        // between the two system phases.
         let mut recovered: Vec<f64> = Vec::new();
         let transactions = self.tasks.len().saturating_sub(2);
         let batch_of = |task: usize, batches: usize| {
             let row = task.checked_sub(1).filter(|row| *row < transactions)?;
             Some(row * batches / transactions)
         };
-        // When each thread is free, and what it runs until then; the first one decodes.
+        // When each thread becomes free, and which job it runs until then; the first one decodes.
         let mut free: Vec<(f64, Option<Kind>)> = vec![(0.0, None); threads];
         free[0].0 = self.decode;
         let mut decoded = false;
         let mut end = self.decode;
-        // The thread that is free first; one without work waits for the next end.
+        // Simulates the thread that becomes free first; a thread without a job waits for the next
+        // end.
         while let Some(thread) = (0..threads).min_by(|one, two| free[*one].0.total_cmp(&free[*two].0)) {
             let (now, ran) = free[thread];
             if let Some(kind) = ran {
@@ -167,14 +177,14 @@ impl Work {
                     end = end.max(free[thread].0);
                 }
                 None => {
-                    // Nothing for this thread before another one ends something.
+                    // No job is ready for this thread before another thread ends one.
                     let is_busy = |at: usize| free[at].1.is_some() || (at == 0 && !decoded);
                     let ends = (0..threads).filter(|at| is_busy(*at)).map(|at| free[at].0);
                     let next = ends.fold(f64::INFINITY, f64::min);
                     if next.is_infinite() {
                         break;
                     }
-                    // Just behind that end, so that it is seen.
+                    // Slightly after that end, so that the end is processed first.
                     free[thread].0 = next.max(now) + 1e-3;
                 }
             }
@@ -182,7 +192,7 @@ impl Work {
         end + self.verify
     }
 
-    /// The longest chain of jobs that wait for one another.
+    /// Returns the longest chain of dependent jobs.
     pub fn critical_path(&self) -> CriticalPath {
         let (task, longest) = self.largest_task();
         let part = |total: f64, parts: usize| total / parts.max(1) as f64;
@@ -218,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_does_it_all_and_many_follow_the_critical_path() {
+    fn one_thread_takes_the_sum_and_many_take_the_critical_path() {
         let work = work(vec![10.0, 50.0, 400.0, 30.0]);
         let order: Vec<usize> = (0..4).collect();
         assert!((work.simulate(1, &order) - work.total()).abs() < 1.0);
@@ -244,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_takes_no_time() {
+    fn an_empty_block_takes_no_time() {
         assert_eq!(Work::default().simulate(3, &[]), 0.0);
     }
 }

@@ -1,10 +1,10 @@
 "use strict";
-// Draws the report from the data in the page: nothing is loaded from anywhere.
+// Draws the report from the JSON data in the page. Nothing is loaded from a network.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
-/// An element with attributes and children; text is always text.
+/// Creates an element with attributes and children. Strings become text nodes, never markup.
 function make(name, attributes = {}, ...children) {
   const isSvg = ["svg", "g", "rect", "text", "line", "title"].includes(name);
   const node = isSvg ? document.createElementNS(SVG, name) : document.createElement(name);
@@ -20,7 +20,7 @@ const ms = (ns) => fixed(ns / 1e6, ns < 1e7 ? 3 : 2);
 const whole = (value) => fixed(value, 0);
 const color = (kind) => `var(--${kind})`;
 
-/// A change as text, with its direction as class; small ones stay plain.
+/// A relative change in percent, and a class with its direction; changes below 3 % have no class.
 function change(before, after) {
   if (!(before > 0)) return ["new", "up"];
   const ratio = after / before - 1;
@@ -57,10 +57,10 @@ function summary(profile, base) {
   }));
   const refused = profile.counters.unavailable ? ` Hardware counters: ${profile.counters.unavailable}.` : "";
   byId("what").textContent = `${profile.block}: ${profile.fork} block in ${profile.mode} mode, ${profile.loop} loop; ` +
-    `median of ${profile.repeats} executions, the best took ${ms(profile.ns_min)} ms.${refused}`;
+    `median of ${profile.repeats} executions, the fastest took ${ms(profile.ns_min)} ms.${refused}`;
 }
 
-/// Rows [name, ns, color, ns inside of it, ns before]; a line marks where the other run stood.
+/// Draws bars for rows [name, ns, color, ns of the dark part, ns in the other run]; a line marks the other run's time.
 function bars(target, rows, of) {
   const grid = make("div", { class: "bars" });
   const most = Math.max(1, ...rows.map((row) => Math.max(row[1], row[4] ?? 0)));
@@ -85,7 +85,7 @@ function stagesAndParts(profile, base) {
   bars(byId("stages"), profile.stages.map((row) =>
     [row.stage, row.busy_ns, color(row.stage), 0, before((other) => other.stages, "stage", row.stage, "busy_ns")]), profile.ns);
   const sampling = profile.sampling;
-  byId("parts-note").textContent = sampling.unavailable ? `No samples: ${sampling.unavailable}` :
+  byId("parts-note").textContent = sampling.unavailable ? `No samples: ${sampling.unavailable}.` :
     `All threads, from ${whole(sampling.samples)} samples of ${whole(sampling.repeats)} executions. The dark part is Keccak-256.`;
   bars(byId("parts"), sampling.parts.map((row) =>
     [row.part, row.ns, color(PART_COLORS[row.part] ?? "schedule"), row.keccak_ns,
@@ -164,7 +164,7 @@ function timeline(profile) {
   return draw;
 }
 
-/// The tree of folded stacks; `before` holds the other run's samples, scaled to as many as there are here.
+/// The tree of folded stacks. `before` holds the other run's samples, scaled to the number of samples of this run.
 function flameTree(stacks, other) {
   const node = (name) => ({ name, value: 0, before: 0, children: new Map() });
   const root = node("all");
@@ -189,8 +189,8 @@ function flame(profile, base) {
   const tree = flameTree(profile.stacks, base?.stacks);
   const height = 18;
   let [focus, path] = [tree, [tree]];
-  byId("flame-note").textContent = (base ? "Red grew, blue shrank against the other run. " : "") +
-    "Functions under their stage, as wide as their share of all samples. Click to look closer.";
+  byId("flame-note").textContent = (base ? "Compared with the other run, red frames take a larger share and blue frames a smaller one. " : "") +
+    "Functions below their stage. The width of a frame is its share of all samples. Click a frame to enlarge it.";
   const fill = (node, depth) => {
     if (base) {
       const by = (node.value - node.before) / Math.max(4, node.value, node.before);
@@ -232,7 +232,7 @@ function flame(profile, base) {
         at += own;
       }
     };
-    // What leads to the focus lies above it, as wide as everything.
+    // The callers of the focused frame are drawn above it in full width.
     path.slice(0, -1).forEach((node, depth) => {
       const children = node.children;
       node.children = new Map();
@@ -259,7 +259,7 @@ function flame(profile, base) {
   return draw;
 }
 
-/// A table whose columns [title, value, text, class] sort; `rows` are any objects.
+/// A table that can be sorted by its columns [title, value, text, class]; `rows` are any objects.
 function table(target, columns, rows, sorted, share) {
   let [by, descending] = [sorted, true];
   const value = (row) => columns[by][1](row);
@@ -300,9 +300,9 @@ function code(profile, base) {
   const before = new Map(base ? [...base.code.opcodes, ...precompiles(base)].map((row) => [row.name, row]) : []);
   const all = Math.max(1, rows.reduce((sum, row) => sum + row.ns, 0));
   const most = Math.max(1, ...rows.map((row) => row.ns));
-  byId("code-note").textContent = `Timed in the ${times.loop} loop; a call's own time and gas exclude what it called. ` +
-    `${fixed(times.reading_ns, 1)} ns per clock reading are subtracted (alone it takes ${fixed(times.reading_alone_ns, 1)}). All tasks take ` +
-    `${ms(times.watched_ns)} ms watched, ${ms(times.unwatched_ns)} ms in the same form alone, ${ms(times.shipped_ns)} ms as they ship.`;
+  byId("code-note").textContent = `Measured in the ${times.loop} loop; the time and gas of a call exclude those of the called frame. ` +
+    `${fixed(times.reading_ns, 1)} ns per clock reading are subtracted (measured alone, a reading takes ${fixed(times.reading_alone_ns, 1)} ns). All tasks take ` +
+    `${ms(times.watched_ns)} ms with measurement, ${ms(times.unwatched_ns)} ms in the same form of the loop without it, and ${ms(times.shipped_ns)} ms in the form that runs outside of profiling.`;
   const columns = [
     ["instruction", (row) => row.name, (row) => row.name],
     ["count", (row) => row.count, (row) => whole(row.count)],
@@ -335,7 +335,7 @@ function against(at) {
   const comparison = data.comparisons[at];
   byId("against").hidden = !comparison;
   if (!comparison) return;
-  byId("against-note").textContent = `Against ${comparison.against}. Marked (•): more than noise, at least 3 % and 0.5 % of the block's processor time; for sampled parts also more than two standard deviations.`;
+  byId("against-note").textContent = `Compared with ${comparison.against}. Marked (•): differences of at least 3 % of the earlier time and 0.5 % of the block's processor time; for sampled parts also of more than two standard deviations.`;
   const direction = (row) => !row.marked ? "" : row.after_ns > row.before_ns ? "up" : "down";
   table(byId("differences"), [
     ["what", (row) => `${row.group}: ${row.name}`, (row) => `${row.marked ? "• " : ""}${row.group}: ${row.name}`, direction],
