@@ -1,4 +1,4 @@
-//! One block with its surroundings, as every arrangement starts from it.
+//! One block with its parent state: the input of every arrangement.
 //!
 //! In: a block bundle with a complete pre-state and a list. Out: [`Case`]: the raw bytes, the rules and the flat state.
 //! Relies on: the library's reader of bundles.
@@ -26,14 +26,14 @@ pub(crate) struct Case {
     pub(crate) block_hashes: Vec<(u64, B256)>,
 }
 
-/// What the bundle reader of the command line leaves out.
+/// Fields of a bundle that the library's reader ignores.
 #[derive(Deserialize)]
 struct Extra {
     family: Option<String>,
 }
 
 impl Case {
-    /// The case of a document, or why it is none.
+    /// Reads a bundle; the error says why its block cannot be compared.
     pub(crate) fn read(document: &Document) -> Result<Self, String> {
         let content = Content::parse(document, None).map_err(|error| error.to_string())?;
         let Content::Bundle(bundle) = content else { return Err("no block bundle".to_owned()) };
@@ -67,12 +67,12 @@ impl Case {
         })
     }
 
-    /// Accounts and their slots.
+    /// Accounts: address, nonce, balance, code hash.
     pub(crate) fn accounts(&self) -> impl Iterator<Item = (alloy_primitives::Address, u64, U256, B256)> + '_ {
         self.store.iter().map(|(address, account)| (*address, account.nonce, account.balance, account.code_hash))
     }
 
-    /// Slots of an account.
+    /// Storage slots of all accounts: address, key, value.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (alloy_primitives::Address, U256, U256)> + '_ {
         self.store
             .iter()
