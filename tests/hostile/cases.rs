@@ -25,7 +25,7 @@ pub struct ListedBlock {
     pub rlp: Bytes,
     /// RLP of its list; empty if the list must be recorded first.
     pub bal: Bytes,
-    /// Events that a list cannot express (EIP-161, SELFDESTRUCT); `None` for blocks of Cancun and later.
+    /// Creations and deletions of empty accounts, which a list cannot express; `None` for blocks of Cancun and later.
     pub existence_log: Option<ExistenceLog>,
 }
 
