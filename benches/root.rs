@@ -2,7 +2,7 @@
 //!
 //! The usual algorithm is the one that clients run on their databases: sorted leaves, stored branch nodes, and
 //! alloy-trie's `HashBuilder` over both. Everything is in memory, both start from raw addresses and keys, contestants
-//! take turns, and their roots are compared. `ROOT_ACCOUNTS=100000` runs one size of state only.
+//! take turns, and their roots are compared. `ROOT_ACCOUNTS=100000` measures this size of state only.
 
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::{BranchNodeCompact, HashBuilder, Nibbles, TrieAccount};

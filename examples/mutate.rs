@@ -1,5 +1,5 @@
-//! Mutated blocks, the long run: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF
-//! [JOBS]]]]`.
+//! Mutated blocks, the long run:
+//! `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]`.
 //!
 //! With `drops` every item of every list is dropped once, and the seed has no effect; else about COUNT mutants of all
 //! valid Amsterdam blocks in the shared folder are tried, and as many per block of the lists and existence logs of

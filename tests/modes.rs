@@ -1,5 +1,5 @@
-//! The three modes agree on a block for any number of threads, sender sources give the same result, and stages of `bal`
-//! mode overlap.
+//! `bal` and sequential mode give the same bytes for any number of threads; known and recovered senders give the same
+//! outcome in all modes; stages of `bal` mode overlap. Not here: comparisons with optimistic mode (`tests/optimistic`).
 
 mod hostile;
 
@@ -176,7 +176,7 @@ fn mixed_block() -> (World, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn all_modes_give_the_same_bytes_for_any_number_of_threads() {
+fn bal_and_sequential_mode_give_the_same_bytes_for_any_number_of_threads() {
     let (mut world, transactions) = mixed_block();
     let mut first = Executor::new(1).expect("threads");
     let (block, bal) = world.build(&mut first, &transactions);

@@ -18,7 +18,7 @@ use balustrade::{BlockError, Executor, InvalidBlock};
 /// The forks of the generated blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forks {
-    /// Three of four blocks follow Amsterdam, the others any fork from Byzantium on. (Receipts before Byzantium hold
+    /// Three of four blocks follow Amsterdam, the others any fork since Byzantium. (Receipts before Byzantium have
     /// state roots, which [`Executor::build`] does not fill in.)
     All,
     /// Amsterdam alone.

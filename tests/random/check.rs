@@ -75,7 +75,7 @@ impl Tally {
         block.types.iter().for_each(|tx_type| self.by_type[usize::from(*tx_type)] += 1);
         *self.by_fork.entry(block.rules.fork).or_default() += 1;
         self.gas += outcome.gas_used;
-        // Requests of one type are one byte string: the type byte and their data.
+        // All requests of one type form one byte string: the type byte, then their data (EIP-7685).
         self.requests += outcome.requests.iter().filter(|request| request.len() > 1).count() as u64;
         self.creations += outcome.transactions.iter().filter(|tx| tx.created.is_some()).count() as u64;
         self.logs += outcome.transactions.iter().map(|tx| tx.logs.len() as u64).sum::<u64>();

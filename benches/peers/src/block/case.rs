@@ -40,9 +40,9 @@ impl Case {
         let Bundle { name, rules, block, bal, parent_header, state, block_hashes, .. } = *bundle;
         let rules = rules.ok_or("its fork is not supported")?;
         if rules.fork < Fork::Amsterdam {
-            return Err("the peers are arranged for Amsterdam blocks".to_owned());
+            return Err("the peers are compared on Amsterdam blocks only".to_owned());
         }
-        let BundleState::Complete { store, .. } = state else { return Err("its pre-state is not complete".to_owned()) };
+        let BundleState::Complete { store, .. } = state else { return Err("its pre-state is incomplete".to_owned()) };
         let header = Header::of_block(&block).map_err(|error| error.to_string())?;
         let parent = parent_header.map(|rlp| Header::decode(&rlp)).transpose().map_err(|error| error.to_string())?;
         let transactions = balustrade::exec::wire::Block::decode(block.clone()).map_err(|error| error.to_string())?;

@@ -1,7 +1,7 @@
 //! Memory of one arrangement on one block, each measured in a separate process.
 //!
 //! In: a block, an arrangement. Out: the resident set before the first run and its peak over three runs, from
-//! `/proc/self/status`; nothing where the system has no such file.
+//! `/proc/self/status`; `null` on systems without this file.
 
 use super::case::Case;
 use super::contestants;

@@ -8,11 +8,11 @@
 //!
 //! | arrangement | what it is |
 //! |---|---|
-//! | bal, sequential, optimistic | ours, on the threads of the run; `sequential-1` on one; `bal-cold` without analysed codes |
+//! | bal, sequential, optimistic | ours, on all threads of the run; `sequential-1` on one; `bal-cold` with cold codes |
 //! | revm-seq | recovery in parallel, `EthBlockExecutor` over `State` with list builder, then the root |
-//! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a thread of its own |
+//! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a separate thread |
 //! | ethrex-seq | `LEVM::execute_block` with list recording, `get_state_transitions`, then the root |
-//! | ethrex-bal | as ethrex-blockchain does it: `synthesize_bal_updates` and the root beside `LEVM::execute_block_pipeline` with the list |
+//! | ethrex-bal | as ethrex-blockchain does it: `synthesize_bal_updates` and the root, in parallel with `LEVM::execute_block_pipeline` with the list |
 //!
 //! The four peers compute the root with ethrex-trie (`ethrex_tries`). All start from maps in memory with analysed codes
 //! and resident tries; those of the peers are copied before each run, so that they can be changed in place. Freeing the

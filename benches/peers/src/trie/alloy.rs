@@ -3,7 +3,7 @@
 //! In: a state, then the changes of one block after another. Out: state roots. This is how reth's database path uses
 //! the crate: a branch is stored where it has a hashed child branch; what is unchanged below a stored branch enters as
 //! a hash, the rest as leaves from sorted arrays. Storage roots are computed in parallel on the current rayon pool.
-//! Leaves are merged into the arrays off the clock ([`AlloyTries::stage`]): a client writes its flat state elsewhere.
+//! Merging leaves into the arrays is not measured ([`AlloyTries::stage`]): a client writes its flat state elsewhere.
 
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
