@@ -1,8 +1,8 @@
-//! How long does a whole block take, from its raw bytes to the last check, in each mode and on one thread and two?
+//! Execution time of a whole block, from its raw bytes to the last check, in each mode, on one thread and two.
 //!
-//! The block is one of the chain that `balustrade run` generates: 113 transactions, about 36 Mgas, sealed here. The
-//! clock is the outcome's own; undoing the block between repeats is outside. The table printed first takes the modes in
-//! turns and gives medians and ratios to sequential mode on one thread; criterion's figures follow for the record.
+//! In: a block of the chain that `balustrade run` generates: 113 transactions, about 36 Mgas, sealed here.
+//! Out: first a table in which the modes take turns, with medians and ratios to sequential mode on one thread; then
+//! criterion's figures. The time is `BlockOutcome::elapsed_ns`; the rollback between repetitions is not measured.
 
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::rules::fork::ChainRules;
@@ -18,10 +18,10 @@ use std::time::Duration;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
-/// Turns of each mode in the table.
+/// Measured executions of each mode and thread count in the table.
 const ROUNDS: usize = 31;
 
-/// A block with the state that it builds on.
+/// A block with its parent state.
 struct Bed {
     rules: ChainRules,
     parent: Header,
@@ -45,7 +45,7 @@ impl Bed {
         Self { rules, parent, store, tries, built }
     }
 
-    /// Executes the block and undoes it; the time is that of the block's own clock.
+    /// Executes the block and rolls it back; returns `BlockOutcome::elapsed_ns`.
     fn run(&mut self, executor: &mut Executor, mode: Mode) -> Duration {
         let BuiltBlock { block, bal, .. } = &self.built;
         let mut input = BlockInput::new(&self.rules, block.clone()).with_parent(&self.parent);
@@ -65,11 +65,11 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e3
 }
 
-/// All modes in turns on one thread and two.
+/// Measures all modes in turns on one thread and two, and prints the table.
 fn compare(bed: &mut Bed) {
     let mut executors = [1, 2].map(|threads| Executor::new(threads).expect("threads"));
     let mut times = vec![Vec::new(); MODES.len() * executors.len()];
-    // Codes are analysed after a few runs.
+    // The first three rounds are not counted: codes are analysed after a few runs.
     for round in 0..ROUNDS + 3 {
         for (i, executor) in executors.iter_mut().enumerate() {
             for (j, mode) in MODES.into_iter().enumerate() {
@@ -91,7 +91,7 @@ fn compare(bed: &mut Bed) {
 
 fn bench(criterion: &mut Criterion) {
     let mut bed = Bed::new();
-    // `cargo bench` says --bench; under `cargo test` one run of each is enough.
+    // `cargo bench` passes --bench; under `cargo test` one run of each is enough.
     let is_test = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
     if !is_test && !std::env::args().any(|arg| arg == "--profile-time") {
         compare(&mut bed);

@@ -1,7 +1,8 @@
-//! How long from a list's bytes to checked columns, and to its hash?
+//! Decoding, checking, hashing and encoding of block access lists.
 //!
-//! Each repeat reads other bytes: the branch predictor learns a list that it sees twice. The table printed first is
-//! the comparison (both sides interleaved, medians, one thread); criterion's figures follow for the record.
+//! In: sample lists of 50 KB, 500 KB and 5 MB; each repetition reads different bytes, because the branch predictor
+//! learns a list that it sees twice. Out: first a table that compares with alloy-eip7928 (both interleaved, median and
+//! least time, one thread); then criterion's figures.
 
 use alloy_eip7928::{AccountChanges, validate_block_access_list};
 use alloy_primitives::Bytes;
@@ -39,13 +40,13 @@ fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Median and least, in seconds.
+/// Median and least time, in seconds.
 fn summary(mut times: Vec<Duration>) -> [f64; 2] {
     times.sort();
     [times[times.len() / 2], times[0]].map(|time| time.as_secs_f64())
 }
 
-/// Both decoders in turn over the same lists.
+/// Measures both decoders in turn over the same lists and prints the table; `fresh` is ours without reused memory.
 fn compare() {
     println!("{:>8} {:>12} {:>12} {:>12} {:>12} {:>12}", "list", "decode", "fresh", "alloy", "ratio", "GB/s");
     for (name, len_bytes, count) in SIZES {
@@ -74,7 +75,7 @@ fn compare() {
 }
 
 fn bench(criterion: &mut Criterion) {
-    // `cargo bench` says --bench; under `cargo test` one small list is enough.
+    // `cargo bench` passes --bench; under `cargo test` one small list is enough.
     let is_test = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
     let is_profile = std::env::args().any(|arg| arg == "--profile-time");
     if !is_test && !is_profile {

@@ -1,13 +1,13 @@
-//! How fast is each dispatch loop on each kind of instruction?
+//! Time of each dispatch loop on each kind of instruction.
 //!
-//! Whole transactions over small made-up programs, one group per program, one line per loop. The workload files of
-//! `bench loop` measure the same at length. Under `cargo test` each line runs once.
+//! Whole transactions over small synthetic programs, one group per program, one line per loop. `bench loop` measures
+//! the same on larger workload files. Under `cargo test` each line runs once.
 
 use balustrade::exec::interpreter::LoopKind;
 use balustrade_cli::loop_workload::{Workload, with_runner};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-/// A loop of 1,000 rounds over `body`, hex, which keeps the stack's height and finds the counter on top.
+/// A loop of 1,000 rounds over `body` (hex). The body finds the counter on top and leaves the stack height unchanged.
 fn program(name: &str, body: &str) -> Workload {
     let code = format!("6103e85b{body}600190038060035700");
     Workload {

@@ -1,4 +1,4 @@
-//! What does one call of each precompile cost, beside `revm-precompile`'s, on the inputs that blocks hold?
+//! Time of one call of each precompile, ours and `revm-precompile`'s, on inputs as they occur in blocks.
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256, uint};
 use balustrade::exec::evm::precompile::run;
@@ -8,7 +8,7 @@ use revm_precompile::{PrecompileSpecId, Precompiles};
 
 const GAS: u64 = 1 << 40;
 
-/// A reproducible word.
+/// A reproducible pseudo-random word.
 fn word(seed: u64) -> [u8; 32] {
     keccak256(seed.to_be_bytes()).0
 }
@@ -24,7 +24,7 @@ fn modexp(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
     [lengths.as_flattened(), base, exponent, modulus].concat()
 }
 
-/// An odd number of `len` bytes, the first of them not 0.
+/// A pseudo-random odd number of `len` bytes whose first byte is not 0.
 fn number(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..len.div_ceil(32) as u64).flat_map(|at| word(seed + at)).take(len).collect();
     bytes[0] |= 1 << 7;
@@ -32,7 +32,7 @@ fn number(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// One input on each of 16 seeds, so that no branch is learned by heart.
+/// One input for each of 16 seeds, so that the branch predictor cannot learn a single input.
 fn seeds(make: impl Fn(u64) -> Vec<u8>) -> Vec<Vec<u8>> {
     (1..=16).map(|seed| make(seed * 1_000)).collect()
 }
@@ -42,7 +42,7 @@ fn bn254_g1(factor: [u8; 32]) -> Vec<u8> {
     ours(7, &[U256::ONE.to_be_bytes::<32>(), U256::from(2).to_be_bytes(), factor].concat())
 }
 
-/// e(aG, H) e(-aG, H), with the same H so that it is one; `pairs` of them.
+/// Input of a pairing check that succeeds: `pairs` pairs of the form (aG, H), (-aG, H), whose product is one.
 fn bn254_pairs(pairs: u64, seed: u64) -> Vec<u8> {
     let modulus = uint!(0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47_U256);
     let g2 = hex!(
@@ -94,7 +94,7 @@ fn inputs() -> Vec<(&'static str, u16, Vec<Vec<u8>>)> {
             let input = [word(*seed), v, word(seed + 1), word(seed + 2)].concat();
             (!ours(1, &input).is_empty()).then_some(input)
         };
-        (seed..).find_map(|seed| recovered(&seed)).expect("every second r is a point's")
+        (seed..).find_map(|seed| recovered(&seed)).expect("every second r is the x coordinate of a point")
     };
     let p256 = hex!(
         "4cee90eb86eaa050036147a12d49004b6b9c72bd725d39d4785011fe190f0b4d"
@@ -142,10 +142,10 @@ fn precompiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("precompiles");
     let mut outputs = Vec::new();
     for (name, number, inputs) in inputs() {
-        let twin = table.get(&Address::left_padding_from(&number.to_be_bytes())).expect("in the table");
+        let reference = table.get(&Address::left_padding_from(&number.to_be_bytes())).expect("in the table");
         for input in &inputs {
             let output = ours(number, input);
-            assert_eq!(output, twin.execute(input, GAS, 0).expect("no fatal error").bytes, "{name}");
+            assert_eq!(output, reference.execute(input, GAS, 0).expect("no fatal error").bytes, "{name}");
             outputs.extend(output);
         }
         let mut output = Vec::with_capacity(4_096);
@@ -158,7 +158,7 @@ fn precompiles(criterion: &mut Criterion) {
         });
         let mut turn = inputs.iter().cycle();
         group.bench_function(BenchmarkId::new("revm-precompile", name), |b| {
-            b.iter(|| turn.next().map(|input| twin.execute(input, GAS, 0)));
+            b.iter(|| turn.next().map(|input| reference.execute(input, GAS, 0)));
         });
     }
     group.finish();

@@ -1,4 +1,4 @@
-//! How long from columns to the post-state values, and from recorded rows to a list?
+//! Reduction of a decoded list to post-state values, and building of a list from recorded rows.
 
 use balustrade::arena::{AccountId, Column, SlotId};
 use balustrade::bal::{
@@ -11,7 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SIZES: [(&str, usize, usize); 3] = [("50 KB", 50_000, 64), ("500 KB", 500_000, 16), ("5 MB", 5_000_000, 4)];
 
-/// A list's rows under ids in reverse order: what a recorder meets at worst is an order unlike that of the addresses.
+/// A list's rows under ids in reverse order: the worst case of a recorder is an order unlike that of the addresses.
 struct Reversed {
     addresses: Column<AccountId, alloy_primitives::Address>,
     slot_keys: Column<SlotId, alloy_primitives::U256>,
@@ -52,7 +52,7 @@ impl Reversed {
 }
 
 fn bench(criterion: &mut Criterion) {
-    // `cargo bench` says --bench; under `cargo test` one small list is enough.
+    // `cargo bench` passes --bench; under `cargo test` one small list is enough.
     let is_test = !std::env::args().any(|arg| arg == "--bench") || std::env::args().any(|arg| arg == "--test");
     for (name, len_bytes, count) in SIZES.iter().take(if is_test { 1 } else { SIZES.len() }) {
         let lists: Vec<BalColumns> = (0..*count as u64).map(|seed| sample::list(seed, *len_bytes).columns).collect();
@@ -67,7 +67,7 @@ fn bench(criterion: &mut Criterion) {
         }
         let mut next = lists.iter().cycle();
         let mut reduced = Reduced::default();
-        group.bench_function("reduce, codes hashed and memory there before", |bencher| {
+        group.bench_function("reduce, codes hashed and memory allocated before", |bencher| {
             let input = || next.next().map(|bal| (bal, code_hashes(bal))).unwrap();
             let work = |(bal, hashes)| reduce_into(&mut reduced, bal, hashes);
             bencher.iter_batched(input, work, BatchSize::LargeInput);

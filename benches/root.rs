@@ -1,8 +1,8 @@
-//! How long does a block's state root take, how far is that from the Keccak limit, and how far ahead of the usual way?
+//! Time of a block's state root, compared with the lower bound that Keccak sets and with the usual algorithm.
 //!
-//! The usual way is the walk that clients do on their databases: sorted leaves, stored branch nodes, and alloy-trie's
-//! `HashBuilder` over both. Everything is in memory, both start from raw addresses and keys, contestants take turns,
-//! and their roots are compared. `ROOT_ACCOUNTS=100000` runs one size of state only.
+//! The usual algorithm is the one that clients run on their databases: sorted leaves, stored branch nodes, and
+//! alloy-trie's `HashBuilder` over both. Everything is in memory, both start from raw addresses and keys, contestants
+//! take turns, and their roots are compared. `ROOT_ACCOUNTS=100000` measures this size of state only.
 
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::{BranchNodeCompact, HashBuilder, Nibbles, TrieAccount};
@@ -33,7 +33,7 @@ struct Database {
     storage: HashMap<B256, (BTreeMap<B256, Vec<u8>>, Branches)>,
 }
 
-/// The first key with this prefix and the first one behind all of them.
+/// The least and the greatest key with this prefix, both included.
 fn range(prefix: &Nibbles) -> (Bound<B256>, Bound<B256>) {
     let mut low = [0u8; 32];
     let mut high = [0xffu8; 32];
@@ -51,7 +51,7 @@ fn add_leaves<V: AsRef<[u8]>>(builder: &mut HashBuilder, leaves: &BTreeMap<B256,
     }
 }
 
-/// Feeds the builder with hashes of unchanged subtries and the leaves of changed ones.
+/// Passes the hashes of unchanged subtries and the leaves of changed subtries to the builder.
 fn walk<V: AsRef<[u8]>>(
     builder: &mut HashBuilder,
     leaves: &BTreeMap<B256, V>,
@@ -86,7 +86,7 @@ fn walk<V: AsRef<[u8]>>(
     }
 }
 
-/// Walks a whole trie and stores its branches anew where they changed.
+/// The root after the leaves of `changed`; replaces the stored branches that changed.
 fn root_of<V: AsRef<[u8]>>(leaves: &BTreeMap<B256, V>, branches: &mut Branches, changed: &[B256]) -> B256 {
     let mut builder = HashBuilder::default().with_updates(true);
     let mut visited = Vec::new();
@@ -98,7 +98,7 @@ fn root_of<V: AsRef<[u8]>>(leaves: &BTreeMap<B256, V>, branches: &mut Branches, 
 }
 
 impl Database {
-    /// Applies a block and walks.
+    /// Applies a block's changes and returns the state root.
     fn update(&mut self, block: &UpdateColumns) -> B256 {
         let mut changed = Vec::with_capacity(block.addresses.len());
         for (i, address) in block.addresses.iter().enumerate() {
@@ -138,7 +138,7 @@ impl Database {
     }
 }
 
-/// Blocks in a run of one shape.
+/// Number of blocks measured per shape.
 const BLOCKS: u64 = 6;
 const SHAPES: [(usize, usize); 3] = [(500, 2_000), (2_000, 10_000), (10_000, 50_000)];
 
@@ -146,7 +146,8 @@ fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
 }
 
-/// A chain of blocks on both, roots compared; then ours alone, each block undone, on one thread and on two.
+/// Applies a chain of blocks with both algorithms and compares the roots; then measures ours alone, with each block
+/// rolled back, on one thread and on two.
 fn compare(accounts: u64, permutation: f64) {
     let workload = Workload { accounts };
     let state = workload.state();

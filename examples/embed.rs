@@ -1,7 +1,8 @@
-//! Embedding the executor: rules, block, list, parent header and parent state in, a proven outcome out.
+//! Embedding the executor in a client.
 //!
-//! A real host takes block and list from the network and implements `StateStore` over its database. Here the block is
-//! built first: an empty one, with its system calls and withdrawals, on a small state in memory.
+//! In: rules, block, block access list, parent header and parent state. Out: an outcome for which every check was made.
+//! A client takes block and list from the network and implements `StateStore` over its database. Here the block is
+//! built first: one without transactions, with its system calls, on a small state in memory.
 
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
@@ -25,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Header::default()
     };
 
-    // Threads, memory and analysed codes live as long as the executor.
+    // The executor owns threads, memory and analysed codes, and reuses them for each block.
     let mut executor = Executor::new(2)?;
     let template = Header {
         parent_hash: parent.hash(),
@@ -39,12 +40,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let built = executor.build(&rules, &template, &[], &store, &mut tries)?;
 
-    // With the parent's header and the tries nothing stays unchecked; if something did, this would be an error.
+    // With the parent's header and the tries every check is made; `require_complete` is an error otherwise.
     let input = BlockInput::new(&rules, built.block).with_list(built.bal).with_parent(&parent);
     let outcome = executor.execute(&input, &store, Some(&mut tries), Options::new(Mode::Bal))?.require_complete()?;
     println!("block {} is valid: state root {:?}, {} gas", outcome.number, outcome.state_root, outcome.gas_used);
 
-    // The block is proven: make it the parent of the next one.
+    // The block is valid: commit its state, so that it is the parent state of the next block.
     tries.commit();
     outcome.changes.apply_to(&mut store);
     Ok(())

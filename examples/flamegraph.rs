@@ -1,9 +1,9 @@
-//! Where does a workload's time go in one of the loops? Runs it again and again and draws a flamegraph.
+//! Flamegraph of a workload in one dispatch loop, which runs it repeatedly.
 //!
-//! `cargo run --release --example flamegraph -- WORKLOAD.json LOOP OUT.svg [SECONDS]`; workloads as `bench loop` takes them,
-//! loops as `--loop` names them. On standard output: time per run, samples, and the functions that were on top of the
-//! stack most often, in percent of the samples. Instructions of the default loop jump to one another, so that each sample
-//! has one handler right above `tail::run`.
+//! `cargo run --release --example flamegraph -- WORKLOAD.json LOOP OUT.svg [SECONDS]`; workloads as for `bench loop`,
+//! loops as for `--loop`. On standard output: time per run, samples, and the functions that were most often on top of
+//! the stack, in percent of the samples. Instructions of the default loop jump to one another, so that each sample has
+//! one handler directly above `tail::run`.
 
 use balustrade::exec::interpreter::LoopKind;
 use balustrade_cli::loop_workload::{Workload, with_runner};
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Samples per second of processor time; not a divisor of anything.
+/// Samples per second of processor time; a prime, so that sampling does not align with periodic work.
 const FREQUENCY: i32 = 997;
-/// Functions in the list.
+/// Number of functions printed.
 const LISTED: usize = 12;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

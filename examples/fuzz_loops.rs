@@ -1,8 +1,8 @@
 //! Differential fuzzing of the dispatch loops without a fuzzing toolchain:
 //! `cargo run --release --example fuzz_loops -- SECONDS [SEED]`.
 //!
-//! Runs scenarios from consecutive seeds until the time is over or two loops disagree; then prints the seed, the
-//! smallest scenario found that still shows it, and exits with 1.
+//! Runs scenarios from consecutive seeds until the time is over or two loops disagree. On a disagreement it prints the
+//! seed and a minimized scenario that still shows it, and exits with status 1.
 
 #[path = "../tests/differential/mod.rs"]
 mod differential;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let (mut cases, mut scenarios, mut reported) = (0, 0u64, Duration::ZERO);
     while start.elapsed() < limit {
         let seed = seed.wrapping_add(scenarios);
-        // Short inputs give small programs, long ones all that they want.
+        // Short inputs give small programs; long inputs do not limit them.
         let len = 500 << (seed % 4);
         match differential::check(&differential::random_bytes(seed, len)) {
             Ok(run) => cases += run,

@@ -1,10 +1,12 @@
-//! Mutated blocks, many: `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]`.
+//! Mutated blocks, the long run:
+//! `cargo run --release --example mutate -- COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]`.
 //!
-//! With `drops` every item of every list is dropped once, and the seed means nothing; else about COUNT mutants of all valid
-//! Amsterdam blocks at hand are tried, and as many per block of the lists and existence logs of blocks before Cancun. Executors have THREADS threads each (2); JOBS of them run side by side (one per processor).
-//! Every chain of blocks draws from a seed of its own, so that the mutants do not depend on JOBS, and the parts `0 OF` to
-//! `OF-1 OF` together try the very mutants of one whole run. Prints the counts per mutator and per check. The status is 1
-//! where a mutant was accepted wrongly or caused a panic, and 2 where the arguments are wrong or the system refuses threads.
+//! With `drops` every item of every list is dropped once, and the seed has no effect; else about COUNT mutants of all
+//! valid Amsterdam blocks in the shared folder are tried, and as many per block of the lists and existence logs of
+//! blocks before Cancun. JOBS executors (one per processor) run in parallel with THREADS threads each (2).
+//! Every chain of blocks has its own seed, so that the mutants do not depend on JOBS, and the parts `0 OF` to `OF-1 OF`
+//! together try the mutants of one whole run. Prints the counts per mutator and per check. The status is 1 if a mutant
+//! was accepted wrongly or caused a panic, and 2 if the arguments are wrong or the system refuses threads.
 
 #[path = "../tests/hostile/mod.rs"]
 mod hostile;
@@ -22,17 +24,17 @@ use std::time::Instant;
 
 const USAGE: &str = "usage: mutate COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]";
 
-/// Valid blocks of the fixtures, about.
+/// Approximate number of valid blocks in the fixtures.
 const FIXTURE_BLOCKS: usize = 14_000;
-/// Mutants of each bundle per pass; their blocks are a hundred times larger.
+/// Mutants of each bundle; its block is about a hundred times as large as a block of the fixtures.
 const PER_BUNDLE: usize = 8;
 
-/// What is tried with a chain's blocks.
+/// A chain, and the number of mutants of its blocks.
 struct Work {
     chain: cases::Chain,
-    /// The chain's place among all of them, from 1: what it draws depends on it.
+    /// The chain's position among all of them, from 1; part of the seed of its mutants.
     number: u64,
-    /// Mutants of each block; nothing drops every item of its list instead.
+    /// Mutants of each block; `None`: every item of its list is dropped in turn instead.
     mutants: Option<usize>,
 }
 
@@ -90,7 +92,7 @@ fn run() -> Result<Report, String> {
 
     let start = Instant::now();
     let tried = AtomicUsize::new(0);
-    // Chains are read here and tried there; few of them wait, as a chain holds its whole state.
+    // This thread reads chains, the workers try them. The channel is short, because a chain holds its whole state.
     let (sender, receiver) = mpsc::sync_channel::<Work>(2 * executors.len());
     let receiver = Mutex::new(receiver);
     let work_off = |mut executor: Executor| {
@@ -115,13 +117,13 @@ fn run() -> Result<Report, String> {
             if chains % parts != part {
                 return ControlFlow::Continue(());
             }
-            // Refused only when all workers are gone, by a panic.
+            // Sending fails only if all workers have panicked.
             match sender.send(Work { chain, number: chains, mutants }) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             }
         };
-        // Dropping each of thousands of items of a large block would take hours.
+        // `drops` leaves out bundles: dropping each of thousands of items of a large block would take hours.
         let (bundle_bytes_max, per_bundle, per_block) = match every_drop {
             true => (0, None, None),
             false => (400_000, Some(PER_BUNDLE), Some(count.div_ceil(FIXTURE_BLOCKS).max(1))),

@@ -1,10 +1,11 @@
-//! Random blocks in every mode, many: `cargo run --release --example random_blocks -- COUNT [SEED [PART OF [FOLDER]]]`.
+//! Random blocks in every mode, the long run:
+//! `cargo run --release --example random_blocks -- COUNT [SEED [PART OF [FOLDER]]]`.
 //!
-//! Blocks of the seeds SEED to SEED + COUNT - 1, each executed in all modes, by all loops and on 1, 2, 3 and 8 threads; as
-//! many blocks side by side as there are processors. The parts `0 OF` to `OF-1 OF` together try the very blocks of one whole
-//! run. The last line counts what was executed. Where two executions differ, the block goes to FOLDER (by default the
-//! current one) as a bundle, and the status is 1, as it is where a block cannot be sealed; it is 2 where the arguments are
-//! wrong or the system refuses threads or files.
+//! Blocks of the seeds SEED to SEED + COUNT - 1, each executed in all modes, by all loops and on 1, 2, 3 and 8 threads;
+//! as many blocks in parallel as there are processors. The parts `0 OF` to `OF-1 OF` together try the blocks of one
+//! whole run. The last line counts what was executed. If two executions differ, the block is written to FOLDER (by
+//! default the current one) as a bundle, and the status is 1. It is also 1 if a block cannot be sealed, and 2 if the
+//! arguments are wrong or the system refuses threads or files.
 
 #[path = "../tests/random/mod.rs"]
 mod random;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a worker found.
+/// Counts of one worker.
 #[derive(Default)]
 struct Found {
     tally: Tally,

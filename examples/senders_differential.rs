@@ -1,8 +1,8 @@
-//! Compares batched sender recovery with libsecp256k1 on random signatures, as many as asked.
+//! Compares batched sender recovery with libsecp256k1 on random signatures.
 //!
-//! `cargo run --release --example senders_differential -- [COUNT] [THREADS] [SEED]`: COUNT valid signatures (default one
-//! million) plus as many draws as fail on the way, in batches of 1 to 200. Prints one line of JSON; exit status 1 at the
-//! first difference.
+//! `cargo run --release --example senders_differential -- [COUNT] [THREADS] [SEED]`: COUNT valid signatures (default
+//! one million) plus the invalid ones that are drawn meanwhile, in batches of 1 to 200. Prints one line of JSON; exit
+//! status 1 after the first difference.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alloy_primitives::U256;
 use balustrade::exec::senders::{Signature, recover_batch, recover_scalar};
 
-/// xorshift64*, seeded apart for each thread.
+/// xorshift64* (Vigna 2016), with a different seed for each thread.
 struct Numbers(u64);
 
 impl Numbers {
@@ -35,7 +35,8 @@ impl Numbers {
     }
 }
 
-/// Compares until `count` valid signatures agreed; returns how many were valid and how many were not.
+/// Compares until `count` valid signatures agree, or until a thread finds a difference; returns the numbers of valid
+/// and of invalid signatures.
 fn compare(count: u64, seed: u64, failed: &AtomicBool) -> (u64, u64) {
     let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (mut valid, mut invalid) = (0, 0);

@@ -1,5 +1,6 @@
-//! What the fuzz targets over files do with their bytes: shared by cargo-fuzz and by the tests of the file readers.
-//! A target returns; a panic is a finding.
+//! Fuzz targets of the file readers, shared by cargo-fuzz and by `tests/hostile_files.rs`.
+//!
+//! In: bytes of a file. Out: nothing; a panic is a finding.
 
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
@@ -12,7 +13,7 @@ fn document(bytes: &[u8]) -> Document {
     Document { name: "fuzz/input.json".to_owned(), bytes: bytes.to_vec() }
 }
 
-/// A bundle, or tests, or a typed error.
+/// Parses the bytes as a bundle or as tests; anything else must be a typed error with a text.
 pub fn content(bytes: &[u8]) {
     match Content::parse(&document(bytes), None) {
         Ok(Content::Bundle(bundle)) => {
@@ -27,7 +28,7 @@ pub fn content(bytes: &[u8]) {
     }
 }
 
-/// State tests, or a typed error; what they make of their transactions is a block that decodes.
+/// Parses the bytes as state tests and builds the block of each case; the block's header is decoded again.
 pub fn state_tests(bytes: &[u8]) {
     for test in parse_tests::<StateTest>(&document(bytes), None).unwrap_or_default() {
         for case in &test.cases {
@@ -38,7 +39,7 @@ pub fn state_tests(bytes: &[u8]) {
     }
 }
 
-/// Lists alone in their JSON forms, or a typed error.
+/// Parses the bytes as block access lists in their JSON forms.
 pub fn lists(bytes: &[u8]) {
     let document = document(bytes);
     let _ = list_from_json(&document);

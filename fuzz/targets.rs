@@ -1,6 +1,6 @@
-//! What each fuzz target does with its bytes: shared by cargo-fuzz and by the corpus runner of the tests.
+//! Fuzz targets of decoders and of the executor, shared by cargo-fuzz and by `tests/corpus.rs`.
 //!
-//! A target returns; anything else (a panic, a divergence) is a finding.
+//! In: bytes. Out: nothing; a panic (also of an assertion) is a finding.
 
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
@@ -12,14 +12,14 @@ use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, Executor, Mode, Options};
 
-/// A target by name.
+/// Name and function of a target.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All targets over plain bytes.
+/// All targets of this file.
 pub const TARGETS: &[Target] =
     &[("bal_decode", bal_decode), ("block_decode", block_decode), ("witness", witness), ("whole_block", whole_block)];
 
-/// A list decodes or is refused; what decodes is canonical and differs from itself nowhere.
+/// A block access list decodes or is refused; a decoded list is canonical and does not differ from itself.
 pub fn bal_decode(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     for limits in [Limits::format_only(), Limits::amsterdam(3, 60_000_000), Limits::amsterdam(0, 5_000)] {
@@ -30,7 +30,7 @@ pub fn bal_decode(bytes: &[u8]) {
     }
 }
 
-/// A block decodes or is refused; its header encodes to what was read.
+/// A block decodes or is refused; a decoded header encodes to the same bytes.
 pub fn block_decode(bytes: &[u8]) {
     let _ = Header::of_block(bytes);
     if let Ok(header) = Header::decode(bytes) {
@@ -44,7 +44,8 @@ pub fn block_decode(bytes: &[u8]) {
     }
 }
 
-/// Bytes as trie nodes, the first one the root: reads and updates answer or fail, and leave the root alone.
+/// The bytes, split at 0xfe, are trie nodes, the first one the root: reads and updates succeed or fail without a panic,
+/// and the root is unchanged after a rollback.
 pub fn witness(bytes: &[u8]) {
     let nodes: Vec<Bytes> = bytes.split(|byte| *byte == 0xfe).map(Bytes::copy_from_slice).collect();
     let root = nodes.first().map(keccak256).unwrap_or_default();
@@ -70,7 +71,8 @@ pub fn witness(bytes: &[u8]) {
     assert_eq!(tries.root(), root);
 }
 
-/// The first half is a block, the second its list: both modes refuse, or both accept.
+/// Two bytes with a length, a block of that length, and its list: `bal` and sequential mode both refuse it, or both
+/// accept it with the same hash.
 pub fn whole_block(bytes: &[u8]) {
     let (len, rest) = bytes.split_first_chunk::<2>().map_or((0, bytes), |(len, rest)| (u16::from_le_bytes(*len), rest));
     let (block, list) = rest.split_at(usize::from(len).min(rest.len()));

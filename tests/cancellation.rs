@@ -1,5 +1,5 @@
-//! Blocks that would run for years stop soon after they are given up: in every mode and loop, whatever they are at, without
-//! a thread left behind; tries and executor are then as before.
+//! Cancellation: blocks that would run for years stop soon after their token is cancelled, in every mode and dispatch
+//! loop and in every stage. Afterwards tries and executor are as before, and no thread is left.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
@@ -19,17 +19,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
-/// More than any machine executes in a year.
+/// More gas than any machine executes in a year.
 const GAS_FOR_YEARS: u64 = 1 << 61;
-/// How long a caller waits.
+/// Time until a test cancels.
 const A_MOMENT: Duration = Duration::from_millis(30);
-/// Until when a block must have stopped: generous, as other processes may run beside this one.
+/// Time within which a block must have stopped: generous, because other processes may use the machine.
 const SOON: Duration = Duration::from_secs(3);
 
 const LOOPING: Address = Address::repeat_byte(0xaa);
 const OUTER: Address = Address::repeat_byte(0xbb);
 
-/// Codes that never end.
+/// Codes that loop until the gas is used: name and hex.
 const LOOPS: [(&str, &str); 6] = [
     ("JUMP", "5b600056"),
     ("dynamic jump", "60025b8056"),
@@ -39,7 +39,7 @@ const LOOPS: [(&str, &str); 6] = [
     ("inner frames", "5b60006000600060006000605a5af150600056"),
 ];
 
-/// A transaction without replay protection and with the signature (1, 1), and who signed it.
+/// A transaction without replay protection and with the signature (1, 1), and its sender.
 fn transaction(nonce: u64, to: Option<Address>, gas: u64, data: &[u8]) -> (Vec<u8>, Address) {
     let fields = |out: &mut Vec<u8>| {
         nonce.encode(out);
@@ -62,7 +62,7 @@ fn transaction(nonce: u64, to: Option<Address>, gas: u64, data: &[u8]) -> (Vec<u
     };
     let hash = keccak256(wrapped(false));
     let signature = Signature { hash, r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
-    (wrapped(true), recover_scalar(&signature).expect("the generator's neighbour is on the curve"))
+    (wrapped(true), recover_scalar(&signature).expect("r = 1 is the x coordinate of a curve point"))
 }
 
 /// A block and its parent state.
@@ -74,7 +74,7 @@ struct Case {
 }
 
 impl Case {
-    /// A block of these transactions; their senders exist. The list names the accounts and claims nothing.
+    /// A block of these transactions, whose senders exist. Its list has the accounts and no change.
     fn new(transactions: Vec<(Vec<u8>, Address)>, codes: &[(Address, Bytes)]) -> Self {
         let mut store = MemoryStore::default();
         let mut names: Vec<Address> = transactions.iter().map(|(_, sender)| *sender).collect();
@@ -86,7 +86,7 @@ impl Case {
             store.insert_account(*address, 1, U256::ZERO, hash, [(U256::ZERO, U256::ONE)]);
             names.push(*address);
         }
-        // What a creation makes.
+        // Addresses of created contracts.
         names.extend(transactions.iter().map(|(_, sender)| sender.create(0)));
         names.extend([Address::ZERO, Address::with_last_byte(0x5a)]);
         names.sort_unstable();
@@ -123,7 +123,7 @@ impl Case {
         StateTries::from_memory(&self.store).expect("a state in memory")
     }
 
-    /// What a builder would make the block of.
+    /// The header and the transactions from which a builder builds the block.
     fn template(&self) -> (Header, Vec<Vec<u8>>) {
         let block = Block::decode(self.block.clone()).expect("made here");
         let encoded = |index| block.transactions.encoded(TxIndex(index)).to_vec();
@@ -132,7 +132,7 @@ impl Case {
     }
 }
 
-/// RLP of a list of these accounts, slot 0 of those with code, and no change.
+/// RLP of a block access list with these accounts, a read of slot 0 of those with code, and no change.
 fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
     let list = |payload: &[u8]| {
         let mut out = Vec::new();
@@ -150,8 +150,8 @@ fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
     list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
 }
 
-/// Gives up after a moment what runs with tries and a token; returns where it says that it stood.
-fn give_up_after<T: Debug>(
+/// Runs with a token whose deadline is after `patience`; returns the position that the error reports.
+fn cancel_after<T: Debug>(
     patience: Duration,
     tries: &mut StateTries,
     run: impl FnOnce(&mut StateTries, &CancelToken) -> Result<T, BlockError>,
@@ -169,24 +169,25 @@ fn give_up_after<T: Debug>(
     }
 }
 
-/// Gives the block up after a moment; returns where it says that it stood.
-fn give_up(
+/// Executes the case's block and cancels it after [`A_MOMENT`]; returns the position that the error reports.
+fn cancel_execution(
     executor: &mut Executor,
     case: &Case,
     store: &dyn StateStore,
     tries: &mut StateTries,
     options: Options,
 ) -> String {
-    give_up_after(A_MOMENT, tries, |tries, token| {
+    cancel_after(A_MOMENT, tries, |tries, token| {
         executor.execute(&case.input().with_cancel(token), store, Some(tries), options)
     })
 }
 
-/// Gives up building a block of the case's transactions; returns where it says that it stood.
-fn give_up_building(executor: &mut Executor, case: &Case, store: &dyn StateStore, patience: Duration) -> String {
+/// Builds a block of the case's transactions and cancels it after `patience`; returns the position that the error
+/// reports.
+fn cancel_building(executor: &mut Executor, case: &Case, store: &dyn StateStore, patience: Duration) -> String {
     let (header, transactions) = case.template();
     let body = Body { transactions: &transactions, withdrawals: &[] };
-    give_up_after(patience, &mut case.tries(), |tries, token| {
+    cancel_after(patience, &mut case.tries(), |tries, token| {
         executor.build_body(&case.rules, &header, body, store, tries, Some(token))
     })
 }
@@ -198,7 +199,7 @@ fn executor_threads() -> usize {
     tasks.flatten().map(name).filter(|name| name.starts_with("balustrade-")).count()
 }
 
-/// A store whose answers take their time.
+/// A store with slow answers.
 struct Slow<'a>(&'a MemoryStore);
 
 impl StateStore for Slow<'_> {
@@ -222,12 +223,12 @@ impl StateStore for Slow<'_> {
     }
 }
 
-/// One test, so that nobody else's executors are counted.
+/// A single test, so that `executor_threads` counts no executor of a parallel test.
 #[test]
-fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
+fn cancelled_blocks_stop_in_every_stage_and_leave_no_thread() {
     let mut executor = Executor::new(3).expect("threads");
 
-    // One frame that never ends; and one whose callee or initcode never ends.
+    // One frame that never ends, and frames whose callee or initcode never ends.
     let mut cases: Vec<(&str, Case)> = LOOPS.iter().map(|(name, code)| (*name, Case::looping(code))).collect();
     let inner = Bytes::from(hex::decode("5b600056").expect("hex"));
     let outer = [&hex!("6000600060006000600073")[..], LOOPING.as_slice(), &hex!("5af1")].concat();
@@ -238,23 +239,23 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         let mut tries = case.tries();
         for mode in MODES {
             for loop_kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Levm] {
-                // Codes are decoded after a few runs: both forms are met.
+                // Codes are decoded after a few runs, so that five runs cover both forms.
                 for _ in 0..if loop_kind == LoopKind::Tail { 5 } else { 1 } {
                     let options = Options { loop_kind, ..Options::new(mode) };
-                    let at = give_up(&mut executor, case, &case.store, &mut tries, options);
+                    let at = cancel_execution(&mut executor, case, &case.store, &mut tries, options);
                     assert!(at.contains("index 1"), "{name}, {options:?}: {at}");
                 }
             }
         }
         if *name == "inner frame" {
             executor.trace_to(Some(TraceSink::new(Arc::new(Mutex::new(std::io::sink())))));
-            give_up(&mut executor, case, &case.store, &mut tries, Options::new(Mode::Sequential));
+            cancel_execution(&mut executor, case, &case.store, &mut tries, Options::new(Mode::Sequential));
             executor.trace_to(None);
         }
-        let at = give_up_building(&mut executor, case, &case.store, A_MOMENT);
+        let at = cancel_building(&mut executor, case, &case.store, A_MOMENT);
         assert!(at.contains("index 1"), "{name}: {at}");
         let options = Options::new(Mode::Sequential);
-        let at = give_up_after(A_MOMENT, &mut tries, |tries, token| {
+        let at = cancel_after(A_MOMENT, &mut tries, |tries, token| {
             executor.transact(&case.rules, case.block.clone(), &case.store, tries, options, Some(token))
         });
         assert!(at.contains("index 1"), "{name}: {at}");
@@ -267,15 +268,15 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
     let result = executor.diagnose(&case.input().with_cancel(&token), &case.store);
     assert!(matches!(result, Err(BlockError::Cancelled(_))) && start.elapsed() < SOON, "{result:?}");
 
-    // A store that takes longer for one answer than the caller waits.
+    // A store whose total answer time is longer than the deadline.
     let codes: Vec<(Address, Bytes)> =
         (0..50).map(|i| (Address::repeat_byte(i + 1), Bytes::from_static(&[0]))).collect();
     let calls = codes.iter().map(|(address, _)| transaction(0, Some(*address), 100_000, &[])).collect();
     let case = Case::new(calls, &codes);
     for mode in MODES {
-        give_up(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
+        cancel_execution(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
     }
-    give_up_building(&mut executor, &case, &Slow(&case.store), A_MOMENT);
+    cancel_building(&mut executor, &case, &Slow(&case.store), A_MOMENT);
 
     // Thousands of signatures.
     let many = (0..4000).map(|i| transaction(0, Some(LOOPING), 21_000 + i, &[])).collect();
@@ -288,10 +289,10 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
         assert!(matches!(result, Err(BlockError::Cancelled(_))), "{result:?}");
         assert!(start.elapsed() < SOON);
     }
-    let at = give_up_building(&mut executor, &case, &case.store, Duration::ZERO);
+    let at = cancel_building(&mut executor, &case, &case.store, Duration::ZERO);
     assert!(at.contains("senders"), "{at}");
 
-    // Afterwards the executor answers as a new one does.
+    // Afterwards the executor gives the same results as a new one.
     let mut fresh = Executor::new(3).expect("threads");
     let case = Case::new(vec![transaction(0, Some(LOOPING), 200_000, &[])], &[(LOOPING, inner)]);
     for mode in MODES {
@@ -305,7 +306,7 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
     let (header, transactions) = case.template();
     let build = |executor: &mut Executor| {
         let built = executor.build(&case.rules, &header, &transactions, &case.store, &mut case.tries());
-        built.expect("it runs out of gas, which a block may").block
+        built.expect("a transaction that runs out of gas is valid").block
     };
     assert_eq!(build(&mut executor), build(&mut fresh));
 
@@ -318,10 +319,10 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
-    /// A caller that gives up at the `n`th look.
-    struct GivesUp(MemoryStore, core::sync::atomic::AtomicI64);
-    impl StateStore for GivesUp {
+fn a_cancelled_update_of_the_tries_is_rolled_back() {
+    /// A store whose `is_cancelled` is true from the `n`th call on.
+    struct CancelledAfter(MemoryStore, core::sync::atomic::AtomicI64);
+    impl StateStore for CancelledAfter {
         fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
             self.0.accounts(addresses, out)
         }
@@ -359,7 +360,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
     let root = tries.root();
     let mut looks = 0;
     loop {
-        let store = GivesUp(MemoryStore::default(), looks.into());
+        let store = CancelledAfter(MemoryStore::default(), looks.into());
         match tries.update(&changes.as_update(), &store) {
             Err(error) => assert!(error.to_string().contains("gave up"), "{error}"),
             Ok(_) => break,

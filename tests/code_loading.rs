@@ -1,4 +1,4 @@
-//! Codes are loaded when they are run or their bytes are read, once per block, whatever the mode.
+//! Loading of codes: a code is loaded when it runs or its bytes are read, once per block, in every mode.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
@@ -16,21 +16,21 @@ use std::fs::File;
 use std::io::BufReader;
 use std::sync::Mutex;
 
-/// A store that notes the codes that it is asked for.
+/// A store that records the codes that are read from it.
 struct Noting<'a> {
     inner: &'a MemoryStore,
     is_resident: bool,
-    /// What it answers about one code instead of the truth.
+    /// A code, and the false answer for it.
     lie: Option<(B256, Lie)>,
     asked: Mutex<Vec<B256>>,
 }
 
-/// What a store says about a code that it has.
+/// A false answer for a code that the store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
-    /// It lacks it.
+    /// The code is missing.
     Missing,
-    /// It has other bytes.
+    /// The code has other bytes.
     Corrupt,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Noting<'a> {
         Self { inner, is_resident, lie: None, asked: Mutex::default() }
     }
 
-    /// How often it was asked for a code.
+    /// Number of reads of a code.
     fn times(&self, hash: B256) -> usize {
         self.asked.lock().expect("no panic").iter().filter(|asked| **asked == hash).count()
     }
@@ -79,7 +79,7 @@ impl StateStore for Noting<'_> {
     }
 }
 
-/// Every mode, every arrangement of reads, one thread and several.
+/// Every mode, every prefetch strategy, one thread and several.
 fn ways() -> Vec<(Mode, Option<PrefetchStrategy>, usize)> {
     let mut ways = vec![(Mode::Sequential, None, 1), (Mode::Optimistic, None, 1), (Mode::Optimistic, None, 3)];
     for reads in PrefetchStrategy::ALL {
@@ -88,12 +88,12 @@ fn ways() -> Vec<(Mode, Option<PrefetchStrategy>, usize)> {
     ways
 }
 
-/// A contract that the list names, and whose code is or is not needed.
+/// A contract in the block access list whose code is needed or not, depending on the test.
 const TARGET: Address = Address::repeat_byte(0x77);
-/// Another one of its kind, which nothing but its balance is asked of.
+/// Another contract in the list, of which only the balance is read.
 const BYSTANDER: Address = Address::repeat_byte(0x78);
 
-/// A block without transactions, whose system calls run `access` before and after them.
+/// A block without transactions, whose first and last system calls run `access`.
 struct World {
     rules: ChainRules,
     store: MemoryStore,
@@ -155,7 +155,7 @@ impl World {
     }
 }
 
-/// What a contract may do with the address on its stack, and whether that needs the code.
+/// Instructions on the address on top of the stack, and whether they need the account's code.
 const ACCESSES: [(&str, bool); 8] = [
     ("BALANCE POP", false),
     ("EXTCODEHASH POP", false),
@@ -177,11 +177,11 @@ fn a_code_is_loaded_once_where_it_is_used_and_never_where_it_is_not() {
                 let store = Noting::new(&inner, is_resident);
                 let outcome = world.execute(&store, way).unwrap_or_else(|error| panic!("{access} {way:?}: {error}"));
                 assert_eq!(outcome.bal, world.bal, "{access} {way:?}");
-                // Two tasks use it: on several threads both may need it at the same moment.
+                // Two tasks use the code: on several threads both may read it at the same time.
                 let most = if way.2 == 1 { 1 } else { 2 };
                 let times = if is_use { 1..=most } else { 0..=0 };
                 assert!(times.contains(&store.times(world.target)), "{access} {way:?}");
-                // It may come with the target's code, which is as likely to be needed; never alone.
+                // The bystander's code may be loaded together with the target's, never alone.
                 assert!(is_use || store.times(world.bystander) == 0, "{access} {way:?}");
             }
         }
@@ -208,7 +208,7 @@ fn a_missing_or_corrupt_code_is_an_error_of_the_store_only_where_it_is_used() {
                         }
                         (.., result) => panic!("{access} {lie:?} {way:?}: {:?}", result.map(|outcome| outcome.gas)),
                     }
-                    // Nothing needs this one, even where it comes with the other.
+                    // No task needs the bystander's code, so that its error is not reported even if it is loaded.
                     let unused = Noting { lie: Some((world.bystander, lie)), ..Noting::new(&inner, is_resident) };
                     let outcome = world.execute(&unused, way).expect("valid");
                     assert_eq!(outcome.bal, world.bal, "{access} {lie:?} {way:?}");
@@ -228,7 +228,7 @@ fn word(value: &Value) -> U256 {
 
 /// `cases/balances` of the shared folder: BALANCE of 1,500 contracts with 24 KiB of code each, which nothing runs.
 #[test]
-fn balances_of_contracts_ask_for_none_of_their_codes() {
+fn balances_of_contracts_load_none_of_their_codes() {
     let Some(path) = shared("cases/balances.json.gz") else { return };
     let reader = BufReader::new(GzDecoder::new(File::open(path).expect("readable")));
     let bundle: Value = serde_json::from_reader(reader).expect("JSON");
@@ -264,7 +264,7 @@ fn balances_of_contracts_ask_for_none_of_their_codes() {
             let outcome = executor.execute(&input, &noting, Some(&mut tries), options).expect("valid");
             tries.rollback();
             for hash in &large {
-                assert_eq!(noting.times(*hash), 0, "{mode:?} {parent_reads:?}: a code that nothing runs");
+                assert_eq!(noting.times(*hash), 0, "{mode:?} {parent_reads:?}: a code that does not run");
             }
             assert!((1..10).contains(&noting.asked()), "{mode:?}: the reader's and the system contracts' codes");
             assert!(executor.codes().bytes_held() < 2 << 20, "{mode:?}");

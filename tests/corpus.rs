@@ -1,5 +1,5 @@
-//! The fuzz targets on stable: whole and damaged inputs, from seeds, from the shared folder, and from the corpora and
-//! findings that a run of cargo-fuzz has left in `fuzz/corpus` and `fuzz/artifacts`.
+//! The fuzz targets on stable Rust, over valid and damaged inputs: generated from seeds, from the shared folder, and
+//! from the corpora and findings of earlier runs of cargo-fuzz in `fuzz/corpus` and `fuzz/artifacts`.
 
 mod hostile;
 mod random;
@@ -12,7 +12,7 @@ use random::block::{Forks, Generator};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-/// Damages bytes in one to four places.
+/// Changes bytes at one to four random positions.
 fn damage(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=rng.below(4) {
@@ -45,12 +45,12 @@ fn random_bytes() {
     for len in 0..400 {
         let bytes: Vec<u8> = (0..len).map(|_| rng.next() as u8).collect();
         run_all(&bytes);
-        // Long list headers over little.
+        // RLP list headers that announce more bytes than follow.
         run_all(&[&[0xf9, 0x01, 0x00][..], &bytes].concat());
     }
 }
 
-/// A block and its list, each alone and both as the target `whole_block` takes them; whole and damaged.
+/// Runs a block and its list separately and together in the format of the target `whole_block`; valid and damaged.
 /// Returns the number of inputs.
 fn run_block(block: &[u8], list: &[u8], rng: &mut Rng) -> usize {
     let len = u16::try_from(block.len()).unwrap_or(u16::MAX).to_le_bytes();
@@ -72,7 +72,7 @@ fn damaged_random_blocks_and_lists() {
     }
 }
 
-/// Corpora are not part of the repository; where cargo-fuzz has left some, each file goes to its own target.
+/// Runs each file of the corpora and findings of cargo-fuzz on its target. They are not part of the repository.
 #[test]
 fn corpora_and_findings_of_cargo_fuzz() {
     for (name, target) in targets::TARGETS {

@@ -1,4 +1,4 @@
-//! EIP-7610: a creation at an address that has storage, but neither nonce nor code, with the rule and without it.
+//! EIP-7610: creation at an address that has storage, but neither nonce nor code, with the rule and without it.
 
 mod signed;
 
@@ -23,7 +23,7 @@ const CREATE: &[u8] = &[0x36, 0x5f, 0x5f, 0x37, 0x36, 0x5f, 0x5f, 0xf0, 0x5f, 0x
 /// The same with CREATE2 and salt 0.
 const CREATE2: &[u8] = &[0x36, 0x5f, 0x5f, 0x37, 0x5f, 0x36, 0x5f, 0x5f, 0xf5, 0x5f, 0x55, 0x00];
 
-/// How a creation comes about, and where it leads.
+/// The ways to create a contract: name, recipient of the transaction, address of the created contract.
 fn ways(init: &[u8]) -> [(&'static str, Option<Address>, Address); 3] {
     [
         ("transaction", None, address_of(&secret(0)).create(0)),
@@ -32,7 +32,7 @@ fn ways(init: &[u8]) -> [(&'static str, Option<Address>, Address); 3] {
     ]
 }
 
-/// A block with one creation, executed in every mode and loop, whose outcomes must be the same.
+/// The outcome of a block with one creation, the same in every mode and dispatch loop.
 struct Created {
     outcome: BlockOutcome,
     after: MemoryStore,
@@ -93,7 +93,7 @@ fn create(rules: &ChainRules, init: &[u8], to: Option<Address>, destination: Add
 }
 
 impl Created {
-    /// Nonce, length of the code and the first three slots of an account; nothing where there is none.
+    /// Nonce, length of the code and the first three slots of an account; `None` if it does not exist.
     fn account(&self, address: Address) -> Option<(u64, usize, [u64; 3])> {
         let account = self.after.account(&address)?;
         let code = self.after.code(&account.code_hash).map_or(0, |code| code.len());
@@ -102,7 +102,7 @@ impl Created {
     }
 }
 
-/// Forks with initialisation code as above (PUSH0), with the rule or without it.
+/// Rules of a fork that has PUSH0, which the initcode uses, with EIP-7610 or without it.
 fn rules(fork: Fork, storage_collision: bool) -> ChainRules {
     ChainRules { storage_collision, ..ChainRules::mainnet(fork) }
 }
@@ -134,9 +134,9 @@ fn storage_is_kept_without_the_rule() {
     }
 }
 
-/// The original values that SSTORE is priced by are zero (`get_storage_original` of the executable specification). So the
-/// two writes together cost what they cost without storage: there the first changes nothing and the second sets a slot,
-/// here the first sets a slot and the second is none that changes an original value.
+/// SSTORE takes zero as the original value of each slot (`get_storage_original` of the executable specification). So
+/// the two writes together cost the same as without storage: there the first is a no-op and the second sets a slot;
+/// here the first sets a slot and the second does not change an original value.
 #[test]
 fn kept_storage_is_priced_as_if_it_had_been_empty() {
     for fork in [Fork::Shanghai, Fork::Cancun, Fork::Osaka, Fork::Amsterdam] {
@@ -148,9 +148,9 @@ fn kept_storage_is_priced_as_if_it_had_been_empty() {
     }
 }
 
-/// EIP-8246 leaves the account with its balance; what the destroyed contract wrote is undone.
+/// EIP-8246 keeps the account and its balance; the writes of the destroyed contract are undone.
 #[test]
-fn kept_storage_outlives_the_contract_that_destroys_itself() {
+fn kept_storage_remains_after_the_contract_destroys_itself() {
     for (way, to, destination) in ways(INIT_DESTROYED) {
         let created = create(&rules(Fork::Amsterdam, false), INIT_DESTROYED, to, destination, &STORAGE);
         assert_eq!(created.account(destination), Some((0, 0, [5, 7, 0])), "{way}");

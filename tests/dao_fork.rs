@@ -1,5 +1,6 @@
-//! EIP-779: the transfer comes before the transactions of its block, which see the new balances; on mainnet, whose one
-//! such block has no transaction that could tell, it is recorded after them, as in published lists.
+//! EIP-779 (DAO fork): the transfer of balances is applied before the transactions of its block, which read the new
+//! balances. Mainnet's fork block has no transaction that could observe the order; there the transfer is recorded after
+//! the transactions, as in the published block access lists.
 
 use alloy_primitives::{Address, Bytes, U256, address, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable};
@@ -12,7 +13,7 @@ use balustrade::{BlockInput, Executor};
 use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, PublicKey, SecretKey};
 
-/// The DAO itself, the first account whose balance goes.
+/// The DAO, the first account whose balance is transferred.
 const THE_DAO: Address = address!("bb9bc244d798123fde783fcc1c72d3bb8c189413");
 const REFUND_CONTRACT: Address = address!("bf4ed7b27f1d666546e30d74d50d173d20bca754");
 /// A contract that stores the DAO's balance.
@@ -42,8 +43,8 @@ fn call(key: &SecretKey) -> Vec<u8> {
     list(&fields)
 }
 
-/// What the list of a fork block with one call of the watcher says: balances of the DAO and of the heir with their
-/// indices, and the value that the watcher stored.
+/// Diagnoses a fork block with one call of the watcher. Returns the balance changes of the DAO and of the refund
+/// contract with their block access indices, and the value that the watcher stored.
 fn recorded(rules: &ChainRules) -> (Vec<(Address, u32, String)>, Option<DivergenceValue>) {
     let key = SecretKey::from_secret_bytes([7; 32]).expect("a key");
     let public = PublicKey::from_secret_key(&key).serialize_uncompressed();
@@ -70,7 +71,7 @@ fn recorded(rules: &ChainRules) -> (Vec<(Address, u32, String)>, Option<Divergen
 }
 
 #[test]
-fn transactions_of_the_fork_block_see_the_transfer() {
+fn transactions_of_the_fork_block_read_the_new_balances() {
     let chain = ChainConfig { dao_support: true, ..ChainConfig::frontier(1) };
     let chain = chain.with(Step::Homestead, 0).with(Step::Dao, 5);
     let rules = chain.rules(5, 0);

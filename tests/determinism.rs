@@ -1,5 +1,5 @@
-//! Same block, same answer: for any mode's number of threads and any order of tasks, for valid and invalid blocks alike;
-//! and which of several errors is reported.
+//! Determinism: the result of a block does not depend on the number of threads and the order of tasks, for valid and
+//! invalid blocks; and of several errors the first in the order of docs/errors.md is reported.
 
 mod hostile;
 
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 const THREADS: [usize; 5] = [1, 2, 3, 8, 16];
 
-/// Everything that an execution says of a block, but for when and on which worker.
+/// Everything in the result of an execution, except times and workers, as text.
 fn words_of(result: &Result<BlockOutcome, BlockError>) -> String {
     let outcome = match result {
         Ok(outcome) => outcome,
@@ -49,7 +49,7 @@ fn execute(executor: &mut Executor, chain: &mut Chain, block: &ListedBlock, mode
     words
 }
 
-/// Executors of every size; the tasks of the second half run in a shuffled order.
+/// Executors with all tested numbers of threads; those of the second half shuffle the tasks.
 fn executors() -> Vec<Executor> {
     let shuffles = THREADS.map(|threads| (threads, None)).into_iter();
     let shuffles = shuffles.chain(THREADS.map(|threads| (threads, Some(threads as u64 * 0x9e37_79b9))));
@@ -61,7 +61,7 @@ fn executors() -> Vec<Executor> {
     shuffles.map(make).collect()
 }
 
-/// All executors say the same of a block, in each mode.
+/// Asserts that all executors give the same result for a block, in each mode.
 fn assert_one_answer(executors: &mut [Executor], chain: &mut Chain, block: &ListedBlock) {
     for mode in MODES {
         let first = execute(&mut executors[0], chain, block, mode);
@@ -114,7 +114,7 @@ fn large_blocks_and_their_mutants_have_one_answer() {
     });
 }
 
-/// Places in the order in which errors are reported (`exec::block::error`).
+/// Positions in the order in which errors are reported (docs/errors.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Header,
@@ -165,7 +165,7 @@ fn level_of(error: &BlockError) -> Level {
     }
 }
 
-/// Puts a fault into the block that is found at this level.
+/// Adds a fault of this level to the block.
 fn spoil(parts: &mut Parts, level: Level) {
     let wrong = B256::repeat_byte(0x11);
     let header = &mut parts.header;
@@ -173,7 +173,7 @@ fn spoil(parts: &mut Parts, level: Level) {
         Level::Header => header.timestamp = 0,
         Level::BodyRoots => header.transactions_root = wrong,
         Level::ListBytes => parts.raw_list = Some(vec![0xc1, 0xc1]),
-        // After the list's hash is sealed.
+        // Applied later, after the list's hash is sealed.
         Level::ListHash => {}
         Level::Task => {
             let account = parts.list.iter_mut().find(|account| !account.balances.is_empty()).expect("a fee");
@@ -192,7 +192,7 @@ fn spoil(parts: &mut Parts, level: Level) {
     }
 }
 
-/// The block with these faults; the list's hash fits the list unless it is one of them.
+/// The block with these faults; the list's hash matches the list unless that hash is one of the faults.
 fn spoiled(block: &ListedBlock, faults: &[Level]) -> ListedBlock {
     let mut parts = trial::take_apart(block);
     faults.iter().for_each(|fault| spoil(&mut parts, *fault));
@@ -225,7 +225,7 @@ fn of_two_errors_the_earlier_level_is_reported_for_any_number_of_threads() {
                         chain.tries = tries;
                         let error = with_root.expect_err("two faults");
                         let found = level_of(&error);
-                        // Recording finds all differences of lists at once, accesses included.
+                        // Modes that record the list find all differences of lists at once, including accesses.
                         let expected =
                             if mode != Mode::Bal && *first == Level::Unaccessed { Level::Task } else { *first };
                         assert_eq!(found, expected, "{mode:?}, {first:?} and {second:?}: {error}");
@@ -277,7 +277,7 @@ fn a_cancelled_block_stops_and_leaves_everything_as_before() {
                     Err(BlockError::Cancelled(at)) => {
                         assert!(at.contains("index") || at.contains("state root"), "{at}")
                     }
-                    // A machine that was asleep meanwhile.
+                    // The block may have finished before it was cancelled, on a machine that was suspended.
                     Ok(_) => tries.rollback(),
                     Err(error) => panic!("{error}"),
                 }

@@ -1,4 +1,4 @@
-//! Where list and execution disagree, all of it is found, and every slot has the instructions that touched it.
+//! Diagnosis finds every difference between list and execution, and names the instructions that accessed each slot.
 
 mod hostile;
 

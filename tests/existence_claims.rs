@@ -1,5 +1,5 @@
-//! False existence logs of blocks with right lists: each is refused in every mode, with tries and without, and before anything
-//! runs where that needs no execution.
+//! False existence logs with correct block access lists: each is refused in every mode, with tries and without, and
+//! before execution if no execution is needed to refuse it.
 
 mod hostile;
 
@@ -14,7 +14,7 @@ use hostile::cases::{self, Chain, ListedBlock};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 
-/// A store that answers no question.
+/// A store whose reads all fail.
 struct Mute;
 
 fn mute<T>() -> Result<T, StoreError> {
@@ -39,7 +39,7 @@ impl StateStore for Mute {
     }
 }
 
-/// A case of the audit: the chain and its one block.
+/// A bundle of the shared folder: the chain and its single block.
 fn case(name: &str) -> Option<(Chain, ListedBlock)> {
     let mut chain = cases::bundle(&format!("cases/{name}.json.gz"))?;
     let block = chain.blocks.pop().expect("a bundle has a block");
@@ -67,7 +67,7 @@ fn execute(
     result
 }
 
-/// Refused for this before the store is asked anything.
+/// Asserts that the block is refused for `fault` before the store is read.
 fn assert_refused_at_once(chain: &mut Chain, block: &ListedBlock, fault: ExistenceFault) {
     let expected = Some(BlockError::from(InvalidBlock::Existence(fault)));
     for mode in MODES {
@@ -78,7 +78,7 @@ fn assert_refused_at_once(chain: &mut Chain, block: &ListedBlock, fault: Existen
     }
 }
 
-/// Refused for a claim that no execution produced, or for an event that is not claimed.
+/// Asserts that execution refuses the block: for a claim that no task produced, or for an event that is not claimed.
 fn assert_refused_by_execution(
     chain: &mut Chain,
     block: &ListedBlock,
@@ -96,12 +96,12 @@ fn assert_refused_by_execution(
     }
 }
 
-/// The block with what its execution records, which all modes accept with the same changes; with tries, too, where
-/// `has_right_root` says that the header has the right state root.
+/// The block with the existence log that its execution records. Asserts that all modes accept it with the same changes;
+/// if `has_right_root`, the header's state root is right and tries are checked, too.
 fn recorded(chain: &mut Chain, block: &ListedBlock, has_right_root: bool) -> ListedBlock {
     let mut executor = Executor::new(2).expect("threads");
     let recorded = chain.record(&mut executor, block).expect("the block itself is valid");
-    assert_eq!(recorded.bal, block.bal, "the list is right");
+    assert_eq!(recorded.bal, block.bal, "the list is correct");
     let expected = execute(chain, None, &recorded, Mode::Sequential, false).expect("valid");
     for mode in MODES {
         for has_tries in [false, true].into_iter().take(1 + usize::from(has_right_root)) {
@@ -132,7 +132,7 @@ fn a_claim_beyond_the_block_is_refused() {
     let (address, index, _) = block.existence_log.clone().expect("it has one").existence[0];
     assert_refused_at_once(&mut chain, &block, ExistenceFault::IndexBeyondBlock { address, index, max: 2 });
 
-    // The same claim at an index of the block: nothing deletes that account.
+    // The same claim at an index of the block is also false: no task deletes that account.
     // The header has the root of the false claim.
     let honest = recorded(&mut chain, &block, false);
     assert_eq!(honest.existence_log, Some(ExistenceLog::default()));
@@ -167,7 +167,7 @@ fn changes_without_a_checked_root_follow_from_verified_claims() {
 }
 
 #[test]
-fn a_contradiction_is_not_canonical() {
+fn contradictory_claims_are_not_canonical() {
     let Some((mut chain, block)) = case("sidecar-contradicting") else { return };
     let claims = block.existence_log.clone().expect("it has one").existence;
     let (address, index, _) = claims[1];
@@ -188,9 +188,9 @@ fn a_contradiction_is_not_canonical() {
     }
 }
 
-/// A existence log that comes without a list is compared all the same.
+/// An existence log without a block access list is compared as well.
 #[test]
-fn a_sidecar_without_a_list_is_compared() {
+fn an_existence_log_without_a_list_is_compared() {
     let Some((chain, block)) = case("sidecar-frontier") else { return };
     let mut executor = Executor::new(2).expect("threads");
     let (address, _, _) = block.existence_log.clone().expect("it has one").existence[0];

@@ -1,4 +1,4 @@
-//! Files that were made to break a reader: damaged, nested, endless. Each is a typed error, or means what it says.
+//! Hostile files: damaged, deeply nested or very long ones are typed errors, or are read correctly.
 
 #[path = "../fuzz/files.rs"]
 mod files;
@@ -27,7 +27,7 @@ impl Rng {
     }
 }
 
-/// What a reader may stumble over, put anywhere.
+/// Texts that are inserted at random positions.
 const PIECES: [&str; 20] = [
     "null",
     "-1",
@@ -62,7 +62,7 @@ fn damage(text: &[u8], rng: &mut Rng) -> Vec<u8> {
             2 => drop(text.splice(at..end, PIECES[rng.below(PIECES.len())].bytes())),
             3 => drop(text.splice(at..at, PIECES[rng.below(PIECES.len())].bytes())),
             4 => {
-                // A key or a value twice.
+                // Repeats a key or a value.
                 let piece = text[at..end].to_vec();
                 drop(text.splice(at..at, piece));
             }
@@ -87,12 +87,12 @@ fn nothing_nested_overflows_the_stack() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"pre\":", "}]")] {
             let value = nested(open, "1", close, depth);
             run_all(value.as_bytes());
-            // As a value that is skipped, as one that is kept as text, as one that is read.
+            // As a value that the reader skips, keeps as text, or parses.
             for key in ["_info", "blockAccessList", "pre", "preState", "blocks", "block"] {
                 run_all(format!("{{\"test\":{{\"{key}\":{value}}}}}").as_bytes());
                 run_all(format!("{{\"{key}\":{value}}}").as_bytes());
             }
-            // Cut before anything is closed.
+            // Truncated before the first closing bracket.
             run_all(&value.as_bytes()[..value.len() / 2]);
         }
     }
@@ -153,7 +153,7 @@ fn damaged_bundles_and_tests() {
 }
 
 #[test]
-fn what_is_no_json_is_said_so() {
+fn input_that_is_not_json_is_a_typed_error() {
     for text in [&b""[..], b"{", b"\xff\xfe", b"{\"chainId\": 1}", b"[]", b"{\"a\": 1} x"] {
         let document = Document { name: "file".to_owned(), bytes: text.to_vec() };
         assert!(matches!(Content::parse(&document, None), Err(InputError::Json { .. })), "{text:?}");

@@ -1,4 +1,4 @@
-//! The worst lists that fit a block's gas limit: refused, in bounded time and memory.
+//! The largest block access lists that a block's gas limit allows are refused in bounded time and memory.
 //!
 //! `cargo test --release --test hostile_lists -- --nocapture` prints the figures.
 
@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Counts what it is asked.
+/// A store that counts the rows that are read.
 struct Counting<'a>(&'a MemoryStore, AtomicUsize);
 
 impl StateStore for Counting<'_> {
@@ -43,15 +43,15 @@ impl StateStore for Counting<'_> {
     }
 }
 
-/// A state of contracts at the addresses [`address`] gives, each with a code of its own; it makes a code when it is asked
-/// for it, and counts that.
+/// A state of contracts at the addresses of [`address`], each with a different code. The store generates a code when it
+/// is read, and counts the reads.
 struct Contracts {
     is_resident: bool,
     hashes: Vec<B256>,
     codes_asked: AtomicUsize,
 }
 
-/// Bytes of each code.
+/// Length of each code in bytes.
 const CODE_LEN: usize = 24_576;
 
 /// The code of the contract at `address(number)`.
@@ -106,19 +106,19 @@ fn address(number: usize) -> Address {
     Address::from(bytes)
 }
 
-/// Keys all over the key space, ascending.
+/// Ascending keys, spread over the key space.
 fn keys(count: usize) -> Vec<U256> {
     let step = U256::MAX / U256::from(count + 1);
     (1..=count).map(|at| step * U256::from(at)).collect()
 }
 
-/// The system's allocator, counting bytes in use.
+/// The system's allocator with a counter of the bytes in use.
 struct Counted;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came; the counters touch no memory of callers.
+// SAFETY: every call goes to the system's allocator unchanged; the counters access no memory of callers.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
@@ -137,7 +137,7 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// Lists of a block with this gas limit and without transactions: what is wrong, and the list.
+/// Lists of a block with this gas limit and without transactions: a name of the fault, and the list.
 fn worst_lists(gas_limit: u64) -> Vec<(&'static str, Vec<u8>)> {
     let items = (gas_limit / 2_000) as usize;
     let reads_of = |address, count| Account { reads: keys(count), ..Account::bare(address) };
@@ -162,18 +162,18 @@ fn worst_lists(gas_limit: u64) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The worst that a list of contracts with code can be: with and without a slot of each.
+/// The largest lists of contracts with code: with and without a slot of each.
 const CONTRACTS: usize = 5_000;
 
-/// What refusing a block took.
+/// Cost of refusing a block.
 struct Refusal {
     invalid: Box<InvalidBlock>,
     ms: f64,
-    /// Most bytes in use beyond those before.
+    /// Peak of the bytes in use, minus those before.
     grown: usize,
 }
 
-/// Executes a block with this list, which is not the block's own, in `bal` mode on two threads.
+/// Executes an empty block with this list, which is not its correct one, in `bal` mode on two threads.
 fn refuse(
     gas_limit: u64,
     list: Vec<u8>,
@@ -198,7 +198,7 @@ fn refuse(
         ..Header::default()
     };
     let block = assemble(&header, transactions);
-    // A new one each time: nothing of an earlier list is there to be used again.
+    // A new executor each time, so that no memory of an earlier list can be reused.
     let mut executor = Executor::new(2).expect("threads");
     let input = BlockInput::new(&rules, block.into()).with_list(list.into());
     let before = IN_USE.load(Ordering::Relaxed);
@@ -207,11 +207,11 @@ fn refuse(
     let result = executor.execute(&input, store, Some(tries), Options::new(Mode::Bal));
     let ms = start.elapsed().as_secs_f64() * 1e3;
     let grown = PEAK.load(Ordering::Relaxed).saturating_sub(before);
-    let Err(BlockError::Invalid(invalid)) = result else { panic!("the list is not the block's: {result:?}") };
+    let Err(BlockError::Invalid(invalid)) = result else { panic!("the wrong list is not refused: {result:?}") };
     Refusal { invalid, ms, grown }
 }
 
-/// One test at a time: the allocator counts for all threads.
+/// Lets one test run at a time, because the allocator counts all threads.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -229,7 +229,7 @@ fn the_worst_lists_are_refused_cheaply() {
             let asked = counting.1.load(Ordering::Relaxed);
             let check = hostile::trial::check_name(&invalid);
             println!("| {gas_limit} | {what} | {bytes} | {check} | {ms:.1} | {asked} | {} |", grown >> 20);
-            // As `bal::decode` says of its columns, and as much again for names, rows and parent state.
+            // The bound of `bal::decode` for its columns, and as much again for ids, rows and parent state.
             assert!(grown < 400 * bytes + (64 << 20), "{what}: {grown} bytes for a list of {bytes}");
         }
     }
@@ -244,7 +244,7 @@ fn transaction() -> Vec<u8> {
 }
 
 #[test]
-fn contracts_that_a_list_names_bring_no_code() {
+fn few_codes_of_listed_contracts_are_loaded() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     println!(
         "| store | contracts of 24 KiB, each | refused as | ms | codes asked of the store | memory at most, MiB |"
@@ -255,7 +255,7 @@ fn contracts_that_a_list_names_bring_no_code() {
         let store = Contracts::new(CONTRACTS, is_resident);
         for (what, transactions, reads) in [("bare", &[][..], vec![]), ("with a slot", &transactions[..], keys(1))] {
             store.codes_asked.store(0, Ordering::Relaxed);
-            // The system contracts first, so that the first task goes well.
+            // Includes the system contracts, so that the first task succeeds.
             let mut listed = SYSTEM_CONTRACTS.map(Account::bare).to_vec();
             listed.sort_unstable_by_key(|account| account.address);
             listed.extend((0..CONTRACTS).map(|at| Account { reads: reads.clone(), ..Account::bare(address(at)) }));
@@ -266,7 +266,7 @@ fn contracts_that_a_list_names_bring_no_code() {
             let kind = if is_resident { "resident" } else { "not resident" };
             let check = hostile::trial::check_name(&invalid);
             println!("| {kind} | {what} | {check} | {ms:.1} | {asked} | {} |", grown >> 20);
-            // Readers load codes of accounts with slots ahead of tasks, up to a bound and one batch each.
+            // The prefetch loads codes of accounts with slots, up to a bound and one batch per reader.
             let may_ask = if is_resident || reads.is_empty() { 0 } else { AHEAD_BYTES_MAX / CODE_LEN + 8 * 16 };
             assert!(asked <= may_ask, "{kind}, {what}: {asked} codes");
             assert!(grown < (40 << 20) + 2 * may_ask * CODE_LEN, "{kind}, {what}: {grown} bytes");

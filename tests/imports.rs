@@ -1,19 +1,19 @@
-//! The import structure of the sources, read from their text: which file names which other file.
+//! The import structure of the sources, computed from their text.
 //!
-//! An arrow goes from a file to the file that a path names: every `use` and every other path that begins with `crate`,
-//! `self`, `super`, the library's name or a child module. A name that a module re-exports leads to the file behind it.
-//! No arrow leads from a module to its own descendants: they are a part of it. What they take from it is an arrow.
-//! Unit tests are left out: they may look at everything.
+//! An edge goes from a file to the file that a path names: every `use` and every other path that begins with `crate`,
+//! `self`, `super`, the library's name or a child module. A re-exported name leads to the file that defines it.
+//! There is no edge from a module to its own descendants, which are a part of it; their paths into it are edges.
+//! Unit tests are left out: they may import everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Folders of sources; those that do not exist are skipped.
 const ROOTS: [&str; 2] = ["src", "cli/src"];
-/// The library's name, by which the command imports it.
+/// The library's crate name, by which the command imports it.
 const LIBRARY: &str = "balustrade";
 
-/// What each top-level folder of the library may import besides itself.
+/// For each top-level folder of the library, the folders that it may import besides itself.
 const FLOORS: [(&str, &[&str]); 6] = [
     ("arena", &[]),
     ("bal", &["arena"]),
@@ -23,19 +23,19 @@ const FLOORS: [(&str, &[&str]); 6] = [
     ("genesis", &["arena", "bal", "exec", "trie"]),
 ];
 
-/// Most circles of files in all sources. Only the tail-call loop may have one in `exec`.
+/// Greatest allowed number of import cycles in all sources. In `exec` only the tail-call loop may have one.
 const CIRCLES_MAX: usize = 2;
 
-/// A circle that is still to be cut, as the first of its files; empty when there is none.
+/// Known cycles in `exec` that are still to be removed, each by its first file.
 const UNCUT: [&str; 1] = ["src/exec/block/prefetch.rs"];
 
-/// Facades: they declare modules and re-export names, and their children take nothing from them.
+/// Facades: files that declare modules and re-export names; their children import nothing from them.
 const FACADES: [&str; 1] = ["src/trie/mod.rs"];
 
 /// A token of Rust: a word, `::`, or one other character.
 type Token = String;
 
-/// The source without comments, literals and unit tests, as tokens.
+/// Splits a source into tokens, without comments, literals and unit tests.
 fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
@@ -68,7 +68,7 @@ fn tokens(source: &str) -> Vec<Token> {
             }
             i += 1;
         } else if c == '\'' {
-            // A character, or a lifetime.
+            // A character literal, or a lifetime.
             if at(i + 1) == '\\' {
                 i += 3;
                 while i < chars.len() && at(i) != '\'' {
@@ -99,7 +99,7 @@ fn tokens(source: &str) -> Vec<Token> {
     without_tests(&tokens)
 }
 
-/// Leaves out what follows `#[cfg(test)]`: an item up to its semicolon or its closing brace.
+/// Removes each item behind `#[cfg(test)]`, up to its semicolon or its closing brace.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let marker = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
@@ -128,7 +128,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// A path that a file names, and under which name it re-exports it, if it does.
+/// A path in a file, and the name under which the file re-exports it, if it does.
 #[derive(Debug, PartialEq)]
 struct Named {
     path: Vec<String>,
@@ -165,7 +165,7 @@ fn named(tokens: &[Token]) -> Vec<Named> {
     found
 }
 
-/// Reads one tree of a `use` from `i` on; returns where it ends.
+/// Reads one tree of a `use` from token `i` on; returns the index after it.
 fn use_tree(tokens: &[Token], mut i: usize, prefix: &[String], exported: bool, found: &mut Vec<Named>) -> usize {
     let mut path = prefix.to_vec();
     while i < tokens.len() {
@@ -202,7 +202,7 @@ fn use_tree(tokens: &[Token], mut i: usize, prefix: &[String], exported: bool, f
 type Module = (usize, Vec<String>);
 
 struct Sources {
-    /// Modules, each with its file and what it names.
+    /// Modules, each with its file and the paths in it.
     files: BTreeMap<Module, (String, Vec<Named>)>,
 }
 
@@ -229,7 +229,7 @@ impl Sources {
         Self { files }
     }
 
-    /// The module whose file holds what `path`, named in `from`, leads to; nothing for other crates and local names.
+    /// The module that defines the item of `path`, as written in `from`; `None` for other crates and local names.
     fn target(&self, from: &Module, path: &[String], fuel: usize) -> Option<Module> {
         let (mut root, mut module) = from.clone();
         let mut rest = path;
@@ -276,7 +276,7 @@ impl Sources {
         }
     }
 
-    /// For every file those that it names.
+    /// For every file, the files that it imports.
     fn arrows(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let file = |module: &Module| self.files[module].0.as_str();
         let targets = |(module, (name, named)): (&Module, &'_ (String, Vec<Named>))| {
@@ -294,7 +294,7 @@ fn is_below(module: &Module, other: &Module) -> bool {
     module.0 == other.0 && module.1.len() > other.1.len() && module.1.starts_with(&other.1)
 }
 
-/// The path of the module in this file; nothing for what is no module or only tests.
+/// The path of the module in this file; `None` for files that are no module or contain only tests.
 fn module_of(path: &Path, root: &Path) -> Option<Vec<String>> {
     let relative: PathBuf = path.strip_prefix(root).ok()?.with_extension("");
     if path.extension()? != "rs" {
@@ -311,7 +311,7 @@ fn module_of(path: &Path, root: &Path) -> Option<Vec<String>> {
     Some(module)
 }
 
-/// Circles: the sets of files each of which leads to all others of the set.
+/// Import cycles, as strongly connected components: maximal sets of files that all reach one another.
 fn circles<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<BTreeSet<&'a str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = arrows.keys().map(|file| (*file, reached(arrows, file))).collect();
     let mut circles = BTreeSet::new();
@@ -325,7 +325,7 @@ fn circles<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<BTreeSet<&'
     circles.into_iter().collect()
 }
 
-/// All files that one leads to; itself only if it is part of a circle.
+/// All files that are reachable from a file; itself only if it is part of a cycle.
 fn reached<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut next: Vec<&str> = arrows[from].iter().copied().collect();
@@ -337,7 +337,7 @@ fn reached<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTr
     reached
 }
 
-/// The circles with the arrows inside, for a person.
+/// The cycles with their edges, as text.
 fn drawn(circles: &[BTreeSet<&str>], arrows: &BTreeMap<&str, BTreeSet<&str>>) -> String {
     let mut text = String::new();
     for circle in circles {
@@ -360,7 +360,7 @@ fn floor(file: &str) -> Option<&str> {
 }
 
 #[test]
-fn floors_import_only_what_lies_below_them() {
+fn folders_import_only_the_layers_below_them() {
     let sources = sources();
     let arrows = sources.arrows();
     let mut wrong = Vec::new();
@@ -373,11 +373,11 @@ fn floors_import_only_what_lies_below_them() {
             }
         }
     }
-    assert!(wrong.is_empty(), "imports against the order of the floors:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "imports against the order of the layers:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn every_folder_of_the_library_has_its_floor() {
+fn every_folder_of_the_library_has_an_import_rule() {
     let sources = sources();
     let floors: BTreeSet<&str> = sources.files.values().filter_map(|(file, _)| floor(file)).collect();
     let known: BTreeSet<&str> = FLOORS.iter().map(|(name, _)| *name).chain(["lib", "main", "cli"]).collect();
@@ -396,7 +396,7 @@ fn nothing_but_the_command_imports_the_command() {
 }
 
 #[test]
-fn execution_has_no_circle_outside_the_tail_loop() {
+fn execution_has_no_import_cycle_outside_the_tail_loop() {
     let sources = sources();
     let arrows = sources.arrows();
     let all = circles(&arrows);
@@ -407,12 +407,12 @@ fn execution_has_no_circle_outside_the_tail_loop() {
     let is_known = |circle: &&BTreeSet<&str>| circle.first().is_some_and(|first| UNCUT.contains(first));
     let (known, outside): (Vec<_>, Vec<_>) =
         all.iter().filter(is_outside).cloned().partition(|circle| is_known(&circle));
-    assert_eq!(known.len(), UNCUT.len(), "a circle was cut that UNCUT still names");
+    assert_eq!(known.len(), UNCUT.len(), "UNCUT names a cycle that does not exist any more");
     assert!(outside.is_empty(), "{}", drawn(&outside, &arrows));
 }
 
 #[test]
-fn facades_hold_nothing_that_their_modules_take() {
+fn facades_define_nothing_that_their_modules_import() {
     let sources = sources();
     let arrows = sources.arrows();
     for facade in FACADES {
@@ -422,16 +422,16 @@ fn facades_hold_nothing_that_their_modules_take() {
             .filter(|(file, to)| file.starts_with(folder) && to.contains(facade))
             .map(|(file, _)| file)
             .collect();
-        assert!(up.is_empty(), "{facade} holds what {up:?} take from it");
+        assert!(up.is_empty(), "{up:?} import from the facade {facade}");
     }
 }
 
 #[test]
-fn the_sources_have_few_circles() {
+fn the_sources_have_few_import_cycles() {
     let sources = sources();
     let arrows = sources.arrows();
     let all = circles(&arrows);
-    assert!(all.len() <= CIRCLES_MAX, "{} circles, {CIRCLES_MAX} allowed\n{}", all.len(), drawn(&all, &arrows));
+    assert!(all.len() <= CIRCLES_MAX, "{} cycles, {CIRCLES_MAX} allowed\n{}", all.len(), drawn(&all, &arrows));
 }
 
 #[test]
@@ -463,7 +463,7 @@ fn paths_are_found_in_every_form() {
 }
 
 #[test]
-fn circles_are_found() {
+fn import_cycles_are_found() {
     let arrows = BTreeMap::from([
         ("a", BTreeSet::from(["b"])),
         ("b", BTreeSet::from(["c"])),

@@ -1,4 +1,5 @@
-//! docs/known-defects.md has every row, and everything that a row names exists.
+//! docs/known-defects.md has every row, every path, test and mutator that a row names exists, and links between
+//! documents lead to files.
 
 mod hostile;
 
@@ -7,13 +8,13 @@ use hostile::mutators;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The rows of the tables, by their numbers.
+/// The rows of the tables, with their numbers.
 fn rows(text: &str) -> Vec<(usize, &str)> {
     let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     cells.filter_map(|(number, rest)| Some((number.parse().ok()?, rest))).collect()
 }
 
-/// All source text below a folder.
+/// Appends all source text below a folder.
 fn source(folder: &Path, out: &mut String) {
     for entry in folder.read_dir().expect("a folder").flatten() {
         let path = entry.path();
@@ -25,7 +26,7 @@ fn source(folder: &Path, out: &mut String) {
     }
 }
 
-/// The paths in the Amsterdam suite, one per line; they hold the names of its tests.
+/// The paths in the Amsterdam suite, one per line; they contain the names of its tests.
 fn suite() -> Option<String> {
     let file = File::open(shared("fixtures/amsterdam.tar.zst")?).expect("readable");
     let mut decoder = zstd::Decoder::new(file).expect("zstd");
@@ -37,7 +38,7 @@ fn suite() -> Option<String> {
 }
 
 #[test]
-fn every_line_names_what_holds_it() {
+fn every_row_names_existing_tests_and_code() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/known-defects.md")).expect("the document is here");
     let rows = rows(&text);

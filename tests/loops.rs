@@ -1,4 +1,4 @@
-//! All dispatch loops agree.
+//! All dispatch loops agree on random and hand-written programs, and need no native stack per instruction.
 
 mod machine;
 
@@ -19,7 +19,7 @@ use machine::programs::{Assembler, Rng};
 const SENDER: Address = Address::repeat_byte(0x11);
 const TARGET: Address = Address::repeat_byte(0x22);
 
-/// Everything that a call leaves behind.
+/// The result of a call: how it ended, gas, output, logs, accessed accounts and slots, fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
     end: FrameEnd,
@@ -61,7 +61,7 @@ impl Call<'_> {
         let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
         evm.tx = TxEnv { origin: SENDER, gas_price: U256::from(9), blob_hashes: &hashes, input: self.input };
         evm.gas = TxGas { reservoir: self.reservoir, ..TxGas::default() };
-        let to = evm.state.account_id(&TARGET).expect("names grow");
+        let to = evm.state.account_id(&TARGET).expect("new addresses get ids");
         let code = evm.state.load(to).expect("loads").code;
         if self.fork >= Fork::Berlin {
             evm.state.warm(to);
@@ -124,7 +124,7 @@ fn store_with(code: Bytes) -> MemoryStore {
     store
 }
 
-/// Runs `code` in every loop; all must agree.
+/// Runs `code` in every loop; asserts that all agree and returns the outcome.
 fn run_code(fork: Fork, code: &[u8], input: &[u8], gas: u64) -> Outcome {
     let store = store_with(Bytes::copy_from_slice(code));
     let codes = CodeArena::default();
@@ -174,7 +174,7 @@ fn traces_each_instruction() {
     assert_eq!(lines.lines().count(), 4);
 }
 
-/// One random state: four contracts that call each other, and two plain accounts.
+/// A random state: four contracts that call each other, and two accounts without code.
 fn random_store(rng: &mut Rng) -> (MemoryStore, Vec<Address>) {
     let mut store = MemoryStore::default();
     (0..300).for_each(|number| store.insert_block_hash(number, B256::from(U256::from(number + 1))));
@@ -186,7 +186,7 @@ fn random_store(rng: &mut Rng) -> (MemoryStore, Vec<Address>) {
             _ => Assembler::program(rng, &addresses, size),
         };
         let code = if *address != TARGET && rng.chance(10) {
-            // A designator (EIP-7702); before Prague it is code that begins with an undefined byte.
+            // A delegation designator (EIP-7702); before Prague it is code that begins with an undefined opcode.
             [&hex!("ef0100")[..], rng.pick(&addresses).as_slice()].concat()
         } else {
             code
@@ -201,7 +201,8 @@ fn random_store(rng: &mut Rng) -> (MemoryStore, Vec<Address>) {
     (store, addresses)
 }
 
-/// The same code with additions for divisions, which are inline assembly in the library that does them: Miri has none.
+/// The code with additions instead of divisions: the library's divisions are inline assembly, which Miri cannot
+/// execute.
 fn without_divisions(mut code: Vec<u8>) -> Vec<u8> {
     let mut pc = 0;
     while let Some(op) = code.get_mut(pc) {
@@ -217,7 +218,7 @@ fn without_divisions(mut code: Vec<u8>) -> Vec<u8> {
     code
 }
 
-/// Shows where two traces part.
+/// Prints the first difference between this loop's trace and the match loop's.
 fn print_divergence(call: &Call<'_>, kind: LoopKind) {
     let (left, right) = (trace(call, kind), trace(call, LoopKind::Match));
     let mut before = std::collections::VecDeque::new();
@@ -234,13 +235,13 @@ fn print_divergence(call: &Call<'_>, kind: LoopKind) {
     }
 }
 
-/// Drops rows whose key the other side lacks.
+/// Removes rows whose key the other side lacks.
 fn keep_common<R, K: PartialEq>(left: &mut Vec<R>, right: &mut Vec<R>, key: impl Fn(&R) -> K) {
     left.retain(|row| right.iter().any(|other| key(other) == key(row)));
     right.retain(|row| left.iter().any(|other| key(other) == key(row)));
 }
 
-/// The loops to compare; `BALUSTRADE_LOOPS=tail,reference` picks some.
+/// The loops to compare; `BALUSTRADE_LOOPS=tail,reference` selects some.
 fn kinds() -> Vec<LoopKind> {
     match std::env::var("BALUSTRADE_LOOPS") {
         Ok(names) => names.split(',').filter_map(LoopKind::from_name).collect(),
@@ -260,7 +261,7 @@ fn compare_random(seed: u64) -> (usize, usize) {
     let mut used = ample;
     let (mut runs, mut succeeded) = (0, 0);
     for round in 0..12 {
-        // Short gas: ends at every kind of place.
+        // Little gas, so that the programs run out of it at different instructions.
         let gas = if round % 2 == 0 { ample } else { rng.below(used + 1) };
         let value = U256::from(if rng.chance(20) { 5 } else { 0 });
         let call = Call { fork, store: &store, codes: &codes, input: &input, gas, reservoir, value };
@@ -268,13 +269,14 @@ fn compare_random(seed: u64) -> (usize, usize) {
         for kind in kinds() {
             let mut outcome = call.run(|evm| run_frames(kind, evm));
             if kind == LoopKind::Reference && matches!(expected.end.status, Status::Halt(_)) {
-                // The reference checks gas before the stack and before the instruction's existence: any halt will do.
+                // The reference checks gas before the stack and before the instruction's existence: any halt is
+                // accepted.
                 assert!(matches!(outcome.end.status, Status::Halt(_)));
                 outcome.end.status = expected.end.status;
             }
             let mut expected = expected.clone();
             if kind == LoopKind::Reference && fork < Fork::Amsterdam {
-                // Before EIP-7928 nobody asks what an instruction that ran out of gas had looked at.
+                // Before EIP-7928 the accesses of an instruction that runs out of gas have no effect.
                 keep_common(&mut outcome.accounts, &mut expected.accounts, |row| row.0);
                 keep_common(&mut outcome.slots, &mut expected.slots, |row| (row.0, row.1));
             }
@@ -305,11 +307,11 @@ fn random_programs_run_the_same_in_every_loop() {
         succeeded += more_succeeded;
     }
     println!("{cases} programs, {succeeded} of them succeed with ample gas; {runs} runs compared");
-    // Of a few none may.
+    // With few cases all may fail.
     assert!(cases < 50 || succeeded as u64 > cases / 10, "most programs fail: they test too little");
 }
 
-/// The traces that the loops write are the same, line by line.
+/// The EIP-3155 traces of all loops are equal, line by line.
 #[test]
 fn random_programs_leave_the_same_trace_in_every_loop() {
     let mut lines = 0;
@@ -317,7 +319,7 @@ fn random_programs_leave_the_same_trace_in_every_loop() {
         let mut rng = Rng(seed);
         let (store, _) = random_store(&mut rng);
         let codes = CodeArena::default();
-        // A call that has not enough gas is refused at other points by the reference: its last line may differ.
+        // The reference refuses a call without enough gas at another point: the last line may differ.
         let fork = rng.pick(&Fork::ALL);
         let gas = 30_000 + rng.below(400_000);
         let call = Call { fork, store: &store, codes: &codes, input: &[1, 2, 3], gas, reservoir: 0, value: U256::ZERO };
@@ -327,7 +329,7 @@ fn random_programs_leave_the_same_trace_in_every_loop() {
             for (number, (left, right)) in actual.lines().zip(expected.lines()).enumerate() {
                 let halted = |line: &str| line.contains("\"error\"");
                 if halted(left) && halted(right) {
-                    // Why an instruction halts, and at what cost, is not the reference's to say in the same words.
+                    // The reference may report another reason and another cost for an instruction that halts.
                     continue;
                 }
                 assert_eq!(left, right, "seed {seed}, {}, {}, line {number}", fork.name(), kind.name());
@@ -339,7 +341,7 @@ fn random_programs_leave_the_same_trace_in_every_loop() {
     assert!(lines > 5_000, "{lines} lines are too few to mean anything");
 }
 
-/// A loop of `body` that runs about `rounds` times; what `body` leaves on the stack is popped.
+/// A loop that runs `body` about `rounds` times and pops the words that `body` leaves on the stack.
 fn looped(body: &[u8], rounds: u32) -> Vec<u8> {
     let (mut left_over, mut at) = (0, 0);
     while let Some(byte) = body.get(at) {
@@ -358,7 +360,7 @@ fn looped(body: &[u8], rounds: u32) -> Vec<u8> {
     code
 }
 
-/// Runs `code` often enough on a small native stack, in byte form and decoded.
+/// Runs each code on a small native stack, often enough that it runs in byte form and in decoded form.
 fn run_on_small_stack(codes: Vec<Vec<u8>>) {
     let run = move || {
         for code in codes {
@@ -377,14 +379,15 @@ fn run_on_small_stack(codes: Vec<Vec<u8>>) {
     thread.join().expect("no overflow");
 }
 
-/// Handlers must be jumped to, not called: each instruction alone, tens of thousands of times. A frame of 16 bytes for each
-/// would overflow the native stack.
+/// Handlers must be jumped to, not called. Runs each instruction alone, tens of thousands of times: a stack frame of 16
+/// bytes for each would overflow the native stack.
 #[test]
 fn no_instruction_keeps_native_stack() {
     let mut codes = Vec::new();
     for opcode in 0..=255u8 {
         let info = opcode::TABLE[usize::from(opcode)];
-        // Those that leave the loop start anew; jumps are in every loop.
+        // Left out: instructions that leave the loop, which start a new native frame, and jumps, which are in every
+        // loop.
         let leaves = matches!(opcode, 0x00 | 0x56 | 0x57 | 0xf0 | 0xf3 | 0xf5 | 0xfd | 0xfe | 0xff);
         if !info.defined(Fork::Amsterdam) || leaves {
             continue;
@@ -395,7 +398,7 @@ fn no_instruction_keeps_native_stack() {
             (0..20).for_each(|_| body.extend_from_slice(&[0x60, 3]));
             body.extend_from_slice(&[opcode, if opcode == 0xe8 { 0x8e } else { 0x80 }]);
         } else {
-            // RETURNDATACOPY takes nothing but zeros.
+            // RETURNDATACOPY succeeds with zeros only, because there is no return data.
             let word = if opcode == 0x3e { 0 } else { 0x99 };
             (0..info.inputs).for_each(|_| body.extend_from_slice(&[0x60, word]));
             body.push(opcode);
@@ -406,7 +409,7 @@ fn no_instruction_keeps_native_stack() {
     run_on_small_stack(codes);
 }
 
-/// The same for the sequences that decoding fuses.
+/// As `no_instruction_keeps_native_stack`, for the sequences that decoding fuses.
 #[test]
 fn no_fused_instruction_keeps_native_stack() {
     let mut codes = Vec::new();
@@ -442,7 +445,7 @@ fn no_fused_instruction_keeps_native_stack() {
         for negations in 0..2 {
             let mut body = vec![0x60, 1, 0x60, 2, compare];
             body.extend(core::iter::repeat_n(0x15, negations));
-            // Over one byte or not: PUSH1 target JUMPI JUMPDEST.
+            // Jumps over one byte, or does not: PUSH1 target JUMPI JUMPDEST.
             let target = 6 + body.len() as u8 + 3;
             body.extend_from_slice(&[0x60, target, 0x57, 0x5b]);
             codes.push(looped(&body, 20_000));
@@ -451,14 +454,14 @@ fn no_fused_instruction_keeps_native_stack() {
     run_on_small_stack(codes.into_iter().filter(|code| is_well_formed(code)).collect());
 }
 
-/// Whether the match loop runs the program to its end: a test program of the list above that is none says nothing.
+/// Whether the match loop runs the program to its end: a malformed test program would test nothing.
 fn is_well_formed(code: &[u8]) -> bool {
     let outcome = run_code(Fork::Amsterdam, code, &[], 1 << 30);
     assert_eq!(outcome.end.status, Status::Success, "{code:02x?}");
     true
 }
 
-/// Ten million instructions and more on a small native stack: handlers must be jumped to, not called.
+/// More than ten million instructions on a small native stack: handlers must be jumped to, not called.
 #[test]
 fn ten_million_instructions_need_no_native_stack() {
     // PUSH3 count, JUMPDEST, every kind of cheap instruction, PUSH1 1 SWAP1 SUB DUP1 PUSH1 4 JUMPI.
@@ -467,7 +470,7 @@ fn ten_million_instructions_need_no_native_stack() {
         for kind in LoopKind::ALL {
             let store = store_with(Bytes::copy_from_slice(&code));
             let codes = CodeArena::default();
-            // Some runs in byte form, then some in decoded form.
+            // The first runs are in byte form, the others in decoded form.
             for _ in 0..6 {
                 let (input, value) = (&[][..], U256::ZERO);
                 let call =

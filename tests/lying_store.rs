@@ -1,4 +1,5 @@
-//! A store that lies, fails or panics: a typed error and no outcome, the tries as before, the executor usable.
+//! A store that gives wrong answers, fails or panics: the result is a typed error (or a correct outcome), the tries are
+//! as before, and the executor remains usable.
 
 mod hostile;
 
@@ -10,22 +11,22 @@ use hostile::cases::{self, Chain, ListedBlock};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the store does to its `at`th answer of the kind that the lie is about.
+/// The fault that the store injects into its `at`th answer of the matching kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
-    /// Any call fails.
+    /// A call fails.
     Fail,
-    /// Any call panics.
+    /// A call panics.
     Panic,
-    /// An account has another balance.
+    /// An account has a wrong balance.
     Balance,
-    /// An account has another nonce.
+    /// An account has a wrong nonce.
     Nonce,
-    /// An account has a code that nobody has.
+    /// An account has an unknown code hash.
     CodeHash,
-    /// An account is said not to exist.
+    /// An account that exists is reported as missing.
     Absent,
-    /// A slot has another value.
+    /// A slot has a wrong value.
     Slot,
     /// A code is missing.
     NoCode,
@@ -69,7 +70,7 @@ impl<'a> LyingStore<'a> {
         Self { inner, lie, at, count: AtomicUsize::new(0) }
     }
 
-    /// Whether this is the moment for a lie of one of these kinds.
+    /// Whether the store's fault is one of these and is due at this answer; counts the answers.
     fn lies(&self, kinds: &[Lie]) -> bool {
         kinds.contains(&self.lie) && self.count.fetch_add(1, Ordering::Relaxed) == self.at
     }
@@ -155,14 +156,15 @@ impl StateStore for LyingStore<'_> {
     }
 }
 
-/// What two executions of one block must have in common.
+/// Asserts that two executions of one block agree.
 fn assert_same(one: &BlockOutcome, two: &BlockOutcome) {
     assert!(one.receipts.iter().eq(two.receipts.iter()));
     assert_eq!((&one.bal, one.gas, one.state_root), (&two.bal, two.gas, two.state_root));
     assert_eq!((&one.changes, &one.requests), (&two.changes, &two.requests));
 }
 
-/// Tells every lie at every place up to the first where the store is not asked any more.
+/// Injects every fault at every answer, up to the number of answers that the store gives. Returns how many runs ended
+/// with a store error, with an invalid block, and without effect.
 fn check_lies(input: &BlockInput<'_>, store: &dyn StateStore, tries: &mut StateTries) -> [usize; 3] {
     let mut counts = [0; 3];
     let root = tries.root();
@@ -171,14 +173,14 @@ fn check_lies(input: &BlockInput<'_>, store: &dyn StateStore, tries: &mut StateT
         let honest = executor.execute(input, store, Some(tries), Options::new(mode)).expect("a valid block");
         tries.rollback();
         for lie in LIES {
-            // Every place at first, then ever fewer.
+            // The first answers are all tried, later ones in growing steps.
             let mut at = 0;
             loop {
                 executor.forget_codes();
                 let lying = LyingStore::new(store, lie, at);
                 let result = executor.execute(input, &lying, Some(tries), Options::new(mode));
                 match &result {
-                    // The lie was about something that does not matter, or was never told.
+                    // The wrong answer had no effect on the block, or there was no such answer.
                     Ok(outcome) => {
                         assert_same(outcome, &honest);
                         tries.rollback();
@@ -190,7 +192,7 @@ fn check_lies(input: &BlockInput<'_>, store: &dyn StateStore, tries: &mut StateT
                         counts[0] += 1;
                     }
                     Err(BlockError::Invalid(_)) => {
-                        // Values that are not signed by a hash can only show as a block that does not fit them.
+                        // Wrong values that no hash covers can only make the block look invalid.
                         let unsigned = [Lie::Balance, Lie::Nonce, Lie::CodeHash, Lie::Absent, Lie::Slot];
                         assert!(unsigned.contains(&lie), "{lie:?} at {at}: {result:?}");
                         counts[1] += 1;
@@ -212,7 +214,7 @@ fn check_lies(input: &BlockInput<'_>, store: &dyn StateStore, tries: &mut StateT
     counts
 }
 
-/// Planned panics of the store are not worth a backtrace.
+/// Suppresses the messages of the injected panics.
 fn silence_planned_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -224,7 +226,7 @@ fn silence_planned_panics() {
 }
 
 #[test]
-fn lies_about_flat_state() {
+fn wrong_flat_state_gives_no_wrong_outcome() {
     silence_planned_panics();
     let mut counts = [0; 3];
     let mut chains = 0;
@@ -240,26 +242,26 @@ fn lies_about_flat_state() {
         chains += 1;
         if chains < 12 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    println!("lies answered by a store error, by an invalid block, without effect: {counts:?}");
+    println!("faults that gave a store error, an invalid block, no effect: {counts:?}");
 }
 
 #[test]
-fn lies_about_nodes_and_codes() {
+fn wrong_nodes_and_codes_give_no_wrong_outcome() {
     silence_planned_panics();
     let Some(case) = cases::witness("mainnet-19840104") else { return };
     let mut tries = StateTries::from_root(case.store.state_root());
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
     let counts = check_lies(&input, &case.store, &mut tries);
-    println!("lies answered by a store error, by an invalid block, without effect: {counts:?}");
+    println!("faults that gave a store error, an invalid block, no effect: {counts:?}");
     assert!(counts[0] > 50, "{counts:?}");
 }
 
 #[test]
-fn without_any_node_every_thread_count_names_the_same_one() {
+fn without_nodes_every_thread_count_reports_the_same_missing_node() {
     let Some(case) = cases::witness("mainnet-19426587") else { return };
     let empty = balustrade::arena::store::WitnessStore::new(case.store.state_root(), [], []);
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
-    /// Flat answers of the whole witness, and no node.
+    /// Flat values of the whole witness, but no trie nodes below the top.
     struct NoNodes<'a>(&'a dyn StateStore, &'a dyn StateStore);
     impl StateStore for NoNodes<'_> {
         fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
@@ -275,7 +277,7 @@ fn without_any_node_every_thread_count_names_the_same_one() {
             self.0.block_hashes(numbers, out)
         }
         fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-            // The root and what lies right below it, so that every shard meets its own gap.
+            // Answers for the root and most of its children, so that every shard lacks a node of its own.
             if hashes.len() <= 16 && self.0.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
                 return Ok(());
             }
@@ -293,7 +295,7 @@ fn without_any_node_every_thread_count_names_the_same_one() {
 }
 
 #[test]
-fn a_store_that_knows_nothing_gives_no_outcome() {
+fn an_empty_store_gives_no_outcome() {
     let mut done = 0;
     cases::each_fixture(5, 400, &mut |mut chain: Chain| {
         let Some(block): Option<ListedBlock> = chain.blocks.first().cloned() else { return ControlFlow::Continue(()) };

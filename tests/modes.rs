@@ -1,4 +1,5 @@
-//! The two ways to execute a block, held against each other; and what runs beside what.
+//! `bal` and sequential mode give the same bytes for any number of threads; known and recovered senders give the same
+//! outcome in all modes; stages of `bal` mode overlap. Not here: comparisons with optimistic mode (`tests/optimistic`).
 
 mod hostile;
 
@@ -18,7 +19,7 @@ use secp256k1::{Message, SecretKey};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 
-/// A chain state with one contract, and accounts that can sign.
+/// A state with one contract and funded accounts with keys.
 struct World {
     rules: ChainRules,
     store: MemoryStore,
@@ -27,7 +28,7 @@ struct World {
 
 fn secret(index: u64) -> SecretKey {
     let bytes = keccak256(index.to_be_bytes());
-    SecretKey::from_secret_bytes(bytes.0).expect("a keccak hash is a valid key but with negligible probability")
+    SecretKey::from_secret_bytes(bytes.0).expect("a hash is a valid key with near certainty")
 }
 
 fn address_of(key: &SecretKey) -> Address {
@@ -35,7 +36,7 @@ fn address_of(key: &SecretKey) -> Address {
     Address::from_slice(&keccak256(&public[1..])[12..])
 }
 
-/// RLP of a list of these encoded fields.
+/// RLP list with this payload.
 fn list_of(payload: Vec<u8>) -> Vec<u8> {
     let mut out = Vec::new();
     alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
@@ -43,7 +44,7 @@ fn list_of(payload: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// A signature's r and s, and the parity of its point.
+/// A signature: r, s and the y parity.
 fn sign(key: &SecretKey, hash: B256) -> (U256, U256, u64) {
     let signature = secp256k1::ecdsa::RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
     let (id, bytes) = signature.serialize_compact();
@@ -151,7 +152,7 @@ impl World {
     }
 }
 
-/// Calls that store, transfers that follow one another, a failing call.
+/// A block with calls that write storage, dependent transfers, and a failing call.
 fn mixed_block() -> (World, Vec<Vec<u8>>) {
     // SSTORE(CALLER, NUMBER + SLOAD(CALLER)); the write of a later transaction depends on an earlier one's.
     let mut world = World::new(&[0x33, 0x54, 0x43, 0x01, 0x33, 0x55, 0x00]);
@@ -175,7 +176,7 @@ fn mixed_block() -> (World, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn both_modes_give_the_same_bytes_for_any_number_of_threads() {
+fn bal_and_sequential_mode_give_the_same_bytes_for_any_number_of_threads() {
     let (mut world, transactions) = mixed_block();
     let mut first = Executor::new(1).expect("threads");
     let (block, bal) = world.build(&mut first, &transactions);
@@ -196,7 +197,7 @@ fn both_modes_give_the_same_bytes_for_any_number_of_threads() {
 }
 
 #[test]
-fn senders_are_the_same_however_they_are_found() {
+fn known_and_recovered_senders_give_the_same_outcome() {
     let (mut world, transactions) = mixed_block();
     let mut executor = Executor::new(2).expect("threads");
     let (block, bal) = world.build(&mut executor, &transactions);
@@ -223,14 +224,14 @@ fn senders_are_the_same_however_they_are_found() {
             }
         }
     }
-    // What the caller says of a sender is believed: a wrong word is another block.
+    // Senders from the caller are not verified: a wrong one changes the block.
     all.insert(keccak256(&transactions[0]), address_of(&secret(1)));
     let input = BlockInput::new(&world.rules, block.clone()).with_list(bal.clone()).with_known_senders(&all);
     let result = executor.execute(&input, &world.store, Some(&mut world.tries), Options::new(Mode::Bal));
     assert!(matches!(result, Err(BlockError::Invalid(_))));
 }
 
-/// Log ranges are positions in a worker's columns: they alone may differ.
+/// The expected outcomes with the log ranges of `outcome`, which are positions in a worker's columns and may differ.
 fn with_logs_of(outcome: &BlockOutcome, expected: &BlockOutcome) -> Vec<balustrade::exec::tx::TxOutcome> {
     let mut transactions = expected.transactions.clone();
     for (ours, theirs) in transactions.iter_mut().zip(&outcome.transactions) {
@@ -242,7 +243,7 @@ fn with_logs_of(outcome: &BlockOutcome, expected: &BlockOutcome) -> Vec<balustra
 
 #[test]
 fn the_root_is_ready_before_a_long_transaction_ends() {
-    // JUMPDEST, KECCAK256 of 32 bytes, POP, JUMP: until the gas is gone.
+    // JUMPDEST, KECCAK256 of 32 bytes, POP, JUMP: loops until the gas is used.
     let mut world = World::new(&[0x5b, 0x60, 0x20, 0x5f, 0x20, 0x50, 0x5f, 0x56]);
     let mut executor = Executor::new(2).expect("threads");
     let transactions =
@@ -255,7 +256,7 @@ fn the_root_is_ready_before_a_long_transaction_ends() {
 }
 
 #[test]
-fn a_list_that_says_something_else_is_refused_whatever_the_threads() {
+fn a_wrong_list_is_refused_with_the_same_error_for_any_number_of_threads() {
     let (mut world, transactions) = mixed_block();
     let mut executor = Executor::new(2).expect("threads");
     let (block, bal) = world.build(&mut executor, &transactions);
@@ -284,17 +285,18 @@ fn a_list_that_says_something_else_is_refused_whatever_the_threads() {
     assert!(refusals.windows(2).all(|pair| pair[0] == pair[1]), "{refusals:?}");
 }
 
-/// The gas of a frame is enough for a warm access and not for a cold one: whoever took a name that the list lacks for cold
-/// would run out of gas before the access, and miss it.
+/// An address or slot that a transaction's access list (EIP-2930) warms, but that the block access list lacks, is
+/// reported when it is accessed. The gas of the frame pays for a warm access and not for a cold one: an executor that
+/// treats the missing entry as cold runs out of gas before the access and does not report it.
 #[test]
-fn a_name_that_a_transaction_warms_and_the_list_lacks_is_missed_at_any_gas() {
+fn a_warmed_entry_that_the_list_lacks_is_reported() {
     const INNER: Address = Address::repeat_byte(0xdd);
     const OTHER: Address = Address::repeat_byte(0xee);
     let slot = U256::from(7);
     let on_other = |opcode: &[u8]| [&[0x73], OTHER.as_slice(), opcode].concat();
     let call = [&[0x5f; 5], &[0x73][..], OTHER.as_slice(), &[0x5f, 0xf1]].concat();
     let copy = [&[0x5f; 3], &[0x73][..], OTHER.as_slice(), &[0x3c]].concat();
-    // Code of the frame, its gas, whether it is about an account or a slot.
+    // Name, code of the frame, its gas, whether the entry is an account (or a slot).
     let cases: [(&str, Vec<u8>, u16, bool); 8] = [
         ("BALANCE", on_other(&[0x31]), 3 + 100, true),
         ("EXTCODESIZE", on_other(&[0x3b]), 3 + 100, true),

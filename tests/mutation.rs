@@ -1,4 +1,4 @@
-//! Mutated blocks are refused by all modes, without a panic; the big run is `examples/mutate.rs`.
+//! Mutated blocks are refused by all modes, without a panic. Not here: the long run (`examples/mutate.rs`).
 
 mod hostile;
 
@@ -26,7 +26,7 @@ fn mutants_of_fixture_blocks_are_refused() {
 }
 
 #[test]
-fn mutants_of_older_lists_and_sidecars_are_refused() {
+fn mutants_of_older_lists_and_existence_logs_are_refused() {
     let mut executor = Executor::new(2).expect("threads");
     let mut rng = Rng(11);
     let mut report = Report::default();
@@ -44,7 +44,7 @@ fn mutants_of_older_lists_and_sidecars_are_refused() {
 }
 
 #[test]
-fn each_item_of_a_list_is_missed() {
+fn a_list_without_any_one_of_its_items_is_refused() {
     let mut executor = Executor::new(2).expect("threads");
     let mut report = Report::default();
     cases::each_fixture(7, 97, &mut |mut chain| {

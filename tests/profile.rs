@@ -1,5 +1,5 @@
-//! The profile of instructions: counts and gas are exact, whatever the mode, the loop and the number of threads; time stays
-//! in its own frame.
+//! The instruction profile: counts and gas are exact in every mode, in every dispatch loop and for any number of
+//! threads; the time of a call excludes the time of the called frame.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
@@ -18,7 +18,7 @@ const CALLEE: Address = Address::repeat_byte(0xce);
 const FAILING: Address = Address::repeat_byte(0xfa);
 const SENDERS: u64 = 12;
 const GAS: u64 = 1_000_000;
-/// Turns of the callee's loop.
+/// Rounds of the callee's loop.
 const TURNS: u64 = 2_000;
 
 /// Calls the callee with all gas, then SHA256 of 64 bytes, then ends.
@@ -32,11 +32,11 @@ fn caller_code() -> Vec<u8> {
     code
 }
 
-/// Counts down from [`TURNS`].
+/// Counts down from [`TURNS`] to zero.
 fn callee_code() -> Vec<u8> {
     let mut code = vec![op::PUSH1 + 1];
     code.extend((TURNS as u16).to_be_bytes());
-    // At 3: JUMPDEST, minus one, again unless zero.
+    // At position 3: JUMPDEST, subtract one, jump back unless zero.
     code.extend([op::JUMPDEST, op::PUSH1, 1, op::SWAP1, op::SUB, op::DUP1, op::PUSH1, 3, op::JUMPI, op::STOP]);
     code
 }
@@ -94,7 +94,7 @@ impl World {
             let funds = U256::from(10).pow(U256::from(18));
             store.insert_account(address_of(&secret(index)), 0, funds, KECCAK_EMPTY, []);
         }
-        // INVALID burns what is left.
+        // INVALID uses all remaining gas.
         for (address, code) in [(CALLER, caller_code()), (CALLEE, callee_code()), (FAILING, vec![op::PUSH0, 0xfe])] {
             let hash = store.insert_code(code.into());
             store.insert_account(address, 1, U256::ZERO, hash, []);
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-/// All workers together: opcodes and [`OUTSIDE`], precompiles, burned gas.
+/// Sums over all workers: rows of opcodes and [`OUTSIDE`], rows of precompiles, burned gas.
 fn merged(workers: &[WorkerProfile]) -> (Vec<Row>, Vec<PrecompileRow>, u64) {
     let mut rows = vec![Row::default(); OUTSIDE + 1];
     let mut precompiles: Vec<PrecompileRow> = Vec::new();
@@ -148,7 +148,7 @@ fn merged(workers: &[WorkerProfile]) -> (Vec<Row>, Vec<PrecompileRow>, u64) {
     (rows, precompiles, workers.iter().map(|worker| worker.opcodes.burned_gas()).sum())
 }
 
-/// Counts and gas, which do not depend on the clock.
+/// Counts and gas, which do not depend on time.
 fn exact(rows: &[Row]) -> Vec<(u64, u64)> {
     rows.iter().map(|row| (row.count, row.gas)).collect()
 }
@@ -168,8 +168,8 @@ fn counts_and_gas_are_exact_on_every_loop_in_every_mode_on_any_number_of_threads
             let outcome = world.execute(&mut executor, mode, loop_kind);
             let (rows, precompiles, burned) = merged(&executor.take_profile());
             assert!(executor.take_profile().is_empty(), "a profile is taken once");
-            assert_eq!((plain.hash, plain.gas), (outcome.hash, outcome.gas), "watching changes nothing");
-            // What is repeated counts again.
+            assert_eq!((plain.hash, plain.gas), (outcome.hash, outcome.gas), "profiling does not change the outcome");
+            // A repeated run of a transaction counts again.
             if outcome.speculation.is_some_and(|speculation| speculation.re_executions > 0) {
                 continue;
             }
@@ -178,13 +178,13 @@ fn counts_and_gas_are_exact_on_every_loop_in_every_mode_on_any_number_of_threads
             assert_eq!(rows[usize::from(op::STATICCALL)].count, callers, "{name}");
             assert_eq!(rows[usize::from(op::JUMPI)].count, callers * TURNS, "{name}");
             assert_eq!(rows[usize::from(op::JUMPI)].gas, callers * TURNS * 10, "{name}");
-            // A cold account; a warm precompile and two words of memory. Nothing of what they called.
+            // A cold account; a warm precompile and two words of memory. Without the gas of the called frames.
             assert_eq!(rows[usize::from(op::CALL)].gas, callers * 2_600, "{name}");
             assert_eq!(rows[usize::from(op::STATICCALL)].gas, callers * (100 + 6), "{name}");
             let [sha] = precompiles.as_slice() else { panic!("{name}: {precompiles:?}") };
             assert_eq!((sha.number, sha.row.count, sha.row.gas, sha.failed), (2, callers, callers * (60 + 24), 0));
-            // Nothing is lost: what the senders paid beyond the price of a transaction. Loops differ in what a halting
-            // instruction has taken before it halts.
+            // The sum is the gas that the senders paid, without the intrinsic gas. Loops differ in the gas that a
+            // halting instruction has charged before it halts.
             let spent: u64 = rows.iter().map(|row| row.gas).sum::<u64>() + sha.row.gas + burned;
             let paid: u64 = outcome.transactions.iter().map(|transaction| transaction.gas_paid - 21_000).sum();
             assert_eq!(spent, paid, "{name}");
@@ -196,7 +196,7 @@ fn counts_and_gas_are_exact_on_every_loop_in_every_mode_on_any_number_of_threads
 }
 
 #[test]
-fn the_time_of_a_call_is_its_own() {
+fn the_time_of_a_call_excludes_the_called_frame() {
     let mut world = World::new();
     for loop_kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Reference] {
         let mut executor = Executor::new(1).expect("a thread");

@@ -1,5 +1,5 @@
-//! A few hundred random blocks in every mode, by every loop, on 1, 2, 3 and 8 threads; the long run is
-//! `examples/random_blocks.rs`.
+//! A few hundred random blocks in every mode, by every dispatch loop, on 1, 2, 3 and 8 threads. Not here: the long run
+//! (`examples/random_blocks.rs`).
 
 mod random;
 
@@ -7,7 +7,7 @@ use random::block::{Forks, Generator};
 use random::check::Checker;
 
 #[test]
-fn random_blocks_have_one_answer() {
+fn random_blocks_have_one_result() {
     let mut generator = Generator::new(Forks::All).expect("threads");
     let mut checker = Checker::new().expect("threads");
     for seed in 0..400 {
@@ -16,7 +16,7 @@ fn random_blocks_have_one_answer() {
     }
     let tally = &checker.tally;
     println!("{tally}");
-    // What is drawn must stay worth executing: all kinds of transactions, most of them successful, on many forks.
+    // The generated blocks must have all types of transactions, most of them successful, on many forks.
     assert!(tally.by_type.iter().all(|count| *count > 100), "{tally}");
     assert!(tally.failed * 10 > tally.transactions && tally.failed * 3 < tally.transactions * 2, "{tally}");
     assert!(tally.by_fork.len() >= 10 && tally.requests > 50 && tally.creations > 100 && tally.logs > 100, "{tally}");
@@ -42,7 +42,7 @@ fn a_difference_is_noticed() {
     // The builder's list without its last byte is another list.
     block.built.bal = block.built.bal.slice(..block.built.bal.len() - 1);
     assert!(checker.check(&mut block).is_err());
-    // Another state: the header's root is not that of any execution.
+    // A changed state: no execution can give the header's state root.
     let mut block = generator.block(2).unwrap_or_else(|error| panic!("{}", error.error));
     let coinbase = block.built.header.coinbase;
     block.store.update_account(

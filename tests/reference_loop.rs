@@ -1,4 +1,4 @@
-//! Our dispatch loops against the reference loop.
+//! Our dispatch loops agree with the reference loop.
 
 mod differential;
 
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 const TARGET: Address = Address::repeat_byte(0xaa);
 
-/// A call to `code` with a million gas.
+/// The outcome of a call of `code` with a million gas.
 fn run(fork: Fork, code: &Bytes) -> Outcome {
     let account = Account { nonce: 1, balance: U256::from(1_000), code: code.clone(), storage: BTreeMap::new() };
     let scenario = Scenario {
@@ -62,7 +62,7 @@ fn a_first_sstore_costs_what_each_fork_says() {
 
 #[test]
 fn calldata_memory_and_return_data_pass_between_frames() {
-    // The identity precompile copies calldata's first byte back; then the whole is returned.
+    // The identity precompile returns the first byte of the calldata; then all 64 bytes of memory are returned.
     // CALLDATACOPY(0, 0, 2) STATICCALL(gas, 4, 0, 2, 32, 1) RETURN(0, 64)
     let code = bytes!("60026000600037600160206002600060045afa5060406000f3");
     let outcome = run(Fork::Cancun, &code);
@@ -82,7 +82,7 @@ fn random_programs_run_alike_on_every_loop() {
     }
 }
 
-/// The deepest frame that a watched run of the reference loop reached.
+/// An observer that records the greatest call depth.
 struct Deepest(usize);
 
 impl Observer for Deepest {
@@ -98,7 +98,7 @@ impl Observer for Deepest {
 #[test]
 fn the_1024th_frame_is_the_last_on_every_loop() {
     let calls = [
-        // CALL(gas - 100, self, 0, 0, 0, 0, 0), and the same by CREATE of this very code.
+        // CALL(gas - 100, self, 0, 0, 0, 0, 0), and a CREATE of the code itself.
         bytes!("600060006000600060003060645a03f1"),
         bytes!("3860006000393860006000f0"),
     ];
@@ -123,7 +123,7 @@ fn the_1024th_frame_is_the_last_on_every_loop() {
             }
             let mut deepest = Deepest(0);
             let outcome = execute(&scenario, &mut |evm| run_frames_observed(evm, &mut deepest));
-            // The first frame has depth 0, so that 1,025 of them are stacked.
+            // The first frame has depth 0, so that there are 1,025 frames.
             assert_eq!((outcome.status, deepest.0), ("success", 1_025), "{fork:?} {code}");
         }
     }
@@ -131,7 +131,7 @@ fn the_1024th_frame_is_the_last_on_every_loop() {
 
 #[test]
 fn a_fault_ends_every_frame() {
-    // CALL to a contract that asks for the balance of an account that the store cannot answer for.
+    // CALL of a contract that reads the balance of an account whose read fails.
     let outer = bytes!("6000600060006000600073bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb5af16001600055");
     let inner = bytes!("73cccccccccccccccccccccccccccccccccccccccc31");
     let account = |code| Account { nonce: 1, balance: U256::ZERO, code, storage: BTreeMap::new() };
@@ -153,7 +153,7 @@ fn a_fault_ends_every_frame() {
     assert!(outcome.slots.is_empty(), "nothing ran after the fault");
 }
 
-/// EIP-3155 lines of a run; what a halting instruction had cost, and the reason found first, are a loop's own matter.
+/// EIP-3155 lines of a run, without the cost and the reason of a halting instruction, in which loops may differ.
 fn trace(scenario: &Scenario, kind: LoopKind) -> Vec<String> {
     let mut tracer = Eip3155::new(Vec::new());
     execute(scenario, &mut |evm| interpreter::run_frames_observed(kind, evm, &mut tracer));

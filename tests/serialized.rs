@@ -1,4 +1,4 @@
-//! What the feature `serde` makes of an outcome.
+//! The JSON form of an outcome (feature `serde`).
 
 use balustrade::arena::TxIndex;
 use balustrade::trie::StateTries;

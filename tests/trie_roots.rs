@@ -1,4 +1,5 @@
-//! Roots of real states: complete pre-states, and witnesses of real blocks with what their access lists leave behind.
+//! Roots of real states: complete pre-states, and witnesses of real blocks before and after the changes of their block
+//! access lists.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Header;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// The compressed bundles in a part of the shared folder.
+/// The compressed bundles in a folder of the shared folder.
 fn bundles(part: &str) -> Option<Vec<PathBuf>> {
     let entries = std::fs::read_dir(shared(part)?).ok()?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -35,7 +36,7 @@ fn hash(value: &Value) -> B256 {
     value.as_str().expect("hash").parse().expect("hash")
 }
 
-/// One account of `preState`, with its slots in no set order.
+/// One account of `preState`; its slots are unordered.
 struct PreAccount {
     address: Address,
     nonce: u64,
@@ -80,7 +81,7 @@ fn complete_states_have_their_roots() {
     }
 }
 
-/// Splits the payload of an RLP list into its items' payloads.
+/// Splits the payload of an RLP list into the payloads of its items.
 fn list(mut payload: &[u8]) -> Vec<&[u8]> {
     let mut items = Vec::new();
     while !payload.is_empty() {
@@ -97,7 +98,7 @@ fn outer(mut rlp: &[u8]) -> Vec<&[u8]> {
     list(rlp)
 }
 
-/// The second part of the last pair of a list of pairs.
+/// The second item of the last pair in a list of pairs.
 fn last(pairs: &[u8]) -> Option<&[u8]> {
     list(pairs).last().map(|pair| list(pair)[1])
 }
@@ -163,7 +164,7 @@ fn witnesses_give_the_pre_state_and_lead_to_the_post_state() {
     assert!(roots * 10 >= paths.len() * 8);
 }
 
-/// The last value of everything that an access list says has changed.
+/// The last value of every change in a block access list.
 #[derive(Default)]
 struct PostState {
     addresses: Vec<Address>,

@@ -1,5 +1,5 @@
-//! Blocks executed on top of each other before any of them is committed: the same roots as one by one, each undone alone;
-//! and a block that fails, at whatever point, leaves the uncommitted ones below it as they were.
+//! Blocks executed on uncommitted parents: they have the same roots as blocks committed one by one, each can be rolled
+//! back alone, and a block that fails at any point leaves the uncommitted ones below it unchanged.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
@@ -25,7 +25,7 @@ struct Link {
     parent: Header,
     block: Bytes,
     bal: Bytes,
-    /// What the block was built of.
+    /// The header fields and, below, the transactions from which the block was built.
     template: Header,
     transactions: Vec<Vec<u8>>,
     store: MemoryStore,
@@ -110,7 +110,7 @@ fn stacked_blocks_have_the_roots_of_blocks_committed_one_by_one() {
                 outcome.require_complete().expect("tries and parent are given");
                 assert_eq!(tries.root(), link.after, "{mode:?}");
             }
-            // The last one alone, again, then the last two, then all of them.
+            // Rolls back the last block and executes it again, then the last two, then all of them.
             for undone in (0..links.len()).rev() {
                 tries.rollback_to(savepoints[undone]).expect("a valid savepoint");
                 assert_eq!(tries.root(), links[undone].before, "{mode:?}");
@@ -239,7 +239,7 @@ fn building_and_transacting_leave_the_uncommitted_blocks_below() {
     let mut tries = tries_at(first);
     first.run(&mut executor, &mut tries, Mode::Bal).expect("valid");
 
-    // On the uncommitted state, and undone afterwards whether it works or not.
+    // Builds on the uncommitted state, which is unchanged afterwards, whether building succeeds or not.
     let mut body = second.transactions.clone();
     executor.build(&second.rules, &second.template, &body, &second.store, &mut tries).expect("valid");
     assert_eq!(tries.root(), first.after);
@@ -266,11 +266,11 @@ fn building_and_transacting_leave_the_uncommitted_blocks_below() {
     assert_eq!(tries.root(), first.before);
 }
 
-/// Flat answers of a store in memory, trie nodes by hash.
+/// Flat values of a store in memory, trie nodes by hash.
 struct NodeStore<'a> {
     flat: &'a MemoryStore,
     nodes: &'a BTreeMap<B256, Bytes>,
-    /// Calls for nodes before they fail.
+    /// Number of calls for nodes that succeed before the others fail.
     node_calls_left: AtomicUsize,
 }
 
@@ -316,12 +316,12 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
     let mut refused = 0;
     for (mode, threads) in [(Mode::Bal, 1), (Mode::Bal, 3), (Mode::Sequential, 1)] {
         let mut executor = Executor::new(threads).expect("threads");
-        // Only the root is known, so that both blocks take nodes from the store.
+        // The tries start with the root hash only, so that both blocks read nodes from the store.
         let mut tries = StateTries::from_root(first.before);
         let store = |flat, calls| NodeStore { flat, nodes: &nodes, node_calls_left: AtomicUsize::new(calls) };
         let options = Options::new(mode);
         executor.execute(&first.input(), &store(&first.store, usize::MAX), Some(&mut tries), options).expect("valid");
-        // Every call at first, then ever fewer.
+        // The first calls are all tried, later ones in growing steps.
         let mut calls = 0;
         loop {
             assert_eq!(tries.root(), first.after);
@@ -342,7 +342,7 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
     assert!(refused > 3, "the second block needs nodes of its own: {refused}");
 }
 
-/// A transaction without replay protection, price and value, with the signature (1, 1); and who signed it.
+/// A transaction without replay protection, gas price and value, with the signature (1, 1), and its sender.
 fn free_transaction(to: Address) -> (Vec<u8>, Address) {
     let wrapped = |signature: &[u64]| {
         let mut payload = Vec::new();
@@ -358,10 +358,10 @@ fn free_transaction(to: Address) -> (Vec<u8>, Address) {
     };
     let signature =
         Signature { hash: keccak256(wrapped(&[])), r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
-    (wrapped(&[27, 1, 1]), recover_scalar(&signature).expect("the generator's neighbour is on the curve"))
+    (wrapped(&[27, 1, 1]), recover_scalar(&signature).expect("r = 1 is the x coordinate of a curve point"))
 }
 
-/// Before Byzantium a block makes several updates: one for each transaction, for its receipt.
+/// Before Byzantium a block updates the tries once per transaction, because each receipt has a state root.
 #[test]
 fn blocks_of_several_updates_are_undone_whole() {
     let rules = ChainRules::mainnet(Fork::Frontier);
@@ -387,7 +387,7 @@ fn blocks_of_several_updates_are_undone_whole() {
                 transactions_root: ordered_root(&[transaction.as_slice()]),
                 ..Header::default()
             };
-            // The errors say what the header has to hold; each attempt leaves the blocks below as they are.
+            // The errors give the header's correct values; each failed attempt leaves the blocks below unchanged.
             let outcome = loop {
                 let block: Bytes = assemble(&header, &[transaction]).into();
                 let input = BlockInput::new(&rules, block);

@@ -1,8 +1,8 @@
 //! Links both Keccak assemblies into one binary.
 //!
-//! alloy's (keccak-asm) and ethrex's are the same generated file; one global name, `KeccakF1600`, is in both. Neither
-//! calls it: each reaches its permutation by a local name, and the sponge functions have different names. So the second
-//! definition may be dropped, and both run as they are. Not here: switching a peer's assembly off.
+//! alloy's (keccak-asm) and ethrex's are the same generated file; both define the global symbol `KeccakF1600`. Neither
+//! calls it: each calls its permutation through a local symbol, and the sponge functions have different names. So the
+//! linker may drop the second definition, and both run unchanged. Not here: disabling a peer's assembly.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

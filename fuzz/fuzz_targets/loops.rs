@@ -1,4 +1,4 @@
-//! Bytes become a scenario (pre-state, contracts, a first call); all dispatch loops must run it alike.
+//! Bytes become a scenario (pre-state, contracts, a first call), on which all dispatch loops must agree.
 
 #![no_main]
 

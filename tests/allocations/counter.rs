@@ -1,8 +1,8 @@
-//! An allocator that counts: how often the running thread asked for memory.
+//! A global allocator that counts the allocations of each thread.
 //!
-//! What counts: every `alloc`, `alloc_zeroed` and `realloc`, of whatever size. Giving memory back does not. Each thread
-//! counts for itself, so that tests side by side do not disturb one another. Door to unsafe code: the twin is the
-//! system's allocator, to which every call goes unchanged.
+//! Counted: every `alloc`, `alloc_zeroed` and `realloc` of any size. Deallocations are not counted. Each thread has its
+//! own counter, so that parallel tests do not disturb one another. An unsafe boundary: its reference implementation is
+//! the system's allocator, to which every call goes unchanged.
 
 #![allow(unsafe_code)]
 
@@ -20,11 +20,12 @@ thread_local! {
 }
 
 fn note() {
-    // A thread that is going away has no count any more.
+    // While a thread ends, its counter may be destroyed already.
     let _ = COUNT.try_with(|count| count.set(count.get() + 1));
 }
 
-// SAFETY: every method hands its arguments to the system's allocator, which keeps the contract; counting allocates nothing.
+// SAFETY: every method passes its arguments to the system's allocator, which keeps the contract; counting allocates
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();
@@ -47,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often this thread asked for memory while `work` ran.
+/// Number of allocations of this thread while `work` ran, and the result of `work`.
 pub(crate) fn allocations_in<T>(work: impl FnOnce() -> T) -> (u64, T) {
     let before = COUNT.with(Cell::get);
     let result = work();

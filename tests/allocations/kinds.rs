@@ -1,6 +1,6 @@
-//! Kinds of transactions: the contract that each calls, and what the `i`-th of a block sends.
+//! Kinds of transactions: the contract that each calls, and the input of the `i`-th transaction of a block.
 //!
-//! Not here: who sends them, and the state below them.
+//! Not here: the senders, and the state before the block.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rlp::{Encodable, Header};
@@ -12,17 +12,17 @@ use balustrade_cli::devnet::contracts;
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// Code of the contract at [`Kind::target`]; empty for an account without code.
+    /// Runtime code of the contract at [`Kind::target`]; empty for an account without code.
     pub(crate) code: Vec<u8>,
     /// Calldata, or init code, of the `i`-th transaction.
     pub(crate) input: fn(u64) -> Vec<u8>,
     pub(crate) shape: Shape,
     pub(crate) value: u64,
-    /// Whether its calls are meant to fail.
+    /// Whether its transactions are expected to fail.
     pub(crate) fails: bool,
 }
 
-/// What a transaction is, beside its input.
+/// Type of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Call,
@@ -54,7 +54,7 @@ fn program(build: impl FnOnce(&mut Asm)) -> Vec<u8> {
     asm.build()
 }
 
-/// Puts `bytes` into memory from 0 on.
+/// Stores `bytes` in memory at offset 0.
 fn store(asm: &mut Asm, bytes: &[u8]) {
     for (index, word) in bytes.chunks(32).enumerate() {
         let mut padded = [0; 32];
@@ -63,14 +63,14 @@ fn store(asm: &mut Asm, bytes: &[u8]) {
     }
 }
 
-/// Calls precompile `number` with `input`, then copies what it returned.
+/// Calls precompile `number` with `input`, then copies its return data.
 fn precompile(asm: &mut Asm, number: u64, input: &[u8]) {
     store(asm, input);
     asm.push(64).push(0x400).push(input.len() as u64).push(0).push(number).ops(&[op::GAS, op::STATICCALL, op::POP]);
     asm.ops(&[op::RETURNDATASIZE]).push(0).push(0x800).ops(&[op::RETURNDATACOPY]);
 }
 
-/// `target` calls itself, each time one level less deep, in the three ways there are.
+/// `target` calls itself by STATICCALL and DELEGATECALL in turn, with a depth counter that decreases at each level.
 fn nested() -> Vec<u8> {
     program(|asm| {
         let (end, delegate) = (asm.label(), asm.label());
@@ -121,18 +121,18 @@ impl Kind {
         Self { name, code, input, shape: Shape::Call, value: 0, fails: false }
     }
 
-    /// The account that it calls.
+    /// The account that this kind calls.
     pub(crate) fn target(&self) -> Address {
         Address::from_word(alloy_primitives::keccak256(self.name))
     }
 
-    /// Signers of its authorizations.
+    /// The authorities of its authorizations (EIP-7702).
     pub(crate) fn authorities(&self) -> Vec<Address> {
         let count = if self.shape == Shape::SetCode { 2 } else { 0 };
         (0..count).map(|index| Address::repeat_byte(0xa0 + index)).collect()
     }
 
-    /// EIP-2718 encoding of the `i`-th transaction; the signature is nobody's, senders are given.
+    /// EIP-2718 encoding of the `i`-th transaction. The signature is a placeholder, because senders are given.
     pub(crate) fn transaction(&self, i: u64) -> Vec<u8> {
         let mut fields = Vec::new();
         let tx_type = match self.shape {
@@ -168,7 +168,7 @@ impl Kind {
                     let mut row = Vec::new();
                     U256::ZERO.encode(&mut row);
                     OTHER.encode(&mut row);
-                    // The nonce goes up with each: one authorization per authority and transaction.
+                    // One authorization per authority and transaction, with ascending nonces.
                     i.encode(&mut row);
                     for field in [0u64, 1, 1] {
                         field.encode(&mut row);
@@ -284,7 +284,7 @@ pub(crate) fn all() -> Vec<Kind> {
     ]
 }
 
-/// Kinds whose libraries allocate: counted, not judged.
+/// Precompiles whose libraries allocate; their allocations are counted and bounded.
 pub(crate) fn by_library() -> Vec<Kind> {
     let word = |value: u8| [[0; 31].as_slice(), &[value]].concat();
     let power = [word(1), word(1), word(32), vec![5, 77], vec![0xfb; 32]].concat();

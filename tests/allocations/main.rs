@@ -1,16 +1,17 @@
-//! Allocations per transaction in steady state: none.
+//! No transaction allocates in steady state.
 //!
-//! **What is counted**: calls of `alloc`, `alloc_zeroed` and `realloc` by the worker's thread between taking a transaction
-//! up and having taken its effects in ([`Evm::execute_tx`] with the default loop, then commit in sequential mode, or the
-//! comparison with the list in `bal` mode): validity, fees, frames, state access, journal, settlement. **Steady state**:
-//! the worker has run the same block before on the same scratch; its codes are analysed and decoded, and its columns
-//! have the room that the block needs. Then the count is exactly 0 for every kind of transaction in [`kinds::all`].
-//! [`kinds::by_library`] names the precompiles whose libraries allocate, and prints how often.
+//! **Counted**: calls of `alloc`, `alloc_zeroed` and `realloc` by the worker's thread from the start of a transaction
+//! until its effects are applied ([`Evm::execute_tx`] with the default loop, then the commit in sequential mode, or the
+//! comparison with the block access list in `bal` mode): validity, fees, frames, state access, journal, settlement.
+//! **Steady state**: the worker has run the same block before on the same scratch; its codes are analysed and decoded,
+//! and its columns have the capacity that the block needs. Then the count is exactly 0 for every kind of transaction in
+//! [`kinds::all`]. [`kinds::by_library`] has the precompiles whose libraries allocate; the test prints how often.
 //!
-//! What a block allocates around its transactions (columns of outcomes, the recorded list, a worker's share) is counted,
-//! too: it may grow with the block only as a doubling column does, see [`whole_blocks_allocate_amortized`]. Logs and
-//! outcomes leave with the block: their columns are made once per block, with the room that the last one needed.
-//! Not counted: decoding, sender recovery, receipts, roots; a code, a name or a hash that was never seen before.
+//! The allocations of a block outside its transactions (columns of outcomes, the recorded list, a worker's results) are
+//! also counted: their number may grow only with the doublings of columns, see [`whole_blocks_allocate_amortized`].
+//! Logs and outcomes are returned with the block: their columns are allocated once per block, with the capacity that
+//! the previous block needed.
+//! Not counted: decoding, sender recovery, receipts, roots; the first use of a code, address, slot or hash.
 
 mod counter;
 mod kinds;
@@ -40,12 +41,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 const SENDER: Address = Address::repeat_byte(0x5e);
-/// Transactions of the smaller block; the larger one has twice as many.
+/// Number of transactions of the smaller block; the larger one has twice as many.
 const COUNT: u64 = 48;
-/// Runs before counting: a code is decoded at its fourth run.
+/// Runs before counting: a code is decoded in its fourth run.
 const WARM_UP: usize = 3;
 
-/// A block of one kind of transaction, and everything below it.
+/// A block of one kind of transaction, with its parent state.
 struct Bed {
     rules: ChainRules,
     store: MemoryStore,
@@ -104,7 +105,7 @@ impl Bed {
         TxInput { transactions, index: tx, sender: Some(SENDER), authorities }
     }
 
-    /// The list of the block as sequential execution records it.
+    /// The block access list that sequential execution records.
     fn list(&self) -> List {
         let (_, recording) =
             run_sequential(&self.context(), &self.store, &self.codes, &mut WorkerScratch::default(), Instant::now())
@@ -133,7 +134,7 @@ impl Bed {
         }
     }
 
-    /// Runs every transaction on `evm` and counts what each allocates; `take_in` follows each.
+    /// Runs every transaction on `evm`, each followed by `take_in`; returns the allocations of each.
     fn count<'b>(
         &'b self,
         evm: &mut Evm<'b>,
@@ -158,7 +159,7 @@ impl Bed {
             .collect()
     }
 
-    /// Allocations per transaction in sequential mode, once all is warm.
+    /// Allocations per transaction in sequential mode, in steady state.
     fn count_sequential(&self, kind: &Kind) -> Vec<u64> {
         let context = self.context();
         let mut scratch = WorkerScratch::default();
@@ -170,7 +171,7 @@ impl Bed {
             let state = TxState::new(scratch.state, None, base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, _| evm.state.commit());
-            // The block keeps the logs; the next one begins with as much room.
+            // The block's outcome keeps the logs; the next block starts with the same capacity.
             drop(evm.state.take_logs());
             (scratch.evm, scratch.state) = evm.into_scratch();
         }
@@ -199,7 +200,7 @@ impl Bed {
         counts
     }
 
-    /// Allocations of whole blocks in steady state, one worker: sequential, with the list.
+    /// Allocations of a whole block in steady state on one worker: in sequential mode, and in `bal` mode.
     fn count_blocks(&self) -> (u64, u64) {
         let context = self.context();
         let list = self.list();
@@ -232,7 +233,7 @@ impl Bed {
     }
 }
 
-/// A recorded list, prepared as `bal` mode does.
+/// A recorded block access list, prepared as in `bal` mode.
 struct List {
     columns: BalColumns,
     existence_log: ExistenceColumns,
@@ -255,7 +256,7 @@ fn no_transaction_allocates_in_steady_state() {
 }
 
 #[test]
-fn what_libraries_allocate_is_known() {
+fn precompile_libraries_allocate_a_constant_number_of_times() {
     for kind in kinds::by_library() {
         let bed = Bed::new(&kind, Fork::Amsterdam, COUNT);
         let counts = bed.count_with_list(&kind);
@@ -264,8 +265,9 @@ fn what_libraries_allocate_is_known() {
     }
 }
 
-/// Twice the transactions cost no allocation more in `bal` mode, from handing out tasks to merging the workers' shares.
-/// In sequential mode they cost at most one more per column of the recorded list that grows: a few, whatever the count.
+/// Twice as many transactions need no further allocation in `bal` mode, from scheduling tasks to merging the workers'
+/// results. In sequential mode they need at most one more for each column of the recorded list that grows: at most 8 in
+/// total.
 #[test]
 fn whole_blocks_allocate_amortized() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");

@@ -1,4 +1,4 @@
-//! Differential runs: every loop against the reference loop on the same scenario.
+//! Differential tests: every dispatch loop against the reference loop on the same scenario.
 
 #![allow(unreachable_pub, reason = "shared by a test, an example and a fuzz target")]
 
@@ -16,14 +16,14 @@ use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
 use world::{Outcome, Scenario, execute, execute_listed, names};
 
-/// One instruction as an observer saw it.
+/// The machine's state at one instruction, as an observer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub depth: usize,
     pub pc: usize,
     pub opcode: u8,
     pub gas_before: u64,
-    /// Nothing where the instruction halted: loops may have charged more or less by then.
+    /// `None` if the instruction halted: loops may have charged different parts of its gas by then.
     pub gas_after: Option<u64>,
     pub memory_len: usize,
     pub refund: i64,
@@ -33,7 +33,7 @@ pub struct Line {
     pub stack_hash: u64,
 }
 
-/// Frames are lines, too: enter and leave, with depth and gas.
+/// One observed event: an instruction, the start of a frame (depth), or the end of a frame (depth, gas left).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Line(Line),
@@ -102,7 +102,7 @@ fn watched(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>, &mut Recorder)
     (outcome, recorder.events)
 }
 
-/// Two loops that do not do the same.
+/// A difference between two loops.
 #[derive(Debug)]
 pub struct Divergence {
     pub what: String,
@@ -113,7 +113,7 @@ fn diverged(what: String, scenario: &Scenario) -> Box<Divergence> {
     Box::new(Divergence { what, scenario: scenario.clone() })
 }
 
-/// The fields in which two outcomes differ.
+/// The fields in which two outcomes differ, as text.
 fn difference(expected: &Outcome, found: &Outcome) -> String {
     let (expected, found) = (fields(expected), fields(found));
     let differing = expected.iter().zip(&found).filter(|(expected, found)| expected != found);
@@ -148,7 +148,7 @@ fn fields(outcome: &Outcome) -> [String; 7] {
     ]
 }
 
-/// After a fault nothing but the fault counts: the block is given up.
+/// Whether two outcomes agree. After a fault only the fault is compared, because it aborts the block.
 fn same(expected: &Outcome, found: &Outcome) -> bool {
     let panicked = expected.status == "panic" || found.status == "panic";
     !panicked && if expected.fault.is_some() { expected.fault == found.fault } else { expected == found }
@@ -159,7 +159,7 @@ fn loops() -> impl Iterator<Item = LoopKind> {
     LoopKind::ALL.into_iter().filter(|kind| *kind != LoopKind::Reference)
 }
 
-/// Runs a scenario on every loop; `traced` compares instruction by instruction as well.
+/// Runs a scenario on every loop; with `traced` also compares each instruction.
 pub fn compare(scenario: &Scenario, traced: bool) -> Result<Outcome, Box<Divergence>> {
     let expected = execute(scenario, &mut |evm| reference::run_frames(evm));
     for kind in loops() {
@@ -168,8 +168,8 @@ pub fn compare(scenario: &Scenario, traced: bool) -> Result<Outcome, Box<Diverge
             return Err(diverged(format!("{kind:?}: {}", difference(&expected, &found)), scenario));
         }
     }
-    // With just the names that were accessed nothing else may be looked at. Before Berlin slots may be read before they
-    // are paid for, see `world`.
+    // With a list of exactly the accessed addresses and slots, no loop may access anything else. Not before Berlin,
+    // when slots may be read before they are paid for, see `world`.
     if expected.fault.is_none() && scenario.fork >= Fork::Berlin {
         let names = names(&expected);
         for kind in LoopKind::ALL {
@@ -224,8 +224,8 @@ pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     (0..len.div_ceil(8)).flat_map(|_| next().to_le_bytes()).collect()
 }
 
-/// One scenario and a few of its gas limits below what it used: out-of-gas at every kind of place.
-/// Returns how many cases were run.
+/// Compares one scenario, also with a few gas limits below the gas that it used, so that it runs out of gas at
+/// different instructions. Returns the number of cases.
 pub fn check(bytes: &[u8]) -> Result<u64, Box<Divergence>> {
     let mut source = scenario::Source(bytes);
     let mut scenario = scenario::scenario(&mut source);
@@ -245,7 +245,7 @@ pub fn check(bytes: &[u8]) -> Result<u64, Box<Divergence>> {
     Ok(cases)
 }
 
-/// A smaller scenario that still diverges: codes with parts cut out or made no-ops, fewer accounts, less of everything.
+/// Minimizes a scenario that diverges: removes accounts, storage, inputs and parts of codes while it still diverges.
 pub fn shrink(mut smallest: Box<Divergence>) -> Box<Divergence> {
     let mut tries = 0;
     let mut attempt = |smallest: &mut Box<Divergence>, change: &dyn Fn(&mut Scenario) -> bool| {
@@ -284,7 +284,7 @@ pub fn shrink(mut smallest: Box<Divergence>) -> Box<Divergence> {
             let mut width = len;
             while width > 0 {
                 for start in (0..len).step_by(width).rev() {
-                    // JUMPDEST does nothing; positions stay what they are. The tail is cut off.
+                    // Parts are replaced by JUMPDESTs, so that positions do not change; the tail is cut off.
                     attempt(&mut smallest, &|scenario| {
                         let Some(account) = scenario.accounts.get_mut(&address) else { return false };
                         let mut code = account.code.to_vec();

@@ -1,14 +1,14 @@
 //! Structured random programs.
 //!
-//! They are built from fragments that push what they need, so that most of them run for a while before something goes
-//! wrong; raw bytes, undefined opcodes, absurd offsets and bad jumps are mixed in.
+//! Fragments push their own operands, so that most programs execute many instructions before they fail. Some fragments
+//! have raw bytes, undefined opcodes, very large offsets or invalid jumps.
 
 use super::scenario::Source;
 use alloy_primitives::{Address, U256};
 use balustrade::exec::interpreter::opcode::{TABLE, op};
 use balustrade::exec::rules::fork::Fork;
 
-/// Names that programs may use.
+/// The fork, and the addresses that programs use.
 pub struct Names {
     pub fork: Fork,
     pub addresses: Vec<Address>,
@@ -19,17 +19,17 @@ struct Program<'n, 's, 'b> {
     source: &'s mut Source<'b>,
     names: &'n Names,
     code: Vec<u8>,
-    /// Where a PUSH2 wants the position of the next JUMPDEST.
+    /// Positions of PUSH2 operands that get the position of the next JUMPDEST.
     forward: Vec<usize>,
-    /// Data to be laid behind the code, and where a PUSH2 wants its position.
+    /// Data to append to the code, each with the position of the PUSH2 operand that gets its offset.
     blobs: Vec<(usize, Vec<u8>)>,
-    /// Nesting of init code.
+    /// Nesting depth of init code.
     depth: usize,
-    /// The fragment under way holds an opcode that the fork lacks.
+    /// Whether the current fragment has an opcode that the fork lacks.
     undefined: bool,
 }
 
-/// Storage keys and transient keys come from a small set, so that they meet again.
+/// Storage keys and transient keys: a small set, so that programs use the same ones repeatedly.
 pub const KEYS: [u64; 6] = [0, 1, 2, 3, 0xff, u64::MAX];
 
 impl Program<'_, '_, '_> {
@@ -38,7 +38,7 @@ impl Program<'_, '_, '_> {
         self.code.push(opcode);
     }
 
-    /// A fragment; one that the fork lacks an opcode for is mostly taken back.
+    /// Appends a fragment. A fragment with an opcode that the fork lacks is usually removed again.
     fn fragment(&mut self) {
         let start = self.code.len();
         let outer = core::mem::take(&mut self.undefined);
@@ -132,7 +132,7 @@ impl Program<'_, '_, '_> {
         self.push(len);
     }
 
-    /// A value of wei: mostly none.
+    /// Pushes a value in wei, usually zero.
     fn push_value(&mut self) {
         let value = self.source.pick(&[0u64, 0, 0, 1, 5, 1_000, u64::MAX]);
         self.number(value);
@@ -150,7 +150,7 @@ impl Program<'_, '_, '_> {
         }
     }
 
-    /// Keeps the top, drops it, or writes it where it is seen afterwards.
+    /// Keeps the top word, drops it, or stores it where the outcome shows it.
     fn consume(&mut self) {
         match self.source.below(8) {
             0..=2 => {}
@@ -232,7 +232,7 @@ impl Program<'_, '_, '_> {
             }
             209..=222 => self.jump(),
             223..=232 => {
-                // Stack shuffling, whether or not all the words are there.
+                // Stack instructions, also on too few words.
                 let depth = self.source.below(18) as u8;
                 (0..depth).for_each(|index| self.number(u64::from(index)));
                 let reach = if self.source.chance(230) { depth.clamp(1, 16) } else { 16 };
@@ -242,7 +242,7 @@ impl Program<'_, '_, '_> {
                     1 => self.op(op::SWAP1 + index),
                     2 => self.op(op::POP),
                     _ => {
-                        // EIP-8024 on up to 40 words; immediates that name more, or nothing, too.
+                        // EIP-8024 on up to 40 words; some immediates name deeper words or are invalid.
                         (0..22).for_each(|_| self.op(op::DUP1));
                         let opcode = self.source.pick(&[op::DUPN, op::SWAPN, op::EXCHANGE]);
                         self.op(opcode);
@@ -268,8 +268,8 @@ impl Program<'_, '_, '_> {
         }
     }
 
-    /// What compilers write without a thought of it, and what loops therefore fuse: instructions on a few words, some
-    /// of them pushed right before their use. Now and then the stack is not high enough.
+    /// Short sequences that are frequent in compiled code, and that loops therefore fuse: instructions on a few words,
+    /// some of them pushed right before their use. Sometimes the stack is too low.
     fn run_of_stack_instructions(&mut self) {
         let words = self.source.below(9);
         (0..words).for_each(|_| self.push_word());
@@ -323,7 +323,7 @@ impl Program<'_, '_, '_> {
                     self.op(opcode);
                 }
                 14 => {
-                    // The value of a comparison decides on a jump ahead.
+                    // A comparison decides a forward jump.
                     self.push_label();
                     self.op(op::JUMPI);
                 }
@@ -338,7 +338,7 @@ impl Program<'_, '_, '_> {
         }
     }
 
-    /// Whole sequences as compilers emit them.
+    /// Longer sequences as compilers emit them.
     fn idiom(&mut self) {
         match self.source.below(6) {
             0 => {
@@ -381,7 +381,7 @@ impl Program<'_, '_, '_> {
                 self.op(op::JUMPDEST);
             }
             3 => {
-                // if (a op b) is false, go on elsewhere.
+                // Jumps if (a op b) is false.
                 self.push_word();
                 self.push_word();
                 let opcode = self.source.pick(&[op::LT, op::GT, op::SLT, op::SGT, op::EQ]);
@@ -401,7 +401,7 @@ impl Program<'_, '_, '_> {
                 self.op(op::AND);
             }
             _ => {
-                // Jump into push data that looks like a JUMPDEST, or to an honest one.
+                // Jumps to a 0x5b byte inside push data, which is invalid, or to a real JUMPDEST.
                 let inside = self.source.chance(40);
                 let start = self.code.len();
                 self.number(start as u64 + if inside { 7 } else { 8 });
@@ -415,7 +415,7 @@ impl Program<'_, '_, '_> {
         }
     }
 
-    /// PUSH2 of the next place to land.
+    /// PUSH2 of the position of the next JUMPDEST.
     fn push_label(&mut self) {
         self.op(op::PUSH2);
         self.forward.push(self.code.len());
@@ -587,7 +587,7 @@ impl Program<'_, '_, '_> {
         self.consume();
     }
 
-    /// Init code: it deploys a program, or does something else.
+    /// Init code, most of which deploys a program.
     fn initcode(&mut self) -> Vec<u8> {
         let (kind, names, depth) = (self.source.below(8), self.names, self.depth + 1);
         match kind {
@@ -609,7 +609,7 @@ impl Program<'_, '_, '_> {
                 inner.finish()
             }
             4 => {
-                // Zeros, or a forbidden first byte.
+                // Deploys zeros, or code with the forbidden first byte 0xef (EIP-3541).
                 let mut inner = Program::new(self.source, names, depth);
                 if inner.source.chance(128) {
                     inner.number(0xef);
@@ -637,7 +637,7 @@ impl Program<'_, '_, '_> {
                 self.op(op::JUMPI);
             }
             4..=6 => {
-                // A loop of a few rounds; its body may leave words behind.
+                // A loop of a few rounds; its body may leave words on the stack.
                 let rounds = 1 + self.source.below(6) as u64;
                 self.number(rounds);
                 let start = self.code.len();
@@ -690,7 +690,7 @@ impl Program<'_, '_, '_> {
         code[at..at + 2].copy_from_slice(&(position as u16).to_be_bytes());
     }
 
-    /// A place that forward jumps may go to.
+    /// A JUMPDEST for the forward jumps so far.
     fn land(&mut self) {
         if self.forward.is_empty() {
             return;
@@ -732,7 +732,7 @@ pub fn program(source: &mut Source<'_>, names: &Names, depth: usize, fragments: 
     if program.source.chance(200) {
         program.ending();
     }
-    // A PUSH at the very end is worth having, too.
+    // Some programs end inside a PUSH.
     if program.source.chance(10) {
         program.op(op::DUP2);
         let push = op::PUSH0 + program.source.below(33) as u8;

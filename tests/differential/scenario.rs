@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes, U256};
 use balustrade::exec::rules::fork::Fork;
 use std::collections::BTreeMap;
 
-/// Choices, read from bytes; zeros where they end.
+/// Random choices read from bytes; zeros after their end.
 #[derive(Debug)]
 pub struct Source<'a>(pub &'a [u8]);
 
@@ -32,7 +32,7 @@ impl Source<'_> {
         if n <= 256 { usize::from(self.byte()) % n } else { self.u16() % n }
     }
 
-    /// True in `n` of 256 cases; false where the bytes have ended.
+    /// True in `n` of 256 cases; false after the end of the bytes.
     pub fn chance(&mut self, n: u8) -> bool {
         255 - self.byte() < n
     }
@@ -42,7 +42,7 @@ impl Source<'_> {
     }
 }
 
-/// Contract `index`.
+/// Address of contract `index`.
 pub fn contract(index: u8) -> Address {
     Address::left_padding_from(&[0xc0, 0xde, index])
 }
@@ -56,15 +56,15 @@ fn storage(source: &mut Source<'_>) -> BTreeMap<U256, U256> {
     (0..count).map(|_| (U256::from(source.pick(&KEYS)), U256::from(1 + source.below(3)))).collect()
 }
 
-/// The scenario that these choices give.
+/// Builds the scenario that these choices give.
 pub fn scenario(source: &mut Source<'_>) -> Scenario {
-    // Amsterdam and its forerunner more often than the rest.
+    // Amsterdam and Osaka more often than the other forks.
     let fork = match source.byte() {
         byte @ 0..=175 => Fork::ALL[usize::from(byte) % 16],
         176..=240 => Fork::Amsterdam,
         _ => Fork::Osaka,
     };
-    // What decides most comes first, for inputs that end early.
+    // The most important choices come first, because short inputs end early.
     let gas = match source.byte() {
         0..=10 => source.u16() as u64 / 16,
         11..=50 => source.u16() as u64,
@@ -75,9 +75,9 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     let reservoir = source.pick(&[0u64, 0, 1, 50_000, 97_920, 183_600, 300_000, 2_000_000]);
     let value = U256::from(source.pick(&[0u64, 0, 0, 1, 10]));
     let entry = source.byte();
-    // Nothing is decoded, some of what was reached, all.
+    // Work at which no code is decoded, only reached parts are, or all is.
     let work_before = source.pick(&[0u64, 1 << 10, 1 << 12, 1 << 12, 1 << 40, 1 << 40]);
-    // About half of the bits, spread.
+    // About half of the bits are set.
     let reached_before = (source.u16() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let contracts = 1 + source.below(5) as u8;
     let mut addresses: Vec<Address> = (0..contracts).flat_map(|index| [contract(index); 4]).collect();
@@ -92,7 +92,7 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
     if source.chance(60) {
         accounts.insert(Address::left_padding_from(&[2]), Account { balance: U256::ONE, ..Account::default() });
     }
-    // Designators (EIP-7702): to a contract, a precompile, nothing, themselves or each other.
+    // Delegation designators (EIP-7702) to a contract, a precompile, a missing account, themselves or each other.
     for low in 0..source.below(3) as u8 {
         let own = Address::left_padding_from(&[0x77, 0x02, low]);
         let target = match source.below(6) {
@@ -106,7 +106,7 @@ pub fn scenario(source: &mut Source<'_>) -> Scenario {
         accounts.insert(own, Account { nonce: 1, balance: balance(source), code, storage: storage(source) });
         addresses.extend([own; 4]);
     }
-    // Addresses that creations will want, taken in one way or another.
+    // Accounts at addresses of later creations: with balance, nonce, storage or code, or empty.
     for index in 0..contracts {
         for nonce in 1..3 {
             let created = contract(index).create(nonce);

@@ -1,7 +1,7 @@
 //! A small pre-state in memory, and one top-level call or creation on it.
 //!
-//! In: a [`Scenario`]. Out: an [`Outcome`] with everything that a loop may be judged by.
-//! Not here: where scenarios come from (`program`), and which loops there are (`mod`).
+//! In: a [`Scenario`]. Out: an [`Outcome`] with every result on which loops must agree.
+//! Not here: generating scenarios (`scenario`, `program`), and the loops that are compared (`mod`).
 
 use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use balustrade::arena::code::{CodeArena, EMPTY_CODE};
@@ -22,7 +22,7 @@ pub const ORIGIN: Address = address!("00000000000000000000000000000000000e0e0e")
 /// Fee recipient of the block.
 pub const COINBASE: Address = address!("00000000000000000000000000000000000c0c0c");
 
-/// Of the transaction.
+/// Blob hashes of the transaction.
 static BLOB_HASHES: [B256; 2] = [B256::repeat_byte(1), B256::repeat_byte(2)];
 
 /// An account before the transaction.
@@ -34,7 +34,7 @@ pub struct Account {
     pub storage: BTreeMap<U256, U256>,
 }
 
-/// What the first frame is.
+/// The first frame.
 #[derive(Clone, Debug)]
 pub enum Entry {
     Call(Address),
@@ -51,25 +51,25 @@ pub struct Scenario {
     pub value: U256,
     pub input: Bytes,
     pub gas: u64,
-    /// State gas beside `gas`; only used from Amsterdam on.
+    /// State gas in addition to `gas` (EIP-8037); only from Amsterdam on.
     pub reservoir: u64,
-    /// Warm from the start (EIP-2930).
+    /// Addresses and storage keys that are warm at the start (EIP-2930).
     pub access_list: Vec<(Address, Vec<U256>)>,
-    /// Gas that each code has burnt before: a loop may treat codes that run often in another way.
+    /// Gas that each code has used before: a loop may decode codes that run often.
     pub work_before: u64,
-    /// Which JUMPDESTs were reached by then, a bit for each, from the first one again after 64.
+    /// JUMPDESTs that were reached before: bit `i % 64` stands for the `i`th JUMPDEST of each code.
     pub reached_before: u64,
-    /// An address that the store cannot answer for.
+    /// An address whose reads fail.
     pub faulty: Option<Address>,
 }
 
 /// An account after the transaction: flags, then start and end of nonce, balance and code hash.
 pub type AccountAfter = (u8, [u64; 2], [U256; 2], [B256; 2]);
 
-/// All that a loop may be judged by.
+/// The results on which loops must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The kind of halt does not count: loops may find different reasons first.
+    /// Without the kind of halt: loops may check conditions in different order.
     pub status: &'static str,
     pub left: u64,
     pub spilled: u64,
@@ -81,7 +81,7 @@ pub struct Outcome {
     pub accounts: BTreeMap<Address, AccountAfter>,
     /// Flags, original and value.
     pub slots: BTreeMap<(Address, U256), (u8, U256, U256)>,
-    /// Transient values of the slots above.
+    /// Transient values at the keys of `slots`.
     pub transient: BTreeMap<(Address, U256), U256>,
     pub fault: Option<Fault>,
 }
@@ -141,12 +141,12 @@ pub fn block() -> BlockEnv {
     }
 }
 
-/// Runs a scenario with `run` as the loop from its first frame on.
+/// Runs a scenario; `run` is the dispatch loop that runs the first frame.
 pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEnd) -> Outcome {
     execute_listed(scenario, None, run)
 }
 
-/// The names that a run accessed, as a block access list would give them.
+/// The addresses and storage keys that a run accessed, as a block access list would give them.
 pub fn names(outcome: &Outcome) -> IdMap {
     let mut names = IdMap::default();
     let ids: BTreeMap<_, _> = outcome.accounts.keys().map(|address| (*address, names.add_account(*address))).collect();
@@ -156,7 +156,7 @@ pub fn names(outcome: &Outcome) -> IdMap {
     names
 }
 
-/// [`execute`] in a closed universe: whatever is accessed outside `listed` is a fault.
+/// [`execute`] where every access outside `listed` is a fault.
 pub fn execute_listed(
     scenario: &Scenario,
     listed: Option<&IdMap>,
@@ -176,7 +176,7 @@ pub fn execute_listed(
     let chain = ChainRules::mainnet(scenario.fork);
     let block = block();
     let base = Box::new(Parent(scenario, &codes));
-    // What earlier runs left in memory must not matter; and a fresh stack column is 34 MB.
+    // Scratch memory is reused, because a new stack column takes 34 MB; contents of earlier runs must have no effect.
     let (evm_scratch, state_scratch) = SCRATCH.take().unwrap_or_default();
     let state = TxState::new(state_scratch, listed, base, &codes, scenario.fork);
     let mut evm = Evm::new(evm_scratch, &chain, &block, state);
@@ -270,7 +270,7 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
         let owner = names.owners()[*id];
         let name = (state.address(owner), names.keys()[*id]);
         let row = state.slot_row(*id);
-        // Before Berlin nothing depends on what was merely accessed, and loops may pay before or after they look.
+        // Before Berlin a mere access has no effect, and loops may charge gas before or after they read.
         if evm.fork() < Fork::Berlin && row.start == row.value {
             continue;
         }

@@ -1,5 +1,5 @@
-//! Valid blocks with their parent states, from the shared folder: Amsterdam blocks with their lists, and older blocks, whose
-//! lists and existence logs are recorded first.
+//! Valid blocks with their parent states, from the shared folder: Amsterdam blocks with their block access lists, and
+//! older blocks, whose lists and existence logs must be recorded first.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use balustrade::arena::store::{MemoryStore, WitnessStore};
@@ -19,37 +19,37 @@ use std::path::{Path, PathBuf};
 /// A block, its list and its existence log.
 #[derive(Clone, Debug)]
 pub struct ListedBlock {
-    /// Whether it is valid at its place.
+    /// Whether it is valid on the head of its chain.
     pub valid: bool,
     /// RLP of the block.
     pub rlp: Bytes,
-    /// RLP of its list; no bytes at all where it must be recorded first.
+    /// RLP of its list; empty if the list must be recorded first.
     pub bal: Bytes,
-    /// What its list cannot say; none for blocks of Cancun and later.
+    /// Creations and deletions of empty accounts, which a list cannot express; `None` for blocks of Cancun and later.
     pub existence_log: Option<ExistenceLog>,
 }
 
-/// Blocks on a state, which moves with them.
+/// A state and the blocks that are executed on it, one after another.
 #[derive(Debug)]
 pub struct Chain {
-    /// Test or bundle.
+    /// Name of the test or bundle.
     pub name: String,
-    /// Those of all its blocks.
+    /// Rules of all its blocks.
     pub rules: ChainRules,
-    /// State at the head.
+    /// State after the head.
     pub store: MemoryStore,
-    /// Its tries.
+    /// Tries of `store`.
     pub tries: StateTries,
     /// Whether the state is complete. If not, `tries` are not used and roots stay unchecked.
     pub is_complete: bool,
-    /// Header at the head, where it is known.
+    /// Header of the head, if it is known.
     pub head: Option<Header>,
-    /// Blocks still to come, in order; invalid ones do not move the head.
+    /// Remaining blocks, in order; an invalid one leaves the head as it is.
     pub blocks: Vec<ListedBlock>,
 }
 
 impl Chain {
-    /// The valid blocks, taken out.
+    /// Takes the blocks and returns the valid ones.
     pub fn take_valid(&mut self) -> Vec<ListedBlock> {
         let mut blocks = std::mem::take(&mut self.blocks);
         blocks.retain(|block| block.valid);
@@ -71,14 +71,14 @@ impl Chain {
         }
     }
 
-    /// A block of the chain with the list and the existence log that its execution on the head gives.
+    /// The block with the list and the existence log that its execution on the head records.
     pub fn record(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<ListedBlock, BlockError> {
         let input = BlockInput { bal: None, existence_log: None, ..self.input(block) };
         let outcome = executor.execute(&input, &self.store, None, Options::new(Mode::Sequential))?;
         Ok(ListedBlock { bal: outcome.bal, existence_log: Some(outcome.existence_log), ..block.clone() })
     }
 
-    /// Executes a valid block one transaction after another and makes it the head.
+    /// Executes a valid block in sequential mode and makes it the head.
     pub fn advance(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<(), BlockError> {
         let mut tries = std::mem::replace(&mut self.tries, StateTries::empty());
         let given = self.is_complete.then_some(&mut tries);
@@ -93,17 +93,17 @@ impl Chain {
     }
 }
 
-/// Which blocks are wanted.
+/// Selects blocks by fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
-    /// Of Amsterdam.
+    /// Blocks of Amsterdam.
     Amsterdam,
-    /// Before Cancun.
+    /// Blocks before Cancun.
     PreCancun,
 }
 
 impl Age {
-    /// The rules of a fork of this age, nothing for any other name.
+    /// The rules of a fork by its name; `None` for forks that are not selected.
     fn rules(self, fork: &str) -> Option<ChainRules> {
         let fork = Fork::from_name(fork)?;
         let is_wanted = match self {
@@ -138,7 +138,7 @@ fn fill(store: &mut MemoryStore, alloc: &Value) {
     }
 }
 
-/// One test of a fixture file; nothing for networks of another age.
+/// One test of a fixture file; `None` for forks that are not selected.
 fn chain_of_test(age: Age, name: &str, test: &Value) -> Option<Chain> {
     let rules = age.rules(test["network"].as_str()?)?;
     let mut store = MemoryStore::default();
@@ -158,7 +158,8 @@ fn chain_of_test(age: Age, name: &str, test: &Value) -> Option<Chain> {
     Some(Chain { name: name.to_owned(), rules, store, tries, is_complete: true, head: Some(head), blocks })
 }
 
-/// The block of a bundle with a flat pre-state; nothing for forks of another age, and for blocks without their ommers.
+/// The block of a bundle with a flat pre-state; `None` for forks that are not selected, and for blocks whose ommers are
+/// missing.
 fn chain_of_bundle(age: Age, name: &str, bundle: &Value) -> Option<Chain> {
     let rules = age.rules(bundle["fork"].as_str()?)?;
     if bundle.get("ommersOmitted").is_some() || bundle.get("preState").is_none() {
@@ -191,7 +192,7 @@ pub fn each_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> C
     let _ = each_of_archive(Age::Amsterdam, "amsterdam", first, step, visit);
 }
 
-/// The same for chains before Cancun, whose lists are not recorded yet.
+/// As [`each_fixture`], for chains before Cancun, whose lists are not recorded yet.
 pub fn each_older_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
     for archive in ["eest-legacy", "eest-paris", "eest-shanghai"] {
         if each_of_archive(Age::PreCancun, archive, first, step, visit).is_break() {
@@ -232,12 +233,13 @@ pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<(
     each_of_folder(Age::Amsterdam, "blocks", bytes_max, visit);
 }
 
-/// The same for mainnet's blocks before Cancun, whose existence logs are not recorded yet. Their states are not complete.
+/// As [`each_bundle`], for mainnet blocks before Cancun, whose existence logs are not recorded yet. Their states are
+/// incomplete.
 pub fn each_older_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
     each_of_folder(Age::PreCancun, "bundles/prestate", bytes_max, visit);
 }
 
-/// One bundle; nothing where its fork is neither Amsterdam nor before Cancun.
+/// One bundle; `None` if its fork is neither Amsterdam nor before Cancun.
 pub fn bundle(part: &str) -> Option<Chain> {
     let bundle = read_bundle(&shared(part)?);
     [Age::Amsterdam, Age::PreCancun].into_iter().find_map(|age| chain_of_bundle(age, part, &bundle))
@@ -267,14 +269,14 @@ fn each_of_folder(age: Age, part: &str, bytes_max: u64, visit: &mut dyn FnMut(Ch
     }
 }
 
-/// A block before Amsterdam whose parent state is a witness; its list was recorded.
+/// A block before Amsterdam whose parent state is a witness, with its recorded list.
 #[derive(Debug)]
 pub struct WitnessCase {
-    /// The fork's rules on mainnet.
+    /// Mainnet's rules of its fork.
     pub rules: ChainRules,
     /// The block and its list.
     pub block: ListedBlock,
-    /// Its parent state.
+    /// Witness of its parent state.
     pub store: WitnessStore,
 }
 

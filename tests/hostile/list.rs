@@ -1,4 +1,4 @@
-//! A list as nested vectors that can hold any fault, and its RLP.
+//! A block access list as nested vectors, which can represent any fault, and its RLP.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
@@ -28,7 +28,7 @@ impl Account {
     }
 }
 
-/// The model of well-formed columns.
+/// Converts decoded columns to nested vectors.
 pub fn from_columns(bal: &BalColumns) -> Vec<Account> {
     let index = |BlockAccessIndex(index): BlockAccessIndex| u64::from(index);
     let accounts = bal.addresses().iter().map(|(id, address)| {
@@ -69,7 +69,7 @@ fn rows<V: Encodable>(out: &mut Vec<u8>, rows: &[(u64, V)]) {
     });
 }
 
-/// The list's RLP, in the order of the model, right or wrong.
+/// The list's RLP, in the order of the vectors, without checks.
 pub fn encode(accounts: &[Account]) -> Vec<u8> {
     let mut out = Vec::new();
     list(&mut out, accounts, |account, out| {
@@ -90,7 +90,7 @@ pub fn encode(accounts: &[Account]) -> Vec<u8> {
     out
 }
 
-/// The state root that a list's bytes lead to, whether it is true or not; nothing where they do not decode.
+/// The state root after the changes of a list, without checking it; `None` if the bytes do not decode.
 pub fn state_root(bytes: &Bytes, store: &MemoryStore, tries: &mut StateTries) -> Option<B256> {
     let bal = decode(bytes, &Limits::format_only()).ok()?;
     let addresses = bal.addresses().as_slice();

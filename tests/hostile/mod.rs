@@ -1,7 +1,7 @@
-//! Hostile blocks: valid blocks of the shared folder, changed in one place, resealed, and held against all modes.
+//! Hostile blocks: valid blocks of the shared folder with one change each, resealed and executed in all modes.
 //!
-//! In: fixtures and bundles, a seed. Out: [`report::Report`]: who was refused by which check, and every finding.
-//! Not here: hand-written cases (the fixtures have them), coverage guidance (`fuzz/`).
+//! In: fixtures and bundles, a seed. Out: [`report::Report`]: how many mutants each check refused, and every finding.
+//! Not here: hand-written cases (the fixtures have them), coverage-guided fuzzing (`fuzz/`).
 
 #![allow(dead_code, unreachable_pub, reason = "each test and example that includes this uses a part of it")]
 
@@ -16,7 +16,7 @@ pub mod trial;
 pub struct Rng(pub u64);
 
 impl Rng {
-    /// The next word.
+    /// The next 64-bit word.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -35,7 +35,7 @@ impl Rng {
         alloy_primitives::U256::from_limbs([self.next(), self.next(), self.next(), self.next()])
     }
 
-    /// A position in a slice, or nothing where it is empty.
+    /// A random position in a slice; `None` if it is empty.
     pub fn pick<T>(&mut self, items: &[T]) -> Option<usize> {
         (!items.is_empty()).then(|| self.below(items.len()))
     }

@@ -1,17 +1,17 @@
-//! What became of the mutants, as a table.
+//! Counts of mutants by mutator and check, and findings; printed as a table.
 
 use std::collections::BTreeMap;
 
-/// What the modes made of a mutant.
+/// The result of a mutant in all modes.
 #[derive(Debug)]
 pub enum Verdict {
-    /// All accept: the mutant is another valid block.
+    /// All modes accept: the mutant is another valid block.
     Equivalent,
-    /// All refuse.
+    /// All modes refuse.
     Refused {
-        /// What caught it in `bal` mode.
+        /// The check that refused it in `bal` mode.
         check: String,
-        /// Whether `bal` mode and the recorders name a common exception class.
+        /// Whether the errors of `bal` mode and of the modes that record lists share an exception class.
         same_class: bool,
     },
 }
@@ -26,13 +26,13 @@ struct Row {
     checks: BTreeMap<String, usize>,
 }
 
-/// Counts of all mutators, and what must not have happened.
+/// Counts of all mutators, and findings.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     rows: BTreeMap<&'static str, Row>,
-    /// Mutants that came out as the original.
+    /// Mutants that are equal to the original.
     pub unchanged: usize,
-    /// Kind and circumstances.
+    /// Findings: kind, and a description with the block.
     pub findings: Vec<(&'static str, String)>,
 }
 
@@ -51,7 +51,7 @@ impl Report {
         }
     }
 
-    /// Notes what must not happen.
+    /// Adds a finding.
     pub fn finding(&mut self, kind: &'static str, what: String) {
         self.findings.push((kind, what));
     }
@@ -72,17 +72,17 @@ impl Report {
         self.findings.extend(other.findings);
     }
 
-    /// Mutants tried.
+    /// Number of mutants.
     pub fn total(&self) -> usize {
         self.rows.values().map(|row| row.mutants).sum()
     }
 
-    /// Mutants of this mutator.
+    /// Number of mutants of this mutator.
     pub fn count_of(&self, mutator: &str) -> usize {
         self.rows.get(mutator).map_or(0, |row| row.mutants)
     }
 
-    /// Mutants whose state root was recomputed from the wrong list.
+    /// Number of mutants whose state root was recomputed from the wrong list.
     pub fn resealed(&self) -> usize {
         self.rows.values().map(|row| row.root_resealed).sum()
     }

@@ -1,4 +1,4 @@
-//! One mutant: taken apart, changed, resealed, run in all modes.
+//! One mutant: a block is taken apart, changed, resealed and executed in all modes.
 
 use super::Rng;
 use super::cases::{Chain, ListedBlock};
@@ -15,7 +15,7 @@ use balustrade::trie::{StateTries, ordered_root};
 use balustrade::{BlockError, Executor, InvalidBlock, Mode, Options};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Takes a valid block apart.
+/// Decodes a valid block and its list into parts.
 pub fn take_apart(valid: &ListedBlock) -> Parts {
     let block = Block::decode(valid.rlp.clone()).expect("valid");
     let columns = decode(&valid.bal, &Limits::format_only()).expect("valid");
@@ -37,7 +37,7 @@ fn wrap(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The RLP of the parts.
+/// RLP of the block.
 pub fn assemble(parts: &Parts) -> Vec<u8> {
     let mut payload = Vec::new();
     parts.header.encode(&mut payload);
@@ -56,8 +56,9 @@ pub fn assemble(parts: &Parts) -> Vec<u8> {
     out
 }
 
-/// Makes the cheap commitments fit the parts again; with `root` the state root, too. Returns the list's bytes. Headers of
-/// older forks do not commit to a list: they stay as they are.
+/// Recomputes the header's commitments to body and list; with `root` also the state root from the list. Returns the
+/// list's bytes, and whether the state root was recomputed. Headers before Amsterdam have no list hash and are not
+/// changed.
 fn reseal(parts: &mut Parts, part: Part, root: bool, chain: &mut Chain) -> (Bytes, bool) {
     let bytes: Bytes = parts.raw_list.clone().unwrap_or_else(|| list::encode(&parts.list)).into();
     let mut root_resealed = false;
@@ -83,7 +84,7 @@ fn slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
     items.iter().map(Vec::as_slice).collect()
 }
 
-/// Runs a block on the chain's head and leaves the chain as it was.
+/// Executes a block on the chain's head; the chain is unchanged afterwards.
 pub fn run(
     executor: &mut Executor,
     chain: &mut Chain,
@@ -105,22 +106,22 @@ pub fn run(
 /// A changed and resealed block.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The mutator.
+    /// Name of the mutator.
     pub name: &'static str,
-    /// What it changed.
+    /// The part that it changed.
     pub part: Part,
-    /// The result.
+    /// The changed block.
     pub block: ListedBlock,
-    /// Whether the state root is that of the wrong list.
+    /// Whether the state root was recomputed from the wrong list.
     pub root_resealed: bool,
 }
 
-/// Draws a mutant of `original`; nothing where it came out as before.
+/// Draws a mutant of `original`; `None` if it is equal to the original.
 pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<Mutant> {
     let mut parts = take_apart(original);
     let is_older = chain.rules.fork < Fork::Amsterdam;
     let is_wanted = |part| !is_older || matches!(part, Part::List | Part::ExistenceLog);
-    // Most lists of older blocks come with few claims: half of their mutants are about those.
+    // Most older blocks have few claims: half of the mutants change them.
     let only_existence_log = is_older && rng.below(2) == 0;
     let (name, part) = loop {
         let (part, (name, change)) =
@@ -141,7 +142,7 @@ pub fn draw(chain: &mut Chain, original: &ListedBlock, rng: &mut Rng) -> Option<
     differs.then_some(Mutant { name, part, block, root_resealed })
 }
 
-/// Gives `found` the list without each item of this field of the account at `at`.
+/// Calls `found` with the list without each item in turn of this field of the account at `at`.
 fn each_without<T>(
     list: &[Account],
     at: usize,
@@ -156,8 +157,9 @@ fn each_without<T>(
     }
 }
 
-/// Drops every item of the list of `original` in turn, resealed with the state root of what is left, and runs each in `bal`
-/// mode, which must miss it. (What the recorders make of a list without an item does not depend on which.)
+/// Drops every item of the list of `original` in turn, reseals with the state root of the remaining list, and executes
+/// each in `bal` mode, which must refuse it. (For the modes that record the list it makes no difference which item is
+/// missing.)
 pub fn try_every_drop(executor: &mut Executor, chain: &mut Chain, original: &ListedBlock, report: &mut Report) {
     let parts = take_apart(original);
     let mut drops: Vec<(&'static str, Vec<Account>)> = Vec::new();
@@ -192,7 +194,7 @@ pub fn try_every_drop(executor: &mut Executor, chain: &mut Chain, original: &Lis
     }
 }
 
-/// Draws a mutant of `original`, runs it in all modes and adds what happened to the report.
+/// Draws a mutant of `original`, executes it in all modes and adds the result to the report.
 pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBlock, rng: &mut Rng, report: &mut Report) {
     let Some(Mutant { name, part, block: mutant, root_resealed }) = draw(chain, original, rng) else {
         report.unchanged += 1;
@@ -208,7 +210,7 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
         return;
     };
     if sequential != optimistic {
-        report.finding("recorders disagree", format!("{sequential:?} but {optimistic:?}: {context}"));
+        report.finding("recording modes disagree", format!("{sequential:?} but {optimistic:?}: {context}"));
         return;
     }
     let verdict = match (&parallel, &sequential) {
@@ -227,19 +229,19 @@ pub fn try_one(executor: &mut Executor, chain: &mut Chain, original: &ListedBloc
         report.finding("a wrong list has another fault", format!("{parallel:?}: {context}"));
     }
     if chain.rules.fork < Fork::Cancun && chain.is_complete {
-        // Without tries no root is checked: the comparison with the claims stands alone.
+        // Without tries no root is checked: only the comparison with the claims can refuse the block.
         chain.is_complete = false;
         let rootless = run(executor, chain, &mutant, Mode::Bal);
         chain.is_complete = true;
         match rootless {
             Ok(rootless) if rootless == parallel => {}
-            other => report.finding("without tries another verdict", format!("{other:?}, not {parallel:?}: {context}")),
+            other => report.finding("another result without tries", format!("{other:?}, not {parallel:?}: {context}")),
         }
     }
     report.add(name, root_resealed, verdict);
 }
 
-/// Times as many mutants of a block whose existence log has claims: few older blocks have any.
+/// Factor for the mutants of a block whose existence log has claims, because few older blocks have any.
 const WITH_CLAIMS: usize = 8;
 
 /// Records list and existence log of each valid block of a chain before Cancun, and tries `per_block` mutants of them,
@@ -265,7 +267,7 @@ pub fn try_older_chain(
     }
 }
 
-/// A block whose only fault is its list must be refused for that.
+/// Whether a block whose only fault is its list was refused for its list.
 fn refused_for_its_list(result: &Result<(), BlockError>) -> bool {
     matches!(result, Err(BlockError::Invalid(invalid)) if is_about_the_list(invalid))
 }
@@ -274,7 +276,7 @@ fn is_about_the_list(invalid: &InvalidBlock) -> bool {
     matches!(invalid, InvalidBlock::Bal(_) | InvalidBlock::Existence(_) | InvalidBlock::Mismatch(_))
 }
 
-/// The check that caught a block, for the table.
+/// Name of the check that refused a block, for the table.
 pub fn check_name(invalid: &InvalidBlock) -> String {
     let leading = |text: String| text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
     match invalid {

@@ -1,17 +1,17 @@
-//! The executor's own atomics under loom: every order of events, and every value that the memory model lets a thread see,
-//! among few workers and few tasks (bounded preemptions; `LOOM_MAX_PREEMPTIONS` raises the bound).
+//! The executor's own atomics under loom: every interleaving, and every value that the memory model lets a thread read,
+//! for few workers and few tasks (with bounded preemptions; `LOOM_MAX_PREEMPTIONS` raises the bound).
 //!
-//! The files with atomics are compiled here once more, from the same source, with loom's types behind `sync`, which a test
-//! can break to show that its model would notice. Parent values in the optimistic cache are std's `OnceLock` under std's
-//! `Mutex`, code analyses std's `OnceLock`: not ours to model.
-//! Not here: real threads (`tests/determinism.rs`, `tests/optimistic`).
+//! The files with atomics are compiled here a second time, from the same source, with loom's types behind `sync`. A
+//! test can weaken these types to show that its model detects the fault.
+//! Not here: std's own types (parent values in the optimistic cache are std's `OnceLock` under std's `Mutex`, code
+//! analyses are std's `OnceLock`), and real threads (`tests/determinism.rs`, `tests/optimistic`).
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "whole files of the library are compiled in")]
 
 mod models;
 pub mod sync;
 
-/// What the files below call the library's rooms.
+/// The library's modules under the paths that the files below use.
 mod arena {
     pub use balustrade::arena::{BlockAccessIndex, CodeId, Id, TxIndex, cancel};
 }

@@ -1,19 +1,19 @@
-//! Loom's atomics and condition variable, and what can be broken about them.
+//! Loom's atomics and condition variable, with faults that a test can inject.
 //!
-//! All threads of a model run on the thread of its test, so that a fault is a test's own.
+//! All threads of a model run on the thread of its test, so that a fault affects one test only.
 
 use core::cell::Cell;
 pub use loom::sync::atomic::Ordering;
 pub use loom::sync::{Mutex, MutexGuard};
 
-/// A way in which synchronisation fails.
+/// A fault of synchronisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No operation orders any other.
+    /// All orderings are relaxed.
     Relaxed,
     /// The operation of this name reads and writes in two steps.
     Torn(&'static str),
-    /// Of all who wait for a condition one is woken.
+    /// `notify_all` wakes one waiting thread only.
     WakesOne,
 }
 
@@ -22,7 +22,7 @@ thread_local! {
 }
 
 impl Fault {
-    /// Breaks everything below until the answer is dropped.
+    /// Injects the fault on this thread until the returned guard is dropped.
     #[must_use]
     pub fn inject(self) -> impl Drop {
         struct Mended;
@@ -46,7 +46,7 @@ fn weakened(order: Ordering) -> Ordering {
 
 macro_rules! breakable {
     ($name:ident: $value:ty $(, $method:ident = $apply:expr)*) => {
-        /// Loom's, where nothing is broken.
+        /// Loom's type; behaves as the injected fault says.
         #[derive(Debug, Default)]
         pub struct $name(loom::sync::atomic::$name);
 
@@ -84,7 +84,7 @@ breakable!(AtomicU32: u32,
 breakable!(AtomicU64: u64, fetch_add = |a, b| a.wrapping_add(b));
 breakable!(AtomicUsize: usize, fetch_add = |a, b| a.wrapping_add(b), fetch_sub = |a, b| a.wrapping_sub(b));
 
-/// Loom's, where nothing is broken.
+/// Loom's type; behaves as the injected fault says.
 #[derive(Debug)]
 pub struct Condvar(loom::sync::Condvar);
 

@@ -1,4 +1,4 @@
-//! A machine over a store in memory, to run frames without blocks or transactions.
+//! A state provider over a store in memory, to run frames without blocks or transactions.
 
 pub(crate) mod programs;
 
@@ -9,12 +9,12 @@ use balustrade::arena::{AccountId, CodeId, SlotId};
 use balustrade::exec::evm::halt::Fault;
 use balustrade::exec::evm::state::{Base, BaseAccount};
 
-/// A base that asks a memory store.
+/// A state provider that reads from a memory store.
 #[derive(Debug)]
 pub(crate) struct StoreBase<'a> {
-    /// Values at the start.
+    /// The state before the run.
     pub(crate) store: &'a MemoryStore,
-    /// Where the accounts' code hashes get their ids.
+    /// The arena that gives ids to the accounts' code hashes.
     pub(crate) codes: &'a CodeArena,
 }
 

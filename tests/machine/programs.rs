@@ -1,8 +1,8 @@
-//! Structured random programs: mostly valid code, with loops, calls, creations and a share of plain errors.
+//! Structured random programs: mostly valid code with loops, calls and creations, and some code that fails.
 
 use alloy_primitives::{Address, U256};
 
-/// A small generator of numbers, the same for the same seed everywhere (SplitMix64).
+/// A pseudo-random generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(pub(crate) u64);
 
@@ -23,7 +23,7 @@ impl Rng {
     pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len() as u64) as usize]
     }
-    /// A word of a kind that finds edge cases.
+    /// A random word; edge cases are frequent.
     pub(crate) fn word(&mut self) -> U256 {
         match self.below(10) {
             0 => U256::ZERO,
@@ -39,13 +39,13 @@ impl Rng {
     }
 }
 
-/// Writes a program.
+/// Assembles a random program.
 pub(crate) struct Assembler<'a> {
     rng: &'a mut Rng,
     addresses: &'a [Address],
     code: Vec<u8>,
     height: u64,
-    /// Jump destinations so far.
+    /// Positions of the jump destinations so far.
     labels: Vec<usize>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Assembler<'a> {
         self.push(U256::from_be_slice(address.as_slice()));
     }
 
-    /// An offset or length: mostly small, now and then beyond everything.
+    /// Pushes an offset or length: usually small, sometimes beyond every limit.
     fn push_extent(&mut self, bound: u64) {
         match self.rng.below(60) {
             0 => {
@@ -100,7 +100,7 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// A constant, something computed or something on the stack.
+    /// Pushes a constant, a computed word or a copy of a stack word.
     fn operand(&mut self) {
         if self.height > 2 && self.rng.chance(40) {
             let n = self.rng.below(self.height.min(16)) as u8;
@@ -187,7 +187,7 @@ impl<'a> Assembler<'a> {
                     1, 2, 3, 4, 5, 6, 7, 0x0a, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1b, 0x1c,
                     0x1d,
                 ]);
-                // Shift distances, byte and sign positions are rarely at home among big words.
+                // Small operands for shift distances, byte and sign positions.
                 if matches!(opcode, 0x0b | 0x1a..=0x1d) && self.rng.chance(70) {
                     self.op(0x50);
                     self.height -= 1;
@@ -325,7 +325,7 @@ impl<'a> Assembler<'a> {
         self.height += 1;
     }
 
-    /// A jump forward over something, conditional or not, static or computed.
+    /// A forward jump, conditional or not, with a constant or computed destination.
     fn jump(&mut self, depth: usize) {
         let conditional = self.rng.chance(60);
         if conditional {
@@ -358,7 +358,8 @@ impl<'a> Assembler<'a> {
             let size = self.rng.below(30) as usize;
             self.fill(size, depth + 1);
         }
-        // Both ways should meet at one height; where they do not, the rest may underflow, which is a case as well.
+        // Both paths should reach the same stack height; if they do not, the rest may underflow, which is a test case,
+        // too.
         while self.height > height {
             self.op(0x50);
             self.height -= 1;
@@ -390,7 +391,7 @@ impl<'a> Assembler<'a> {
         while self.height < height {
             self.push_small(3);
         }
-        // PUSH1 1, SWAP1, SUB or its like: below zero it goes on until the gas ends.
+        // PUSH1 1, SWAP1, SUB or similar. A counter that wraps below zero loops until the gas is used.
         self.op(0x80);
         self.op(0x15);
         let exit = self.code.len() + 3 + 1 + 4 + 1 + 3 + 1;
@@ -405,7 +406,7 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// A selector test like those that compilers write.
+    /// A selector comparison as compilers emit it.
     fn dispatch(&mut self) {
         self.push_small(3);
         self.op(0x80);
@@ -482,7 +483,7 @@ impl<'a> Assembler<'a> {
         self.height -= topics + 2;
     }
 
-    /// Something that ends the frame, behind a condition that is rarely met.
+    /// An instruction that ends the frame, behind a condition that is rarely true.
     fn end(&mut self) {
         if self.rng.chance(70) {
             return self.environment();

@@ -1,4 +1,4 @@
-//! A small chain to speculate on: keys, contracts, a state, and one block built from transactions.
+//! A small chain for optimistic execution: keys, contracts, a state, and blocks built from transactions.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader};
@@ -15,7 +15,7 @@ use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, PublicKey, SecretKey};
 use std::collections::BTreeMap;
 
-/// Wei per gas; also the base fee, so that a fee above it goes to the coinbase.
+/// Base fee in wei per gas; a fee above it goes to the coinbase.
 pub(crate) const BASE_FEE: u64 = 100;
 /// The fee recipient of every block.
 pub(crate) const COINBASE: Address = Address::repeat_byte(0xcb);
@@ -30,22 +30,22 @@ fn key(index: u64) -> SecretKey {
     SecretKey::from_secret_bytes(keccak256(index.to_be_bytes()).0).unwrap()
 }
 
-/// One transaction to be.
+/// An unsigned transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
-    /// Whose key signs it.
+    /// Number of the key that signs it.
     pub(crate) key: u64,
     /// Recipient; `None` creates.
     pub(crate) to: Option<Address>,
-    /// Wei.
+    /// Value in wei.
     pub(crate) value: u64,
     /// Calldata or init code.
     pub(crate) input: Vec<u8>,
-    /// Gas bought.
+    /// Gas limit.
     pub(crate) gas_limit: u64,
     /// Wei per gas above the base fee.
     pub(crate) tip: u64,
-    /// Nonce; the next one where not given.
+    /// Nonce; `None`: the sender's next one.
     pub(crate) nonce: Option<u64>,
 }
 
@@ -55,18 +55,18 @@ impl Draft {
         Self { key, to: Some(to), value: 0, input, gas_limit: 500_000, tip: 1, nonce: None }
     }
 
-    /// A plain transfer.
+    /// A transfer of `value` wei.
     pub(crate) fn transfer(key: u64, to: Address, value: u64) -> Self {
         Self { value, gas_limit: 300_000, ..Self::call(key, to, Vec::new()) }
     }
 }
 
-/// A word of calldata.
+/// One 32-byte word of calldata.
 pub(crate) fn word(value: u64) -> Vec<u8> {
     U256::from(value).to_be_bytes_vec()
 }
 
-/// A state, and the block that is about to come.
+/// A state, and the next nonces of its keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     pub(crate) fork: Fork,
@@ -75,13 +75,13 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// A chain with `keys` rich accounts.
+    /// A chain with `keys` accounts with large balances.
     pub(crate) fn new(fork: Fork, keys: u64) -> Self {
         let mut chain = Self { fork, store: MemoryStore::default(), nonces: BTreeMap::new() };
         for index in 0..keys {
             chain.store.insert_account(sender(index), 0, U256::from(u64::MAX), KECCAK_EMPTY, []);
         }
-        // Amsterdam and Prague ask these contracts for requests after the transactions: any code that returns nothing.
+        // Prague and Amsterdam call these contracts for requests after the transactions; this code returns none.
         for (_, contract) in balustrade::exec::block::system::request_contracts(fork) {
             chain.deploy(*contract, &[0x00], []);
         }
@@ -140,7 +140,7 @@ impl Chain {
         list(&fields)
     }
 
-    /// Who signed a transaction of this chain.
+    /// The sender of a transaction of this chain.
     pub(crate) fn sender_of(&self, transactions: &Transactions, tx: TxIndex) -> Option<Address> {
         let row = transactions.row(tx);
         let mut payload = Vec::new();
@@ -156,7 +156,7 @@ impl Chain {
         self.build_listed(drafts).block
     }
 
-    /// The same with its list.
+    /// As `build`, with the block access list.
     pub(crate) fn build_listed(&mut self, drafts: &[Draft]) -> BuiltBlock {
         let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
         let mut tries = StateTries::from_memory(&self.store).unwrap();
@@ -164,13 +164,13 @@ impl Chain {
         executor.build(&self.rules(), &self.template(), &transactions, &self.store, &mut tries).unwrap()
     }
 
-    /// A block whose header claims nothing true about its execution: for blocks that execution refuses.
+    /// A block whose header has no correct result of its execution: for blocks that execution refuses.
     pub(crate) fn assemble(&mut self, drafts: &[Draft]) -> Bytes {
         let valid = self.clone().build(&[]);
         self.assemble_under(Header::of_block(&valid).unwrap(), drafts)
     }
 
-    /// A block of these transactions under a header that knows only their root.
+    /// A block of these transactions with this header, completed only by their root.
     pub(crate) fn assemble_under(&mut self, mut header: Header, drafts: &[Draft]) -> Bytes {
         let transactions: Vec<Vec<u8>> = drafts.iter().map(|draft| self.sign(draft)).collect();
         let items: Vec<&[u8]> = transactions.iter().map(Vec::as_slice).collect();

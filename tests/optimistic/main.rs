@@ -1,4 +1,4 @@
-//! Optimistic execution against sequential execution: any number of threads, any timing, the same outcome.
+//! Optimistic execution gives the same outcome as sequential execution, for any number of threads and any timing.
 
 mod chain;
 mod race;
@@ -16,10 +16,10 @@ use std::time::Duration;
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 
-/// A contract that runs `code`.
+/// Address of the contract under test.
 const CONTRACT: Address = Address::repeat_byte(0xc0);
 
-/// In what two executions of one block differ.
+/// Asserts that two executions of one block agree.
 fn assert_same(expected: &Result<BlockOutcome, BlockError>, found: &Result<BlockOutcome, BlockError>, what: &str) {
     let (expected, found) = match (expected, found) {
         (Ok(expected), Ok(found)) => (expected, found),
@@ -48,7 +48,7 @@ fn assert_same(expected: &Result<BlockOutcome, BlockError>, found: &Result<Block
 }
 
 /// Runs a block with every number of threads, `repeats` times each, and compares it with sequential execution. Returns
-/// how the runs went.
+/// the counts of each optimistic run.
 fn compare(chain: &Chain, block: &Bytes, repeats: usize, what: &str) -> Vec<Speculation> {
     let mut executor = Executor::new(1).unwrap();
     let expected = chain.execute(&mut executor, block, &chain.store, Mode::Sequential);
@@ -64,7 +64,7 @@ fn compare(chain: &Chain, block: &Bytes, repeats: usize, what: &str) -> Vec<Spec
     runs
 }
 
-/// Runs a block once on a store that takes `micros` per read, so that workers meet.
+/// Runs a block once on a store that takes `micros` microseconds per read, so that the runs of workers overlap.
 fn speculate_slowly(chain: &Chain, block: &Bytes, threads: usize, micros: u64) -> Speculation {
     let store = LatencyStore::new(&chain.store, Duration::from_micros(micros), Duration::ZERO);
     let mut executor = Executor::new(threads).unwrap();
@@ -109,8 +109,8 @@ const CHILD: [u8; 26] = [
     0x60, 0x02, 0x60, 0x1e, 0xf3, 0x00, 0x00,
 ];
 
-/// By the first word of calldata: 0 makes the child (CREATE2, salt 0, value 3) and keeps its address in slot 1, anything
-/// else calls whoever stands in slot 1 and keeps the result in slot 2.
+/// If the first word of calldata is 0: creates the child (CREATE2, salt 0, value 3) and stores its address in slot 1;
+/// otherwise calls the address in slot 1 and stores the result in slot 2.
 fn maker() -> Vec<u8> {
     let len = CHILD.len() as u8;
     let mut code = vec![0x60, 0x00, 0x35, 0x60, 0, 0x57, 0x60 + len - 1];
@@ -128,7 +128,7 @@ fn maker() -> Vec<u8> {
 fn fees_and_plain_transfers_do_not_serialize_a_block() {
     for fork in [Fork::London, Fork::Cancun, Fork::Amsterdam] {
         let mut chain = Chain::new(fork, 48);
-        // One recipient that exists and has a nonce of its own, one that exists, one that does not.
+        // One recipient that also sends, one that exists, one that does not exist.
         let recipients = [sender(47), Address::repeat_byte(0x11), Address::repeat_byte(0x22)];
         chain.store.insert_account(recipients[1], 0, U256::from(9), balustrade::arena::store::KECCAK_EMPTY, []);
         let drafts: Vec<_> =
@@ -136,7 +136,7 @@ fn fees_and_plain_transfers_do_not_serialize_a_block() {
         let block = chain.build(&drafts);
         compare(&chain, &block, 5, "transfers");
         let speculation = speculate_slowly(&chain, &block, 8, 1_000);
-        // Not even the one who both receives and sends, at the end: whatever others add, it has enough.
+        // The last sender also receives, but does not conflict: its balance is enough without the other transfers.
         assert_eq!(speculation.conflicts, 0, "{fork:?}: {speculation:?}");
 
         let drafts: Vec<_> =
@@ -144,7 +144,8 @@ fn fees_and_plain_transfers_do_not_serialize_a_block() {
         let block = chain.build(&drafts);
         compare(&chain, &block, 5, "transfers to a new account");
         if fork < Fork::Amsterdam {
-            // In Amsterdam the first to send there pays for the account's state: the others depend on it.
+            // In Amsterdam the first transfer to a new account pays for its state (EIP-8037), so that the others depend
+            // on it.
             assert_eq!(speculate_slowly(&chain, &block, 8, 1_000).conflicts, 0, "{fork:?}");
         }
     }
@@ -155,16 +156,16 @@ const PAYER: [u8; 16] =
     [0x60, 0x00, 0x60, 0x00, 0x60, 0x00, 0x60, 0x00, 0x60, 0x01, 0x33, 0x5a, 0xf1, 0x50, 0x00, 0x00];
 
 #[test]
-fn payments_out_of_one_balance_conflict_only_where_it_decides() {
+fn payments_from_one_balance_conflict_only_if_it_may_be_too_small() {
     for fork in [Fork::Byzantium, Fork::London, Fork::Cancun, Fork::Amsterdam] {
-        // Enough for all; enough for some; nothing but what others pay in meanwhile.
+        // Enough for all; enough for some; only the transfers of the block itself.
         for balance in [1_000u64, 9, 0] {
             let mut chain = Chain::new(fork, 40);
             let hash = chain.store.insert_code(Bytes::copy_from_slice(&PAYER));
             chain.store.insert_account(CONTRACT, 1, U256::from(balance), hash, []);
             let drafts: Vec<_> = (0..40)
                 .map(|key| match key % 4 {
-                    // Brings 1 wei and gets it back.
+                    // Sends 1 wei and gets it back.
                     3 => Draft { value: 1, ..Draft::call(key, CONTRACT, Vec::new()) },
                     _ => Draft::call(key, CONTRACT, Vec::new()),
                 })
@@ -181,7 +182,7 @@ fn payments_out_of_one_balance_conflict_only_where_it_decides() {
 
 #[test]
 fn senders_that_are_paid_in_the_block_that_they_pay_in_agree() {
-    // Each sends most of what it has to the next, who could not pay its own without that.
+    // Each sender sends most of its balance to the next, which could not pay for its own transaction otherwise.
     for fork in [Fork::Byzantium, Fork::Cancun, Fork::Amsterdam] {
         let mut chain = Chain::new(fork, 30);
         let gas = 300_000 * 101;
@@ -196,7 +197,7 @@ fn senders_that_are_paid_in_the_block_that_they_pay_in_agree() {
 }
 
 #[test]
-fn whoever_looks_at_the_coinbase_sees_all_fees_before() {
+fn a_read_of_the_coinbase_balance_includes_all_earlier_fees() {
     // slot[calldata] = BALANCE(COINBASE)
     let code = [0x41, 0x31, 0x5f, 0x35, 0x55, 0x00];
     for fork in [Fork::Istanbul, Fork::Shanghai, Fork::Amsterdam] {
@@ -215,7 +216,7 @@ fn whoever_looks_at_the_coinbase_sees_all_fees_before() {
     }
 }
 
-/// Before Shanghai there is no PUSH0: RETURNDATASIZE and PC do not do either everywhere; PUSH1 0 does.
+/// Replaces PUSH0, which does not exist before Shanghai, by PUSH1 0, which works in every position.
 fn with_push0(fork: Fork, code: &[u8]) -> Vec<u8> {
     if fork >= Fork::Shanghai {
         return code.to_vec();
@@ -224,8 +225,8 @@ fn with_push0(fork: Fork, code: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn zero_fees_and_zero_values_leave_empty_accounts_as_in_order() {
-    // An empty account that the state still has (as some had long after EIP-161), touched by transfers of nothing.
+fn zero_fees_and_zero_values_treat_empty_accounts_as_sequential_mode_does() {
+    // An empty account that is still in the state (some remained long after EIP-161), touched by transfers of zero.
     let ghost = Address::repeat_byte(0x44);
     for fork in [Fork::Byzantium, Fork::London, Fork::Cancun] {
         let mut chain = Chain::new(fork, 20);
@@ -246,7 +247,7 @@ fn zero_fees_and_zero_values_leave_empty_accounts_as_in_order() {
 }
 
 #[test]
-fn an_invalid_transaction_is_the_one_that_comes_first_in_order() {
+fn of_several_invalid_transactions_the_first_is_reported() {
     let poor = 60;
     let base = Chain::new(Fork::Cancun, 30);
     let transfers = |count: u64| (0..count).map(|key| Draft::transfer(key, sender(poor), 7)).collect::<Vec<_>>();
@@ -257,7 +258,7 @@ fn an_invalid_transaction_is_the_one_that_comes_first_in_order() {
             "two faults",
             [transfers(5), vec![late.clone()], transfers(3), vec![Draft::transfer(poor, COINBASE, 1)]].concat(),
         ),
-        // The poor one has what the others sent it, which is not enough.
+        // This sender has only what the others sent it, which is not enough.
         ("funds", [transfers(20), vec![Draft::transfer(poor, COINBASE, 1)]].concat()),
         ("room", (0..30).map(|key| Draft { gas_limit: 30_000_000, ..Draft::transfer(key, COINBASE, 1) }).collect()),
         ("intrinsic", [transfers(9), vec![Draft { gas_limit: 20_000, ..Draft::transfer(20, COINBASE, 1) }]].concat()),

@@ -1,6 +1,6 @@
-//! Race checks of optimistic execution, one by one: baseline readers, shared cache, overlay, canonical preload.
+//! Race tests of the parts of optimistic execution: parent state readers, shared cache, overlay, preload of the tries.
 //!
-//! Each runs the thing under test on several threads at once and compares it with the canonical state or with sequential
+//! Each test runs one part on several threads at once and compares it with the parent state or with sequential
 //! execution.
 
 use super::chain::{Chain, Draft, word};
@@ -38,7 +38,7 @@ fn state() -> MemoryStore {
     store
 }
 
-/// The same state behind its tries: accounts and slots are reached node by node, by hash only.
+/// The same state as trie nodes by hash.
 fn behind_tries(store: &MemoryStore) -> WitnessStore {
     let addresses: Vec<Address> = store.iter().map(|(address, _)| *address).collect();
     let slots: Vec<SlotQuery> = store
@@ -50,7 +50,7 @@ fn behind_tries(store: &MemoryStore) -> WitnessStore {
     WitnessStore::new(tries.root(), nodes, [])
 }
 
-/// Runs `work` on all workers at once, each with its own copy of a reader.
+/// Runs `work` on all workers at once, each with its own copy of the reader.
 fn on_all_workers(store: &dyn StateStore, codes: &CodeArena, work: impl Fn(Reader<'_>) + Sync) {
     let reader = Reader { store, codes, worker: u32::MAX };
     let barrier = Barrier::new(WORKERS as usize);
@@ -124,7 +124,7 @@ fn reader_equals_canonical_state_for_slots_trie_backed() {
 fn copies_of_a_reader_are_independent() {
     let store = LatencyStore::new(state(), Duration::ZERO, Duration::ZERO);
     let codes = CodeArena::default();
-    // Each copy starts elsewhere and goes its own way: none sees where another one stands, none keeps anything.
+    // The copies read in different orders; no read of one affects another.
     on_all_workers(&store, &codes, |reader| {
         for step in 0..60 {
             let byte = 1 + ((step + 15 * reader.worker) % 59) as u8;
@@ -137,7 +137,7 @@ fn copies_of_a_reader_are_independent() {
     assert_eq!((store.counts().accounts, store.counts().slots), (each, each));
 }
 
-/// A store that notes on which worker's thread it was asked for what.
+/// A store that records each read with the worker that made it.
 struct Witnessed<'a> {
     inner: &'a dyn StateStore,
     worker: &'a (dyn Fn() -> u32 + Sync),
@@ -150,7 +150,7 @@ impl<'a> Witnessed<'a> {
         Self { inner, worker, accounts: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// Every entry of the cache that has a value was filled by one read, by the worker that the entry names.
+    /// Asserts that every filled entry of the cache was filled by one read, by the worker that the entry names.
     fn assert_agrees_with(&self, cache: &SharedCache) {
         let (addresses, keys, owners) = cache.names();
         let (asked_accounts, asked_slots) = (self.accounts.lock().unwrap(), self.slots.lock().unwrap());
@@ -175,7 +175,7 @@ impl StateStore for Witnessed<'_> {
         for address in addresses {
             self.accounts.lock().unwrap().entry(*address).or_default().push(worker);
         }
-        // Long enough that all workers come to want the same.
+        // Long enough that all workers want the same entry.
         std::thread::sleep(Duration::from_micros(100));
         self.inner.accounts(addresses, out)
     }
@@ -211,7 +211,7 @@ fn workers_that_read_one_account_fill_one_entry_under_their_real_ids() {
         WORKER.set(reader.worker);
         let mut counts = ReadCounts::default();
         for step in 0..40 {
-            // Half of the way all workers are at the same name, half of it each has a head start with some.
+            // In the first half all workers read the same account; in the second half they read in different orders.
             let byte = if step < 20 { step } else { 20 + (step + 5 * reader.worker) % 20 };
             let account = cache.account_id(&Address::repeat_byte(byte as u8));
             let slot = cache.slot_id(account, &U256::from(1));
@@ -228,7 +228,7 @@ fn workers_that_read_one_account_fill_one_entry_under_their_real_ids() {
     assert!(workers.len() > 1 && workers.iter().all(|worker| *worker < WORKERS), "{workers:?}");
 }
 
-/// Runs a block's tasks optimistically on `threads` threads, without anything around them.
+/// Runs a block's tasks in optimistic mode on `threads` threads, without the other stages of a block.
 fn speculate<T>(
     chain: &Chain,
     block: &Bytes,
@@ -273,8 +273,9 @@ fn whole_blocks_fill_each_entry_once_under_the_ids_of_their_workers() {
     }
 }
 
-/// The preload of a block that was run on `threads` threads holds the canonical parent value of exactly what the block's
-/// list writes, but for slots that no task could read: returns how many accounts and slots, and how many such slots.
+/// Asserts that the preload of a block that was run on `threads` threads has the parent values of exactly the accounts
+/// and slots that the block writes, except slots that no task could read. Returns the numbers of accounts and slots,
+/// and of such slots.
 fn assert_preload_is_canonical(chain: &Chain, block: &Bytes, threads: usize) -> ((usize, usize), usize) {
     speculate(chain, block, &chain.store, threads, |speculated, codes| {
         let counted = LatencyStore::new(&chain.store, Duration::ZERO, Duration::ZERO);
@@ -303,7 +304,7 @@ fn assert_preload_is_canonical(chain: &Chain, block: &Bytes, threads: usize) -> 
         assert_eq!(counted.counts().accounts, 0, "every written account was read by a task");
         assert_eq!(counted.counts().slots, unread);
         let (accounts, slots) = preload.len();
-        assert!(accounts >= written.0, "the existence log may name more");
+        assert!(accounts >= written.0, "the existence log may have more accounts");
         assert_eq!(slots + unread, written.1);
         (preload.len(), unread)
     })
@@ -311,7 +312,7 @@ fn assert_preload_is_canonical(chain: &Chain, block: &Bytes, threads: usize) -> 
 
 #[test]
 fn slots_read_speculatively_reach_the_preload() {
-    // slot[calldata] += 1, and slot 99 is read and not written: it is none of the preload's business.
+    // slot[calldata] += 1; slot 99 is read but not written, so that the preload must not have it.
     let code = [0x60, 99, 0x54, 0x50, 0x5f, 0x35, 0x54, 0x60, 0x01, 0x01, 0x5f, 0x35, 0x55, 0x00];
     let mut chain = Chain::new(Fork::Cancun, 40);
     chain.deploy(CONTRACT, &code, (0..120).map(|slot| (slot, slot + 1)));
@@ -320,7 +321,7 @@ fn slots_read_speculatively_reach_the_preload() {
     for threads in [1, 2, 4, 8] {
         for _ in 0..5 {
             let ((accounts, slots), unread) = assert_preload_is_canonical(&chain, &block, threads);
-            // 40 senders and the coinbase; the contract's own fields do not change, its slots do.
+            // 40 senders and the coinbase; of the contract only slots change.
             assert_eq!((accounts, slots, unread), (42, 20, 0));
         }
     }
@@ -334,14 +335,14 @@ fn created_and_destroyed_accounts_preload_nothing_stale() {
     for fork in [Fork::Petersburg, Fork::Istanbul, Fork::Shanghai, Fork::Cancun, Fork::Amsterdam] {
         let mut chain = Chain::new(fork, 24);
         chain.deploy(CONTRACT, &maker(), []);
-        // What the block makes has neither account nor slots in the parent state, except an old balance.
+        // Accounts that the block creates have neither fields nor slots in the parent state, except an old balance.
         let child = CONTRACT.create2([0; 32], keccak256(CHILD));
         chain.store.insert_account(child, 0, U256::from(77), KECCAK_EMPTY, []);
         let drafts: Vec<_> = (0..24).map(|key| Draft::call(key, CONTRACT, word(key % 2))).collect();
         let block = chain.build(&drafts);
         for threads in [1, 2, 4, 8] {
             for _ in 0..5 {
-                // The maker's two slots were read; of the child's own nobody asked the store, as a new account has none.
+                // The maker's two slots were read; the child's slots were not, because a new account has none.
                 let ((_, slots), unread) = assert_preload_is_canonical(&chain, &block, threads);
                 assert_eq!(slots, 2, "{fork:?}");
                 assert!(unread <= 2, "{fork:?}: {unread}");
@@ -353,7 +354,7 @@ fn created_and_destroyed_accounts_preload_nothing_stale() {
         speculate_slowly(&chain, &block, 4, 500);
         let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
         let row = outcome.changes.addresses.iter().position(|address| *address == child).unwrap();
-        // Destroyed by the last transaction before Cancun; from Cancun on it stays, and is made only once.
+        // Before Cancun the last transaction destroys it; from Cancun on it remains and is created only once.
         assert_eq!(outcome.changes.statuses[row] == AccountStatus::Kept, fork >= Fork::Cancun, "{fork:?}");
     }
 }
@@ -381,7 +382,7 @@ fn readers_start_from_the_state_after_the_pre_execution_system_calls() {
         let drafts: Vec<_> = (0..16).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
         let block = chain.build(&drafts);
         for run in compare(&chain, &block, 10, "system calls") {
-            assert_eq!(run.conflicts, 0, "the transactions read what the system call left");
+            assert_eq!(run.conflicts, 0, "the transactions read the value that the system call wrote");
         }
         let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
         let row = outcome.changes.addresses.iter().position(|address| *address == CONTRACT).unwrap();
@@ -406,7 +407,7 @@ fn blocks_of_repeated_reads_run_without_conflict() {
     for run in compare(&chain, &block, 10, "repeated reads") {
         assert_eq!((run.conflicts, run.re_executions), (0, 0));
         assert_eq!(run.slot_reads, 4);
-        // Senders, coinbase, contract, the account looked at, the contracts of the two system calls.
+        // Senders, coinbase, contract, the account whose balance is read, the contracts of the two system calls.
         assert!(run.account_reads <= 32 + 5, "{run:?}");
         assert!(run.reads_saved >= 31 * 6, "{run:?}");
     }
@@ -416,14 +417,14 @@ fn blocks_of_repeated_reads_run_without_conflict() {
 
 #[test]
 fn blocks_on_both_sides_of_a_precompile_activation_boundary_agree() {
-    // By calldata: slot[caller] = gas that a call of that address with value 1 takes; looks at its balance first, so that
-    // a precompile, which is always warm, and a plain account differ from Berlin on. The call makes a plain account.
+    // slot[caller] = gas of a call with value 1 of the address in calldata. Its balance is read first, so that a
+    // precompile, which is always warm, and a plain account differ from Berlin on. The call creates a plain account.
     let code = [
         0x5f, 0x35, 0x31, 0x50, 0x5a, 0x5f, 0x5f, 0x5f, 0x5f, 0x60, 0x01, 0x5f, 0x35, 0x61, 0xff, 0xff, 0xf1, 0x50,
         0x5a, 0x90, 0x03, 0x33, 0x55, 0x00,
     ];
     let code: Vec<u8> = code.iter().flat_map(|op| if *op == 0x5f { vec![0x60, 0x00] } else { vec![*op] }).collect();
-    // The last fork without it, the first with it, the address.
+    // The last fork without the precompile, the first one with it, its address.
     for (before, after, precompile) in [
         (Fork::Petersburg, Fork::Istanbul, 0x09),
         (Fork::Shanghai, Fork::Cancun, 0x0a),

@@ -1,4 +1,5 @@
-//! Parent reads of `bal` mode: every arrangement gives one outcome, one error; reads proceed beside everything else.
+//! Reads of the parent state in `bal` mode: every prefetch strategy gives the same outcome and the same error; reads
+//! overlap with execution and with the state root.
 
 use super::chain::{Chain, Draft, sender, word};
 use super::{CONTRACT, COUNTER, THREADS, maker};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const WITH_READERS: [PrefetchStrategy; 2] = [PrefetchStrategy::Before, PrefetchStrategy::Beside];
 
-/// Executes a block from its list.
+/// Executes a block in `bal` mode.
 fn execute(
     executor: &mut Executor,
     rules: &ChainRules,
@@ -30,13 +31,13 @@ fn execute(
     executor.execute(&input, store, Some(tries), Options { parent_reads: reads, ..Options::new(Mode::Bal) })
 }
 
-/// A store that a test looks into: it may fail for some accounts, or hold answers back.
+/// An instrumented store: it may fail for some accounts, or delay answers.
 #[derive(Default)]
 struct Probe<'a> {
     inner: Option<&'a dyn StateStore>,
     bad_accounts: Vec<Address>,
     bad_slots: Vec<Address>,
-    /// Slots are held back until a block hash, or a trie node, was asked for.
+    /// Reads of slots wait until a block hash (or a trie node) is read.
     slots_wait_for_hash: bool,
     slots_wait_for_node: bool,
     hash_asked: AtomicBool,
@@ -55,7 +56,7 @@ fn wait_for(flag: &AtomicBool) -> Result<(), StoreError> {
     let start = Instant::now();
     while !flag.load(Ordering::Acquire) {
         if start.elapsed() > Duration::from_secs(2) {
-            return Err(StoreError::Failed("nobody got further than the reads".into()));
+            return Err(StoreError::Failed("no other stage made progress beside the reads".into()));
         }
         std::thread::sleep(Duration::from_micros(200));
     }
@@ -94,7 +95,7 @@ impl StateStore for Probe<'_> {
     }
 }
 
-/// A block in which transactions share a slot, make and destroy a contract, and send to each other.
+/// A block whose transactions share a slot, create and destroy a contract, and transfer to each other.
 fn mixed(fork: Fork) -> (Chain, BuiltBlock) {
     let mut chain = Chain::new(fork, 40);
     let counter = Address::repeat_byte(0xc1);
@@ -112,7 +113,7 @@ fn mixed(fork: Fork) -> (Chain, BuiltBlock) {
 }
 
 #[test]
-fn every_arrangement_of_reads_gives_one_outcome() {
+fn every_prefetch_strategy_gives_one_outcome() {
     for fork in [Fork::Petersburg, Fork::Shanghai, Fork::Cancun, Fork::Amsterdam] {
         let (chain, built) = mixed(fork);
         let expected = chain.execute(&mut Executor::new(1).unwrap(), &built.block, &chain.store, Mode::Sequential);
@@ -134,8 +135,8 @@ fn every_arrangement_of_reads_gives_one_outcome() {
 }
 
 #[test]
-fn a_store_that_is_not_resident_is_read_beside_execution() {
-    // The first transaction asks for a block hash; the second needs a slot, which is held back until then.
+fn reads_of_a_store_that_is_not_resident_overlap_with_execution() {
+    // The first transaction reads a block hash; the second needs a slot, whose read waits until then.
     let mut chain = Chain::new(Fork::Cancun, 2);
     let hasher = Address::repeat_byte(0xb0);
     chain.deploy(hasher, &[0x60, 0x01, 0x43, 0x03, 0x40, 0x50, 0x00], []);
@@ -159,7 +160,7 @@ fn a_store_that_is_not_resident_is_read_beside_execution() {
 }
 
 #[test]
-fn a_store_that_is_not_resident_is_read_beside_merkleization() {
+fn reads_of_a_store_that_is_not_resident_overlap_with_the_state_root() {
     let (chain, built) = mixed(Fork::Amsterdam);
     let addresses: Vec<Address> = chain.store.iter().map(|(address, _)| *address).collect();
     let slots: Vec<SlotQuery> = chain
@@ -170,7 +171,7 @@ fn a_store_that_is_not_resident_is_read_beside_merkleization() {
     let mut tries = StateTries::from_memory(&chain.store).unwrap();
     let nodes = tries.witness(&chain.store, &addresses, &slots, &StateUpdate::default()).unwrap();
     let behind = WitnessStore::new(tries.root(), nodes, []);
-    /// Flat answers of one store, nodes of the other.
+    /// Flat values of one store, trie nodes of another.
     struct Both<'a>(&'a MemoryStore, &'a WitnessStore);
     impl StateStore for Both<'_> {
         fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
@@ -202,7 +203,7 @@ fn a_store_that_is_not_resident_is_read_beside_merkleization() {
 #[test]
 fn errors_of_the_store_come_before_tasks_and_after_the_list_hash_for_any_timing() {
     let mut chain = Chain::new(Fork::Amsterdam, 40);
-    // The last transaction is invalid: its task fails whatever the store does.
+    // The last transaction is invalid: its task fails for every behaviour of the store.
     let late = Draft { nonce: Some(9), ..Draft::transfer(25, sender(3), 1) };
     let drafts: Vec<_> = (0..12).map(|key| Draft::transfer(key, sender(39 - key), 7)).chain([late]).collect();
     let built = chain.clone().build_listed(&drafts[..12]);
@@ -233,8 +234,8 @@ fn errors_of_the_store_come_before_tasks_and_after_the_list_hash_for_any_timing(
                 let failed = run(&built, &[8, 5], reads, threads, micros);
                 assert!(matches!(failed, Err(BlockError::Store(_))), "{what}: {failed:?}");
                 assert_eq!(failed, run(&built, &[8, 5], reads, 1, 0), "{what}");
-                // An invalid block on a store that fails: the store's word comes first, as it is about the reads. On
-                // demand the row of the failing account is met by an earlier task.
+                // An invalid block on a store that fails: the store's error comes first, because it concerns the
+                // reads. On demand, an earlier task reads the failing account.
                 let failed = run(&invalid, &[8], reads, threads, micros);
                 assert!(matches!(failed, Err(BlockError::Store(_))), "{what}: {failed:?}");
                 let refused = run(&invalid, &[], reads, threads, micros);
@@ -250,7 +251,7 @@ fn errors_of_the_store_come_before_tasks_and_after_the_list_hash_for_any_timing(
 }
 
 #[test]
-fn a_wrong_list_costs_no_more_than_the_reads_in_hand() {
+fn a_wrong_list_is_refused_for_its_hash_on_a_slow_store() {
     let (chain, built) = mixed(Fork::Amsterdam);
     let mut header = built.header.clone();
     header.block_access_list_hash = Some(B256::repeat_byte(7));

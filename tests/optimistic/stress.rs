@@ -1,11 +1,11 @@
-//! Random blocks over a few contracts and accounts that get in each other's way.
+//! Random blocks over a few contracts and accounts, with many conflicts.
 
 use super::chain::{COINBASE, Chain, Draft, sender, word};
 use super::{compare, maker};
 use alloy_primitives::Address;
 use balustrade::exec::rules::fork::Fork;
 
-/// A small generator: the stress must be the same in every run.
+/// A pseudo-random generator with a fixed seed, so that every run has the same blocks.
 struct Random(u64);
 
 impl Random {
@@ -58,7 +58,7 @@ fn random_blocks_agree_in_every_fork() {
     let mut random = Random(0x5eed_0f5e_edf0);
     for round in 0..22 {
         let fork = forks[round % forks.len()];
-        // Few keys make long chains of one sender, many make none.
+        // Few keys give long chains of transactions of one sender, many keys give none.
         let keys = [3, 12, 40][round % 3];
         let mut chain = Chain::new(fork, keys);
         chain.deploy(Address::repeat_byte(0xc0), &maker(), []);

@@ -15,10 +15,10 @@ use balustrade::executor::{Body, BuiltBlock};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, Executor, InvalidBlock};
 
-/// Which forks are drawn.
+/// The forks of the generated blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forks {
-    /// Three of four blocks follow Amsterdam, the others any fork from Byzantium on. (Receipts before Byzantium hold
+    /// Three of four blocks follow Amsterdam, the others any fork since Byzantium. (Receipts before Byzantium have
     /// state roots, which [`Executor::build`] does not fill in.)
     All,
     /// Amsterdam alone.
@@ -34,12 +34,12 @@ pub struct RandomBlock {
     pub store: MemoryStore,
     /// The tries of `store`, at the root that `parent` names.
     pub tries: StateTries,
-    /// What BLOCKHASH can ask for.
+    /// Block hashes that BLOCKHASH can read, by number.
     pub block_hashes: Vec<(u64, B256)>,
     pub built: BuiltBlock,
     /// Type of each transaction (EIP-2718).
     pub types: Vec<u8>,
-    /// Transactions that were drawn and could not stand in the block.
+    /// Number of generated transactions that are invalid in the block and were left out.
     pub dropped: usize,
 }
 
@@ -50,7 +50,7 @@ pub struct Unbuildable {
     pub error: String,
 }
 
-/// Makes blocks; keeps keys and threads from one to the next.
+/// Generates blocks; keeps keys and threads between blocks.
 #[derive(Debug)]
 pub struct Generator {
     signers: Vec<Signer>,
@@ -58,7 +58,7 @@ pub struct Generator {
     forks: Forks,
 }
 
-/// After so many failed attempts to seal a block the transactions from the first that does not fit on are left out.
+/// After this many failed attempts to seal a block, all transactions from the first invalid one on are left out.
 const ATTEMPTS: usize = 12;
 
 impl Generator {
@@ -109,7 +109,7 @@ impl Generator {
 
         let means = Sealing { rules: &rules, template: &template, withdrawals: &withdrawals, store: &world.store };
         let mut built = self.seal(&means, &mut drafts, &mut tries).map_err(|error| unbuildable(&error))?;
-        // Once more with gas limits at what some of the transactions needed: each runs out of gas, or just does not.
+        // Seals again with gas limits near the gas that some transactions used: these run out of gas, or barely do not.
         if random.below(3) == 0 && tighten(&mut random, &mut drafts, &built) {
             built = self.seal(&means, &mut drafts, &mut tries).map_err(|error| unbuildable(&error))?;
         }
@@ -126,7 +126,7 @@ impl Generator {
         })
     }
 
-    /// Seals a block of the drafts, without those that cannot stand in it.
+    /// Seals a block of the drafts and removes the invalid ones.
     fn seal(
         &mut self,
         means: &Sealing<'_>,
@@ -154,7 +154,7 @@ impl Generator {
     }
 }
 
-/// What a block is sealed with, beside its transactions.
+/// Inputs of sealing a block, besides its transactions.
 struct Sealing<'a> {
     rules: &'a ChainRules,
     template: &'a Header,
@@ -162,7 +162,7 @@ struct Sealing<'a> {
     store: &'a MemoryStore,
 }
 
-/// Puts gas limits of some transactions near what they used; says whether any was changed.
+/// Sets gas limits of some transactions near the gas that they used; returns whether any was changed.
 fn tighten(random: &mut Random, drafts: &mut [Unsigned], built: &BuiltBlock) -> bool {
     let mut changed = false;
     for (unsigned, outcome) in drafts.iter_mut().zip(&built.transactions) {
@@ -214,7 +214,7 @@ fn draw_parent(random: &mut Random, rules: &ChainRules, state_root: B256) -> Hea
     }
 }
 
-/// Hashes of the last 256 blocks, the parent's last.
+/// Numbers and hashes of the last 256 blocks; the parent is last.
 fn ancestors(parent: &Header) -> Vec<(u64, B256)> {
     let first = parent.number.saturating_sub(255);
     let mut hashes: Vec<_> = (first..parent.number).map(|number| (number, keccak256(number.to_le_bytes()))).collect();

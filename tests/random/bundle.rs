@@ -7,7 +7,7 @@ use balustrade::exec::wire::Header;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The bundle with its whole pre-state. `existence_log` is what the list cannot say before Cancun.
+/// The bundle with the complete pre-state. `existence_log` is that of blocks before Cancun.
 pub fn bundle(block: &RandomBlock, existence_log: Option<&ExistenceLog>) -> Value {
     let RandomBlock { seed, rules, parent, store, block_hashes, built, .. } = block;
     let accounts: BTreeMap<_, _> = store

@@ -1,4 +1,4 @@
-//! One block in every way: all modes on 1, 2, 3 and 8 threads, and the loops beside the default one.
+//! Executes one block in all modes on 1, 2, 3 and 8 threads, and in the other dispatch loops, and compares the results.
 
 use super::block::RandomBlock;
 use alloy_primitives::Bytes;
@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const THREADS: [usize; 4] = [1, 2, 3, 8];
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
 
-/// Two executions of a block that do not agree, or one that refuses it.
+/// Two executions of a block that differ, or one that refuses it.
 #[derive(Debug)]
 pub struct Difference {
     pub way: String,
@@ -26,17 +26,17 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What was executed so far.
+/// Counts over the blocks that were executed.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub blocks: u64,
     pub executions: u64,
     pub transactions: u64,
-    /// Transactions whose first frame failed.
+    /// Transactions that failed.
     pub failed: u64,
-    /// Drawn, and taken out by the builder.
+    /// Generated transactions that the builder left out.
     pub dropped: u64,
-    /// By EIP-2718 type.
+    /// Transactions by EIP-2718 type.
     pub by_type: [u64; 5],
     pub by_fork: BTreeMap<Fork, u64>,
     pub gas: u64,
@@ -75,7 +75,7 @@ impl Tally {
         block.types.iter().for_each(|tx_type| self.by_type[usize::from(*tx_type)] += 1);
         *self.by_fork.entry(block.rules.fork).or_default() += 1;
         self.gas += outcome.gas_used;
-        // A request is at least its type byte and some data; several of one type stand together.
+        // All requests of one type form one byte string: the type byte, then their data (EIP-7685).
         self.requests += outcome.requests.iter().filter(|request| request.len() > 1).count() as u64;
         self.creations += outcome.transactions.iter().filter(|tx| tx.created.is_some()).count() as u64;
         self.logs += outcome.transactions.iter().map(|tx| tx.logs.len() as u64).sum::<u64>();
@@ -108,7 +108,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Executes blocks in every way; keeps the executors from one to the next.
+/// Executes blocks in every combination; keeps the executors between blocks.
 #[derive(Debug)]
 pub struct Checker {
     executors: Vec<Executor>,
@@ -165,7 +165,7 @@ impl Checker {
     }
 }
 
-/// Executes the block and leaves its tries as they were.
+/// Executes the block and rolls its tries back.
 fn execute(
     executor: &mut Executor,
     block: &mut RandomBlock,
@@ -188,7 +188,7 @@ fn execute(
             return Err("a panic".to_owned());
         }
     };
-    // Ethash seals are never verified; everything else must have been.
+    // Ethash seals are never verified; every other check must have been made.
     let seal_only = rules.fork < Fork::Paris;
     let unchecked = outcome.unchecked.iter().filter(|one| !(seal_only && one.check.name() == "seal"));
     match unchecked.map(|one| one.check.name()).next() {
@@ -197,7 +197,7 @@ fn execute(
     }
 }
 
-/// The first thing in which two outcomes differ.
+/// Name of the first part in which two outcomes differ.
 fn difference(first: &BlockOutcome, other: &BlockOutcome) -> Option<&'static str> {
     let transactions = |outcome: &BlockOutcome| -> Vec<_> {
         let row = |tx: &balustrade::exec::tx::TxOutcome| {

@@ -1,8 +1,8 @@
-//! Random blocks: a seed in, a small pre-state and a sealed block on it out. Equal seeds give equal blocks.
+//! Random blocks. In: a seed. Out: a small pre-state and a sealed block on it. Equal seeds give equal blocks.
 //!
 //! The block is executed in every mode, by every loop and with several numbers of threads ([`check`]), or by other
-//! implementations (`peers differential`). What executes it decides nothing about what is drawn, except that
-//! transactions that cannot stand in the block are taken out by the builder.
+//! implementations (`peers differential`). What is generated does not depend on the executor, except that the builder
+//! leaves out transactions that are invalid in the block.
 //! Not here: invalid blocks and invalid lists (`hostile`).
 
 #![allow(

@@ -1,4 +1,5 @@
-//! Random transactions on a [`World`], unsigned: the builder may take some out, or change gas limits, before they are signed.
+//! Random unsigned transactions on a [`World`]. Before they are signed, the builder may leave out some or change gas
+//! limits.
 
 use super::devnet::Random;
 use super::devnet::contracts;
@@ -13,14 +14,14 @@ use super::world::{
 use alloy_primitives::{Address, U256, keccak256};
 use balustrade::exec::rules::fork::{ChainRules, Fork, TX_GAS_LIMIT_MAX};
 
-/// A draft and its sender's place among the signers.
+/// A draft and the index of its sender among the signers.
 #[derive(Clone, Debug)]
 pub struct Unsigned {
     pub sender: usize,
     pub draft: Draft,
 }
 
-/// Draws transactions one after another.
+/// Generates transactions one after another.
 pub struct Drafter<'a> {
     pub random: &'a mut Random,
     pub world: &'a mut World,
@@ -28,7 +29,7 @@ pub struct Drafter<'a> {
     pub signers: &'a [Signer],
     pub base_fee: u64,
     pub block_gas: u64,
-    /// Blobs that the block still has room for.
+    /// Number of blobs that still fit into the block.
     pub blobs_left: u64,
 }
 
@@ -58,7 +59,7 @@ impl Drafter<'_> {
         random_bytes(self.random.next_u64(), len)[..len].to_vec()
     }
 
-    /// A program for an init code, or for a runtime code.
+    /// A random program, as init code or as runtime code.
     fn program(&mut self, depth: usize) -> Vec<u8> {
         let len = 100 << self.below(4);
         let bytes = self.bytes(len);
@@ -72,7 +73,7 @@ impl Drafter<'_> {
             1..=3 => 30_000 + self.random.below(100_000),
             4..=10 => 100_000 + self.random.below(500_000),
             11..=14 => 500_000 + self.random.below(1_500_000),
-            // Above EIP-7825's bound: the rest is state gas (EIP-8037).
+            // Above the bound of EIP-7825; the gas beyond it is state gas (EIP-8037).
             _ if self.rules.fork >= Fork::Amsterdam => TX_GAS_LIMIT_MAX + self.random.below(2_000_000),
             _ => 3_000_000,
         };
@@ -81,7 +82,7 @@ impl Drafter<'_> {
 
     /// The next transaction.
     pub fn next(&mut self) -> Unsigned {
-        // Most senders are plain accounts; sometimes an authority, whose nonce its delegated code may have moved.
+        // Most senders are plain accounts; some are authorities, whose nonces delegated code may have changed.
         let sender =
             if self.one_in(12) { self.below(AUTHORITIES) } else { AUTHORITIES + self.below(self.world.senders) };
         let mut draft = Draft { gas_limit: self.gas_limit(), ..Draft::default() };
@@ -172,7 +173,7 @@ impl Drafter<'_> {
         address
     }
 
-    /// A call of a request contract; most are paid and of the right length.
+    /// A call of a request contract, usually with the right fee and length.
     fn fill_request(&mut self, draft: &mut Draft) -> Address {
         let kinds = if self.rules.fork >= Fork::Amsterdam { 4 } else { 2 };
         draft.gas_limit = draft.gas_limit.max(if self.one_in(4) { 100_000 } else { 2_000_000 }).min(self.block_gas);
@@ -230,13 +231,13 @@ impl Drafter<'_> {
     }
 
     fn fill_fees(&mut self, draft: &mut Draft) {
-        // No fee for the coinbase is worth having: then nothing touches it.
+        // Some transactions pay no fee to the coinbase, so that it is not accessed.
         draft.priority_fee = self.pick(&[0, 0, 1, 1_000_000_000]);
         draft.max_fee = self.base_fee + self.pick(&[0, draft.priority_fee, 2_000_000_000]);
         draft.priority_fee = draft.priority_fee.min(draft.max_fee);
     }
 
-    /// One to three authorizations, some of them void.
+    /// One to three authorizations, some of them invalid.
     fn authorize(&mut self, draft: &mut Draft) {
         for _ in 0..1 + self.below(3) {
             let authority =

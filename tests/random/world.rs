@@ -1,8 +1,8 @@
 //! The state before a random block.
 //!
-//! Out: funded senders, contracts with random programs, contracts that do something sensible, delegated accounts
-//! (EIP-7702), the system contracts with their real codes and filled queues, and accounts at addresses that creations
-//! will compute.
+//! In: a random generator and the rules. Out: funded senders, contracts with random programs, contracts with a purpose
+//! (tokens, counters, forwarders), delegated accounts (EIP-7702), the system contracts with their real codes and filled
+//! queues, and accounts at addresses of later creations.
 
 use super::devnet::Random;
 use super::devnet::asm::assemble;
@@ -28,29 +28,29 @@ pub const BUILDER_EXITS: Address = address!("000064d678505ad48f8ccb093bc65613800
 const BEACON_ROOTS: Address = address!("000f3df6d732807ef1319fb7b8bb8522d0beac02");
 /// EIP-2935: block hashes.
 const HISTORY: Address = address!("0000f90827f1c53a10cb7a02335b175320002935");
-/// EIP-4788 and all later ones: who calls the system contracts.
+/// The caller of system contracts (EIP-4788 and all later ones).
 const SYSTEM_ADDRESS: Address = address!("fffffffffffffffffffffffffffffffffffffffe");
 
 /// The request contracts, with the number of slots that a queued request takes.
 const QUEUES: [(Address, u64); 4] =
     [(WITHDRAWAL_REQUESTS, 3), (CONSOLIDATION_REQUESTS, 4), (BUILDER_DEPOSITS, 6), (BUILDER_EXITS, 3)];
 
-/// Accounts with keys.
+/// Number of accounts with keys.
 pub const SIGNERS: usize = 28;
-/// The first so many of them are the usual authorities (EIP-7702); the others are the usual senders.
+/// The first signers are the usual authorities (EIP-7702), this many; the others are the usual senders.
 pub const AUTHORITIES: usize = 6;
 
-/// State and names of one block.
+/// The state before one block, and the addresses that its transactions use.
 #[derive(Debug)]
 pub struct World {
     pub store: MemoryStore,
-    /// Addresses that programs and transactions use; frequent ones several times.
+    /// Addresses that programs and transactions use; frequent ones are repeated.
     pub addresses: Vec<Address>,
     /// Contracts with random programs.
     pub contracts: Vec<Address>,
-    /// Contracts with a purpose, and the calldata that drives each.
+    /// Contracts with a purpose, and the calldata that each expects.
     pub purposeful: Vec<(Address, Purpose)>,
-    /// How many of the signers behind the [`AUTHORITIES`] have funds and send.
+    /// Number of signers after the [`AUTHORITIES`] that have funds and send transactions.
     pub senders: usize,
     /// Next nonce of each signer.
     pub nonces: Vec<u64>,
@@ -62,20 +62,20 @@ pub struct World {
 pub enum Purpose {
     /// A token transfer.
     Token,
-    /// Two words: first slot or seed, and a count.
+    /// Two words: the first slot or a seed, and a count.
     TwoWords,
     /// Deposit data: 48, 32, 8 and 96 bytes.
     Deposit,
-    /// An address and anything: forwarded with the value to that address.
+    /// An address, then any data, which is forwarded with the value to that address.
     Forward,
 }
 
-/// Contract `index` with a random program.
+/// Address of contract `index` with a random program.
 fn contract(index: usize) -> Address {
     Address::left_padding_from(&[0xc0, 0xde, index as u8])
 }
 
-/// A deposit contract that logs calldata as EIP-6110 wants it, with a running index.
+/// A deposit contract that logs its calldata in the format of EIP-6110, with an increasing index.
 fn deposit_contract() -> Vec<u8> {
     assemble(
         "CALLDATASIZE 184 EQ @good JUMPI 0 0 REVERT
@@ -87,7 +87,8 @@ fn deposit_contract() -> Vec<u8> {
     )
 }
 
-/// Forwards value and calldata behind the first word to the address in that word; returns what comes back, or reverts.
+/// Forwards the value and the calldata after the first word to the address in that word; returns the result, or
+/// reverts.
 fn forwarder() -> Vec<u8> {
     assemble(
         "32 CALLDATASIZE SUB DUP1 32 0 CALLDATACOPY
@@ -103,7 +104,7 @@ fn delegation(target: Address) -> Bytes {
 }
 
 impl World {
-    /// Draws a state for a block with these rules.
+    /// Generates a state for a block with these rules.
     pub fn draw(random: &mut Random, rules: &ChainRules, signers: &[Signer]) -> Self {
         let fork = rules.fork;
         let contracts: Vec<Address> = (0..1 + random.below(6) as usize).map(contract).collect();
@@ -175,7 +176,7 @@ impl World {
         self.addresses.extend([self.coinbase; 2]);
     }
 
-    /// Codes that use PUSH0 are there from Shanghai on.
+    /// Adds the contracts with a purpose; codes that use PUSH0 only from Shanghai on.
     fn with_purpose(&mut self, random: &mut Random, rules: &ChainRules) {
         if rules.fork < Fork::Shanghai {
             return;
@@ -213,7 +214,7 @@ impl World {
             if index < AUTHORITIES && fork >= Fork::Prague && random.below(2) == 0 {
                 code = delegation(self.delegate(random, signers));
             }
-            // An account that delegates has sent, or authorized, before.
+            // A delegated account has a nonce, because it has sent a transaction or an authorization before.
             let nonce = &mut self.nonces[index];
             *nonce = (*nonce).max(u64::from(!code.is_empty()));
             let nonce = *nonce;
@@ -237,7 +238,8 @@ impl World {
         }
     }
 
-    /// What an account delegates to: a contract, a precompile, nothing, itself, or another delegated account.
+    /// A random delegation target: an authority, a precompile, a missing account, the zero address, or any other
+    /// address in use.
     pub fn delegate(&self, random: &mut Random, signers: &[Signer]) -> Address {
         match random.below(12) {
             0 => signers[random.below(AUTHORITIES as u64) as usize].address,
@@ -249,7 +251,7 @@ impl World {
         }
     }
 
-    /// Accounts at addresses that creations of contracts and senders will compute.
+    /// Adds accounts at addresses of later creations of contracts and senders.
     fn creation_targets(&mut self, random: &mut Random, fork: Fork, signers: &[Signer]) {
         let creators: Vec<(Address, u64)> = self
             .contracts
@@ -265,7 +267,7 @@ impl World {
             match random.below(4) {
                 0 => self.insert(created, 1, U256::ZERO, Bytes::new(), vec![]),
                 1 => self.insert(created, 1, U256::ZERO, Bytes::from_static(&[0x00]), storage(random)),
-                // Empty accounts were possible before EIP-161 cleaned them up; no later chain has any.
+                // From Paris on no chain has empty accounts (EIP-7523).
                 2 if fork < Fork::Paris => self.store.insert_account(created, 0, U256::ZERO, KECCAK_EMPTY, []),
                 _ => self.insert(created, 0, U256::from(7), Bytes::new(), vec![]),
             }

@@ -4,18 +4,18 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Encodable;
 use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
 
-/// The key of a number.
+/// The secret key with this number.
 pub(crate) fn secret(index: u64) -> SecretKey {
     SecretKey::from_secret_bytes(keccak256(index.to_be_bytes()).0).expect("a hash is a valid key with near certainty")
 }
 
-/// The account of a key.
+/// The address of a key.
 pub(crate) fn address_of(key: &SecretKey) -> Address {
     let public = PublicKey::from_secret_key(key).serialize_uncompressed();
     Address::from_slice(&keccak256(&public[1..])[12..])
 }
 
-/// What a transaction with a gas price of 1,000 wei asks for; a creation where `to` is absent.
+/// A transaction with a gas price of 1,000 wei; a creation if `to` is absent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) nonce: u64,

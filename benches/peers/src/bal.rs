@@ -1,10 +1,11 @@
 //! `peers bal`: bytes of a block access list to checked structures, and to the hash, against alloy and ethrex.
 //!
-//! In: sample lists of 50 KB, 500 KB and 5 MB, other bytes at each repeat. Out: times of decoding with all checks of
-//! EIP-7928 (form, order, uniqueness, indices), of the hash, and of both. Everybody must accept each list, find the same
-//! hash and, encoded again, the same bytes. Ratios of the summary are those of decoding and checking: the hash is one
-//! sequential sponge for all.
-//! One thread, its CPU time. Dropping what was decoded is on the clock for those who allocate; our columns are kept.
+//! In: sample lists of 50 KB, 500 KB and 5 MB, different bytes at each repetition. Out: times of decoding with all
+//! checks of EIP-7928 (form, order, uniqueness, indices), of the hash, and of both. Every contestant must accept each
+//! list, and compute the same hash and, when it encodes the list again, the same bytes. Ratios of the summary are those
+//! of decoding and checking: the hash is one sequential sponge for all.
+//! One thread, its CPU time. Dropping the decoded structures is measured for contestants that allocate them; our
+//! columns are reused.
 
 use crate::measure::{Clock, median, median_ratio, sample};
 use crate::report::{Report, rounded, row};
@@ -30,11 +31,11 @@ pub(crate) struct BalArgs {
     common: CommonArgs,
 }
 
-/// Columns of the table.
+/// Names of the table's columns.
 const COLUMNS: [&str; 9] =
     ["list", "ours_us", "alloy_us", "ethrex_us", "vs_alloy", "vs_ethrex", "gb_per_s", "hash_us", "total_vs_alloy"];
 
-/// Bytes of lists per contestant and round: small lists are measured many at a time.
+/// Bytes of lists per contestant and round: several small lists are measured together.
 const ROUND_BYTES: usize = 5_000_000;
 
 /// Runs the command.
@@ -85,7 +86,7 @@ fn measure(len_bytes: usize, first_seed: u64, rounds: u32) -> Result<Times, Peer
     let mut columns = BalColumns::default();
     let mut times = Times::default();
     let per_round = (ROUND_BYTES / len_bytes).max(1) as u64;
-    // The first round fills memory and checks that all agree; it does not count.
+    // The first round warms up memory and checks that all contestants agree; it is not counted.
     for round in 0..=u64::from(rounds) {
         let seeds = (0..per_round).map(|index| first_seed + round * per_round + index);
         let lists: Vec<Bytes> = seeds.map(|seed| samples::list(seed, len_bytes).bytes).collect();

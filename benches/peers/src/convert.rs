@@ -1,4 +1,4 @@
-//! alloy's types as ethrex's.
+//! Conversions from alloy's types to ethrex's.
 
 use ethrex_common::{Address, H256, U256};
 

@@ -1,10 +1,10 @@
 //! `peers differential`: random Amsterdam blocks, sealed by us, executed by revm and ethrex.
 //!
-//! In: a number of blocks and a seed. Out: what differs. Each peer executes each block one transaction after another and
-//! driven by its list, and checks gas used, receipts root, logs bloom, requests hash, list hash and state root against the
-//! header, as in `peers block`. Our own modes are compared first, as in `examples/random_blocks.rs`.
+//! In: a number of blocks and a seed. Out: the differences. Each peer executes each block sequentially and driven by
+//! its block access list, and checks gas used, receipts root, logs bloom, requests hash, list hash and state root
+//! against the header, as in `peers block`. Our own modes are compared first, as in `examples/random_blocks.rs`.
 //! A difference that is a known defect of a peer, or an open question of the specification, is counted under its reason
-//! ([`KNOWN`]). Any other one ends the run with status 1; its block is written as a bundle.
+//! ([`KNOWN`]). After any other difference the run ends with status 1, and the block is written as a bundle.
 
 use crate::block::case::Case;
 use crate::block::{PEERS, contestants};
@@ -27,10 +27,10 @@ mod random;
 pub(crate) struct DifferentialArgs {
     /// Number of blocks
     count: u64,
-    /// Seed of the first block; the others follow it
+    /// Seed of the first block; the others have the following numbers
     #[arg(default_value_t = 1)]
     seed: u64,
-    /// Where blocks that differ are written
+    /// Folder to which blocks that differ are written
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     bundles: PathBuf,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
@@ -38,14 +38,14 @@ pub(crate) struct DifferentialArgs {
     json: bool,
 }
 
-/// A difference that is understood.
+/// A known difference.
 #[allow(dead_code, reason = "not constructed while the table is empty")]
 struct Known {
-    /// Start of the arrangement's name.
+    /// Prefix of the arrangement's name.
     who: &'static str,
-    /// Part of what the peer says.
+    /// Part of the peer's error text.
     says: &'static str,
-    /// Whether the block has what causes it.
+    /// Whether the block contains the cause.
     has_cause: fn(&RandomBlock) -> bool,
     /// Why the peer differs.
     reason: &'static str,

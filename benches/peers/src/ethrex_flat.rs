@@ -1,4 +1,4 @@
-//! A flat state in maps as ethrex's virtual machine asks for it: codes analysed, nothing cached on the way.
+//! A flat state in maps behind ethrex's database trait: codes are analysed, values are not cached.
 
 use ethrex_common::types::{AccountState, ChainConfig, Code, CodeMetadata};
 use ethrex_common::{Address, H256, U256};
@@ -6,7 +6,7 @@ use ethrex_levm::db::Database;
 use ethrex_levm::errors::DatabaseError;
 use rustc_hash::FxHashMap;
 
-/// The state.
+/// A state in hash maps: accounts, slots, block hashes and analysed codes.
 #[derive(Debug, Default)]
 pub(crate) struct EthrexFlat {
     pub(crate) accounts: FxHashMap<Address, AccountState>,
@@ -31,7 +31,7 @@ impl Database for EthrexFlat {
         Ok(self.config)
     }
     fn get_account_code(&self, code_hash: H256) -> Result<Code, DatabaseError> {
-        // Codes that nothing reads are absent from some inputs; their accounts count as codeless.
+        // Some inputs lack codes that nothing reads; their accounts are treated as accounts without code.
         Ok(self.codes.get(&code_hash).cloned().unwrap_or_default())
     }
     fn get_code_metadata(&self, code_hash: H256) -> Result<CodeMetadata, DatabaseError> {

@@ -1,10 +1,10 @@
 //! ethrex-trie kept resident: the account trie and all storage tries, updated in place.
 //!
 //! In: a state, then the changes of one block after another. Out: state roots. The work is split as ethrex splits it
-//! with a block access list: storage tries side by side, those with many changed slots and the account trie over sixteen
-//! workers by first nibble; keys of a trie are written in ascending order. Hashes of unchanged nodes are memoised in the
+//! with a block access list: storage tries in parallel, those with many changed slots and the account trie over sixteen
+//! workers by first nibble; keys of a trie are written in ascending order. Hashes of unchanged nodes are cached in the
 //! nodes. Tasks run on the current rayon pool.
-//! Not here: collecting nodes to persist.
+//! Not here: collecting nodes for the database.
 
 use ethrex_common::constants::EMPTY_KECCAK_HASH;
 use ethrex_common::types::AccountState;
@@ -18,23 +18,23 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// From this many changed slots on, a storage trie is split over sixteen workers (ethrex's own threshold).
+/// A storage trie with at least this many changed slots is split over sixteen workers (ethrex's own threshold).
 const SPLIT_SLOTS: usize = 2048;
 
-/// What becomes of an account.
+/// Status of an account after a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccountStatus {
-    /// It stays, with its storage.
+    /// Exists, with its storage.
     Kept,
-    /// It stays, its old storage does not.
+    /// Exists, but its old storage is cleared.
     Wiped,
-    /// It goes.
+    /// Does not exist any more.
     Removed,
-    /// It stays unless nothing is left in it (EIP-161): all that a list says.
+    /// Exists unless it is empty (EIP-161). A block access list does not say more.
     KeptUnlessEmpty,
 }
 
-/// What one block changes in one account; `None` keeps the field.
+/// One block's changes of one account; `None` keeps the field.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountChange {
     pub(crate) address: Address,
@@ -60,7 +60,7 @@ pub(crate) struct EthrexTries {
     root: NodeRef,
 }
 
-/// One account's update under way.
+/// One account's update while the block is applied.
 struct Job<'a> {
     key: H256,
     change: &'a AccountChange,
@@ -80,7 +80,7 @@ impl EthrexTries {
                 Job { key, change, resident, removed: change.status == AccountStatus::Removed }
             })
             .collect();
-        // The largest first: the pool fills the gaps with small ones.
+        // The largest first, so that small ones balance the load of the pool at the end.
         jobs.sort_unstable_by_key(|job| std::cmp::Reverse(job.change.slots.len()));
         jobs.par_iter_mut().with_max_len(1).try_for_each(Job::run)?;
 
@@ -98,7 +98,7 @@ impl EthrexTries {
         Ok(root_hash(&self.root))
     }
 
-    /// The tries with nodes of their own, so that an update of the copy changes nothing here.
+    /// A copy that shares no node, so that an update of the copy does not change the original.
     #[allow(dead_code)]
     pub(crate) fn deep_copy(&self) -> Self {
         let accounts = self
@@ -163,10 +163,10 @@ fn root_hash(root: &NodeRef) -> H256 {
     root.compute_hash_no_alloc(&mut Vec::with_capacity(600), &NativeCrypto).finalize(&NativeCrypto)
 }
 
-/// A hashed key with the RLP that it gets; nothing removes it.
+/// A hashed key with its new RLP; an empty value removes the key.
 type Leaf = (H256, Vec<u8>);
 
-/// Writes leaves in order, taking their values.
+/// Writes leaves in ascending order and takes their values.
 fn write(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError> {
     let mut trie = Trie::new_temp_with_root(std::mem::take(root));
     for (key, value) in leaves {
@@ -180,7 +180,7 @@ fn write(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError> {
     Ok(())
 }
 
-/// [`write`] with one task per first nibble, where the root is a branch; hashes are made by the tasks.
+/// [`write`] with one task per first nibble if the root is a branch; the tasks also compute the hashes.
 fn update_split(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError> {
     let Some(choices) = take_choices(root) else { return write(root, leaves) };
     let mut shards = Vec::with_capacity(16);
@@ -224,7 +224,8 @@ fn update_split(root: &mut NodeRef, leaves: &mut [Leaf]) -> Result<(), TrieError
     Ok(())
 }
 
-/// The children of a root that is a branch with at least three of them (so that a removal leaves a branch).
+/// Takes the children of a root that is a branch with at least three of them (so that it stays a branch if one is
+/// removed).
 fn take_choices(root: &mut NodeRef) -> Option<[NodeRef; 16]> {
     let NodeRef::Node(node, _) = root else { return None };
     let Node::Branch(branch) = Arc::make_mut(node) else { return None };
@@ -234,7 +235,7 @@ fn take_choices(root: &mut NodeRef) -> Option<[NodeRef; 16]> {
     Some(std::mem::replace(&mut branch.choices, std::array::from_fn(|_| NodeRef::default())))
 }
 
-/// What lies below the only child `nibble` of a shard's root, whatever form that root has taken.
+/// The node below the only child `nibble` of a shard's root, for every kind of root node.
 fn below(shard: NodeRef, nibble: usize) -> NodeRef {
     let NodeRef::Node(node, _) = shard else { return NodeRef::default() };
     match Arc::unwrap_or_clone(node) {

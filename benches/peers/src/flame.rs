@@ -1,7 +1,8 @@
-//! Flamegraphs: where each contestant's time goes, one file for each.
+//! Flamegraphs: the time of each contestant by function, one file for each.
 //!
-//! In: a contestant, run again and again. Out: `FOLDER/SUBJECT-CONTESTANT.svg`. Only what is on the contestant's clock is
-//! drawn: on the calling thread what lies inside of a run, on all others everything, as they only work during runs.
+//! In: a contestant, run repeatedly. Out: `FOLDER/SUBJECT-CONTESTANT.svg`. Only samples inside the contestant's
+//! measured time are drawn: on the calling thread those inside a run, on all other threads all, as they only work
+//! during runs.
 //! Not here: Balustrade's own stages (`balustrade profile`).
 
 use crate::PeersError;
@@ -12,20 +13,20 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Samples per second of processor time; not a divisor of anything.
+/// Samples per second of processor time; a prime, so that sampling does not align with periodic work.
 const FREQUENCY: i32 = 997;
-/// Each contestant is sampled for so long.
+/// Sampling time of each contestant.
 const LENGTH: Duration = Duration::from_secs(3);
-/// Percent of the whole; what is narrower cannot be read.
+/// Least width of a drawn frame, in percent of the whole; narrower ones are illegible.
 const MIN_WIDTH: f64 = 0.3;
-/// As they stand in stacks, where inlined functions have no path.
+/// Function names as they appear in stacks, where inlined functions have no path.
 const MARK: &str = "on_the_clock";
 const CALLER: &str = "record_flamegraph";
 
-/// Samples one contestant: `prepare` off its clock, `run` on it.
+/// Samples one contestant: `run` is measured, `prepare` is not.
 ///
 /// # Errors
-/// What `run` says in words; a file that cannot be written, a profiler that the system refuses.
+/// An error of `run`; the file cannot be written; the system refuses the profiler.
 pub(crate) fn record_flamegraph<C: Sampled + ?Sized>(
     folder: &Path,
     subject: &str,
@@ -58,22 +59,22 @@ pub(crate) fn record_flamegraph<C: Sampled + ?Sized>(
     report.flamegraph_with_options(file, &mut options).map_err(|error| unusable(error.to_string()))
 }
 
-/// Who can be sampled.
+/// A contestant that can be sampled.
 pub(crate) trait Sampled {
-    /// Off the clock.
+    /// Not measured: restores the state before a run.
     fn prepare(&mut self) {}
-    /// On the clock.
+    /// Measured: one run.
     fn run(&mut self) -> Result<(), String>;
 }
 
-/// Stacks of the calling thread that go through here are on the clock.
+/// Marker frame: stacks of the calling thread that contain this function are inside the measured time.
 #[inline(never)]
 fn on_the_clock<C: Sampled + ?Sized>(contestant: &mut C) -> Result<(), String> {
-    // Something is left to do after the call, so that it is no jump.
+    // The statement after the call prevents a tail call, which would remove this frame from the stack.
     black_box(contestant.run())
 }
 
-/// Leaves the functions of one frame that say something, under short names.
+/// Keeps the informative functions of one frame, under short names.
 fn simplify(symbols: &mut Vec<Symbol>) {
     let says_something = |symbol: &Symbol| {
         let file = symbol.filename.as_deref().and_then(Path::to_str).unwrap_or_default();
@@ -86,7 +87,7 @@ fn simplify(symbols: &mut Vec<Symbol>) {
     symbols.dedup_by(|inner, outer| inner.name == outer.name);
 }
 
-/// A function's name without its path and without what it is generic over.
+/// A function's name without path and generic arguments.
 fn shorten(name: &str) -> String {
     let mut depth = 0_usize;
     let mut bare = String::with_capacity(name.len());
@@ -99,11 +100,11 @@ fn shorten(name: &str) -> String {
         }
     }
     let short = bare.trim_end_matches("::").rsplit("::").next().unwrap_or_default();
-    // An implementation of a trait ends with its method; only odd names leave nothing.
+    // A trait implementation ends with its method's name; only unusual names leave an empty string.
     if short.is_empty() { name.chars().take(60).collect() } else { short.to_owned() }
 }
 
-/// Leaves what is on the clock, without the frames around it, and all workers as one.
+/// Keeps the measured samples without the frames around them, and merges all workers into one.
 fn keep_clocked(report: &mut Report) {
     let mut kept: HashMap<Frames, isize> = HashMap::new();
     for (mut frames, count) in report.data.drain() {

@@ -1,10 +1,10 @@
 //! Balustrade side by side with revm, ethrex and alloy, in one process and one run.
 //!
-//! In: the command line. Out: a table, or one JSON object per line, the last one `{"summary": {...}}`. A figure counts
-//! only where gas, outputs and roots are equal; a mismatch is an error. A ratio is peer time / our time.
-//! Everybody links the same allocator and is built with the same options. Exit status: 0 good, 1 results differ, 2 usage
-//! or unreadable input.
-//! Not here: what the library's own `bench` commands measure.
+//! In: the command line. Out: a table, or one JSON object per line, the last one `{"summary": {...}}`. A figure is
+//! printed only if gas, outputs and roots are equal; a mismatch is an error. A ratio is peer time / our time.
+//! All contestants use the same allocator and the same build options. Exit status: 0 success, 1 results differ, 2 usage
+//! error or unreadable input.
+//! Not here: the measurements of the command's own `bench`.
 
 mod bal;
 mod block;
@@ -62,25 +62,25 @@ struct CommonArgs {
     rounds: u32,
 }
 
-/// For comparisons whose contestants can be sampled.
+/// Options of comparisons whose contestants can be sampled.
 #[derive(Clone, Debug, Args)]
 struct FlameArgs {
-    /// Then sample each contestant alone for some seconds, and draw a flamegraph of each
+    /// After the measurement, sample each contestant alone for some seconds and draw its flamegraph into this folder
     #[arg(long, value_name = "FOLDER")]
     flamegraphs: Option<PathBuf>,
 }
 
-/// Why a comparison ended without its figures.
+/// Errors that end a comparison.
 #[derive(Debug, thiserror::Error)]
 enum PeersError {
-    /// Contestants disagree, or one refuses what the others accept.
+    /// Contestants disagree, or one refuses an input that the others accept.
     #[error("{what}: {who}: {difference}")]
     Mismatch {
-        /// Workload or block.
+        /// The workload or block.
         what: String,
         /// The contestant that differs.
         who: &'static str,
-        /// In what.
+        /// The difference.
         difference: String,
     },
     /// An input cannot be read.
@@ -88,7 +88,7 @@ enum PeersError {
     Input {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// The system refuses threads.

@@ -1,24 +1,24 @@
 //! Clocks, interleaving and medians.
 //!
-//! In: closures. Out: nanoseconds. Contestants take turns within each round, so that what the machine does meanwhile
-//! meets all of them; ratios are taken round by round, and their median counts.
+//! In: closures. Out: nanoseconds. Contestants take turns within each round, so that other load on the machine affects
+//! all of them alike; ratios are formed per round, and their median is reported.
 //! Not here: what is measured.
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What time is read from.
+/// Source of time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Clock {
-    /// CPU time of the calling thread: for work of one thread that never waits.
+    /// CPU time of the calling thread: for work on one thread that never waits.
     Thread,
-    /// CPU time of the process: for work bound to one processor, whatever threads share it.
+    /// CPU time of the process: for work bound to one processor, on any number of threads.
     Process,
     /// Wall time.
     Wall,
 }
 
 impl Clock {
-    /// Wall time, but CPU time where there is one processor: the two differ only by what other processes take.
+    /// Wall time, but CPU time on one processor: there the two differ only by the time of other processes.
     pub(crate) fn for_threads(threads: usize) -> Self {
         if threads == 1 { Self::Process } else { Self::Wall }
     }
@@ -34,7 +34,7 @@ impl Clock {
     }
 }
 
-/// A running clock.
+/// A started stopwatch.
 pub(crate) struct Stopwatch {
     clock: Clock,
     start_ns: u64,
@@ -51,7 +51,7 @@ impl Stopwatch {
     }
 }
 
-/// Time of one call of `run` in ns, over `calls` calls.
+/// Mean time of one call of `run` in ns, over `calls` calls.
 pub(crate) fn sample(clock: Clock, calls: u32, run: &mut dyn FnMut()) -> f64 {
     let watch = Stopwatch::start(clock);
     for _ in 0..calls {
@@ -60,12 +60,12 @@ pub(crate) fn sample(clock: Clock, calls: u32, run: &mut dyn FnMut()) -> f64 {
     watch.ns() / f64::from(calls)
 }
 
-/// How many calls fill `slice_ns`, from the time of one.
+/// Number of calls that take `slice_ns`, given the time of one call.
 pub(crate) fn calls_in(slice_ns: f64, once_ns: f64) -> u32 {
     (slice_ns / once_ns.max(20.0)).clamp(1.0, 1_000_000.0) as u32
 }
 
-/// The median; nothing of no values.
+/// The median; `None` for an empty slice.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -80,7 +80,7 @@ pub(crate) fn median_ratio(peer: &[f64], ours: &[f64]) -> Option<f64> {
     median(&ratios)
 }
 
-/// The geometric mean; nothing of no values.
+/// The geometric mean; `None` without values.
 pub(crate) fn geomean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0u32);
     for value in values {

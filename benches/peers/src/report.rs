@@ -1,7 +1,7 @@
-//! Lines for a script or a person.
+//! Output: JSON lines or a table.
 //!
-//! In: rows of named values. Out: standard output: with `--json` one object per line and nothing else, else columns of
-//! text, those that the command chose. Not here: figures.
+//! In: rows of named values. Out: standard output: with `--json` one object per line and nothing else, else the columns
+//! that the command selected, as text. Not here: computing figures.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ macro_rules! row {
 }
 pub(crate) use row;
 
-/// Where rows go.
+/// A report on standard output.
 pub(crate) struct Report {
     json: bool,
     columns: Vec<String>,
@@ -44,7 +44,7 @@ impl Report {
         println!("{}", line(self.columns.iter().map(|name| (text(&value(name)), name.len()))));
     }
 
-    /// The next row gets a heading of its own.
+    /// The next row gets a new heading.
     pub(crate) fn section(&mut self) {
         if !self.json {
             println!();
@@ -52,7 +52,7 @@ impl Report {
         self.header = false;
     }
 
-    /// The last line.
+    /// Prints the summary as the last line.
     pub(crate) fn summary(&self, summary: &Row) {
         if self.json {
             println!("{{\"summary\":{}}}", object(summary));
@@ -99,7 +99,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Three decimals are enough for a ratio; nothing for no value.
+/// The value rounded to three decimals; `null` for `None`.
 pub(crate) fn rounded(value: Option<f64>) -> Value {
     value.map_or(Value::Null, |value| json!((value * 1000.0).round() / 1000.0))
 }

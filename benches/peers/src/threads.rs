@@ -1,13 +1,13 @@
 //! The same processors and pool sizes for all contestants.
 //!
-//! Relies on: being called before anything else uses a pool. Not here: pools of contestants that make their own.
+//! Relies on: being called before anything else uses a pool. Not here: pools that contestants create themselves.
 
 use crate::PeersError;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Binds the process to `threads` of the processors that it may use and sizes the global pool; returns how many.
+/// Binds the process to `threads` of the processors that it may use and sizes the global pool; returns their number.
 ///
-/// Peers start threads of their own: what they may use is bounded by the binding.
+/// Peers start their own threads; the binding limits the processors that these may use.
 pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
     let failed = |error: &dyn std::fmt::Display| PeersError::Threads(error.to_string());
     let allowed = sched_getaffinity(None).map_err(|error| failed(&error))?;
@@ -21,13 +21,13 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
     Ok(wanted)
 }
 
-/// Threads bound to a processor each, as our executor's are: a thread that wakes on a busy processor waits there for a time
-/// slice, and that would be no fair figure for anybody.
+/// Each thread is bound to one processor, as the threads of our executor are: a thread that wakes on a busy processor
+/// waits there for a time slice, which would distort the figures.
 fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
     balustrade::executor::pool_builder(threads)
 }
 
-/// A pool of its own size, on the processors bound before.
+/// A pool of `threads` threads on the processors that `bind` selected.
 pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, PeersError> {
     builder(threads).build().map_err(|error| PeersError::Threads(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Compiles when one graph can hold the library and the crates of a Rust client.
+//! Compiles if the library and the crates of a Rust client can be resolved in one dependency graph.
 
 use alloy_evm as _;
 use ethrex_vm as _;

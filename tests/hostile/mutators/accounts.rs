@@ -1,11 +1,11 @@
-//! Entries of the list as a whole.
+//! Mutators of whole account entries of the list.
 
 use super::{Mutator, Parts, flip_bit, on_account, remove, repeat, special_address, swap};
 use crate::hostile::Rng;
 use crate::hostile::list::Account;
 use alloy_primitives::U256;
 
-/// An entry for an account that the block does not touch, or that has one already.
+/// Adds an entry for an account that the block does not access, or that has an entry already.
 fn add(parts: &mut Parts, account: Account) -> bool {
     let place = parts.list.binary_search_by_key(&account.address, |account| account.address);
     place.is_err_and(|at| {

@@ -1,4 +1,4 @@
-//! Transactions and withdrawals.
+//! Mutators of transactions and withdrawals.
 
 use super::{Mutator, flip_bit, remove, repeat, special_address, swap};
 

@@ -1,4 +1,4 @@
-//! Bytes of the list.
+//! Mutators of the list's encoded bytes.
 
 use super::{Mutator, Parts, flip_bit, remove};
 

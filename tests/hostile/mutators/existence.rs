@@ -1,10 +1,10 @@
-//! Claims of the existence log. Beside a block of Cancun or later every claim is wrong.
+//! Mutators of the existence log's claims. For a block of Cancun or later every claim is wrong.
 
 use super::{Mutator, Parts, flip_bit, remove, repeat, special_address};
 use crate::hostile::Rng;
 use alloy_primitives::Address;
 
-/// Adds a claim in order, beside whatever the existence log says at that place already.
+/// Adds a claim in order, even if there is one for this address and index already.
 fn insert(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     parts.existence.binary_search(&claim).is_err_and(|at| {
         parts.existence.insert(at, claim);
@@ -12,14 +12,14 @@ fn insert(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     })
 }
 
-/// Adds a claim where the existence log says nothing.
+/// Adds a claim for an address and index that have none.
 fn add(parts: &mut Parts, claim: (Address, u32, bool)) -> bool {
     let (address, index, _) = claim;
     let says_something = parts.existence.iter().any(|own| (own.0, own.1) == (address, index));
     !says_something && insert(parts, claim)
 }
 
-/// Changes a claim and puts it where it belongs.
+/// Changes a claim and moves it to its position in the order.
 fn edit(parts: &mut Parts, rng: &mut Rng, change: impl FnOnce(&mut (Address, u32, bool), &mut Rng)) -> bool {
     let Some(at) = rng.pick(&parts.existence) else { return false };
     let old = parts.existence.remove(at);

@@ -1,11 +1,11 @@
-//! Fields of the header.
+//! Mutators of the header's fields.
 
 use super::{Mutator, Parts, flip_bit, special_address};
 use crate::hostile::Rng;
 use alloy_primitives::{B256, Bloom, U256};
 use balustrade::exec::wire::Header;
 
-/// A field can always be changed.
+/// Applies a change that is always possible.
 fn set(parts: &mut Parts, change: impl FnOnce(&mut Header)) -> bool {
     change(&mut parts.header);
     true

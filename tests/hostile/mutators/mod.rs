@@ -1,6 +1,6 @@
-//! What can be wrong with a block: one small change each, to the list, its bytes, the existence log, the header or the body.
+//! Mutators: each makes one small change to the list, its bytes, the existence log, the header or the body of a block.
 //!
-//! A change returns whether it found something to change. What depends on it is resealed afterwards (`trial`).
+//! A mutator returns whether it found something to change. Not here: resealing the commitments afterwards (`trial`).
 
 mod accounts;
 mod body;
@@ -15,7 +15,7 @@ use super::list::{Account, Rows};
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use balustrade::exec::wire::Header;
 
-/// What a mutator changes.
+/// The part that a mutator changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The list: every such mutant is invalid.
@@ -32,9 +32,9 @@ pub enum Part {
 #[derive(Clone, Debug)]
 pub struct Parts {
     pub list: Vec<Account>,
-    /// The list's bytes, where the mutator works on them.
+    /// The list's bytes, if the mutator changes them directly.
     pub raw_list: Option<Vec<u8>>,
-    /// The list's bytes before.
+    /// The list's original bytes.
     pub original_list: Bytes,
     /// Claims of the existence log, right or wrong.
     pub existence: Vec<(Address, u32, bool)>,
@@ -55,10 +55,10 @@ impl Parts {
     }
 }
 
-/// A named change.
+/// A mutator: its name and the change.
 pub type Mutator = (&'static str, fn(&mut Parts, &mut Rng) -> bool);
 
-/// All of them.
+/// All mutators.
 const MUTATORS: [(Part, &[Mutator]); 9] = [
     (Part::List, accounts::MUTATORS),
     (Part::List, slots::READS),
@@ -71,19 +71,19 @@ const MUTATORS: [(Part, &[Mutator]); 9] = [
     (Part::Body, body::MUTATORS),
 ];
 
-/// Draws one of those that change such a part.
+/// Draws one of the mutators that change such a part.
 pub fn draw(rng: &mut Rng, is_wanted: impl Fn(Part) -> bool) -> (Part, Mutator) {
     let wanted = MUTATORS.iter().filter(|(part, _)| is_wanted(*part));
     let all: Vec<_> = wanted.flat_map(|(part, mutators)| mutators.iter().map(|mutator| (*part, *mutator))).collect();
     all[rng.below(all.len())]
 }
 
-/// Their names.
+/// Names of all mutators.
 pub fn names() -> impl Iterator<Item = &'static str> {
     MUTATORS.iter().flat_map(|(_, mutators)| mutators.iter().map(|(name, _)| *name))
 }
 
-/// Applies `change` to a random account among those that `has` what it needs.
+/// Applies `change` to a random account among those for which `has` is true.
 fn on_account(
     parts: &mut Parts,
     rng: &mut Rng,
@@ -94,10 +94,10 @@ fn on_account(
     rng.pick(&found).is_some_and(|at| change(&mut parts.list[found[at]], rng))
 }
 
-/// One of an account's lists.
+/// Selects one of the vectors of an account's entry.
 type Field<T> = fn(&mut Account) -> &mut Vec<T>;
 
-/// Applies `change` to this list of a random account among those where it has at least `least` items.
+/// Applies `change` to this vector of a random account among those where it has at least `least` items.
 fn on_list<T>(
     parts: &mut Parts,
     rng: &mut Rng,
@@ -109,7 +109,7 @@ fn on_list<T>(
     rng.pick(&found).is_some_and(|at| change(found[at], rng))
 }
 
-/// Removes an item of such a list.
+/// Removes a random item of this vector of a random account.
 fn drop_item<T>(parts: &mut Parts, rng: &mut Rng, field: Field<T>) -> bool {
     take_item(parts, rng, field).is_some()
 }
@@ -123,7 +123,7 @@ fn take_item<T>(parts: &mut Parts, rng: &mut Rng, field: Field<T>) -> Option<T> 
     taken
 }
 
-/// Lists an item twice.
+/// Repeats a random item of this vector of a random account.
 fn repeat_item<T: Clone>(parts: &mut Parts, rng: &mut Rng, field: Field<T>) -> bool {
     on_list(parts, rng, field, 1, repeat)
 }
@@ -135,7 +135,7 @@ fn repeat<T: Clone>(items: &mut Vec<T>, rng: &mut Rng) -> bool {
     })
 }
 
-/// Removes one item, wherever it is.
+/// Removes a random item.
 fn remove<T>(items: &mut Vec<T>, rng: &mut Rng) -> bool {
     rng.pick(items).is_some_and(|at| {
         items.remove(at);
@@ -143,14 +143,14 @@ fn remove<T>(items: &mut Vec<T>, rng: &mut Rng) -> bool {
     })
 }
 
-/// Puts two items in each other's place.
+/// Swaps two different items.
 fn swap<T: PartialEq>(items: &mut [T], rng: &mut Rng) -> bool {
     let (Some(a), Some(b)) = (rng.pick(items), rng.pick(items)) else { return false };
     items.swap(a, b);
     items[a] != items[b]
 }
 
-/// Turns such a list around.
+/// Reverses this vector of a random account.
 fn reverse_items<T>(parts: &mut Parts, rng: &mut Rng, field: Field<T>) -> bool {
     on_list(parts, rng, field, 2, |items, _| {
         items.reverse();
@@ -158,7 +158,7 @@ fn reverse_items<T>(parts: &mut Parts, rng: &mut Rng, field: Field<T>) -> bool {
     })
 }
 
-/// Gives a row another value.
+/// Changes the value of a random row.
 fn edit_row<V>(rows: &mut Rows<V>, rng: &mut Rng, change: impl FnOnce(&V, &mut Rng) -> V) -> bool {
     rng.pick(rows).is_some_and(|at| {
         rows[at].1 = change(&rows[at].1, rng);
@@ -166,7 +166,7 @@ fn edit_row<V>(rows: &mut Rows<V>, rng: &mut Rng, change: impl FnOnce(&V, &mut R
     })
 }
 
-/// Moves a row to a neighbouring free index, in order.
+/// Moves a row to a neighbouring index without a row, so that the order remains.
 fn shift_row<V>(rows: &mut Rows<V>, rng: &mut Rng, last: u64) -> bool {
     let at = rng.below(rows.len());
     let index = rows[at].0;
@@ -179,7 +179,7 @@ fn shift_row<V>(rows: &mut Rows<V>, rng: &mut Rng, last: u64) -> bool {
     true
 }
 
-/// Repeats the last value at a later index: a change that changes nothing.
+/// Repeats the last value at a later index: a no-op change.
 fn add_no_op_row<V: Clone>(rows: &mut Rows<V>, rng: &mut Rng, last: u64) -> bool {
     let (index, value) = rows[rows.len() - 1].clone();
     let later = last - index;
@@ -189,7 +189,7 @@ fn add_no_op_row<V: Clone>(rows: &mut Rows<V>, rng: &mut Rng, last: u64) -> bool
     later > 0
 }
 
-/// A value near, far, or structurally special; never the old one.
+/// A near, distant or special value (such as zero); never the old one.
 fn other_word(old: &U256, rng: &mut Rng) -> U256 {
     let new = match rng.below(8) {
         0 => U256::ZERO,
@@ -202,7 +202,7 @@ fn other_word(old: &U256, rng: &mut Rng) -> U256 {
     if new == *old { old.wrapping_add(U256::ONE) } else { new }
 }
 
-/// An account that consists of nothing but its address, of a kind that implementations treat specially.
+/// An address that implementations treat specially.
 fn special_address(rng: &mut Rng) -> Address {
     match rng.below(5) {
         // SYSTEM_ADDRESS, the caller of system contracts.
@@ -214,7 +214,7 @@ fn special_address(rng: &mut Rng) -> Address {
     }
 }
 
-/// Flips one bit of some bytes.
+/// Flips one random bit.
 fn flip_bit(bytes: &mut [u8], rng: &mut Rng) -> bool {
     rng.pick(bytes).is_some_and(|at| {
         bytes[at] ^= 1 << rng.below(8);

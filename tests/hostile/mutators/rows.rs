@@ -1,4 +1,4 @@
-//! Rows of an account's other fields: balances, nonces, codes.
+//! Mutators of balance, nonce and code changes.
 
 use super::{
     Field, Mutator, Parts, add_no_op_row, drop_item, edit_row, flip_bit, on_account, on_list, other_word, repeat_item,
@@ -8,7 +8,7 @@ use crate::hostile::Rng;
 use crate::hostile::list::{Account, Rows};
 use alloy_primitives::{Bytes, U256};
 
-/// Gives a row of this field another value.
+/// Changes the value of a row of this field.
 fn edit<V>(parts: &mut Parts, rng: &mut Rng, field: Field<(u64, V)>, change: impl FnOnce(&V, &mut Rng) -> V) -> bool {
     on_list(parts, rng, field, 1, |rows, rng| edit_row(rows, rng, change))
 }
@@ -19,7 +19,7 @@ fn shift<V>(parts: &mut Parts, rng: &mut Rng, field: Field<(u64, V)>) -> bool {
     on_list(parts, rng, field, 1, |rows, rng| shift_row(rows, rng, last))
 }
 
-/// Adds a row to this field of any account, in order, at an index that it lacks.
+/// Adds a row to this field of a random account, in order, at an index without a row.
 fn add<V>(parts: &mut Parts, rng: &mut Rng, field: Field<(u64, V)>, value: V) -> bool {
     let last = parts.last_index();
     on_list(parts, rng, field, 0, |rows: &mut Rows<V>, rng| {
@@ -32,7 +32,7 @@ fn add<V>(parts: &mut Parts, rng: &mut Rng, field: Field<(u64, V)>, value: V) ->
     })
 }
 
-/// Claims a code for an account whose code does not change.
+/// Adds a code change to an account whose code does not change.
 fn add_code(parts: &mut Parts, rng: &mut Rng, code: Vec<u8>) -> bool {
     let index = parts.any_index(rng);
     on_account(
@@ -46,7 +46,7 @@ fn add_code(parts: &mut Parts, rng: &mut Rng, code: Vec<u8>) -> bool {
     )
 }
 
-/// Changes a code that is not empty.
+/// Changes a random code that is not empty.
 fn edit_code(parts: &mut Parts, rng: &mut Rng, change: impl FnOnce(&mut Vec<u8>, &mut Rng)) -> bool {
     let codes = parts.list.iter_mut().flat_map(|a: &mut Account| &mut a.codes).map(|(_, code)| code);
     let mut codes: Vec<&mut Bytes> = codes.filter(|code| !code.is_empty()).collect();

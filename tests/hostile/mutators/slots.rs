@@ -1,4 +1,4 @@
-//! Slots of an account: those that are read, and those that change.
+//! Mutators of storage reads and storage changes.
 
 use super::{
     Mutator, Parts, add_no_op_row, drop_item, edit_row, on_account, on_list, other_word, repeat_item, reverse_items,
@@ -8,10 +8,10 @@ use crate::hostile::Rng;
 use crate::hostile::list::{Account, Rows};
 use alloy_primitives::U256;
 
-/// A changed slot: its key and what it changes to.
+/// A changed slot: its key and its rows.
 type Slot = (U256, Rows<U256>);
 
-/// Lists a read in order, unless the account has the slot already.
+/// Adds a read in order, unless the account has the slot already.
 fn add_read(account: &mut Account, key: U256) -> bool {
     if account.changes.iter().any(|change| change.0 == key) {
         return false;
@@ -22,7 +22,7 @@ fn add_read(account: &mut Account, key: U256) -> bool {
     })
 }
 
-/// Lists a changed slot in order, beside whatever the account has.
+/// Adds a changed slot in order, even if the account has the slot already.
 fn add_change(account: &mut Account, slot: Slot) -> bool {
     account.changes.push(slot);
     account.changes.sort_by_key(|change| change.0);

@@ -1,4 +1,4 @@
-//! Transactions run ahead of their turn: each becomes final, whichever of its runs are dropped meanwhile.
+//! Optimistic execution: each transaction becomes final, whichever of its runs are discarded meanwhile.
 
 use super::explore;
 use crate::arena::{BlockAccessIndex, TxIndex};
@@ -8,20 +8,20 @@ use loom::sync::atomic::AtomicBool;
 use loom::thread;
 use std::sync::Arc;
 
-/// A run of a transaction: how much was final when it began. It holds if all below was.
+/// A run of a transaction: how many transactions were final when it began. It is valid if all lower ones were.
 struct Run {
     saw: u32,
 }
 
-/// The protocol of `optimistic/schedule.rs` over real claims: workers run ahead and commit what is ready.
+/// The protocol of `optimistic/schedule.rs` with the real claims: workers run transactions and commit finished runs.
 struct Block {
     claims: Claims,
     waiting: Vec<Mutex<Option<Run>>>,
-    /// How many are final.
+    /// Number of final transactions.
     commits: Mutex<u32>,
     is_final: AtomicU32,
     running: Vec<AtomicBool>,
-    /// Whether transaction `i` needs the one below it to be final.
+    /// Whether a run of transaction `i` is valid only if transaction `i - 1` was final when it began.
     depends: &'static [bool],
 }
 
@@ -57,7 +57,7 @@ impl Block {
                 assert!(!self.running[at].swap(true, Ordering::AcqRel), "two workers run {at}");
                 let run = Run { saw: self.is_final.load(Ordering::Acquire) };
                 self.running[at].store(false, Ordering::Release);
-                let before = self.waiting[at].lock().expect("nobody panics").replace(run);
+                let before = self.waiting[at].lock().expect("no thread panics").replace(run);
                 assert!(before.is_none(), "a run of {at} is lost");
                 next = self.claims.has_run(tx);
                 self.commit_ready();
@@ -70,7 +70,7 @@ impl Block {
         while let Some(waiting) = self.waiting.get(*count as usize)
             && !self.claims.is_over()
         {
-            let Some(run) = waiting.lock().expect("nobody panics").take() else { return };
+            let Some(run) = waiting.lock().expect("no thread panics").take() else { return };
             let at = *count as usize;
             *count += 1;
             self.is_final.store(*count, Ordering::Release);
@@ -84,7 +84,7 @@ impl Block {
     fn drop_misled(&self, committed: usize) {
         let mut first = None;
         for at in committed + 1..self.waiting.len() {
-            let mut waiting = self.waiting[at].lock().expect("nobody panics");
+            let mut waiting = self.waiting[at].lock().expect("no thread panics");
             if waiting.as_ref().is_none_or(|run| self.holds(at, run)) {
                 continue;
             }
@@ -99,7 +99,7 @@ impl Block {
     }
 }
 
-/// Runs a block on two workers; that it ends at all is the half of it, since loom finds a lost run as a livelock.
+/// Runs a block on two workers. Termination is a part of the property, because loom reports a lost run as a livelock.
 fn run_block(chains: &[(Option<u32>, Option<u32>)], depends: &'static [bool]) {
     let chains = chains.iter().map(|(before, after)| (before.map(TxIndex), after.map(TxIndex))).collect();
     let block = Arc::new(Block::new(chains, depends));
@@ -109,11 +109,11 @@ fn run_block(chains: &[(Option<u32>, Option<u32>)], depends: &'static [bool]) {
     };
     block.work();
     other.join().expect("it only counts");
-    assert_eq!(*block.commits.lock().expect("nobody panics"), depends.len() as u32);
+    assert_eq!(*block.commits.lock().expect("no thread panics"), depends.len() as u32);
 }
 
 #[test]
-fn every_transaction_becomes_final_whoever_drops_what() {
+fn every_transaction_becomes_final_whichever_runs_are_discarded() {
     explore(2, || run_block(&[(None, None), (None, None), (None, None)], &[false, true, true]));
 }
 
@@ -125,12 +125,12 @@ fn transactions_of_one_sender_are_all_run() {
 
 #[test]
 #[should_panic(expected = "maximum number of branches")]
-fn broken_if_handing_out_anew_reads_and_writes_in_two_steps() {
+fn broken_if_rescheduling_reads_and_writes_in_two_steps() {
     let _broken = Fault::Torn("fetch_min").inject();
     explore(2, || run_block(&[(None, None), (None, None), (None, None)], &[false, true, true]));
 }
 
-/// A transaction that two workers want, as where one is handed out anew.
+/// Two workers claim the same transaction, as they may when it is rescheduled.
 fn claim_twice() {
     let claims = Arc::new(Claims::new(vec![(None, None)]));
     let other = {
@@ -138,16 +138,16 @@ fn claim_twice() {
         thread::spawn(move || claims.claim(TxIndex(0)))
     };
     let claimed = [claims.claim(TxIndex(0)), other.join().expect("it only claims")];
-    assert_eq!(claimed.iter().flatten().count(), 1, "not one worker has it: {claimed:?}");
+    assert_eq!(claimed.iter().flatten().count(), 1, "not exactly one worker claimed it: {claimed:?}");
 }
 
 #[test]
-fn one_of_two_workers_gets_a_transaction() {
+fn one_of_two_workers_claims_a_transaction() {
     explore(3, claim_twice);
 }
 
 #[test]
-#[should_panic(expected = "not one worker has it")]
+#[should_panic(expected = "not exactly one worker claimed it")]
 fn broken_if_two_workers_can_claim_one_transaction() {
     let _broken = Fault::Torn("fetch_or").inject();
     explore(3, claim_twice);
@@ -155,7 +155,7 @@ fn broken_if_two_workers_can_claim_one_transaction() {
 
 #[test]
 #[should_panic(expected = "maximum number of branches")]
-fn broken_if_who_ran_does_not_see_who_waits() {
+fn broken_if_the_end_of_a_run_is_recorded_in_two_steps() {
     let _broken = Fault::Torn("fetch_or").inject();
     explore(2, || run_block(&[(None, Some(1)), (Some(0), None)], &[false, true]));
 }

@@ -1,4 +1,5 @@
-//! The models: what must hold after any order of events. Beside each stand broken ones, which must fail.
+//! The models: properties that hold for every interleaving. Each has tests with weakened synchronisation, which must
+//! fail.
 
 mod claims;
 mod prefetch;
@@ -6,7 +7,7 @@ mod signers;
 mod tasks;
 mod versions;
 
-/// Explores `model` with at most `preemptions` forced switches, unless the environment asks for more.
+/// Explores `model` with at most `preemptions` preemptions, unless `LOOM_MAX_PREEMPTIONS` is set.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));

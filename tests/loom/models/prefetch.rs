@@ -1,4 +1,5 @@
-//! Batches of the parent state: each is read once, and whoever waits for one gets it or learns that nobody will read it.
+//! Prefetched batches of the parent state: each is read once, and a task that waits for one gets it or is told that it
+//! will not be read.
 
 use super::explore;
 use crate::queue::Queue;
@@ -7,10 +8,10 @@ use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;
 
-/// Two batches, the first of accounts; readers and tasks beside each other.
+/// Two batches, the first one of accounts, with concurrent readers and tasks.
 struct Block {
     queue: Queue,
-    /// 0 until a batch is there, as the library's once-cells are empty.
+    /// 0 until a batch is read; stands for the library's empty `OnceLock`.
     batches: [AtomicU32; BATCHES],
     read: Mutex<Vec<usize>>,
     failing: Option<usize>,
@@ -26,11 +27,11 @@ impl Block {
         Arc::new(Self { queue: Queue::new(1, BATCHES - 1), batches, read: Mutex::new(Vec::new()), failing })
     }
 
-    /// Reads whatever is left.
+    /// Reads all remaining batches.
     fn read(&self) {
         while let Some(batch) = self.queue.take() {
             let failed = self.failing == Some(batch);
-            self.read.lock().expect("nobody panics").push(batch);
+            self.read.lock().expect("no thread panics").push(batch);
             self.batches[batch].store(if failed { BAD } else { GOOD }, Ordering::Release);
             let is_last = self.queue.done(batch, failed);
             assert_eq!(is_last, batch == 0 && !failed, "batch {batch} is the last one of accounts");
@@ -44,7 +45,7 @@ impl Block {
     }
 }
 
-/// Readers beside tasks that need the batches `needed`; returns what each of these got.
+/// Runs readers and tasks that need the batches `needed`; returns the result of each task.
 fn run_block(block: &Arc<Block>, readers: usize, needed: &[usize]) -> Vec<Option<u32>> {
     let tasks: Vec<_> = (needed.iter().copied())
         .map(|batch| {
@@ -60,7 +61,7 @@ fn run_block(block: &Arc<Block>, readers: usize, needed: &[usize]) -> Vec<Option
         .collect();
     block.read();
     others.into_iter().for_each(|other| other.join().expect("it only reads"));
-    let mut read = block.read.lock().expect("nobody panics").clone();
+    let mut read = block.read.lock().expect("no thread panics").clone();
     read.sort_unstable();
     assert!(read.windows(2).all(|pair| pair[0] < pair[1]), "a batch is read twice: {read:?}");
     assert!(block.failing.is_some() || read.len() == BATCHES, "a batch is not read: {read:?}");
@@ -73,7 +74,7 @@ fn two_tasks_wait() {
 }
 
 #[test]
-fn whoever_waits_gets_its_batch_which_is_read_once() {
+fn a_waiting_task_gets_its_batch_which_is_read_once() {
     explore(3, two_tasks_wait);
     explore(2, || {
         let block = Block::new(None);
@@ -82,7 +83,7 @@ fn whoever_waits_gets_its_batch_which_is_read_once() {
 }
 
 #[test]
-fn behind_a_failed_batch_nobody_waits_and_before_it_all_are_read() {
+fn no_task_waits_behind_a_failed_batch_and_all_before_it_are_read() {
     explore(3, || {
         let block = Block::new(Some(0));
         let got = run_block(&block, 2, &[1]);
@@ -96,7 +97,7 @@ fn behind_a_failed_batch_nobody_waits_and_before_it_all_are_read() {
 }
 
 #[test]
-fn nobody_waits_for_a_block_that_was_given_up() {
+fn no_task_waits_for_a_cancelled_block() {
     explore(3, || {
         let block = Block::new(None);
         let task = {
@@ -111,7 +112,7 @@ fn nobody_waits_for_a_block_that_was_given_up() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn broken_if_only_one_of_those_who_wait_is_woken() {
+fn broken_if_only_one_waiting_task_is_woken() {
     let _broken = Fault::WakesOne.inject();
     explore(3, two_tasks_wait);
 }

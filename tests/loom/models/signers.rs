@@ -1,4 +1,4 @@
-//! Batches of signatures: each is recovered once, and one thread hands over the authorities, all of them.
+//! Batches of signatures: each is recovered once, and exactly one thread hands over all authorities.
 
 use super::explore;
 use crate::deal::Deal;
@@ -12,23 +12,23 @@ const AUTHORITY_BATCHES: usize = 2;
 
 struct Block {
     deal: Deal,
-    /// 0 until a batch is there, as the library's once-cells are empty.
+    /// 0 until a batch is recovered; stands for the library's empty `OnceLock`.
     authorities: [AtomicU32; AUTHORITY_BATCHES],
     taken: Mutex<Vec<usize>>,
-    /// How many authorities each one handed over who was the last.
+    /// For each hand-over, the number of authority batches that it found recovered.
     handed_over: Mutex<Vec<usize>>,
 }
 
 impl Block {
-    /// Recovers whatever is left.
+    /// Recovers all remaining batches.
     fn help(&self) {
         while let Some(batch) = self.deal.take() {
-            self.taken.lock().expect("nobody panics").push(batch);
+            self.taken.lock().expect("no thread panics").push(batch);
             let Some(at) = self.deal.authority_batch(batch) else { continue };
             self.authorities[at].store(1, Ordering::Release);
             if self.deal.authorities_arrived() {
                 let there = self.authorities.iter().filter(|cell| cell.load(Ordering::Acquire) == 1).count();
-                self.handed_over.lock().expect("nobody panics").push(there);
+                self.handed_over.lock().expect("no thread panics").push(there);
             }
         }
     }
@@ -47,10 +47,10 @@ fn two_threads_help() {
     };
     block.help();
     other.join().expect("it only recovers");
-    let mut taken = block.taken.lock().expect("nobody panics").clone();
+    let mut taken = block.taken.lock().expect("no thread panics").clone();
     taken.sort_unstable();
     assert_eq!(taken, [0, 1, 2], "each batch is taken once");
-    assert_eq!(*block.handed_over.lock().expect("nobody panics"), [AUTHORITY_BATCHES], "one hands over all");
+    assert_eq!(*block.handed_over.lock().expect("no thread panics"), [AUTHORITY_BATCHES], "one hands over all");
 }
 
 #[test]
@@ -67,14 +67,14 @@ fn broken_if_nothing_orders_the_batches_before_the_last() {
 
 #[test]
 #[should_panic(expected = "one hands over all")]
-fn broken_if_two_count_down_at_once() {
+fn broken_if_the_countdown_reads_and_writes_in_two_steps() {
     let _broken = Fault::Torn("fetch_sub").inject();
     explore(3, two_threads_help);
 }
 
 #[test]
 #[should_panic(expected = "each batch is taken once")]
-fn broken_if_two_take_one_batch() {
+fn broken_if_a_batch_is_taken_in_two_steps() {
     let _broken = Fault::Torn("fetch_add").inject();
     explore(3, two_threads_help);
 }

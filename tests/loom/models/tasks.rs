@@ -1,4 +1,4 @@
-//! Tasks of a list: each runs once, or what kept it from running decides the block.
+//! The task queue of `bal` mode: each task runs once, unless lower tasks already refuse the block.
 
 use super::explore;
 use crate::schedule::{Next, TaskQueue};
@@ -6,12 +6,12 @@ use crate::sync::{AtomicBool, Fault, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
-/// What became of the tasks of a block: whether each one ran, and how it ended.
+/// Runs the tasks of a block with this gas each; those in `failing` fail. Asserts the properties of the queue.
 fn run_tasks(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], workers: usize) {
     run_shuffled(gas, gas_limit, failing, workers, None);
 }
 
-/// The same, in another order than that of the block where a seed says so.
+/// As [`run_tasks`], with shuffled tasks if there is a seed.
 fn run_shuffled(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], workers: usize, seed: Option<u64>) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
     let schedule = Arc::new(TaskQueue::new(gas.len() as u32, gas_limit, refused, None, &[], seed));
@@ -36,7 +36,7 @@ fn run_shuffled(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], wo
     let mut ran = work(&schedule);
     others.into_iter().for_each(|other| ran.extend(other.join().expect("it only counts")));
     ran.sort_unstable();
-    // Where a task did not run, those before it decide the block: one failed, or had no room.
+    // If a task did not run, lower tasks must refuse the block: one failed, or they exceed the gas limit.
     assert!(ran.windows(2).all(|pair| pair[0] < pair[1]), "a task ran twice: {ran:?}");
     let missing = (0..gas.len() as u32).find(|index| !ran.contains(index));
     if let Some(missing) = missing {
@@ -48,18 +48,18 @@ fn run_shuffled(gas: &'static [u64], gas_limit: u64, failing: &'static [u32], wo
 }
 
 #[test]
-fn what_lies_below_a_failed_task_always_runs() {
+fn every_task_below_a_failed_one_runs() {
     explore(3, || run_tasks(&[0; 4], 100, &[1, 2], 2));
     explore(2, || run_tasks(&[0; 3], 100, &[1], 3));
 }
 
-/// Too much gas in the tasks 0 and 2, which are taken before task 1.
+/// Tasks 0 and 2 together exceed the gas limit and are taken before task 1.
 fn too_much_gas_around_a_task() {
     run_shuffled(&[70, 10, 60], 100, &[], 2, Some(1));
 }
 
 #[test]
-fn early_rejection_by_gas_never_loses_a_task_that_counts() {
+fn early_rejection_by_gas_loses_no_task_that_decides_the_error() {
     explore(3, || run_tasks(&[0, 60, 40, 60], 100, &[], 2));
     explore(2, || run_tasks(&[70, 10, 60], 100, &[], 3));
     explore(3, too_much_gas_around_a_task);
@@ -74,7 +74,7 @@ fn broken_if_a_claim_reads_and_writes_in_two_steps() {
 
 #[test]
 #[should_panic(expected = "did not run")]
-fn broken_if_gas_is_seen_before_whose_it_is() {
+fn broken_if_gas_is_visible_before_its_task_index() {
     let _broken = Fault::Relaxed.inject();
     explore(3, too_much_gas_around_a_task);
 }
@@ -86,8 +86,8 @@ fn broken_if_the_highest_index_is_lost() {
     explore(3, too_much_gas_around_a_task);
 }
 
-/// A block that is given up at any moment: its first task that did not run is the one at which it says so.
-fn give_up(tasks: u32) {
+/// A block that is cancelled at any time reports the first task that did not run.
+fn cancel_a_block(tasks: u32) {
     let refused: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
     let schedule = Arc::new(TaskQueue::new(tasks, u64::MAX, refused, None, &[], None));
     let work = |schedule: &TaskQueue<'_>| {
@@ -110,17 +110,21 @@ fn give_up(tasks: u32) {
     caller.join().expect("it only stores");
     ran.extend(also_ran);
     let missing = (0..tasks).find(|index| !ran.contains(index));
-    assert_eq!(missing, here.into_iter().chain(there).min(), "given up elsewhere than said, {ran:?} ran");
+    assert_eq!(
+        missing,
+        here.into_iter().chain(there).min(),
+        "another task is reported than the first that did not run, {ran:?} ran"
+    );
 }
 
 #[test]
-fn a_block_that_is_given_up_says_where_it_stood() {
-    explore(3, || give_up(3));
+fn a_cancelled_block_reports_the_first_task_that_did_not_run() {
+    explore(3, || cancel_a_block(3));
 }
 
 #[test]
-#[should_panic(expected = "given up elsewhere than said")]
-fn broken_if_two_workers_are_given_up_at_one_task() {
+#[should_panic(expected = "another task is reported than the first that did not run")]
+fn broken_if_two_workers_are_cancelled_at_one_task() {
     let _broken = Fault::Torn("fetch_add").inject();
-    explore(3, || give_up(3));
+    explore(3, || cancel_a_block(3));
 }

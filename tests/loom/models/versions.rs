@@ -1,4 +1,4 @@
-//! Versions of a slot and of an account: who knows of a commit sees it.
+//! Versions of a slot and of an account: a worker that observes a commit reads the values that it wrote.
 
 use super::explore;
 use crate::arena::BlockAccessIndex;
@@ -29,7 +29,7 @@ fn commit_beside_a_reader() {
     let found = slot.read(reader, None);
     assert!(
         found == Some((U256::from(7), written)) || found.is_none() && !knows,
-        "a commit is known and not seen: {found:?}"
+        "a commit is observed without its values: {found:?}"
     );
     let (found, version) = account.read(reader, &BaseAccount::default());
     match version {
@@ -41,13 +41,13 @@ fn commit_beside_a_reader() {
 }
 
 #[test]
-fn who_knows_of_a_commit_sees_what_it_wrote() {
+fn a_worker_that_observes_a_commit_reads_its_values() {
     explore(3, commit_beside_a_reader);
 }
 
 #[test]
-#[should_panic(expected = "a commit is known and not seen")]
-fn broken_if_a_commit_is_known_before_its_writes() {
+#[should_panic(expected = "a commit is observed without its values")]
+fn broken_if_a_commit_is_observed_before_its_writes() {
     let _broken = Fault::Relaxed.inject();
     explore(3, commit_beside_a_reader);
 }

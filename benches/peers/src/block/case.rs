@@ -1,4 +1,4 @@
-//! One block with its surroundings, as every arrangement starts from it.
+//! One block with its parent state: the input of every arrangement.
 //!
 //! In: a block bundle with a complete pre-state and a list. Out: [`Case`]: the raw bytes, the rules and the flat state.
 //! Relies on: the library's reader of bundles.
@@ -26,23 +26,23 @@ pub(crate) struct Case {
     pub(crate) block_hashes: Vec<(u64, B256)>,
 }
 
-/// What the bundle reader of the command line leaves out.
+/// Fields of a bundle that the library's reader ignores.
 #[derive(Deserialize)]
 struct Extra {
     family: Option<String>,
 }
 
 impl Case {
-    /// The case of a document, or why it is none.
+    /// Reads a bundle; the error says why its block cannot be compared.
     pub(crate) fn read(document: &Document) -> Result<Self, String> {
         let content = Content::parse(document, None).map_err(|error| error.to_string())?;
         let Content::Bundle(bundle) = content else { return Err("no block bundle".to_owned()) };
         let Bundle { name, rules, block, bal, parent_header, state, block_hashes, .. } = *bundle;
         let rules = rules.ok_or("its fork is not supported")?;
         if rules.fork < Fork::Amsterdam {
-            return Err("the peers are arranged for Amsterdam blocks".to_owned());
+            return Err("the peers are compared on Amsterdam blocks only".to_owned());
         }
-        let BundleState::Complete { store, .. } = state else { return Err("its pre-state is not complete".to_owned()) };
+        let BundleState::Complete { store, .. } = state else { return Err("its pre-state is incomplete".to_owned()) };
         let header = Header::of_block(&block).map_err(|error| error.to_string())?;
         let parent = parent_header.map(|rlp| Header::decode(&rlp)).transpose().map_err(|error| error.to_string())?;
         let transactions = balustrade::exec::wire::Block::decode(block.clone()).map_err(|error| error.to_string())?;
@@ -67,12 +67,12 @@ impl Case {
         })
     }
 
-    /// Accounts and their slots.
+    /// Accounts: address, nonce, balance, code hash.
     pub(crate) fn accounts(&self) -> impl Iterator<Item = (alloy_primitives::Address, u64, U256, B256)> + '_ {
         self.store.iter().map(|(address, account)| (*address, account.nonce, account.balance, account.code_hash))
     }
 
-    /// Slots of an account.
+    /// Storage slots of all accounts: address, key, value.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (alloy_primitives::Address, U256, U256)> + '_ {
         self.store
             .iter()

@@ -1,6 +1,6 @@
 //! Families as a bar chart: billions of gas per second by arrangement.
 //!
-//! In: the families' total times. Out: an SVG file that needs nothing else.
+//! In: the families' total times. Out: a self-contained SVG file.
 
 use super::{BAL, Family, PEERS, SEQUENTIAL_ONE};
 use std::collections::BTreeMap;

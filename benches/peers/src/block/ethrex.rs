@@ -1,4 +1,4 @@
-//! ethrex at whole blocks: one transaction after another with list recording, and driven by the list.
+//! ethrex on whole blocks: sequentially with recording of the block access list, and driven by the list.
 
 use super::case::Case;
 use super::{Arrangement, Laps, Stages};
@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// State of a case in ethrex's forms.
+/// The parent state of a case in ethrex's types.
 pub(crate) fn flat(case: &Case, tries: &EthrexTries) -> EthrexFlat {
     let mut flat = EthrexFlat { config: config(case), ..EthrexFlat::default() };
     for (address, ..) in case.accounts() {
@@ -76,7 +76,7 @@ fn config(case: &Case) -> ChainConfig {
     config
 }
 
-/// Which of the two ways.
+/// How a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Sequential,
@@ -99,7 +99,7 @@ pub(crate) struct Ethrex {
     flat: Arc<EthrexFlat>,
     resident: Rc<EthrexTries>,
     tries: EthrexTries,
-    /// What a run leaves to be freed off the clock.
+    /// Allocations of the last run, freed outside the measured time.
     leftovers: Vec<Box<dyn Any>>,
 }
 
@@ -113,7 +113,7 @@ impl Ethrex {
         let mut laps = Laps::start();
         let block = Block::decode(&self.case.block).map_err(text)?;
         laps.lap("decode");
-        // Recovered senders are kept in the transactions: the second look inside finds them there.
+        // Recovered senders are cached in the transactions, where `execute_block` finds them.
         block.body.get_transactions_with_sender(&NativeCrypto).map_err(text)?;
         laps.lap("recover");
         let mut database = GeneralizedDatabase::new(self.flat.clone());
@@ -172,7 +172,7 @@ impl Ethrex {
         laps.lap("wait");
         check(&block, &self.flat.config, &result, root?)?;
         if block.header.block_access_list_hash != Some(hash) {
-            return Err("the list's hash is not the header's".to_owned());
+            return Err("the list's hash differs from the header's".to_owned());
         }
         laps.lap("tail");
         laps.stages.extend(root_stages);

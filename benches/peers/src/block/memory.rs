@@ -1,7 +1,7 @@
-//! Memory of one arrangement at one block: a process of its own each.
+//! Memory of one arrangement on one block, each measured in a separate process.
 //!
 //! In: a block, an arrangement. Out: the resident set before the first run and its peak over three runs, from
-//! `/proc/self/status`; nothing where the system has no such file.
+//! `/proc/self/status`; `null` on systems without this file.
 
 use super::case::Case;
 use super::contestants;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 const RUNS: usize = 3;
 
-/// Runs one arrangement in this process and prints what it took.
+/// Runs one arrangement in this process and prints the memory it used.
 pub(super) fn measure_here(case: Case, threads: usize, name: &str, report: &mut Report) -> Result<(), PeersError> {
     let case = Rc::new(case);
     let failed = |who, difference| PeersError::Mismatch { what: case.name.clone(), who, difference };
@@ -31,7 +31,8 @@ pub(super) fn measure_here(case: Case, threads: usize, name: &str, report: &mut 
     Ok(())
 }
 
-/// Measures each arrangement in a child process: a row member `memory_mb` with before and peak by name.
+/// Measures each arrangement in a child process. Returns the row member `memory_mb`: before and peak, in MB, by
+/// arrangement.
 pub(super) fn in_own_processes(
     document: &str,
     threads: usize,
@@ -39,7 +40,7 @@ pub(super) fn in_own_processes(
 ) -> Result<Row, PeersError> {
     let failed = |reason: String| PeersError::Input { path: document.into(), reason };
     if !std::path::Path::new(document).is_file() {
-        // Inside an archive: no process of its own can be given it.
+        // A document inside an archive has no path to pass to a child process.
         return Ok(Row::new());
     }
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;

@@ -1,20 +1,22 @@
-//! `peers block`: whole blocks, ours against revm and ethrex, each one transaction after another and driven by the list.
+//! `peers block`: whole blocks in our modes, in revm and in ethrex, each sequentially and driven by the block access
+//! list.
 //!
-//! In: block bundles with complete pre-state and list. Out: per block and family the time from the raw bytes of block and
-//! list to the last check, in all arrangements interleaved in one run. Everybody checks gas used, receipts root, logs
-//! bloom, requests hash, list hash and state root against the header; whoever refuses a block ends the run.
+//! In: block bundles with complete pre-state and list. Out: per block and family the time from the raw bytes of block
+//! and list to the last check, in all arrangements interleaved in one run. Every arrangement checks gas used, receipts
+//! root, logs bloom, requests hash, list hash and state root against the header; an arrangement that refuses a block
+//! ends the run.
 //!
 //! | arrangement | what it is |
 //! |---|---|
-//! | bal, sequential, optimistic | ours, on the threads of the run; `sequential-1` on one; `bal-cold` from codes not analysed |
+//! | bal, sequential, optimistic | ours, on all threads of the run; `sequential-1` on one; `bal-cold` with cold codes |
 //! | revm-seq | recovery in parallel, `EthBlockExecutor` over `State` with list builder, then the root |
-//! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a thread of its own |
+//! | revm-bal | as reth does it: workers with `State::with_bal` recover and execute, the main thread commits in order, rebuilds the list and checks admission; the root from the list on a separate thread |
 //! | ethrex-seq | `LEVM::execute_block` with list recording, `get_state_transitions`, then the root |
-//! | ethrex-bal | as ethrex-blockchain does it: `synthesize_bal_updates` and the root beside `LEVM::execute_block_pipeline` with the list |
+//! | ethrex-bal | as ethrex-blockchain does it: `synthesize_bal_updates` and the root, in parallel with `LEVM::execute_block_pipeline` with the list |
 //!
 //! The four peers compute the root with ethrex-trie (`ethrex_tries`). All start from maps in memory with analysed codes
-//! and resident tries; those of the peers are copied before each run, so that they may be changed in place. Freeing what a
-//! run leaves is off everybody's clock.
+//! and resident tries; those of the peers are copied before each run, so that they can be changed in place. Freeing the
+//! allocations of a run is not measured for any arrangement.
 
 pub(crate) mod case;
 mod chart;
@@ -45,16 +47,16 @@ pub(crate) struct BlockArgs {
     /// Block bundles: files, folders, .tar.gz or .tar.zst archives; by default the blocks of the shared folder
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Only these arrangements beside `bal` and `sequential-1`
+    /// Only these arrangements, in addition to `bal` and `sequential-1`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Measure the memory of each arrangement, too, in a process of its own
+    /// Also measure the memory of each arrangement, in a separate process
     #[arg(long)]
     memory: bool,
     /// Draw the families as a chart
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
-    /// One arrangement alone, for its memory
+    /// Run this arrangement alone and print its memory (used by `--memory`)
     #[arg(long, value_name = "NAME", hide = true)]
     memory_of: Option<String>,
     #[command(flatten)]
@@ -63,13 +65,13 @@ pub(crate) struct BlockArgs {
     common: CommonArgs,
 }
 
-/// One way to execute a block, with a state of its own.
+/// One implementation and way to execute a block, with its own copy of the state.
 pub(crate) trait Arrangement {
     /// Name in reports.
     fn name(&self) -> &'static str;
-    /// Off the clock: frees what the last run left, and gets everything as it was before the block.
+    /// Not measured: frees the allocations of the last run and restores the state before the block.
     fn prepare(&mut self);
-    /// On the clock: from the raw bytes to the last check.
+    /// Measured: from the raw bytes to the last check.
     fn run(&mut self) -> Result<Stages, String>;
 }
 
@@ -83,7 +85,7 @@ impl Sampled for dyn Arrangement {
     }
 }
 
-/// Nanoseconds by stage.
+/// Nanoseconds of each stage, in order of first use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stages(Vec<(&'static str, f64)>);
 
@@ -102,7 +104,7 @@ impl Stages {
     }
 }
 
-/// A clock that goes from stage to stage.
+/// A stopwatch for consecutive stages.
 pub(crate) struct Laps {
     last: Instant,
     pub(crate) stages: Stages,
@@ -113,7 +115,7 @@ impl Laps {
         Self { last: Instant::now(), stages: Stages::default() }
     }
 
-    /// The time since the last lap was this stage's.
+    /// Adds the time since the last lap to this stage.
     pub(crate) fn lap(&mut self, stage: &'static str) {
         let now = Instant::now();
         self.stages.add(stage, now.duration_since(self.last).as_nanos() as f64);
@@ -139,7 +141,7 @@ const RATIOS: [(&str, &str); 7] = [
 /// Median nanoseconds by arrangement.
 type Medians = BTreeMap<&'static str, f64>;
 
-/// Blocks of one kind, added up.
+/// Sums over the blocks of one family.
 #[derive(Default)]
 struct Family {
     blocks: usize,
@@ -188,7 +190,7 @@ pub(crate) fn main(args: &BlockArgs) -> Result<(), PeersError> {
     }
 }
 
-/// Where the repository's suites find their blocks: `BALUSTRADE_SHARED`, else beside the repository.
+/// The folder `blocks` of the shared folder: `BALUSTRADE_SHARED`, else `../shared` beside the repository.
 fn shared_blocks() -> PathBuf {
     let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").into();
     std::env::var_os("BALUSTRADE_SHARED").map_or_else(beside, PathBuf::from).join("blocks")
@@ -210,7 +212,7 @@ fn one_block(
 
     let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     let mut stages: BTreeMap<&'static str, Vec<Stages>> = BTreeMap::new();
-    // The first round warms memory and code and is not counted.
+    // The first round warms up memory and codes and is not counted.
     for round in 0..=args.common.rounds {
         for contestant in &mut contestants {
             contestant.prepare();
@@ -248,7 +250,7 @@ fn one_block(
 
 pub(crate) type Contestants = Vec<Box<dyn Arrangement>>;
 
-/// The arrangements of a case whose names are wanted.
+/// The selected arrangements of a case.
 pub(crate) fn contestants(
     case: &Rc<Case>,
     threads: usize,
@@ -285,7 +287,7 @@ pub(crate) fn contestants(
     Ok(contestants)
 }
 
-/// The pre-state's tries for the peers.
+/// The tries of the pre-state, for the peers.
 fn resident(case: &Case) -> Result<EthrexTries, String> {
     let mut slots: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (address, key, value) in case.slots() {
@@ -334,7 +336,7 @@ fn block_row(case: &Case, medians: &Medians, stages: &BTreeMap<&'static str, Vec
     row
 }
 
-/// Ratios to our list mode, and to the best of the peers.
+/// Adds the ratios to our `bal` mode, and the ratio to the fastest peer.
 fn ratios(total_ns: &Medians, row: &mut Row) {
     let Some(ours) = total_ns.get(BAL) else { return };
     for (key, name) in RATIOS {

@@ -1,4 +1,4 @@
-//! Balustrade at whole blocks.
+//! Balustrade on whole blocks.
 
 use super::case::Case;
 use super::{Arrangement, Stages};
@@ -13,7 +13,7 @@ pub(crate) struct Ours {
     tries: StateTries,
     options: Options,
     cold: bool,
-    /// What the last run left; freed off the clock, as the peers' is.
+    /// Allocations of the last run, freed outside the measured time, as for the peers.
     last: Option<BlockOutcome>,
 }
 
@@ -24,7 +24,7 @@ impl Ours {
         Ok(Self { name, case: case.clone(), executor, tries, options: Options::new(mode), cold: false, last: None })
     }
 
-    /// The same from code that is not analysed yet.
+    /// The same arrangement without analysed codes at the start of each run.
     pub(crate) fn cold(mut self) -> Self {
         self.cold = true;
         self
@@ -54,7 +54,7 @@ impl Arrangement for Ours {
             .execute(&input, &case.store, Some(&mut self.tries), self.options)
             .map_err(|error| error.to_string())?;
         if let Some(unchecked) = outcome.unchecked.first() {
-            return Err(format!("{} stayed unchecked: {}", unchecked.check.name(), unchecked.reason));
+            return Err(format!("{} was not checked: {}", unchecked.check.name(), unchecked.reason));
         }
         let mut stages = Stages::default();
         for span in &outcome.timeline {

@@ -1,4 +1,4 @@
-//! revm at whole blocks: one transaction after another with the list built, and driven by the list as reth does it.
+//! revm on whole blocks: sequentially with building of the block access list, and driven by the list as in reth.
 
 use super::case::Case;
 use super::{Arrangement, Laps, Stages};
@@ -36,7 +36,7 @@ use std::sync::mpsc;
 
 type Receipt = alloy_consensus::ReceiptEnvelope;
 
-/// A flat state in maps, codes analysed.
+/// A flat state in maps, with analysed codes.
 #[derive(Debug, Default)]
 pub(crate) struct RevmFlat {
     accounts: AddressMap<(AccountInfo, U256Map<U256>)>,
@@ -103,7 +103,7 @@ impl EthExecutorSpec for Spec {
     }
 }
 
-/// Which of the two ways.
+/// How a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Sequential,
@@ -127,11 +127,11 @@ pub(crate) struct Revm {
     flat: Arc<RevmFlat>,
     resident: Rc<EthrexTries>,
     tries: EthrexTries,
-    /// What a run leaves to be freed off the clock.
+    /// Allocations of the last run, freed outside the measured time.
     leftovers: Vec<Box<dyn Any>>,
 }
 
-/// What does not depend on the way.
+/// The parts of a run that are the same in both ways.
 struct Setting {
     env: EvmEnv<SpecId>,
     spec: Spec,
@@ -282,7 +282,7 @@ impl Revm {
         built.encode(&mut encoded);
         check(&block, &result, B256::from(root?.0), keccak256(&encoded))?;
         if encoded[..] != case.list[..] {
-            return Err("the list that was built is not the given one".to_owned());
+            return Err("the list that was built differs from the given one".to_owned());
         }
         laps.lap("tail");
         laps.stages.extend(root_stages);
@@ -294,7 +294,7 @@ impl Revm {
 
 type TxOutcome = Result<ResultAndState, String>;
 
-/// The main thread's part: system calls, admission, commit and receipts in the order of the block.
+/// The main thread's work: system calls, admission, commits and receipts in the order of the block.
 fn commit_in_order(
     block: &Block<TxEnvelope>,
     setting: &Setting,
@@ -317,7 +317,7 @@ fn commit_in_order(
         if execution_gas > limit - executor.block_regular_gas_used
             || tx.gas_limit() > limit - executor.block_state_gas_used
         {
-            return Err(format!("transaction {index} does not fit into the block"));
+            return Err(format!("transaction {index} exceeds the block's gas limit"));
         }
         executor.evm_mut().db_mut().set_bal_index(BlockAccessIndex::new(index as u64 + 1));
         let blob_gas_used = tx.blob_gas_used().unwrap_or_default();
@@ -339,7 +339,7 @@ fn context(block: &Block<TxEnvelope>) -> EthBlockExecutionCtx<'_> {
     }
 }
 
-/// What the list says of an account after the block.
+/// The account's changes after the block, according to the list.
 fn change(account: &AccountChanges) -> AccountChange {
     AccountChange {
         address: convert::address(account.address),
@@ -374,7 +374,7 @@ fn check(
     } else {
         return Ok(());
     };
-    Err(format!("{differs} is not the header's"))
+    Err(format!("{differs} differs from the header's"))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

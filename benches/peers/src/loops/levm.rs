@@ -1,4 +1,4 @@
-//! ethrex's LEVM at a workload: whole transactions on a new database each, buffers pooled as in block execution.
+//! ethrex's LEVM on a workload: whole transactions, each on a new database, with pooled buffers as in block execution.
 
 use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
@@ -19,7 +19,7 @@ use ethrex_levm::tracing::LevmCallTracer;
 use ethrex_levm::vm::{VM, VMType};
 use std::sync::Arc;
 
-/// Name in reports; one of our loops has the shape of LEVM and is called `levm`.
+/// Name in reports. It is not `levm`, because one of our loops has LEVM's structure and that name.
 pub(crate) const NAME: &str = "ethrex_levm";
 
 pub(crate) struct Levm {
@@ -43,7 +43,7 @@ impl Levm {
                 ..AccountState::default()
             };
             if !account.storage.is_empty() {
-                // Any root but the empty one says that there is storage.
+                // Any root but the empty one means that the account has storage.
                 state.storage_root = H256::repeat_byte(1);
             }
             flat.codes.insert(code.hash, code);

@@ -1,12 +1,12 @@
 //! `peers loop`: interpreter workloads, each one call transaction of the Cancun fork.
 //!
-//! In: workload files. Out: per workload the time of a whole transaction in our loops, in revm and in LEVM, and of revm's
-//! bare interpreter; the ratios to our loop of choice. Gas, success and output must be equal.
-//! A whole transaction: validity, fees, the call, refunds, settlement, from a flat state in memory and from analysed
-//! code. Nothing else survives a run: our machine forgets names, values and hashes, revm's journal is finalized, LEVM gets
-//! a new database. Buffers are kept by all three. What making our machine takes, which a block does once for all its
-//! transactions, is measured by itself in each round and taken off.
-//! The clock is the CPU time of the one thread that does the work.
+//! In: workload files. Out: per workload the time of a whole transaction in our loops, in revm and in LEVM, and of
+//! revm's bare interpreter; the ratios to our selected loop. Gas, success and output must be equal.
+//! A whole transaction: validity, fees, the call, refunds, settlement, from a flat state in memory and with analysed
+//! code. Nothing else is kept between runs: our machine drops ids, values and hashes, revm's journal is finalized, LEVM
+//! gets a new database. All three keep their buffers. The construction of our machine, which a block does once for all
+//! its transactions, is measured separately in each round and subtracted.
+//! Times are CPU times of the single thread that does the work.
 
 mod levm;
 mod ours;
@@ -29,13 +29,13 @@ pub(crate) struct LoopArgs {
     /// Workload files and folders of them
     #[arg(value_name = "DIR|FILE", required = true)]
     paths: Vec<PathBuf>,
-    /// The loop of ours that ratios refer to
+    /// Our loop that ratios refer to
     #[arg(long = "loop", value_name = "NAME", default_value = LoopKind::default().name(), value_parser = loop_kind)]
     kind: LoopKind,
-    /// Only this loop of ours, not the others beside it
+    /// Measure only this one of our loops
     #[arg(long)]
     only: bool,
-    /// Milliseconds that each contestant gets per round
+    /// Milliseconds that each contestant runs per round
     #[arg(long, value_name = "MS", default_value_t = 3.0)]
     slice: f64,
     #[command(flatten)]
@@ -49,26 +49,27 @@ fn loop_kind(name: &str) -> Result<LoopKind, String> {
     LoopKind::from_name(name).ok_or_else(|| format!("one of {names}"))
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Whether the call succeeded.
     pub(crate) success: bool,
-    /// Gas that the sender paid for, intrinsic gas included.
+    /// Gas that the sender paid for, including intrinsic gas.
     pub(crate) gas: u64,
-    /// What the call returned.
+    /// The call's return data.
     pub(crate) output: Bytes,
 }
 
-/// Somebody who can run a workload again and again.
+/// An implementation that can run a workload repeatedly.
 pub(crate) trait Contestant {
-    /// One run, timed.
+    /// One run, measured.
     fn run(&mut self);
-    /// What a run does once per block rather than per transaction, alone; timed and taken off where it says so.
+    /// The part of a run that a block does once, not per transaction. Returns whether there is one: then it is measured
+    /// and subtracted.
     fn setup(&mut self) -> bool {
         false
     }
-    /// One run, looked at; `None` where this contestant cannot do this workload.
+    /// One run with its result; `None` if this contestant does not support the workload.
     fn outcome(&mut self) -> Result<Option<Outcome>, String>;
 }
 
@@ -79,17 +80,17 @@ impl Sampled for dyn Contestant {
     }
 }
 
-/// A workload below this ratio is measured again before it counts as slower.
+/// A workload with a ratio below this is measured again before it counts as slower.
 const SLOWER: f64 = 0.97;
 
-/// How many times as fast as revm's whole transaction evmone (July 2025) runs a group's workloads in the better of its modes,
-/// the baseline interpreter, in the faster of its builds: computed goto, gcc, analysed code. A geometric mean per group,
-/// measured once, on another day, against the same revm (43.0.3).
+/// Speed of evmone (July 2025) relative to revm's whole transaction, as a geometric mean per group of workloads: evmone
+/// in the faster of its modes, the baseline interpreter, and in the faster of its builds: computed goto, gcc, analysed
+/// code. Measured once, on another day, against the same revm (43.0.3).
 ///
-/// evmone is not a peer of this run. `geomean_vs_evmone_by_revm` is a ratio of ratios: over all workloads of these groups the
-/// geometric mean of (our speed / revm's, here and now) / (evmone's speed / revm's, from this table). With a group's mean
-/// in place of each workload's own figure, the mean over the group is the same; 97 of the 117 workloads behind the
-/// table are run here.
+/// evmone is not a peer of this run. `geomean_vs_evmone_by_revm` is a ratio of ratios: over all workloads of these
+/// groups the geometric mean of (our speed / revm's, in this run) / (evmone's speed / revm's, from this table). Using a
+/// group's mean instead of each workload's figure does not change the mean over the group; 97 of the 117 workloads of
+/// the table are run here.
 fn evmone(group: &str) -> Option<f64> {
     Some(match group {
         "ipsilon-main" => 1.51,
@@ -101,7 +102,7 @@ fn evmone(group: &str) -> Option<f64> {
     })
 }
 
-/// Fewest calls that tell what making a machine takes.
+/// Least number of calls that measure the construction of a machine.
 const SETUP_CALLS: u32 = 100;
 
 /// Runs the command.
@@ -144,7 +145,7 @@ pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
     Ok(())
 }
 
-/// All contestants at one workload, ours of choice first.
+/// All contestants on one workload; the first is our selected loop.
 struct Contest {
     contestants: Vec<(&'static str, Box<dyn Contestant>, u32)>,
     outcome: Outcome,
@@ -181,7 +182,8 @@ impl Contest {
                 Some(_) => {}
                 None => agreed = Some(outcome),
             }
-            // Codes are decoded after a few runs, caches are filled, and the clock tells how many calls fill a slice.
+            // Warm-up: codes are decoded after a few runs, caches are filled, and the number of calls per slice is
+            // measured.
             sample(Clock::Thread, 8, &mut || contestant.run());
             let once = sample(Clock::Thread, 1, &mut || contestant.run());
             let calls = calls_in(args.slice * 1e6, once);
@@ -206,7 +208,7 @@ impl Contest {
     }
 }
 
-/// Nanoseconds per run by round, for each contestant; the first is ours of choice.
+/// Nanoseconds per run by round, for each contestant; the first is our selected loop.
 struct Measured {
     times: Vec<(&'static str, Vec<f64>)>,
 }

@@ -1,7 +1,7 @@
-//! Our own loops at a workload.
+//! Our own loops on a workload.
 //!
-//! In: a workload, a loop. Out: whole transactions on our machine. Between runs only analysed code and the memory of
-//! the machine survive.
+//! In: a workload, a loop. Out: whole transactions on our machine. Only analysed code and the machine's memory are kept
+//! between runs.
 
 use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
@@ -25,7 +25,7 @@ pub(crate) struct Ours {
     store: MemoryStore,
     codes: CodeArena,
     transactions: Transactions,
-    /// The memory of the machine; away while one runs.
+    /// The memory of the machine; `None` while a machine uses it.
     scratch: Option<(StateScratch, EvmScratch)>,
 }
 
@@ -52,7 +52,8 @@ impl Ours {
         Ok(Self { kind, chain, block, store, codes, transactions, scratch: None })
     }
 
-    /// Makes a machine that knows no name and no hash, as for a new block, lets `work` use it and takes it apart.
+    /// Builds a machine without ids and cached hashes, as for a new block, calls `work` with it and takes its memory
+    /// back.
     fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>, LoopKind) -> T) -> T {
         let mut overlay = Overlay::default();
         let base = Box::new(OverlayState { overlay: &mut overlay, store: &self.store, codes: &self.codes });
@@ -96,7 +97,7 @@ impl Contestant for Ours {
     }
 }
 
-/// A legacy transaction; its signature is never looked at, the sender is given.
+/// A legacy transaction; its signature is not read, because the sender is given.
 fn transaction(workload: &Workload) -> Bytes {
     let mut payload = Vec::new();
     0u64.encode(&mut payload);

@@ -1,4 +1,4 @@
-//! revm at a workload: whole transactions, and its interpreter without transaction and frames.
+//! revm on a workload: whole transactions, and its interpreter without transaction and frames.
 
 use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
@@ -13,9 +13,9 @@ use revm::primitives::hardfork::SpecId;
 use revm::state::AccountInfo;
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext, MainnetEvm};
 
-/// The whole transaction's name in reports.
+/// Name of whole transactions in reports.
 pub(crate) const NAME: &str = "revm";
-/// The bare interpreter's.
+/// Name of the bare interpreter in reports.
 pub(crate) const BARE_NAME: &str = "revm_bare";
 
 type MainnetCtx = revm::handler::MainnetContext<CacheDB<EmptyDB>>;
@@ -64,7 +64,7 @@ fn context(workload: &Workload) -> Result<(MainnetCtx, TxEnv, Bytecode, B256), S
     Ok((context, tx, target.0, target.1))
 }
 
-/// Whole transactions, their state changes taken out of the journal.
+/// Whole transactions, including the finalization of the journal.
 pub(crate) struct Transaction {
     evm: MainnetEvm<MainnetCtx>,
     tx: TxEnv,
@@ -89,7 +89,7 @@ impl Contestant for Transaction {
     }
 }
 
-/// The interpreter alone, on the mainnet table and a journal that is reset each run.
+/// The interpreter alone, with the mainnet instruction table and a journal that is reset for each run.
 pub(crate) struct Bare {
     context: MainnetCtx,
     instructions: EthInstructions<EthInterpreter, MainnetCtx>,
@@ -140,7 +140,7 @@ impl Contestant for Bare {
     }
 
     fn outcome(&mut self) -> Result<Option<Outcome>, String> {
-        // A frame would be entered: that is not the interpreter's work.
+        // The workload enters a frame, which the bare interpreter does not do.
         let InterpreterAction::Return(result) = self.execute() else { return Ok(None) };
         let success = result.result.is_ok();
         Ok(Some(Outcome { success, gas: result.gas.total_gas_spent(), output: result.output }))

@@ -1,6 +1,6 @@
 //! Workload files: one call transaction each.
 //!
-//! In: JSON files. Out: [`Workload`]s. Not here: how anybody runs them.
+//! In: JSON files. Out: [`Workload`]s. Not here: running them.
 
 use crate::PeersError;
 use alloy_primitives::{Address, Bytes, U256, address};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Who sends the transaction.
+/// Sender of the transaction.
 pub(crate) const SENDER: Address = address!("1000000000000000000000000000000000000001");
-/// The contract that it calls.
+/// The called contract.
 pub(crate) const TARGET: Address = address!("2000000000000000000000000000000000000002");
-/// Wei that the sender has.
+/// Balance of the sender, in wei.
 pub(crate) const SENDER_BALANCE: U256 = U256::from_limbs([1 << 60, 0, 0, 0]);
-/// Wei that the target has.
+/// Balance of the target, in wei.
 pub(crate) const TARGET_BALANCE: U256 = U256::from_limbs([1_000_000_000, 0, 0, 0]);
 /// Gas limit of the block.
 pub(crate) const BLOCK_GAS_LIMIT: u64 = 30_000_000_000;
@@ -22,9 +22,9 @@ pub(crate) const BLOCK_GAS_LIMIT: u64 = 30_000_000_000;
 /// A call of a contract.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Workload {
-    /// Name.
+    /// Name, unique within its group.
     pub(crate) name: String,
-    /// Group for means.
+    /// Group over which geometric means are formed.
     #[serde(default)]
     pub(crate) group: String,
     /// Runtime code of the target.
@@ -32,9 +32,9 @@ pub(crate) struct Workload {
     /// Input of the call.
     #[serde(default)]
     calldata: Hex,
-    /// Gas limit.
+    /// Gas limit of the transaction.
     pub(crate) gas: u64,
-    /// Other accounts that the code uses; one may be the target's storage.
+    /// Other accounts that the code uses; an entry for the target itself gives its storage.
     #[serde(default)]
     accounts: Vec<WorkloadAccount>,
 }

@@ -1,9 +1,9 @@
-//! alloy-trie as an incremental engine: stored branch nodes are walked, changed paths go to its `HashBuilder`.
+//! alloy-trie as an incremental engine: stored branch nodes are traversed, changed paths go to its `HashBuilder`.
 //!
-//! In: a state, then the changes of one block after another. Out: state roots. This is how reth's database path uses the
-//! crate: a branch is stored where it has a hashed child branch; what is unchanged below a stored branch enters as a
-//! hash, the rest as leaves from sorted arrays. Storage roots are computed side by side on the current rayon pool.
-//! Leaves are merged into the arrays off the clock ([`AlloyTries::stage`]): a client writes its flat state elsewhere.
+//! In: a state, then the changes of one block after another. Out: state roots. This is how reth's database path uses
+//! the crate: a branch is stored where it has a hashed child branch; what is unchanged below a stored branch enters as
+//! a hash, the rest as leaves from sorted arrays. Storage roots are computed in parallel on the current rayon pool.
+//! Merging leaves into the arrays is not measured ([`AlloyTries::stage`]): a client writes its flat state elsewhere.
 
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -47,7 +47,7 @@ pub(crate) struct Staged {
 }
 
 impl Stored {
-    /// Puts leaves in their places; an empty value removes. Both sides are sorted.
+    /// Merges changed leaves into the sorted array; an empty value removes a leaf. Both sides are sorted.
     fn merge(&mut self, changes: Vec<(B256, Vec<u8>)>) {
         let mut merged = Vec::with_capacity(self.leaves.len() + changes.len());
         let mut old = std::mem::take(&mut self.leaves).into_iter().peekable();
@@ -64,7 +64,7 @@ impl Stored {
         self.leaves = merged;
     }
 
-    /// The root after the leaves of `changed` (sorted) have changed.
+    /// The root after a change of the leaves at the keys `changed` (sorted).
     fn root(&mut self, changed: &[B256]) -> B256 {
         let mut walk = Walk {
             leaves: &self.leaves,
@@ -85,7 +85,7 @@ struct Walk<'a> {
     leaves: &'a [(B256, Vec<u8>)],
     branches: &'a mut BTreeMap<Nibbles, BranchNodeCompact>,
     builder: HashBuilder,
-    /// Leaves before this one are done.
+    /// Index of the first leaf that is not processed yet.
     next_leaf: usize,
 }
 
@@ -108,12 +108,12 @@ fn below<'k>(changed: &'k [B256], path: &Nibbles) -> &'k [B256] {
 }
 
 impl Walk<'_> {
-    /// Feeds everything below `path`; `stored` says that a stored branch may lie there.
+    /// Passes everything below `path` to the builder; `stored` says whether a stored branch may exist there.
     fn subtrie(&mut self, path: Nibbles, changed: &[B256], stored: bool) {
         let found = if stored { self.take_branch(&path) } else { None };
         let (low, high) = bounds(&path);
         let Some((at, branch)) = found else { return self.leaves_until(&low, &high) };
-        // An extension may lead to the branch; new keys may leave it on either side.
+        // An extension may lead to the branch; new keys may leave the extension before or after it.
         let (branch_low, branch_high) = bounds(&at);
         if branch_low > low {
             self.leaves_before(&low, &branch_low);
@@ -137,7 +137,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Takes the topmost stored branch at or below `path`: it is written anew if it still exists.
+    /// Takes the topmost stored branch at or below `path`; the update stores it again if it still exists.
     fn take_branch(&mut self, path: &Nibbles) -> Option<(Nibbles, BranchNodeCompact)> {
         if let Some(branch) = self.branches.remove(path) {
             return Some((*path, branch));
@@ -150,7 +150,7 @@ impl Walk<'_> {
     }
 
     fn seek(&mut self, low: &B256) {
-        // From the last position: near keys are the rule.
+        // Starts from the last position, because the next key is usually near.
         let rest = &self.leaves[self.next_leaf..];
         let mut step = 1;
         while step < rest.len() && rest[step].0 < *low {
@@ -198,7 +198,7 @@ fn rlp(value: &impl Encodable) -> Vec<u8> {
 }
 
 impl AlloyTries {
-    /// Off the clock: merges what changes into the sorted arrays, so that the walk finds the new state there.
+    /// Not measured: merges the changes into the sorted arrays, so that the update finds the new state there.
     pub(crate) fn stage(&mut self, update: &UpdateColumns) -> Staged {
         let mut entries = Vec::with_capacity(update.addresses.len());
         let mut leaves = Vec::with_capacity(update.addresses.len());
@@ -226,7 +226,7 @@ impl AlloyTries {
             slot_leaves.sort_unstable_by_key(|leaf| leaf.0);
             entry.storage.merge(slot_leaves);
             let removed = status == AccountStatus::Deleted;
-            // The right length is all that matters before the storage root is known: it is overwritten in the walk.
+            // Only the length matters here: the update overwrites the leaf once the storage root is known.
             leaves.push((key, if removed { Vec::new() } else { vec![0] }));
             entries.push((*address, entry, update.slot_keys[slots].to_vec(), removed));
         }
@@ -235,7 +235,7 @@ impl AlloyTries {
         Staged { entries }
     }
 
-    /// On the clock: hashes keys, walks the storage tries, encodes the accounts and walks the account trie.
+    /// Measured: hashes keys, updates the storage tries, encodes the accounts and updates the account trie.
     pub(crate) fn update(&mut self, staged: &mut Staged) -> B256 {
         let mut keys: Vec<(B256, usize)> = staged
             .entries
@@ -263,7 +263,7 @@ impl AlloyTries {
         self.trie.root(&changed)
     }
 
-    /// Off the clock: takes the changed accounts back.
+    /// Not measured: puts the changed accounts back into the map.
     pub(crate) fn settle(&mut self, staged: Staged) {
         for (address, entry, _, removed) in staged.entries {
             if !removed {

@@ -1,12 +1,11 @@
 //! `peers trie`: state roots after block-like updates, against ethrex-trie and alloy-trie.
 //!
 //! In: shapes from the library's workload module. Out: per state size, update size and thread count the time of an
-//! update, from addresses and keys to the root. Roots must be equal. A chain of blocks, each other bytes: every
-//! contestant updates its resident tries in place, block after block. The first blocks of a shape touch memory and are
-//! not counted; the very first is printed as cold. The limit is the number of permutations times the price of one in full
-//! batches, measured in the same run,
-//! divided by the threads.
-//! Not on the clock: our commit, which recycles memory (printed beside); merging alloy's flat leaves.
+//! update, from addresses and keys to the root. Roots must be equal. Every contestant updates its resident tries in
+//! place over a chain of different blocks. The first blocks of a shape warm up memory and are not counted; the time of
+//! the very first is printed as cold. The limit is the number of Keccak permutations times the duration of one in full
+//! batches, measured in the same run, divided by the number of threads.
+//! Not measured: our commit, which recycles memory (printed separately); merging alloy's flat leaves.
 
 mod alloy;
 
@@ -26,13 +25,13 @@ use rayon::ThreadPool;
 /// Options of `trie`.
 #[derive(Debug, Args)]
 pub(crate) struct TrieArgs {
-    /// Accounts of the states
+    /// Sizes of the states, in accounts
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     accounts: Vec<u64>,
-    /// Accounts that blocks change; five times as many slots come on top (four times for the smallest)
+    /// Accounts that a block changes; it also changes five times as many slots (four times for the smallest)
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [500, 2_000, 10_000])]
     updates: Vec<usize>,
-    /// Kernel of our hashing: portable, avx2 or avx512; the machine's widest by default
+    /// Kernel of our hashing: portable, avx2 or avx512; by default the widest that this machine supports
     #[arg(long, value_name = "KERNEL", value_parser = width_of_name, default_value = Width::detect().name())]
     keccak: Width,
     #[command(flatten)]
@@ -43,19 +42,19 @@ fn width_of_name(name: &str) -> Result<Width, String> {
     Width::of_name(name).ok_or_else(|| "this machine has no such kernel".to_owned())
 }
 
-/// Columns of the table.
+/// Names of the table's columns.
 const COLUMNS: [&str; 9] =
     ["shape", "threads", "ours_ms", "ethrex_ms", "alloy_ms", "vs_ethrex", "vs_alloy", "over_keccak_limit", "scaling"];
 
-/// Rounds of each shape that are not counted.
+/// Warm-up rounds of each shape, not counted.
 const WARM_ROUNDS: u32 = 2;
 
-/// Slots beside so many accounts: the shapes of the measurements that the targets come from.
+/// Changed slots for this many changed accounts, as in the measurements from which the targets come.
 fn slots_of(accounts: usize) -> usize {
     if accounts <= 500 { accounts * 4 } else { accounts * 5 }
 }
 
-/// Smallest and largest figures of the run.
+/// Figures whose smallest or largest value goes to the summary.
 #[derive(Default)]
 struct Extremes {
     vs_ethrex: Vec<f64>,
@@ -182,7 +181,7 @@ impl Contest {
         Ok(())
     }
 
-    /// One block through all contestants.
+    /// Applies one block with all contestants and compares the roots.
     fn block(
         &mut self,
         block: &UpdateColumns,
@@ -246,7 +245,7 @@ fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), 
     Err(mismatch(what, who, format!("the root is {theirs}, ours {ours}")))
 }
 
-/// Columns in ethrex's types.
+/// Converts the changes to ethrex's types.
 fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
     (0..columns.addresses.len())
         .map(|row| {

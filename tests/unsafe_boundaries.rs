@@ -1,7 +1,9 @@
-//! Every `unsafe` of the library and the command is listed in docs/unsafe.md, file by file: a new one fails here until its
-//! contract, its checked reference and its test are written down there. And safe public functions refuse what unsafe code
-//! relies on: what the types forbid is tested beside the machine (`exec::evm::machine`, examples that do not compile), what is checked
-//! at run time is here.
+//! The unsafe boundaries: docs/unsafe.md lists every `unsafe`, and safe public functions refuse what would break it.
+//!
+//! In: the sources of library and command, the table of docs/unsafe.md. A new `unsafe` fails here until the table
+//! has its contract, its reference implementation and its test.
+//! The checks at run time that unsafe code relies on are tested here. Not here: what the types forbid (examples
+//! beside `exec::evm::machine` that must not compile), and the reference implementations themselves.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::code::CodeArena;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Occurrences of the word in code: comments and strings do not count, nor does the lint's name.
+/// Occurrences of the word `unsafe` in code. Comments and the name of the lint `unsafe_code` do not count.
 fn count(source: &str) -> usize {
     let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
     let words = |line: &str| {
@@ -50,14 +52,14 @@ fn every_unsafe_word_is_accounted_for() {
     visit(&root.join("src"), root, &mut found);
     visit(&root.join("cli/src"), root, &mut found);
     let text = std::fs::read_to_string(root.join("docs/unsafe.md")).expect("the document is here");
-    // Rows of the table: | `src/...` | words | contract | twin | test |
+    // Rows of the table: | `src/...` | words | contract | reference implementation | test |
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `src/"));
     let listed: BTreeMap<String, usize> = rows
         .filter_map(|row| {
             let mut cells = row.split('|').map(str::trim);
             let file = format!("src/{}", cells.next()?.trim_end_matches('`'));
             let words = cells.next()?.parse().ok()?;
-            assert!(cells.clone().take(3).all(|cell| !cell.is_empty()), "{file} lacks a contract, a twin or a test");
+            assert!(cells.clone().take(3).all(|cell| !cell.is_empty()), "{file} lacks a cell of its row");
             Some((file, words))
         })
         .collect();
@@ -65,7 +67,7 @@ fn every_unsafe_word_is_accounted_for() {
 }
 
 #[test]
-fn the_word_is_found_where_it_counts() {
+fn the_word_unsafe_is_counted_in_code_alone() {
     assert_eq!(count("unsafe { a } // unsafe\n/// unsafe\n#![allow(unsafe_code)]\nunsafe extern \"C\" fn f() {}"), 2);
 }
 
@@ -122,7 +124,7 @@ impl Base for Panicking {
         Ok(BaseAccount { exists: true, nonce: 1, code: self.0, ..BaseAccount::default() })
     }
     fn slot(&mut self, _: SlotId, _: AccountId, _: &Address, _: &U256) -> Result<U256, Fault> {
-        panic!("a base that panics")
+        panic!("a state provider that panics")
     }
     fn code(&mut self, _: CodeId, _: &CodeArena) -> Result<(), Fault> {
         Ok(())
@@ -132,14 +134,14 @@ impl Base for Panicking {
     }
 }
 
-/// Hands `work` a machine whose accounts all have `code`, and a call that enters it.
+/// Calls `work` with a machine on which every account has `code`, and with a request that calls such an account.
 fn on_a_machine(code: &[u8], work: impl FnOnce(&mut Evm<'_>, CallRequest)) {
     let codes = CodeArena::default();
     let code = codes.insert_hashing(code);
     let (chain, block) = (ChainRules::mainnet(Fork::Osaka), BlockEnv::default());
     let state = TxState::new(StateScratch::default(), None, Box::new(Panicking(code)), &codes, Fork::Osaka);
     let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
-    let to = evm.state.account_id(&Address::repeat_byte(0x77)).expect("names grow");
+    let to = evm.state.account_id(&Address::repeat_byte(0x77)).expect("new addresses get ids");
     evm.state.load(to).expect("there are accounts");
     let request = CallRequest {
         kind: CallKind::Call,
@@ -155,7 +157,7 @@ fn on_a_machine(code: &[u8], work: impl FnOnce(&mut Evm<'_>, CallRequest)) {
 }
 
 #[test]
-fn without_a_frame_nothing_runs() {
+fn running_without_a_frame_panics() {
     on_a_machine(&[0x00], |evm, _| {
         for kind in LoopKind::ALL {
             assert!(panics(|| run_frames(kind, evm)), "{}", kind.name());
@@ -165,8 +167,8 @@ fn without_a_frame_nothing_runs() {
 }
 
 #[test]
-fn calldata_never_lies_in_the_memory_of_its_own_frame() {
-    // CALLDATACOPY of all of it to offset 0: the tail-call loop copies ranges that must not overlap.
+fn calldata_in_the_memory_of_its_own_frame_is_refused() {
+    // CALLDATACOPY of the whole calldata to offset 0: the tail-call loop copies ranges that must not overlap.
     on_a_machine(&[0x36, 0x5f, 0x5f, 0x37, 0x00], |evm, request| {
         for (start, len) in [(0, 1), (0, 64), (usize::MAX, 2), (1, usize::MAX)] {
             let request = CallRequest { input: Input::Memory { start, len }, ..request };
@@ -187,10 +189,10 @@ fn a_frame_that_a_panic_interrupted_does_not_run_again() {
     ];
     on_a_machine(&code, |evm, request| {
         assert_eq!(evm.enter_call(&request), Ok(Entered::Frame));
-        assert!(panics(|| run_frames(LoopKind::Match, evm)), "the base panics");
+        assert!(panics(|| run_frames(LoopKind::Match, evm)), "the state provider panics");
         assert_eq!(evm.depth(), 2);
-        // The inner frame begins anew and panics again; the outer one, which waits for a result, never goes on. In a release
-        // build a panic inside the tail-call loop ends the process.
+        // The inner frame starts again and panics again; the outer frame, which waits for its result, never resumes.
+        // In a release build a panic inside the tail-call loop aborts the process.
         for kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Levm, LoopKind::Reference] {
             if cfg!(debug_assertions) || kind != LoopKind::Tail {
                 assert!(panics(|| run_frames(kind, evm)), "{}", kind.name());
