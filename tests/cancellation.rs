@@ -361,7 +361,7 @@ fn an_update_of_the_tries_that_nobody_waits_for_is_undone() {
     loop {
         let store = GivesUp(MemoryStore::default(), looks.into());
         match tries.update(&changes.as_update(), &store) {
-            Err(error) => assert!(error.to_string().contains("gave up"), "{error}"),
+            Err(error) => assert!(error.to_string().contains("cancelled"), "{error}"),
             Ok(_) => break,
         }
         assert_eq!(tries.root(), root);
