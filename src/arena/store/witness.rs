@@ -3,8 +3,8 @@
 //! In: the bytes of a witness, in any order. Out: accounts and slots, looked up through the trie
 //! nodes from the parent state root.
 //! The witness is untrusted. Nodes and codes are keyed by hashes computed here, so a forged node or
-//! code is unreachable, and the genuine one is reported as missing. Block hashes are trusted: the
-//! caller checks them.
+//! code is unreachable, and the genuine one is reported as missing. Block hashes are not
+//! checked here.
 //! Not here: which nodes a block needs (`trie` produces and checks witnesses).
 
 use super::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
