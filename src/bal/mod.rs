@@ -48,8 +48,8 @@ use alloy_primitives::B256;
 
 /// The header's `block_access_list_hash`: keccak256 of the list's RLP.
 ///
-/// Needs only the bytes, so it can run in parallel with [`decode`]. [`decode`] accepts canonical
-/// encodings only, so for a valid list this is also the hash of [`encode`]'s output.
+/// Needs only the bytes, so it can run in parallel with [`decode()`]. [`decode()`] accepts canonical
+/// encodings only, so for a valid list this is also the hash of [`encode()`]'s output.
 pub fn bal_hash(bytes: &[u8]) -> B256 {
     keccak256(bytes)
 }
