@@ -35,7 +35,7 @@ pub const EMPTY_CODE: CodeId = CodeId(0);
 #[derive(Debug)]
 pub struct Code {
     hash: B256,
-    /// The bytes, then [`CODE_PADDING`] zeros.
+    /// The code, followed by [`CODE_PADDING`] zero bytes.
     padded: Vec<u8>,
     /// The jump destinations below `searched`, one bit per byte of code. A set bit is final.
     jumpdests: Vec<AtomicU64>,

@@ -18,7 +18,7 @@ impl<I, T> Default for Column<I, T> {
 }
 
 impl<I: Id, T> Column<I, T> {
-    /// An empty column with room for `rows` rows.
+    /// An empty column with capacity for `rows` rows.
     pub fn with_capacity(rows: usize) -> Self {
         Self::from(Vec::with_capacity(rows))
     }
@@ -55,13 +55,13 @@ impl<I: Id, T> Column<I, T> {
         &self.rows
     }
 
-    /// All rows in id order, writable.
+    /// All rows in id order, mutable.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.rows
     }
 
-    /// Rows with their ids.
+    /// Rows with their ids, in id order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (I, &T)> {
         self.rows.iter().enumerate().map(|(i, row)| (I::new(i), row))
     }

@@ -17,7 +17,7 @@ pub trait Id: Copy + Eq + Ord + core::fmt::Debug {
 #[cold]
 #[inline(never)]
 fn too_large(index: usize) -> ! {
-    panic!("row {index} has no id of 32 bits")
+    panic!("row {index} does not fit a 32-bit id")
 }
 
 macro_rules! ids {
@@ -76,9 +76,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no id of 32 bits")]
+    #[should_panic(expected = "does not fit a 32-bit id")]
     #[cfg(target_pointer_width = "64")]
-    fn no_row_is_truncated() {
+    fn a_row_beyond_32_bits_panics() {
         AccountId::new(1 << 32);
     }
 }

@@ -75,7 +75,7 @@ pub enum Node<'a> {
 /// An account, decoded from its leaf value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafAccount {
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
     /// Balance in wei.
     pub balance: U256,

@@ -10,7 +10,7 @@ use crate::arena::BlockAccessIndex;
 use alloy_primitives::{Address, U256};
 use core::fmt;
 
-/// The rule of RLP or EIP-7928 that a list breaks.
+/// The rule of RLP or EIP-7928 that a list violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum BalRule {
@@ -18,7 +18,7 @@ pub enum BalRule {
     #[error("the list must have between 1 and 2^32 - 1 bytes")]
     InputLength,
     /// An item extends past the end of its enclosing list, or of the input.
-    #[error("the item runs past the end of what holds it")]
+    #[error("the item extends past the end of its enclosing list")]
     Truncated,
     /// There are bytes after the outermost list.
     #[error("bytes follow the list")]
@@ -33,7 +33,7 @@ pub enum BalRule {
     #[error("the length is not written in its shortest form")]
     NonCanonicalLength,
     /// A single byte below 0x80 that is encoded with a length prefix.
-    #[error("a single byte below 0x80 must stand for itself")]
+    #[error("a single byte below 0x80 must be encoded as itself")]
     NonCanonicalByte,
     /// An integer with a leading zero byte. (Zero is the empty string.)
     #[error("the integer has a leading zero byte")]
@@ -47,7 +47,7 @@ pub enum BalRule {
     /// An address whose length is not 20 bytes.
     #[error("an address must have 20 bytes")]
     AddressLength,
-    /// A tuple with too few or too many items.
+    /// An entry (account, slot or change) with too few or too many items.
     #[error("the entry must have exactly {expected} items")]
     FieldCount {
         /// Required number of items.
@@ -87,7 +87,7 @@ pub enum BalRule {
     /// A code longer than the fork's maximum for deployed code.
     #[error("the code exceeds {max} bytes")]
     CodeTooLong {
-        /// The fork's limit in bytes.
+        /// The fork's maximum in bytes.
         max: usize,
     },
     /// A code that starts with 0xef and is not a delegation designator (EIP-3541, EIP-7702).

@@ -17,7 +17,7 @@ pub struct PostAccount {
     /// Whether it has a trie leaf. A changed account without nonce, balance and code is removed
     /// together with its storage (EIP-161).
     pub exists: bool,
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
     /// Balance in wei.
     pub balance: U256,

@@ -92,7 +92,8 @@ impl Batch {
     }
 }
 
-/// Keccak-256 of every message, on the widest kernel.
+/// Keccak-256 of every message, with the widest kernel that this machine supports. `out[i]` is the
+/// digest of `messages[i]`.
 ///
 /// # Panics
 /// When the two slices differ in length.
@@ -101,7 +102,7 @@ pub fn keccak256_many(messages: &[&[u8]], out: &mut [B256]) {
     hash_many(Width::detect(), messages, out);
 }
 
-/// [`keccak256_many`] on a given width.
+/// [`keccak256_many`] with a given width.
 pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
     let mut batch = Batch::new(width);
     let mut long = Vec::new();
@@ -195,7 +196,7 @@ pub fn hash_slots(width: Width, keys: &[U256], out: &mut [B256]) {
     hash_fixed(width, keys.len(), |row| keys[row].to_be_bytes::<32>(), out);
 }
 
-/// Keccak-256 of 32-byte words.
+/// Keccak-256 of 32-byte words; `out[i]` is the digest of `words[i]`.
 ///
 /// # Panics
 /// When the two slices differ in length.

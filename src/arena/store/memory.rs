@@ -14,7 +14,7 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// One account with its whole storage.
 #[derive(Clone, Debug)]
 pub struct MemoryAccount {
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
     /// Balance in wei.
     pub balance: U256,

@@ -33,7 +33,7 @@ pub struct ParentAccount {
     /// Whether the state trie has a leaf for it. If not, all other fields have their default
     /// values.
     pub exists: bool,
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
     /// Balance in wei.
     pub balance: U256,

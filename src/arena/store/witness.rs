@@ -26,7 +26,7 @@ pub struct WitnessStore {
     block_hashes: Map<u64, B256>,
 }
 
-/// Keys `bytes` by their keccak, hashed in batches.
+/// A map from keccak256 to bytes; hashes are computed in batches.
 fn by_hash(bytes: Vec<Bytes>) -> Map<B256, Bytes> {
     let mut hashes = vec![B256::ZERO; bytes.len()];
     let mut batch = Batch::new(Width::detect());

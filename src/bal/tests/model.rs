@@ -77,7 +77,7 @@ fn account() -> impl Strategy<Value = AccountChanges> {
     )
 }
 
-/// Valid lists.
+/// Random valid lists.
 pub(super) fn list() -> impl Strategy<Value = Vec<AccountChanges>> {
     btree_map(address(), account(), 0..8).prop_map(|accounts| {
         accounts.into_iter().map(|(address, account)| AccountChanges { address, ..account }).collect()

@@ -125,13 +125,13 @@ pub struct BlobSchedule {
 }
 
 impl BlobSchedule {
-    /// EIP-4844.
+    /// Cancun's blob parameters (EIP-4844).
     pub const CANCUN: Self = Self { target: 3, max: 6, base_fee_update_fraction: 3_338_477 };
-    /// EIP-7691.
+    /// Prague's and Osaka's blob parameters (EIP-7691).
     pub const PRAGUE: Self = Self { target: 6, max: 9, base_fee_update_fraction: 5_007_716 };
-    /// EIP-7892, first blob-parameter-only fork.
+    /// Blob parameters of the first blob-parameter-only fork (EIP-7892).
     pub const BPO1: Self = Self { target: 10, max: 15, base_fee_update_fraction: 8_346_193 };
-    /// EIP-7892, second blob-parameter-only fork.
+    /// Blob parameters of the second blob-parameter-only fork (EIP-7892).
     pub const BPO2: Self = Self { target: 14, max: 21, base_fee_update_fraction: 11_684_671 };
 }
 
@@ -173,7 +173,7 @@ impl DaoExtraData {
 /// The rules in force for one block of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainRules {
-    /// The rule set.
+    /// The fork whose rules are in force.
     pub fork: Fork,
     /// The chain id (EIP-155).
     pub chain_id: u64,

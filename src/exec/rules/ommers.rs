@@ -86,7 +86,7 @@ pub enum OmmerFault {
     #[error("the block includes it twice")]
     Duplicate,
     /// The ommer's number is not one to [`OMMER_DEPTH_MAX`] below the block's, or it is 0.
-    #[error("its number is {number}, the block's {block}: one to six less are allowed, and never 0")]
+    #[error("its number is {number}, the block's {block}; it must be one to six less, and not 0")]
     Depth {
         /// The ommer's number.
         number: u64,

@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed block bytes: {field} at byte {offset}: {kind}")]
 pub struct WireError {
-    /// The field that was being read.
+    /// The field in which the error occurred.
     pub field: Field,
     /// Byte offset of the offending item from the start of the input.
     pub offset: usize,
@@ -46,7 +46,7 @@ pub enum WireErrorKind {
     /// A list where a string is required.
     #[error("expected a string, found a list")]
     ExpectedString,
-    /// Items or bytes after the last one.
+    /// Items or bytes after the last expected one.
     #[error("unexpected bytes follow")]
     TrailingBytes,
     /// An EIP-2718 type byte that no known fork defines.
@@ -66,7 +66,8 @@ pub enum WireErrorKind {
 
 macro_rules! fields {
     ($($name:ident => $text:literal),* $(,)?) => {
-        /// A named item of a block's bytes.
+        /// A field of a block, for error messages; its text form is a dotted path such as
+        /// `header.gas_limit`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[allow(missing_docs)]

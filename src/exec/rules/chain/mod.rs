@@ -21,33 +21,33 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Step {
-    /// EIP-2, 7.
+    /// EIP-606: EIP-2, 7.
     Homestead,
     /// EIP-779: the DAO transfer, and ten blocks with a rule for the extra data.
     Dao,
-    /// EIP-150.
+    /// EIP-608: EIP-150.
     TangerineWhistle,
     /// EIP-155; must be scheduled together with [`Self::SpuriousDragon`].
     Eip155,
-    /// EIP-160, 161, 170.
+    /// EIP-607 without EIP-155: EIP-160, 161, 170. Called `eip158Block` in genesis files.
     SpuriousDragon,
-    /// EIP-609.
+    /// Meta EIP-609: the rules of [`Fork::Byzantium`], and a delay of the difficulty bomb.
     Byzantium,
-    /// EIP-1013.
+    /// Meta EIP-1013: the rules of [`Fork::Constantinople`], and a delay of the difficulty bomb.
     Constantinople,
-    /// EIP-1716.
+    /// Meta EIP-1716: the rules of [`Fork::Petersburg`].
     Petersburg,
-    /// EIP-1679.
+    /// Meta EIP-1679: the rules of [`Fork::Istanbul`].
     Istanbul,
-    /// EIP-2384: the difficulty bomb only.
+    /// EIP-2384: delay of the difficulty bomb only.
     MuirGlacier,
-    /// EIP-2070.
+    /// Meta EIP-2070: the rules of [`Fork::Berlin`].
     Berlin,
-    /// EIP-1559 and its companions.
+    /// EIP-1559 and the other rules of [`Fork::London`], and a delay of the difficulty bomb.
     London,
-    /// EIP-4345: the difficulty bomb only.
+    /// EIP-4345: delay of the difficulty bomb only.
     ArrowGlacier,
-    /// EIP-5133: the difficulty bomb only.
+    /// EIP-5133: delay of the difficulty bomb only.
     GrayGlacier,
     /// EIP-3675 (the merge): the number of the first proof-of-stake block, if it is known.
     Paris,
@@ -56,23 +56,23 @@ pub enum Step {
     MergeNetsplit,
     /// EIP-3651, 3855, 3860, 4895. This step and all later ones are scheduled by timestamp.
     Shanghai,
-    /// EIP-7569.
+    /// Meta EIP-7569: the rules of [`Fork::Cancun`].
     Cancun,
-    /// EIP-7600.
+    /// Meta EIP-7600: the rules of [`Fork::Prague`].
     Prague,
-    /// EIP-7607.
+    /// Meta EIP-7607: the rules of [`Fork::Osaka`].
     Osaka,
-    /// EIP-7892: blob parameters only.
+    /// First blob-parameter-only fork (EIP-7892).
     Bpo1,
-    /// EIP-7892.
+    /// Second blob-parameter-only fork (EIP-7892).
     Bpo2,
-    /// EIP-7892.
+    /// Third blob-parameter-only fork (EIP-7892).
     Bpo3,
-    /// EIP-7892.
+    /// Fourth blob-parameter-only fork (EIP-7892).
     Bpo4,
-    /// EIP-7892.
+    /// Fifth blob-parameter-only fork (EIP-7892).
     Bpo5,
-    /// EIP-7773.
+    /// Meta EIP-7773: the rules of [`Fork::Amsterdam`].
     Amsterdam,
 }
 
@@ -205,7 +205,7 @@ impl fmt::Display for Step {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// No chain of this name is known.
+    /// There is no public chain with this name.
     #[error("no chain is called {0}; there are mainnet, sepolia, hoodi, holesky, and genesis files")]
     UnknownChain(String),
     /// The schedule has a fork that this executor does not implement.
@@ -221,7 +221,7 @@ pub enum ChainError {
         missing: Step,
         /// The later step.
         later: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         at: u64,
     },
     /// Two steps are scheduled in the wrong order.
@@ -229,11 +229,11 @@ pub enum ChainError {
     OutOfOrder {
         /// The step that must come first.
         earlier: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         earlier_at: u64,
         /// The step that must not come before it.
         later: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         later_at: u64,
     },
     /// EIP-155 and EIP-158 are scheduled at different numbers. No rule set exists for the blocks in
@@ -252,7 +252,7 @@ pub enum ChainError {
 /// A chain: its identity, its fork schedule and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainConfig {
-    /// EIP-155.
+    /// The chain id (EIP-155).
     pub chain_id: u64,
     /// Block number or timestamp of each step, indexed by [`Step`]; `None`: not scheduled.
     pub steps: [Option<u64>; Step::COUNT],
