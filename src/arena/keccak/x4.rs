@@ -41,8 +41,8 @@ fn chi(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
     xor(a, _mm256_andnot_si256(b, c))
 }
 
-/// Rotations by 8 and 56 bits are one shuffle, all others two shifts by a register, because `64 -
-/// N` cannot be a const argument on stable Rust.
+/// Rotations by 8 and 56 bits are one shuffle, all others two shifts by a register, because
+/// `64 - N` cannot be a const argument on stable Rust.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rol<const N: i32>(a: __m256i) -> __m256i {

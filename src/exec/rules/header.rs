@@ -173,6 +173,9 @@ pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderF
 }
 
 /// Checks the bounds of single fields: extra data, gas limit, gas used.
+///
+/// # Errors
+/// The first violated bound.
 pub fn check_bounds(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
     if header.extra_data.len() > 32 {
         return Err(HeaderFault::ExtraData(header.extra_data.len()));

@@ -3,8 +3,8 @@
 //!
 //! In: the transaction list of a block, or one transaction in its EIP-2718 encoding. Out: [`Transactions`].
 //! Spec: EIP-155, 2718, 2930, 1559, 4844 (without the blob sidecar), 7702.
-//! Relies on: the signed fields are contiguous in the encoding, so a signing payload is `[type] ‖
-//! list header ‖ slice` (in legacy transactions with EIP-155 followed by the chain id and two empty
+//! Relies on: the signed fields are contiguous in the encoding, so a signing payload is
+//! `[type] ‖ list header ‖ slice` (in legacy transactions with EIP-155 followed by the chain id and two empty
 //! strings).
 //! Not here: a fork's validity rules, recovery of senders.
 

@@ -13,8 +13,8 @@
 //!   higher bits have been added to the next limb, but not cleared. May only be multiplied and
 //!   squared.
 //!
-//! Cost in vpmadd52 instructions, of which Zen 5 executes two per cycle: product 50 + 16, square 30
-//! + 16, `tighten` 1. They are the bottleneck; carries, masks and sums run on other ports at the
+//! Cost in vpmadd52 instructions, of which Zen 5 executes two per cycle: product 66 (50 and
+//! 16), square 46 (30 and 16), `tighten` 1. They are the bottleneck; carries, masks and sums run on other ports at the
 //! same time.
 //!
 //! Not here: curve points; encoding of keys.

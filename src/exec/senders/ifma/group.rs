@@ -20,8 +20,8 @@ use super::field::{
 };
 use super::to_array;
 
-/// Width in bits of the nonce multiplier's digits; each nonce point has a table of `2^(NONCE_WINDOW
-/// - 1)` odd multiples.
+/// Width in bits of the nonce multiplier's digits. A table of one nonce point contains
+/// `1 << (NONCE_WINDOW - 1)` odd multiples.
 pub(super) const NONCE_WINDOW: u32 = 5;
 const NONCE_MULTIPLES: usize = 1 << (NONCE_WINDOW - 1);
 
