@@ -13,9 +13,9 @@
 //!   higher bits have been added to the next limb, but not cleared. May only be multiplied and
 //!   squared.
 //!
-//! Cost in vpmadd52 instructions, of which Zen 5 executes two per cycle: product 66 (50 and
-//! 16), square 46 (30 and 16), `tighten` 1. They are the bottleneck; carries, masks and sums run on other ports at the
-//! same time.
+//! Cost in vpmadd52 instructions, of which Zen 5 executes two per cycle: product 66 and square 46,
+//! of which the reduction takes 16 each; `tighten` 1. They are the bottleneck; carries, masks and
+//! sums run on other ports at the same time.
 //!
 //! Not here: curve points; encoding of keys.
 
