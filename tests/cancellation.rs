@@ -362,7 +362,7 @@ fn a_cancelled_update_of_the_tries_is_rolled_back() {
     loop {
         let store = CancelledAfter(MemoryStore::default(), looks.into());
         match tries.update(&changes.as_update(), &store) {
-            Err(error) => assert!(error.to_string().contains("gave up"), "{error}"),
+            Err(error) => assert!(error.to_string().contains("cancelled"), "{error}"),
             Ok(_) => break,
         }
         assert_eq!(tries.root(), root);

@@ -1,18 +1,21 @@
-//! Giving up: a flag that other threads set, and a moment after which nobody waits any more.
+//! Cancellation of running blocks: a flag that any thread can set, and an optional deadline.
 //!
-//! Whoever works long looks now and then: workers between tasks and where a frame is entered, the loops each
-//! [`POLL_GAS`] of a frame's gas, sender recovery between batches, the tries between batches of rows, everyone before the
-//! store is asked. So a block stops within one answer of the store or one precompile, and else within milliseconds.
-//! Not here: giving up tasks whose outcome no longer matters (`exec::block::tasks`).
+//! In: [`CancelToken::cancel`] from any thread. Out: [`CancelToken::is_cancelled`], polled at these
+//! points: between tasks and on entry to a call frame; in the dispatch loops after each
+//! [`POLL_GAS`] gas of a frame; between batches of sender recovery and of trie rows; before every
+//! call of the state store. A running store call or precompile is not interrupted; apart from
+//! these, a block stops within milliseconds.
+//! Not here: aborting single tasks whose result is no longer needed (`exec::block::tasks`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Gas that a frame spends between two looks at the token: less than a millisecond of the cheapest instructions.
+/// Gas that a frame spends between two polls of the token: less than a millisecond of the cheapest
+/// instructions.
 pub const POLL_GAS: u64 = 1 << 20;
 
-/// Asks blocks that run with it to stop. Clones share the flag; once cancelled it stays so.
+/// Stops the blocks that run with it. Clones share the flag; a set flag is never cleared.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken {
     flag: Arc<AtomicBool>,
@@ -20,22 +23,24 @@ pub struct CancelToken {
 }
 
 impl CancelToken {
-    /// A token that nobody has used yet.
+    /// A token that is not cancelled and has no deadline.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A token with the same flag that also counts as cancelled from `deadline` on; the flag itself stays as it is.
+    /// A token with the same flag that is also cancelled from `deadline` on. Reaching the deadline
+    /// does not set the flag.
     pub fn with_deadline(&self, deadline: Instant) -> Self {
         Self { flag: Arc::clone(&self.flag), deadline: Some(deadline) }
     }
 
-    /// Stops all blocks that run with this token or a clone of it. Callable from anywhere, as often as one likes.
+    /// Stops all blocks that run with this token or a clone of it. Can be called from any thread,
+    /// and repeatedly.
     pub fn cancel(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to stop.
+    /// Whether the flag is set or the deadline has passed.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Relaxed) || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)

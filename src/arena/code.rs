@@ -1,11 +1,13 @@
-//! The code arena: bytecode by hash, analysed once, kept across blocks.
+//! The code arena: contract codes by hash, kept across blocks together with their analysis.
 //!
-//! In: code bytes. Out: [`CodeId`]s and [`Code`]s at stable addresses. A code is padded so that a loop may read past
-//! its end, and its jump destinations are a bit set, filled as far as jumps have asked for it. Codes are interned by hash:
-//! an entry may exist before its bytes are known (an account names a hash; the bytes are wanted only if something reads
-//! them).
+//! In: code bytes. Out: [`CodeId`]s, and [`Code`]s at stable addresses.
+//! A code is padded with zeros so that a dispatch loop may read past its end. Its jump destinations
+//! are a bit set that is computed lazily, as far as jumps have needed it. Codes are interned by
+//! hash: an entry may exist before its bytes are known, because an account holds a code hash and
+//! the bytes are loaded only when something reads them.
 //! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
-//! Not here: decoding for a particular dispatch loop (the loops keep theirs in [`Code::decoded`]).
+//! Not here: decoding for a particular dispatch loop; each loop stores its decoded form through
+//! [`Code::decoded`].
 
 use super::keccak::{keccak256, keccak256_many};
 use super::store::{KECCAK_EMPTY, StoreError};
@@ -18,37 +20,41 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use hashbrown::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 
-/// Zero bytes (STOP) behind every code: a PUSH32 in the last byte takes 32 of them, then comes the STOP that ends the
-/// run, and its own successor, which a loop may read as an immediate before it knows the opcode.
+/// Number of zero bytes (STOP) after every code. A PUSH32 in the last byte of code reads 32 of
+/// them; the next one is the STOP that ends the frame; one more, because a loop may read the byte
+/// after an opcode as its immediate before it decodes the opcode.
 pub const CODE_PADDING: usize = 34;
 
 /// Prefix of an EIP-7702 delegation designator; 20 bytes of address follow.
 pub const DELEGATION_PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
 
-/// The empty code: every arena's first entry.
+/// Id of the empty code, the first entry of every arena.
 pub const EMPTY_CODE: CodeId = CodeId(0);
 
-/// One code with what is known about it.
+/// One code with its analysis.
 #[derive(Debug)]
 pub struct Code {
     hash: B256,
-    /// The bytes, then [`CODE_PADDING`] zeros.
+    /// The code, followed by [`CODE_PADDING`] zero bytes.
     padded: Vec<u8>,
     /// The jump destinations below `searched`, one bit per byte of code. A set bit is final.
     jumpdests: Vec<AtomicU64>,
-    /// Where the search for jump destinations goes on: the start of an instruction, or beyond the last one.
+    /// Position at which the search for jump destinations continues: the start of an instruction,
+    /// or at or past the end of the code.
     searched: AtomicUsize,
-    /// The jump destinations that were run, one bit per byte of code, and how many they are. Empty for init code.
+    /// The jump destinations that were executed, one bit per byte of code, and their number. Empty
+    /// for init code.
     reached: Vec<AtomicU64>,
     reached_count: AtomicU32,
     delegation: Option<Address>,
     decoded: [OnceLock<Box<dyn Any + Send + Sync>>; DECODED_SLOTS],
     work: AtomicU64,
-    /// Where an arena counts what its codes hold.
+    /// The arena's counter of bytes held; `None` outside an arena.
     meter: Option<Arc<AtomicUsize>>,
 }
 
-/// How many forms of a code dispatch loops may keep beside it; the last one is the reference loop's.
+/// Number of decoded forms that dispatch loops may store with a code; the last slot is the
+/// reference loop's.
 pub const DECODED_SLOTS: usize = 4;
 
 impl Code {
@@ -60,7 +66,8 @@ impl Code {
         code
     }
 
-    /// Init code: it has no hash, and which of its jump destinations are run is not noted, as it is never decoded.
+    /// Init code: it has no hash. Its executed jump destinations are not recorded, because it is
+    /// never decoded.
     pub fn init(bytes: &[u8]) -> Self {
         let mut code = Self {
             hash: B256::ZERO,
@@ -78,7 +85,8 @@ impl Code {
         code
     }
 
-    /// Becomes another init code in the memory of this one, so that creations allocate nothing once they have begun.
+    /// Replaces this code by another init code and reuses the memory, so that creations do not
+    /// allocate in steady state.
     pub fn refill_init(&mut self, bytes: &[u8]) {
         self.hash = B256::ZERO;
         self.padded.clear();
@@ -95,7 +103,7 @@ impl Code {
         self.work = Default::default();
     }
 
-    /// Bytes of memory that the code and its marks have room for, decoded forms not counted.
+    /// Allocated bytes of the code and its bit sets, without decoded forms.
     pub fn room(&self) -> usize {
         self.padded.capacity() + 8 * (self.jumpdests.capacity() + self.reached.capacity())
     }
@@ -130,19 +138,20 @@ impl Code {
         self.len() == 0
     }
 
-    /// Whether a jump may land on `pc`.
+    /// Whether `pc` is a valid jump destination. Extends the search if it has not reached `pc` yet.
     #[inline(always)]
     pub fn is_jumpdest(&self, pc: usize) -> bool {
         self.is_marked(pc) || self.find_jumpdest(pc)
     }
 
-    /// Whether `pc` is known as a jump destination: true only if it is one, false also where no jump has asked so far.
+    /// Whether `pc` is already known to be a valid jump destination. `false` also when the search
+    /// has not reached `pc` yet.
     #[inline(always)]
     pub fn is_marked(&self, pc: usize) -> bool {
         self.jumpdests.get(pc / 64).is_some_and(|word| word.load(Relaxed) >> (pc % 64) & 1 == 1)
     }
 
-    /// Whether a jump may land on `pc`, which has no mark so far.
+    /// Whether `pc`, whose bit is not set so far, is a valid jump destination.
     #[cold]
     #[inline(never)]
     fn find_jumpdest(&self, pc: usize) -> bool {
@@ -153,7 +162,8 @@ impl Code {
         self.is_marked(pc)
     }
 
-    /// Marks the jump destinations below `end` at least. Several threads may do so at a time: they write the same marks.
+    /// Sets the bits of all jump destinations below `end`, and possibly more. Several threads may
+    /// do so at once: they write the same bits.
     fn search_to(&self, end: usize) {
         let mut next = self.searched.load(Acquire);
         while next < end.min(self.len()) {
@@ -170,7 +180,7 @@ impl Code {
             self.jumpdests[word].store(marks, Relaxed);
             next = 64 * word + len;
         }
-        // Whoever sees how far the search has come sees the marks, too.
+        // Release: a thread that loads `searched` with Acquire also sees the bits below it.
         self.searched.fetch_max(next, Release);
     }
 
@@ -180,36 +190,38 @@ impl Code {
         self.jumpdests.iter().map(|word| word.load(Relaxed))
     }
 
-    /// Notes that the jump destination at `pc` was run, unless this is init code.
+    /// Records that the jump destination at `pc` was executed; does nothing for init code.
     #[inline(always)]
     pub fn mark_reached(&self, pc: usize) {
         let Some(word) = self.reached.get(pc / 64) else { return };
         let bit = 1 << (pc % 64);
-        // Looked at first: most are noted already, and the line may be another thread's.
+        // Load before the write: most bits are already set, and a write would take the cache line
+        // from other threads.
         if word.load(Relaxed) & bit == 0 && word.fetch_or(bit, Relaxed) & bit == 0 {
             self.reached_count.fetch_add(1, Relaxed);
         }
     }
 
-    /// The jump destinations noted so far, one bit per byte of code.
+    /// The jump destinations executed so far, one bit per byte of code.
     pub fn reached_bits(&self) -> impl ExactSizeIterator<Item = u64> {
         self.reached.iter().map(|word| word.load(Relaxed))
     }
 
-    /// How many jump destinations are noted.
+    /// Number of jump destinations executed so far.
     #[inline]
     pub fn reached_count(&self) -> u32 {
         self.reached_count.load(Relaxed)
     }
 
-    /// Where an EIP-7702 designator points, if this code is one.
+    /// The target of the EIP-7702 delegation designator, if this code is one.
     #[inline]
     pub fn delegation(&self) -> Option<Address> {
         self.delegation
     }
 
-    /// A dispatch loop's own form of this code, made at first use. `slot` is the loop's, below [`DECODED_SLOTS`]; `bytes_of`
-    /// says how much memory the form holds.
+    /// A dispatch loop's decoded form of this code, created by `make` at first use. `slot` is the
+    /// loop's slot number, below [`DECODED_SLOTS`]; `bytes_of` returns the form's size in bytes of
+    /// memory. `None` when `slot` is out of range or holds a form of another type.
     pub fn decoded<T: Any + Send + Sync>(
         &self,
         slot: usize,
@@ -226,31 +238,32 @@ impl Code {
         self.decoded.get(slot)?.get_or_init(make).downcast_ref()
     }
 
-    /// The form that [`Self::decoded`] made, if it did.
+    /// The form in `slot` if [`Self::decoded`] has created it.
     #[inline]
     pub fn decoded_if_made<T: Any + Send + Sync>(&self, slot: usize) -> Option<&T> {
         self.decoded.get(slot)?.get()?.downcast_ref()
     }
 
-    /// Adds to the gas that was spent in this code before it had another form.
+    /// Adds to the gas spent in this code since [`Self::forget_work`]. Dispatch loops use the sum
+    /// to decide when decoding pays off.
     #[inline]
     pub fn count_work(&self, gas: u64) {
         self.work.fetch_add(gas, Relaxed);
     }
 
-    /// Gas counted by [`Self::count_work`].
+    /// Gas added by [`Self::count_work`] since [`Self::forget_work`].
     #[inline]
     pub fn work(&self) -> u64 {
         self.work.load(Relaxed)
     }
 
-    /// Starts [`Self::work`] over.
+    /// Resets [`Self::work`] to zero.
     pub fn forget_work(&self) {
         self.work.store(0, Relaxed);
     }
 }
 
-/// Where a 23-byte EIP-7702 designator points.
+/// The target of an EIP-7702 delegation designator; `None` unless `code` is one, 23 bytes long.
 pub fn delegation(code: &[u8]) -> Option<Address> {
     let target = code.strip_prefix(&DELEGATION_PREFIX)?;
     (target.len() == 20).then(|| Address::from_slice(target))
@@ -258,8 +271,9 @@ pub fn delegation(code: &[u8]) -> Option<Address> {
 
 const JUMPDEST: u8 = 0x5b;
 
-/// The jump destinations among 64 bytes of code, one bit per byte, of which the first `data` are data of an earlier push;
-/// and where the first instruction behind these bytes begins, counted from the first of them.
+/// The jump destinations among 64 bytes of code, one bit per byte; and the offset, from the first
+/// of these bytes, of the first instruction after them. The first `data` bytes are data of an
+/// earlier push.
 fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
     let (mut jumpdests, mut pushes) = (0_u64, 0_u64);
     for (at, eight) in bytes.as_chunks().0.iter().enumerate() {
@@ -270,7 +284,8 @@ fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
         pushes |= zero_bytes(upper ^ u64::from_ne_bytes([0x60; 8])) << (8 * at);
     }
     jumpdests &= u64::MAX << data;
-    // Pushes by ascending place, most of them real, so that one does not wait for the length of the one before.
+    // Candidates by ascending position. Most are pushes and not push data, so the branch predicts
+    // well and does not wait for the previous push's length.
     let mut next = data;
     while pushes != 0 {
         let at = pushes.trailing_zeros() as usize;
@@ -284,10 +299,11 @@ fn jumpdests_of(bytes: &[u8; 64], data: usize) -> (u64, usize) {
     (jumpdests, next.max(64))
 }
 
-/// Which of eight bytes are zero, one bit each from the lowest byte on.
+/// One bit per byte of `eight`, the lowest byte first, set if the byte is zero.
 fn zero_bytes(eight: u64) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    // The top bit of each byte is left where none of its bits is set; no byte carries into the next one.
+    // The top bit of each byte remains set if the byte is zero; no addition carries into the next
+    // byte.
     let zero = !(((eight & LOW) + LOW) | eight | LOW);
     (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
@@ -299,12 +315,14 @@ struct Entry {
 
 const SHARDS: usize = 64;
 
-/// Bytes of a hash without its code: its place in the arena and in the map of hashes.
+/// Bytes counted for an interned hash without its code: its entry in the arena and in the map of
+/// hashes.
 const ENTRY_BYTES: usize = 2 * size_of::<Entry>() + 64;
 
-/// All codes of a chain that were seen, found by hash; ids are positions.
+/// All codes of a chain that were seen so far, by hash. Ids are positions in order of arrival.
 ///
-/// Look-ups by id are lock-free; a look-up by hash takes one of 64 read locks, a new hash one write lock.
+/// Look-ups by id are lock-free. A look-up by hash takes one of 64 read locks, a new hash one write
+/// lock.
 pub struct CodeArena {
     entries: boxcar::Vec<Entry>,
     shards: Box<[RwLock<HashMap<B256, CodeId, RandomState>>]>,
@@ -352,14 +370,14 @@ impl CodeArena {
         })
     }
 
-    /// Adds a code whose keccak256 is `hash` (not checked here). A code that is known costs no memory.
+    /// Adds a code whose keccak256 is `hash` (not checked here). A known code is not stored again.
     pub fn insert(&self, hash: B256, bytes: impl AsRef<[u8]>) -> CodeId {
         let id = self.intern(hash);
         self.provide(id, bytes);
         id
     }
 
-    /// Adds a code and hashes it.
+    /// Hashes a code and adds it.
     pub fn insert_hashing(&self, bytes: impl AsRef<[u8]>) -> CodeId {
         let bytes = bytes.as_ref();
         if bytes.is_empty() {
@@ -368,7 +386,8 @@ impl CodeArena {
         self.insert(keccak256(bytes), bytes)
     }
 
-    /// Supplies the bytes of an interned hash; a second supply is ignored.
+    /// Sets the bytes of an interned hash (their hash is not checked here). Does nothing if the
+    /// bytes are known, or if `id` is not from this arena.
     pub fn provide(&self, id: CodeId, bytes: impl AsRef<[u8]>) {
         if let Some(entry) = self.entries.get(id.0 as usize) {
             entry.code.get_or_init(|| {
@@ -380,11 +399,12 @@ impl CodeArena {
         }
     }
 
-    /// Supplies bytes that a store gave for interned hashes, each where it hashes to its name. The hashes are computed
-    /// together.
+    /// Sets the bytes that a store returned for interned hashes, after checking their hashes. The
+    /// hashes are computed in batches.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] for the first code whose bytes hash to something else; all others are supplied.
+    /// [`StoreError::Corrupt`] for the first code whose bytes have another hash; all codes with the
+    /// right hash are set.
     pub fn provide_checked(&self, codes: &[(CodeId, Bytes)]) -> Result<(), StoreError> {
         let new: Vec<&(CodeId, Bytes)> = codes.iter().filter(|(id, _)| self.get(*id).is_none()).collect();
         let bytes: Vec<&[u8]> = new.iter().map(|(_, bytes)| &bytes[..]).collect();
@@ -408,7 +428,7 @@ impl CodeArena {
         self.entries.get(id.0 as usize)?.code.get().map(|code| &**code)
     }
 
-    /// The hash behind an id of this arena.
+    /// The hash of an id of this arena; [`KECCAK_EMPTY`] for an unknown id.
     #[inline]
     pub fn hash(&self, id: CodeId) -> B256 {
         self.entries.get(id.0 as usize).map_or(KECCAK_EMPTY, |entry| entry.hash)
@@ -419,17 +439,19 @@ impl CodeArena {
         self.entries.count()
     }
 
-    /// Whether nothing is interned; never, as the empty code always is.
+    /// Always `false`: the empty code is always interned. Exists beside [`Self::len`] by
+    /// convention.
     pub fn is_empty(&self) -> bool {
         self.entries.count() == 0
     }
 
-    /// Bytes of memory that the codes and hashes hold, decoded forms included.
+    /// Bytes of memory held by codes, hashes and decoded forms.
     pub fn bytes_held(&self) -> usize {
         self.bytes_held.load(Relaxed)
     }
 
-    /// Forgets all codes when they hold more than `bytes_max` bytes. Ids from before are void after.
+    /// Removes all codes if they hold more than `bytes_max` bytes. All earlier ids are then
+    /// invalid.
     pub fn evict(&mut self, bytes_max: usize) {
         if self.bytes_held() > bytes_max {
             *self = Self::default();
@@ -450,7 +472,7 @@ mod tests {
         assert_eq!(code.padded().len(), 8 + CODE_PADDING);
     }
 
-    /// The rule itself, byte by byte.
+    /// Reference implementation: jump destinations byte by byte, as in the Yellow Paper.
     fn jumpdests_by_byte(code: &[u8]) -> Vec<usize> {
         let (mut marks, mut pc) = (Vec::new(), 0);
         while let Some(&opcode) = code.get(pc) {
@@ -465,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn jump_destinations_are_those_of_the_rule_in_any_order_of_questions() {
+    fn jump_destinations_match_the_reference_in_any_query_order() {
         // Bytes that are mostly JUMPDEST and pushes of every length, from a linear congruential generator.
         let mut state = 7_u64;
         let mut random = || {
@@ -494,17 +516,17 @@ mod tests {
     }
 
     #[test]
-    fn init_code_takes_the_memory_of_the_one_before() {
+    fn refilled_init_code_keeps_nothing_of_the_code_before() {
         let mut code = Code::init(&[JUMPDEST; 100]);
         assert!(code.is_jumpdest(99));
         code.mark_reached(99);
-        assert_eq!(code.reached_count(), 0, "not noted for init code");
+        assert_eq!(code.reached_count(), 0, "not recorded for init code");
         code.refill_init(&bytes!("605b5b"));
         assert_eq!([0, 1, 2, 3, 99].map(|pc| code.is_jumpdest(pc)), [false, false, true, false, false]);
     }
 
     #[test]
-    fn of_many_codes_those_with_another_hash_are_left_out() {
+    fn provide_checked_skips_codes_with_a_wrong_hash() {
         let arena = CodeArena::default();
         let codes: Vec<(CodeId, Bytes)> = (0..20u8)
             .map(|number| {
@@ -533,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn what_codes_and_their_forms_hold_is_counted_and_bounded() {
+    fn memory_of_codes_and_decoded_forms_is_counted_and_bounded() {
         let mut arena = CodeArena::default();
         let empty = arena.bytes_held();
         let id = arena.insert_hashing([0x5b; 1_000]);
@@ -553,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_one_id_with_or_without_its_bytes() {
+    fn a_hash_keeps_its_id_when_its_bytes_arrive() {
         let arena = CodeArena::default();
         let bytes = bytes!("6001");
         let id = arena.intern(keccak256(&bytes));

@@ -1,4 +1,4 @@
-//! `Column<I, T>`: a vector that only its own id indexes.
+//! `Column<I, T>`: a vector indexed by ids of type `I` only.
 
 use super::Id;
 use core::marker::PhantomData;
@@ -18,7 +18,7 @@ impl<I, T> Default for Column<I, T> {
 }
 
 impl<I: Id, T> Column<I, T> {
-    /// An empty column with room for `rows` rows.
+    /// An empty column with capacity for `rows` rows.
     pub fn with_capacity(rows: usize) -> Self {
         Self::from(Vec::with_capacity(rows))
     }
@@ -43,7 +43,7 @@ impl<I: Id, T> Column<I, T> {
         id
     }
 
-    /// The row, or nothing where the id lies beyond the column.
+    /// The row of `id`; `None` when `id` is not below [`Self::len`].
     #[inline]
     pub fn get(&self, id: I) -> Option<&T> {
         self.rows.get(id.index())
@@ -55,13 +55,13 @@ impl<I: Id, T> Column<I, T> {
         &self.rows
     }
 
-    /// All rows in id order, writable.
+    /// All rows in id order, mutable.
     #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.rows
     }
 
-    /// Rows with their ids.
+    /// Rows with their ids, in id order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (I, &T)> {
         self.rows.iter().enumerate().map(|(i, row)| (I::new(i), row))
     }
@@ -71,12 +71,12 @@ impl<I: Id, T> Column<I, T> {
         (0..self.rows.len()).map(I::new)
     }
 
-    /// Drops all rows and keeps the memory.
+    /// Removes all rows and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.rows.clear();
     }
 
-    /// The vector below.
+    /// The underlying vector, in id order.
     pub fn as_mut_vec(&mut self) -> &mut Vec<T> {
         &mut self.rows
     }

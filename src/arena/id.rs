@@ -1,22 +1,23 @@
-//! Typed 4-byte ids: a position in a column, and which column.
+//! Typed 4-byte ids: a row number together with the family of columns that it indexes.
 //!
-//! A `SlotId` cannot index an account column, and is half the size of a pointer.
+//! A `SlotId` cannot index an account column. An id is half the size of a 64-bit pointer.
 
 /// A 4-byte position that indexes one family of columns.
 pub trait Id: Copy + Eq + Ord + core::fmt::Debug {
     /// The id of row `index`.
     ///
     /// # Panics
-    /// When `index` does not fit 32 bits, in every build. Blocks that large are refused before anything is numbered.
+    /// When `index` does not fit 32 bits, in every build. Blocks that large are rejected before any
+    /// id is assigned.
     fn new(index: usize) -> Self;
-    /// The row that this id names.
+    /// The row number of this id.
     fn index(self) -> usize;
 }
 
 #[cold]
 #[inline(never)]
 fn too_large(index: usize) -> ! {
-    panic!("row {index} has no id of 32 bits")
+    panic!("row {index} does not fit a 32-bit id")
 }
 
 macro_rules! ids {
@@ -44,11 +45,12 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An account's position in the block's universe: with a block access list, its rank by address.
+    /// An account of the current block. With a block access list, ids are ranks by address.
     AccountId,
-    /// A storage slot's position: by account, then by key; changed and read slots together.
+    /// A storage slot of the current block. With a block access list, ids are ranks by account,
+    /// then by key; changed and read slots share one numbering.
     SlotId,
-    /// A code's position in the code arena.
+    /// A code's position in the [`CodeArena`](super::code::CodeArena).
     CodeId,
     /// A transaction's position in its block, from 0.
     TxIndex,
@@ -74,9 +76,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no id of 32 bits")]
+    #[should_panic(expected = "does not fit a 32-bit id")]
     #[cfg(target_pointer_width = "64")]
-    fn no_row_is_truncated() {
+    fn a_row_beyond_32_bits_panics() {
         AccountId::new(1 << 32);
     }
 }

@@ -1,7 +1,9 @@
 //! Memory and ids; no protocol rules.
 //!
-//! In: nothing. Out: the typed ids, columns, stores and hashes that every other room is built from.
-//! Not here: anything that knows a fork, an opcode or a trie.
+//! In: nothing; this module imports no other module of the crate.
+//! Out: typed ids, columns, the code arena, the state store trait and Keccak, on which all other
+//! modules build.
+//! Not here: forks, opcodes and trie construction.
 
 pub mod cancel;
 pub mod code;

@@ -1,30 +1,32 @@
-//! Trie nodes as a store gives them: strict RLP in, borrowed parts out; and walks along hashed keys.
+//! Decoding of trie nodes from RLP, and look-ups along hashed keys.
 //!
-//! In: bytes whose keccak has been checked. Out: [`Node`]. Every form that no honest trie of 32-byte keys holds is
-//! an error: non-canonical RLP, a branch with a value or fewer than two children, an empty extension, an embedded
-//! node of 32 bytes or more.
+//! In: RLP of a node whose keccak has been checked. Out: [`Node`], which borrows from the input.
+//! Every form that cannot occur in a trie of 32-byte keys is an error: non-canonical RLP, a branch
+//! with a value or fewer than two children, an empty extension, an embedded node of 32 bytes or
+//! more.
 //! Source: Yellow Paper, appendices B (RLP), C (hex prefix) and D (trie).
-//! Not here: who fetches nodes, and the nodes that the `trie` room keeps in memory.
+//! Not here: fetching nodes, and the in-memory nodes of the `trie` module.
 
 use super::store::{EMPTY_ROOT, StoreError};
 use alloy_primitives::{B256, Bytes, U256};
 
-/// Nibbles of a hashed key.
+/// Number of nibbles of a hashed key.
 pub const KEY_NIBBLES: usize = 64;
 
-/// What a node says about one child.
+/// A node's reference to one child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Child<'a> {
-    /// No key lies below.
+    /// No child: no key continues with this nibble.
     #[default]
     Empty,
-    /// keccak256 of the child, which takes 32 bytes or more.
+    /// keccak256 of the child's RLP, which has 32 bytes or more.
     Hash(&'a B256),
-    /// The child itself: RLP of a list of at most 31 bytes, header included.
+    /// RLP of the child itself: a list of at most 31 bytes, header included.
     Embedded(&'a [u8]),
 }
 
-/// A piece of a hashed key: at most 64 nibbles, packed from the first nibble on.
+/// Part of a hashed key: at most 64 nibbles, two per byte, the first in the upper half of the first
+/// byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Path {
     packed: [u8; 32],
@@ -42,14 +44,14 @@ impl Path {
         self.len == 0
     }
 
-    /// Nibble `i`, below [`Self::len`].
+    /// Nibble `i`; `i` is below [`Self::len`].
     pub fn nibble(&self, i: usize) -> u8 {
         nibble(&self.packed, i)
     }
 }
 
 /// A decoded node.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one match")]
+#[expect(clippy::large_enum_variant, reason = "short-lived stack value; boxing the branch would allocate per node")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node<'a> {
     /// Sixteen children by nibble, at least two of them present.
@@ -58,24 +60,24 @@ pub enum Node<'a> {
     Extension {
         /// At least one nibble.
         path: Path,
-        /// The branch below; never [`Child::Empty`].
+        /// The branch node at the end of the path; never [`Child::Empty`].
         child: Child<'a>,
     },
-    /// The rest of one key, and its value.
+    /// The remaining nibbles of one key, and its value.
     Leaf {
         /// Nibbles from this node to the end of the key.
         path: Path,
-        /// Never empty.
+        /// RLP of the account or slot value; never empty.
         value: &'a [u8],
     },
 }
 
-/// An account's leaf value.
+/// An account, decoded from its leaf value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafAccount {
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
-    /// Wei.
+    /// Balance in wei.
     pub balance: U256,
     /// Root of its storage trie.
     pub storage_root: B256,
@@ -83,7 +85,7 @@ pub struct LeafAccount {
     pub code_hash: B256,
 }
 
-/// Nibble `i` of a packed key.
+/// Nibble `i`, below 64, of a packed key.
 #[inline(always)]
 pub fn nibble(key: &[u8; 32], i: usize) -> u8 {
     let byte = key[i / 2];
@@ -94,7 +96,8 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("trie node: {what}"))
 }
 
-/// One RLP item off the front of `bytes`: whether it is a list, its payload, the whole item, and what follows.
+/// The first RLP item of some bytes: whether it is a list, its payload, the whole item, and the
+/// bytes after it.
 struct Rlp<'a> {
     list: bool,
     payload: &'a [u8],
@@ -133,7 +136,8 @@ fn long(bytes: &[u8], count: usize) -> Result<(usize, usize), StoreError> {
     Ok((1 + count, len))
 }
 
-/// A string item as a number without leading zeros, at most `N` bytes.
+/// Reads a string item as an integer of at most `bytes_max` bytes without leading zeros; also
+/// returns the rest of `bytes`.
 fn number(bytes: &[u8], bytes_max: usize) -> Result<(U256, &[u8]), StoreError> {
     let item = rlp(bytes)?;
     if item.list || item.payload.len() > bytes_max || item.payload.first() == Some(&0) {
@@ -161,7 +165,7 @@ fn child(bytes: &[u8]) -> Result<(Child<'_>, &[u8]), StoreError> {
     Ok((child, item.rest))
 }
 
-/// Undoes the hex prefix: the nibbles, and whether the node is a leaf.
+/// Decodes the hex prefix encoding: the nibbles, and whether the node is a leaf.
 fn path(compact: &[u8]) -> Result<(Path, bool), StoreError> {
     let first = *compact.first().ok_or_else(|| corrupt("empty path"))?;
     if first >> 4 > 3 || (first & 0x10 == 0 && first & 0xf != 0) {
@@ -184,10 +188,10 @@ fn path(compact: &[u8]) -> Result<(Path, bool), StoreError> {
     Ok((path, first & 0x20 != 0))
 }
 
-/// Decodes a whole node.
+/// Decodes one node.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] where the bytes are no node of a trie with 32-byte keys.
+/// [`StoreError::Corrupt`] when the bytes are not a node of a trie with 32-byte keys.
 pub fn decode(bytes: &[u8]) -> Result<Node<'_>, StoreError> {
     let node = rlp(bytes)?;
     if !node.list || !node.rest.is_empty() {
@@ -223,10 +227,11 @@ pub fn decode(bytes: &[u8]) -> Result<Node<'_>, StoreError> {
     Ok(Node::Branch(children))
 }
 
-/// Decodes an account leaf's value.
+/// Decodes the value of an account leaf.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] where it is not `[nonce, balance, storage root, code hash]` in canonical RLP.
+/// [`StoreError::Corrupt`] when it is not `[nonce, balance, storage root, code hash]` in canonical
+/// RLP.
 pub fn decode_account(value: &[u8]) -> Result<LeafAccount, StoreError> {
     let list = rlp(value)?;
     if !list.list || !list.rest.is_empty() {
@@ -242,10 +247,10 @@ pub fn decode_account(value: &[u8]) -> Result<LeafAccount, StoreError> {
     Ok(LeafAccount { nonce: nonce.to(), balance, storage_root, code_hash })
 }
 
-/// Decodes a storage leaf's value, never zero.
+/// Decodes the value of a storage leaf, which is never zero.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] where it is not a canonical RLP number above zero.
+/// [`StoreError::Corrupt`] when it is not a canonical RLP integer above zero.
 pub fn decode_slot(value: &[u8]) -> Result<U256, StoreError> {
     let (number, rest) = number(value, 32)?;
     if number.is_zero() || !rest.is_empty() {
@@ -254,14 +259,14 @@ pub fn decode_slot(value: &[u8]) -> Result<U256, StoreError> {
     Ok(number)
 }
 
-/// Where one step along a key leads.
+/// Result of following a key through one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// The key is not in the trie.
     Absent,
-    /// Below another node, `depth` nibbles consumed.
+    /// The look-up continues at another node.
     Below {
-        /// That node's keccak.
+        /// keccak256 of that node.
         hash: &'a B256,
         /// Nibbles from the root to it.
         depth: usize,
@@ -270,10 +275,11 @@ pub enum Step<'a> {
     Value(&'a [u8]),
 }
 
-/// Follows `key` through the node `bytes` that lies `depth` nibbles below the root, embedded nodes included.
+/// Follows `key` through the node `bytes`, `depth` nibbles below the root, and through the nodes
+/// embedded in it.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] where the node does not decode or does not fit a 32-byte key.
+/// [`StoreError::Corrupt`] when the node does not decode or does not fit a 32-byte key.
 pub fn step<'a>(mut bytes: &'a [u8], key: &B256, mut depth: usize) -> Result<Step<'a>, StoreError> {
     loop {
         let child = match decode(bytes)? {
@@ -310,7 +316,7 @@ pub fn step<'a>(mut bytes: &'a [u8], key: &B256, mut depth: usize) -> Result<Ste
     }
 }
 
-/// How far a walk along one key has come.
+/// Position of the look-up of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
     /// At the node of that hash, `depth` nibbles below the root.
@@ -326,28 +332,29 @@ pub enum At {
     Value(Bytes),
 }
 
-/// A walk along one hashed key.
+/// The look-up of one hashed key in a trie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// The hashed key.
     pub key: B256,
-    /// Where the walk stands.
+    /// Its current position.
     pub at: At,
 }
 
 impl Walk {
-    /// A walk that starts at the root node of a trie.
+    /// A look-up that starts at the trie's root node.
     pub fn from_root(root: &B256, key: B256) -> Self {
         let at = if *root == EMPTY_ROOT { At::Absent } else { At::Below { hash: *root, depth: 0 } };
         Self { key, at }
     }
 }
 
-/// Takes all walks to their ends, one level of all of them per call of `fetch` (which answers in order, with nodes
-/// that hash to what was asked for). Walks in key order share fetches.
+/// Completes all look-ups, with one call of `fetch` per trie level. `fetch` fills its second
+/// argument with the nodes of the given hashes, in order, and must check that they hash to them.
+/// Look-ups sorted by key share fetched nodes.
 ///
 /// # Errors
-/// Those of `fetch`, and [`StoreError::Corrupt`] for nodes that do not decode.
+/// Those of `fetch`, and [`StoreError::Corrupt`] when a node does not decode.
 pub fn walk_all(
     walks: &mut [Walk],
     mut fetch: impl FnMut(&[B256], &mut [Bytes]) -> Result<(), StoreError>,

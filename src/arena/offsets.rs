@@ -1,6 +1,7 @@
-//! `Offsets<P>`: ragged lists as one row range per parent.
+//! `Offsets<P>`: lists of different lengths, stored as one row range per parent.
 //!
-//! Rows of parent `p` are `starts[p]..starts[p + 1]`; no nested vectors (arrow-rs, `OffsetBuffer`).
+//! Rows of parent `p` are `starts[p]..starts[p + 1]`. This replaces nested vectors (as arrow-rs's
+//! `OffsetBuffer` does).
 
 use super::Id;
 use core::marker::PhantomData;
@@ -20,17 +21,18 @@ impl<P> Default for Offsets<P> {
 }
 
 impl<P: Id> Offsets<P> {
-    /// No parents yet, room for `parents` of them.
+    /// No parents yet, with capacity for `parents` of them.
     pub fn with_capacity(parents: usize) -> Self {
         let mut starts = Vec::with_capacity(parents + 1);
         starts.push(0);
         Self { starts, parent: PhantomData }
     }
 
-    /// Closes the next parent's range at `row_end` (one past its last row).
+    /// Adds the next parent, whose range ends at `row_end` (one past its last row).
     ///
     /// # Panics
-    /// When `row_end` lies before the previous parent's end or does not fit 32 bits: the builder is at fault.
+    /// When `row_end` is below the previous parent's end or does not fit 32 bits; both are bugs of
+    /// the caller.
     #[inline]
     pub fn close(&mut self, row_end: usize) {
         let end = u32::try_from(row_end).expect("offsets fit 32 bits");
@@ -38,10 +40,10 @@ impl<P: Id> Offsets<P> {
         self.starts.push(end);
     }
 
-    /// Closes the next parents' ranges, each at its row end.
+    /// Adds parents, one per row end.
     ///
     /// # Panics
-    /// When an end lies before the one before it: the builder is at fault.
+    /// When an end is below the one before it; that is a bug of the caller.
     pub fn extend_ends(&mut self, row_ends: &[u32]) {
         let first = self.starts.last().zip(row_ends.first());
         assert!(first.is_none_or(|(last, first)| last <= first), "offsets must not decrease");
@@ -49,14 +51,15 @@ impl<P: Id> Offsets<P> {
         self.starts.extend_from_slice(row_ends);
     }
 
-    /// Rows of `parent`.
+    /// Row range of `parent`.
     #[inline(always)]
     pub fn range(&self, parent: P) -> Range<usize> {
         let i = parent.index();
         self.starts[i] as usize..self.starts[i + 1] as usize
     }
 
-    /// Where each parent's rows start, and after the last parent where they end: one more than there are parents.
+    /// The first row of each parent, followed by the end of the last parent's rows: `len() + 1`
+    /// elements.
     #[inline]
     pub fn starts(&self) -> &[u32] {
         &self.starts
@@ -80,7 +83,7 @@ impl<P: Id> Offsets<P> {
         self.starts[self.starts.len() - 1] as usize
     }
 
-    /// Forgets all parents and keeps the memory.
+    /// Removes all parents and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.starts.truncate(1);
     }

@@ -1,19 +1,21 @@
-//! Prefetch hints, as a safe function.
+//! CPU cache prefetch hints as safe functions.
 //!
-//! An unsafe door. Its checked twin is doing nothing: a hint changes no value.
+//! In: addresses, of which none need be valid. Out: nothing; a hint changes no value.
+//! Unsafe boundary. The reference implementation is an empty function.
 #![allow(unsafe_code)]
 
-/// Bytes of a line of the cache.
+/// Size of a cache line in bytes.
 pub(crate) const LINE: usize = 64;
 
-/// Asks for the `count` cache lines from `first` on.
+/// Prefetches `count` cache lines, starting with the one at `first`.
 #[inline(always)]
 pub(crate) fn prefetch_lines(first: *const u8, count: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         for line in 0..count {
-            // SAFETY: a prefetch neither reads nor writes, and an address without memory is passed over.
+            // SAFETY: a prefetch does not access memory architecturally, and ignores unmapped
+            // addresses.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()) };
         }
     }
@@ -21,7 +23,8 @@ pub(crate) fn prefetch_lines(first: *const u8, count: usize) {
     let _ = (first, count);
 }
 
-/// Where a node starts and where the second line to ask for is: the first again, or the next.
+/// The start of a node, and the second cache line to prefetch: the first one again, or the next
+/// one.
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
     first: *const u8,
@@ -41,7 +44,8 @@ impl Head {
     }
 }
 
-/// Asks for many nodes at once: nothing but hints stands between them, so that as many as possible are under way.
+/// Prefetches many nodes. The loop contains only hints, so that as many loads as possible are in
+/// flight at once.
 #[inline(always)]
 pub(crate) fn prefetch_heads(heads: &[Head]) {
     for head in heads {

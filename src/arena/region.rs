@@ -1,23 +1,24 @@
-//! `Region`: one aligned piece of memory, reserved whole and made usable from its start.
+//! `Region`: one aligned allocation of fixed capacity, initialised from its start on demand.
 //!
-//! In: a length, and whether large pages are wanted. Out: zeroed bytes that never move.
-//! Reserved memory costs nothing until it is used; what is used is zeroed by [`Region::extend`], so that memory from an
-//! earlier owner is not zeroed whole. On large pages (Linux, two mebibytes each) random accesses find their page
-//! sixteen to twenty per cent sooner: asking for them is a hint.
-//! Not here: what lies in the bytes.
+//! In: a capacity in bytes, and whether large pages are wanted. Out: zeroed bytes that never move.
+//! The allocation itself is not zeroed; [`Region::extend`] zeroes the bytes that it makes usable.
+//! So memory that the allocator reuses is zeroed only as far as it is needed. With large pages
+//! (Linux, 2 MiB each) random accesses are 16 to 20 per cent faster. The request for large pages is
+//! a hint that the system may refuse.
+//! Not here: the layout of the content.
 //!
-//! Unsafe door. Contract: `ptr` comes from the allocator with the layout of `capacity` bytes, and the first `len` of
-//! them are initialised. Checked twin: `Vec<u8>`, which the test compares it with.
+//! Unsafe boundary. Invariant: `ptr` was allocated with `layout`, and the first `len` bytes are
+//! initialised. Reference implementation: `Vec<u8>`, with which the test compares it.
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
-/// Bytes of a large page.
+/// Size of a large page in bytes.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
-/// Bytes at a fixed place; derefs to those usable so far.
+/// Bytes at a fixed address; dereferences to the first `len` bytes, the usable ones.
 #[derive(Debug)]
 pub(crate) struct Region {
     ptr: NonNull<u8>,
@@ -25,7 +26,7 @@ pub(crate) struct Region {
     layout: Layout,
 }
 
-// SAFETY: a region owns its bytes alone, like a `Vec<u8>`.
+// SAFETY: a region is the only owner of its bytes, like a `Vec<u8>`.
 unsafe impl Send for Region {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for Region {}
@@ -34,35 +35,38 @@ impl Region {
     /// Reserves `capacity` bytes, aligned to cache lines, or to large pages where those are wanted.
     ///
     /// # Panics
-    /// When `capacity` is zero or near the address space's end.
+    /// When `capacity` is zero, or exceeds `isize::MAX` once rounded up to the alignment.
     pub(crate) fn new(capacity: usize, large_pages: bool) -> Self {
-        assert!(capacity > 0, "a region has bytes");
+        assert!(capacity > 0, "the capacity of a region is zero");
         let align = if large_pages { LARGE_PAGE } else { 64 };
-        let layout = Layout::from_size_align(capacity, align).expect("a region fits the address space");
+        let layout = Layout::from_size_align(capacity, align).expect("the capacity of a region exceeds isize::MAX");
         // SAFETY: the layout has bytes.
         let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        // Miri knows no hints.
+        // Miri does not support `madvise`.
         #[cfg(all(target_os = "linux", not(miri)))]
         if large_pages {
-            // A refusal changes nothing but speed.
-            // SAFETY: the bytes are ours, and the hint changes neither their content nor their protection.
+            // Failure is ignored: it affects speed only.
+            // SAFETY: the region owns the bytes, and the hint changes neither their content nor their
+            // protection.
             let _ = unsafe { rustix::mm::madvise(ptr.as_ptr().cast(), capacity, rustix::mm::Advice::LinuxHugepage) };
         }
         Self { ptr, len: 0, layout }
     }
 
-    /// Has the system back all of the region with memory now (Linux), rather than at the first use of each page.
+    /// Asks the system (Linux) to back the whole region with physical memory now, rather than at
+    /// the first access to each page.
     pub(crate) fn populate(&mut self) {
         #[cfg(all(target_os = "linux", not(miri)))]
         {
             let (start, len) = (self.ptr.as_ptr().cast(), self.layout.size());
-            // A refusal (an older kernel, no memory) changes nothing but speed.
-            // SAFETY: the bytes are ours, and their content stays.
+            // Failure (an older kernel, out of memory) is ignored: it affects speed only.
+            // SAFETY: the region owns the bytes, and their content does not change.
             let _ = unsafe { rustix::mm::madvise(start, len, rustix::mm::Advice::LinuxPopulateWrite) };
         }
     }
 
-    /// Makes the bytes up to `len` usable; new ones are zero.
+    /// Makes the bytes up to `len` usable; newly usable bytes are zero. A smaller `len` changes
+    /// nothing.
     ///
     /// # Panics
     /// When `len` exceeds the capacity.
@@ -89,7 +93,7 @@ impl Deref for Region {
 
     #[inline(always)]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the first `len` bytes are initialised and ours.
+        // SAFETY: the region owns the first `len` bytes, and they are initialised.
         unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
 }
@@ -97,7 +101,8 @@ impl Deref for Region {
 impl DerefMut for Region {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and borrowed exclusively.
+        // SAFETY: the region owns the first `len` bytes, they are initialised, and `self` is
+        // borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
     }
 }
@@ -107,12 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_a_vec_that_stays() {
+    fn a_region_holds_the_same_bytes_as_a_vec_and_never_moves() {
         let sizes = [(64, false), (100_000, false), (LARGE_PAGE, true), (2 * LARGE_PAGE, true)];
         // Miri takes minutes for a large page.
         let sizes = if cfg!(miri) { &sizes[..2] } else { &sizes[..] };
         for &(capacity, large_pages) in sizes {
-            // The second time the allocator may hand out used memory.
+            // In the second pass the allocator may return memory with old content.
             for _ in 0..2 {
                 let (mut region, mut vec) = (Region::new(capacity, large_pages), Vec::<u8>::new());
                 let start = region.as_ptr();

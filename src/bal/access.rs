@@ -1,12 +1,13 @@
-//! `AccessSet`: which ids were touched, one bit each.
+//! `AccessSet`: a bit set of accessed ids.
 //!
-//! In: ids as they are touched, in any order and by any worker. Out: membership, counts, ids in ascending order.
-//! Not here: what was touched by whom and when; an access list does not say it.
+//! In: accessed ids, in any order; sets of several workers are united. Out: membership, counts, ids
+//! in ascending order.
+//! Not here: which transaction made an access; a block access list does not contain it for reads.
 
 use crate::arena::Id;
 use core::marker::PhantomData;
 
-/// A growing set of ids.
+/// A set of ids that grows as needed; memory is one bit per id up to the highest one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessSet<I> {
     words: Vec<u64>,
@@ -20,7 +21,7 @@ impl<I> Default for AccessSet<I> {
 }
 
 impl<I: Id> AccessSet<I> {
-    /// An empty set with room for ids below `count`.
+    /// An empty set with capacity for ids below `count`.
     pub fn with_room_for(count: usize) -> Self {
         Self { words: vec![0; count.div_ceil(64)], id: PhantomData }
     }
@@ -37,18 +38,18 @@ impl<I: Id> AccessSet<I> {
         is_new
     }
 
-    /// Whether the id was added.
+    /// Whether the set contains `id`.
     #[inline]
     pub fn contains(&self, id: I) -> bool {
         self.words.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
     }
 
-    /// Number of ids added.
+    /// Number of ids in the set.
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Adds all ids of another set: one worker's accesses to the block's.
+    /// Adds all ids of another set, such as one worker's accesses to those of the block.
     pub fn union_with(&mut self, other: &Self) {
         if self.words.len() < other.words.len() {
             self.words.resize(other.words.len(), 0);
@@ -58,17 +59,17 @@ impl<I: Id> AccessSet<I> {
         }
     }
 
-    /// The ids added, ascending.
+    /// The ids in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = I> {
         self.words.iter().enumerate().flat_map(|(at, word)| Bits(*word).map(move |bit| I::new(at * 64 + bit)))
     }
 
-    /// The lowest id below `count` that was not added: the first listed item that nobody touched.
+    /// The lowest id below `count` that is not in the set: the first listed item without an access.
     pub fn first_missing(&self, count: usize) -> Option<I> {
         (0..count).map(I::new).find(|id| !self.contains(*id))
     }
 
-    /// Forgets all ids and keeps the memory.
+    /// Removes all ids and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.words.fill(0);
     }

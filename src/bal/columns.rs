@@ -1,9 +1,10 @@
-//! `BalColumns`: a list as plain columns over dense ids.
+//! `BalColumns`: a block access list as columns over dense ids.
 //!
-//! In: rows from the decoder or the recorder. Out: values before, at and after an index.
+//! In: rows from the decoder or the recorder. Out: values before an index, at an index and after
+//! the block.
 //! Relies on: ids ascend (accounts by address, slots by account then key, changed and read together) and indices
 //! strictly ascend inside a change list, as `decode` checks and `record` produces.
-//! Not here: parent values; a field without an earlier change has its parent's.
+//! Not here: values of the parent state; a field without an earlier change has its parent value.
 //!
 //! ```text
 //! AccountId ─ addresses ─ slot_offsets ─► SlotId ─ slot_keys ─ slot_accounts
@@ -16,7 +17,8 @@ use crate::arena::{AccountId, BlockAccessIndex, Column, Id, Offsets, SlotId};
 use alloy_primitives::{Address, Bytes, U256};
 use core::ops::Range;
 
-/// Change lists of one field: per parent a run of rows, each an index and the value after it.
+/// Change lists of one field. Each parent (account or slot) has a range of rows; a row is a block
+/// access index and the value after that index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes<P, V> {
     pub(super) offsets: Offsets<P>,
@@ -43,7 +45,7 @@ impl<P: Id, V> Changes<P, V> {
         self.indices.is_empty()
     }
 
-    /// Rows of `parent`.
+    /// Row range of `parent`.
     #[inline]
     pub fn rows(&self, parent: P) -> Range<usize> {
         self.offsets.range(parent)
@@ -73,7 +75,8 @@ impl<P: Id, V> Changes<P, V> {
         &self.values[row]
     }
 
-    /// The row in force when `index` starts: the last change below it. None: the parent value holds.
+    /// The row in force at the start of `index`: the last change below it. `None`: the parent value
+    /// is in force.
     #[inline]
     pub fn row_before(&self, parent: P, index: BlockAccessIndex) -> Option<usize> {
         let rows = self.rows(parent);
@@ -89,32 +92,32 @@ impl<P: Id, V> Changes<P, V> {
         (row < rows.end && self.indices[row] == index).then_some(row)
     }
 
-    /// The row in force after the block: the last change.
+    /// The row in force after the block: the last change. `None`: the parent value is in force.
     #[inline]
     pub fn row_last(&self, parent: P) -> Option<usize> {
         let rows = self.rows(parent);
         (!rows.is_empty()).then(|| rows.end - 1)
     }
 
-    /// Value in force when `index` starts; none: the parent value.
+    /// Value in force at the start of `index`; `None`: the parent value.
     #[inline]
     pub fn before(&self, parent: P, index: BlockAccessIndex) -> Option<&V> {
         self.row_before(parent, index).map(|row| &self.values[row])
     }
 
-    /// Value that the change at exactly `index` claims.
+    /// Value of the change at exactly `index`; `None`: no such change.
     #[inline]
     pub fn at(&self, parent: P, index: BlockAccessIndex) -> Option<&V> {
         self.row_at(parent, index).map(|row| &self.values[row])
     }
 
-    /// Value after the block; none: the parent value.
+    /// Value after the block; `None`: the parent value.
     #[inline]
     pub fn last(&self, parent: P) -> Option<&V> {
         self.row_last(parent).map(|row| &self.values[row])
     }
 
-    /// `parent`'s changes as (index, value).
+    /// `parent`'s changes as (index, value), by ascending index.
     pub fn iter(&self, parent: P) -> impl ExactSizeIterator<Item = (BlockAccessIndex, &V)> {
         self.indices(parent).iter().copied().zip(self.values(parent))
     }
@@ -126,10 +129,10 @@ impl<P: Id, V> Changes<P, V> {
     }
 }
 
-/// How many indices lie below `index`; the slice ascends.
+/// Number of elements below `index` in an ascending slice.
 #[inline]
 fn count_below(indices: &[BlockAccessIndex], index: BlockAccessIndex) -> usize {
-    // Most lists have a handful of rows: counting them has no branch to mispredict.
+    // Most lists have few rows: counting them needs no branch that could be mispredicted.
     if indices.len() <= 16 {
         indices.iter().map(|i| usize::from(*i < index)).sum()
     } else {
@@ -137,7 +140,7 @@ fn count_below(indices: &[BlockAccessIndex], index: BlockAccessIndex) -> usize {
     }
 }
 
-/// Where a code lies in the bytes that the columns keep alive.
+/// Byte range of a code in [`BalColumns`]' buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodeRange {
     pub(super) start: u32,
@@ -156,7 +159,7 @@ impl CodeRange {
     }
 }
 
-/// A block access list, frozen: shared by all tasks of a block, without any mutating method.
+/// An immutable block access list, shared by all tasks of a block. Has no public mutating method.
 #[derive(Clone, Debug, Default)]
 pub struct BalColumns {
     pub(super) addresses: Column<AccountId, Address>,
@@ -167,18 +170,19 @@ pub struct BalColumns {
     pub(super) balances: Changes<AccountId, U256>,
     pub(super) nonces: Changes<AccountId, u64>,
     pub(super) codes: Changes<AccountId, CodeRange>,
-    /// What the code ranges point into: the wire bytes, or the recorder's own.
+    /// The buffer of the code ranges: the input of the decoder, or the recorder's code bytes.
     pub(super) blob: Bytes,
-    /// The decoder's, kept for the next block.
+    /// Working memory of the decoder, kept for the next block.
     pub(super) scratch: Scratch,
 }
 
-/// What a decoder needs while it merges an account's slots. It says nothing of the list.
+/// Working memory for merging an account's slots; its content is not part of the list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     /// The account's changed keys.
     pub(super) changed_keys: Vec<U256>,
-    /// Per changed slot of the account, one past its last row; the wide decoder puts the end before the first one ahead.
+    /// Per changed slot of the account, one past its last row. In the AVX-512 decoder, preceded by
+    /// the first row of the first slot.
     pub(super) row_ends: Vec<u32>,
     /// The account's read keys.
     pub(super) read_keys: Vec<U256>,
@@ -196,31 +200,31 @@ impl Scratch {
 }
 
 impl BalColumns {
-    /// Accounts listed.
+    /// Number of listed accounts.
     #[inline]
     pub fn account_count(&self) -> usize {
         self.addresses.len()
     }
 
-    /// Slots listed, changed and read ones.
+    /// Number of listed slots, changed and read.
     #[inline]
     pub fn slot_count(&self) -> usize {
         self.slot_keys.len()
     }
 
-    /// EIP-7928's `bal_items`: addresses and slots.
+    /// EIP-7928's `bal_items`: number of addresses and slots.
     #[inline]
     pub fn item_count(&self) -> usize {
         self.account_count() + self.slot_count()
     }
 
-    /// Changes listed, of all fields together.
+    /// Number of listed changes, of all fields together.
     #[inline]
     pub fn change_count(&self) -> usize {
         self.storage.len() + self.balances.len() + self.nonces.len() + self.codes.len()
     }
 
-    /// Slots listed without any change.
+    /// Number of slots listed without a change.
     pub fn read_count(&self) -> usize {
         self.slot_keys.ids().filter(|slot| self.is_read_only(*slot)).count()
     }
@@ -231,7 +235,7 @@ impl BalColumns {
         &self.addresses
     }
 
-    /// Keys of slots, strictly ascending inside an account.
+    /// Keys of slots, strictly ascending within an account.
     #[inline]
     pub fn slot_keys(&self) -> &Column<SlotId, U256> {
         &self.slot_keys
@@ -243,7 +247,7 @@ impl BalColumns {
         &self.slot_accounts
     }
 
-    /// Slots per account: the ranges are positions of `SlotId`.
+    /// Slots per account, as ranges of [`SlotId`]s.
     #[inline]
     pub fn slot_offsets(&self) -> &Offsets<AccountId> {
         &self.slot_offsets
@@ -285,19 +289,19 @@ impl BalColumns {
         keys.binary_search(key).ok().map(|i| SlotId::new(range.start + i))
     }
 
-    /// An account's slots, by key.
+    /// An account's slots, by ascending key.
     #[inline]
     pub fn slots(&self, account: AccountId) -> impl ExactSizeIterator<Item = SlotId> + use<> {
         self.slot_offsets.range(account).map(SlotId::new)
     }
 
-    /// Whether the slot is listed as read only.
+    /// Whether the slot is listed without a change.
     #[inline]
     pub fn is_read_only(&self, slot: SlotId) -> bool {
         self.storage.rows(slot).is_empty()
     }
 
-    /// Whether the list claims any change to the account, its slots included.
+    /// Whether the list contains a change of the account or of one of its slots.
     pub fn is_changed(&self, account: AccountId) -> bool {
         let slots = self.slot_offsets.range(account);
         !self.balances.rows(account).is_empty()
@@ -306,32 +310,33 @@ impl BalColumns {
             || slots.into_iter().any(|slot| !self.is_read_only(SlotId::new(slot)))
     }
 
-    /// Balance in wei when `index` starts; none: the parent's.
+    /// Balance in wei at the start of `index`; `None`: the parent's.
     #[inline]
     pub fn balance_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<U256> {
         self.balances.before(account, index).copied()
     }
 
-    /// Nonce when `index` starts; none: the parent's.
+    /// Nonce at the start of `index`; `None`: the parent's.
     #[inline]
     pub fn nonce_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<u64> {
         self.nonces.before(account, index).copied()
     }
 
-    /// Code when `index` starts; none: the parent's; empty: no code.
+    /// Code at the start of `index`; `None`: the parent's; empty: no code.
     #[inline]
     pub fn code_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<&[u8]> {
         self.code_row_before(account, index).map(|row| self.code_bytes(row))
     }
 
-    /// Row of the code in force when `index` starts, for callers that number code rows themselves.
+    /// Row of the code in force at the start of `index`; `None`: the parent's code.
     #[inline]
     pub fn code_row_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<usize> {
         self.codes.row_before(account, index)
     }
 
-    /// The last index below `index` at which the account's code went: before EIP-6780 that is a SELFDESTRUCT, which
-    /// clears its storage, too. (From Prague on a cleared delegation looks alike and clears nothing: do not ask.)
+    /// The last index below `index` at which the account's code became empty. Before EIP-6780
+    /// (Cancun) this means a SELFDESTRUCT, which also clears the storage. Not meaningful from
+    /// Prague on, where a cleared delegation (EIP-7702) looks the same and clears no storage.
     pub fn wiped_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
         let rows = self.codes.rows(account);
         rows.rev()
@@ -339,60 +344,60 @@ impl BalColumns {
             .map(|row| self.codes.index(row))
     }
 
-    /// Whether the account's code goes at exactly this index, see [`Self::wiped_before`].
+    /// Whether the account's code becomes empty at exactly this index, see [`Self::wiped_before`].
     pub fn wiped_at(&self, account: AccountId, index: BlockAccessIndex) -> bool {
         self.codes.at(account, index).is_some_and(|code| code.len == 0)
     }
 
-    /// Slot value when `index` starts; none: the parent's.
+    /// Slot value at the start of `index`; `None`: the parent's.
     #[inline]
     pub fn slot_before(&self, slot: SlotId, index: BlockAccessIndex) -> Option<U256> {
         self.storage.before(slot, index).copied()
     }
 
-    /// Balance in wei that the list claims to be new at `index`.
+    /// New balance in wei that the list declares at `index`; `None`: no change.
     #[inline]
     pub fn balance_at(&self, account: AccountId, index: BlockAccessIndex) -> Option<U256> {
         self.balances.at(account, index).copied()
     }
 
-    /// Nonce that the list claims to be new at `index`.
+    /// New nonce that the list declares at `index`; `None`: no change.
     #[inline]
     pub fn nonce_at(&self, account: AccountId, index: BlockAccessIndex) -> Option<u64> {
         self.nonces.at(account, index).copied()
     }
 
-    /// Code that the list claims to be new at `index`.
+    /// New code that the list declares at `index`; `None`: no change.
     #[inline]
     pub fn code_at(&self, account: AccountId, index: BlockAccessIndex) -> Option<&[u8]> {
         self.codes.row_at(account, index).map(|row| self.code_bytes(row))
     }
 
-    /// Slot value that the list claims to be new at `index`.
+    /// New slot value that the list declares at `index`; `None`: no change.
     #[inline]
     pub fn slot_at(&self, slot: SlotId, index: BlockAccessIndex) -> Option<U256> {
         self.storage.at(slot, index).copied()
     }
 
-    /// Balance in wei after the block; none: the parent's.
+    /// Balance in wei after the block; `None`: the parent's.
     #[inline]
     pub fn balance_post(&self, account: AccountId) -> Option<U256> {
         self.balances.last(account).copied()
     }
 
-    /// Nonce after the block; none: the parent's.
+    /// Nonce after the block; `None`: the parent's.
     #[inline]
     pub fn nonce_post(&self, account: AccountId) -> Option<u64> {
         self.nonces.last(account).copied()
     }
 
-    /// Code after the block; none: the parent's; empty: no code.
+    /// Code after the block; `None`: the parent's; empty: no code.
     #[inline]
     pub fn code_post(&self, account: AccountId) -> Option<&[u8]> {
         self.codes.row_last(account).map(|row| self.code_bytes(row))
     }
 
-    /// Slot value after the block; none: the parent's (the slot is only read).
+    /// Slot value after the block; `None`: the parent's (the slot is only read).
     #[inline]
     pub fn slot_post(&self, slot: SlotId) -> Option<U256> {
         self.storage.last(slot).copied()
@@ -407,7 +412,7 @@ impl BalColumns {
         &self.blob[self.codes.values[row].range()]
     }
 
-    /// The bytes of a code row, sharing the memory of the list.
+    /// The bytes of a code row, as a reference-counted slice of the list's buffer.
     ///
     /// # Panics
     /// When `row` is not below `codes().len()`.
@@ -420,10 +425,12 @@ impl BalColumns {
         (0..self.codes.len()).map(|row| (row, self.code_bytes(row)))
     }
 
-    /// Changes claimed per block access index, of all fields together: `tx_count + 2` counts.
+    /// Number of declared changes per block access index, of all fields together: `tx_count + 2`
+    /// counts.
     ///
-    /// Verification compares these with the matches it found, so that a claimed change nobody made is noticed
-    /// without looking for it. Rows beyond the last index are left out; decoding with the block's limits admits none.
+    /// Verification compares them with the number of matching changes in the execution. This
+    /// detects declared changes that no transaction made, without a search for them. Rows above the
+    /// last index are not counted; decoding with the block's limits rejects them.
     pub fn rows_per_index(&self, tx_count: usize) -> Vec<u32> {
         let mut counts = vec![0u32; tx_count + 2];
         for indices in [&self.storage.indices, &self.balances.indices, &self.nonces.indices, &self.codes.indices] {
@@ -436,7 +443,7 @@ impl BalColumns {
         counts
     }
 
-    /// Drops all rows and keeps the memory.
+    /// Removes all rows and keeps the allocated memory.
     pub(super) fn clear(&mut self) {
         self.addresses.clear();
         self.slot_offsets.clear();
@@ -450,7 +457,7 @@ impl BalColumns {
     }
 }
 
-/// Two lists are equal when they say the same, wherever their codes lie.
+/// Lists are equal if their content is; positions of codes in the buffers do not matter.
 impl PartialEq for BalColumns {
     fn eq(&self, other: &Self) -> bool {
         self.addresses == other.addresses

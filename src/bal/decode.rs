@@ -1,14 +1,17 @@
-//! Decode: wire bytes to columns, in one pass, every rule checked on the way.
+//! Decodes a list from RLP into columns and checks every rule, in one pass.
 //!
-//! In: untrusted bytes and the block's limits. Out: `BalColumns`, or the first broken rule and its place.
+//! In: untrusted bytes and the block's limits. Out: `BalColumns`, or the first violated rule and
+//! its position.
 //! Spec: EIP-7928, RLP data structures, ordering and uniqueness, size constraint.
-//! Relies on: `rlp` for canonical items.
-//! Not here: the hash (`bal_hash`, a task of its own), whether the claims are true (`exec`).
+//! Relies on: `rlp`, which accepts canonical items only.
+//! Not here: the hash (`bal_hash`, a separate task), and whether the list matches an execution
+//! (`exec`).
 //!
-//! Memory: what the columns hold is largest for accounts of 128 one-byte reads, 34 bytes per byte of input; with what
-//! is reserved ahead and doubled on growth, their capacity stays below 128 bytes per byte of input plus 64 KiB. Where
-//! the limits bound the items, it stays below 200 bytes per item plus 48 bytes per byte of input. Codes are never
-//! copied: the columns keep the input alive.
+//! Memory: the content of the columns is largest for accounts with 128 reads of one byte each: 34
+//! bytes per byte of input. Including reserved and doubled capacity, it stays below 128 bytes per
+//! byte of input plus 64 KiB. With limits that bound the number of items, it stays below 200 bytes
+//! per item plus 48 bytes per byte of input. Codes are never copied: the columns hold a reference
+//! to the input.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod wide;
@@ -21,15 +24,15 @@ use alloy_primitives::{Bytes, U256};
 /// Decodes and checks a list.
 ///
 /// # Errors
-/// The first broken rule in wire order (a slot listed as changed and read is noticed at the end of its account's
-/// reads), with its place.
+/// The first violated rule in wire order, with its position. A slot listed both as changed and as
+/// read is detected after its account's reads are decoded.
 pub fn decode(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
     let mut columns = BalColumns::default();
     decode_into(&mut columns, bytes, limits)?;
     Ok(columns)
 }
 
-/// Like [`decode`], into columns whose memory is used again. After an error they are empty.
+/// Like [`decode`], into existing columns, whose memory is reused. After an error they are empty.
 ///
 /// # Errors
 /// As [`decode`].
@@ -43,7 +46,8 @@ pub fn decode_into(columns: &mut BalColumns, bytes: &Bytes, limits: &Limits) -> 
     decode_portable(columns, bytes, limits)
 }
 
-/// The decoder for any machine, which also words the error wherever the wide one gave up.
+/// The decoder for all machines. It also produces the error whenever the AVX-512 decoder returned
+/// `None`.
 pub(super) fn decode_portable(columns: &mut BalColumns, bytes: &Bytes, limits: &Limits) -> Result<(), BalError> {
     columns.clear();
     columns.blob = bytes.clone();
@@ -67,7 +71,8 @@ pub(super) fn decode_portable(columns: &mut BalColumns, bytes: &Bytes, limits: &
     }
 }
 
-/// Why decoding stopped, with what only the place of the fault knows.
+/// Why decoding stopped, with the slot and index of the fault if they are not in the decoder's
+/// state.
 struct Stop {
     fault: Fault,
     slot: Option<U256>,
@@ -99,10 +104,10 @@ struct Decoder<'a> {
     index_max: u32,
     item_max: usize,
     columns: &'a mut BalColumns,
-    /// Where we are, for the error.
+    /// Current position in the list, for the error.
     field: BalField,
     in_account: bool,
-    /// First slot of the current account.
+    /// Position in `slot_keys` of the current account's first slot.
     account_slots: usize,
 }
 
@@ -213,7 +218,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Appends the slot at the cursor, which must lie above the one before it in the same list.
+    /// Appends the slot key at the cursor, which must be above the previous one in the same list.
     #[inline(always)]
     fn slot_key(&mut self, list_start: usize, limit: usize) -> Result<(), Stop> {
         let at = self.cursor.pos;
@@ -251,9 +256,9 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Brings changed and read slots of the account into one order and closes their row ranges.
+    /// Merges changed and read slots of the account by key and closes their row ranges.
     ///
-    /// Change rows need not move: read slots have none, and changed slots keep their order.
+    /// Change rows do not move: read slots have none, and changed slots keep their order.
     fn merge_slots(&mut self, at: usize) -> Result<(), Stop> {
         let columns = &mut *self.columns;
         let (offsets, scratch) = (&mut columns.storage.offsets, &mut columns.scratch);
@@ -268,12 +273,14 @@ impl Decoder<'_> {
             scratch.changed_keys.clear();
             scratch.changed_keys.extend_from_slice(changed);
             let (mut next_changed, mut next_read) = (0, changed_count);
-            // Writing never overtakes reading: `next_changed + next_read - changed_count < next_read` until the
-            // changed ones are used up, and then the rest stands where it belongs.
+            // In-place merge: the write position `next_changed + next_read - changed_count` is
+            // below `next_read` until all changed keys are used, and then the remaining read keys
+            // are already in place.
             while next_changed < changed_count && next_read < keys.len() {
                 let (change, read) = (&scratch.changed_keys[next_changed], &keys[next_read]);
-                // Which list is next is as good as random: no branch on it. The highest limb decides, except among
-                // small keys, which lie together.
+                // Which list has the next key is unpredictable, so there is no branch on it.
+                // Comparing the highest limbs decides, except between small keys, which are
+                // adjacent in the order.
                 let (change_high, read_high) = (change.as_limbs()[3], read.as_limbs()[3]);
                 let is_change = if change_high == read_high {
                     if change == read {
@@ -333,8 +340,9 @@ impl Decoder<'_> {
 
 /// Appends the change list that ends at `end`.
 ///
-/// `load` reads a well-formed value of so many bytes before a position; where it, or the look at the change, gives
-/// nothing, `read` takes the value in small steps and names what is wrong.
+/// Fast path: `load` reads a well-formed value, given its end and its length. Where
+/// [`Cursor::change`] or `load` returns `None`, `read` decodes the value step by step and returns
+/// the violated rule.
 #[inline(always)]
 fn changes<'a, P, V>(
     cursor: &mut Cursor<'a>,
@@ -346,7 +354,7 @@ fn changes<'a, P, V>(
 ) -> Result<(), Stop> {
     let mut index_min = 0u64;
     while cursor.pos < end {
-        // Each way pushes for itself: values that meet again would go through memory.
+        // Both branches push separately: a value merged from both would be passed through memory.
         if let Some(change) = cursor.change(end)
             && (u64::from(change.index.0) >= index_min) & (change.index.0 <= index_max)
             && let Some(value) = load(cursor.bytes, change.end, change.len)
@@ -363,7 +371,8 @@ fn changes<'a, P, V>(
     Ok(())
 }
 
-/// Reads one change; the index must not be below `index_min`, one above the previous index.
+/// Reads one change and appends it. Its index must be at least `index_min`, the previous index plus
+/// one.
 #[inline(never)]
 fn change_in_steps<'a, P, V>(
     cursor: &mut Cursor<'a>,
@@ -393,7 +402,7 @@ fn change_in_steps<'a, P, V>(
     Ok(index)
 }
 
-/// Reads a code and holds it against the fork's limits.
+/// Reads a code and checks it against the fork's limits.
 fn code(cursor: &mut Cursor<'_>, end: usize, limits: &Limits) -> Result<CodeRange, Fault> {
     let at = cursor.pos;
     let range = cursor.string(end)?;
@@ -405,6 +414,6 @@ fn code(cursor: &mut Cursor<'_>, end: usize, limits: &Limits) -> Result<CodeRang
     if limits.ef_reserved && bytes.first() == Some(&0xef) && !is_delegation {
         return Err(Fault { rule: BalRule::ReservedCode, at });
     }
-    // The input is shorter than 4 GiB.
+    // No truncation: the input is shorter than 4 GiB.
     Ok(CodeRange { start: range.start as u32, len: range.len() as u32 })
 }

@@ -1,8 +1,9 @@
-//! Diff: every point where two lists disagree.
+//! All differences between two lists.
 //!
-//! In: two lists. Out: all [`Divergence`]s, by account, then part, slot and index.
-//! Relies on: both lists' order, so that one merge per level finds everything.
-//! Not here: which of the two is right, and which opcode made the difference (`exec`).
+//! In: two lists. Out: all [`Divergence`]s, ordered by account; within it, account, slots by key,
+//! balances, nonces, codes.
+//! Relies on: the order of both lists, so that one merge per level finds all differences.
+//! Not here: which list is right, and which opcode caused the difference (`exec`).
 
 use super::{BalColumns, BalField, Changes};
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
@@ -10,13 +11,13 @@ use alloy_primitives::{Address, Bytes, U256};
 use core::cmp::Ordering;
 use core::fmt;
 
-/// What a list says at a point.
+/// The content of one list at the position of a [`Divergence`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
 pub enum DivergenceValue {
     /// The account or the read slot is listed: `true` in JSON.
     Listed(bool),
-    /// A slot value or a balance.
+    /// A slot value, or a balance in wei.
     Word(U256),
     /// A nonce.
     Nonce(u64),
@@ -35,23 +36,23 @@ impl fmt::Display for DivergenceValue {
     }
 }
 
-/// One point where lists `a` and `b` disagree.
+/// One difference between lists `a` and `b`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Divergence {
     /// The account.
     pub address: Address,
-    /// Part of its entry; `Account`: the account is listed on one side only.
+    /// Part of its entry; `Account`: only one of the lists contains the account.
     pub field: BalField,
-    /// The slot, in the two storage parts.
+    /// The slot, for the two storage parts.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub slot: Option<U256>,
-    /// The block access index, in change lists.
+    /// The block access index, for change lists.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub index: Option<u32>,
-    /// What `a` says; none: nothing.
+    /// Content of `a`; `None`: absent.
     pub a: Option<DivergenceValue>,
-    /// What `b` says; none: nothing.
+    /// Content of `b`; `None`: absent.
     pub b: Option<DivergenceValue>,
 }
 
@@ -69,9 +70,9 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// All divergences between two lists; empty when they are equal.
+/// All differences between two lists; empty if they are equal.
 ///
-/// An account or slot on one side only is reported with everything that side says of it.
+/// An account or slot that only one list contains is reported with all of its entries.
 pub fn diff(a: &BalColumns, b: &BalColumns) -> Vec<Divergence> {
     let mut found = Vec::new();
     merge(
@@ -93,7 +94,7 @@ pub fn diff(a: &BalColumns, b: &BalColumns) -> Vec<Divergence> {
 
 type Side<'a> = Option<(&'a BalColumns, AccountId)>;
 
-/// One account on either side.
+/// One account of `a`, `b` or both.
 struct Accounts<'a, 'f> {
     address: Address,
     a: Side<'a>,
@@ -195,7 +196,8 @@ impl<'a> Accounts<'a, '_> {
     }
 }
 
-/// Walks two ascending slices; calls `visit` per key with its position on either side.
+/// Merges two ascending slices by key; calls `visit` for each key with its position in either
+/// slice.
 fn merge<T, K: Ord + Copy>(
     a: &[T],
     b: &[T],

@@ -1,26 +1,26 @@
-//! Encode: columns to canonical bytes.
+//! Encodes columns as canonical RLP.
 //!
-//! In: frozen columns. Out: the RLP that `decode` turns into the same columns.
+//! In: columns. Out: RLP; `decode` turns it back into equal columns.
 //! Spec: EIP-7928, RLP data structures.
-//! Relies on: the columns' order.
+//! Relies on: the columns being sorted as EIP-7928 requires.
 //! Not here: hashing.
 //!
-//! An RLP header needs the length of what follows it, so the list is written from its end to its start: each header
-//! comes after its content and no length is computed beforehand. The bytes are reversed once at the end; a reversed
-//! big-endian integer is simply its little-endian form.
+//! An RLP header contains the length of the content after it. So the list is written backwards:
+//! each header is written after its content, and no length is computed in advance. All bytes are
+//! reversed once at the end. A reversed big-endian integer is its little-endian form.
 
 use super::{BalColumns, Changes};
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
 use alloy_primitives::{Bytes, U256};
 
-/// The list's canonical bytes.
+/// The canonical RLP of a list.
 pub fn encode(columns: &BalColumns) -> Bytes {
     let mut out = Vec::new();
     encode_into(columns, &mut out);
     out.into()
 }
 
-/// Like [`encode`], into memory that is used again; what `out` held is dropped.
+/// Like [`encode`], into an existing buffer. Replaces the content of `out` and reuses its memory.
 pub fn encode_into(columns: &BalColumns, out: &mut Vec<u8>) {
     out.clear();
     let mut reversed = Reversed { out };
@@ -107,7 +107,7 @@ impl Reversed<'_> {
         }
     }
 
-    /// Closes the list whose content begins at `start` of the reversed bytes.
+    /// Writes the header of the list whose content begins at `start` of the reversed bytes.
     fn list_header(&mut self, start: usize) {
         self.header(self.out.len() - start, 0xc0);
     }

@@ -1,120 +1,124 @@
-//! Why a list is refused, and where.
+//! Errors of an invalid list: the broken rule and its position.
 //!
-//! In: the decoder's findings. Out: [`BalError`]: rule, byte, account, field, slot, index.
+//! In: rule violations found by the decoder. Out: [`BalError`]: rule, byte offset, account, field,
+//! slot, index.
 //! Spec: EIP-7928 "Ordering, Uniqueness and Determinism" and "Block Access List Size Constraint".
-//! Not here: disagreement between a well-formed list and an execution (`exec`), or between two lists (`diff`).
+//! Not here: mismatches between a well-formed list and an execution (`exec`), or between two lists
+//! (`diff`).
 
 use crate::arena::BlockAccessIndex;
 use alloy_primitives::{Address, U256};
 use core::fmt;
 
-/// The rule of RLP or EIP-7928 that a list breaks.
+/// The rule of RLP or EIP-7928 that a list violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum BalRule {
-    /// No bytes at all, or more than 4 GiB.
+    /// Empty input, or 4 GiB and more.
     #[error("the list must have between 1 and 2^32 - 1 bytes")]
     InputLength,
-    /// An item runs past the end of the list around it, or of the input.
-    #[error("the item runs past the end of what holds it")]
+    /// An item extends past the end of its enclosing list, or of the input.
+    #[error("the item extends past the end of its enclosing list")]
     Truncated,
-    /// Bytes follow the outermost list.
+    /// There are bytes after the outermost list.
     #[error("bytes follow the list")]
     TrailingBytes,
-    /// A string stands where a list must.
+    /// A string where a list is required.
     #[error("expected a list, found a string")]
     ExpectedList,
-    /// A list stands where a string must.
+    /// A list where a string is required.
     #[error("expected a string, found a list")]
     ExpectedString,
-    /// A length written in more bytes than it needs.
+    /// A length that is not in its shortest encoding.
     #[error("the length is not written in its shortest form")]
     NonCanonicalLength,
-    /// A byte below 0x80 written with a length.
-    #[error("a single byte below 0x80 must stand for itself")]
+    /// A single byte below 0x80 that is encoded with a length prefix.
+    #[error("a single byte below 0x80 must be encoded as itself")]
     NonCanonicalByte,
-    /// An integer with a leading zero byte (zero is the empty string).
+    /// An integer with a leading zero byte. (Zero is the empty string.)
     #[error("the integer has a leading zero byte")]
     LeadingZero,
     /// An integer wider than its field: 256 bits for slots and values, 64 for nonces, 32 for indices.
     #[error("the integer is wider than {bits} bits")]
     IntegerTooWide {
-        /// Width of the field.
+        /// Width of the field in bits.
         bits: u16,
     },
-    /// An address that has not 20 bytes.
+    /// An address whose length is not 20 bytes.
     #[error("an address must have 20 bytes")]
     AddressLength,
-    /// A tuple with too few or too many items.
+    /// An entry (account, slot or change) with too few or too many items.
     #[error("the entry must have exactly {expected} items")]
     FieldCount {
-        /// Items that the entry must have.
+        /// Required number of items.
         expected: u8,
     },
-    /// Addresses do not ascend.
+    /// Accounts are not in ascending order of address.
     #[error("accounts must ascend by address")]
     AccountOrder,
-    /// An address twice.
+    /// An address is listed twice.
     #[error("the account is listed twice")]
     DuplicateAccount,
-    /// Slots do not ascend, in `storage_changes` or in `storage_reads`.
+    /// Slots of `storage_changes` or of `storage_reads` are not in ascending order.
     #[error("slots must ascend")]
     SlotOrder,
-    /// A slot twice in `storage_changes`, or twice in `storage_reads`.
+    /// A slot is listed twice in `storage_changes`, or twice in `storage_reads`.
     #[error("the slot is listed twice")]
     DuplicateSlot,
-    /// A slot both in `storage_changes` and in `storage_reads`.
+    /// A slot is listed both in `storage_changes` and in `storage_reads`.
     #[error("the slot is listed as changed and as read")]
     SlotChangedAndRead,
-    /// A slot in `storage_changes` without any change.
+    /// An entry of `storage_changes` contains no change.
     #[error("a changed slot must have a change")]
     EmptySlotChanges,
-    /// Indices of a change list do not ascend.
+    /// Indices of a change list are not in ascending order.
     #[error("indices must ascend")]
     IndexOrder,
-    /// An index twice in a change list.
+    /// An index occurs twice in a change list.
     #[error("the index is listed twice")]
     DuplicateIndex,
-    /// An index beyond the work after the last transaction.
+    /// A block access index above the block's last one, that of the system calls after the
+    /// transactions.
     #[error("the index exceeds the block's last index {max}")]
     IndexBeyondBlock {
         /// `n + 1` for `n` transactions.
         max: u32,
     },
-    /// A code longer than any that can be deployed.
+    /// A code longer than the fork's maximum for deployed code.
     #[error("the code exceeds {max} bytes")]
     CodeTooLong {
-        /// The fork's limit in bytes.
+        /// The fork's maximum in bytes.
         max: usize,
     },
-    /// A code that starts with 0xef and is not a delegation (EIP-3541, EIP-7702).
+    /// A code that starts with 0xef and is not a delegation designator (EIP-3541, EIP-7702).
     #[error("a code that starts with 0xef must be a delegation of 23 bytes")]
     ReservedCode,
-    /// More storage accesses than the block can pay, see [`BalColumns::check_affordable`](super::BalColumns::check_affordable).
+    /// More storage accesses than the block's gas can pay for, see
+    /// [`BalColumns::check_affordable`](super::BalColumns::check_affordable).
     #[error("the list declares more storage reads and changes than {gas} gas can pay, at 2000 each")]
     UnaffordableSlots {
-        /// What transactions and system calls may spend on execution.
+        /// Execution gas available to transactions and system calls.
         gas: u64,
     },
-    /// More deployed code than the block's transactions can pay.
+    /// More deployed code than the block's state gas can pay for.
     #[error("the list declares more code than {gas} state gas can pay")]
     UnaffordableCode {
-        /// What the transactions may spend on state.
+        /// State gas available to the transactions, or gas available to the system calls.
         gas: u64,
     },
-    /// More addresses and slots than the block's gas limit admits.
+    /// More addresses and slots than the block's gas limit allows (EIP-7928).
     #[error("the list holds more than {max} addresses and slots, the block's gas limit / 2000")]
     ItemLimit {
-        /// Gas limit / 2000.
+        /// Maximum number of items: gas limit / [`ITEM_COST`](super::ITEM_COST).
         max: u64,
     },
 }
 
-/// The part of an account's entry.
+/// A part of an account's entry in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub enum BalField {
-    /// The account's entry itself: its address, or its presence.
+    /// The entry itself: its address, or whether the account is listed.
     Account,
     /// `storage_changes`.
     StorageChanges,
@@ -141,25 +145,26 @@ impl fmt::Display for BalField {
     }
 }
 
-/// A list that is not well-formed: which rule, and where.
+/// A rule violation in a list and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct BalError {
-    /// The rule broken.
+    /// The violated rule.
     pub rule: BalRule,
-    /// Where in the input: the first byte of the offending item.
+    /// Byte offset in the input of the first byte of the offending item; 0 for checks after
+    /// decoding.
     pub offset: usize,
-    /// The account whose entry is at fault; none before the first address is known.
+    /// The account of the offending entry; `None` while its address is not decoded.
     pub address: Option<Address>,
-    /// Part of that entry.
+    /// The part of that entry.
     pub field: BalField,
-    /// The slot, in the two storage parts.
+    /// The slot, for the two storage parts.
     pub slot: Option<U256>,
-    /// The block access index, where one was read.
+    /// The block access index of the change, if it was decoded.
     pub index: Option<BlockAccessIndex>,
 }
 
 impl BalError {
-    /// The name that EEST fixtures use for this class of invalid block.
+    /// The exception name that fixtures of the execution-spec-tests (EEST) use for this error.
     pub const fn eest_class(&self) -> &'static str {
         match self.rule {
             BalRule::ItemLimit { .. } => "BlockException.BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED",

@@ -1,69 +1,77 @@
-//! Existence log: what an access list cannot say about blocks before Cancun.
+//! Existence log: account creations and removals that a block access list cannot express, for
+//! blocks before Cancun.
 //!
-//! A list holds balances, nonces, codes and slots that changed. Accounts also come and go while empty: calls create
-//! empty accounts before EIP-161, touching removes them after. Such events travel beside the list, by account and block
-//! access index. In JSON: `{"existence": [[address, index, exists]]}`, strictly ascending by address and index.
-//! (The storage that a SELFDESTRUCT clears before EIP-6780 needs no event: see [`BalColumns::wiped_before`].)
+//! A list contains changed balances, nonces, codes and slots. But empty accounts are also created
+//! and removed without such a change: before EIP-161 calls create empty accounts, and from EIP-161
+//! on touching an empty account removes it. The existence log records these events by account and
+//! block access index, next to the list. In JSON: `{"existence": [[address, index, exists]]}`,
+//! strictly ascending by address and index. The storage that a SELFDESTRUCT clears before EIP-6780
+//! needs no event: see [`BalColumns::wiped_before`].
 //!
-//! A existence log is untrusted input. [`Existence log::check`] refuses one that is not canonical before anything runs; `exec::block::verify`
-//! then compares every claim with the event that the task at its index produced.
-//! Not here: how an execution finds the events (`exec`), what they do to a trie (`executor`).
+//! In: an untrusted log. [`ExistenceLog::check`] rejects one that is not canonical before execution
+//! starts; `exec::block::verify` compares every entry with the event that the task at its index
+//! produced. Out: [`ExistenceColumns`], the events by account id.
+//! Not here: detecting the events during execution (`exec`), and applying them to a trie
+//! (`executor`).
 
 use super::BalColumns;
 use crate::arena::{AccountId, BlockAccessIndex, Id};
 use alloy_primitives::Address;
 
-/// Events by address and index.
+/// Existence events by address and block access index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ExistenceLog {
-    /// Whether the account is in the state after this index, where its fields do not tell: it exists though empty, or
-    /// it went without a change of any field.
+    /// (address, block access index, whether the account exists after this index). Contains only
+    /// events that do not follow from the account's fields: an account that exists although it is
+    /// empty, or one that was removed without a change of a field.
     #[cfg_attr(feature = "serde", serde(default))]
     pub existence: Vec<(Address, u32, bool)>,
 }
 
-/// Why an existence log is refused before its block runs.
+/// Why an existence log is rejected before its block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExistenceFault {
-    /// From Cancun on (EIP-6780) the list says everything.
+    /// From Cancun on (EIP-6780) the block access list is complete, and the log must be empty.
     #[error("a block of Cancun or later has no existence claims")]
     AfterCancun,
-    /// Claims must ascend strictly by address and index. So no index of an account has two claims, whether they repeat
-    /// or contradict each other.
+    /// Entries must strictly ascend by address and index. So there are never two entries for an
+    /// account and an index.
     #[error("claim {position}, about {address} at index {index}, is not above the one before it")]
     Order {
-        /// Which claim, counted from 0.
+        /// Position of the entry in the log, counted from 0.
         position: usize,
-        /// Its account.
+        /// The entry's address.
         address: Address,
-        /// Its block access index.
+        /// The entry's block access index.
         index: u32,
     },
-    /// A claim about an index that the block does not have.
+    /// An entry with an index above the block's last one.
     #[error("the claim about {address} at index {index} exceeds the block's last index {max}")]
     IndexBeyondBlock {
         /// The account.
         address: Address,
-        /// The claimed block access index.
+        /// The entry's block access index.
         index: u32,
         /// `n + 1` for `n` transactions.
         max: u32,
     },
-    /// A claim about an account that the list does not name: every event is an access.
+    /// An entry about an account that the block access list does not contain. Every event is an
+    /// access, so the account must be listed.
     #[error("the claim about {0} has no entry in the block access list")]
     UnlistedAccount(Address),
 }
 
-/// The same by id of one list: canonical, and within the block's indices.
+/// Existence events by account id of one block access list: checked to be canonical and within the
+/// block's indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExistenceColumns {
     existence: Vec<(AccountId, BlockAccessIndex, bool)>,
 }
 
 impl ExistenceLog {
-    /// Whether there is no event: true for every block from Cancun on.
+    /// Whether there is no event; must be true for every block from Cancun on.
     pub fn is_empty(&self) -> bool {
         self.existence.is_empty()
     }
@@ -71,8 +79,8 @@ impl ExistenceLog {
     /// Checks order and indices against a block whose last index is `last`.
     ///
     /// # Errors
-    /// The first claim that is out of order ([`ExistenceFault::Order`]) or beyond the block
-    /// ([`ExistenceFault::IndexBeyondBlock`]).
+    /// The first entry that is out of order ([`ExistenceFault::Order`]) or above the block's last
+    /// index ([`ExistenceFault::IndexBeyondBlock`]).
     pub fn check(&self, last: BlockAccessIndex) -> Result<(), ExistenceFault> {
         let mut previous = None;
         for (position, &(address, index, _)) in self.existence.iter().enumerate() {
@@ -87,13 +95,13 @@ impl ExistenceLog {
         Ok(())
     }
 
-    /// Events by id of a list, of a block whose last index is `last`.
+    /// Converts the events to account ids of `bal`, the list of a block whose last index is `last`.
     ///
     /// # Errors
     /// As [`Self::check`], then [`ExistenceFault::UnlistedAccount`] with the first address that the list lacks.
     pub fn resolve(&self, bal: &BalColumns, last: BlockAccessIndex) -> Result<ExistenceColumns, ExistenceFault> {
         self.check(last)?;
-        // Ids of a list ascend with its addresses: the events stay in order.
+        // Ids ascend with addresses, so the events remain sorted.
         let events = self.existence.iter().map(|&(address, index, exists)| {
             let account = bal.find(&address).ok_or(ExistenceFault::UnlistedAccount(address))?;
             Ok((account, BlockAccessIndex(index), exists))
@@ -101,7 +109,8 @@ impl ExistenceLog {
         Ok(ExistenceColumns { existence: events.collect::<Result<_, _>>()? })
     }
 
-    /// The first account and index, in canonical order, about which two canonical existence logs differ, with what each says.
+    /// The first account and index, in canonical order, at which two canonical logs differ, with
+    /// both entries.
     pub fn first_difference(&self, other: &Self) -> Option<ExistenceDifference> {
         let find = |existence_log: &Self, key: (Address, u32)| {
             let at = existence_log.existence.binary_search_by_key(&key, |event| (event.0, event.1)).ok()?;
@@ -118,16 +127,16 @@ impl ExistenceLog {
     }
 }
 
-/// An account and an index about which two existence logs say different things; `None`: nothing.
+/// An account and an index at which two existence logs differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExistenceDifference {
     /// The account.
     pub address: Address,
     /// The block access index.
     pub index: BlockAccessIndex,
-    /// What the first existence log says.
+    /// Whether the account exists according to the first log; `None`: no entry.
     pub a: Option<bool>,
-    /// What the second one says.
+    /// The same for the second log.
     pub b: Option<bool>,
 }
 
@@ -138,25 +147,27 @@ impl ExistenceColumns {
         self.existence.is_empty()
     }
 
-    /// Existence events by account and index.
+    /// Existence events, strictly ascending by account and index.
     pub fn existence(&self) -> &[(AccountId, BlockAccessIndex, bool)] {
         &self.existence
     }
 
-    /// The last existence event below `index`.
+    /// The account's last existence event below `index`: its index, and whether the account exists
+    /// after it.
     pub fn existence_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<(BlockAccessIndex, bool)> {
         let end = self.existence.partition_point(|event| (event.0, event.1) < (account, index));
         self.existence[..end].last().filter(|event| event.0 == account).map(|event| (event.1, event.2))
     }
 
-    /// The existence event at exactly this index.
+    /// The account's existence event at exactly this index: whether it exists after it.
     pub fn existence_at(&self, account: AccountId, index: BlockAccessIndex) -> Option<bool> {
         let at = self.existence.binary_search_by_key(&(account, index), |event| (event.0, event.1)).ok()?;
         Some(self.existence[at].2)
     }
 
-    /// Adds the number of events at each index to `rows_at`, the number of rows that the list has there (see
-    /// [`BalColumns::rows_per_index`]). A canonical existence log of the block has no event beyond them.
+    /// Adds the number of events at each index to `rows_at`, which holds the number of the list's
+    /// rows at each index (see [`BalColumns::rows_per_index`]). A log checked against the block has
+    /// no event beyond `rows_at`.
     pub fn count_into(&self, rows_at: &mut [u32]) {
         for (_, index, _) in &self.existence {
             if let Some(count) = rows_at.get_mut(index.index()) {

@@ -1,8 +1,9 @@
-//! EIP-7928 block access lists: bytes to columns, columns to values, columns to bytes.
+//! EIP-7928 block access lists (BAL): decoding, queries, reduction to a post-state, encoding.
 //!
-//! In: a list's RLP, or what an execution recorded. Out: [`BalColumns`] and what follows from them.
+//! In: the RLP of a list, or accesses and changes recorded by an execution.
+//! Out: [`BalColumns`], and values, post-states, bytes and differences computed from them.
 //! Relies on: `arena` ids, columns and offsets.
-//! Not here: opcodes, gas, tries; who may access what is decided by `exec`.
+//! Not here: opcodes, gas and tries; which accesses an execution makes and must list (`exec`).
 //!
 //! ```text
 //! bytes ─► decode ─► BalColumns ─┬─► value before / at an index
@@ -45,10 +46,10 @@ pub use show::show;
 use crate::arena::keccak::keccak256;
 use alloy_primitives::B256;
 
-/// What the header commits to: keccak256 of the list's wire bytes.
+/// The header's `block_access_list_hash`: keccak256 of the list's RLP.
 ///
-/// It reads nothing but the bytes, so it can run as a task of its own beside [`decode`]. A list that decodes is
-/// canonical, hence this is also the hash of its encoding.
+/// Needs only the bytes, so it can run in parallel with [`decode()`]. [`decode()`] accepts canonical
+/// encodings only, so for a valid list this is also the hash of [`encode()`]'s output.
 pub fn bal_hash(bytes: &[u8]) -> B256 {
     keccak256(bytes)
 }

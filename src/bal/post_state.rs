@@ -1,8 +1,10 @@
-//! Post-state: reduced rows joined with the parent fields that the block left alone.
+//! Post-state accounts: changed fields joined with unchanged fields of the parent state.
 //!
-//! In: `Reduced` and the parent accounts. Out: whole accounts, as their leaves need them, or their removal.
-//! Spec: EIP-161 (empty accounts are removed), EIP-8246 (a destroyed account keeps a balance and so stays).
-//! Not here: storage roots, hashing of leaves.
+//! In: `Reduced` and the parent accounts. Out: complete accounts for the trie leaves, or their
+//! removal.
+//! Spec: EIP-161 (empty accounts are removed), EIP-8246 (a destroyed account keeps its balance and
+//! so remains).
+//! Not here: storage roots, and hashing of leaves.
 
 use super::{BalColumns, ExistenceColumns, Reduced};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
@@ -12,19 +14,20 @@ use alloy_primitives::{B256, U256};
 /// A changed account after the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostAccount {
-    /// Whether it has a leaf; a changed account without nonce, balance and code is removed (EIP-161), with what
-    /// storage it may have.
+    /// Whether it has a trie leaf. A changed account without nonce, balance and code is removed
+    /// together with its storage (EIP-161).
     pub exists: bool,
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
-    /// Wei.
+    /// Balance in wei.
     pub balance: U256,
     /// keccak256 of the code.
     pub code_hash: B256,
 }
 
-/// Whether the state holds an account before `index`: by its fields if they changed (empty accounts go, EIP-161), by
-/// the existence log where its word is newer, else by the parent state.
+/// Whether an account exists in the state before `index`. The latest source decides: the existence
+/// log if its last event is not older than the last field change; else the fields if one changed
+/// (empty accounts are removed, EIP-161); else the parent state.
 pub fn exists_before(
     bal: &BalColumns,
     existence_log: &ExistenceColumns,
@@ -59,7 +62,7 @@ pub fn exists_before(
 }
 
 impl Reduced {
-    /// The changed account at `position` after the block.
+    /// The account at `position` of [`Self::accounts`], after the block.
     pub fn post_account(&self, position: usize, parent: &ParentAccount) -> PostAccount {
         let nonce = self.nonces[position].unwrap_or(parent.nonce);
         let balance = self.balances[position].unwrap_or(parent.balance);

@@ -1,17 +1,21 @@
-//! Record: what an execution touched and changed, to a list.
+//! Builds a list from the accesses and changes of an execution.
 //!
-//! In: rows in any order, by ids of a universe that may have grown as it was touched. Out: columns and bytes.
-//! Spec: EIP-7928, recording semantics; reads are the touched slots without a change at any index.
-//! Relies on: the caller compares the value at an index's end with that at its start and records real changes only.
-//! Not here: which accesses count (`exec`); hashing of keys (ids are resolved already).
+//! In: accesses and changes in any order, by ids in order of first access. Out: sorted columns and
+//! their RLP.
+//! Spec: EIP-7928, recording semantics; `storage_reads` are the accessed slots without a change at
+//! any index.
+//! Relies on: the caller records a change only if the value at the end of an index differs from
+//! that at its start.
+//! Not here: which accesses must be recorded (`exec`); the assignment of ids.
 //!
-//! Recording appends to vectors and sets bits. Addresses and keys are looked at once, in [`Recorder::finish`].
+//! Recording only appends to vectors and sets bits. Addresses and keys are read once, in
+//! [`Recorder::finish`].
 
 use super::{AccessSet, BalColumns, Changes, CodeRange, encode};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, Offsets, SlotId};
 use alloy_primitives::{Address, Bytes, U256};
 
-/// The names behind the ids that a recorder was fed with.
+/// Addresses and slot keys of the ids passed to a [`Recorder`].
 #[derive(Clone, Copy, Debug)]
 pub struct RecordedKeys<'a> {
     /// Address of each account.
@@ -22,16 +26,16 @@ pub struct RecordedKeys<'a> {
     pub slot_accounts: &'a Column<SlotId, AccountId>,
 }
 
-/// A finished recording.
+/// The list built by [`Recorder::finish`].
 #[derive(Clone, Debug)]
 pub struct RecordedList {
     /// Canonical RLP.
     pub bytes: Bytes,
-    /// The same list as columns, ids in address and key order.
+    /// The same list as columns; its ids are ranks by address and key.
     pub columns: BalColumns,
 }
 
-/// Rows of one field, as they came.
+/// Changes of one field, in order of recording.
 #[derive(Clone, Debug)]
 struct Rows<P, V> {
     parents: Vec<P>,
@@ -45,7 +49,7 @@ impl<P, V> Default for Rows<P, V> {
     }
 }
 
-/// Collects accesses and changes of a block, or of one worker's share of it.
+/// Collects accesses and changes of a block, or those of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     accounts: AccessSet<AccountId>,
@@ -63,47 +67,48 @@ impl Recorder {
         Self::default()
     }
 
-    /// Notes that an account was accessed.
+    /// Records an access to an account.
     #[inline]
     pub fn touch_account(&mut self, account: AccountId) {
         self.accounts.insert(account);
     }
 
-    /// Notes that a slot was accessed (and with it, in [`Self::finish`], its account).
+    /// Records an access to a slot; [`Self::finish`] also lists its account.
     #[inline]
     pub fn touch_slot(&mut self, slot: SlotId) {
         self.slots.insert(slot);
     }
 
-    /// Notes all accesses of a worker at once.
+    /// Records all accesses of a worker.
     pub fn touch_all(&mut self, accounts: &AccessSet<AccountId>, slots: &AccessSet<SlotId>) {
         self.accounts.union_with(accounts);
         self.slots.union_with(slots);
     }
 
-    /// A slot's value at the end of `index`, where it differs from that at its start. The last call per slot and
-    /// index counts; the same holds for the other fields.
+    /// Records a slot's value at the end of `index`, if it differs from the one at its start. If
+    /// there are several calls for a slot and an index, the last one counts; the same holds for the
+    /// other fields.
     #[inline]
     pub fn slot(&mut self, slot: SlotId, index: BlockAccessIndex, new_value: U256) {
         self.slots.insert(slot);
         self.storage.push(slot, index, new_value);
     }
 
-    /// A balance in wei at the end of `index`.
+    /// Records a balance in wei at the end of `index`.
     #[inline]
     pub fn balance(&mut self, account: AccountId, index: BlockAccessIndex, post_balance: U256) {
         self.accounts.insert(account);
         self.balances.push(account, index, post_balance);
     }
 
-    /// A nonce at the end of `index`.
+    /// Records a nonce at the end of `index`.
     #[inline]
     pub fn nonce(&mut self, account: AccountId, index: BlockAccessIndex, new_nonce: u64) {
         self.accounts.insert(account);
         self.nonces.push(account, index, new_nonce);
     }
 
-    /// A code at the end of `index`; empty where it was cleared.
+    /// Records a code at the end of `index`; empty if it was cleared.
     ///
     /// # Panics
     /// When the codes of a block exceed 4 GiB together, which no block gas limit allows.
@@ -115,7 +120,8 @@ impl Recorder {
         self.codes.push(account, index, CodeRange { start: start as u32, len: new_code.len() as u32 });
     }
 
-    /// Adds what another recorder of the same universe holds; for an index that both have, `other` counts.
+    /// Adds the records of another recorder with the same ids. If both have a change of the same
+    /// field at the same index, that of `other` counts.
     pub fn merge(&mut self, other: &Self) {
         self.touch_all(&other.accounts, &other.slots);
         self.storage.extend(&other.storage);
@@ -127,7 +133,7 @@ impl Recorder {
         }
     }
 
-    /// Accounts accessed so far, without those that only a slot stands for.
+    /// Accounts accessed so far, without those of which only a slot access was recorded.
     pub fn accounts(&self) -> &AccessSet<AccountId> {
         &self.accounts
     }
@@ -142,7 +148,7 @@ impl Recorder {
         self.storage.parents.len() + self.balances.parents.len() + self.nonces.parents.len() + self.codes.parents.len()
     }
 
-    /// Forgets everything and keeps the memory.
+    /// Removes all records and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.accounts.clear();
         self.slots.clear();
@@ -153,10 +159,10 @@ impl Recorder {
         self.code_bytes.clear();
     }
 
-    /// Sorts what was recorded into a list. The recorder keeps its rows; [`Self::clear`] it for the next block.
+    /// Builds the sorted list. The records are kept; call [`Self::clear`] before the next block.
     ///
     /// # Panics
-    /// When an id was recorded that the universe does not name.
+    /// When `universe` lacks a recorded id.
     pub fn finish(&self, universe: &RecordedKeys<'_>) -> RecordedList {
         let mut columns = BalColumns { blob: Bytes::copy_from_slice(&self.code_bytes), ..BalColumns::default() };
         let account_ranks = self.rank_accounts(universe, &mut columns);
@@ -168,7 +174,7 @@ impl Recorder {
         RecordedList { bytes: encode(&columns), columns }
     }
 
-    /// Orders the accessed accounts by address; returns the place of each universe id among them.
+    /// Sorts the accessed accounts by address; returns the rank of each recorded id.
     fn rank_accounts(&self, universe: &RecordedKeys<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
         let mut listed = self.accounts.clone();
         for slot in self.slots.iter() {
@@ -184,7 +190,7 @@ impl Recorder {
         ranks
     }
 
-    /// Orders the accessed slots by account and key; returns the place of each universe id among them.
+    /// Sorts the accessed slots by account and key; returns the rank of each recorded id.
     fn rank_slots(
         &self,
         universe: &RecordedKeys<'_>,
@@ -232,9 +238,10 @@ impl<P: Id, V: Copy> Rows<P, V> {
         self.values.clear();
     }
 
-    /// Rows as change lists of `parent_count` parents, renumbered by `ranks`.
+    /// Converts the rows to change lists of `parent_count` parents, renumbered by `ranks`.
     fn group(&self, ranks: &Column<P, P>, parent_count: usize) -> Changes<P, V> {
-        // Sorting (parent, index, row) keeps the order of arrival among equals, so that the last one can count.
+        // The row number in the key keeps the order of recording among equal (parent, index), so
+        // that the last row of each can be used.
         let mut order: Vec<(P, BlockAccessIndex, u32)> = self
             .parents
             .iter()

@@ -1,12 +1,13 @@
-//! Reduce: the value each changed field holds once the block is over.
+//! Reduces a list to its post-state: the last value of each changed field.
 //!
-//! In: frozen `BalColumns`. Out: [`Reduced`], columns over the changed accounts and slots, ready for the state trie.
-//! Spec: EIP-7928; the highest index per field is the post-state.
-//! Relies on: indices strictly ascend inside a change list, so the highest one is the list's last row.
-//! Not here: parent values (`post_state`), key hashing and tries.
+//! In: `BalColumns`. Out: [`Reduced`], columns over the changed accounts and slots, the input of
+//! the state trie update.
+//! Spec: EIP-7928; the value at a field's highest index is its post-state value.
+//! Relies on: indices strictly ascend within a change list, so the highest one is in its last row.
+//! Not here: parent values (`post_state`), hashing of keys, and tries.
 //!
-//! Accounts are dealt out in contiguous ranges and the parts are joined in order: the result does not depend on the
-//! number of threads.
+//! Each task reduces a contiguous range of accounts and writes its own part of the output. The
+//! result does not depend on the number of threads.
 
 use super::BalColumns;
 use crate::arena::keccak::keccak256;
@@ -15,27 +16,28 @@ use alloy_primitives::{B256, U256};
 use core::ops::Range;
 use rayon::prelude::*;
 
-/// Below this many accounts and slots a second thread costs more than it saves.
+/// Minimum number of accounts and slots for which parallel reduction is faster.
 const PARALLEL_ITEMS_MIN: usize = 8_192;
 
-/// Post-block values of everything that the list changes. Positions count changed accounts and changed slots.
+/// Post-state values of all fields that the list changes. Positions number the changed accounts,
+/// and the changed slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reduced {
-    /// Accounts with any change, their slots' included; ascending.
+    /// Accounts with a change of any field or slot; ascending.
     pub accounts: Vec<AccountId>,
-    /// Per changed account, the balance in wei; none: the parent's.
+    /// Per changed account, the balance in wei; `None`: the parent's.
     pub balances: Vec<Option<U256>>,
-    /// Per changed account, the nonce; none: the parent's.
+    /// Per changed account, the nonce; `None`: the parent's.
     pub nonces: Vec<Option<u64>>,
-    /// Per changed account, the row of its code in [`BalColumns::codes`]; none: the parent's.
+    /// Per changed account, the row of its code in [`BalColumns::codes`]; `None`: the parent's.
     pub code_rows: Vec<Option<u32>>,
     /// Per changed account, one past its last changed slot.
     slot_ends: Vec<u32>,
     /// Changed slots, ascending.
     pub slots: Vec<SlotId>,
-    /// Per changed slot, its value; zero included, which deletes it.
+    /// Per changed slot, its value; zero deletes the slot.
     pub slot_values: Vec<U256>,
-    /// keccak256 of every code row of the list (not only of the last ones).
+    /// keccak256 of every code row of the list, not only of each account's last one.
     pub code_hashes: Vec<B256>,
 }
 
@@ -46,12 +48,13 @@ impl Reduced {
         start as usize..self.slot_ends[position] as usize
     }
 
-    /// Code hash of the changed account at `position`; none: the parent's.
+    /// Code hash of the changed account at `position`; `None`: the parent's.
     pub fn code_hash(&self, position: usize) -> Option<B256> {
         self.code_rows[position].map(|row| self.code_hashes[row as usize])
     }
 
-    /// Makes room for so many changed accounts and slots; what rows hold is not defined until they are filled.
+    /// Resizes the columns to `count`. The content of rows is unspecified until [`Part::fill`]
+    /// writes them.
     fn resize(&mut self, count: Count) {
         self.accounts.resize(count.accounts, AccountId::default());
         self.balances.resize(count.accounts, None);
@@ -62,7 +65,7 @@ impl Reduced {
         self.slot_values.resize(count.slots, U256::ZERO);
     }
 
-    /// All rows, to be dealt out.
+    /// All rows as one part, to be split.
     fn as_part(&mut self) -> Part<'_> {
         Part {
             first_slot: 0,
@@ -82,14 +85,14 @@ pub fn reduce(bal: &BalColumns) -> Reduced {
     reduce_with_hashes(bal, code_hashes(bal))
 }
 
-/// Like [`reduce`], with the hashes that [`code_hashes`] gave.
+/// Like [`reduce`], with the result of [`code_hashes`] passed in.
 pub fn reduce_with_hashes(bal: &BalColumns, code_hashes: Vec<B256>) -> Reduced {
     let mut reduced = Reduced::default();
     reduce_into(&mut reduced, bal, code_hashes);
     reduced
 }
 
-/// Like [`reduce_with_hashes`], into columns whose memory is used again.
+/// Like [`reduce_with_hashes`], into existing columns, whose memory is reused.
 pub fn reduce_into(reduced: &mut Reduced, bal: &BalColumns, code_hashes: Vec<B256>) {
     let threads = if bal.item_count() < PARALLEL_ITEMS_MIN { 1 } else { rayon::current_num_threads() };
     let parts = if threads == 1 { 1 } else { 4 * threads };
@@ -97,7 +100,8 @@ pub fn reduce_into(reduced: &mut Reduced, bal: &BalColumns, code_hashes: Vec<B25
     reduced.code_hashes = code_hashes;
 }
 
-/// Counts each part's rows, then fills all parts at their places.
+/// Counts the rows of each part, then fills all parts in parallel, each in its own range of the
+/// output.
 fn reduce_in_parts(reduced: &mut Reduced, bal: &BalColumns, parts: usize) {
     let ranges = account_ranges(bal, parts);
     let counts: Vec<Count> = ranges.par_iter().map(|accounts| Count::of(bal, accounts.clone())).collect();
@@ -115,7 +119,7 @@ fn reduce_in_parts(reduced: &mut Reduced, bal: &BalColumns, parts: usize) {
     tasks.into_par_iter().for_each(|(accounts, part)| part.fill(bal, accounts));
 }
 
-/// Changed accounts and changed slots of a range of accounts.
+/// Number of changed accounts and of changed slots in a range of accounts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     accounts: usize,
@@ -143,9 +147,9 @@ fn has_changed_field(bal: &BalColumns, account: AccountId) -> bool {
         && bal.codes.rows(account).is_empty())
 }
 
-/// One range's share of the rows.
+/// The output rows of one range of accounts.
 struct Part<'a> {
-    /// Position of its first slot among all changed slots.
+    /// Position of the part's first slot among all changed slots.
     first_slot: u32,
     accounts: &'a mut [AccountId],
     balances: &'a mut [Option<U256>],
@@ -186,7 +190,8 @@ impl Part<'_> {
         for account in accounts.map(AccountId::new) {
             let slots_before = at;
             for slot in bal.slot_offsets.range(account) {
-                // Whether a slot is changed is as good as random: write in any case, and step on if it is.
+                // Whether a slot is changed is unpredictable: always write, and advance only if it
+                // is changed.
                 let is_changed = rows[slot] != rows[slot + 1];
                 let last = rows[slot + 1].saturating_sub(1) as usize;
                 if let (Some(value), Some(out)) = (bal.storage.values.get(last), self.slot_values.get_mut(at)) {
@@ -212,7 +217,8 @@ pub fn code_hashes(bal: &BalColumns) -> Vec<B256> {
     (0..bal.codes.len()).into_par_iter().map(|row| keccak256(bal.code_bytes(row))).collect()
 }
 
-/// Splits the accounts into at most `parts` contiguous ranges of about equally many accounts and slots.
+/// Splits the accounts into at most `parts` contiguous ranges with about equal numbers of accounts
+/// and slots.
 fn account_ranges(bal: &BalColumns, parts: usize) -> Vec<Range<usize>> {
     let share = bal.item_count().div_ceil(parts).max(1);
     let mut ranges = Vec::with_capacity(parts);

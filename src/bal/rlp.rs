@@ -1,15 +1,17 @@
-//! A bounded cursor over untrusted RLP.
+//! A bounds-checked cursor over untrusted RLP.
 //!
-//! In: bytes and the end of the list around the next item. Out: items, or the rule broken and the byte where.
-//! Relies on: nothing; every read is bounds-checked, every length is held against the list around it.
-//! Not here: what the items mean, and their order (`decode`).
+//! In: bytes, and the end of the list that encloses the next item. Out: items, or the violated rule
+//! and its byte offset.
+//! Relies on: nothing; every read is bounds-checked, and every length is checked against the
+//! enclosing list.
+//! Not here: the meaning and the order of items (`decode`).
 
 use super::BalRule;
 use crate::arena::BlockAccessIndex;
 use alloy_primitives::{Address, U256};
 use core::ops::Range;
 
-/// The rule broken and the first byte of the item that breaks it.
+/// A violated rule and the offset of the first byte of the item that violates it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     pub(super) rule: BalRule,
@@ -23,11 +25,13 @@ pub(super) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// Enters a list that lies before `limit`; returns its end.
+    /// Moves to the content of the list at the cursor, which must end at or before `limit`; returns
+    /// its end.
     #[inline(always)]
     pub(super) fn list(&mut self, limit: usize) -> Result<usize, Fault> {
         if let Some([head, next]) = self.bytes.get(self.pos..).and_then(<[u8]>::first_chunk).copied() {
-            // Entries of one slot fall on either side of 56 bytes: no branch between the two forms.
+            // Payloads of slot entries are both above and below 56 bytes, so there is no branch
+            // between the two header forms.
             let form = LIST_FORMS[usize::from(head)];
             let start = self.pos + usize::from(form.head_len);
             let end = start + usize::from(form.len | (next & form.len_mask));
@@ -39,7 +43,7 @@ impl Cursor<'_> {
         self.list_any(limit)
     }
 
-    /// Lists of any length, and everything that is no list.
+    /// Slow path of [`Self::list`]: lists of any length, and errors.
     #[inline(never)]
     fn list_any(&mut self, limit: usize) -> Result<usize, Fault> {
         let at = self.pos;
@@ -69,7 +73,7 @@ impl Cursor<'_> {
         if limit - start < width {
             return Err(Fault { rule: BalRule::Truncated, at });
         }
-        // Up to 8 bytes: fits without overflow.
+        // At most 8 bytes, so the shift cannot overflow.
         let len = self.bytes[start..start + width].iter().fold(0u64, |len, byte| len << 8 | u64::from(*byte));
         if self.bytes[start] == 0 || len < 56 {
             return Err(Fault { rule: BalRule::NonCanonicalLength, at });
@@ -81,7 +85,7 @@ impl Cursor<'_> {
         Ok(len as usize)
     }
 
-    /// Reads a string that lies before `limit`; returns where its bytes are.
+    /// Reads a string that ends at or before `limit`; returns the range of its content.
     #[inline]
     pub(super) fn string(&mut self, limit: usize) -> Result<Range<usize>, Fault> {
         let at = self.pos;
@@ -120,9 +124,10 @@ impl Cursor<'_> {
         Address::try_from(bytes).map_err(|_| Fault { rule: BalRule::AddressLength, at })
     }
 
-    /// Looks at an integer of at most 256 bits, without moving; returns it with its end.
+    /// Decodes an integer of at most 256 bits without moving the cursor; returns it with its end.
     ///
-    /// None where it is broken, or near either end of the input: then [`Self::word`] reads it again, or says why not.
+    /// `None` if it is malformed or near either end of the input; [`Self::word`] then decodes it or
+    /// returns the error.
     #[inline(always)]
     pub(super) fn peek_word(&self, limit: usize) -> Option<(U256, usize)> {
         let [head, next] = *self.bytes.get(self.pos..)?.first_chunk()?;
@@ -163,11 +168,13 @@ impl Cursor<'_> {
         u32::try_from(word).map(BlockAccessIndex).map_err(|_| Fault { rule: BalRule::IntegerTooWide { bits: 32 }, at })
     }
 
-    /// Looks at the change `[index, integer]` that lies before `limit`, without moving.
+    /// Decodes the headers of a change `[index, integer]` that ends at or before `limit`, without
+    /// moving the cursor.
     ///
-    /// None where anything is unusual (broken, or within eight bytes of the input's end): then the item is read again
-    /// in small steps, which name what is wrong. All of header, index and value header lie in eight bytes, and
-    /// lengths of either integer are as good as random, so nothing here branches on them.
+    /// `None` if the change is malformed or within eight bytes of the input's end; it is then
+    /// decoded step by step, which also finds the error. List header, index and value header fit
+    /// into eight bytes. The lengths of both integers are unpredictable, so nothing here branches
+    /// on them.
     #[inline(always)]
     pub(super) fn change(&self, limit: usize) -> Option<Change> {
         let head = u64::from_le_bytes(*self.bytes.get(self.pos..)?.first_chunk()?);
@@ -197,16 +204,17 @@ pub(super) struct Change {
     pub(super) end: usize,
 }
 
-/// What the first byte of an item says; for a byte that begins no such item, `next_min` is out of reach.
+/// Properties of a list by its first byte. For a byte that does not begin such a list, `next_min`
+/// is 256, which no byte reaches.
 #[derive(Clone, Copy)]
 pub(super) struct ListForm {
-    /// Bytes before the content.
+    /// Bytes of the header.
     pub(super) head_len: u8,
-    /// Length of the content, unless it stands in the next byte.
+    /// Length of the content in bytes, unless the next byte contains it.
     pub(super) len: u8,
-    /// 0xff where the next byte is the length.
+    /// 0xff if the next byte is the length, otherwise 0.
     pub(super) len_mask: u8,
-    /// Least next byte of a canonical list.
+    /// Minimum of the next byte in a canonical list.
     pub(super) next_min: u16,
 }
 
@@ -222,14 +230,14 @@ pub(super) static LIST_FORMS: [ListForm; 256] = {
     forms
 };
 
-/// As [`ListForm`].
+/// As [`ListForm`], for integers of up to 256 bits.
 #[derive(Clone, Copy)]
 pub(super) struct IntegerForm {
     /// Bytes of the whole item.
     pub(super) room: u8,
-    /// Bytes of the integer, which end the item.
+    /// Bytes of the integer, at the end of the item.
     pub(super) len: u8,
-    /// Least next byte of a minimal integer.
+    /// Minimum of the next byte in a minimal integer.
     pub(super) next_min: u16,
 }
 
@@ -252,15 +260,16 @@ pub(super) static INTEGER_FORMS: [IntegerForm; 256] = {
 /// As [`ListForm`], for indices.
 #[derive(Clone, Copy)]
 struct IndexForm {
-    /// Least value of a minimal integer of this form.
+    /// Minimum value of a minimally encoded integer of this form.
     min: u32,
-    /// Bytes after the first.
+    /// Bytes after the first byte.
     len: u8,
-    /// The value, where the first byte is all of it.
+    /// The value, if the first byte is the whole integer.
     single: u8,
 }
 
-/// Indices by their first byte; one that begins no index reads as zero, below its least value.
+/// Indices by their first byte. A byte that does not begin an index decodes to zero, which is below
+/// its minimum of one.
 static INDEX_FORMS: [IndexForm; 256] = {
     let mut forms = [IndexForm { min: 1, len: 0, single: 0 }; 256];
     let mut head = 1;
@@ -276,7 +285,7 @@ static INDEX_FORMS: [IndexForm; 256] = {
     forms
 };
 
-/// Per length in bytes, the limbs' bits that belong to the value.
+/// Per length in bytes, a mask of the limbs' bits that belong to the value.
 const MASKS: [[u64; 4]; 64] = {
     let mut masks = [[0u64; 4]; 64];
     let mut len = 0usize;
@@ -292,9 +301,11 @@ const MASKS: [[u64; 4]; 64] = {
     masks
 };
 
-/// The big-endian integer of `len` (at most 32) bytes that ends before `end`; none near the input's start.
+/// The big-endian integer of `len` (at most 32) bytes that ends before `end`; `None` if `end` is
+/// below 32.
 ///
-/// One 32-byte window that ends with the item, whatever its length; what precedes the item is masked away.
+/// Loads the 32 bytes before `end` regardless of the length, and masks out the bytes before the
+/// integer.
 #[inline(always)]
 pub(super) fn load_word(bytes: &[u8], end: usize, len: usize) -> Option<U256> {
     let window: &[u8; 32] = bytes.get(..end)?.last_chunk()?;
@@ -304,14 +315,15 @@ pub(super) fn load_word(bytes: &[u8], end: usize, len: usize) -> Option<U256> {
     Some(U256::from_limbs([limb(0), limb(1), limb(2), limb(3)]))
 }
 
-/// The big-endian integer of `len` bytes that ends before `end`; none near the input's start, or above 8 bytes.
+/// The big-endian integer of `len` bytes that ends before `end`; `None` if `end` is below 8 or
+/// `len` above 8.
 #[inline(always)]
 pub(super) fn load_uint64(bytes: &[u8], end: usize, len: usize) -> Option<u64> {
     let window: &[u8; 8] = bytes.get(..end)?.last_chunk()?;
     (len <= 8).then(|| u64::from_be_bytes(*window) & MASKS[len & 63][0])
 }
 
-/// Whether `a < b`, without a branch: which limb decides is as good as random.
+/// Whether `a < b`, without a branch: which limb decides is unpredictable.
 #[inline(always)]
 pub(super) fn is_less(a: &U256, b: &U256) -> bool {
     let halves = |word: &U256| {

@@ -1,21 +1,23 @@
-//! Sample lists: valid, deterministic, shaped like those of full blocks.
+//! Sample lists: valid, deterministic, with the proportions of lists of full blocks.
 //!
-//! In: a seed and a size. Out: a list of about that many bytes. For benches, tests and `balustrade bench`.
-//! Relies on: `record`, which sorts what is drawn here at random.
+//! In: a seed and a size in bytes. Out: a list of about that size. For benchmarks, tests and
+//! `balustrade bench`.
+//! Relies on: `record`, which sorts the randomly drawn entries.
 //! Not here: blocks that would produce such a list.
 //!
-//! The mix per account follows large real blocks (per 5 MB 12,600 accounts, 57,000 changed slots, 113,000 changes,
-//! 36,000 reads): most accounts hold balances and nonces, one in eight is a contract with dozens of slots, keys are
-//! hashes or small numbers, values of all lengths.
+//! The proportions are those of large real blocks (12,600 accounts, 57,000 changed slots, 113,000
+//! changes and 36,000 reads per 5 MB): most accounts have only balance and nonce changes, one in
+//! eight is a contract with dozens of slots; keys are hashes or small numbers, values have all
+//! lengths.
 
 use super::{RecordedKeys, RecordedList, Recorder};
 use crate::arena::{AccountId, BlockAccessIndex, Column, SlotId};
 use alloy_primitives::{Address, U256};
 
-/// Transactions of the block that a sample list belongs to.
+/// Number of transactions of a sample list's block.
 pub const TX_COUNT: usize = 1_000;
 
-/// Bytes that an account and its share of slots take on the average.
+/// Average RLP size in bytes of an account with its slots.
 const BYTES_PER_ACCOUNT: usize = 390;
 
 /// A list of about `len_bytes` bytes; equal seeds give equal lists.
@@ -45,7 +47,7 @@ pub fn list(seed: u64, len_bytes: usize) -> RecordedList {
         if draw.below(8) != 0 {
             continue;
         }
-        // Keys ascend by a random step: small numbers, or mapping slots all over the key space.
+        // Keys are small ascending numbers (plain variables) or random words (mapping slots).
         let mut small_key = 0;
         for _ in 0..20 + draw.below(80) {
             small_key += 1 + draw.below(3);
@@ -65,7 +67,8 @@ pub fn list(seed: u64, len_bytes: usize) -> RecordedList {
     recorder.finish(&universe)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for shapes, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014): deterministic on all platforms; the statistical quality
+/// suffices here.
 struct Draw {
     state: u64,
 }
@@ -87,7 +90,7 @@ impl Draw {
         U256::from_limbs([self.next(), self.next(), self.next(), self.next()])
     }
 
-    /// One to `most` indices of the block.
+    /// One to `most` (at most 2) random indices of the block.
     fn indices(&mut self, most: u64) -> impl Iterator<Item = BlockAccessIndex> + use<> {
         let count = 1 + self.below(most);
         let drawn = [self.below(TX_COUNT as u64 + 2), self.below(TX_COUNT as u64 + 2)];

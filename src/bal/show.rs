@@ -1,13 +1,13 @@
-//! Show: a list as text for a person.
+//! Formats a list as human-readable text.
 //!
 //! In: columns. Out: one paragraph per account.
-//! Not here: colours, tables of the command line.
+//! Not here: colours and tables of the command line.
 
 use super::{BalColumns, Changes};
 use crate::arena::{AccountId, Id};
 use core::fmt;
 
-/// Formats a list for reading: per account its reads and, per changed field, `index → value`.
+/// A list as human-readable text: per account its reads and, per changed field, `index → value`.
 pub fn show(columns: &BalColumns) -> impl fmt::Display + '_ {
     Shown(columns)
 }
@@ -60,7 +60,7 @@ fn account_changes(f: &mut fmt::Formatter<'_>, bal: &BalColumns, account: Accoun
     })
 }
 
-/// One line: the field's name and its changes; nothing where there is none.
+/// Writes one line with the field's name and its changes; nothing if there are none.
 fn changes<P: Id, V>(
     f: &mut fmt::Formatter<'_>,
     name: &str,

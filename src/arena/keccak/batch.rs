@@ -1,17 +1,21 @@
-//! Batches: messages collected by block count until a kernel call is full.
+//! Batches: messages are collected by block count until a kernel call is full.
 //!
-//! In: messages in any order, each with the row of its digest. Out: digests in their rows of the caller's column.
-//! Not here: messages of more than four blocks (contract codes), which are hashed one by one.
+//! In: messages in any order, each with the row of its digest. Out: digests, written to these rows
+//! of the caller's slice.
+//! [`Batch`] hashes messages of more than four blocks (contract codes) one by one;
+//! [`keccak256_many`] groups them by length.
+//! Not here: the kernels (`kernel`).
 
 use super::kernel::hash_uneven;
 use super::padded::{Lanes, PaddedBlocks};
 use super::{LANES_MAX, RATE, Width, block_count, keccak256};
 use alloy_primitives::{Address, B256, U256};
 
-/// Messages of more blocks than this do not wait in a queue: [`keccak256_many`] sorts them, [`Batch`] hashes them one by one.
+/// Most blocks of a queued message. For longer ones, [`keccak256_many`] sorts by length and
+/// [`Batch`] hashes one by one.
 const BLOCKS_MAX: usize = 4;
 
-/// A queue of one block count: messages copied and padded, with the rows of their digests.
+/// Queue of messages with the same block count, copied and padded, with the rows of their digests.
 #[derive(Clone, Debug, Default)]
 struct Queue<const BYTES: usize> {
     messages: [PaddedBlocks<BYTES>; LANES_MAX],
@@ -43,7 +47,8 @@ impl<const BYTES: usize> Queue<BYTES> {
     }
 }
 
-/// Collects messages and hashes them as many at a time as the machine can. Allocates nothing.
+/// Collects messages and hashes [`LANES_MAX`] messages of equal block count together. Does not
+/// allocate.
 #[derive(Clone, Debug)]
 pub struct Batch {
     width: Width,
@@ -59,10 +64,11 @@ impl Batch {
         Self { width, one: Queue::default(), two: Queue::default(), three: Queue::default(), four: Queue::default() }
     }
 
-    /// Adds a message; its digest lands in `out[row]` now or at the latest in [`Self::finish`]. The message is copied.
+    /// Adds a message. Its digest is written to `out[row]` by this call, a later one, or
+    /// [`Self::finish`]. The message is copied.
     ///
     /// # Panics
-    /// When `row`, or the row of an earlier message of this batch, lies beyond `out`.
+    /// When `row`, or the row of a queued message, is not below `out.len()`.
     #[inline]
     pub fn push(&mut self, message: &[u8], row: usize, out: &mut [B256]) {
         match block_count(message.len()) {
@@ -74,10 +80,10 @@ impl Batch {
         }
     }
 
-    /// Hashes what still waits. The batch is then empty and can be used again.
+    /// Hashes all queued messages. The batch is then empty and can be used again.
     ///
     /// # Panics
-    /// When the row of a waiting message lies beyond `out`.
+    /// When the row of a queued message is not below `out.len()`.
     pub fn finish(&mut self, out: &mut [B256]) {
         self.one.flush(self.width, out);
         self.two.flush(self.width, out);
@@ -86,7 +92,8 @@ impl Batch {
     }
 }
 
-/// Keccak-256 of every message, on the widest kernel.
+/// Keccak-256 of every message, with the widest kernel that this machine supports. `out[i]` is the
+/// digest of `messages[i]`.
 ///
 /// # Panics
 /// When the two slices differ in length.
@@ -95,7 +102,7 @@ pub fn keccak256_many(messages: &[&[u8]], out: &mut [B256]) {
     hash_many(Width::detect(), messages, out);
 }
 
-/// [`keccak256_many`] on a given width.
+/// [`keccak256_many`] with a given width.
 pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
     let mut batch = Batch::new(width);
     let mut long = Vec::new();
@@ -107,7 +114,8 @@ pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
         }
     }
     batch.finish(out);
-    // Receipts and codes: neighbours in length share the lanes, and a lane alone is no faster than scalar code.
+    // Long messages are mostly receipts and codes. Sorting puts messages of similar length into one
+    // kernel call; for a single message the kernel is no faster than scalar code.
     long.sort_unstable_by_key(|row| messages[*row].len());
     for rows in long.chunks(LANES_MAX) {
         if rows.len() == 1 {
@@ -125,11 +133,12 @@ pub(super) fn hash_many(width: Width, messages: &[&[u8]], out: &mut [B256]) {
     }
 }
 
-/// Hashes messages of `N` bytes, `N` below the rate. Of keys (at most 32 bytes) eight lanes take the words that they have,
-/// otherwise the padding of the lanes is written once.
+/// Hashes `count` messages of `N` bytes, `N` below the rate. For keys (at most 32 bytes) the
+/// eight-lane kernel loads only the key's words; otherwise the padding is written once and reused
+/// for all messages.
 ///
 /// # Panics
-/// When `out` has not one row per message, or `N` is not below the rate.
+/// When `out.len()` is not `count`, or `N` is not below the rate.
 #[inline]
 pub(crate) fn hash_fixed<const N: usize>(
     width: Width,
@@ -187,7 +196,7 @@ pub fn hash_slots(width: Width, keys: &[U256], out: &mut [B256]) {
     hash_fixed(width, keys.len(), |row| keys[row].to_be_bytes::<32>(), out);
 }
 
-/// Keccak-256 of 32-byte words.
+/// Keccak-256 of 32-byte words; `out[i]` is the digest of `words[i]`.
 ///
 /// # Panics
 /// When the two slices differ in length.

@@ -1,13 +1,18 @@
-//! The seam between messages and the vector kernels.
+//! Dispatch of padded messages to the vector kernels.
+//!
+//! In: up to eight messages and a [`Width`]. Out: their digests.
+//! Relies on: `x4` and `x8`; the scalar path serves all other cases.
+//! Not here: collecting messages (`batch`).
 
 use super::{LANES_MAX, RATE, Width, keccak256, scalar};
 use alloy_primitives::B256;
 
-/// Hashes the first `used` of eight padded messages; `len[i]` is the unpadded length of message `i`. Four lanes take
-/// messages of equal block count only; others are hashed one by one there.
+/// Hashes the first `used` of eight padded messages; `len[i]` is the unpadded length of message
+/// `i`. The four-lane kernel requires equal block counts; with unequal ones, messages are hashed
+/// one by one.
 ///
 /// # Panics
-/// When a message is not whole blocks.
+/// When the length of a message is not a multiple of the rate.
 #[inline]
 pub(super) fn hash_padded(
     width: Width,
@@ -42,7 +47,8 @@ pub(super) fn hash_padded(
     }
 }
 
-/// Hashes eight padded messages of one block side by side. False, and nothing done, where `width` is less than eight.
+/// Hashes eight padded messages of one block each in parallel. Returns `false` and leaves `digests`
+/// unchanged unless `width` is [`Width::Eight`] and supported.
 #[inline]
 pub(crate) fn hash_eight_blocks(
     width: Width,
@@ -58,7 +64,7 @@ pub(crate) fn hash_eight_blocks(
     false
 }
 
-/// Hashes eight messages of any lengths, side by side where `width` is eight.
+/// Hashes eight messages of any lengths; in parallel if `width` is [`Width::Eight`] and supported.
 pub(super) fn hash_uneven(width: Width, messages: &[&[u8]; LANES_MAX]) -> [B256; LANES_MAX] {
     #[cfg(target_arch = "x86_64")]
     if width == Width::Eight && width.is_supported() {

@@ -1,10 +1,12 @@
 //! Keccak-256, one message or many at a time.
 //!
-//! In: messages. Out: digests. One message goes through a kernel that holds its state in vector registers (AVX-512VL:
-//! 183 ns a permutation, where scalar assembly takes 215), elsewhere through the assembly that `alloy-primitives` links;
-//! many go through a kernel that permutes eight (AVX-512) or four (AVX2) independent states at once, one per 64-bit lane,
-//! which is about nine times (three times) as fast per message. Eight lanes cost about what one message costs alone, so a
-//! partly filled batch hardly loses where eight lanes exist.
+//! In: messages. Out: digests.
+//! A single message is hashed with the state in vector registers where AVX-512VL is available (183
+//! ns per permutation; scalar assembly takes 215 ns), otherwise by the assembly that
+//! `alloy-primitives` links. Many messages are hashed by a kernel that permutes eight (AVX-512) or
+//! four (AVX2) independent states at once, one per 64-bit lane. Per message this is about nine
+//! times (three times) as fast. A permutation of eight lanes costs about as much as one of a single
+//! message, so with eight lanes a partly filled batch loses little.
 //!
 //! ```
 //! use balustrade::arena::keccak::{self, Batch, Width};
@@ -20,8 +22,8 @@
 //! assert_eq!(digests[7], keccak::keccak256(&messages[7]));
 //! ```
 //!
-//! Relies on: run-time detection only; no build flag widens anything.
-//! Not here: what is hashed (trie nodes, keys, codes) and any thread.
+//! Relies on: CPU features detected at run time; build flags do not select kernels.
+//! Not here: the meaning of the messages (trie nodes, keys, codes), and threads.
 
 mod batch;
 mod kernel;
@@ -44,13 +46,13 @@ pub use padded::{Lanes, PaddedBlocks};
 
 use alloy_primitives::B256;
 
-/// Bytes that one permutation absorbs: the rate of Keccak-256.
+/// The rate of Keccak-256: bytes that one permutation absorbs.
 pub const RATE: usize = 136;
 
-/// The most messages that any kernel permutes at once.
+/// Largest number of messages that a kernel permutes at once.
 pub const LANES_MAX: usize = 8;
 
-/// How many messages are permuted at once, and with which instructions.
+/// Number of messages permuted at once, and the instruction set used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Width {
     /// One message at a time, scalar assembly.
@@ -62,12 +64,12 @@ pub enum Width {
 }
 
 impl Width {
-    /// The widest kernel of this machine.
+    /// The widest kernel that this machine supports.
     pub fn detect() -> Self {
         [Self::Eight, Self::Four].into_iter().find(|width| width.is_supported()).unwrap_or(Self::One)
     }
 
-    /// Whether this machine has the instructions.
+    /// Whether this machine has the required instructions.
     pub fn is_supported(self) -> bool {
         match self {
             Self::One => true,
@@ -85,7 +87,7 @@ impl Width {
         [Self::One, Self::Four, Self::Eight].into_iter().filter(|width| width.is_supported())
     }
 
-    /// What the kernel is made of: `portable`, `avx2` or `avx512`.
+    /// Name of the instruction set: `portable`, `avx2` or `avx512`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::One => "portable",
@@ -94,12 +96,12 @@ impl Width {
         }
     }
 
-    /// The width of that name, where this machine supports it.
+    /// The width with this name; `None` if it is unknown or this machine does not support it.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::supported().find(|width| width.name() == name)
     }
 
-    /// Number of messages of one kernel call.
+    /// Number of messages per kernel call.
     pub const fn lanes(self) -> usize {
         match self {
             Self::One => 1,
@@ -125,7 +127,8 @@ fn scalar(message: &[u8]) -> B256 {
     alloy_primitives::keccak256(message)
 }
 
-/// Number of permutations that a message of `len_bytes` costs (the padding takes at least one byte).
+/// Number of permutations for a message of `len_bytes` bytes (the padding takes at least one more
+/// byte).
 #[inline]
 pub const fn block_count(len_bytes: usize) -> usize {
     len_bytes / RATE + 1

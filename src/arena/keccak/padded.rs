@@ -1,12 +1,14 @@
-//! Padded messages: whole blocks that a kernel absorbs where they lie.
+//! Padded messages: whole blocks that a kernel reads in place.
 //!
-//! In: up to [`LANES_MAX`] messages that already carry Keccak's padding. Out: their digests.
-//! A trie keeps its branches in this form, so that hashing one copies nothing.
+//! In: up to [`LANES_MAX`] messages with Keccak's padding already applied. Out: their digests.
+//! A trie stores its branches in this form, so that hashing a branch copies nothing.
+//! Not here: queues of messages (`batch`).
 
 use super::{LANES_MAX, RATE, Width, block_count, kernel};
 use alloy_primitives::B256;
 
-/// A message in `BLOCKS` whole blocks, padded: `0x01` after the last byte, `0x80` in the last byte of the last block.
+/// A buffer of `BYTES` bytes, a multiple of the rate, with a padded message: `0x01` after the last
+/// byte, `0x80` in the last byte of the last block.
 #[derive(Clone, Debug)]
 pub struct PaddedBlocks<const BYTES: usize> {
     bytes: [u8; BYTES],
@@ -20,7 +22,7 @@ impl<const BYTES: usize> Default for PaddedBlocks<BYTES> {
 }
 
 impl<const BYTES: usize> PaddedBlocks<BYTES> {
-    /// Takes a message of at most `BYTES - 1` bytes and pads it.
+    /// Copies a message of at most `BYTES - 1` bytes and pads it.
     ///
     /// # Panics
     /// When the message does not fit.
@@ -30,15 +32,15 @@ impl<const BYTES: usize> PaddedBlocks<BYTES> {
         self.pad(len);
     }
 
-    /// The buffer, to write a message in place; [`Self::pad`] then closes it.
+    /// The buffer, for writing a message in place; call [`Self::pad`] afterwards.
     pub fn bytes_mut(&mut self) -> &mut [u8; BYTES] {
         &mut self.bytes
     }
 
-    /// Pads the message that lies in the first `len` bytes.
+    /// Pads the message in the first `len` bytes.
     ///
     /// # Panics
-    /// When no byte is left for the padding.
+    /// When there is no space for the padding.
     #[inline]
     pub fn pad(&mut self, len: usize) {
         let end = block_count(len) * RATE;
@@ -53,14 +55,14 @@ impl<const BYTES: usize> PaddedBlocks<BYTES> {
         &self.bytes[..self.len]
     }
 
-    /// The whole blocks that the message takes, padding included.
+    /// The message with its padding, as whole blocks.
     pub fn blocks(&self) -> &[u8] {
         &self.bytes[..block_count(self.len) * RATE]
     }
 }
 
-/// Up to [`LANES_MAX`] padded messages, hashed together without being copied; best of one block count, since a lane that
-/// is done waits for the longest.
+/// Up to [`LANES_MAX`] padded messages, hashed together without copying. Equal block counts are
+/// best: a call takes as long as its longest message.
 #[derive(Clone, Copy, Debug)]
 pub struct Lanes<'a> {
     padded: [&'a [u8]; LANES_MAX],
@@ -75,10 +77,10 @@ impl Default for Lanes<'_> {
 }
 
 impl<'a> Lanes<'a> {
-    /// Adds a message of `len` bytes that lies padded at the start of `padded`.
+    /// Adds a message of `len` bytes, stored with its padding at the start of `padded`.
     ///
     /// # Panics
-    /// When all lanes are taken, or `padded` is shorter than the blocks of `len` bytes.
+    /// When all lanes are used, or `padded` is shorter than the padded message.
     #[inline]
     pub fn push(&mut self, padded: &'a [u8], len: usize) {
         let blocks = &padded[..block_count(len) * RATE];
@@ -88,7 +90,8 @@ impl<'a> Lanes<'a> {
         self.used += 1;
     }
 
-    /// Digests of all messages, in the order in which they came; rows beyond the last message are unspecified.
+    /// Digests of all messages, in the order of insertion; elements after the last message are
+    /// unspecified.
     #[inline]
     pub fn hash(&self, width: Width) -> [B256; LANES_MAX] {
         let mut digests = [B256::ZERO; LANES_MAX];

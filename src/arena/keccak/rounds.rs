@@ -1,5 +1,5 @@
-//! The rounds of Keccak-f[1600] (FIPS 202), written once for every vector type: constants, and a macro over the
-//! operations of a vector type.
+//! The rounds of Keccak-f[1600] (FIPS 202) for all vector types: the constants, and a macro over
+//! the operations of a vector type.
 
 /// Round constants of Keccak-f[1600] (FIPS 202, iota).
 pub(super) const ROUND: [u64; 24] = [
@@ -29,12 +29,13 @@ pub(super) const ROUND: [u64; 24] = [
     0x8000_0000_8000_8008,
 ];
 
-/// Four rounds of Keccak-f[1600], written once for every vector type.
+/// The 24 rounds of Keccak-f[1600], in a loop over groups of four, for all vector types.
 ///
-/// Departures from the specification, all for the register file: output rows are made one after the other from the
-/// five lanes that rho and pi bring together, so that a row's inputs die at once; the column parities of the next
-/// round's theta are gathered as the rows appear. Four rounds are the period after which lanes return to their
-/// places; unrolling all 24 makes the register allocator give up.
+/// Differences from the specification, all to reduce register pressure: output rows are computed
+/// one after the other from the five lanes that rho and pi combine, so that a row's inputs are dead
+/// after it; the column parities for the next round's theta are accumulated as the rows are
+/// computed. After four rounds the lanes are back in their places. Unrolling all 24 rounds makes
+/// the register allocator spill.
 macro_rules! rounds {
     ($a:ident, $c:ident, $rc:expr, $xor:ident, $xor3:ident, $chi:ident, $rol:ident, $splat:ident) => {{
         for four in $rc.as_chunks::<4>().0 {

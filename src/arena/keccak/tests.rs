@@ -1,3 +1,6 @@
+//! All kernels against `tiny-keccak`, an independent implementation, over all lengths, widths and
+//! lanes.
+
 use super::*;
 use alloy_primitives::{Address, U256};
 use tiny_keccak::{Hasher, Keccak};
@@ -10,7 +13,7 @@ fn oracle(message: &[u8]) -> B256 {
     B256::from(digest)
 }
 
-/// A fixed stream of bytes (xorshift), so that failures repeat.
+/// Deterministic pseudo-random bytes (xorshift), so that failures are reproducible.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
@@ -73,7 +76,7 @@ fn long_messages_of_uneven_lengths_share_the_lanes() {
             assert_eq!(out, expected, "{width:?} seed {seed}");
         }
     }
-    // Whole blocks, one byte less and one more, next to one another.
+    // Lengths around whole blocks: from three bytes less to four bytes more.
     let bytes = noise(7, 30 * RATE);
     for blocks in 4..28 {
         let slices: Vec<&[u8]> = (0..8).map(|i| &bytes[i..i + blocks * RATE + i - 3]).collect();

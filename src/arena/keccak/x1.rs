@@ -1,7 +1,8 @@
-//! One Keccak state in 25 of the 32 vector registers that AVX-512VL has: three-way logic and rotations in one instruction
-//! each, and no transposition.
+//! One Keccak state in 25 of the 32 vector registers of AVX-512VL, which has three-operand logic
+//! and rotation as single instructions. Needs no transposition.
 //!
-//! Checked twin: the scalar assembly behind `alloy-primitives`; `tests.rs` compares them over all lengths.
+//! Unsafe boundary: AVX-512VL is detected at run time. Reference implementation: the scalar
+//! assembly used by `alloy-primitives`; `tests.rs` compares both over all lengths.
 #![allow(unsafe_code)]
 
 use super::RATE;
@@ -9,16 +10,16 @@ use super::rounds::{ROUND, rounds};
 use alloy_primitives::B256;
 use core::arch::x86_64::*;
 
-/// Whether this machine has the instructions.
+/// Whether this machine has AVX-512VL.
 #[inline]
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512vl")
 }
 
-/// Digest of a message.
+/// Keccak-256 of a message.
 ///
 /// # Panics
-/// When AVX-512VL is absent.
+/// When AVX-512VL is not available.
 #[inline]
 pub(super) fn hash(message: &[u8]) -> B256 {
     assert!(is_supported());
@@ -51,14 +52,15 @@ fn rol<const N: i32>(a: __m128i) -> __m128i {
     _mm_rol_epi64::<N>(a)
 }
 
-/// A word in the lower half; the upper one is permuted along, unheeded.
+/// A word in the lower half of a register. The upper half is permuted too, and its result is
+/// discarded.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]
 fn splat(a: u64) -> __m128i {
     _mm_cvtsi64_si128(a as i64)
 }
 
-/// Words that one permutation absorbs.
+/// 64-bit words that one permutation absorbs.
 const WORDS: usize = RATE / 8;
 
 #[inline]
@@ -76,8 +78,9 @@ fn absorb(a: &mut [__m128i; 25], block: impl Fn(usize) -> u64) {
     *a = state;
 }
 
-/// The last block of a message, of which `rest` is left: fewer bytes than the rate. In whole words, since a byte written
-/// into a word that is read at once would have to wait for memory.
+/// The last block of a message: `rest`, fewer bytes than the rate, with padding. Built from whole
+/// words, because a byte store followed by a load of the containing word stalls (no store
+/// forwarding).
 #[inline]
 fn pad(rest: &[u8]) -> [u64; WORDS] {
     let mut words = [0; WORDS];

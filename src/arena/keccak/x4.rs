@@ -1,6 +1,7 @@
 //! Four Keccak states in the four 64-bit lanes of AVX2 registers.
 //!
-//! Checked twin: the scalar path of `kernel.rs`; `tests.rs` compares them over all lengths.
+//! Unsafe boundary: AVX2 is detected at run time. Reference implementation: the scalar path of
+//! `kernel.rs`; `tests.rs` compares both over all lengths.
 #![allow(unsafe_code)]
 
 use super::RATE;
@@ -11,7 +12,7 @@ use core::arch::x86_64::*;
 /// Digests of four padded messages.
 ///
 /// # Panics
-/// When AVX2 is absent, or the messages are not whole blocks of one count.
+/// When AVX2 is not available, or the messages are not whole blocks of equal count.
 #[inline]
 pub(super) fn hash(messages: &[&[u8]; 4], digests: &mut [B256; 4]) {
     assert!(is_x86_feature_detected!("avx2"));
@@ -40,7 +41,8 @@ fn chi(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
     xor(a, _mm256_andnot_si256(b, c))
 }
 
-/// Whole-byte rotations are one shuffle, the others two shifts; `64 - N` cannot be a const argument on stable Rust.
+/// Rotations by 8 and 56 bits are one shuffle, all others two shifts by a register, because
+/// `64 - N` cannot be a const argument on stable Rust.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rol<const N: i32>(a: __m256i) -> __m256i {
@@ -73,7 +75,7 @@ fn splat(a: u64) -> __m256i {
     _mm256_set1_epi64x(a as i64)
 }
 
-/// Turns four rows of four words into four columns.
+/// Transposes a matrix of four rows of four words.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(r: [__m256i; 4]) -> [__m256i; 4] {
@@ -98,7 +100,7 @@ unsafe fn hash_avx2(messages: &[&[u8]; 4], blocks: usize, digests: &mut [B256; 4
     let mut a = [_mm256_setzero_si256(); 25];
     for block in 0..blocks {
         let start = block * RATE;
-        // SAFETY: the caller grants `blocks * RATE` bytes; the reads end at word 17 of this block.
+        // SAFETY: the caller guarantees `blocks * RATE` bytes, and a block has 17 words.
         let word = |lane: usize, word: usize| unsafe { messages[lane].as_ptr().add(start + word * 8) };
         for quarter in 0..4 {
             let mut rows = [_mm256_setzero_si256(); 4];
@@ -111,7 +113,7 @@ unsafe fn hash_avx2(messages: &[&[u8]; 4], blocks: usize, digests: &mut [B256; 4
                 a[quarter * 4 + i] = xor(a[quarter * 4 + i], column);
             }
         }
-        // SAFETY: word 16 is the block's last.
+        // SAFETY: word 16 is the block's last word.
         let last = |lane: usize| unsafe { word(lane, 16).cast::<i64>().read_unaligned() };
         a[16] = xor(a[16], _mm256_set_epi64x(last(3), last(2), last(1), last(0)));
 

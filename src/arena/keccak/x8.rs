@@ -1,6 +1,7 @@
 //! Eight Keccak states in the eight 64-bit lanes of AVX-512 registers.
 //!
-//! Checked twin: the scalar path of `kernel.rs`; `tests.rs` compares them over all lengths.
+//! Unsafe boundary: AVX-512F is detected at run time. Reference implementation: the scalar path of
+//! `kernel.rs`; `tests.rs` compares both over all lengths.
 #![allow(unsafe_code)]
 
 use super::RATE;
@@ -9,15 +10,16 @@ use alloy_primitives::B256;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-/// Digests of eight padded messages. A lane that is done goes on absorbing its last block, unheeded.
+/// Digests of eight padded messages. Finished lanes keep absorbing their last block; their output
+/// is discarded.
 ///
 /// # Panics
-/// When AVX-512 is absent, or a message is not whole blocks.
+/// When AVX-512F is not available, or a message is empty or not whole blocks.
 #[inline]
 pub(super) fn hash(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
     assert!(messages.iter().all(|message| !message.is_empty() && message.len().is_multiple_of(RATE)));
-    // SAFETY: AVX-512F was detected; all eight messages are whole blocks, one at least.
+    // SAFETY: AVX-512F was detected; all eight messages consist of whole blocks, at least one.
     unsafe { hash_avx512(messages, digests) }
 }
 
@@ -52,7 +54,7 @@ fn splat(a: u64) -> __m512i {
     _mm512_set1_epi64(a as i64)
 }
 
-/// Turns eight rows of eight words into eight columns.
+/// Transposes a matrix of eight rows of eight words.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose(r: [__m512i; 8]) -> [__m512i; 8] {
@@ -66,7 +68,7 @@ fn transpose(r: [__m512i; 8]) -> [__m512i; 8] {
         _mm512_unpacklo_epi64(r[6], r[7]),
         _mm512_unpackhi_epi64(r[6], r[7]),
     ];
-    // Pairs of 128-bit lanes: even ones (0x88) and odd ones (0xdd) of two registers.
+    // Of two registers, the even (0x88) or the odd (0xdd) 128-bit lanes.
     let even = |x, y| _mm512_shuffle_i64x2::<0x88>(x, y);
     let odd = |x, y| _mm512_shuffle_i64x2::<0xdd>(x, y);
     let (e0, o0) = (even(a[0], a[2]), odd(a[0], a[2]));
@@ -76,11 +78,12 @@ fn transpose(r: [__m512i; 8]) -> [__m512i; 8] {
     [even(e0, e2), even(e1, e3), even(o0, o2), even(o1, o3), odd(e0, e2), odd(e1, e3), odd(o0, o2), odd(o1, o3)]
 }
 
-/// Digests of eight messages of any lengths. A lane that is done goes on absorbing its last block, unheeded, so messages
-/// of about the same length belong together. `tails[i]` is the padded rest of message `i` behind its whole blocks.
+/// Digests of eight unpadded messages of any lengths. Finished lanes keep absorbing their last
+/// block and their output is discarded, so messages should have similar lengths. `tails[i]` is the
+/// padded rest of message `i` after its whole blocks.
 ///
 /// # Panics
-/// When AVX-512 is absent.
+/// When AVX-512F is not available.
 pub(super) fn hash_uneven(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
     // SAFETY: AVX-512F was detected.
@@ -90,11 +93,11 @@ pub(super) fn hash_uneven(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], digest
 /// The 17 words of one block of each lane.
 ///
 /// # Safety
-/// Every pointer has `RATE` readable bytes behind it.
+/// Every pointer is valid for reads of `RATE` bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn load(blocks: [*const u8; 8]) -> [__m512i; RATE / 8] {
-    // SAFETY: the caller grants 17 words of each lane.
+    // SAFETY: the caller guarantees 17 words per lane.
     let word = |lane: usize, word: usize| unsafe { blocks[lane].add(word * 8) };
     let mut words = [_mm512_setzero_si512(); RATE / 8];
     for half in 0..2 {
@@ -105,13 +108,14 @@ unsafe fn load(blocks: [*const u8; 8]) -> [__m512i; RATE / 8] {
         }
         words[half * 8..half * 8 + 8].copy_from_slice(&transpose(rows));
     }
-    // SAFETY: word 16 is the block's last.
+    // SAFETY: word 16 is the block's last word.
     let last = |lane: usize| unsafe { word(lane, 16).cast::<i64>().read_unaligned() };
     words[16] = _mm512_set_epi64(last(7), last(6), last(5), last(4), last(3), last(2), last(1), last(0));
     words
 }
 
-/// Keccak-f[1600] of eight states. As a function it would take and return them through memory.
+/// Keccak-f[1600] of eight states. A macro, because a function would pass the states through
+/// memory.
 macro_rules! permute {
     ($a:ident) => {{
         let mut c = [_mm512_setzero_si512(); 5];
@@ -122,18 +126,19 @@ macro_rules! permute {
     }};
 }
 
-/// Absorbs one block of each lane and permutes. The first block meets a state of zeros, which is neither written nor read.
+/// Absorbs one block per lane and permutes. For the first block the previous state is zero and is
+/// not read.
 ///
 /// # Safety
-/// As [`load`]; unless `is_first`, the state is that of an earlier call.
+/// As for [`load`]; unless `is_first`, an earlier call has written `state`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn absorb(state: &mut MaybeUninit<[__m512i; 25]>, is_first: bool, blocks: [*const u8; 8]) {
     let mut a = [_mm512_setzero_si512(); 25];
-    // SAFETY: as the caller grants.
+    // SAFETY: guaranteed by the caller.
     a[..RATE / 8].copy_from_slice(&unsafe { load(blocks) });
     if !is_first {
-        // SAFETY: an earlier call wrote it.
+        // SAFETY: an earlier call wrote the state, as the caller guarantees.
         for (a, before) in a.iter_mut().zip(unsafe { state.assume_init_ref() }) {
             *a = xor(*a, *before);
         }
@@ -143,7 +148,8 @@ unsafe fn absorb(state: &mut MaybeUninit<[__m512i; 25]>, is_first: bool, blocks:
     state.write(a);
 }
 
-/// The first four words of each state are its digest: one transposition, the upper four rows unused.
+/// Writes the digests of the `wanted` lanes: the first four words of each state. One transposition,
+/// whose upper four input rows are unused.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn squeeze(a: &[__m512i; 25], digests: &mut [B256; 8], wanted: impl Fn(usize) -> bool) {
@@ -160,7 +166,7 @@ fn squeeze(a: &[__m512i; 25], digests: &mut [B256; 8], wanted: impl Fn(usize) ->
 /// Digests of eight padded messages of one block.
 ///
 /// # Panics
-/// When AVX-512 is absent.
+/// When AVX-512F is not available.
 #[inline]
 pub(super) fn hash_blocks(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
@@ -177,11 +183,12 @@ fn hash_blocks_avx512(blocks: &[&[u8; RATE]; 8], digests: &mut [B256; 8]) {
     squeeze(&a, digests, |_| true);
 }
 
-/// Digests of eight keys: the first four words of a block, all other words but two being zero. A key of fewer than 32 bytes
-/// carries its first byte of padding; for one of `whole` 32 that is in the fifth word.
+/// Digests of eight keys of at most 32 bytes. A key is the first four words of its block; all other
+/// words are zero except for the padding. A key of fewer than 32 bytes already contains the first
+/// padding byte; for keys of 32 bytes (`whole`) it is in the fifth word.
 ///
 /// # Panics
-/// When AVX-512 is absent.
+/// When AVX-512F is not available.
 #[inline]
 pub(super) fn hash_keys(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 8]) {
     assert!(is_x86_feature_detected!("avx512f"));
@@ -193,7 +200,7 @@ pub(super) fn hash_keys(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 
 fn hash_keys_avx512(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 8]) {
     // SAFETY: a key has 32 readable bytes.
     let key = |lane: usize| unsafe { _mm256_loadu_si256(keys[lane].as_ptr().cast()) };
-    // Two keys side by side, so that what is unpacked lies in the order of the lanes.
+    // Keys `lane` and `lane + 2` in one register, so that the unpacked words are in lane order.
     let two = |lane: usize| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(key(lane)), key(lane + 2));
     let (left, right) = ([two(0), two(1)], [two(4), two(5)]);
     let even = |pair: [__m512i; 2]| _mm512_unpacklo_epi64(pair[0], pair[1]);
@@ -210,7 +217,7 @@ fn hash_keys_avx512(keys: &[[u8; 32]; 8], whole: bool, digests: &mut [B256; 8]) 
 }
 
 /// # Safety
-/// AVX-512F is there.
+/// AVX-512F is available.
 #[target_feature(enable = "avx512f")]
 unsafe fn hash_uneven_avx512(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], digests: &mut [B256; 8]) {
     let mut a = MaybeUninit::uninit();
@@ -221,17 +228,17 @@ unsafe fn hash_uneven_avx512(messages: &[&[u8]; 8], tails: &[[u8; RATE]; 8], dig
             Some(bytes) => bytes.as_ptr(),
             None => tails[lane].as_ptr(),
         });
-        // SAFETY: both are `RATE` bytes long.
+        // SAFETY: both slices are `RATE` bytes long.
         unsafe { absorb(&mut a, block == 0, blocks) };
         if whole.contains(&block) {
-            // SAFETY: a block was absorbed.
+            // SAFETY: `absorb` has written the state.
             squeeze(unsafe { a.assume_init_ref() }, digests, |lane| whole[lane] == block);
         }
     }
 }
 
 /// # Safety
-/// AVX-512F is there; every message is whole blocks, one at least.
+/// AVX-512F is available; every message consists of whole blocks, at least one.
 #[target_feature(enable = "avx512f")]
 unsafe fn hash_avx512(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
     let mut blocks = [core::ptr::null(); 8];
@@ -242,12 +249,12 @@ unsafe fn hash_avx512(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
         most = most.max(message.len());
     }
     let mut a = MaybeUninit::uninit();
-    // SAFETY: every message has a block.
+    // SAFETY: every message has at least one block.
     unsafe { absorb(&mut a, true, blocks) };
     let mut absorbed = RATE;
     loop {
         if absorbed >= least {
-            // SAFETY: a block was absorbed.
+            // SAFETY: `absorb` has written the state.
             squeeze(unsafe { a.assume_init_ref() }, digests, |lane| messages[lane].len() == absorbed);
         }
         if absorbed == most {
@@ -256,7 +263,7 @@ unsafe fn hash_avx512(messages: &[&[u8]; 8], digests: &mut [B256; 8]) {
         for (block, message) in blocks.iter_mut().zip(messages) {
             *block = message.as_ptr().wrapping_add(absorbed.min(message.len() - RATE));
         }
-        // SAFETY: each pointer is that of a whole block of its message.
+        // SAFETY: each pointer points to a whole block of its message.
         unsafe { absorb(&mut a, false, blocks) };
         absorbed += RATE;
     }

@@ -1,8 +1,10 @@
-//! A store that may panic, made one that fails.
+//! A wrapper around the host's store that turns panics into errors and checks for cancellation.
 //!
-//! The host's code runs on our threads in the middle of a block. Its panic ends here, as [`StoreError::Failed`], so that
-//! it never unwinds through arenas and tries that are half written. Once the caller has given up, the store is not asked
-//! any more. Not here: panics of our own, which are bugs.
+//! In: a host's store and an optional cancel token. Out: a store that never panics.
+//! The host's code runs on the executor's threads in the middle of a block. A panic in it becomes
+//! [`StoreError::Failed`], so that it never unwinds through partly written arenas and tries. Once
+//! the block is cancelled, the store is no longer called.
+//! Not here: panics of this crate, which are bugs.
 
 use super::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::cancel::CancelToken;
@@ -11,14 +13,15 @@ use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
-/// A store whose panics are errors, asked until the caller gives up.
+/// Calls `store` until `cancel` is cancelled; panics of `store` become errors.
 pub(crate) struct Guarded<'a> {
     pub(crate) store: &'a dyn StateStore,
     pub(crate) cancel: Option<&'a CancelToken>,
 }
 
 impl Guarded<'_> {
-    /// Runs one call. What the store leaves in `out` when it panics is not looked at: the call failed.
+    /// Runs one call. Unwind safety: callers do not read `out` after an error, so its content after
+    /// a panic does not matter.
     fn guard(&self, call: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
         if self.is_cancelled() {
             return Err(StoreError::Cancelled);

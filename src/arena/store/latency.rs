@@ -1,7 +1,9 @@
-//! A store that takes its time: what a disk or a remote node would add to another store's answers.
+//! A store that adds the latency of a disk or a remote node to another store.
 //!
-//! Every call costs a fixed time and one more per item, slept, not spun: other threads work meanwhile, as they do beside
-//! a disk. The system's timer adds some 60 microseconds to every sleep. Counts calls and items, for tests and tables.
+//! In: another store, and delays per call and per item. Out: its answers, delayed; counts of calls
+//! and items.
+//! The calling thread sleeps, so that other threads can run, as during disk access. The system's
+//! timer adds about 60 microseconds to every sleep.
 //! Not here: queues and their depth; calls from several threads wait independently.
 
 use super::{ParentAccount, SlotQuery, StateStore, StoreError};
@@ -12,11 +14,11 @@ use core::time::Duration;
 /// A store with delayed answers.
 #[derive(Debug)]
 pub struct LatencyStore<S> {
-    /// Who knows the answers.
+    /// The store that answers.
     pub inner: S,
-    /// Delay of every call.
+    /// Delay per call.
     pub per_batch: Duration,
-    /// Further delay of every item of a call.
+    /// Additional delay per item of a call.
     pub per_item: Duration,
     batches: AtomicUsize,
     accounts: AtomicUsize,
@@ -24,27 +26,27 @@ pub struct LatencyStore<S> {
     nodes: AtomicUsize,
 }
 
-/// How often a [`LatencyStore`] was asked.
+/// Number of calls and items that a [`LatencyStore`] has served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCounts {
     /// Calls of any kind.
     pub batches: usize,
-    /// Accounts.
+    /// Accounts read.
     pub accounts: usize,
-    /// Slots.
+    /// Slots read.
     pub slots: usize,
-    /// Trie nodes.
+    /// Trie nodes read.
     pub nodes: usize,
 }
 
 impl<S> LatencyStore<S> {
-    /// A store in front of `inner`. Delays of zero only count.
+    /// Wraps `inner`. With both delays zero the store only counts.
     pub fn new(inner: S, per_batch: Duration, per_item: Duration) -> Self {
         let [batches, accounts, slots, nodes] = Default::default();
         Self { inner, per_batch, per_item, batches, accounts, slots, nodes }
     }
 
-    /// What was asked so far.
+    /// Calls and items so far.
     pub fn counts(&self) -> StoreCounts {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         StoreCounts {
@@ -111,7 +113,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn answers_are_the_inner_ones_late() {
+    fn answers_are_those_of_the_inner_store_after_a_delay() {
         let mut inner = MemoryStore::default();
         let address = Address::repeat_byte(7);
         inner.insert_account(address, 1, U256::from(5), crate::arena::store::KECCAK_EMPTY, []);

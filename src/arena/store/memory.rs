@@ -1,4 +1,7 @@
-//! A store over maps in memory: a genesis or a `pre` allocation.
+//! A store over hash maps in memory, for a genesis or a test's `pre` allocation.
+//!
+//! In: accounts, codes and block hashes. Out: their values as a [`StateStore`].
+//! Not here: trie nodes.
 
 use super::{KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::keccak::keccak256;
@@ -11,9 +14,9 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// One account with its whole storage.
 #[derive(Clone, Debug)]
 pub struct MemoryAccount {
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
-    /// Wei.
+    /// Balance in wei.
     pub balance: U256,
     /// keccak256 of the code.
     pub code_hash: B256,
@@ -21,7 +24,7 @@ pub struct MemoryAccount {
     pub storage: Map<U256, U256>,
 }
 
-/// The whole state in hash maps. Tries are built from it (see the `trie` module), not kept in it.
+/// The whole state in hash maps. It holds no trie; the `trie` module builds tries from it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     accounts: Map<Address, MemoryAccount>,
@@ -30,7 +33,8 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Adds or replaces an account; zero slots are dropped. The code is found by its hash: see [`Self::insert_code`].
+    /// Adds or replaces an account; slots with value zero are dropped. The code itself is added by
+    /// [`Self::insert_code`].
     pub fn insert_account(
         &mut self,
         address: Address,
@@ -48,7 +52,9 @@ impl MemoryStore {
         self.accounts.remove(address);
     }
 
-    /// Changes the given fields of an account, making it where it is new; zero slots are dropped.
+    /// Changes the given fields of an account, or creates it. `None` leaves a field unchanged;
+    /// slots with value zero are removed. `wipe_storage` clears the storage before `slots` are
+    /// written.
     pub fn update_account(
         &mut self,
         address: &Address,
@@ -94,7 +100,7 @@ impl MemoryStore {
         self.block_hashes.insert(number, hash);
     }
 
-    /// All accounts, in no set order.
+    /// All accounts, in unspecified order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Address, &MemoryAccount)> {
         self.accounts.iter()
     }
@@ -104,7 +110,7 @@ impl MemoryStore {
         self.accounts.get(address)
     }
 
-    /// All codes by hash, in no set order.
+    /// All codes by hash, in unspecified order.
     pub fn iter_codes(&self) -> impl ExactSizeIterator<Item = (&B256, &Bytes)> {
         self.codes.iter()
     }
@@ -114,7 +120,7 @@ impl MemoryStore {
         self.codes.get(hash)
     }
 
-    /// One account, writable.
+    /// One account, mutable.
     pub fn account_mut(&mut self, address: &Address) -> Option<&mut MemoryAccount> {
         self.accounts.get_mut(address)
     }
@@ -124,7 +130,7 @@ impl MemoryStore {
         self.accounts.len()
     }
 
-    /// Whether the state is empty.
+    /// Whether there is no account.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
@@ -149,7 +155,7 @@ impl StateStore for MemoryStore {
     }
 
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        // Questions come grouped by account: one look-up of the account serves its whole group.
+        // Queries usually come grouped by account: one account look-up serves the group.
         let mut last: Option<(Address, Option<&MemoryAccount>)> = None;
         for (query, out) in slots.iter().zip(out) {
             let account = match last {
@@ -177,7 +183,8 @@ impl StateStore for MemoryStore {
     }
 
     fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
-        // The tries of a memory store are built whole; nobody asks it for a node.
+        // Tries over a memory store are built completely from its accounts, so no node is
+        // requested.
         hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
     }
 }

@@ -1,8 +1,12 @@
-//! The host's door: parent state, asked for in batches.
+//! Access to the parent state: the trait that a host implements, and stores that implement it.
 //!
-//! One narrow trait, everything else is concrete. Each method answers a whole batch, so that a disk or a remote
-//! store can serve it at full queue depth. A store error is the host's, can be retried, and never turns a valid
-//! block into an invalid one.
+//! In: batches of addresses, slots, code hashes, block numbers or node hashes. Out: their values in
+//! the parent state.
+//! [`StateStore`] is the only trait that a host implements. Each method answers a whole batch, so
+//! that a disk or a remote store can serve it at full queue depth. A [`StoreError`] is about the
+//! host's store, not about the block: the call can be retried, and a store error never makes a
+//! valid block invalid.
+//! Not here: caching of values during a block, and writing to a store.
 
 mod guarded;
 mod latency;
@@ -19,22 +23,23 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 /// keccak256 of no bytes: the code hash of an account without code.
 pub const KECCAK_EMPTY: B256 = alloy_primitives::KECCAK256_EMPTY;
 
-/// Root of the empty trie: keccak256(0x80).
+/// Root of the empty trie: keccak256 of the byte 0x80, the RLP of the empty string.
 pub const EMPTY_ROOT: B256 =
     alloy_primitives::b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
 
 /// An account as the parent state holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentAccount {
-    /// Whether the state trie has a leaf for it. All other fields are their defaults where not.
+    /// Whether the state trie has a leaf for it. If not, all other fields have their default
+    /// values.
     pub exists: bool,
-    /// Transactions sent, or contracts created.
+    /// Nonce: number of transactions sent by the account, or of contracts created by it.
     pub nonce: u64,
-    /// Wei.
+    /// Balance in wei.
     pub balance: U256,
-    /// keccak256 of the code; [`KECCAK_EMPTY`] without code.
+    /// keccak256 of the code; [`KECCAK_EMPTY`] for an account without code.
     pub code_hash: B256,
-    /// Whether its storage trie is non-empty (EIP-7610 asks, no value does).
+    /// Whether its storage trie is non-empty. Only the collision check of EIP-7610 uses this.
     pub has_storage: bool,
 }
 
@@ -44,16 +49,16 @@ impl Default for ParentAccount {
     }
 }
 
-/// One storage slot of the parent state, by name.
+/// Identifies one storage slot of the parent state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotQuery {
-    /// The contract.
+    /// Address of the contract.
     pub address: Address,
-    /// The key as the contract wrote it (not hashed).
+    /// The key as in SLOAD and SSTORE (not hashed).
     pub key: U256,
 }
 
-/// What went wrong in the store; never a statement about the block.
+/// An error of the store; it says nothing about the validity of the block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -66,24 +71,25 @@ pub enum StoreError {
     /// The store has no header hash for this block number.
     #[error("the store lacks the hash of block {0}; supply the ancestor headers that BLOCKHASH needs")]
     MissingBlockHash(u64),
-    /// Bytes of the store do not decode as what they should be, or do not hash to their name.
+    /// Bytes from the store do not decode, or do not hash to the hash that was requested.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
     /// The store failed; the same call may succeed later.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// The caller gave the block up; the store was not asked.
-    #[error("the caller gave up")]
+    /// The caller cancelled the block; the store was not called.
+    #[error("cancelled by the caller")]
     Cancelled,
 }
 
-/// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
+/// Reads the parent state in batches. `out` has one element per query, in the order of the queries.
 ///
-/// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method that panics
-/// counts as one that returns [`StoreError::Failed`].
+/// Methods are called from several pool threads at the same time. A method that panics counts as
+/// one that returns [`StoreError::Failed`].
 pub trait StateStore: Send + Sync {
-    /// Whether answers cost no more than a look into this process's memory. They are then read in one pass, by the threads
-    /// that run the block; any other store is asked by readers that wait beside them.
+    /// Whether every answer comes from this process's memory, without waiting. The threads that run
+    /// the block then read the store directly, in one pass; any other store is read by separate
+    /// reader threads, which may block.
     fn is_resident(&self) -> bool {
         false
     }
@@ -91,15 +97,17 @@ pub trait StateStore: Send + Sync {
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError>;
-    /// Codes by hash; nothing where the store lacks one (a witness holds only the codes that were read, so a code
-    /// that is missing is an error only once something reads it). [`KECCAK_EMPTY`] is never asked for.
+    /// Codes by hash; `None` when the store lacks one. A witness holds only the codes that were
+    /// read, so a missing code is an error only once execution reads it. [`KECCAK_EMPTY`] is never
+    /// requested.
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
-    /// RLP of trie nodes by hash, of the account trie and of storage tries alike.
+    /// RLP of trie nodes by hash, both of the account trie and of storage tries.
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
-    /// Whether the caller has given up, so that long work that needs no answer stops, too. Stores need not care: the
-    /// executor answers for them.
+    /// Whether the caller has cancelled the block. Long computations poll this between store calls.
+    /// Implementations keep the default; the executor wraps the store and answers from its cancel
+    /// token.
     fn is_cancelled(&self) -> bool {
         false
     }

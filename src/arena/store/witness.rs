@@ -1,8 +1,10 @@
 //! A store over an execution witness: trie nodes by hash, codes, ancestor headers.
 //!
-//! In: the bytes as a witness carries them, in any order. Out: accounts and slots, found by walking the nodes from
-//! the parent state root. Nodes and codes are keyed by hashes computed here, so nothing has to be believed: what a
-//! lying witness holds is either unreachable or missing.
+//! In: the bytes of a witness, in any order. Out: accounts and slots, looked up through the trie
+//! nodes from the parent state root.
+//! The witness is untrusted. Nodes and codes are keyed by hashes computed here, so a forged node or
+//! code is unreachable, and the genuine one is reported as missing. Block hashes are not
+//! checked here.
 //! Not here: which nodes a block needs (`trie` produces and checks witnesses).
 
 use super::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
@@ -14,7 +16,8 @@ use hashbrown::HashMap;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// The `debug_executionWitness` shape: nodes of the parent state's tries, found by their keccak.
+/// A state store over the content of a `debug_executionWitness` response: nodes of the parent
+/// state's tries, keyed by their keccak256.
 #[derive(Clone, Debug, Default)]
 pub struct WitnessStore {
     state_root: B256,
@@ -23,7 +26,7 @@ pub struct WitnessStore {
     block_hashes: Map<u64, B256>,
 }
 
-/// Keys `bytes` by their keccak, hashed in batches.
+/// A map from keccak256 to bytes; hashes are computed in batches.
 fn by_hash(bytes: Vec<Bytes>) -> Map<B256, Bytes> {
     let mut hashes = vec![B256::ZERO; bytes.len()];
     let mut batch = Batch::new(Width::detect());
@@ -60,7 +63,7 @@ impl WitnessStore {
         self.state_root
     }
 
-    /// Number of different trie nodes.
+    /// Number of distinct trie nodes.
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
@@ -105,7 +108,7 @@ impl StateStore for WitnessStore {
     }
 
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        // Questions come grouped by account: each group asks for its storage root once.
+        // Queries usually come grouped by account: each group looks up its storage root once.
         let mut owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
         owners.dedup();
         let mut keys = vec![B256::ZERO; owners.len()];

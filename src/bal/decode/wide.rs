@@ -1,21 +1,25 @@
-//! Decode with AVX-512: the same columns for valid lists, nothing for any other.
+//! Decoder with AVX-512: the same columns as the portable decoder for valid lists, `None` for
+//! invalid ones.
 //!
-//! In: untrusted bytes. Out: filled columns, or "not here": then the portable decoder, this file's twin, decides and
-//! names what is wrong. So the kernels only say yes or no, and a list is refused by one piece of code alone.
+//! In: untrusted bytes. Out: filled columns, or `None`. After `None` the portable decoder decodes
+//! the list again and decides. It is the reference implementation of this file, and the only code
+//! that rejects lists.
 //! Spec: EIP-7928, as in `decode`.
-//! Relies on: `rlp`'s tables of forms; AVX-512 F, BW and VL, asked for at run time.
+//! Relies on: the tables in `rlp`; AVX-512 F, BW and VL, and BMI2, detected at run time.
 //! Not here: errors.
 //!
-//! What it gains: a word of any length is one masked load that ends with the item, reversed by two shuffles; changes
-//! are only found in turn, and read eight at a time ([`gathered`]); the order of slots is checked once, behind the merge
-//! of changed and read ones, which ascends if and only if both do and share no key; rows are written behind the
-//! vectors' ends, for which each list reserves once what its bytes can hold.
+//! Why it is faster: an integer of any length is one masked load that ends with the item, reversed
+//! by two shuffles. Changes are located sequentially, but decoded eight at a time ([`gathered`]).
+//! The order of slots is checked once, after the merge of changed and read slots: the merged keys
+//! strictly ascend if and only if both lists do and share no key. Rows are written into spare
+//! capacity, which is reserved once per list from its length in bytes.
 //!
-//! Unsafe doors, and what they rest on:
-//! - calling `Wide::list` needs the CPU features, which [`try_decode`] asks for;
-//! - masked loads read only bytes of the item, whose end is checked against the input before;
-//! - slots are written below the capacity reserved, which is checked each time: a list of `n` bytes holds at most
-//!   `256 + n / 3` of them (strictly ascending minimal keys: 128 of one byte, 128 of two), and one with more is broken.
+//! Unsafe boundaries and why they are sound:
+//! - calling `Wide::list` requires CPU features, which [`try_decode`] detects;
+//! - masked loads access only bytes of the item, whose end was checked against the input before;
+//! - slots are written below the reserved capacity, which is checked for each slot: a valid list of
+//!   `n` bytes has at most `256 + n / 3` slots (keys are minimal and strictly ascend: 128 keys take
+//!   one byte, 128 take two, all others more).
 #![allow(unsafe_code)]
 
 use super::{changes, code};
@@ -35,7 +39,7 @@ mod tests;
 
 use gathered::Gathered;
 
-/// Whether the CPU has what this file is compiled for.
+/// Whether the CPU has the features that this file requires.
 pub(in crate::bal) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -43,7 +47,8 @@ pub(in crate::bal) fn is_available() -> bool {
         && is_x86_feature_detected!("bmi2")
 }
 
-/// Decodes a list into empty columns; `None`: they hold nothing of use, and the portable decoder must be asked.
+/// Decodes a list into empty columns. `None`: their content is unspecified, and the portable
+/// decoder must be used.
 pub(in crate::bal) fn try_decode(columns: &mut BalColumns, bytes: &[u8], limits: &Limits) -> Option<()> {
     if !is_available() || u32::try_from(bytes.len()).is_err() {
         return None;
@@ -125,7 +130,7 @@ impl Wide<'_> {
             changes(cursor, codes_end, index_max, &mut columns.codes, |_, _, _| None, |c, end| code(c, end, limits))
                 .ok()?;
         }
-        // The same place; but so it is known before the account's items are.
+        // The value is the same, but this way it does not depend on decoding the account's items.
         cursor.pos = end;
         columns.balances.offsets.close(columns.balances.indices.len() + self.balances.len);
         columns.nonces.offsets.close(columns.nonces.indices.len() + self.nonces.len);
@@ -133,7 +138,7 @@ impl Wide<'_> {
         Some(())
     }
 
-    /// Reads the two lists of slots of an account.
+    /// Decodes both slot lists of an account.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn slots(&mut self, cursor: &mut Cursor<'_>, end: usize, account: AccountId) -> Option<()> {
@@ -166,13 +171,14 @@ impl Wide<'_> {
         (is_ascending && addresses.len() + self.columns.slot_keys.len() <= self.item_max).then_some(())
     }
 
-    /// How many slots a list of so many bytes can hold, within the limits.
+    /// Maximum number of slots in a list of `len_bytes` bytes, within the limits.
     fn slot_max(&self, len_bytes: usize) -> usize {
         let limit = self.item_max - self.columns.addresses.len() - self.columns.slot_keys.len();
         (256 + len_bytes / 3).min(limit)
     }
 
-    /// Reads the changed slots of an account from `pos` to `end`; their order is looked at when they are merged.
+    /// Decodes the changed slots of an account from `pos` to `end`; their order is checked after
+    /// the merge.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn storage_changes(&mut self, mut pos: usize, end: usize) -> Option<()> {
@@ -184,12 +190,13 @@ impl Wide<'_> {
         while pos < end {
             prefetch_ahead(bytes, pos);
             let (slot_start, slot_end) = list(bytes, pos, end)?;
-            // SAFETY: `list` gives an end within `end`, and that lies in the input, as `Cursor::list` found.
+            // SAFETY: `list` returns an end at or below `end`, and `Cursor::list` checked `end`
+            // against the input.
             let (key, key_end) = unsafe { word(bytes, slot_start, slot_end) }?;
             if slot >= slot_max {
                 return None;
             }
-            // SAFETY: there is room for `slot_max` slots.
+            // SAFETY: `slot < slot_max`, and capacity for `slot_max` slots was reserved.
             unsafe { write_word(changed_keys.as_mut_ptr().add(slot), key) };
 
             let (changes_start, changes_end) = list(bytes, key_end, slot_end)?;
@@ -199,7 +206,8 @@ impl Wide<'_> {
             let read = |gathered: &mut Gathered| gathered.read_words(bytes, storage);
             self.storage.list(bytes, changes_start, changes_end, read)?;
             let row = storage.indices.len() + self.storage.len;
-            // SAFETY: there is room for as many ends as slots.
+            // SAFETY: capacity for `slot_max` further ends was reserved, after the one already
+            // pushed.
             unsafe { row_ends.as_mut_ptr().add(slot + 1).write(row as u32) };
             slot += 1;
             pos = slot_end;
@@ -212,7 +220,8 @@ impl Wide<'_> {
         Some(())
     }
 
-    /// Reads the read slots of an account from `pos` to `end`; their order is looked at when they are merged.
+    /// Decodes the read slots of an account from `pos` to `end`; their order is checked after the
+    /// merge.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn storage_reads(&mut self, mut pos: usize, end: usize) -> Option<()> {
@@ -222,12 +231,12 @@ impl Wide<'_> {
         let mut slot = 0;
         while pos < end {
             prefetch_ahead(self.bytes, pos);
-            // SAFETY: `end` lies in the input, as `Cursor::list` found.
+            // SAFETY: `Cursor::list` checked `end` against the input.
             let (key, key_end) = unsafe { word(self.bytes, pos, end) }?;
             if slot >= slot_max {
                 return None;
             }
-            // SAFETY: there is room for `slot_max` slots.
+            // SAFETY: `slot < slot_max`, and capacity for `slot_max` slots was reserved.
             unsafe { write_word(keys.as_mut_ptr().add(slot), key) };
             slot += 1;
             pos = key_end;
@@ -237,7 +246,7 @@ impl Wide<'_> {
         Some(())
     }
 
-    /// Brings the account's slots into key order and closes their row ranges.
+    /// Merges the account's slots by key and closes their row ranges.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn close_slots(&mut self, account: AccountId) -> Option<()> {
         let BalColumns { addresses, slot_offsets, slot_keys, slot_accounts, storage, scratch, .. } = &mut *self.columns;
@@ -267,14 +276,14 @@ impl Wide<'_> {
     }
 }
 
-/// Asks for the input that comes half a page later: what a list's pages hold has not been looked at before, and the
-/// machine's own prefetchers stop at the end of a page.
+/// Prefetches the input half a page ahead: the list is not in the cache yet, and the hardware
+/// prefetchers stop at page boundaries.
 #[inline(always)]
 fn prefetch_ahead(bytes: &[u8], pos: usize) {
     prefetch_lines(bytes.as_ptr().wrapping_add(pos + 2048), 1);
 }
 
-/// Eight bytes from `pos`, zero beyond the input.
+/// Eight bytes from `pos`, little-endian; bytes beyond the input are zero.
 #[inline(always)]
 fn head(bytes: &[u8], pos: usize) -> u64 {
     match bytes.get(pos..).and_then(<[u8]>::first_chunk) {
@@ -290,7 +299,7 @@ fn head_at_end(bytes: &[u8], pos: usize) -> u64 {
     rest.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
-/// Content of the list at `pos`, which lies before `limit`.
+/// Start and end of the content of the list at `pos`, which must end at or before `limit`.
 #[inline(always)]
 fn list(bytes: &[u8], pos: usize, limit: usize) -> Option<(usize, usize)> {
     let head = head(bytes, pos);
@@ -306,7 +315,7 @@ fn list(bytes: &[u8], pos: usize, limit: usize) -> Option<(usize, usize)> {
     Some((cursor.pos, end))
 }
 
-/// The integer at `pos`, which lies before `limit`, and its end.
+/// The integer at `pos`, which must end at or before `limit`, and its end.
 ///
 /// # Safety
 /// - `limit <= bytes.len()`.
@@ -315,22 +324,24 @@ fn list(bytes: &[u8], pos: usize, limit: usize) -> Option<(usize, usize)> {
 unsafe fn word(bytes: &[u8], pos: usize, limit: usize) -> Option<(__m256i, usize)> {
     let head = head(bytes, pos);
     let form = INTEGER_FORMS[usize::from(head as u8)];
-    // The next item's place hangs on this length: computed, it is known before the table's answer.
+    // The next item's position depends on this length; computing it is faster than the table
+    // look-up.
     let end = pos + usize::from(if head as u8 >= 0x80 { (head as u8) - 0x7f } else { 1 });
     if (u16::from((head >> 8) as u8) < form.next_min) | (end > limit) {
         return None;
     }
-    // SAFETY: the item lies between `pos` and `end`, and `end <= limit <= bytes.len()`.
+    // SAFETY: the item is `bytes[pos..end]`, and `end <= limit <= bytes.len()`.
     Some((unsafe { load_word(bytes, end, mask_of(form.len)) }, end))
 }
 
-/// The highest bits, as many as an integer has bytes (at most 32).
+/// A mask with the highest `len` bits set (at most 32), one per byte of an integer.
 #[inline(always)]
 fn mask_of(len: u8) -> u32 {
     (0xffff_ffff_0000_0000u64 >> len) as u32
 }
 
-/// The big-endian integer that ends before `end`, of as many bytes as `mask` has bits, in the byte order of `U256`.
+/// The big-endian integer that ends before `end` and has one byte per bit of `mask`, converted to
+/// the byte order of `U256`.
 ///
 /// # Safety
 /// - `mask` is [`mask_of`] a length.
@@ -339,7 +350,8 @@ fn mask_of(len: u8) -> u32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 unsafe fn load_word(bytes: &[u8], end: usize, mask: u32) -> __m256i {
     let window = bytes.as_ptr().wrapping_add(end).wrapping_sub(32).cast::<i8>();
-    // SAFETY: the mask leaves only the item's bytes, which lie in `bytes`; the others are not accessed.
+    // SAFETY: the mask selects only the item's bytes, which are in `bytes`; masked-out bytes are
+    // not accessed.
     let big_endian = unsafe { _mm256_maskz_loadu_epi8(mask, window) };
     let reversed = _mm256_set_epi8(
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
@@ -347,21 +359,22 @@ unsafe fn load_word(bytes: &[u8], end: usize, mask: u32) -> __m256i {
     _mm256_permute4x64_epi64::<0b01_00_11_10>(_mm256_shuffle_epi8(big_endian, reversed))
 }
 
-/// Writes a word.
+/// Stores a word.
 ///
 /// # Safety
-/// - The 32 bytes at `to` can be written.
+/// - `to` is valid for writes of 32 bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 unsafe fn write_word(to: *mut U256, word: __m256i) {
-    // SAFETY: as the caller guarantees; `U256` is four little-endian limbs, lowest first, any bits allowed.
+    // SAFETY: guaranteed by the caller; `U256` is four little-endian limbs, lowest first, and every
+    // bit pattern is valid.
     unsafe { _mm256_storeu_si256(to.cast(), word) };
 }
 
-/// Merges changed and read slots into one order of keys, with each slot's row end.
+/// Merges changed and read slots by key, with each slot's row end.
 ///
-/// `row_ends` holds the end before the first slot, and then that of each changed one. All of the output is written,
-/// whether or not the lists ascend.
+/// `row_ends` contains the first row of the first slot, then the row end of each changed slot. All
+/// of the output is written, also if the lists do not ascend.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 fn merge(
     (changed, row_ends): (&[U256], &[u32]),
@@ -374,8 +387,9 @@ fn merge(
     if let (Some(last), Some(first)) = (changed.last(), reads.first())
         && last >= first
     {
-        // Which list is next is as good as random: no branch on it. The highest limb decides, except among small keys,
-        // which lie together; both candidates for the next one are loaded before it is known which is wanted.
+        // Which list has the next key is unpredictable, so there is no branch on it. Comparing the
+        // highest limbs decides, except between small keys, which are adjacent in the order. Both
+        // candidates for the next key are loaded before the comparison is done.
         let highest = |keys: &[U256], at: usize| keys.get(at).map_or(0, |key| key.as_limbs()[3]);
         let (mut change_high, mut read_high) = (highest(changed, 0), highest(reads, 0));
         while next_changed < changed.len() && next_read < reads.len() {
@@ -400,7 +414,8 @@ fn merge(
     read_ends.fill(MaybeUninit::new(row_ends[changed.len()]));
 }
 
-/// Whether keys strictly ascend. Merged keys do if both lists do and have no key in common, and only then.
+/// Whether keys strictly ascend. Merged keys do if and only if both lists do and have no key in
+/// common.
 fn is_ascending(keys: &[U256]) -> bool {
     keys.windows(2).all(|pair| {
         let [a, b] = [&pair[0], &pair[1]];

@@ -1,4 +1,4 @@
-//! Decode and encode against alloy: the same lists, the same verdicts.
+//! Tests decoding and encoding against `alloy-eip7928`: equal lists, equal verdicts.
 
 use super::model::{self, TX_COUNT, limits, list, rlp};
 use crate::arena::BlockAccessIndex;
@@ -16,7 +16,8 @@ fn alloy_accepts(bytes: &[u8], tx_count: usize) -> bool {
         .is_ok_and(|list| alloy_eip7928::validate_block_access_list(&list, tx_count).is_ok())
 }
 
-/// What the portable decoder says, after the wide one, where the machine has it, was seen to agree.
+/// The result of the portable decoder, after checking that the AVX-512 decoder (if available)
+/// agrees with it.
 fn verdict(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
     let mut portable = BalColumns::default();
     let verdict = decode_portable(&mut portable, bytes, limits).map(|()| portable);
@@ -34,7 +35,7 @@ fn verdict(bytes: &Bytes, limits: &Limits) -> Result<BalColumns, BalError> {
     verdict
 }
 
-/// A damage done to a list's bytes.
+/// A mutation of a list's bytes.
 #[derive(Clone, Debug)]
 enum Damage {
     Set(Index, u8),
@@ -77,7 +78,7 @@ fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
-/// A damage done to a list's content, encoded faultlessly afterwards.
+/// Mutates the content of a list, which is then encoded correctly.
 fn disorder(list: &mut [AccountChanges], kind: u8, account: Index, place: Index) {
     if list.is_empty() {
         return;
@@ -112,7 +113,7 @@ fn disorder(list: &mut [AccountChanges], kind: u8, account: Index, place: Index)
     }
 }
 
-/// Columns say exactly what the nested list says.
+/// Asserts that columns have the same content as the nested list.
 fn assert_same(columns: &BalColumns, list: &[AccountChanges]) {
     assert_eq!(columns.account_count(), list.len());
     let mut reads = 0;
@@ -160,7 +161,7 @@ fn assert_same(columns: &BalColumns, list: &[AccountChanges]) {
     assert_eq!(columns.item_count() as u64, alloy_eip7928::total_bal_items(list));
 }
 
-/// Row counts per index by walking the nested list.
+/// Reference implementation: row counts per index from the nested list.
 fn naive_rows_per_index(list: &[AccountChanges]) -> Vec<u32> {
     let mut counts = vec![0; TX_COUNT + 2];
     for account in list {
@@ -177,7 +178,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn columns_say_what_the_list_says(list in list()) {
+    fn columns_have_the_content_of_the_list(list in list()) {
         let bytes = rlp(&list);
         let columns = verdict(&bytes, &limits()).unwrap();
         assert_same(&columns, &list);
@@ -187,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn verdicts_on_damaged_bytes_are_alloys(list in list(), damages in vec(damage(), 1..4)) {
+    fn verdicts_on_mutated_bytes_equal_alloys(list in list(), damages in vec(damage(), 1..4)) {
         let mut bytes = rlp(&list).to_vec();
         for damage in &damages {
             apply(&mut bytes, damage);
@@ -200,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn verdicts_on_disorder_are_alloys(mut list in list(), kind in 0..11u8, account: Index, place: Index) {
+    fn verdicts_on_mutated_content_equal_alloys(mut list in list(), kind in 0..11u8, account: Index, place: Index) {
         disorder(&mut list, kind, account, place);
         let bytes = rlp(&list);
         let verdict = verdict(&bytes, &limits());
@@ -221,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn memory_is_used_again(first in list(), second in list()) {
+    fn reused_columns_keep_nothing_of_the_first_list(first in list(), second in list()) {
         let mut columns = BalColumns::default();
         decode_into(&mut columns, &rlp(&first), &limits()).unwrap();
         prop_assert!(decode_into(&mut columns, &Bytes::from_static(&[0xc1, 0x80]), &limits()).is_err());
@@ -245,7 +246,7 @@ fn large_lists_agree_with_alloy() {
     }
 }
 
-/// The list that takes most memory per byte: accounts with the 128 reads of one byte each.
+/// The list with most memory per byte: accounts with the 128 reads that take one byte each.
 fn many_short_reads(accounts: u32) -> Bytes {
     let reads: Vec<U256> = (0..128).map(U256::from).collect();
     let account = |i: u32| {
@@ -255,16 +256,17 @@ fn many_short_reads(accounts: u32) -> Bytes {
     rlp(&(0..accounts).map(account).collect::<Vec<_>>())
 }
 
-/// One slot with a change of three bytes at each index below 128, and wider ones after.
+/// One slot with a change at every index; changes take three bytes below index 128, and more above.
 fn many_short_changes(tx_count: u32) -> Bytes {
     let change = |i| alloy_eip7928::StorageChange::new(model::index(i), U256::ZERO);
     let slot = alloy_eip7928::SlotChanges::new(U256::ZERO, (0..tx_count).map(change).collect());
     rlp(&[AccountChanges::new(alloy_primitives::Address::ZERO).with_storage_change(slot)])
 }
 
-/// Lists much longer than what is gathered before it is read, whole and with two indices alike at any place.
+/// Change lists longer than the AVX-512 decoder's buffer, valid ones and ones with a duplicate
+/// index at any position.
 #[test]
-fn long_change_lists_read_the_same() {
+fn long_change_lists_decode_alike_in_both_decoders() {
     let rows = TX_COUNT as u32 + 2;
     let value = |i: u32| U256::MAX >> (i * 7 % 256);
     for (kind, broken) in (0..3 * rows).map(|case| (case % 3, (case >= 3).then_some(case / 3))) {
@@ -286,7 +288,7 @@ fn long_change_lists_read_the_same() {
     }
 }
 
-/// Bytes of memory that the columns own, used or reserved.
+/// Bytes of memory allocated by the columns.
 fn capacity_bytes(columns: &mut BalColumns) -> usize {
     let (id, word) = (size_of::<u32>(), size_of::<U256>());
     let accounts = columns.addresses.as_mut_vec().capacity() * (20 + 4 * id);
@@ -312,7 +314,7 @@ fn memory_is_bounded_by_the_input() {
         decode_into(&mut columns, &bytes, &Limits::format_only()).unwrap();
         let capacity = capacity_bytes(&mut columns);
         assert!(capacity < 128 * bytes.len() + (64 << 10), "{capacity} bytes for {}", bytes.len());
-        // 60 Mgas: 30,000 items, refused before the columns hold more.
+        // 60 Mgas allow 30,000 items; decoding stops before the columns contain more.
         let limits = Limits::amsterdam(200_000, 60_000_000);
         let mut columns = BalColumns::default();
         let _verdict = decode_into(&mut columns, &bytes, &limits);

@@ -1,4 +1,4 @@
-//! Diff against comparing two maps of everything that the lists say.
+//! Tests `diff` against a comparison of two maps with the full content of the lists.
 
 use super::model::{self, columns, index, list};
 use crate::bal::{BalField, Divergence, DivergenceValue, diff, show};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Point = (Address, BalField, Option<U256>, Option<u32>);
 
-/// Everything a list says, by place.
+/// The full content of a list, by position.
 fn points(list: &[AccountChanges]) -> BTreeMap<Point, DivergenceValue> {
     let mut points = BTreeMap::new();
     for account in list {
@@ -52,7 +52,7 @@ proptest! {
 
     #[test]
     fn all_divergences_are_found(a in list(), b in list(), keep in any::<u8>()) {
-        // Lists that share accounts: some of `a`'s, changed in one part.
+        // Lists with common accounts: some of `a`'s accounts, with one part changed.
         let mut mixed: BTreeMap<Address, AccountChanges> = b.into_iter().map(|acc| (acc.address, acc)).collect();
         for (i, account) in a.iter().enumerate().filter(|(i, _)| keep >> (i % 8) & 1 == 1) {
             let mut account = account.clone();
@@ -85,7 +85,7 @@ fn two_lists() -> (Vec<AccountChanges>, Vec<AccountChanges>) {
 }
 
 #[test]
-fn divergences_read_well() {
+fn divergences_are_formatted() {
     let (a, b) = two_lists();
     let found = diff(&columns(&a), &columns(&b));
     let address = Address::with_last_byte(1);
@@ -104,7 +104,7 @@ fn divergences_read_well() {
 }
 
 #[test]
-fn lists_show_well() {
+fn lists_are_formatted() {
     let (a, _) = two_lists();
     assert_eq!(
         show(&columns(&a)).to_string(),

@@ -1,4 +1,4 @@
-//! The tests of `bal`, against alloy-eip7928's types as the naive twin.
+//! Tests of `bal`. The reference implementation is `alloy-eip7928` with its nested types.
 
 mod decode;
 mod diff;

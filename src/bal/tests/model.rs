@@ -1,4 +1,4 @@
-//! Random lists as alloy's nested types, and the naive answers to every question that columns answer.
+//! Random lists as alloy's nested types, and reference implementations of the columns' queries.
 
 use crate::bal::{BalColumns, Limits, decode};
 use alloy_eip7928::{
@@ -9,7 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Transactions of the modelled block: enough that indices take one and two bytes.
+/// Transactions of the modelled block: enough for indices of one and of two bytes.
 pub(super) const TX_COUNT: usize = 300;
 
 /// Limits of the modelled block.
@@ -31,7 +31,7 @@ pub(super) fn columns(list: &[AccountChanges]) -> BalColumns {
     decode(&rlp(list), &limits()).expect("a modelled list is valid")
 }
 
-/// Integers of every encoded length, with the boundary bytes more often than chance would.
+/// Integers of every encoded length; boundary bytes are more frequent than in uniform random ones.
 pub(super) fn word() -> impl Strategy<Value = U256> {
     prop_oneof![
         Just(U256::ZERO),
@@ -77,14 +77,14 @@ fn account() -> impl Strategy<Value = AccountChanges> {
     )
 }
 
-/// Valid lists.
+/// Random valid lists.
 pub(super) fn list() -> impl Strategy<Value = Vec<AccountChanges>> {
     btree_map(address(), account(), 0..8).prop_map(|accounts| {
         accounts.into_iter().map(|(address, account)| AccountChanges { address, ..account }).collect()
     })
 }
 
-/// The value in force before `index` in a list of (index, value), by replaying it.
+/// The value in force before `index`, by replaying a list of (index, value).
 pub(super) fn before<V: Clone>(changes: impl Iterator<Item = (u64, V)>, index: u32) -> Option<V> {
     let mut value = None;
     for (at, new_value) in changes {

@@ -1,4 +1,4 @@
-//! The recorder against lists whose rows it gets in another order, under other ids.
+//! Tests the recorder with the rows of known lists, passed in another order and with other ids.
 
 use super::model::{self, columns, list, rlp};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId};
@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// Accounts and slots of a list under ids in another order, among accounts and slots that nobody touched.
+/// Accounts and slots of a list under permuted ids, with further accounts and slots that are never
+/// accessed.
 struct Shuffled {
     addresses: Column<AccountId, Address>,
     slot_keys: Column<SlotId, U256>,
@@ -18,7 +19,7 @@ struct Shuffled {
     slots: Vec<SlotId>,
 }
 
-/// A permutation of `0..count` that `seed` decides.
+/// A permutation of `0..count`, determined by `seed`.
 fn permutation(count: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|i| alloy_primitives::keccak256([seed.to_le_bytes(), i.to_le_bytes()].concat()));
@@ -48,7 +49,7 @@ impl Shuffled {
         RecordedKeys { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
     }
 
-    /// Records the rows of the indices that `worker` has, in index order.
+    /// Records the rows of the indices for which `worker` is true, in index order.
     fn record(&self, bal: &BalColumns, recorder: &mut Recorder, worker: impl Fn(u32) -> bool) {
         for index in (0..model::TX_COUNT as u32 + 2).filter(|index| worker(*index)).map(BlockAccessIndex) {
             for (account, id) in bal.addresses().ids().zip(&self.accounts) {
@@ -78,7 +79,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn one_recorder_gives_the_list(list in list(), seed: u64) {
+    fn one_recorder_builds_the_list(list in list(), seed: u64) {
         let bal = columns(&list);
         let shuffled = Shuffled::new(&bal, seed);
         let mut recorder = Recorder::new();
@@ -91,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn merged_workers_give_the_list(list in list(), seed: u64, owners in vec(0..3u8, model::TX_COUNT + 2)) {
+    fn merged_recorders_build_the_list(list in list(), seed: u64, owners in vec(0..3u8, model::TX_COUNT + 2)) {
         let bal = columns(&list);
         let shuffled = Shuffled::new(&bal, seed);
         let mut whole = Recorder::new();

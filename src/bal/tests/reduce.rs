@@ -1,4 +1,4 @@
-//! Reduce against walking the nested list; the same result for any number of threads.
+//! Tests `reduce` against the nested list, and for any number of threads.
 
 use super::model::{columns, list};
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// What the state trie needs to know of an account.
+/// Post-state of an account: the input of the state trie update.
 #[derive(Debug, PartialEq)]
 struct Naive {
     balance: Option<U256>,
@@ -52,7 +52,7 @@ fn by_address(bal: &crate::bal::BalColumns, reduced: &Reduced) -> BTreeMap<Addre
 
 proptest! {
     #[test]
-    fn columns_reduce_as_lists_do(list in list()) {
+    fn reduced_columns_equal_the_reduced_list(list in list()) {
         let bal = columns(&list);
         let reduced = reduce(&bal);
         prop_assert!(reduced.accounts.is_sorted() && reduced.slots.is_sorted());
@@ -62,7 +62,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn memory_is_used_again(first in list(), second in list()) {
+    fn reused_columns_keep_nothing_of_the_first_list(first in list(), second in list()) {
         let (first, second) = (columns(&first), columns(&second));
         let mut reduced = reduce(&first);
         reduce_into(&mut reduced, &second, code_hashes(&second));
@@ -71,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn threads_do_not_matter() {
+fn the_result_does_not_depend_on_the_number_of_threads() {
     let sample = sample::list(3, 2_000_000);
     let list = alloy_rlp::decode_exact::<Vec<AccountChanges>>(&sample.bytes).unwrap();
     let with_threads = |threads| {

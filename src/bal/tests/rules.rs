@@ -1,4 +1,4 @@
-//! One broken list per rule: the rule is named, and its place.
+//! One invalid list per rule: the error contains the rule and its position.
 
 use super::model::index;
 use crate::bal::{BalError, BalField, BalRule, Limits, decode};
@@ -15,7 +15,7 @@ fn slot(key: u64, indices: &[u32]) -> SlotChanges {
     SlotChanges::new(word(key), indices.iter().map(|i| StorageChange::new(index(*i), word(9))).collect())
 }
 
-/// Two accounts with something in every part.
+/// Two accounts with entries in every part.
 fn list() -> Vec<AccountChanges> {
     let account = |byte| AccountChanges {
         address: Address::with_last_byte(byte),
@@ -28,7 +28,7 @@ fn list() -> Vec<AccountChanges> {
     vec![account(1), account(2)]
 }
 
-/// Breaks the second account and returns the error, which must name that account.
+/// Makes the second account invalid and returns the error, which must contain its address.
 fn broken(change: impl FnOnce(&mut AccountChanges)) -> BalError {
     let mut list = list();
     change(&mut list[1]);
@@ -120,7 +120,7 @@ fn item_limit() {
     assert_eq!(Limits::amsterdam(2, 49_999).item_count_max, Some(24));
 }
 
-/// An account's entry around hand-written parts.
+/// The RLP of an account's entry with the given parts.
 fn entry(parts: &str) -> Vec<u8> {
     let body = [hex!("94").to_vec(), vec![0x11; 20], hex::decode(parts).unwrap()].concat();
     let wrap = |body: Vec<u8>| {
@@ -178,7 +178,7 @@ fn encoding() {
 }
 
 #[test]
-fn errors_read_well() {
+fn errors_are_formatted() {
     let error = broken(|account| account.storage_changes[0] = slot(1, &[1, 0]));
     assert_eq!(
         error.to_string(),

@@ -1,6 +1,8 @@
-//! Whole test suites: every valid block's list decodes, hashes to its header's value and encodes to its bytes.
+//! Test suites: every valid block's list decodes, hashes to its header's value and is encoded to
+//! the same bytes.
 //!
-//! Runs where the shared folder with the suites' archives is at hand; says so where it is not.
+//! Needs the shared folder with the suites' archives; without it the tests are skipped with a
+//! message.
 
 use crate::arena::BlockAccessIndex;
 use crate::bal::{BalColumns, CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, bal_hash, decode, encode, reduce};
@@ -75,7 +77,7 @@ struct CodeChange {
     new_code: Bytes,
 }
 
-/// The archive of a suite, or a line that says why it is not read.
+/// The archive of a suite; `None`, with a message, if it is missing.
 fn archive(name: &str) -> Option<PathBuf> {
     let shared = std::env::var_os("BALUSTRADE_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
@@ -110,7 +112,7 @@ fn each_block(path: PathBuf, mut visit: impl FnMut(&str, &Block)) {
     }
 }
 
-/// The fixture's own reading of a list: alloy's encoding of it.
+/// RLP of a list as the fixture's JSON contains it, encoded by alloy.
 fn rlp(list: &[Account]) -> Bytes {
     use alloy_eip7928::{AccountChanges, BalanceChange, BlockAccessIndex, NonceChange, StorageChange};
     let index = |index: &U64| BlockAccessIndex::new(index.to());
@@ -147,7 +149,7 @@ fn rlp(list: &[Account]) -> Bytes {
     super::model::rlp(&accounts)
 }
 
-/// Reduced values are those before an index beyond the block.
+/// Asserts that reduced values equal the values before an index above the block's last one.
 fn check_reduced(columns: &BalColumns) {
     let reduced = reduce(columns);
     let after = BlockAccessIndex(u32::MAX);
@@ -160,7 +162,8 @@ fn check_reduced(columns: &BalColumns) {
     }
 }
 
-/// Checks all lists of a suite; returns how many were valid and how many of an invalid block were refused.
+/// Checks all lists of a suite; returns the number of valid lists and the number of rejected lists
+/// of invalid blocks.
 fn check_suite(path: PathBuf) -> (usize, usize) {
     let (mut valid, mut refused) = (0, 0);
     each_block(path, |name, block| match (&block.block_header, &block.block_access_list) {
@@ -179,8 +182,8 @@ fn check_suite(path: PathBuf) -> (usize, usize) {
     (valid, refused)
 }
 
-/// A list of an invalid block: where EEST calls the list malformed, it is refused; where it may be refused, its class
-/// is among those that EEST names.
+/// Checks a list of an invalid block and returns whether it was rejected. It must be rejected if
+/// EEST expects a malformed list; an error's class must be among those that EEST expects.
 fn check_invalid(name: &str, block: &Block) -> bool {
     let (Some(exception), Some(bytes)) = (&block.expect_exception, &block.block_access_list_rlp) else {
         return false;
@@ -191,7 +194,7 @@ fn check_invalid(name: &str, block: &Block) -> bool {
         code_len_max: CODE_LEN_MAX_AMSTERDAM,
         ef_reserved: true,
     };
-    // Blocks that cannot be decoded themselves have no transactions here.
+    // Blocks that cannot be decoded have no transactions in the fixture.
     if block.rlp_decoded.is_none() {
         return false;
     }

@@ -1,11 +1,15 @@
-//! The DAO transfer of block 1,920,000 (EIP-779): whose balances go, and where to.
+//! Constants of the DAO transfer in mainnet's block 1,920,000 (EIP-779).
+//!
+//! Out: the drained accounts and the contract that receives their balances.
+//! Not here: when the transfer happens (`fork`, `chain`) and the transfer itself (`block`).
 
 use alloy_primitives::{Address, address};
 
-/// Receives all balances of [`DRAINED`].
+/// The contract that receives the balances of all accounts in [`DRAINED`].
 pub(in crate::exec) const REFUND_CONTRACT: Address = address!("bf4ed7b27f1d666546e30d74d50d173d20bca754");
 
-/// The DAO, its extra balance account and their children, as EIP-779 lists them.
+/// The drained accounts: the DAO, its extra balance account and their children, in the order of
+/// EIP-779.
 pub(in crate::exec) const DRAINED: [Address; 116] = [
     address!("d4fe7bc31cedb7bfb8a345f31e668033056b2728"),
     address!("b3fb0e5aba0e20e5c49d252dfd30e102b171a425"),

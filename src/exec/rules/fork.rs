@@ -1,15 +1,18 @@
-//! Forks, Frontier to Amsterdam: one row of constants and switches per fork.
+//! Forks from Frontier to Amsterdam: one row of constants per fork.
 //!
-//! Out: [`ForkRules`], a plain table row. A rule that is a number is a field; a rule that is a mere switch is a
-//! comparison of [`Fork`]s at the place where it acts. Sources: the EIP named at each field.
+//! In: a [`Fork`]. Out: [`ForkRules`], its row of constants; [`ChainRules`], these with a chain's
+//! parameters. A rule that is a number is a field. A rule that is either on or off is not a field:
+//! the code that applies it compares [`Fork`]s.
+//! Spec: the EIP given at each field.
 //! Not here: which fork a block belongs to (see [`ChainConfig`](super::chain::ChainConfig)).
 
 use alloy_primitives::{Address, U256, address};
 
 /// Rule sets in the order of their activation on mainnet.
 ///
-/// Forks that only moved the difficulty bomb (Muir, Arrow and Gray Glacier) or only changed blob parameters
-/// (BPO1, BPO2) share their neighbour's rules: the bomb's delay and the blob schedule stand in [`ChainRules`].
+/// Forks that only delayed the difficulty bomb (Muir, Arrow and Gray Glacier) or only changed blob
+/// parameters (BPO1, BPO2) have no variant; they use the rules of the fork before them. The bomb's
+/// delay and the blob schedule are in [`ChainRules`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Fork {
@@ -68,7 +71,7 @@ impl Fork {
         Self::Amsterdam,
     ];
 
-    /// The fork's name as the EEST fixtures and bundles write it.
+    /// The fork's name in EEST fixtures and bundles.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Frontier => "Frontier",
@@ -90,7 +93,7 @@ impl Fork {
         }
     }
 
-    /// The fork of this name, in the spellings of EEST, geth and the bundles.
+    /// The fork with this name, in the spelling of EEST, geth or bundles; `None` if it is unknown.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "EIP150" | "TangerineWhistle" => Self::TangerineWhistle,
@@ -113,85 +116,86 @@ impl Fork {
 /// Blob parameters in force (EIP-4844, 7691, 7892).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobSchedule {
-    /// Blobs per block that leave the excess unchanged.
+    /// Target number of blobs per block, at which the excess remains unchanged.
     pub target: u64,
-    /// Most blobs in a block.
+    /// Maximum number of blobs in a block.
     pub max: u64,
-    /// Denominator of the blob base fee's exponential.
+    /// Denominator of the exponent in the blob base fee formula.
     pub base_fee_update_fraction: u64,
 }
 
 impl BlobSchedule {
-    /// EIP-4844.
+    /// Cancun's blob parameters (EIP-4844).
     pub const CANCUN: Self = Self { target: 3, max: 6, base_fee_update_fraction: 3_338_477 };
-    /// EIP-7691.
+    /// Prague's and Osaka's blob parameters (EIP-7691).
     pub const PRAGUE: Self = Self { target: 6, max: 9, base_fee_update_fraction: 5_007_716 };
-    /// EIP-7892, first blob-parameter-only fork.
+    /// Blob parameters of the first blob-parameter-only fork (EIP-7892).
     pub const BPO1: Self = Self { target: 10, max: 15, base_fee_update_fraction: 8_346_193 };
-    /// EIP-7892, second blob-parameter-only fork.
+    /// Blob parameters of the second blob-parameter-only fork (EIP-7892).
     pub const BPO2: Self = Self { target: 14, max: 21, base_fee_update_fraction: 11_684_671 };
 }
 
 /// The deposit contract of mainnet and hoodi (EIP-6110).
 pub const MAINNET_DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cBB839Cbe05303d7705Fa");
 
-/// Whether a block carries out EIP-779's transfer, and when.
+/// Whether and when a block performs the DAO transfer (EIP-779).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DaoTransfer {
-    /// Not at all.
+    /// No transfer in this block.
     #[default]
     None,
-    /// Before its transactions, at index 0, as EIP-779 has it.
+    /// Before the transactions, at block access index 0, as EIP-779 specifies.
     First,
-    /// After them, at index n + 1: where published lists record it for mainnet's block, none of whose transactions can
-    /// tell the difference.
+    /// After the transactions, at block access index n + 1. Published block access lists record the
+    /// transfer there for mainnet's block; no transaction of that block depends on it.
     Last,
 }
 
-/// What EIP-779 says of the extra data in the ten blocks from the DAO fork on.
+/// EIP-779's rule for the extra data in the first ten blocks from the DAO fork on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DaoExtraData {
-    /// The block is not one of them.
+    /// No rule: the block is not one of these ten.
     #[default]
     Free,
-    /// It is, on the side of the transfer: the extra data is the mark.
+    /// On a chain with the transfer: the extra data must be [`DaoExtraData::MARK`].
     Required,
-    /// It is, on the other side: the extra data is not the mark.
+    /// On a chain without the transfer: the extra data must not be [`DaoExtraData::MARK`].
     Forbidden,
 }
 
 impl DaoExtraData {
     /// Number of blocks, from the fork on, to which the rule applies.
     pub const BLOCKS: u64 = 10;
-    /// The extra data of blocks on the side of the transfer.
+    /// Extra data of these blocks on chains with the transfer.
     pub const MARK: &'static [u8] = b"dao-hard-fork";
 }
 
-/// The rules in force for one block, as its chain's configuration gives them.
+/// The rules in force for one block of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainRules {
-    /// The rule set.
+    /// The fork whose rules are in force.
     pub fork: Fork,
-    /// EIP-155.
+    /// The chain id (EIP-155).
     pub chain_id: u64,
-    /// Blob parameters; unused before Cancun.
+    /// Blob parameters (EIP-4844); unused before Cancun.
     pub blob_schedule: BlobSchedule,
-    /// Where deposit requests are logged (EIP-6110).
+    /// Address of the deposit contract, whose logs contain the deposit requests (EIP-6110).
     pub deposit_contract: Address,
-    /// Whether this very block carries out the DAO transfer (EIP-779).
+    /// Whether and when this block performs the DAO transfer (EIP-779).
     pub dao_transfer: DaoTransfer,
-    /// What the extra data must or must not be (EIP-779).
+    /// Rule for the header's extra data (EIP-779).
     pub dao_extra_data: DaoExtraData,
-    /// By how many blocks the difficulty bomb is delayed (EIP-649, 1234, 2384, 3554, 4345, 5133).
+    /// Delay of the difficulty bomb in blocks (EIP-649, 1234, 2384, 3554, 4345, 5133).
     pub bomb_delay: u64,
-    /// EIP-7610: whether a creation fails where the account has storage, though neither nonce nor code (EIP-684). Without
-    /// it the created account keeps that storage; for the price of SSTORE its slots were zero before the transaction.
+    /// EIP-7610: whether a contract creation fails if the account has storage, even without nonce
+    /// and code (for which it fails by EIP-684). If not, the created account keeps that storage,
+    /// and the gas of SSTORE is computed as if its slots had been zero before the transaction.
     pub storage_collision: bool,
 }
 
 impl ChainRules {
-    /// Mainnet's parameters for a fork, BPO2's blob schedule from Amsterdam on, EIP-7610 before Cancun only (see
-    /// docs/specification.md).
+    /// Mainnet's parameters for a fork: BPO2's blob schedule from Amsterdam on, EIP-7610 only
+    /// before Cancun (see docs/specification.md).
     pub const fn mainnet(fork: Fork) -> Self {
         let blob_schedule = match fork {
             Fork::Prague | Fork::Osaka => BlobSchedule::PRAGUE,
@@ -223,68 +227,69 @@ impl ChainRules {
     }
 }
 
-/// Constants of one fork. Gas unless the name says otherwise.
+/// Constants of one fork. Values are gas unless stated otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct ForkRules {
     /// The fork this row belongs to.
     pub fork: Fork,
 
     // Transactions.
-    /// Flat cost of a transaction: 21,000; 12,000 under EIP-2780.
+    /// Base cost of a transaction: 21,000; 12,000 with EIP-2780.
     pub tx_base: u64,
-    /// Extra flat cost of a creation (EIP-2; under EIP-2780 `CREATE_ACCESS`).
+    /// Additional base cost of a creation transaction (EIP-2; with EIP-2780 `CREATE_ACCESS`).
     pub tx_create: u64,
-    /// Per non-zero byte of calldata (EIP-2028).
+    /// Cost per non-zero byte of calldata (EIP-2028).
     pub tx_data_nonzero: u64,
-    /// Floor per token of calldata (EIP-7623: 10 per token; EIP-7976: 64 per byte); 0 before Prague.
+    /// Floor cost per token of calldata (EIP-7623: 10 per token; EIP-7976: 64 per byte); 0 before
+    /// Prague.
     pub tx_floor_per_token: u64,
-    /// Access list entry (EIP-2930, 7981, 8038).
+    /// Cost per access list entry (EIP-2930, 7981, 8038).
     pub tx_access_list_address: u64,
-    /// Access list storage key.
+    /// Cost per storage key of an access list (EIP-2930, 7981, 8038).
     pub tx_access_list_key: u64,
-    /// Per authorization (EIP-7702).
+    /// Cost per authorization (EIP-7702).
     pub tx_authorization: u64,
-    /// Most execution gas of a transaction (EIP-7825).
+    /// Maximum execution gas of a transaction (EIP-7825).
     pub tx_gas_limit_max: u64,
-    /// Refund is at most `gas used / quotient` (EIP-3529).
+    /// The refund is at most gas used divided by this (EIP-3529).
     pub refund_quotient: u64,
 
     // Size limits, bytes.
-    /// Most bytes of deployed code (EIP-170, 7954).
+    /// Maximum size of deployed code in bytes (EIP-170, 7954).
     pub code_size_max: usize,
-    /// Most bytes of init code (EIP-3860, 7954).
+    /// Maximum size of init code in bytes (EIP-3860, 7954).
     pub initcode_size_max: usize,
 
-    // Account and storage access. Before Berlin the flat price; from Berlin on the cold one.
+    // Account and storage access: the flat cost before Berlin, the cold access cost from Berlin on.
     /// BALANCE; cold account access from Berlin on.
     pub balance: u64,
     /// EXTCODESIZE and EXTCODECOPY before Berlin.
     pub extcode: u64,
     /// EXTCODEHASH before Berlin.
     pub extcodehash: u64,
-    /// SLOAD before Berlin; cold slot access after.
+    /// SLOAD; cold slot access from Berlin on.
     pub sload: u64,
     /// CALL family before Berlin.
     pub call: u64,
     /// SELFDESTRUCT (EIP-150).
     pub selfdestruct: u64,
-    /// Warm access (EIP-2929); 0 before.
+    /// Warm access (EIP-2929); 0 before Berlin.
     pub warm_access: u64,
-    /// Value-bearing call.
+    /// Additional cost of a call that transfers value.
     pub call_value: u64,
-    /// Call or self-destruct that brings an account into being.
+    /// Additional cost of a call or SELFDESTRUCT that creates an account.
     pub new_account: u64,
     /// CREATE and CREATE2.
     pub create: u64,
-    /// Per byte of deployed code.
+    /// Cost per byte of deployed code.
     pub code_deposit_byte: u64,
-    /// EXP, per byte of the exponent (EIP-160).
+    /// Cost of EXP per byte of the exponent (EIP-160).
     pub exp_byte: u64,
 
     // SSTORE.
-    /// 0 to non-zero.
+    /// First write of a slot in a transaction, from zero to non-zero.
     pub sstore_set: u64,
-    /// Any other first write.
+    /// Any other first write of a slot in a transaction.
     pub sstore_reset: u64,
     /// Refund for clearing (EIP-3529).
     pub sstore_clear_refund: i64,
@@ -300,31 +305,32 @@ pub struct ForkRules {
     pub state_code_byte: u64,
 
     // Block.
-    /// Wei that the beneficiary of a proof-of-work block earns.
+    /// Reward in wei of the beneficiary of a proof-of-work block; 0 from Paris on.
     pub block_reward: u64,
-    /// Most bytes of a block's RLP (EIP-7934).
+    /// Maximum size of a block's RLP in bytes (EIP-7934).
     pub block_size_max: usize,
-    /// Most blobs of one transaction (EIP-7594); the block's limit before Osaka.
+    /// Maximum number of blobs of one transaction (EIP-7594); before Osaka only the block's maximum
+    /// applies.
     pub tx_blobs_max: u64,
 }
 
-/// EIP-7825, and the execution dimension's bound in EIP-8037.
+/// Maximum gas limit of a transaction (EIP-7825); with EIP-8037, of its execution gas.
 pub const TX_GAS_LIMIT_MAX: u64 = 1 << 24;
-/// Gas that a value-bearing call gives its callee for free.
+/// Gas stipend that a call with value adds to the callee's gas.
 pub const CALL_STIPEND: u64 = 2_300;
-/// EIP-8038: the first write to an account within a transaction.
+/// EIP-8038: cost of the first write to an account within a transaction.
 pub const ACCOUNT_WRITE: u64 = 9_000;
-/// EIP-8038: the first write to a slot within a transaction.
+/// EIP-8038: cost of the first write to a slot within a transaction.
 pub const STORAGE_WRITE: u64 = 10_000;
-/// EIP-2780: a value transfer to another account.
+/// EIP-2780: cost of a value transfer to another account.
 pub const TX_VALUE_COST: u64 = 6_000;
-/// EIP-2780: the recipient's cold access.
+/// EIP-2780: cost of the recipient's cold access.
 pub const TX_RECIPIENT_COST: u64 = 3_000;
-/// EIP-3860: per word of init code.
+/// EIP-3860: cost per 32-byte word of init code.
 pub const INITCODE_WORD: u64 = 2;
-/// EIP-4844: gas of one blob.
+/// EIP-4844: blob gas per blob.
 pub const GAS_PER_BLOB: u64 = 1 << 17;
-/// EIP-8037: `tx.gas` may not exceed it (ethereum/EIPs#12311).
+/// EIP-8037: maximum of `tx.gas` (ethereum/EIPs#12311).
 pub const TX_MAX_TOTAL_GAS_LIMIT: u64 = u32::MAX as u64;
 
 const FRONTIER: ForkRules = ForkRules {
@@ -407,7 +413,7 @@ const OSAKA: ForkRules = ForkRules {
     tx_blobs_max: 6,
     ..PRAGUE
 };
-/// EIP-8037: state gas per byte, fixed.
+/// EIP-8037: state gas per byte of state (`cost_per_state_byte`), a constant.
 const CPSB: u64 = 1_530;
 const AMSTERDAM: ForkRules = ForkRules {
     fork: Fork::Amsterdam,
@@ -425,7 +431,8 @@ const AMSTERDAM: ForkRules = ForkRules {
     extcodehash: 3_000,
     call: 3_000,
     call_value: ACCOUNT_WRITE + CALL_STIPEND,
-    // The execution part of bringing an account into being; EIP-8037 charges the state part beside it.
+    // No execution gas for creating an account; EIP-8037 charges state gas instead
+    // (`state_new_account`).
     new_account: 0,
     create: ACCOUNT_WRITE + 3_000,
     code_deposit_byte: 0,
@@ -474,7 +481,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_stands_at_its_own_fork() {
+    fn every_row_of_the_table_is_at_its_forks_position() {
         for fork in Fork::ALL {
             assert_eq!(fork.rules().fork, fork);
             assert_eq!(Fork::from_name(fork.name()), Some(fork));

@@ -1,31 +1,36 @@
-//! Header rules: what a header must say, alone and beside its parent.
+//! Header validation: rules for a header alone, and rules that relate it to its parent.
 //!
-//! Sources: yellow paper 4.3.4, EIP-100, 649, 779, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918, 7928, 7934.
-//! Not here: commitments to what execution produces (receipts, state, requests, list), the ethash seal.
+//! In: the rules in force, a header or block, its parent's header. Out: the first violated rule;
+//! the base fee, excess blob gas and difficulty that follow from a parent.
+//! Spec: Yellow Paper 4.3.4, EIP-100, 649, 779, 1234, 1559, 3675, 4788, 4844, 7685, 7843, 7918,
+//! 7928, 7934.
+//! Not here: commitments to results of execution (receipts, state, requests, block access list),
+//! and the ethash seal.
 
 use super::fork::{ChainRules, DaoExtraData, Fork, GAS_PER_BLOB};
 use crate::exec::wire::{Block, Header};
 use alloy_primitives::{B64, B256, U256, b256};
 
-/// keccak256 of an empty list's RLP: the ommers hash since Paris.
+/// keccak256 of the RLP of the empty list: the ommers hash of every block from Paris on.
 pub const EMPTY_OMMERS_HASH: B256 = b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
 
-/// EIP-7918: execution gas that a blob should cost at least.
+/// EIP-7918: minimum execution gas whose price a blob must cost.
 const BLOB_BASE_COST: u64 = 1 << 13;
-/// EIP-1559: the first base fee of a chain that began without one.
+/// EIP-1559: base fee in wei per gas of the first London block.
 const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
-/// Yellow paper 4.3.4: the smallest gas limit.
+/// Yellow Paper 4.3.4: minimum gas limit of a block.
 const GAS_LIMIT_MIN: u64 = 5_000;
-/// ethereum/EIPs#106: gas limits fit 63 bits. The executable specification has no bound; every client has this one.
+/// Maximum gas limit of a block: 63 bits (ethereum/EIPs#106). The executable specification has no
+/// maximum; all clients have this one.
 const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
 
-/// What is wrong with a header, taken alone or beside its parent.
+/// A violated header rule, for a header alone or in relation to its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum HeaderFault {
-    #[error("the parent hash names another block")]
+    #[error("the parent hash is not the hash of the parent")]
     ParentHash,
     #[error("the number is not the parent's plus one")]
     Number,
@@ -41,7 +46,7 @@ pub enum HeaderFault {
     GasLimitTooBig(u64),
     #[error("extra data of {0} bytes, 32 are allowed")]
     ExtraData(usize),
-    #[error("the extra data takes the wrong side of the DAO fork")]
+    #[error("the extra data is that of the other side of the DAO fork")]
     DaoExtraData,
     #[error("base fee {claimed:?}, the parent's gives {expected}")]
     BaseFee { claimed: Option<u64>, expected: u64 },
@@ -113,7 +118,10 @@ impl HeaderFault {
     }
 }
 
-/// Rules that need no parent.
+/// Checks the rules that do not need the parent.
+///
+/// # Errors
+/// The first violated rule.
 pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault> {
     let header = &block.header;
     let since = |since: Fork| rules.fork >= since;
@@ -141,7 +149,10 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
     Ok(())
 }
 
-/// Fields that came with a fork are there from that fork on, and never before.
+/// Checks that each field introduced by a fork is present from that fork on, and absent before.
+///
+/// # Errors
+/// [`HeaderFault::FieldPresence`] with the first wrong field.
 pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
     let since = |since: Fork| rules.fork >= since;
     for (name, present, expected) in [
@@ -161,7 +172,10 @@ pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderF
     Ok(())
 }
 
-/// Bounds of single fields.
+/// Checks the bounds of single fields: extra data, gas limit, gas used.
+///
+/// # Errors
+/// The first violated bound.
 pub fn check_bounds(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
     if header.extra_data.len() > 32 {
         return Err(HeaderFault::ExtraData(header.extra_data.len()));
@@ -184,14 +198,20 @@ pub fn check_bounds(rules: &ChainRules, header: &Header) -> Result<(), HeaderFau
     Ok(())
 }
 
-/// Blob gas of the transactions, which may not exceed the schedule's maximum (EIP-4844).
+/// Blob gas of the block's transactions (EIP-4844).
+///
+/// # Errors
+/// [`HeaderFault::BlobGasAboveLimit`] when it exceeds the schedule's maximum.
 pub fn check_blob_gas(rules: &ChainRules, block: &Block) -> Result<u64, HeaderFault> {
     let used = block.transactions.blob_count() as u64 * GAS_PER_BLOB;
     let max = rules.blob_schedule.max * GAS_PER_BLOB;
     if used > max { Err(HeaderFault::BlobGasAboveLimit { used, max }) } else { Ok(used) }
 }
 
-/// Rules that relate a header to its parent's.
+/// Checks the rules that relate a header to its parent's. `rules` are those of the child.
+///
+/// # Errors
+/// The first violated rule.
 pub fn check_against_parent(rules: &ChainRules, header: &Header, parent: &Header) -> Result<(), HeaderFault> {
     if header.parent_hash != parent.hash() {
         return Err(HeaderFault::ParentHash);
@@ -203,7 +223,8 @@ pub fn check_against_parent(rules: &ChainRules, header: &Header, parent: &Header
         return Err(HeaderFault::Timestamp);
     }
     let london = rules.fork >= Fork::London;
-    // EIP-1559: the gas limit doubles with the fork, as the target takes over the old limit's role.
+    // EIP-1559: the first London block's limit is compared with twice the parent's, because the gas
+    // target (half the limit) replaces the old limit.
     let first_london = london && parent.base_fee.is_none();
     let parent_limit = if first_london { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit };
     if header.gas_limit.abs_diff(parent_limit) >= parent_limit / 1024 {
@@ -230,7 +251,7 @@ pub fn check_against_parent(rules: &ChainRules, header: &Header, parent: &Header
     Ok(())
 }
 
-/// The base fee after `parent` (EIP-1559), wei per gas.
+/// The base fee of `parent`'s child in wei per gas (EIP-1559).
 pub fn next_base_fee(parent: &Header) -> u64 {
     let Some(base_fee) = parent.base_fee else { return INITIAL_BASE_FEE };
     let target = parent.gas_limit / 2;
@@ -245,7 +266,7 @@ pub fn next_base_fee(parent: &Header) -> u64 {
     }
 }
 
-/// The excess blob gas after `parent` (EIP-4844, 7691, 7918), under the child's blob schedule.
+/// The excess blob gas of `parent`'s child (EIP-4844, 7691, 7918). `rules` are those of the child.
 pub fn next_excess_blob_gas(rules: &ChainRules, parent: &Header) -> u64 {
     let schedule = rules.blob_schedule;
     let excess = parent.excess_blob_gas.unwrap_or_default();
@@ -266,7 +287,8 @@ pub fn next_excess_blob_gas(rules: &ChainRules, parent: &Header) -> u64 {
     sum - target
 }
 
-/// Wei per blob gas: EIP-4844's exponential of the excess. Saturates where the true value exceeds 256 bits.
+/// The blob base fee in wei per blob gas: EIP-4844's exponential function of the excess. Saturates
+/// at `U256::MAX`.
 pub fn blob_base_fee(rules: &ChainRules, excess_blob_gas: u64) -> U256 {
     fake_exponential(1, excess_blob_gas, rules.blob_schedule.base_fee_update_fraction)
 }
@@ -278,7 +300,7 @@ fn fake_exponential(factor: u64, numerator: u64, denominator: u64) -> U256 {
     let mut term = U256::from(factor) * denominator;
     let mut i = U256::ONE;
     while !term.is_zero() {
-        // A fee that large buys no blob: past 256 bits the exact value does not matter any more.
+        // No sender can pay a fee of more than 256 bits, so the exact value is irrelevant.
         let Some(sum) = output.checked_add(term) else { return U256::MAX };
         output = sum;
         let Some(product) = term.checked_mul(numerator) else { return U256::MAX };
@@ -288,7 +310,8 @@ fn fake_exponential(factor: u64, numerator: u64, denominator: u64) -> U256 {
     output / denominator
 }
 
-/// The difficulty after `parent` (yellow paper; EIP-2, 100, 649, 1234, 2384, 3554).
+/// The difficulty of `parent`'s child with this number and timestamp (Yellow Paper; EIP-2, 100,
+/// 649, 1234, 2384, 3554).
 pub fn next_difficulty(rules: &ChainRules, number: u64, timestamp: u64, parent: &Header) -> U256 {
     let step = parent.difficulty / U256::from(2048);
     let elapsed = timestamp.saturating_sub(parent.timestamp);
@@ -324,7 +347,7 @@ mod tests {
     use crate::exec::wire::assemble;
 
     #[test]
-    fn the_first_base_fee_steps_of_eip_1559() {
+    fn base_fees_follow_eip_1559() {
         let parent =
             |gas_used| Header { base_fee: Some(1_000_000_000), gas_limit: 20_000_000, gas_used, ..Header::default() };
         assert_eq!(next_base_fee(&parent(10_000_000)), 1_000_000_000);
@@ -333,7 +356,7 @@ mod tests {
         assert_eq!(next_base_fee(&parent(0)), 875_000_000);
     }
 
-    /// A header that keeps the bounds of single fields.
+    /// A header within the bounds of single fields.
     fn plain() -> Header {
         Header { gas_limit: 30_000_000, ..Header::default() }
     }
@@ -356,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_of_the_dao_fork_mark_their_blocks() {
+    fn extra_data_follows_the_side_of_the_dao_fork() {
         let marked = Header { extra_data: DaoExtraData::MARK.into(), ..plain() };
         let other = Header { extra_data: b"dao-hard-fork!".as_slice().into(), ..plain() };
         for (side, of_marked, of_other) in [
@@ -371,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_comes_with_its_fork() {
+    fn fields_are_present_from_their_fork_on() {
         let of_fork = |fork: Fork| {
             let since = |since: Fork| fork >= since;
             Header {
@@ -397,7 +420,7 @@ mod tests {
         }
     }
 
-    /// A child of `parent` that keeps every rule beside it.
+    /// A child of `parent` that satisfies all rules in relation to it.
     fn child(rules: &ChainRules, parent: &Header, gas_limit: u64) -> Header {
         let (number, timestamp) = (parent.number + 1, parent.timestamp + 12);
         let since = |since: Fork| rules.fork >= since;
@@ -448,27 +471,28 @@ mod tests {
             };
             next_excess_blob_gas(&rules, &parent)
         };
-        // EIP-4844: what the parent used above the target stays over.
+        // EIP-4844: blob gas that the parent used above the target becomes excess.
         assert_eq!(excess(Fork::Cancun, BlobSchedule::CANCUN, 7, 0, 3), 0);
         assert_eq!(excess(Fork::Cancun, BlobSchedule::CANCUN, 7, 0, 6), 3 * GAS_PER_BLOB);
-        // EIP-7691, and a parent of the fork before: the child's target counts.
+        // EIP-7691, with a parent of the previous fork: the child's target applies.
         assert_eq!(excess(Fork::Prague, BlobSchedule::PRAGUE, 7, GAS_PER_BLOB, 6), GAS_PER_BLOB);
-        // EIP-7892: likewise in the first block of a blob-parameter-only fork.
+        // EIP-7892: the same in the first block of a blob-parameter-only fork.
         let dear = 100 * GAS_PER_BLOB * 14;
         assert_eq!(excess(Fork::Osaka, BlobSchedule::BPO1, 7, dear, 15), dear + 5 * GAS_PER_BLOB);
         assert_eq!(excess(Fork::Osaka, BlobSchedule::BPO2, 7, dear, 21), dear + 7 * GAS_PER_BLOB);
-        // EIP-7918: below the reserve price (8,192 execution gas against the 131,072 of a blob) the excess falls no more.
+        // EIP-7918: below the reserve price (8,192 execution gas for the 131,072 gas of a blob) the
+        // excess does not decrease.
         for (schedule, target, max) in
             [(BlobSchedule::PRAGUE, 6, 9), (BlobSchedule::BPO1, 10, 15), (BlobSchedule::BPO2, 14, 21)]
         {
             let used = target * GAS_PER_BLOB;
-            // A blob gas fee of 1 wei: the prices are equal at a base fee of 16.
+            // With a blob base fee of 1 wei both prices are equal at a base fee of 16.
             assert_eq!(excess(Fork::Osaka, schedule, 16, used, target), used, "no reserve price: {schedule:?}");
             let scaled = used + used * (max - target) / max;
             assert_eq!(excess(Fork::Osaka, schedule, 17, used, target), scaled, "{schedule:?}");
             assert_eq!(excess(Fork::Prague, schedule, 17, used, target), used, "not before Osaka: {schedule:?}");
         }
-        // The first block with blob gas has no parent's to count.
+        // The parent of the first block with blob gas has no blob gas fields.
         let rules = ChainRules::mainnet(Fork::Cancun);
         assert_eq!(next_excess_blob_gas(&rules, &Header::default()), 0);
     }
@@ -490,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blob_fee_is_one_without_excess_and_saturates_with_an_absurd_one() {
+    fn the_blob_base_fee_is_one_without_excess_and_saturates() {
         let rules = ChainRules::mainnet(Fork::Cancun);
         assert_eq!(blob_base_fee(&rules, 0), U256::ONE);
         assert_eq!(blob_base_fee(&rules, 10 * GAS_PER_BLOB * 3), U256::from(3));

@@ -1,8 +1,9 @@
-//! The rules of the protocol that are tables or depend on headers alone.
+//! Protocol rules that are constants or depend only on headers.
 //!
-//! In: a fork, a chain's schedule, headers. Out: constants and switches of a fork, the rules in force for a block, the first
-//! fault of a header or an ommer.
-//! Not here: rules of transactions (`tx`), of instructions (`evm`, `interpreter`) and of the access list (`block::verify`).
+//! In: a fork, a chain's fork schedule, headers. Out: constants and switches of a fork, the rules
+//! in force for a block, the first violated rule of a header or an ommer.
+//! Not here: rules of transactions (`tx`), of instructions (`evm`, `interpreter`) and of the block
+//! access list (`block::verify`).
 
 pub mod chain;
 pub(in crate::exec) mod dao;

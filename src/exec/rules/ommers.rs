@@ -1,10 +1,11 @@
-//! Ommers: which headers of side chains a proof-of-work block may name.
+//! Validation of ommers: which headers of side chains a proof-of-work block may include.
 //!
-//! In: a decoded block, its ancestors as far as the caller has them. Out: the first fault, or the reason why a rule could
-//! not be checked; a rule that was not checked is never counted as kept.
-//! Sources: yellow paper 11.1, execution-specs `validate_ommers`. The ommers hash is the caller's (`executor`), rewards
-//! are `system`'s, the ethash seal of an ommer is nobody's.
+//! In: a decoded block, and those of its ancestors that the caller has. Out: the first violated
+//! rule, or the reason why a rule could not be checked for lack of ancestors.
+//! Spec: Yellow Paper 11.1, execution-specs `validate_ommers`.
 //! Relies on: the block's own header has been checked.
+//! Not here: the ommers hash (`executor`) and rewards (`system`). The ethash seal of ommers is not
+//! checked anywhere.
 
 use super::chain::ChainConfig;
 use super::header::{EMPTY_OMMERS_HASH, HeaderFault, check_against_parent, check_bounds, check_presence};
@@ -14,33 +15,36 @@ use alloy_primitives::{B256, Bytes};
 #[cfg(test)]
 mod tests;
 
-/// Most ommers of one block.
+/// Maximum number of ommers of one block.
 pub const OMMERS_MAX: usize = 2;
-/// How far below its nephew an ommer may lie.
+/// Maximum difference between the numbers of a block and its ommer.
 pub const OMMER_DEPTH_MAX: u64 = 6;
-/// How many ancestors all rules about ommers need: the deepest ommer's parent is the last of them.
+/// Number of ancestors that suffice to check all ommer rules: the last one is the parent of the
+/// deepest ommer.
 pub const ANCESTORS_NEEDED: usize = OMMER_DEPTH_MAX as usize + 1;
 
-/// A block before the one that is executed.
+/// An ancestor of the executed block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     header: Header,
     hash: B256,
-    /// Hashes of its ommers; none where they are not known.
+    /// Hashes of its ommers; `None` if they are not known.
     ommers: Option<Vec<B256>>,
 }
 
 impl Ancestor {
-    /// From the header alone. The block's ommers are known only where the header says that there are none.
+    /// From the header alone. The block's ommers are then known only if the header's ommers hash is
+    /// that of the empty list.
     pub fn of_header(header: Header) -> Self {
         let ommers = (header.ommers_hash == EMPTY_OMMERS_HASH).then(Vec::new);
         Self { hash: header.hash(), ommers, header }
     }
 
-    /// From the whole block. Ommers that the header does not commit to are no knowledge.
+    /// From the whole block. If the ommers do not match the header's ommers hash, they count as
+    /// unknown.
     ///
     /// # Errors
-    /// The block's bytes are malformed.
+    /// [`WireError`] when the block's bytes are malformed.
     pub fn of_block(bytes: Bytes) -> Result<Self, WireError> {
         let block = Block::decode(bytes)?;
         let known = block.ommers_hash() == block.header.ommers_hash;
@@ -59,53 +63,55 @@ impl Ancestor {
     }
 }
 
-/// What a block's ommers are checked against.
+/// The chain and the ancestors against which a block's ommers are checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Ancestry<'a> {
-    /// The chain: an ommer follows the rules of its own number and time, which may be an older fork's than its nephew's.
+    /// The chain's configuration. An ommer must follow the rules for its own number and time, which
+    /// can be those of an older fork than the block's.
     pub chain: &'a ChainConfig,
-    /// The ancestors, the parent first, without a gap; [`ANCESTORS_NEEDED`] of them, or down to the genesis, are enough.
-    /// From the first one that is not the parent of the one before it, they are ignored.
+    /// The ancestors, the parent first, without a gap; [`ANCESTORS_NEEDED`] of them, or all down to
+    /// the genesis, suffice. Blocks from the first one that is not the parent of the block before
+    /// it are ignored.
     pub blocks: &'a [Ancestor],
 }
 
-/// What is wrong with an ommer.
+/// The rule that an ommer violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OmmerFault {
-    /// The block has more than [`OMMERS_MAX`].
+    /// The block has more than [`OMMERS_MAX`] ommers.
     #[error("a block may have two ommers, this one has {0}")]
     TooMany(usize),
-    /// The block names it twice.
-    #[error("the block names it twice")]
+    /// The block includes the ommer twice.
+    #[error("the block includes it twice")]
     Duplicate,
-    /// It lies too deep, or not below the block.
-    #[error("its number is {number}, the block's {block}: one to six less are allowed, and never 0")]
+    /// The ommer's number is not one to [`OMMER_DEPTH_MAX`] below the block's, or it is 0.
+    #[error("its number is {number}, the block's {block}; it must be one to six less, and not 0")]
     Depth {
         /// The ommer's number.
         number: u64,
-        /// The block's.
+        /// The block's number.
         block: u64,
     },
-    /// It is an ancestor of the block.
+    /// The ommer is an ancestor of the block.
     #[error("it is an ancestor of the block")]
     Ancestor,
-    /// It has the same parent as the block.
+    /// The ommer has the same parent as the block.
     #[error("it has the same parent as the block")]
     Brother,
-    /// Its parent is no ancestor of the block.
-    #[error("its parent is no ancestor of the block")]
+    /// The ommer's parent is not an ancestor of the block.
+    #[error("its parent is not an ancestor of the block")]
     UnknownParent,
-    /// An ancestor has named it already.
-    #[error("an ancestor has named it already")]
+    /// An ancestor has already included the ommer.
+    #[error("an ancestor has already included it")]
     Included,
-    /// Its header breaks a rule.
+    /// The ommer's header violates a rule.
     #[error("header: {0}")]
     Header(HeaderFault),
 }
 
 impl OmmerFault {
-    /// The exception classes of the execution-spec tests that this fault answers to.
+    /// The exception names of the execution-spec-tests that correspond to this fault.
     pub(in crate::exec) fn eest_classes(&self) -> &'static [&'static str] {
         match self {
             Self::TooMany(_) => &["BlockException.TOO_MANY_UNCLES"],
@@ -120,8 +126,11 @@ impl OmmerFault {
     }
 }
 
-/// Checks a block's ommers; the error says which of them breaks a rule. Where ancestors are missing, the rules that need
-/// none of them are checked all the same, and the result says why the others were not.
+/// Checks a block's ommers. If ancestors are missing, only the rules that do not need them are
+/// checked, and the result is the reason; `None`: all rules were checked.
+///
+/// # Errors
+/// The position of the first invalid ommer, and the rule that it violates.
 pub fn check_ommers(
     block: &Block,
     ancestry: Option<Ancestry<'_>>,
@@ -164,11 +173,13 @@ pub fn check_ommers(
             Some(parent) => {
                 check_against_parent(&rules, ommer, &parent.header).map_err(|fault| at(OmmerFault::Header(fault)))?
             }
-            // A parent has the number before its child's: it is known to be no ancestor if that one is at hand.
+            // The parent's number is one below the ommer's. If the ancestor with that number is
+            // given, the parent is known not to be an ancestor.
             None if ancestors.len() as u64 > depth => return Err(at(OmmerFault::UnknownParent)),
             None => unchecked = unchecked.or(Some("not all headers of the ancestors are given")),
         }
-        // Blocks that could have named this ommer: those above it, but not the block itself.
+        // Ancestors that could have included this ommer: those with a greater number than the
+        // ommer.
         let nephews = ancestors.iter().take(depth as usize - 1);
         if nephews.clone().any(|ancestor| ancestor.ommers.is_none()) || nephews.len() as u64 + 1 < depth {
             unchecked = unchecked.or(Some("the ommers of the ancestors are not given"));
@@ -177,7 +188,7 @@ pub fn check_ommers(
     Ok(unchecked)
 }
 
-/// The given ancestors as far as they are ancestors: each one the parent of the one before.
+/// The leading part of `given` in which each block is the parent of the one before it.
 fn linked<'a>(block: &Block, given: &'a [Ancestor]) -> &'a [Ancestor] {
     let mut expected = block.header.parent_hash;
     let len = given.iter().take_while(|ancestor| {

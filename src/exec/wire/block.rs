@@ -1,7 +1,9 @@
-//! A whole block: header, transactions, ommers, withdrawals.
+//! Decoding of a block: header, transactions, ommers, withdrawals.
 //!
-//! In: the block's RLP. Out: [`Block`], which keeps the bytes that its columns point into.
-//! Spec: yellow paper 4.3, EIP-4895. Not here: whether a fork allows what is present or absent.
+//! In: the block's RLP. Out: [`Block`], which holds the input, because its columns contain ranges
+//! of it.
+//! Spec: Yellow Paper 4.3, EIP-4895.
+//! Not here: whether a fork requires or allows a part of the block.
 
 use super::error::{Field, WireError};
 use super::header::Header;
@@ -14,19 +16,19 @@ use alloy_rlp::Encodable;
 /// One EIP-4895 withdrawal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Withdrawal {
-    /// Counts all withdrawals of the chain.
+    /// Number of the withdrawal, counted over all withdrawals of the chain.
     pub index: u64,
-    /// The validator.
+    /// Index of the validator.
     pub validator_index: u64,
-    /// Who is credited.
+    /// The credited address.
     pub address: Address,
-    /// Gwei.
+    /// Amount in gwei.
     pub amount_gwei: u64,
     /// The withdrawal's RLP (the withdrawal trie's value) as a range of the block's bytes.
     pub encoded: Span,
 }
 
-/// A decoded block; its ragged parts are ranges of `raw`.
+/// A decoded block; its variable-sized parts are ranges of `raw`.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// The block's RLP.
@@ -39,7 +41,7 @@ pub struct Block {
     pub transactions: Transactions,
     /// Headers of the ommers; always empty since Paris.
     pub ommers: Vec<Header>,
-    /// Withdrawals; `None` where the body has no such list (before Shanghai).
+    /// Withdrawals; `None` if the body has no such list (before Shanghai).
     pub withdrawals: Option<Vec<Withdrawal>>,
     ommers_encoded: Span,
 }
@@ -48,7 +50,7 @@ impl Block {
     /// Decodes a block that fills `bytes` exactly. Calldata is not copied: the block shares `bytes`.
     ///
     /// # Errors
-    /// [`WireError`] names the field, its offset and the rule broken. The first offending byte decides.
+    /// [`WireError`] with the first violated rule, its field and its byte offset.
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
         let mut outer = Cursor::new(&bytes, Field::Block)?;
         let mut at = outer.list(Field::Block)?;
@@ -70,13 +72,13 @@ impl Block {
         Ok(Self { raw: bytes.clone(), header, header_hash, transactions, ommers, withdrawals, ommers_encoded })
     }
 
-    /// Length of the block's RLP in bytes (EIP-7934 bounds it).
+    /// Length of the block's RLP in bytes (limited by EIP-7934).
     #[inline]
     pub fn encoded_len(&self) -> usize {
         self.raw.len()
     }
 
-    /// keccak256 of the ommer list's RLP: what the header's `ommers_hash` must be.
+    /// keccak256 of the ommer list's RLP: the required value of the header's `ommers_hash`.
     pub fn ommers_hash(&self) -> B256 {
         keccak256(&self.raw[self.ommers_encoded.range()])
     }
@@ -87,13 +89,14 @@ impl Block {
     }
 }
 
-/// The RLP of a block without ommers, from its header and its transactions in their EIP-2718 encoding. It has an empty
-/// list of withdrawals where the header has a root for them.
+/// Encodes a block without ommers from its header and its transactions in their EIP-2718 encoding.
+/// It has an empty list of withdrawals if the header has a withdrawals root.
 pub fn assemble<T: AsRef<[u8]>>(header: &Header, transactions: &[T]) -> Vec<u8> {
     assemble_with_withdrawals(header, transactions, &[])
 }
 
-/// The same with withdrawals, each one's RLP, where the header has a root for them.
+/// Like [`assemble`], with withdrawals, given as RLP each. They are ignored if the header has no
+/// withdrawals root.
 pub fn assemble_with_withdrawals<T: AsRef<[u8]>>(
     header: &Header,
     transactions: &[T],

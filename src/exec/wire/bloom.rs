@@ -1,23 +1,29 @@
-//! Blooms of logs, the addresses and topics of many receipts hashed together.
+//! Log blooms of many receipts, hashed in batches.
 //!
-//! In: logs. Out: [`Bloom`]s. Spec: yellow paper 4.3.1 (M3:2048).
-//! Relies on: most logs repeat few addresses and topics, so each distinct one is hashed once, in the lanes of one batch.
+//! In: logs. Out: [`Bloom`]s.
+//! Spec: Yellow Paper 4.3.1 (M3:2048).
+//! Logs of a block mostly repeat the same addresses and topics, so each distinct one is hashed once
+//! per chunk of receipts, in a batch.
+//! Not here: the rest of a receipt.
 
 use crate::arena::keccak::keccak256_many;
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bloom};
 use hashbrown::HashMap;
 
-/// Receipts whose items are hashed together: enough to fill the lanes, few enough to stay in cache.
+/// Receipts whose items are hashed in one batch: enough to fill the Keccak lanes, few enough to
+/// stay in the cache.
 const CHUNK: usize = 64;
 
-/// Addresses and topics of a receipt, about: a few logs. Where there are more the buffers grow once.
+/// Initial capacity per receipt for addresses and topics, enough for a few logs. The buffers grow
+/// if there are more.
 const ITEMS: usize = 16;
 
 /// The three bit positions of one item, each below 2048.
 type Bits = [u16; 3];
 
-/// The bloom of each receipt; `logs_of` says emitter and topics of each log of a receipt.
+/// The bloom of each receipt. `logs_of` returns the address and the topics of each log of a
+/// receipt.
 pub(super) fn blooms<'a, L>(receipts: usize, logs_of: impl Fn(usize) -> L) -> Vec<Bloom>
 where
     L: Iterator<Item = (&'a Address, &'a [B256])>,
@@ -55,7 +61,7 @@ where
     blooms
 }
 
-/// What of a log goes into the bloom.
+/// The items of a log that the bloom contains: its address and topics.
 fn items<'a>(address: &'a Address, topics: &'a [B256]) -> impl Iterator<Item = &'a [u8]> {
     core::iter::once(address.as_slice()).chain(topics.iter().map(|topic| topic.as_slice()))
 }

@@ -1,27 +1,29 @@
-//! What is wrong with the bytes of a block, and where.
+//! Errors in the encoding of a block.
 //!
-//! In: nothing. Out: [`WireError`]. Not here: rules that need a fork or a state.
+//! Out: [`WireError`]: the field, the byte offset and the violated rule.
+//! Not here: rules that depend on a fork or a state.
 
-/// The bytes are not a block in canonical RLP.
+/// The bytes are not a canonically encoded block, header or transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed block bytes: {field} at byte {offset}: {kind}")]
 pub struct WireError {
-    /// The field that was being read.
+    /// The field in which the error occurred.
     pub field: Field,
-    /// Offset of the offending item from the start of the bytes handed in.
+    /// Byte offset of the offending item from the start of the input.
     pub offset: usize,
-    /// Which rule the item breaks.
+    /// The violated rule.
     pub kind: WireErrorKind,
 }
 
-/// The rule that an item breaks.
+/// The encoding rule that an item violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireErrorKind {
-    /// The item reaches beyond its list, or there is no item where one must stand.
+    /// The item extends past the end of its list, or an item is missing.
     #[error("the bytes end too early")]
     Truncated,
-    /// A longer form than the value needs (single byte, length, or a leading zero in a length).
+    /// The RLP header is not the shortest one: a single byte with a length prefix, a long form for
+    /// a short length, or a length with a leading zero.
     #[error("the RLP header is not in its shortest form")]
     NonCanonicalHeader,
     /// An integer with a leading zero byte.
@@ -30,21 +32,21 @@ pub enum WireErrorKind {
     /// An integer that does not fit its type.
     #[error("the integer is wider than {0} bits")]
     TooWide(u16),
-    /// A fixed-size field of another size, in bytes.
+    /// A fixed-size field with another size.
     #[error("expected {expected} bytes, found {found}")]
     WrongLength {
-        /// Bytes that the field must have.
+        /// Required size in bytes.
         expected: usize,
-        /// Bytes that it has.
+        /// Actual size in bytes.
         found: usize,
     },
-    /// A string where a list must stand.
+    /// A string where a list is required.
     #[error("expected a list, found a string")]
     ExpectedList,
-    /// A list where a string must stand.
+    /// A list where a string is required.
     #[error("expected a string, found a list")]
     ExpectedString,
-    /// Items or bytes after the last one.
+    /// Items or bytes after the last expected one.
     #[error("unexpected bytes follow")]
     TrailingBytes,
     /// An EIP-2718 type byte that no known fork defines.
@@ -53,17 +55,19 @@ pub enum WireErrorKind {
     /// EIP-4844 and EIP-7702 transactions cannot create contracts.
     #[error("a transaction of type {0} needs a recipient")]
     MissingRecipient(u8),
-    /// The recovery value names no parity (and, for legacy transactions, no 64-bit chain).
+    /// The recovery value is not valid: not a parity of 0 or 1, or, in a legacy transaction,
+    /// neither 27 or 28 nor one of EIP-155 with a 64-bit chain id.
     #[error("the signature's recovery value is out of range")]
     InvalidRecoveryValue,
-    /// Offsets into a block are 32 bits wide.
+    /// The input is 4 GiB or longer; offsets are 32 bits wide.
     #[error("4 GiB or more in one block")]
     TooLarge,
 }
 
 macro_rules! fields {
     ($($name:ident => $text:literal),* $(,)?) => {
-        /// A named item of a block's bytes.
+        /// A field of a block, for error messages; its text form is a dotted path such as
+        /// `header.gas_limit`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[allow(missing_docs)]
@@ -139,8 +143,9 @@ fields! {
 }
 
 impl WireError {
-    /// The exception classes of the execution-spec tests that this error answers to. Malformed bytes are a
-    /// block-level fault there; some suites name the transaction rule that the malformed field would break.
+    /// The exception names of the execution-spec-tests that correspond to this error. They classify
+    /// malformed bytes as a block-level error; some suites expect the transaction rule that the
+    /// malformed field would violate instead.
     pub fn eest_classes(&self) -> &'static [&'static str] {
         const FORMAT: &str = "BlockException.INCORRECT_BLOCK_FORMAT";
         const RLP: &str = "BlockException.RLP_STRUCTURES_ENCODING";

@@ -1,7 +1,8 @@
 //! The block header: decode, encode, hash.
 //!
-//! In: RLP. Out: [`Header`]. Fields after `nonce` came with later forks, each one after the ones before it; which of
-//! them a fork demands is the executor's rule. Not here: any check against a parent or a fork.
+//! In: RLP. Out: [`Header`]. Fields after `nonce` were appended by later forks; a field can be
+//! present only if all fields before it are.
+//! Not here: which fields a fork requires, and checks against a parent (`rules::header`).
 
 use super::error::{Field, WireError};
 use super::rlp::Cursor;
@@ -16,7 +17,7 @@ pub struct Header {
     pub parent_hash: B256,
     /// keccak256 of the ommer list's RLP.
     pub ommers_hash: B256,
-    /// Who receives the fees.
+    /// The fee recipient.
     pub coinbase: Address,
     /// Root of the state trie after the block.
     pub state_root: B256,
@@ -28,27 +29,29 @@ pub struct Header {
     pub logs_bloom: Bloom,
     /// Proof-of-work difficulty; zero since Paris.
     pub difficulty: U256,
-    /// Height.
+    /// Block number.
     pub number: u64,
-    /// Gas available to the transactions.
+    /// Gas limit of the block.
     pub gas_limit: u64,
-    /// Gas used by the transactions (Amsterdam: the larger of the two dimensions).
+    /// Gas used by the transactions. From Amsterdam on, the larger of execution gas and state gas
+    /// (EIP-8037).
     pub gas_used: u64,
-    /// Seconds since 1970.
+    /// Unix time in seconds.
     pub timestamp: u64,
-    /// Free text of the builder, at most 32 bytes on a valid chain.
+    /// Arbitrary bytes chosen by the builder; at most 32 in a valid block.
     pub extra_data: Bytes,
-    /// Proof-of-work mix hash; since Paris the beacon chain's randomness (EIP-4399).
+    /// Proof-of-work mix hash; from Paris on, the beacon chain's randomness `prev_randao`
+    /// (EIP-4399).
     pub mix_hash: B256,
     /// Proof-of-work nonce.
     pub nonce: B64,
-    /// Wei per gas (EIP-1559, London).
+    /// Base fee in wei per gas (EIP-1559, London).
     pub base_fee: Option<u64>,
     /// Root of the withdrawal trie (EIP-4895, Shanghai).
     pub withdrawals_root: Option<B256>,
     /// Blob gas used by the transactions (EIP-4844, Cancun).
     pub blob_gas_used: Option<u64>,
-    /// Running excess of blob gas (EIP-4844, Cancun).
+    /// Excess blob gas before this block (EIP-4844, Cancun).
     pub excess_blob_gas: Option<u64>,
     /// Root of the parent beacon block (EIP-4788, Cancun).
     pub parent_beacon_root: Option<B256>,
@@ -56,12 +59,15 @@ pub struct Header {
     pub requests_hash: Option<B256>,
     /// keccak256 of the block access list's RLP (EIP-7928, Amsterdam).
     pub block_access_list_hash: Option<B256>,
-    /// Beacon slot (EIP-7843, Amsterdam).
+    /// Slot number of the beacon chain (EIP-7843, Amsterdam).
     pub slot_number: Option<u64>,
 }
 
 impl Header {
     /// Decodes a header that fills `bytes` exactly.
+    ///
+    /// # Errors
+    /// [`WireError`] with the first violated rule, its field and its byte offset.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut outer = Cursor::new(bytes, Field::BlockHeader)?;
         let header = Self::read(&mut outer)?;
@@ -69,7 +75,10 @@ impl Header {
         Ok(header)
     }
 
-    /// Decodes the header that stands first in the RLP of a block, without looking at the rest.
+    /// Decodes the header from the RLP of a block, without reading the rest.
+    ///
+    /// # Errors
+    /// [`WireError`] with the first violated rule, its field and its byte offset.
     pub fn of_block(block: &[u8]) -> Result<Self, WireError> {
         let mut outer = Cursor::new(block, Field::Block)?;
         Self::read(&mut outer.list(Field::Block)?)
@@ -95,7 +104,8 @@ impl Header {
             nonce: B64::new(*at.fixed(Field::HeaderNonce)?),
             ..Self::default()
         };
-        // Later fields in the order in which the forks appended them: each present only after the one before.
+        // Later fields in the order in which forks appended them; the first absent one ends the
+        // header.
         macro_rules! later {
             ($($name:ident: $read:ident $field:ident),*) => {$(
                 if at.is_done() {

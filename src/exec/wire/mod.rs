@@ -1,9 +1,10 @@
-//! Block bytes to typed columns.
+//! Decoding of blocks from RLP into typed columns, and encoding of receipts and signing payloads.
 //!
-//! In: the RLP of a block, `[header, transactions, ommers, withdrawals?]`. Out: [`Block`], whose variable-sized parts
-//! (calldata, access lists, authorizations) are ranges of the bytes or rows of shared columns; and the encodings that go
-//! the other way: receipts, blooms, signing payloads.
-//! Relies on: nothing but the bytes. Not here: any rule of a fork, senders, roots.
+//! In: the RLP of a block, `[header, transactions, ommers, withdrawals?]`. Out: [`Block`], whose
+//! variable-sized parts (calldata, access lists, authorizations) are ranges of the input or rows of
+//! shared columns; also receipts, blooms and signing payloads, encoded.
+//! Relies on: nothing but the bytes.
+//! Not here: rules of a fork, recovery of senders, roots.
 
 mod block;
 mod bloom;

@@ -1,8 +1,10 @@
 //! Receipts in their EIP-2718 encoding.
 //!
-//! In: outcome, gas and logs of each transaction. Out: [`ReceiptLogs`], which the logs alone decide, in any order;
-//! [`ReceiptList`]: all encodings in block order in one buffer, the block's bloom. Spec: yellow paper 4.3.1, EIP-658
-//! (status), EIP-2718. Not here: the receipt trie.
+//! In: outcome, gas and logs of each transaction. Out: [`ReceiptLogs`], the parts that depend on
+//! the logs alone, which can be computed for transactions in any order; [`ReceiptList`], all
+//! encodings in block order in one buffer, and the block's bloom.
+//! Spec: Yellow Paper 4.3.1, EIP-658 (status), EIP-2718.
+//! Not here: the receipt trie.
 
 use super::bloom::blooms;
 use super::transaction::tx_type;
@@ -10,23 +12,23 @@ use crate::arena::{Id, Offsets, TxIndex};
 use alloy_primitives::{Address, B256, Bloom};
 use alloy_rlp::{Encodable, Header, length_of_length};
 
-/// How a transaction ended, as its receipt says it.
+/// The outcome of a transaction in its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiptOutcome {
-    /// Byzantium and later (EIP-658): whether it succeeded.
+    /// From Byzantium on (EIP-658): whether the transaction succeeded.
     Status(bool),
     /// Before Byzantium: the state root after the transaction.
     StateRoot(B256),
 }
 
-/// One log, borrowed from wherever the executor keeps it.
+/// One log, borrowed from the executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRef<'a> {
-    /// Who logged.
+    /// Address of the contract that emitted the log.
     pub address: &'a Address,
-    /// At most four.
+    /// At most four topics.
     pub topics: &'a [B256],
-    /// Free data.
+    /// Unindexed data.
     pub data: &'a [u8],
 }
 
@@ -59,12 +61,13 @@ pub fn encode_logs<'a>(logs: impl Iterator<Item = LogRef<'a>> + Clone, out: &mut
     logs.for_each(|log| log.encode(out));
 }
 
-/// Length of the RLP of logs without the list's header.
+/// Length in bytes of the RLP of logs, without the list's header.
 fn logs_length<'a>(logs: impl Iterator<Item = LogRef<'a>>) -> usize {
     logs.map(|log| log.payload_length()).map(|len| len + length_of_length(len)).sum()
 }
 
-/// What the logs of some transactions put into their receipts: bloom, and the RLP of the list of logs.
+/// The parts of some transactions' receipts that depend on the logs: per transaction the bloom and
+/// the RLP of the list of logs.
 #[derive(Clone, Debug, Default)]
 pub struct ReceiptLogs {
     blooms: Vec<Bloom>,
@@ -73,7 +76,7 @@ pub struct ReceiptLogs {
 }
 
 impl ReceiptLogs {
-    /// Of `count` transactions; `logs_of` gives the logs of each.
+    /// Encodes the logs of `count` transactions; `logs_of` returns the logs of each.
     pub fn of<'a, L>(count: usize, logs_of: impl Fn(usize) -> L) -> Self
     where
         L: Iterator<Item = LogRef<'a>> + Clone,
@@ -92,13 +95,13 @@ impl ReceiptLogs {
         Self { blooms, bytes, encoded }
     }
 
-    /// Bloom of a transaction's logs, and their RLP.
+    /// Bloom and RLP of the logs of transaction `row`.
     pub fn row(&self, row: usize) -> (&Bloom, &[u8]) {
         (&self.blooms[row], &self.bytes[self.encoded.range(TxIndex::new(row))])
     }
 }
 
-/// The receipts of a block, encoded one after another in a reused buffer.
+/// The receipts of a block, encoded one after another in a reusable buffer.
 #[derive(Clone, Debug, Default)]
 pub struct ReceiptList {
     bytes: Vec<u8>,
@@ -107,9 +110,9 @@ pub struct ReceiptList {
 }
 
 impl ReceiptList {
-    /// None yet, with room for `count` receipts whose logs take `bytes`.
+    /// An empty list with capacity for `count` receipts whose encoded logs take `bytes` bytes.
     pub fn with_room_for(count: usize, bytes: usize) -> Self {
-        /// Most bytes of a receipt besides its logs.
+        /// Maximum bytes of a receipt without its logs.
         const FRAME: usize = 320;
         Self {
             bytes: Vec::with_capacity(bytes + count * FRAME),
@@ -120,7 +123,8 @@ impl ReceiptList {
 
     /// Encodes the next transaction's receipt and adds its logs to the block's bloom.
     ///
-    /// `cumulative_gas_used` is what all senders up to this one paid for; `logs` a row of [`ReceiptLogs`].
+    /// `cumulative_gas_used` is the gas paid for by all transactions up to this one; the last
+    /// argument is a row of [`ReceiptLogs`].
     pub fn push(
         &mut self,
         tx_type: u8,
@@ -149,7 +153,7 @@ impl ReceiptList {
         self.encoded.close(self.bytes.len());
     }
 
-    /// Appends the receipts of `others`, which follow on these.
+    /// Appends the receipts of `others`, in order, which follow these in the block.
     pub fn extend(&mut self, others: &[Self]) {
         self.bytes.reserve(others.iter().map(|other| other.bytes.len()).sum());
         for other in others {
@@ -162,12 +166,12 @@ impl ReceiptList {
         }
     }
 
-    /// Union of the blooms of all receipts: what the header's `logs_bloom` must be.
+    /// Union of the blooms of all receipts: the required value of the header's `logs_bloom`.
     pub fn bloom(&self) -> &Bloom {
         &self.bloom
     }
 
-    /// EIP-2718 encoding of one receipt: the receipt trie's value.
+    /// EIP-2718 encoding of one receipt: the value in the receipt trie.
     pub fn encoded(&self, tx: TxIndex) -> &[u8] {
         &self.bytes[self.encoded.range(tx)]
     }
@@ -182,12 +186,12 @@ impl ReceiptList {
         self.encoded.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no receipt.
     pub fn is_empty(&self) -> bool {
         self.encoded.is_empty()
     }
 
-    /// Forgets all receipts and keeps the memory.
+    /// Removes all receipts and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.encoded.clear();

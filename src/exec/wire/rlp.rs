@@ -1,12 +1,15 @@
-//! A bounded cursor over untrusted RLP: strings and lists in their shortest form, offsets in every error.
+//! A bounds-checked cursor over untrusted RLP. Accepts only the shortest encodings; every error
+//! contains the byte offset.
 //!
-//! In: bytes. Out: slices of them, integers, sub-cursors. Nothing is copied or allocated.
-//! Relies on: nothing. Not here: what the items mean.
+//! In: bytes. Out: slices of them, integers, cursors over nested lists. Nothing is copied or
+//! allocated.
+//! Relies on: nothing.
+//! Not here: the meaning of items.
 
 use super::error::{Field, WireError, WireErrorKind as Kind};
 use alloy_primitives::{Address, B256, U256};
 
-/// A byte range of a block; blocks stay below 4 GiB.
+/// A byte range of a block's RLP, which is shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -14,14 +17,14 @@ pub struct Span {
 }
 
 impl Span {
-    /// From `start` up to, not including, `end`; both below 4 GiB (checked when the cursor is made).
+    /// The range `start..end`; both are below 4 GiB, which [`Cursor::within`] has checked.
     #[inline]
     pub(super) fn new(start: usize, end: usize) -> Self {
         debug_assert!(start <= end && u32::try_from(end).is_ok());
         Self { start: start as u32, end: end as u32 }
     }
 
-    /// The range as slices take it.
+    /// The range for indexing a slice.
     #[inline]
     pub const fn range(self) -> core::ops::Range<usize> {
         self.start as usize..self.end as usize
@@ -40,7 +43,7 @@ impl Span {
     }
 }
 
-/// Reads the items of one list (or of a whole input) in order.
+/// Reads the items of one list, or of a whole input, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
@@ -48,7 +51,7 @@ pub(super) struct Cursor<'a> {
     end: usize,
 }
 
-/// One item: where it starts, and where its payload lies.
+/// One item: its kind, its start and the range of its payload.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     list: bool,
@@ -57,12 +60,12 @@ struct Item {
 }
 
 impl<'a> Cursor<'a> {
-    /// Over a whole input; offsets count from its first byte.
+    /// A cursor over a whole input; offsets count from its first byte.
     pub(super) fn new(bytes: &'a [u8], field: Field) -> Result<Self, WireError> {
         Self::within(bytes, 0, bytes.len(), field)
     }
 
-    /// Over `bytes[start..end]`, with offsets counted from the start of `bytes`.
+    /// A cursor over `bytes[start..end]`; offsets count from the start of `bytes`.
     pub(super) fn within(bytes: &'a [u8], start: usize, end: usize, field: Field) -> Result<Self, WireError> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(WireError { field, offset: 0, kind: Kind::TooLarge });
@@ -82,17 +85,17 @@ impl<'a> Cursor<'a> {
         self.at == self.end
     }
 
-    /// An error at the next item.
+    /// An error with the offset of the next item.
     pub(super) const fn error(&self, field: Field, kind: Kind) -> WireError {
         WireError { field, offset: self.at, kind }
     }
 
-    /// Refuses items after the last one.
+    /// Returns an error unless every item has been read.
     pub(super) fn finish(&self, field: Field) -> Result<(), WireError> {
         if self.is_done() { Ok(()) } else { Err(self.error(field, Kind::TrailingBytes)) }
     }
 
-    /// Whether the next item is a list; false where there is none.
+    /// Whether the next item is a list; `false` if there is no next item.
     #[inline]
     pub(super) fn next_is_list(&self) -> bool {
         self.at < self.end && self.bytes[self.at] >= 0xc0
@@ -139,7 +142,7 @@ impl<'a> Cursor<'a> {
         Ok(Item { list, start, payload: Span::new(from, from + len) })
     }
 
-    /// Number of items from here to the end: one walk over their headers.
+    /// Number of remaining items, found by reading their headers.
     pub(super) fn count(&self, field: Field) -> Result<usize, WireError> {
         let mut walk = self.clone();
         let mut count = 0;
@@ -150,7 +153,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    /// A list: a cursor over its items.
+    /// Reads a list; returns a cursor over its items.
     #[inline]
     pub(super) fn list(&mut self, field: Field) -> Result<Self, WireError> {
         let item = self.item(field)?;
@@ -161,7 +164,7 @@ impl<'a> Cursor<'a> {
         Ok(Self { bytes: self.bytes, at: range.start, end: range.end })
     }
 
-    /// A string: the range of its payload.
+    /// Reads a string; returns the range of its payload.
     #[inline]
     pub(super) fn string(&mut self, field: Field) -> Result<Span, WireError> {
         let item = self.item(field)?;
@@ -171,14 +174,15 @@ impl<'a> Cursor<'a> {
         Ok(item.payload)
     }
 
-    /// The bytes of a string.
+    /// Reads a string; returns its payload.
     #[inline]
     pub(super) fn bytes(&mut self, field: Field) -> Result<&'a [u8], WireError> {
         let bytes = self.bytes;
         self.string(field).map(|span| &bytes[span.range()])
     }
 
-    /// An unsigned integer of at most `N` bytes, big-endian and padded on the left.
+    /// Reads an unsigned integer of at most `N` bytes; returns it as big-endian bytes, padded on
+    /// the left.
     #[inline]
     fn integer<const N: usize>(&mut self, field: Field) -> Result<[u8; N], WireError> {
         let offset = self.at;
@@ -194,31 +198,31 @@ impl<'a> Cursor<'a> {
         Ok(out)
     }
 
-    /// An integer below 2^8.
+    /// Reads an integer below 2^8.
     #[inline]
     pub(super) fn u8(&mut self, field: Field) -> Result<u8, WireError> {
         self.integer::<1>(field).map(|[byte]| byte)
     }
 
-    /// An integer below 2^64.
+    /// Reads an integer below 2^64.
     #[inline]
     pub(super) fn u64(&mut self, field: Field) -> Result<u64, WireError> {
         self.integer(field).map(u64::from_be_bytes)
     }
 
-    /// An integer below 2^128.
+    /// Reads an integer below 2^128.
     #[inline]
     pub(super) fn u128(&mut self, field: Field) -> Result<u128, WireError> {
         self.integer(field).map(u128::from_be_bytes)
     }
 
-    /// An integer below 2^256.
+    /// Reads an integer below 2^256.
     #[inline]
     pub(super) fn u256(&mut self, field: Field) -> Result<U256, WireError> {
         self.integer(field).map(U256::from_be_bytes::<32>)
     }
 
-    /// A string of exactly `N` bytes.
+    /// Reads a string of exactly `N` bytes.
     #[inline]
     pub(super) fn fixed<const N: usize>(&mut self, field: Field) -> Result<&'a [u8; N], WireError> {
         let offset = self.at;
@@ -230,13 +234,13 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A 32-byte hash.
+    /// Reads a 32-byte hash.
     #[inline]
     pub(super) fn hash(&mut self, field: Field) -> Result<B256, WireError> {
         self.fixed(field).map(|bytes| B256::new(*bytes))
     }
 
-    /// A 20-byte address.
+    /// Reads a 20-byte address.
     #[inline]
     pub(super) fn address(&mut self, field: Field) -> Result<Address, WireError> {
         self.fixed(field).map(|bytes| Address::new(*bytes))

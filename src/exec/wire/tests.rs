@@ -1,4 +1,5 @@
-//! Against `alloy-consensus` on real and on mutated bytes, and over the blocks of the shared suites.
+//! Tests against `alloy-consensus` (the oracle) with real and mutated blocks and the blocks of the
+//! shared suites.
 
 use super::*;
 use crate::arena::{Id, TxIndex};
@@ -17,7 +18,7 @@ fn hash_one_by_one(messages: &[&[u8]], out: &mut [B256]) {
     }
 }
 
-/// The shared folder of suites and blocks, or nothing where this machine has none.
+/// The shared folder of suites and blocks; `None` if this machine has none.
 fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("BALUSTRADE_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
@@ -28,7 +29,7 @@ fn shared() -> Option<PathBuf> {
     None
 }
 
-/// Block RLPs of every bundle, oldest forks to Amsterdam.
+/// Name and block RLP of every bundle.
 fn bundle_blocks() -> Vec<(String, Bytes)> {
     let Some(shared) = shared() else { return Vec::new() };
     let mut blocks = Vec::new();
@@ -45,7 +46,7 @@ fn bundle_blocks() -> Vec<(String, Bytes)> {
     blocks
 }
 
-/// Every field against the oracle; the hashes and senders too.
+/// Compares every field, hash and sender with the oracle.
 fn assert_equals_oracle(name: &str, bytes: &Bytes, block: &Block) {
     let oracle = match OracleBlock::<TxEnvelope>::decode(&mut bytes.as_ref()) {
         Ok(oracle) => oracle,
@@ -125,7 +126,7 @@ fn assert_equals_oracle(name: &str, bytes: &Bytes, block: &Block) {
 }
 
 #[test]
-fn bundles_decode_as_the_oracle_decodes_them() {
+fn bundles_decode_as_with_the_oracle() {
     for (name, bytes) in bundle_blocks() {
         let block = Block::decode(bytes.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(block.encoded_len(), bytes.len());
@@ -133,12 +134,14 @@ fn bundles_decode_as_the_oracle_decodes_them() {
         block.header.encode(&mut header);
         assert_eq!(keccak256(&header), block.header_hash, "{name}");
         assert_eq!(Header::decode(&header), Ok(block.header.clone()));
-        // The oracle's header has no Amsterdam fields at every version; where it refuses them the hash above decides.
+        // Some versions of the oracle do not know the Amsterdam header fields; the hash above
+        // covers these headers.
         assert_equals_oracle(&name, &bytes, &block);
     }
 }
 
-/// A small block with every transaction type, two access lists, an ommer and withdrawals, signed by nobody in particular.
+/// A small block with every transaction type, two access lists, an ommer and withdrawals;
+/// signatures are arbitrary.
 fn sample() -> Vec<u8> {
     use alloy_consensus::{Signed, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy};
     let signature = alloy_primitives::Signature::new(U256::from(7), U256::from(9), true);
@@ -219,7 +222,8 @@ fn as_log_ref(log: &Log) -> LogRef<'_> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Changed, cut or grown bytes never panic; what we accept, the oracle accepts with equal fields.
+    /// Mutated, truncated or extended bytes never cause a panic; accepted blocks are accepted by
+    /// the oracle with equal fields.
     #[test]
     fn mutated_blocks_are_refused_or_equal_the_oracle(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
@@ -240,7 +244,8 @@ proptest! {
             Err(error) => {
                 prop_assert!(error.offset <= bytes.len());
                 prop_assert!(!error.eest_classes().is_empty());
-                // The oracle skips some canonical-form checks; what it reads and writes back unchanged is canonical.
+                // The oracle omits some checks of canonical form; bytes that it decodes and encodes
+                // unchanged are canonical.
                 if let Ok(oracle) = OracleBlock::<TxEnvelope>::decode(&mut bytes.as_ref()) {
                     prop_assert!(alloy_rlp::encode(oracle) != bytes, "refused a canonical block: {error}");
                 }
@@ -249,16 +254,16 @@ proptest! {
         let _ = Transactions::decode_one(bytes);
     }
 
-    /// Bytes that are no block at all.
+    /// Random bytes.
     #[test]
-    fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let bytes = Bytes::from(bytes);
         let _ = Block::decode(bytes.clone());
         let _ = Transactions::decode_one(bytes.clone());
         let _ = Header::decode(&bytes);
     }
 
-    /// Receipt encoding and blooms against the oracle, with logs that repeat.
+    /// Receipt encoding and blooms equal the oracle's, also with repeated logs.
     #[test]
     fn receipts_equal_the_oracle(
         receipts in prop::collection::vec(
@@ -328,7 +333,7 @@ fn assembled_blocks_decode_to_their_parts() {
 }
 
 #[test]
-fn errors_name_field_and_offset() {
+fn errors_contain_field_and_offset() {
     let error = |bytes: &[u8]| Block::decode(Bytes::copy_from_slice(bytes)).expect_err("malformed");
     assert_eq!(error(&[]).kind, WireErrorKind::Truncated);
     assert_eq!(error(&[0x80]), WireError { field: Field::Block, offset: 0, kind: WireErrorKind::ExpectedList });

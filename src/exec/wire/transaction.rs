@@ -1,10 +1,12 @@
-//! Transactions of a block: one row each, ragged parts as shared columns, calldata as ranges of the bytes.
+//! Transactions of a block: one row each; variable-sized parts in shared columns, calldata as
+//! ranges of the input.
 //!
 //! In: the transaction list of a block, or one transaction in its EIP-2718 encoding. Out: [`Transactions`].
-//! Spec: EIP-155, 2718, 2930, 1559, 4844 (without the blob existence log), 7702.
-//! Relies on: the fields that a signature covers lie side by side in the encoding, so a signing payload is
-//! `[type] ‖ list header ‖ slice` (legacy with EIP-155: plus chain id and two empty strings).
-//! Not here: validity rules of a fork, recovery of senders.
+//! Spec: EIP-155, 2718, 2930, 1559, 4844 (without the blob sidecar), 7702.
+//! Relies on: the signed fields are contiguous in the encoding, so a signing payload is
+//! `[type] ‖ list header ‖ slice` (in legacy transactions with EIP-155 followed by the chain id and two empty
+//! strings).
+//! Not here: a fork's validity rules, recovery of senders.
 
 use super::error::{Field, WireError, WireErrorKind as Kind};
 use super::rlp::{Cursor, Span};
@@ -15,22 +17,22 @@ use core::ops::Range;
 
 /// EIP-2718 transaction types.
 pub mod tx_type {
-    /// Before EIP-2718: no type byte.
+    /// Legacy transactions, from before EIP-2718: encoded without a type byte.
     pub const LEGACY: u8 = 0;
-    /// EIP-2930: access list.
+    /// EIP-2930: transactions with an access list.
     pub const ACCESS_LIST: u8 = 1;
-    /// EIP-1559: two fees.
+    /// EIP-1559: maximum fee and priority fee.
     pub const DYNAMIC_FEE: u8 = 2;
-    /// EIP-4844: blobs.
+    /// EIP-4844: blob transactions.
     pub const BLOB: u8 = 3;
-    /// EIP-7702: authorizations.
+    /// EIP-7702: transactions with an authorization list.
     pub const SET_CODE: u8 = 4;
 }
 
-/// A function that hashes a batch of messages into as many digests.
+/// A function that computes keccak256 of a batch of messages. Both slices have the same length.
 pub type HashBatch<'a> = &'a (dyn Fn(&[&[u8]], &mut [B256]) + Sync);
 
-/// An access-list entry's position among all entries of the block.
+/// Position of an entry (EIP-2930) among the access-list entries of all transactions of the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccessId(pub u32);
 
@@ -48,55 +50,56 @@ impl Id for AccessId {
 pub struct Transaction {
     /// One of [`tx_type`].
     pub tx_type: u8,
-    /// The chain it is bound to; `None` for legacy signatures without EIP-155.
+    /// The chain id; `None` for legacy signatures without EIP-155.
     pub chain_id: Option<u64>,
     /// The sender's nonce.
     pub nonce: u64,
-    /// Gas bought.
+    /// Gas limit of the transaction.
     pub gas_limit: u64,
-    /// Wei per gas at most; the gas price of types 0 and 1.
+    /// Maximum fee in wei per gas; the gas price of types 0 and 1.
     pub max_fee_per_gas: u128,
-    /// Wei per gas for the coinbase at most; the gas price of types 0 and 1.
+    /// Maximum priority fee in wei per gas; the gas price of types 0 and 1.
     pub max_priority_fee_per_gas: u128,
-    /// Wei per blob gas at most; zero but for type 3.
+    /// Maximum fee in wei per blob gas; zero unless the type is 3.
     pub max_fee_per_blob_gas: u128,
     /// The recipient; `None` creates a contract.
     pub to: Option<Address>,
-    /// Wei sent along.
+    /// Transferred value in wei.
     pub value: U256,
-    /// Signature: parity of the nonce point's y.
+    /// Signature: parity of the y coordinate of the nonce point R.
     pub y_parity: bool,
-    /// Signature: x coordinate of the nonce point; range unchecked.
+    /// Signature: x coordinate of R; its range is not checked here.
     pub r: U256,
-    /// Signature: second half; range unchecked.
+    /// Signature: s; its range is not checked here.
     pub s: U256,
     /// Calldata or initcode, as a range of the bytes.
     pub input: Span,
-    /// EIP-2718 encoding (what the transaction trie holds and the transaction hash covers), as a range of the bytes.
+    /// EIP-2718 encoding as a range of the bytes: the value in the transaction trie, and the input
+    /// of the transaction hash.
     pub encoded: Span,
-    /// The fields that the signature covers, without a list header, as a range of the bytes.
+    /// The signed fields, without a list header, as a range of the bytes.
     unsigned: Span,
 }
 
-/// One EIP-7702 authorization; ranges of the numbers are those of the EIP's encoding, nothing more is checked.
+/// One EIP-7702 authorization. Only the ranges required by the EIP's encoding are checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
-    /// The chain it is valid on; zero for every chain.
+    /// The chain id; zero: valid on every chain.
     pub chain_id: U256,
-    /// Whose code the authority takes over.
+    /// The address to whose code the authority delegates.
     pub address: Address,
-    /// The authority's nonce.
+    /// Required nonce of the authority.
     pub nonce: u64,
-    /// Parity of the nonce point's y; values above one recover to nobody.
+    /// Parity of the y coordinate of R; with a value above one no authority can be recovered.
     pub y_parity: u8,
-    /// x coordinate of the nonce point; range unchecked.
+    /// Signature: x coordinate of R; its range is not checked here.
     pub r: U256,
-    /// Second half of the signature; range unchecked.
+    /// Signature: s; its range is not checked here.
     pub s: U256,
 }
 
 impl Authorization {
-    /// Appends what the authority signed: `0x05 ‖ rlp([chain_id, address, nonce])`.
+    /// Appends the signing payload `0x05 ‖ rlp([chain_id, address, nonce])` to `out`.
     pub fn signing_payload(&self, out: &mut Vec<u8>) {
         out.push(5);
         let payload_length = self.chain_id.length() + self.address.length() + self.nonce.length();
@@ -128,7 +131,8 @@ pub struct Transactions {
     authorizations: Vec<Authorization>,
 }
 
-/// Reused buffers of [`Transactions::signing_hashes`] and [`Transactions::authorization_hashes`].
+/// Working memory of [`Transactions::signing_hashes`] and [`Transactions::authorization_hashes`],
+/// for reuse.
 #[derive(Clone, Debug, Default)]
 pub struct SigningScratch {
     bytes: Vec<u8>,
@@ -147,7 +151,10 @@ impl SigningScratch {
 }
 
 impl Transactions {
-    /// Decodes one transaction in its EIP-2718 encoding, as a list of one.
+    /// Decodes one transaction in its EIP-2718 encoding.
+    ///
+    /// # Errors
+    /// [`WireError`] with the first violated rule, its field and its byte offset.
     pub fn decode_one(raw: Bytes) -> Result<Self, WireError> {
         let mut transactions = Self { raw: raw.clone(), ..Self::default() };
         let mut at = Cursor::new(&raw, Field::Transaction)?;
@@ -160,7 +167,7 @@ impl Transactions {
         Ok(transactions)
     }
 
-    /// Decodes the transaction list of a block; `raw` are the bytes under the cursor.
+    /// Decodes the transaction list of a block; `raw` is the cursor's input.
     pub(super) fn read(outer: &mut Cursor<'_>, raw: &Bytes) -> Result<Self, WireError> {
         let mut at = outer.list(Field::TransactionList)?;
         let count = at.count(Field::Transaction)?;
@@ -342,19 +349,22 @@ impl Transactions {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no transaction.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The rows in block order.
+    /// The transactions in block order.
     #[inline]
     pub fn rows(&self) -> &[Transaction] {
         &self.rows
     }
 
-    /// One row.
+    /// The transaction at a position.
+    ///
+    /// # Panics
+    /// When `tx` is not below [`Self::len`].
     #[inline]
     pub fn row(&self, tx: TxIndex) -> &Transaction {
         &self.rows[tx.index()]
@@ -366,12 +376,12 @@ impl Transactions {
         &self.raw[self.row(tx).input.range()]
     }
 
-    /// Calldata or initcode as shared bytes: no copy, keeps the block's bytes alive.
+    /// Calldata or initcode as a reference-counted slice of the block's bytes, without a copy.
     pub fn input_bytes(&self, tx: TxIndex) -> Bytes {
         self.raw.slice(self.row(tx).input.range())
     }
 
-    /// EIP-2718 encoding: the transaction trie's value; its keccak256 is the transaction hash.
+    /// EIP-2718 encoding: the value in the transaction trie; its keccak256 is the transaction hash.
     #[inline]
     pub fn encoded(&self, tx: TxIndex) -> &[u8] {
         &self.raw[self.row(tx).encoded.range()]
@@ -395,12 +405,12 @@ impl Transactions {
         (end - start, last - first)
     }
 
-    /// Addresses of all access-list entries of the block, duplicates and all.
+    /// Addresses of all access-list entries of the block, including duplicates.
     pub fn access_addresses(&self) -> &[Address] {
         &self.access_addresses
     }
 
-    /// Storage keys of all access-list entries of the block, duplicates and all.
+    /// Storage keys of all access-list entries of the block, including duplicates.
     pub fn access_keys(&self) -> &[U256] {
         &self.access_keys
     }
@@ -435,7 +445,7 @@ impl Transactions {
         &self.authorizations
     }
 
-    /// Appends what the sender signed; its keccak256 is the signing hash.
+    /// Appends the signing payload to `out`; its keccak256 is the signing hash.
     pub fn signing_payload(&self, tx: TxIndex, out: &mut Vec<u8>) {
         let row = self.row(tx);
         let unsigned = &self.raw[row.unsigned.range()];
@@ -452,7 +462,7 @@ impl Transactions {
         }
     }
 
-    /// Appends the transaction hash of each of `range` to `out`.
+    /// Appends the transaction hashes of the transactions in `range` to `out`.
     pub fn hashes(&self, range: Range<usize>, out: &mut Vec<B256>, hash_batch: HashBatch<'_>) {
         let messages: Vec<&[u8]> = range.map(|tx| self.encoded(TxIndex::new(tx))).collect();
         let first = out.len();
@@ -460,7 +470,7 @@ impl Transactions {
         hash_batch(&messages, &mut out[first..]);
     }
 
-    /// Appends the signing hash of each of `range` to `out`.
+    /// Appends the signing hashes of the transactions in `range` to `out`.
     pub fn signing_hashes(
         &self,
         range: Range<usize>,
@@ -477,7 +487,7 @@ impl Transactions {
         scratch.hash(out, hash_batch);
     }
 
-    /// Appends the signing hash of each of these rows of [`Self::all_authorizations`] to `out`.
+    /// Appends the signing hashes of these rows of [`Self::all_authorizations`] to `out`.
     pub fn authorization_hashes(
         &self,
         rows: Range<usize>,

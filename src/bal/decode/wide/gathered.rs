@@ -1,12 +1,15 @@
-//! Change lists: where a change ends hangs on the one before it, what it says does not.
+//! Decoding of change lists, eight changes at a time.
 //!
-//! In: lists of changes `[index, integer]`. Out: rows of indices and values, or "not here".
+//! In: lists of changes `[index, integer]`. Out: rows of indices and values, or `None`; the
+//! portable decoder then decodes the list.
 //! Relies on: AVX-512 F and BW.
-//! Not here: changes of codes, indices above three bytes (the portable decoder reads them).
+//! Not here: changes of codes, and indices of more than three bytes (the portable decoder reads
+//! them).
 //!
-//! First only headers are followed, and the first eight bytes of each change are noted; then eight changes are parsed
-//! and checked in the lanes of a vector. Most lists hold one or two changes, and which is as good as random: two are
-//! noted in any case, and counted if they are there.
+//! The position of a change depends on the change before it; its content does not. So a first step
+//! follows the headers only and stores the first eight bytes of each change; a second step parses
+//! and checks eight changes in the lanes of a vector. Most lists have one or two changes,
+//! unpredictably: the first step always stores two, and counts those that exist.
 
 use super::{head, load_word, write_word};
 use crate::arena::prefetch::{LINE, prefetch_lines};
@@ -16,21 +19,22 @@ use alloy_primitives::U256;
 use core::arch::x86_64::*;
 use core::hint::select_unpredictable;
 
-/// Changes noted before they are read.
+/// Maximum number of changes collected before they are decoded.
 const ROOM: usize = 128;
 const LANES: usize = 8;
-/// Marks a list's first change: the byte that no index of up to three bytes needs.
+/// Marks a list's first change. The mark is in the eighth byte, which is not needed for indices of
+/// up to three bytes.
 const FIRST: u64 = 1 << 63;
 
-/// Changes of one field whose places are known and whose rows are not.
+/// Changes of one field that are located, but not yet decoded into rows.
 pub(super) struct Gathered {
     /// The first eight bytes of each change, the eighth replaced by the mark.
     heads: [u64; ROOM + LANES],
-    /// One past the last byte of each, as its header has it.
+    /// One past the last byte of each change, according to its header.
     ends: [u32; ROOM + LANES],
     pub(super) len: usize,
     index_max: u32,
-    /// Index of the change before the first one noted.
+    /// Index of the change before the first collected one.
     index_before: u64,
 }
 
@@ -39,7 +43,8 @@ impl Gathered {
         Self { heads: [0; ROOM + LANES], ends: [0; ROOM + LANES], len: 0, index_max, index_before: 0 }
     }
 
-    /// Notes the changes of the list from `pos` to `end`; `read` is called wherever there is no room for more.
+    /// Collects the changes of the list from `pos` to `end`; calls `read` whenever the buffer is
+    /// full.
     #[inline(always)]
     pub(super) fn list(
         &mut self,
@@ -59,14 +64,14 @@ impl Gathered {
         (last == end).then_some(())
     }
 
-    /// Whether two more might not fit.
+    /// Whether fewer than two more changes fit.
     #[inline(always)]
     fn is_full(&self) -> bool {
         self.len > ROOM - 2
     }
 
-    /// Notes the first two changes of a list, as far as it has them; returns the end of the last one noted, which lies
-    /// beyond `end` if the list is broken.
+    /// Collects up to two first changes of a list; returns the end of the last one, which is above
+    /// `end` if the list is malformed.
     #[inline(always)]
     fn first_two(&mut self, bytes: &[u8], pos: usize, end: usize) -> usize {
         let first = head(bytes, pos);
@@ -84,7 +89,8 @@ impl Gathered {
         select_unpredictable(has_second, second_end, last)
     }
 
-    /// Notes further changes of a list while there is room; returns the end of the last one.
+    /// Collects further changes of a list until the buffer is full; returns the end of the last
+    /// one.
     fn further(&mut self, bytes: &[u8], mut pos: usize, end: usize) -> usize {
         while pos < end && !self.is_full() {
             let head = head(bytes, pos);
@@ -96,18 +102,19 @@ impl Gathered {
         pos
     }
 
-    /// Appends what was noted to a column of words.
+    /// Decodes the collected changes and appends them to a column of words.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     pub(super) fn read_words<P>(&mut self, bytes: &[u8], out: &mut Changes<P, U256>) -> Option<()> {
         self.read(bytes, 32, out, |bytes, end, mask| {
             let mut value = U256::ZERO;
-            // SAFETY: `read` calls this with ends in the input and values within their changes.
+            // SAFETY: `read` has checked that `end` is in the input and that the value is within
+            // its change.
             unsafe { write_word(&mut value, load_word(bytes, end, mask)) };
             Some(value)
         })
     }
 
-    /// Appends what was noted to a column of integers of 64 bits.
+    /// Decodes the collected changes and appends them to a column of 64-bit integers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     pub(super) fn read_uint64s<P>(&mut self, bytes: &[u8], out: &mut Changes<P, u64>) -> Option<()> {
         self.read(bytes, 8, out, |bytes, end, mask| load_uint64(bytes, end, mask.count_ones() as usize))
@@ -131,7 +138,7 @@ impl Gathered {
         for at in (0..count).step_by(LANES) {
             let lanes = (count - at).min(LANES);
             let (heads, ends) = (self.heads[at..].first_chunk::<LANES>()?, self.ends[at..].first_chunk::<LANES>()?);
-            // SAFETY: eight words are a vector, and so are eight half-words.
+            // SAFETY: arrays of eight `u64` and eight `u32` have the sizes of the vectors.
             let (heads, end_lanes) =
                 unsafe { (_mm512_loadu_si512(heads.as_ptr().cast()), _mm256_loadu_si256(ends.as_ptr().cast())) };
             let is_inside = _mm256_cmple_epu32_mask(end_lanes, _mm256_set1_epi32(bytes.len() as u32 as i32));
@@ -141,14 +148,15 @@ impl Gathered {
             let index_head = byte(heads, constant(8));
             let index_len = _mm512_sub_epi64(_mm512_max_epu64(index_head, constant(0x80)), constant(0x80));
             let index_bits = _mm512_slli_epi64::<3>(index_len);
-            // Two bytes off the top, then the index is what stands highest.
+            // Drop the first two bytes (list header and index header) and reverse: the index is
+            // then in the highest bytes.
             let big_endian = _mm512_shuffle_epi8(
                 _mm512_srli_epi64::<16>(heads),
                 _mm512_set4_epi32(0x08090a0b, 0x0c0d0e0f, 0x00010203, 0x04050607),
             );
             let long = _mm512_srlv_epi64(big_endian, _mm512_sub_epi64(constant(64), index_bits));
             let index = _mm512_mask_mov_epi64(long, _mm512_cmplt_epu64_mask(index_head, constant(0x80)), index_head);
-            // Least minimal integer per length; zero is a length of none.
+            // Minimum of a minimal integer per length in bytes; the zero byte is excluded below.
             let least = _mm512_permutexvar_epi64(index_len, _mm512_set_epi64(-1, -1, -1, -1, 1 << 16, 1 << 8, 0x80, 0));
             let is_index = _mm512_cmpge_epu64_mask(index, least)
                 & _mm512_cmple_epu64_mask(index_len, constant(3))
@@ -159,7 +167,7 @@ impl Gathered {
 
             let value_head = byte(heads, _mm512_add_epi64(index_bits, constant(16)));
             let next = byte(heads, _mm512_add_epi64(index_bits, constant(24)));
-            // Bytes of the whole item, and of the integer at its end.
+            // Length in bytes of the whole item (`room`), and of the integer at its end (`len`).
             let room = _mm512_sub_epi64(_mm512_max_epu64(value_head, constant(0x80)), constant(0x7f));
             let is_long = _mm512_cmpge_epu64_mask(value_head, constant(0x80));
             let len = _mm512_mask_sub_epi64(room, is_long, room, constant(1));
@@ -180,7 +188,8 @@ impl Gathered {
             let mut masks = [0u32; LANES];
             let index_rows = out.indices.spare_capacity_mut().first_chunk_mut::<LANES>()?;
             let value_rows = out.values.spare_capacity_mut().first_chunk_mut::<LANES>()?;
-            // SAFETY: eight lanes of 32 bits each, in an array and in rows that nothing holds yet; an index is its bits.
+            // SAFETY: both destinations are eight 32-bit elements, an array and spare capacity;
+            // `BlockAccessIndex` is a transparent `u32`.
             unsafe {
                 let mask = _mm512_srlv_epi64(constant(0xffff_ffff_0000_0000), len);
                 _mm256_storeu_si256(masks.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(mask));
@@ -189,7 +198,7 @@ impl Gathered {
             for lane in 0..lanes {
                 value_rows[lane].write(load(bytes, ends[lane] as usize, masks[lane])?);
             }
-            // SAFETY: the rows were just written.
+            // SAFETY: the first `lanes` rows of both were just written.
             unsafe {
                 out.indices.set_len(out.indices.len() + lanes);
                 out.values.set_len(out.values.len() + lanes);
@@ -202,7 +211,7 @@ impl Gathered {
     }
 }
 
-/// Where a change that begins with these bytes ends.
+/// End of the change at `pos` whose first bytes are `head`.
 #[inline(always)]
 fn end_of(pos: usize, head: u64) -> usize {
     pos + 1 + usize::from((head as u8).wrapping_sub(0xc0))

@@ -1,4 +1,4 @@
-//! The kernels against the plain arithmetic that they stand for.
+//! Tests the kernels against plain integer arithmetic.
 
 use super::{is_available, load_word, mask_of, write_word};
 use alloy_primitives::U256;
@@ -16,18 +16,18 @@ fn loaded(bytes: &[u8], end: usize, len: usize) -> U256 {
 
 proptest! {
     #[test]
-    fn words_load_at_any_place(bytes in vec(any::<u8>(), 0..80), end: prop::sample::Index, len in 0..=32usize) {
+    fn words_load_from_any_position(bytes in vec(any::<u8>(), 0..80), end: prop::sample::Index, len in 0..=32usize) {
         let end = end.index(bytes.len() + 1);
         let len = len.min(end);
         if is_available() {
-            // SAFETY: the CPU has the features.
+            // SAFETY: `is_available` has detected the features.
             let word = unsafe { loaded(&bytes, end, len) };
             prop_assert_eq!(word, U256::from_be_slice(&bytes[end - len..end]));
         }
     }
 
     #[test]
-    fn order_is_that_of_integers(a: [u64; 4], b: [u64; 4], same in 0..5usize) {
+    fn is_less_is_the_order_of_integers(a: [u64; 4], b: [u64; 4], same in 0..5usize) {
         let (a, mut b) = (U256::from_limbs(a), b);
         b[4 - same..].copy_from_slice(&a.as_limbs()[4 - same..]);
         let b = U256::from_limbs(b);

@@ -1,10 +1,12 @@
-//! Chain configuration: which rules a block follows, by its number and its timestamp.
+//! Chain configuration: determines the rules of a block from its number and its timestamp.
 //!
-//! In: when each step of a chain's schedule takes effect. Out: [`ChainRules`] of any block of the chain.
-//! One table ([`Step::ALL`], `Step::row`) says in which order steps come, whether they are scheduled by number or by
-//! time, and what each one changes; [`ChainConfig::rules`] walks it. The order is that of go-ethereum's
-//! `CheckConfigForkOrder`.
-//! Not here: what a fork's rules are (`fork`), the JSON of a genesis file (`genesis`), total difficulty.
+//! In: the block number or timestamp of each step of a chain's fork schedule. Out: [`ChainRules`]
+//! for any block of the chain.
+//! One table ([`Step::ALL`], `Step::row`) contains the order of the steps, whether each is
+//! scheduled by number or by timestamp, and what it changes. [`ChainConfig::rules`] applies its
+//! rows in order. The order is that of go-ethereum's `CheckConfigForkOrder`.
+//! Not here: the rules of a fork (`fork`), the JSON of a genesis file (`genesis`), total
+//! difficulty.
 
 mod named;
 #[cfg(test)]
@@ -15,76 +17,77 @@ use crate::exec::wire::Header;
 use alloy_primitives::{Address, U256};
 use core::fmt;
 
-/// One step of a chain's schedule: a fork, or something smaller that is scheduled like one.
+/// One step of a chain's schedule: a fork, or a smaller change that is scheduled separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Step {
-    /// EIP-2, 7.
+    /// EIP-606: EIP-2, 7.
     Homestead,
-    /// EIP-779: the transfer, and ten blocks of marked extra data.
+    /// EIP-779: the DAO transfer, and ten blocks with a rule for the extra data.
     Dao,
-    /// EIP-150.
+    /// EIP-608: EIP-150.
     TangerineWhistle,
-    /// EIP-155; must come together with the next one.
+    /// EIP-155; must be scheduled together with [`Self::SpuriousDragon`].
     Eip155,
-    /// EIP-160, 161, 170.
+    /// EIP-607 without EIP-155: EIP-160, 161, 170. Called `eip158Block` in genesis files.
     SpuriousDragon,
-    /// EIP-609.
+    /// Meta EIP-609: the rules of [`Fork::Byzantium`], and a delay of the difficulty bomb.
     Byzantium,
-    /// EIP-1013.
+    /// Meta EIP-1013: the rules of [`Fork::Constantinople`], and a delay of the difficulty bomb.
     Constantinople,
-    /// EIP-1716.
+    /// Meta EIP-1716: the rules of [`Fork::Petersburg`].
     Petersburg,
-    /// EIP-1679.
+    /// Meta EIP-1679: the rules of [`Fork::Istanbul`].
     Istanbul,
-    /// EIP-2384: the difficulty bomb only.
+    /// EIP-2384: delay of the difficulty bomb only.
     MuirGlacier,
-    /// EIP-2070.
+    /// Meta EIP-2070: the rules of [`Fork::Berlin`].
     Berlin,
-    /// EIP-1559 and its companions.
+    /// EIP-1559 and the other rules of [`Fork::London`], and a delay of the difficulty bomb.
     London,
-    /// EIP-4345: the difficulty bomb only.
+    /// EIP-4345: delay of the difficulty bomb only.
     ArrowGlacier,
-    /// EIP-5133: the difficulty bomb only.
+    /// EIP-5133: delay of the difficulty bomb only.
     GrayGlacier,
-    /// EIP-3675, where the number of the first proof-of-stake block is known.
+    /// EIP-3675 (the merge): the number of the first proof-of-stake block, if it is known.
     Paris,
-    /// A number after the merge (EIP-3675's `FORK_NEXT_VALUE`); proof of stake is in force at the latest then.
+    /// A block number after the merge (EIP-3675's `FORK_NEXT_VALUE`), from which proof of stake is
+    /// in force at the latest.
     MergeNetsplit,
-    /// By time from here on.
+    /// EIP-3651, 3855, 3860, 4895. This step and all later ones are scheduled by timestamp.
     Shanghai,
-    /// EIP-7569.
+    /// Meta EIP-7569: the rules of [`Fork::Cancun`].
     Cancun,
-    /// EIP-7600.
+    /// Meta EIP-7600: the rules of [`Fork::Prague`].
     Prague,
-    /// EIP-7607.
+    /// Meta EIP-7607: the rules of [`Fork::Osaka`].
     Osaka,
-    /// EIP-7892: blob parameters only.
+    /// First blob-parameter-only fork (EIP-7892).
     Bpo1,
-    /// EIP-7892.
+    /// Second blob-parameter-only fork (EIP-7892).
     Bpo2,
-    /// EIP-7892.
+    /// Third blob-parameter-only fork (EIP-7892).
     Bpo3,
-    /// EIP-7892.
+    /// Fourth blob-parameter-only fork (EIP-7892).
     Bpo4,
-    /// EIP-7892.
+    /// Fifth blob-parameter-only fork (EIP-7892).
     Bpo5,
-    /// EIP-7773.
+    /// Meta EIP-7773: the rules of [`Fork::Amsterdam`].
     Amsterdam,
 }
 
-/// What one step means.
+/// Properties of a step.
 #[derive(Clone, Copy, Debug)]
 struct StepRow {
-    /// Name in a geth-style genesis file; of the blob schedule's entry where it is a time.
+    /// Name in a geth-style genesis file.
     key: &'static str,
     /// Whether it is scheduled by timestamp.
     by_time: bool,
-    /// Whether later steps may come without it.
+    /// Whether later steps may be scheduled without it.
     optional: bool,
-    /// The rule set that it brings.
+    /// The rule set that it activates, if any.
     fork: Option<Fork>,
-    /// By how many blocks the difficulty bomb is delayed from here on.
+    /// The delay of the difficulty bomb in blocks from this step on; `None`: unchanged.
     bomb_delay: Option<u64>,
 }
 
@@ -92,7 +95,7 @@ impl Step {
     /// Number of steps.
     pub const COUNT: usize = 26;
 
-    /// All steps in the order in which a chain takes them.
+    /// All steps in the order in which a chain activates them.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Homestead,
         Self::Dao,
@@ -122,7 +125,8 @@ impl Step {
         Self::Amsterdam,
     ];
 
-    /// The steps that bring blob parameters of their own; the ones after Prague keep the last ones unless they do.
+    /// The steps that can change the blob parameters. Steps after Prague without own parameters
+    /// keep the previous ones.
     pub const BLOBS: [Self; 9] = [
         Self::Cancun,
         Self::Prague,
@@ -157,7 +161,8 @@ impl Step {
             Self::London => number("londonBlock", Some(Fork::London), Some(9_700_000)),
             Self::ArrowGlacier => number("arrowGlacierBlock", None, Some(10_700_000)),
             Self::GrayGlacier => number("grayGlacierBlock", None, Some(11_400_000)),
-            // No file names these two: the merge is found by other means, see `ChainConfig::is_proof_of_stake`.
+            // No `fork` in these two: they do not determine the merge alone, see
+            // `ChainConfig::is_proof_of_stake`.
             Self::Paris => number("parisBlock", None, None),
             Self::MergeNetsplit => number("mergeNetsplitBlock", None, None),
             Self::Shanghai => time("shanghaiTime", Some(Fork::Shanghai)),
@@ -178,12 +183,13 @@ impl Step {
         self.row().key
     }
 
-    /// The step that a geth-style genesis file calls this, in any case of letters.
+    /// The step with this name in a geth-style genesis file, ignoring ASCII case; `None` if it is
+    /// unknown.
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|step| step.key().eq_ignore_ascii_case(key))
     }
 
-    /// Whether the step is scheduled by timestamp, not by number.
+    /// Whether the step is scheduled by timestamp; otherwise by block number.
     pub const fn is_by_time(self) -> bool {
         self.row().by_time
     }
@@ -195,75 +201,80 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a schedule is none that this executor can follow.
+/// Why a chain or its schedule is not supported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// No chain of this name is known.
+    /// There is no public chain with this name.
     #[error("no chain is called {0}; there are mainnet, sepolia, hoodi, holesky, and genesis files")]
     UnknownChain(String),
-    /// The schedule has a step that this executor does not know, and must not leave out.
+    /// The schedule has a fork that this executor does not implement.
     #[error("the fork {0} is not known")]
     UnknownFork(String),
-    /// The chain is not run by proof of work and proof of stake alone.
+    /// The chain uses something other than proof of work and proof of stake.
     #[error("chains with {0} are not supported")]
     Unsupported(&'static str),
-    /// A step is left out although a later one is scheduled.
+    /// A required step is not scheduled, but a later one is.
     #[error("{missing} is not enabled, but {later} is, at {at}")]
     NotEnabled {
-        /// The step left out.
+        /// The missing step.
         missing: Step,
-        /// The later one.
+        /// The later step.
         later: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         at: u64,
     },
-    /// Two steps come in the wrong order.
+    /// Two steps are scheduled in the wrong order.
     #[error("{earlier} is enabled at {earlier_at}, but {later} at {later_at}")]
     OutOfOrder {
         /// The step that must come first.
         earlier: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         earlier_at: u64,
-        /// The one that must not come before it.
+        /// The step that must not come before it.
         later: Step,
-        /// Its number or time.
+        /// Its block number or timestamp.
         later_at: u64,
     },
-    /// EIP-155 and EIP-158 come at different numbers: no rule set lies between them.
+    /// EIP-155 and EIP-158 are scheduled at different numbers. No rule set exists for the blocks in
+    /// between.
     #[error("eip155Block and eip158Block differ")]
     SplitSpuriousDragon,
     /// A blob-parameter-only step without blob parameters.
     #[error("the blob schedule lacks an entry for {0}")]
     MissingBlobSchedule(Step),
-    /// An update fraction of zero.
+    /// A step's blob parameters have a base fee update fraction of zero, which is a division by
+    /// zero.
     #[error("the base fee update fraction of {0} is zero")]
     ZeroUpdateFraction(Step),
 }
 
-/// A chain: its identity and its schedule.
+/// A chain: its identity, its fork schedule and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainConfig {
-    /// EIP-155.
+    /// The chain id (EIP-155).
     pub chain_id: u64,
-    /// Number or timestamp of each step, by [`Step`]; none where the chain does not (yet) take it.
+    /// Block number or timestamp of each step, indexed by [`Step`]; `None`: not scheduled.
     pub steps: [Option<u64>; Step::COUNT],
-    /// Whether the chain carries out the DAO transfer; else it refuses the other side's marked blocks.
+    /// Whether the chain performs the DAO transfer (EIP-779). If not, it rejects blocks with the
+    /// transfer's extra data.
     pub dao_support: bool,
-    /// Total difficulty at which proof of work ends (EIP-3675). Nothing here follows total difficulty: only zero, a
-    /// chain that began with proof of stake, has a meaning by itself; see [`Self::rules_of`].
+    /// Total difficulty at which proof of work ends (EIP-3675). This module does not compute total
+    /// difficulty. Zero means a chain with proof of stake from the genesis on; for other values see
+    /// [`Self::rules_of`].
     pub terminal_total_difficulty: Option<U256>,
-    /// Where deposit requests are logged (EIP-6110).
+    /// Address of the deposit contract, whose logs contain the deposit requests (EIP-6110).
     pub deposit_contract: Address,
-    /// Blob parameters by [`Step`]; none where a step keeps the last ones.
+    /// Blob parameters, indexed by [`Step`]; `None`: the step keeps the previous ones.
     pub blobs: [Option<BlobSchedule>; Step::COUNT],
-    /// Whether EIP-7610 is in force, in all forks; where not given, each fork decides as in [`ChainRules::mainnet`].
+    /// Whether EIP-7610 is in force, for all forks; `None`: depends on the fork as in
+    /// [`ChainRules::mainnet`].
     pub storage_collision: Option<bool>,
 }
 
 impl ChainConfig {
-    /// A chain that never takes any step: Frontier for ever. Cancun's and Prague's blob parameters are those of EIP-4844
-    /// and EIP-7691.
+    /// A chain without scheduled steps: Frontier rules in every block. Blob parameters of Cancun
+    /// and Prague are preset to those of EIP-4844 and EIP-7691.
     pub const fn frontier(chain_id: u64) -> Self {
         let mut blobs = [None; Step::COUNT];
         blobs[Step::Cancun as usize] = Some(BlobSchedule::CANCUN);
@@ -279,33 +290,36 @@ impl ChainConfig {
         }
     }
 
-    /// The same with one step scheduled at this number or timestamp.
+    /// The same configuration with `step` scheduled at the block number or timestamp `at`.
     pub const fn with(mut self, step: Step, at: u64) -> Self {
         self.steps[step as usize] = Some(at);
         self
     }
 
-    /// The same with these blob parameters from one step on.
+    /// The same configuration with blob parameters `schedule` from `step` on.
     pub const fn with_blobs(mut self, step: Step, schedule: BlobSchedule) -> Self {
         self.blobs[step as usize] = Some(schedule);
         self
     }
 
-    /// The number or timestamp of a step.
+    /// The block number or timestamp of a step; `None`: not scheduled.
     pub const fn at(&self, step: Step) -> Option<u64> {
         self.steps[step as usize]
     }
 
-    /// The scheduled steps in order, with their numbers and timestamps.
+    /// The scheduled steps in order, with their block numbers or timestamps.
     pub fn schedule(&self) -> impl Iterator<Item = (Step, u64)> {
         Step::ALL.into_iter().filter_map(|step| Some((step, self.at(step)?)))
     }
 
-    /// Whether the schedule can be followed: go-ethereum's `CheckConfigForkOrder`. It is stricter in one point: Cancun,
-    /// Prague and Osaka may not be left out below a later fork, as the rule sets here contain each other.
+    /// Checks the order and completeness of the schedule, as go-ethereum's `CheckConfigForkOrder`
+    /// does. Stricter in one point: Cancun, Prague and Osaka must be scheduled if a later fork is,
+    /// because each rule set here includes the earlier ones.
     ///
     /// # Errors
-    /// The first step, in order, that does not fit.
+    /// The first violation, in order of the steps: [`ChainError::NotEnabled`],
+    /// [`ChainError::OutOfOrder`]; then [`ChainError::SplitSpuriousDragon`],
+    /// [`ChainError::ZeroUpdateFraction`], [`ChainError::MissingBlobSchedule`].
     pub fn check(&self) -> Result<(), ChainError> {
         let mut last: Option<(Step, Option<u64>)> = None;
         for step in Step::ALL {
@@ -339,26 +353,28 @@ impl ChainConfig {
         Ok(())
     }
 
-    /// Whether a step is in force at this number and time. Times count only once London is in force.
+    /// Whether a step is in force at this block number and timestamp. Steps scheduled by timestamp
+    /// require London.
     fn is_active(&self, step: Step, number: u64, timestamp: u64) -> bool {
         let is_since = |step: Step, now: u64| self.at(step).is_some_and(|at| at <= now);
         match step {
-            // A chain without the one takes both together.
+            // On a chain without Petersburg, it is in force together with Constantinople.
             Step::Petersburg if self.at(step).is_none() => is_since(Step::Constantinople, number),
             _ if step.is_by_time() => is_since(Step::London, number) && is_since(step, timestamp),
             _ => is_since(step, number),
         }
     }
 
-    /// Whether number and time alone tell that the block is one of proof of stake.
+    /// Whether block number and timestamp alone determine that the block is a proof-of-stake block.
     fn is_proof_of_stake(&self, number: u64, timestamp: u64) -> bool {
         let active = |step| self.is_active(step, number, timestamp);
         let from_the_start = self.terminal_total_difficulty == Some(U256::ZERO) && active(Step::London);
         from_the_start || active(Step::Paris) || active(Step::MergeNetsplit) || active(Step::Shanghai)
     }
 
-    /// The rules of the block with this number and timestamp. Where the merge hangs on a total difficulty and neither
-    /// [`Step::Paris`] nor a later step says by when it is over, the block counts as one of proof of work.
+    /// The rules of the block with this number and timestamp. If the merge depends on a total
+    /// difficulty, and neither [`Step::Paris`] nor a later step is in force, the block counts as a
+    /// proof-of-work block.
     pub fn rules(&self, number: u64, timestamp: u64) -> ChainRules {
         let mut rules = ChainRules {
             chain_id: self.chain_id,
@@ -392,9 +408,10 @@ impl ChainConfig {
         rules
     }
 
-    /// The rules of this block. Where the merge hangs on a total difficulty, its first block not being known, a header
-    /// without difficulty is one of proof of stake, as no other header can have none; whether the total difficulty was
-    /// reached is not checked.
+    /// The rules of the block with this header. If the merge depends on a total difficulty and its
+    /// first block is not known, a London header with difficulty zero counts as a proof-of-stake
+    /// header, because a proof-of-work header cannot have difficulty zero. Whether the total
+    /// difficulty was reached is not checked.
     pub fn rules_of(&self, header: &Header) -> ChainRules {
         let mut rules = self.rules(header.number, header.timestamp);
         let is_open = self.terminal_total_difficulty.is_some() && self.at(Step::Paris).is_none();

@@ -1,7 +1,9 @@
-//! The public chains.
+//! Configurations of the public chains.
 //!
-//! Sources: go-ethereum `params/config.go`; first proof-of-stake blocks, and Sepolia's Amsterdam, from the
-//! `alloy-hardforks` crate (0.4.11). `tests` holds every number against the fork ids (EIP-2124) that nodes announce.
+//! Out: [`ChainConfig`]s.
+//! Sources: go-ethereum `params/config.go`; the first proof-of-stake blocks, and Sepolia's
+//! Amsterdam, from the `alloy-hardforks` crate (0.4.11). `tests` checks all numbers against the
+//! fork ids (EIP-2124) that nodes announce.
 
 use super::{ChainConfig, ChainError, Step};
 use crate::exec::rules::fork::{BlobSchedule, MAINNET_DEPOSIT_CONTRACT};
@@ -56,7 +58,7 @@ impl ChainConfig {
             )
     }
 
-    /// Hoodi. Amsterdam is not scheduled until EIP-7773 names its time there.
+    /// Hoodi. Amsterdam is not scheduled: EIP-7773 has no time for it yet.
     pub const fn hoodi() -> Self {
         Self::frontier(560_048)
             .since_genesis(Step::London)
@@ -71,7 +73,7 @@ impl ChainConfig {
             .public(MAINNET_DEPOSIT_CONTRACT, U256::ZERO)
     }
 
-    /// Holesky, which ended before Amsterdam.
+    /// Holesky, which was shut down before Amsterdam.
     pub const fn holesky() -> Self {
         Self::frontier(17_000)
             .since_genesis(Step::London)
@@ -84,10 +86,10 @@ impl ChainConfig {
             .public(address!("4242424242424242424242424242424242424242"), U256::ZERO)
     }
 
-    /// The public chain of this name.
+    /// The public chain with this name: `mainnet`, `sepolia`, `hoodi` or `holesky`.
     ///
     /// # Errors
-    /// [`ChainError::UnknownChain`].
+    /// [`ChainError::UnknownChain`] for any other name.
     pub fn named(name: &str) -> Result<Self, ChainError> {
         Ok(match name {
             "mainnet" => Self::mainnet(),
@@ -98,13 +100,14 @@ impl ChainConfig {
         })
     }
 
-    /// The public chain with this id.
+    /// The public chain with this chain id.
     pub fn of_chain_id(chain_id: u64) -> Option<Self> {
         let all = [Self::mainnet(), Self::sepolia(), Self::hoodi(), Self::holesky()];
         all.into_iter().find(|chain| chain.chain_id == chain_id)
     }
 
-    /// The same with every fork by number up to `last` in force from the start; no DAO fork, no bomb delayed alone.
+    /// The same with every fork up to `last` in force from the genesis, except for optional steps
+    /// (the DAO fork, and delays of the difficulty bomb alone).
     const fn since_genesis(mut self, last: Step) -> Self {
         let mut index = 0;
         while index <= last as usize {

@@ -1,4 +1,5 @@
-//! Schedules held against what nodes announce: fork ids (EIP-2124, EIP-6122), and the checks of their order.
+//! Tests schedules against the fork ids that nodes announce (EIP-2124, EIP-6122), and the checks of
+//! their order.
 
 use super::*;
 use alloy_primitives::{B256, b256};
@@ -10,13 +11,13 @@ fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// The fork ids of a chain: first that of the genesis, then one per step that changes anything on the network.
-/// `genesis` is the genesis block's hash and timestamp.
+/// The fork ids of a chain: that of the genesis, then one per step that changes the fork id.
+/// `genesis` is the hash of the genesis block, `genesis_time` its timestamp.
 fn fork_ids(chain: &ChainConfig, genesis: B256, genesis_time: u64) -> Vec<u32> {
     let mut id = crc32(0, genesis.as_slice());
     let mut ids = vec![id];
     let mut last = 0;
-    // The merge is no step of the network's where only its first block is known.
+    // The first proof-of-stake block is not part of the fork id.
     for (step, at) in chain.schedule().filter(|(step, _)| *step != Step::Paris) {
         let is_news = at != last && if step.is_by_time() { at > genesis_time } else { at > 0 };
         if is_news {
@@ -140,7 +141,7 @@ fn mainnet_by_number_and_time() {
 }
 
 #[test]
-fn the_dao_fork_marks_ten_blocks_and_moves_money_in_the_first() {
+fn the_dao_fork_constrains_ten_blocks_and_transfers_in_the_first() {
     let chain = ChainConfig::mainnet();
     let rules = |number| chain.rules(number, 0);
     let transfers: Vec<u64> =
@@ -159,7 +160,7 @@ fn the_dao_fork_marks_ten_blocks_and_moves_money_in_the_first() {
 }
 
 #[test]
-fn a_merge_by_total_difficulty_is_found_by_the_header() {
+fn a_merge_by_total_difficulty_is_detected_by_the_header() {
     let until_london = Step::ALL[..=Step::London as usize].iter().filter(|step| **step != Step::Dao);
     let chain = until_london.fold(ChainConfig::frontier(7), |chain, step| chain.with(*step, 0));
     let header = |difficulty: u64| Header { number: 9, difficulty: U256::from(difficulty), ..Header::default() };
@@ -183,7 +184,7 @@ fn constantinople_and_petersburg() {
 }
 
 #[test]
-fn schedules_that_cannot_be_followed() {
+fn unsupported_schedules_are_rejected() {
     let chain = ChainConfig::mainnet();
     let without = |step: Step| {
         let mut chain = chain.clone();

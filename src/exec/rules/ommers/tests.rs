@@ -1,4 +1,5 @@
-//! Each rule on a small side chain: one ommer that keeps it, one that breaks it.
+//! Tests each ommer rule on a small side chain, with an ommer that satisfies it and one that
+//! violates it.
 
 use super::*;
 use crate::exec::rules::chain::Step;
@@ -6,7 +7,7 @@ use crate::exec::rules::header::next_difficulty;
 use alloy_primitives::U256;
 use alloy_rlp::Encodable;
 
-/// A chain of headers on Homestead rules from a genesis on, one block every ten seconds.
+/// A chain of headers with Homestead rules, from the genesis on, one block every ten seconds.
 struct Chain {
     config: ChainConfig,
     headers: Vec<Header>,
@@ -46,7 +47,7 @@ impl Chain {
         }
     }
 
-    /// The block after the last one, with these ommers.
+    /// The RLP of the block after the last one, with these ommers.
     fn block(&self, ommers: &[Header]) -> Bytes {
         block(&self.child(self.headers.len() - 1, 10), ommers)
     }
@@ -83,7 +84,7 @@ fn wrap(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The RLP of a block without transactions; its ommers hash is filled in.
+/// The RLP of a block without transactions; sets the header's ommers hash.
 fn block(header: &Header, ommers: &[Header]) -> Bytes {
     let ommers = list(ommers);
     let mut payload = Vec::new();
@@ -94,7 +95,7 @@ fn block(header: &Header, ommers: &[Header]) -> Bytes {
 }
 
 #[test]
-fn one_to_six_generations_are_allowed() {
+fn ommers_are_one_to_six_blocks_below_the_block() {
     let chain = Chain::new(12);
     for depth in 1..=6 {
         assert_eq!(chain.check(&[chain.child(12 - depth, 11)]), Ok(None), "{depth}");
@@ -105,7 +106,7 @@ fn one_to_six_generations_are_allowed() {
 }
 
 #[test]
-fn no_more_than_two() {
+fn more_than_two_ommers_are_rejected() {
     let chain = Chain::new(9);
     let ommers = [7, 8, 9].map(|seconds| chain.child(7, seconds));
     assert_eq!(chain.check(&ommers[..2]), Ok(None));
@@ -113,12 +114,12 @@ fn no_more_than_two() {
 }
 
 #[test]
-fn no_ommer_twice() {
+fn an_ommer_included_twice_is_rejected() {
     let chain = Chain::new(9);
     let ommer = chain.child(7, 11);
     assert_eq!(chain.check(&[ommer.clone(), ommer.clone()]), Err((1, OmmerFault::Duplicate)));
 
-    // Named by the block before, or by the one before that: of both the ommers are known.
+    // Included by the parent or the grandparent; the ommers of both are known.
     for nephew in [8, 9] {
         let mut ancestors = chain.ancestors();
         let place = 9 - nephew;
@@ -130,7 +131,7 @@ fn no_ommer_twice() {
 }
 
 #[test]
-fn no_ancestor_and_no_brother() {
+fn an_ancestor_or_a_sibling_is_rejected() {
     let chain = Chain::new(9);
     for number in 4..=9 {
         assert_eq!(chain.check(&[chain.headers[number].clone()]), Err((0, OmmerFault::Ancestor)));
@@ -139,11 +140,11 @@ fn no_ancestor_and_no_brother() {
 }
 
 #[test]
-fn the_parent_is_an_ancestor() {
+fn the_ommers_parent_must_be_an_ancestor() {
     let chain = Chain::new(9);
     let orphan = Header { parent_hash: B256::repeat_byte(7), ..chain.child(7, 11) };
     assert_eq!(chain.check(&[orphan]), Err((0, OmmerFault::UnknownParent)));
-    // Near the genesis there are fewer ancestors, and all of them are known.
+    // Near the genesis there are fewer ancestors, and all of them are given.
     let young = Chain::new(2);
     assert_eq!(young.check(&[young.child(0, 11)]), Ok(None));
     let orphan = Header { parent_hash: B256::repeat_byte(7), ..young.child(0, 11) };
@@ -178,12 +179,12 @@ fn header_rules_hold_for_ommers() {
 #[test]
 fn an_ommer_follows_the_rules_of_its_own_number() {
     let mut chain = Chain::new(9);
-    // The block, number 10, is London's first: an ommer below it has no base fee yet.
+    // The block, number 10, is London's first: an ommer below it has no base fee.
     let steps = Step::ALL[..Step::London as usize].iter().filter(|step| **step != Step::Dao);
     chain.config = steps.fold(chain.config.clone(), |config, step| config.with(*step, 10)).with(Step::London, 10);
     chain.config.steps[Step::Homestead as usize] = Some(0);
     assert_eq!(chain.check(&[chain.child(7, 11)]), Ok(None));
-    // The DAO's mark is asked of ommers, too.
+    // The DAO fork's rule for extra data also applies to ommers.
     chain.config = ChainConfig { dao_support: true, ..chain.config.with(Step::Dao, 8) };
     assert_eq!(chain.check(&[chain.child(7, 11)]), Err((0, OmmerFault::Header(HeaderFault::DaoExtraData))));
     let marked = Header { extra_data: Bytes::from_static(b"dao-hard-fork"), ..chain.child(7, 11) };
@@ -191,7 +192,7 @@ fn an_ommer_follows_the_rules_of_its_own_number() {
 }
 
 #[test]
-fn what_is_missing_is_said_and_never_passes() {
+fn missing_ancestors_are_reported_as_unchecked() {
     let chain = Chain::new(9);
     let ommer = chain.child(6, 11);
     let decoded = Block::decode(chain.block(std::slice::from_ref(&ommer))).expect("well-formed");
@@ -201,26 +202,26 @@ fn what_is_missing_is_said_and_never_passes() {
     // Its depth is 3: its parent is the ancestor at index 3.
     assert_eq!(chain.check_with(one, &ancestors[..4]), Ok(None));
     assert_eq!(chain.check_with(one, &ancestors[..3]), Ok(Some("not all headers of the ancestors are given")));
-    // A gap, or a stranger, ends the ancestors.
+    // Ancestors after a gap, or after an unrelated block, are ignored.
     let gap = [&ancestors[..2], &ancestors[3..]].concat();
     assert_eq!(chain.check_with(one, &gap), Ok(Some("not all headers of the ancestors are given")));
-    // What can be seen without ancestors is seen.
+    // Rules that need no ancestors are checked without them.
     let both = Block::decode(chain.block(&[ommer.clone(), ommer.clone()])).expect("well-formed");
     assert_eq!(check_ommers(&both, None), Err((1, OmmerFault::Duplicate)));
-    // An ancestor between them had ommers, and they are not known.
+    // The ommers of an ancestor between the ommer and the block are not known.
     let mut silent = ancestors.clone();
     silent[1].ommers = None;
     assert_eq!(chain.check_with(one, &silent), Ok(Some("the ommers of the ancestors are not given")));
     silent[1] = ancestors[1].clone();
     silent[2].ommers = None;
-    assert_eq!(chain.check_with(one, &silent), Ok(None), "as old as the ommer: it cannot have named it");
-    // A block without ommers asks for nothing.
+    assert_eq!(chain.check_with(one, &silent), Ok(None), "at the ommer's number: it cannot include the ommer");
+    // A block without ommers needs no ancestors.
     let none = Block::decode(chain.block(&[])).expect("well-formed");
     assert_eq!(check_ommers(&none, None), Ok(None));
 }
 
 #[test]
-fn ancestors_know_their_ommers_by_the_header() {
+fn ommers_of_an_ancestor_count_if_they_match_its_header() {
     let chain = Chain::new(9);
     let ommer = chain.child(7, 11);
     let bytes = chain.block(std::slice::from_ref(&ommer));

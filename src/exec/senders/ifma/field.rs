@@ -1,34 +1,39 @@
-//! The field of p = 2^256 - 2^32 - 977 in eight lanes.
+//! Arithmetic in the field of p = 2^256 - 2^32 - 977, in eight lanes.
 //!
-//! An element is five registers of 52-bit limbs, one element a lane. The multiplier (vpmadd52) reads the low 52 bits of
-//! each limb and silently drops the rest, so the whole art is to know when a limb may be longer:
+//! In and out: [`Fe`], eight elements in five registers of 52-bit limbs, one element per lane. The
+//! multiplier (vpmadd52) reads only the low 52 bits of each limb and ignores the rest. So every
+//! function states which of these forms it takes and returns:
 //!
-//! - *tight*: limbs 0..=3 below 2^52, limb 4 below 2^48 + 2^8: a value below 2^256 + 2^216. Products, squares and
-//!   [`tighten`] give this.
-//! - *sums*: limb by limb sums and differences of tight elements, each limb kept at zero or above by adding a multiple
-//!   of p whose limbs are all larger than what is subtracted ([`P`]). No carries. Never multiplied.
-//! - *factor*: a sum below 2^260 after [`carry`]: right in its low 52 bits, and the higher bits already passed on but
-//!   not cleared. May be multiplied and squared, nothing else.
+//! - *tight*: limbs 0..=3 below 2^52, limb 4 below 2^48 + 2^8: a value below 2^256 + 2^216.
+//!   Returned by products, squares and [`tighten`].
+//! - *sum*: limbwise sum or difference of tight elements, without carries. A difference adds a
+//!   multiple of p whose limbs are larger than those subtracted ([`P`]), so that no limb is
+//!   negative. Must not be multiplied.
+//! - *factor*: a sum below 2^260 after [`carry`]: the low 52 bits of each limb are correct; the
+//!   higher bits have been added to the next limb, but not cleared. May only be multiplied and
+//!   squared.
 //!
-//! Cost in vpmadd52 instructions (two a cycle on Zen 5, so the bound): product 50 + 16, square 30 + 16, `tighten` 1.
-//! Everything else (carries, masks, sums) fits beside them on the other ports.
+//! Cost in vpmadd52 instructions, of which Zen 5 executes two per cycle: product 66 and square 46,
+//! of which the reduction takes 16 each; `tighten` 1. They are the bottleneck; carries, masks and
+//! sums run on other ports at the same time.
 //!
-//! Not here: points; bytes of keys.
+//! Not here: curve points; encoding of keys.
 
 use core::arch::x86_64::*;
 
-/// Eight field elements: limb `i` of lane `l` has weight 2^(52 i).
+/// Eight field elements, one per lane; limb `i` has weight 2^(52 i).
 #[derive(Clone, Copy)]
 pub(super) struct Fe(pub(super) [__m512i; 5]);
 
 pub(super) const LIMB_MASK: u64 = (1 << 52) - 1;
 const TOP_MASK: u64 = (1 << 48) - 1;
-/// 2^256 mod p, 33 bits.
+/// 2^256 mod p, a number of 33 bits.
 const FOLD_256: u64 = 0x1_0000_03d1;
-/// 2^260 mod p, 37 bits.
+/// 2^260 mod p, a number of 37 bits.
 const FOLD_260: u64 = FOLD_256 << 4;
 
-/// `P[k]` = limbs of k * p, each k times the limb of p: larger than the limbs of any sum of k - 1 tight elements.
+/// `P[k]`: limbs of k * p, each k times the limb of p, so each is larger than the limb of any sum
+/// of k - 1 tight elements.
 pub(super) const P: [[u64; 5]; 18] = {
     let p = [LIMB_MASK + 1 - FOLD_256, LIMB_MASK, LIMB_MASK, LIMB_MASK, TOP_MASK];
     let mut table = [[0; 5]; 18];
@@ -57,7 +62,7 @@ pub(super) fn constant(limbs: [u64; 5]) -> Fe {
     Fe([splat(limbs[0]), splat(limbs[1]), splat(limbs[2]), splat(limbs[3]), splat(limbs[4])])
 }
 
-/// `a` where the bit of `mask` is 0, `b` where it is 1.
+/// Per lane, `a` if the bit of `mask` is 0, `b` if it is 1.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn select(mask: __mmask8, a: &Fe, b: &Fe) -> Fe {
@@ -68,7 +73,7 @@ pub(super) fn select(mask: __mmask8, a: &Fe, b: &Fe) -> Fe {
     out
 }
 
-/// Limb by limb `a + b`: sums in, sums out.
+/// Limbwise `a + b`: sums in, sum out.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn add(a: &Fe, b: &Fe) -> Fe {
@@ -79,7 +84,7 @@ pub(super) fn add(a: &Fe, b: &Fe) -> Fe {
     out
 }
 
-/// Limb by limb `a + K * p - b`, for b a sum of at most K - 1 tight elements.
+/// Limbwise `a + K * p - b`, for `b` a sum of at most K - 1 tight elements; sum out.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn sub<const K: usize>(a: &Fe, b: &Fe) -> Fe {
@@ -90,7 +95,7 @@ pub(super) fn sub<const K: usize>(a: &Fe, b: &Fe) -> Fe {
     out
 }
 
-/// Limb by limb `a * 2^S`.
+/// Limbwise `a * 2^S`; sum out.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn shift<const S: u32>(a: &Fe) -> Fe {
@@ -101,7 +106,7 @@ pub(super) fn shift<const S: u32>(a: &Fe) -> Fe {
     out
 }
 
-/// Makes a factor of a sum below 2^260.
+/// Converts a sum below 2^260 to a factor.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn carry(a: &Fe) -> Fe {
@@ -112,7 +117,8 @@ pub(super) fn carry(a: &Fe) -> Fe {
     out
 }
 
-/// Makes a tight element of a sum with limbs below 2^60: what lies above 2^256 is folded in first, then one carry pass.
+/// Converts a sum with limbs below 2^60 to a tight element: folds the part above 2^256, then does
+/// one carry pass.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn tighten(a: &Fe) -> Fe {
@@ -127,13 +133,15 @@ pub(super) fn tighten(a: &Fe) -> Fe {
     Fe(c)
 }
 
-/// Ten product columns below 2^59 (the last below 2^52, the total below 2^520) to a tight element.
+/// Reduces ten product columns below 2^59 (the last below 2^52, the total below 2^520) to a tight
+/// element.
 ///
-/// The upper five columns are folded with 2^260 = `FOLD_260`, and what each has above 52 bits apart from the rest: that
-/// costs four multiplier instructions more than carrying it along the columns first, but a carry is a chain of eight
-/// steps, and latency is what keeps the multipliers waiting. What then lies above 2^256 is estimated from column 4
-/// before its neighbours are carried into it, and folded with `FOLD_256`; so one carry pass suffices, and the last carry
-/// (below 2^8) can stay in limb 4.
+/// The upper five columns are folded with 2^260 = `FOLD_260` mod p; of each, the part above 52 bits
+/// is folded separately. This takes four multiplier instructions more than carrying along the
+/// columns first, but carrying is a chain of eight dependent steps, and latency is the limit here.
+/// The part above 2^256 is then estimated from column 4 before the carries into it are added, and
+/// folded with `FOLD_256`. So one carry pass suffices, and the last carry (below 2^8) remains in
+/// limb 4.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn reduce(mut c: [__m512i; 10]) -> Fe {
@@ -159,11 +167,12 @@ fn reduce(mut c: [__m512i; 10]) -> Fe {
     Fe([c[0], c[1], c[2], c[3], c[4]])
 }
 
-/// Product of two factors (or tight elements): tight.
+/// Product of two factors or tight elements; tight.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn mul(a: &Fe, b: &Fe) -> Fe {
-    // Low and high halves gather in registers of their own, so that no chain of additions is longer than five.
+    // Low and high halves accumulate in separate registers, so that no chain of additions is longer
+    // than five.
     let mut low = [_mm512_setzero_si512(); 9];
     let mut high = [_mm512_setzero_si512(); 9];
     for i in 0..5 {
@@ -180,8 +189,8 @@ pub(super) fn mul(a: &Fe, b: &Fe) -> Fe {
     reduce(c)
 }
 
-/// Square of a factor (or tight element): tight. The ten mixed products are counted once and doubled by column; the
-/// upper columns come first, because their reduction does.
+/// Square of a factor or tight element; tight. The ten mixed products are computed once and doubled
+/// per column. The upper columns are computed first, because they are reduced first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn sqr(a: &Fe) -> Fe {
@@ -210,7 +219,8 @@ pub(super) fn sqr(a: &Fe) -> Fe {
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn canonical(a: &Fe) -> Fe {
-    // Below 2^256 after a second fold: where the first element reaches 2^256, its rest is below 2^216.
+    // Below 2^256 after a second fold: if the element is 2^256 or more, its remainder is below
+    // 2^216.
     let a = tighten(a);
     let fold = constant([FOLD_256, 0, 0, 0, 0]);
     let mut shifted = add(&a, &fold);
@@ -218,13 +228,13 @@ pub(super) fn canonical(a: &Fe) -> Fe {
         shifted.0[i] = _mm512_add_epi64(shifted.0[i], _mm512_srli_epi64::<52>(shifted.0[i - 1]));
         shifted.0[i - 1] = _mm512_and_si512(shifted.0[i - 1], splat(LIMB_MASK));
     }
-    // a >= p exactly when a + 2^256 - p reaches 2^256.
+    // a >= p if and only if a + 2^256 - p >= 2^256.
     let at_least_p = _mm512_cmpgt_epu64_mask(shifted.0[4], splat(TOP_MASK));
     shifted.0[4] = _mm512_and_si512(shifted.0[4], splat(TOP_MASK));
     select(at_least_p, &a, &shifted)
 }
 
-/// Lanes in which a tight element is 0 mod p.
+/// Mask of the lanes in which a tight element is 0 mod p.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn is_zero(a: &Fe) -> __mmask8 {
@@ -233,7 +243,7 @@ pub(super) fn is_zero(a: &Fe) -> __mmask8 {
     _mm512_testn_epi64_mask(any, any)
 }
 
-/// Four 64-bit words of a canonical element.
+/// The four 64-bit words of a canonical element, the lowest first.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn to_words(a: &Fe) -> [__m512i; 4] {
@@ -246,7 +256,7 @@ pub(super) fn to_words(a: &Fe) -> [__m512i; 4] {
     ]
 }
 
-/// A number below 2^256 as a tight element.
+/// Converts four 64-bit words, the lowest first, to a tight element.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn from_words(w: [__m512i; 4]) -> Fe {
@@ -261,7 +271,7 @@ pub(super) fn from_words(w: [__m512i; 4]) -> Fe {
     ])
 }
 
-/// Rows of eight words to columns and back: word `j` of row `i` becomes word `i` of row `j`.
+/// Transposes eight rows of eight words: word `j` of row `i` becomes word `i` of row `j`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn transpose(r: [__m512i; 8]) -> [__m512i; 8] {
@@ -285,7 +295,8 @@ pub(super) fn transpose(r: [__m512i; 8]) -> [__m512i; 8] {
     out
 }
 
-/// One operation on each of K groups of eight lanes: independent chains side by side hide the latency of one.
+/// K groups of eight lanes. Interleaving the operations on K independent groups hides instruction
+/// latency.
 pub(super) type Groups<const K: usize> = [Fe; K];
 
 /// `a * b` in K groups.
@@ -310,7 +321,7 @@ pub(super) fn sqr_groups<const K: usize>(a: &Groups<K>) -> Groups<K> {
     out
 }
 
-/// `a *= b` in K groups: without the copy that a result of its own would cost.
+/// `a *= b` in K groups; in place, which saves a copy of the result.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn mul_assign<const K: usize>(a: &mut Groups<K>, b: &Groups<K>) {
@@ -333,7 +344,7 @@ fn sqr_times_then_mul<const K: usize>(a: &Groups<K>, n: usize, b: &Groups<K>) ->
     t
 }
 
-/// a^(2^n - 1) for n = 2, 22, 223: the blocks of ones in the exponents below.
+/// a^(2^n - 1) for n = 2, 22, 223: powers for the runs of ones in the exponents below.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn ones<const K: usize>(a: &Groups<K>) -> (Groups<K>, Groups<K>, Groups<K>) {
     let x2 = sqr_times_then_mul(a, 1, a);
@@ -350,7 +361,8 @@ fn ones<const K: usize>(a: &Groups<K>) -> (Groups<K>, Groups<K>, Groups<K>) {
     (x2, x22, x223)
 }
 
-/// Square root by a^((p + 1) / 4), 253 squares and 13 products; meaningless where a is no square.
+/// Square root a^((p + 1) / 4), with 253 squares and 13 products; unspecified where `a` is not a
+/// square.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn sqrt<const K: usize>(a: &Groups<K>) -> Groups<K> {
     // (p + 1) / 4 in binary: 223 ones, 0, 22 ones, 0000, 11, 00.
@@ -360,7 +372,7 @@ pub(super) fn sqrt<const K: usize>(a: &Groups<K>) -> Groups<K> {
     sqr_groups(&sqr_groups(&t))
 }
 
-/// Inverse by a^(p - 2), 255 squares and 15 products; 0 for 0.
+/// Inverse a^(p - 2), with 255 squares and 15 products; 0 for 0.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn invert(a: &Fe) -> Fe {
     // p - 2 in binary: 223 ones, 0, 22 ones, 0000, 1, 0, 11, 0, 1.

@@ -1,7 +1,8 @@
-//! Odd multiples of the generator G and of lambda G, affine, one row of 64 bytes each.
+//! Table of odd multiples of the generator G and of lambda G: affine, one row of 64 bytes each.
 //!
-//! Built once, by the first batch (a fraction of a millisecond), and shared: 2 * 512 rows, 64 KiB. Windows of 12 and 15
-//! bits are 1 and 2 % faster alone, but 4 and 32 times as large, in a second-level cache that execution needs too.
+//! Built once per process, by the first batch (in a fraction of a millisecond): 2 * 512 rows, 64
+//! KiB. Windows of 12 and 15 bits are 1 and 2 % faster in isolation, but 4 and 32 times as large,
+//! and execution needs the second-level cache too.
 //! Not here: the multiples of nonce points (`group.rs`).
 
 use core::arch::x86_64::*;
@@ -10,27 +11,28 @@ use std::sync::OnceLock;
 use super::field::{Fe, canonical, carry, constant, invert, mul, sqr, sub, tighten};
 use super::group::{BETA, NonceTable, coordinates, digits, odd_multiples, rows};
 
-/// Width of the digits in bits. A multiple of it must not be the top position of the nonce digits.
+/// Width of the digits in bits. The highest digit position must be below that of the nonce digits
+/// (checked at compile time in `recover.rs`).
 pub(super) const WINDOW: u32 = 10;
 const MULTIPLES: usize = 1 << (WINDOW - 1);
 
 const X: [u64; 5] = [0x2_815b_16f8_1798, 0xd_b2dc_e28d_959f, 0xe_870b_0702_9bfc, 0xb_bac5_5a06_295c, 0x79be_667e_f9dc];
 const Y: [u64; 5] = [0x7_d08f_fb10_d4b8, 0x4_8a68_5541_99c4, 0xe_1108_a8fd_17b4, 0xc_4655_da4f_bfc0, 0x483a_da77_26a3];
 
-/// Row `i` of a half is (2i + 1) G; of the other half, lambda times that.
+/// `rows[0][i]` is (2i + 1) G; `rows[1][i]` is lambda times that.
 pub(super) struct GeneratorTable {
     rows: [Box<[__m512i; MULTIPLES]>; 2],
 }
 
 impl GeneratorTable {
-    /// The process's table.
+    /// The table of this process, built at first use.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn get() -> &'static Self {
         static TABLE: OnceLock<GeneratorTable> = OnceLock::new();
         TABLE.get_or_init(|| Self::build())
     }
 
-    /// The points of one digit a lane, of G (`lambda` 0) or of lambda G (1).
+    /// The points for one digit per lane, from the multiples of G (`lambda` 0) or of lambda G (1).
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn lookup(&self, lambda: usize, window: __m512i) -> (Fe, Fe, __mmask8) {
@@ -49,7 +51,8 @@ impl GeneratorTable {
         let zero = _mm512_setzero_si512();
         let mut plain = Box::new([zero; MULTIPLES]);
         let mut times_lambda = Box::new([zero; MULTIPLES]);
-        // G, 3G, ..., 31G from the chain of the nonce tables, then doubling: with m rows known, add 2m G to each.
+        // G, 3G, ..., 31G are computed like the nonce tables. Then the number of rows is doubled
+        // repeatedly: with m rows known, adding 2m G to each gives the next m.
         let mut table = [NonceTable::new()];
         let z = odd_multiples(&[constant(X)], &[constant(Y)], &mut table)[0];
         let z_inverse = invert(&z);
@@ -79,7 +82,7 @@ impl GeneratorTable {
     }
 }
 
-/// Sum of two affine points a lane, neither equal nor inverse; canonical.
+/// Sum of two affine points per lane, which must be neither equal nor inverse; canonical.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn affine_sum((x1, y1): &(Fe, Fe), (x2, y2): &(Fe, Fe)) -> (Fe, Fe) {
     let slope = mul(&carry(&sub::<2>(y2, y1)), &invert(&carry(&sub::<2>(x2, x1))));

@@ -1,14 +1,16 @@
-//! The curve y^2 = x^3 + 7 in lanes: doubling, mixed addition, odd multiples of one point per lane.
+//! The curve y^2 = x^3 + 7 in lanes: doubling, mixed addition, and odd multiples of one point per
+//! lane.
 //!
-//! Points are Jacobian (x = X / Z^2, y = Y / Z^3), coordinates tight. No formula looks for its exceptional cases
-//! (doubling in an addition, an inverse pair, infinity), because each of them makes Z zero mod p, and every later
-//! doubling and addition multiplies Z: they stay zero to the end. So one test of the last Z finds, lane by lane, exactly
-//! those lanes that met an exceptional case on the way, and no other lane is touched.
+//! In and out: points in Jacobian coordinates (x = X / Z^2, y = Y / Z^3), all tight.
+//! The formulas do not check for exceptional cases (an addition of equal points, of inverse points,
+//! or of infinity). Each of these makes Z zero mod p, and every later doubling and addition
+//! multiplies Z by a factor, so Z remains zero. One test of the final Z therefore finds exactly the
+//! lanes in which an exceptional case occurred; other lanes are not affected.
 //!
-//! Cost (M product 66, S square 46 vpmadd52): `double` 2M + 5S, `add` 8M + 3S (9M + 3S with `scale`), odd
-//! multiples 4M + 2S and another 5M + S each.
+//! Cost (product M: 66, square S: 46 vpmadd52 instructions): `double` 2M + 5S, `add_mixed` 8M + 3S
+//! (9M + 3S with `scale`), odd multiples 4M + 2S and another 5M + S each.
 //!
-//! Not here: which multiples are added when (`recover.rs`), the generator's table (`generator.rs`).
+//! Not here: the order of additions (`recover.rs`), the generator's table (`generator.rs`).
 
 use core::arch::x86_64::*;
 
@@ -18,11 +20,12 @@ use super::field::{
 };
 use super::to_array;
 
-/// Odd multiples kept per nonce point, and the width of their digits in bits.
+/// Width in bits of the nonce multiplier's digits. A table of one nonce point contains
+/// `1 << (NONCE_WINDOW - 1)` odd multiples.
 pub(super) const NONCE_WINDOW: u32 = 5;
 const NONCE_MULTIPLES: usize = 1 << (NONCE_WINDOW - 1);
 
-/// A primitive cube root of 1 mod p: (beta * x, y) is lambda times (x, y).
+/// A primitive cube root of 1 mod p: (beta * x, y) is lambda times (x, y) (the GLV endomorphism).
 pub(super) const BETA: [u64; 5] =
     [0x9_6c28_7195_01ee, 0x7_512f_5899_5c13, 0xc_3434_e99c_f049, 0x0_7106_e644_79ea, 0x7ae9_6a2b_657c];
 
@@ -34,7 +37,8 @@ pub(super) struct Jacobian<const K: usize> {
     pub(super) z: Groups<K>,
 }
 
-/// Points to add, as factors, and the lanes in which their negatives are meant.
+/// Affine points to add, coordinates as factors, and the mask of lanes in which the negative point
+/// is added.
 #[derive(Clone, Copy)]
 pub(super) struct Addend<const K: usize> {
     pub(super) x: Groups<K>,
@@ -62,7 +66,8 @@ pub(super) fn double<const K: usize>(p: &mut Jacobian<K>) {
     let f = sqr_groups(&e);
     let mut w = g;
     for k in 0..K {
-        // With 3 p, no limb of g - a - c is below zero, and the sum is at most 4 tight elements: 17 p is enough for x.
+        // With 3 p added, no limb of g - a - c is negative, and the result is at most a sum of 4
+        // tight elements. So 17 p suffices for x, where four times that is subtracted.
         let d = shift::<1>(&sub::<3>(&g[k], &add(&a[k], &c[k])));
         p.x[k] = tighten(&sub::<17>(&f[k], &shift::<1>(&d)));
         w[k] = carry(&sub::<2>(&d, &p.x[k]));
@@ -73,7 +78,8 @@ pub(super) fn double<const K: usize>(p: &mut Jacobian<K>) {
     }
 }
 
-/// P + Q for an affine Q. With `scale` s, Q lives on another curve: (x s^2, y s^3) is what is added.
+/// P + Q for an affine Q. With `scale` s, Q is given on an isomorphic curve, and (x s^2, y s^3) is
+/// added.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn add_mixed<const K: usize>(p: &mut Jacobian<K>, q: &Addend<K>, scale: Option<&Groups<K>>) {
@@ -121,7 +127,7 @@ pub(super) fn add_mixed<const K: usize>(p: &mut Jacobian<K>, q: &Addend<K>, scal
 /// Eight rows of (x, y), four words each.
 pub(super) type Rows = [__m512i; 8];
 
-/// Rows for the lanes of two canonical coordinates: row `l` is the point of lane `l`.
+/// Converts two canonical coordinates to rows: row `l` is the point of lane `l`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn rows(x: &Fe, y: &Fe) -> Rows {
@@ -130,7 +136,7 @@ pub(super) fn rows(x: &Fe, y: &Fe) -> Rows {
     transpose([x0, x1, x2, x3, y0, y1, y2, y3])
 }
 
-/// The coordinates of eight rows, one a lane.
+/// Converts eight rows to coordinates, one point per lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn coordinates(rows: Rows) -> (Fe, Fe) {
@@ -138,8 +144,9 @@ pub(super) fn coordinates(rows: Rows) -> (Fe, Fe) {
     (from_words([x0, x1, x2, x3]), from_words([y0, y1, y2, y3]))
 }
 
-/// Digits of eight scalars: the table index of each lane, and the lanes with a negative digit. `window` is the window e
-/// of a regular recoding of width W: the digit is 2e + 1 - 2^W, its index (|digit| - 1) / 2.
+/// Decodes the digits of eight scalars: the table index of each lane, and the mask of lanes with a
+/// negative digit. `window` is the window e of a regular recoding of width W: the digit is 2e + 1 -
+/// 2^W, its table index (|digit| - 1) / 2.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn digits<const W: u32>(window: __m512i) -> ([u64; 8], __mmask8) {
@@ -148,25 +155,26 @@ pub(super) fn digits<const W: u32>(window: __m512i) -> ([u64; 8], __mmask8) {
     (to_array(index), _mm512_cmplt_epi64_mask(t, _mm512_setzero_si512()))
 }
 
-/// P, 3P, ..., 31P for one point P a lane, and the same times lambda, on a curve on which all of them are affine.
+/// Table of P, 3P, ..., 31P for one point P per lane, and of lambda times these, as affine points
+/// of a common isomorphic curve.
 pub(super) struct NonceTable {
-    /// Row `[i][l]` is (2i + 1) P of lane `l`; the second half the same times lambda.
+    /// `rows[0][i][l]` is (2i + 1) P of lane `l`; `rows[1][i][l]` is lambda times that.
     rows: [[Rows; NONCE_MULTIPLES]; 2],
 }
 
 impl NonceTable {
-    /// An empty table, to be filled.
+    /// A table of zeros, to be filled by [`odd_multiples`].
     #[target_feature(enable = "avx512f")]
     pub(super) fn new() -> Self {
         Self { rows: [[[_mm512_setzero_si512(); 8]; NONCE_MULTIPLES]; 2] }
     }
 
-    /// The `i`-th odd multiples, one a lane; none past the last.
+    /// The `i`-th odd multiples, one per lane; `None` after the last one.
     pub(super) fn row(&self, i: usize) -> Option<&Rows> {
         self.rows[0].get(i)
     }
 
-    /// The points of one digit a lane, of P (`lambda` 0) or of lambda P (1).
+    /// The points for one digit per lane, from the multiples of P (`lambda` 0) or of lambda P (1).
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn lookup(&self, lambda: usize, window: __m512i) -> (Fe, Fe, __mmask8) {
@@ -181,12 +189,13 @@ impl NonceTable {
     }
 }
 
-/// Fills the tables with the odd multiples of the affine points (x, y); returns Z such that a point (X, Y) of the table
-/// stands for (X / Z^2, Y / Z^3).
+/// Fills the tables with the odd multiples of the affine points (x, y). Returns Z such that an
+/// entry (X, Y) represents (X / Z^2, Y / Z^3).
 ///
-/// Co-Z chain (Meloni 2007): 2P and P share a Z after the doubling, and each addition P_i + 2P brings 2P to the new Z.
-/// Its factor X1 - X2 of Z is kept; going back from the last multiple, their products bring every multiple to the last
-/// Z. No exceptional case exists: the order is an odd prime, so 2P is none of ±P, ±3P, ..., ±31P.
+/// Co-Z chain (Meloni 2007): after the doubling, 2P and P have the same Z, and each addition P_i +
+/// 2P also gives 2P with the new Z. The factors X1 - X2 of Z are stored. Backwards from the last
+/// multiple, their products scale every multiple to the last Z. Exceptional cases are impossible:
+/// the group order is an odd prime, so 2P is none of ±P, ±3P, ..., ±31P.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn odd_multiples<const K: usize>(x: &Groups<K>, y: &Groups<K>, tables: &mut [NonceTable; K]) -> Groups<K> {
     // Doubling of an affine point: S = 4 x y^2, M = 3 x^2, 2P = (M^2 - 2S, M (S - X) - 8 y^4), P = (S, 8 y^4), Z = 2y.
@@ -262,7 +271,7 @@ pub(super) fn odd_multiples<const K: usize>(x: &Groups<K>, y: &Groups<K>, tables
     mul_groups(&two_y, &scale)
 }
 
-/// Puts the `i`-th multiples, and lambda times them, into the tables.
+/// Stores the `i`-th multiples, and lambda times them, in the tables.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn store<const K: usize>(tables: &mut [NonceTable; K], i: usize, x: &Groups<K>, y: &Groups<K>) {
@@ -274,7 +283,7 @@ fn store<const K: usize>(tables: &mut [NonceTable; K], i: usize, x: &Groups<K>, 
     }
 }
 
-/// x^3 + 7.
+/// x^3 + 7, the right side of the curve equation; tight.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn right_side(x: &Fe) -> Fe {

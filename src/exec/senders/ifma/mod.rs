@@ -1,10 +1,13 @@
-//! Eight recoveries in the lanes of AVX-512 registers, with the 52-bit multipliers of AVX-512 IFMA.
+//! Recovery of eight senders at a time in the lanes of AVX-512 registers, with the 52-bit
+//! multipliers of AVX-512 IFMA.
 //!
-//! In: signatures. Out: addresses. Twin: `libsecp.rs`, which every test compares with.
-//! Relies on: the caller having asked [`available`].
-//! Not here: arithmetic modulo the group order (`scalar.rs`), which is a small part and stays scalar.
+//! In: signatures. Out: addresses.
+//! Unsafe boundary: [`recover()`] calls code compiled for CPU features that [`available`] detects.
+//! Reference implementation: `libsecp.rs`, with which the tests compare every result.
+//! Not here: arithmetic modulo the group order (`scalar.rs`), a small part of the work, which is
+//! not vectorised.
 #![allow(unsafe_code)]
-// One index runs over the limbs, lanes or groups of several arrays at once.
+// Loops index several arrays of limbs, lanes or groups with the same variable.
 #![allow(clippy::needless_range_loop)]
 
 mod field;
@@ -20,12 +23,13 @@ use alloy_primitives::Address;
 
 use super::Signature;
 
-/// Window and length in bits of the halves of u2 (of the nonce point) and of u1 (of the generator).
+/// Window width and length in bits of the halves of u2 (multiplier of the nonce point R), and of
+/// the halves of u1 (multiplier of the generator G).
 #[cfg(test)]
 pub(super) const WIDTHS: ((u32, u32), (u32, u32)) =
     ((group::NONCE_WINDOW, recover::NONCE_BITS), (generator::WINDOW, recover::GENERATOR_BITS));
 
-/// Whether this machine has the instructions.
+/// Whether this machine has the required CPU features.
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512ifma")
@@ -33,26 +37,28 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("adx")
 }
 
-/// Recovers the signers of paired signatures and results; false, and nothing done, without the instructions.
+/// Recovers the signer of each signature into the element of `out` at the same position; `None` for
+/// an invalid signature. Returns `false` and leaves `out` unchanged if the CPU features are
+/// missing.
 pub(super) fn recover(signatures: &[Signature], out: &mut [Option<Address>]) -> bool {
     if !available() {
         return false;
     }
     for (signatures, out) in signatures.chunks(recover::CHUNK).zip(out.chunks_mut(recover::CHUNK)) {
-        // SAFETY: the target features of `recover_chunk` were found on this machine just above.
+        // SAFETY: `available` detected the target features of `recover_chunk`.
         unsafe { recover::recover_chunk(signatures, out) };
     }
     true
 }
 
-/// The lanes of a register.
+/// The eight lanes of a register, the lowest first.
 #[inline(always)]
 fn to_array(register: __m512i) -> [u64; 8] {
     // SAFETY: both are 64 bytes without padding, and every bit pattern is valid in both.
     unsafe { core::mem::transmute(register) }
 }
 
-/// A register of eight lanes.
+/// A register with these eight lanes, the lowest first.
 #[inline(always)]
 fn from_array(lanes: [u64; 8]) -> __m512i {
     // SAFETY: both are 64 bytes without padding, and every bit pattern is valid in both.

@@ -1,16 +1,19 @@
-//! One chunk of signatures from start to end.
+//! Recovery of one chunk of signatures.
 //!
 //! ```text
 //! r, s, z ─► ranges ─► 1/r for all at once ─► u1, u2 ─► halves, digits ──────┐
 //! r ─► x^3 + 7 ─► square root, parity ─► odd multiples of R, two tables ─► sum of four ─► 1/Z for all at once ─► Keccak
 //! ```
 //!
-//! Per signature (M product, S square): root 14 M + 255 S; odd multiples 138 M + 49 S; 125 doublings 250 M + 625 S; 51
-//! additions of multiples of R 408 M + 153 S, 26 of G 234 M + 78 S; to affine 7 M + 1 S and a share of 15 M + 255 S. In all
-//! 1051 M + 1161 S; at 66 and 46 multiplier instructions that is 123 thousand for eight signatures, two a cycle.
+//! Cost per group of eight signatures (product M, square S): square root 14 M + 255 S; odd
+//! multiples 138 M + 49 S; 125 doublings 250 M + 625 S; 51 additions of multiples of R 408 M + 153
+//! S; 26 of multiples of G 234 M + 78 S; conversion to affine 7 M + 1 S and a share of 15 M + 255
+//! S. In total 1051 M + 1161 S. With 66 and 46 multiplier instructions each, that is 123 thousand
+//! per eight signatures, of which two are executed per cycle.
 //!
-//! Lanes never meet: an invalid signature computes along on whatever it holds, and its result is dropped. Where lanes
-//! do share work (both inversions), a one stands in for its zero.
+//! Lanes are independent: an invalid signature is computed with arbitrary values, and its result is
+//! discarded. Only the two inversions are shared between signatures; there, zero is replaced by
+//! one.
 //! Not here: formulas (`group.rs`).
 
 use core::arch::x86_64::*;
@@ -29,35 +32,37 @@ use super::generator::{GeneratorTable, WINDOW};
 use super::group::{Addend, Jacobian, NONCE_WINDOW, NonceTable, add_mixed, double, odd_multiples, right_side, rows};
 use super::{from_array, to_array};
 
-/// Signatures that share their inversions.
+/// Number of signatures that share their inversions.
 pub(super) const CHUNK: usize = 128;
 const GROUPS: usize = CHUNK / 8;
 
-/// Bits of the recoded halves: the least multiples of the windows with room for 129 bits and a sign.
+/// Lengths in bits of the recoded halves: the smallest multiples of the window widths that hold 129
+/// bits and a sign.
 pub(super) const NONCE_BITS: u32 = 130;
 pub(super) const GENERATOR_BITS: u32 = 130_u32.div_ceil(WINDOW) * WINDOW;
 const NONCE_TOP: u32 = NONCE_BITS - NONCE_WINDOW;
 const _: () = assert!(NONCE_BITS.is_multiple_of(NONCE_WINDOW) && GENERATOR_BITS - WINDOW < NONCE_TOP);
 
-/// Recoded halves of eight u1 (of G, of lambda G) and eight u2 (of R, of lambda R): three words each.
+/// Recoded halves of eight u1 (multipliers of G and lambda G) and of eight u2 (of R and lambda R),
+/// three words each.
 #[derive(Clone, Copy)]
 pub(super) struct Multipliers {
     generator: [[[u64; 8]; 3]; 2],
     nonce: [[[u64; 8]; 3]; 2],
 }
 
-/// Eight signatures on their way.
+/// State of eight signatures during recovery.
 #[derive(Clone, Copy)]
 pub(super) struct Group {
     multipliers: Multipliers,
-    /// Words of r, one signature a lane.
+    /// Words of r, one signature per lane.
     r: [[u64; 8]; 4],
-    /// The nonce points, once decompressed.
+    /// The nonce points R, valid after [`decompress`].
     x: Fe,
     y: Fe,
-    /// Lanes whose nonce point has an odd y.
+    /// Mask of lanes whose nonce point has an odd y.
     odd: __mmask8,
-    /// Lanes that hold a signature which broke no rule so far.
+    /// Mask of lanes with a signature that has passed all checks so far.
     valid: __mmask8,
 }
 
@@ -71,7 +76,7 @@ impl Group {
     }
 }
 
-/// Recovers at most [`CHUNK`] signatures, paired with `out`.
+/// Recovers at most [`CHUNK`] signatures, each into the element of `out` at its position.
 #[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
 pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>]) {
     let one = constant([1, 0, 0, 0, 0]);
@@ -79,7 +84,8 @@ pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>
     let groups = &mut groups[..signatures.len().min(CHUNK).div_ceil(8)];
     prepare(signatures, groups);
 
-    // A root is one chain of squares: four groups abreast hide its latency, where two are enough for the sums.
+    // A square root is one dependent chain of squares: interleaving four groups hides its latency.
+    // For the sums two groups suffice.
     let (fours, rest) = groups.as_chunks_mut::<4>();
     fours.iter_mut().for_each(|four| decompress(four));
     let (pairs, single) = rest.as_chunks_mut::<2>();
@@ -102,7 +108,8 @@ pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>
     finish(signatures, groups, &mut sums, out);
 }
 
-/// Ranges, 1/r, both multipliers and their digits: modulo the group order.
+/// The part modulo the group order: checks the ranges of r and s, computes 1/r, both multipliers
+/// and their digits.
 #[target_feature(enable = "bmi2,adx")]
 pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
     let mut inverses = [[1, 0, 0, 0]; CHUNK];
@@ -133,7 +140,7 @@ pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
     }
 }
 
-/// Splits `k` and puts the digits of its halves into one lane.
+/// Splits `k` (GLV) and stores the digits of its halves in one lane.
 #[inline]
 fn recode(k: &Words, bits: u32, lane: usize, out: &mut [[[u64; 8]; 3]; 2]) {
     let (k1, k2) = scalar::split(k);
@@ -144,7 +151,7 @@ fn recode(k: &Words, bits: u32, lane: usize, out: &mut [[[u64; 8]; 3]; 2]) {
     }
 }
 
-/// Window of `W` bits at bit `position` of the three-word numbers.
+/// The window of `W` bits at bit `position` of eight three-word numbers.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn window<const W: u32>(words: &[[u64; 8]; 3], position: u32) -> __m512i {
@@ -156,7 +163,8 @@ pub(super) fn window<const W: u32>(words: &[[u64; 8]; 3], position: u32) -> __m5
     _mm512_and_si512(_mm512_or_si512(low, high), splat((1 << W) - 1))
 }
 
-/// The nonce points of K groups; lanes whose r is no x coordinate become invalid.
+/// Computes the nonce points of K groups. Lanes whose r is not the x coordinate of a curve point
+/// become invalid.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn decompress<const K: usize>(groups: &mut [Group; K]) {
     let mut square = [groups[0].x; K];
@@ -174,7 +182,7 @@ pub(super) fn decompress<const K: usize>(groups: &mut [Group; K]) {
     }
 }
 
-/// -a of a tight element.
+/// -a of a tight element; tight.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn negative(a: &Fe) -> Fe {
@@ -220,7 +228,7 @@ pub(super) fn multiply<const K: usize>(groups: &[Group; K], tables: &mut [NonceT
     sum
 }
 
-/// The points of the nonce digits at `position`.
+/// Looks up the points of the nonce digits at `position`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pick_nonce<const K: usize>(
@@ -236,10 +244,11 @@ fn pick_nonce<const K: usize>(
     }
 }
 
-/// Affine coordinates with one inversion for the chunk, then the addresses.
+/// Computes affine coordinates, with one inversion per chunk, and the addresses.
 ///
-/// A valid lane whose Z is zero met an exceptional case of the addition law, or its key is the point at infinity:
-/// libsecp256k1 decides. Random signatures never come here; a made-up one costs what it would have cost without lanes.
+/// In a valid lane, Z is zero if an exceptional case of the addition law occurred, or if the key is
+/// the point at infinity. libsecp256k1 then recovers this signature. Random signatures do not cause
+/// this; a constructed one costs as much as a scalar recovery.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn finish(signatures: &[Signature], groups: &[Group], sums: &mut [Jacobian<1>; GROUPS], out: &mut [Option<Address>]) {
     let one = constant([1, 0, 0, 0, 0]);

@@ -1,4 +1,5 @@
-//! The lanes beside their naive twins: big integers for the field, affine case-by-case formulas for the curve.
+//! Tests the vector code against reference implementations: big integers for the field, affine
+//! formulas with explicit cases for the curve.
 
 use core::arch::x86_64::*;
 
@@ -13,7 +14,7 @@ use crate::exec::senders::scalar::{regular, split};
 use crate::exec::senders::tests::exceptional::exceptional;
 use crate::exec::senders::tests::twin::{self, LAMBDA, N, Numbers, P as MODULUS, Point};
 
-/// Runs a test body where the instructions exist.
+/// Defines a test that runs if the CPU features are available.
 macro_rules! in_lanes {
     ($name:ident, $body:block) => {
         #[test]
@@ -21,7 +22,7 @@ macro_rules! in_lanes {
             #[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
             fn body() $body
             if available() {
-                // SAFETY: the target features of `body` were found just above.
+                // SAFETY: `available` detected the target features of `body`.
                 unsafe { body() }
             } else {
                 println!("skipped {}: no AVX-512 IFMA here", stringify!($name));
@@ -30,7 +31,7 @@ macro_rules! in_lanes {
     };
 }
 
-/// Eight elements given by their limbs.
+/// Eight elements from their limbs, one per lane.
 fn element(lanes: [[u64; 5]; 8]) -> Fe {
     Fe(core::array::from_fn(|i| from_array(lanes.map(|limbs| limbs[i]))))
 }
@@ -40,7 +41,7 @@ fn limbs(a: &Fe) -> [[u64; 5]; 8] {
     core::array::from_fn(|lane| registers.map(|register| register[lane]))
 }
 
-/// Value mod p of limbs of any length.
+/// Value mod p of limbs with any number of bits.
 fn value(limbs: [u64; 5]) -> U256 {
     limbs
         .iter()
@@ -52,7 +53,7 @@ fn values(a: &Fe) -> [U256; 8] {
     limbs(a).map(value)
 }
 
-/// Values of a factor: what lies above bit 52 was passed on and does not count.
+/// Values of a factor: bits from 52 on have been carried and are ignored.
 fn factor_values(a: &Fe) -> [U256; 8] {
     limbs(a).map(|limbs| value(limbs.map(|limb| limb & LIMB_MASK)))
 }
@@ -68,7 +69,7 @@ fn limbs_of(x: U256) -> [u64; 5] {
     core::array::from_fn(|i| (x >> (52 * i)).as_limbs()[0] & LIMB_MASK)
 }
 
-/// Tight elements: extremes of every limb, neighbours of the multiples of p, and random ones.
+/// Tight elements: extremes of every limb, numbers near multiples of p, and random ones.
 fn tight_elements(numbers: &mut Numbers) -> Vec<Fe> {
     let mut all = Vec::new();
     let extremes = [0, 1, LIMB_MASK - 1, LIMB_MASK];
@@ -87,7 +88,7 @@ fn tight_elements(numbers: &mut Numbers) -> Vec<Fe> {
     all.as_chunks::<8>().0.iter().map(|lanes| element(*lanes)).collect()
 }
 
-/// Factors: all 52 bits of all limbs in use, and rubbish above them.
+/// Factors: with all 52 bits of all limbs set, and with random bits above them.
 fn factors(numbers: &mut Numbers) -> Vec<Fe> {
     let rubbish = |numbers: &mut Numbers| numbers.next() << 52;
     let mut all = vec![element([[LIMB_MASK; 5]; 8]), element([[u64::MAX; 5]; 8])];
@@ -103,7 +104,7 @@ fn factors(numbers: &mut Numbers) -> Vec<Fe> {
     all
 }
 
-in_lanes!(products_and_squares_agree_with_the_twin_on_the_worst_limbs, {
+in_lanes!(products_and_squares_of_extreme_limbs_agree_with_the_reference, {
     let mut numbers = Numbers(11);
     let mut all = factors(&mut numbers);
     all.extend(tight_elements(&mut numbers));
@@ -120,7 +121,7 @@ in_lanes!(products_and_squares_agree_with_the_twin_on_the_worst_limbs, {
     }
 });
 
-in_lanes!(sums_and_their_reductions_agree_with_the_twin, {
+in_lanes!(sums_and_their_reductions_agree_with_the_reference, {
     let mut numbers = Numbers(12);
     let all = tight_elements(&mut numbers);
     for (i, a) in all.iter().enumerate() {
@@ -128,7 +129,7 @@ in_lanes!(sums_and_their_reductions_agree_with_the_twin, {
         let (x, y) = (values(a), values(b));
         let two = |x: U256| x.add_mod(x, MODULUS);
         let check = |sum: &Fe, wanted: [U256; 8]| {
-            // No limb went below zero, and all ways to reduce keep the value.
+            // No limb became negative, and all reductions keep the value.
             assert!(limbs(sum).as_flattened().iter().all(|limb| *limb < 1 << 60));
             assert_eq!(values(sum), wanted);
             let tight = tighten(sum);
@@ -161,7 +162,7 @@ in_lanes!(sums_and_their_reductions_agree_with_the_twin, {
     }
 });
 
-/// Words of eight numbers, one a lane.
+/// Words of eight numbers, one per lane.
 fn words(x: [U256; 8]) -> [[u64; 8]; 4] {
     core::array::from_fn(|w| x.map(|x| x.as_limbs()[w]))
 }
@@ -195,7 +196,7 @@ in_lanes!(roots_and_inverses_agree_with_the_twin, {
     }
 });
 
-/// Eight affine points as Jacobian ones with random Z.
+/// Converts eight affine points to Jacobian coordinates with random Z.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn jacobian(numbers: &mut Numbers, points: [(U256, U256); 8]) -> Jacobian<1> {
     let z: [U256; 8] = core::array::from_fn(|_| numbers.word() % MODULUS);
@@ -205,7 +206,7 @@ fn jacobian(numbers: &mut Numbers, points: [(U256, U256); 8]) -> Jacobian<1> {
     Jacobian { x: [element(x)], y: [element(y)], z: [element(z.map(limbs_of))] }
 }
 
-/// The affine points of Jacobian ones; none where Z is zero. Checks that all coordinates are tight.
+/// Converts Jacobian to affine points; `None` if Z is zero. Asserts that all coordinates are tight.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn affine(p: &Jacobian<1>) -> [Point; 8] {
     [&p.x[0], &p.y[0], &p.z[0]].into_iter().for_each(assert_tight);
@@ -223,7 +224,7 @@ fn addend(points: [(U256, U256); 8], negative: __mmask8) -> Addend<1> {
     Addend { x: [element(x)], y: [element(y)], negative: [negative] }
 }
 
-in_lanes!(doubling_and_addition_agree_with_the_twin_and_exceptional_lanes_keep_z_zero, {
+in_lanes!(doubling_and_addition_agree_with_the_reference_and_exceptional_lanes_keep_z_zero, {
     let mut numbers = Numbers(15);
     let minus = |(x, y): (U256, U256)| (x, twin::sub(U256::ZERO, y));
     for round in 0..24 {
@@ -249,7 +250,8 @@ in_lanes!(doubling_and_addition_agree_with_the_twin_and_exceptional_lanes_keep_z
                 },
             );
         let q = addend(others, negative);
-        // On a scaled curve the same: the sum's Z times the scale is the Z of the true curve.
+        // The same with a scale: the sum's Z on the scaled curve times the scale is its Z on the
+        // curve itself.
         let scale = element(core::array::from_fn(|_| limbs_of(numbers.word() >> 1)));
         let inverse = invert(&scale);
         let mut scaled = sum;
@@ -261,7 +263,7 @@ in_lanes!(doubling_and_addition_agree_with_the_twin_and_exceptional_lanes_keep_z
         add_mixed(&mut sum, &q, None);
         assert_eq!(affine(&sum), wanted);
         assert_eq!(is_zero(&sum.z[0]), 1 << lane);
-        // Whatever follows, the lane stays marked and the others stay right.
+        // After further operations Z remains zero in this lane, and the other lanes are correct.
         let more: [_; 8] = core::array::from_fn(|_| numbers.point());
         double(&mut sum);
         add_mixed(&mut sum, &addend(more, 0), None);
@@ -271,9 +273,9 @@ in_lanes!(doubling_and_addition_agree_with_the_twin_and_exceptional_lanes_keep_z
     }
 });
 
-in_lanes!(formulas_keep_their_bounds_on_the_worst_limbs, {
-    // The formulas are polynomials: they must agree with themselves in big integers for any coordinates, on the curve or
-    // not, and leave tight ones.
+in_lanes!(formulas_return_tight_elements_for_extreme_limbs, {
+    // The formulas are polynomials: for any coordinates, also of points off the curve, they must
+    // equal their evaluation with big integers, and return tight elements.
     let mut numbers = Numbers(19);
     let all = tight_elements(&mut numbers);
     let times = |k: u64, x| twin::mul(U256::from(k), x);
@@ -313,7 +315,7 @@ in_lanes!(formulas_keep_their_bounds_on_the_worst_limbs, {
     }
 });
 
-in_lanes!(nonce_tables_hold_the_odd_multiples_and_lambda_times_them, {
+in_lanes!(nonce_tables_contain_the_odd_multiples_and_lambda_times_them, {
     let mut numbers = Numbers(16);
     let points: [[_; 8]; 2] = core::array::from_fn(|_| core::array::from_fn(|_| numbers.point()));
     let x = points.map(|points| element(points.map(|p| limbs_of(p.0))));
@@ -336,7 +338,7 @@ in_lanes!(nonce_tables_hold_the_odd_multiples_and_lambda_times_them, {
     }
 });
 
-in_lanes!(generator_table_holds_the_odd_multiples_and_lambda_times_them, {
+in_lanes!(generator_table_contains_the_odd_multiples_and_lambda_times_them, {
     let table = GeneratorTable::get();
     let two = twin::add(twin::G, twin::G);
     let mut multiple = twin::G;
@@ -379,7 +381,7 @@ in_lanes!(digits_add_up_to_the_multiplier, {
     }
 });
 
-in_lanes!(exactly_the_lanes_of_exceptional_cases_are_marked, {
+in_lanes!(z_is_zero_in_exactly_the_exceptional_lanes, {
     let mut numbers = Numbers(18);
     for lane in 0..8 {
         for (step, inverse) in

@@ -1,14 +1,16 @@
-//! Signatures made to meet an exceptional case of the addition law, or to have no key, in one lane.
+//! Signatures constructed so that one lane meets an exceptional case of the addition law, or has no
+//! key.
 //!
-//! With a nonce point R = tG of known t, both multipliers u1, u2 can be chosen freely: z = -u1 r, s = u2 r. So any
-//! partial sum of the four streams of digits can be set to plus or minus the multiple that is added next.
+//! With a nonce point R = tG of known t, the multipliers u1 and u2 can be chosen freely: z = -u1 r,
+//! s = u2 r. So any partial sum of the four sequences of digits can be made equal to plus or minus
+//! the multiple that is added next.
 
 use super::twin::{LAMBDA, N, Numbers};
 use super::*;
 use crate::exec::senders::ifma::WIDTHS;
 use crate::exec::senders::scalar::{regular, split};
 
-/// The last digits of both halves of k, for windows of `width` bits, as numbers mod n.
+/// The last digits of both halves of `k`, for windows of `width` bits, as numbers mod n.
 fn last_digits(k: U256, width: u32, bits: u32) -> [U256; 2] {
     let (k1, k2) = split(k.as_limbs());
     [k1, k2].map(|half| {
@@ -17,8 +19,8 @@ fn last_digits(k: U256, width: u32, bits: u32) -> [U256; 2] {
     })
 }
 
-/// Signatures in which the addition number `step` of the last four (R, lambda R, G, lambda G) adds the sum so far to
-/// itself (`inverse` false) or takes it to infinity (true).
+/// A signature in which addition `step` of the last four (R, lambda R, G, lambda G) adds the
+/// partial sum to itself (`inverse` false), or its inverse, which gives infinity (`inverse` true).
 pub(in crate::exec::senders) fn exceptional(numbers: &mut Numbers, step: usize, inverse: bool) -> Signature {
     let ((nonce_width, nonce_bits), (generator_width, generator_bits)) = WIDTHS;
     loop {
@@ -26,7 +28,8 @@ pub(in crate::exec::senders) fn exceptional(numbers: &mut Numbers, step: usize, 
         let u1 = numbers.scalar();
         let [g, lambda_g] = last_digits(u1, generator_width, generator_bits);
         let lambda_g = order_mul(lambda_g, LAMBDA);
-        // What the nonce's last digits are is known only once u2 is: guess, and try again if wrong.
+        // The last nonce digits depend on u2, which is computed from them: guess them, and try
+        // again if the guess is wrong.
         let guess = order_sub(U256::from(2 * (numbers.next() % 32) + 1), U256::from(32));
         let (added, later) = match step {
             0 => (order_mul(guess, t), None),
@@ -35,7 +38,8 @@ pub(in crate::exec::senders) fn exceptional(numbers: &mut Numbers, step: usize, 
             _ => (lambda_g, Some(U256::ZERO)),
         };
         let Some(later) = later else {
-            // Before the first of the four, the other three are missing: guess lambda R's digit too.
+            // For the first of the four additions, the three later ones must be known: guess lambda
+            // R's digit as well.
             let other = order_sub(U256::from(2 * (numbers.next() % 32) + 1), U256::from(32));
             let later = g.add_mod(lambda_g, N).add_mod(order_mul(order_mul(other, t), LAMBDA), N);
             let u2 = solve(t, u1, added, later, inverse);
@@ -52,7 +56,7 @@ pub(in crate::exec::senders) fn exceptional(numbers: &mut Numbers, step: usize, 
     }
 }
 
-/// u2 with u1 + t u2 - later - added = added (or -added).
+/// Solves u1 + t u2 - later - added = added (or -added) for u2.
 fn solve(t: U256, u1: U256, added: U256, later: U256, inverse: bool) -> U256 {
     let before = if inverse { order_sub(U256::ZERO, added) } else { added };
     let sum = before.add_mod(added, N).add_mod(later, N);
@@ -60,7 +64,7 @@ fn solve(t: U256, u1: U256, added: U256, later: U256, inverse: bool) -> U256 {
 }
 
 #[test]
-fn made_up_exceptional_cases_agree_in_every_lane() {
+fn constructed_exceptional_cases_agree_in_every_lane() {
     let mut numbers = Numbers(6);
     for lane in 0..8 {
         for inverse in [false, true] {
@@ -68,7 +72,7 @@ fn made_up_exceptional_cases_agree_in_every_lane() {
             for step in 0..4 {
                 signatures[8 * step + lane] = exceptional(&mut numbers, step, inverse);
             }
-            // Only after the last addition is infinity the result.
+            // Only infinity after the last addition makes the result invalid.
             let wanted = |i| !inverse || i != 24 + lane;
             assert!(agree(&signatures).iter().enumerate().all(|(i, out)| out.is_some() == wanted(i)));
         }
@@ -76,8 +80,9 @@ fn made_up_exceptional_cases_agree_in_every_lane() {
 }
 
 #[test]
-fn nonces_and_multipliers_near_each_other_agree() {
-    // R = tG with small t and small multipliers: sums of small multiples of G and lambda G all the way.
+fn small_nonces_and_multipliers_agree() {
+    // R = tG with small t and small multipliers: all partial sums are small multiples of G and
+    // lambda G.
     let mut signatures = Vec::new();
     for t in 1..=6u64 {
         for u1 in 0..6u64 {

@@ -1,4 +1,4 @@
-//! Tests of sender recovery as a caller sees it: every result beside libsecp256k1's.
+//! Tests of sender recovery through its interface: every result is compared with libsecp256k1's.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod exceptional;
@@ -11,7 +11,7 @@ use alloy_primitives::{address, b256, uint};
 use super::*;
 use twin::{N, Numbers, P};
 
-/// Compares the batch with libsecp256k1, one by one; returns the results.
+/// Recovers a batch, asserts that each result equals libsecp256k1's, and returns the results.
 fn agree(signatures: &[Signature]) -> Vec<Option<Address>> {
     let mut out = vec![None; signatures.len()];
     recover_batch(signatures, &mut out);
@@ -21,7 +21,7 @@ fn agree(signatures: &[Signature]) -> Vec<Option<Address>> {
     out
 }
 
-/// A signature by a nonce point of the curve: valid.
+/// A valid signature: r is the x coordinate of a curve point.
 fn valid(numbers: &mut Numbers) -> Signature {
     Signature {
         hash: numbers.word().into(),
@@ -32,7 +32,7 @@ fn valid(numbers: &mut Numbers) -> Signature {
     }
 }
 
-/// Any numbers: half of them have no nonce point.
+/// A signature of random numbers: for half of them, r is not the x coordinate of a curve point.
 pub(super) fn random(numbers: &mut Numbers) -> Signature {
     Signature {
         hash: numbers.word().into(),
@@ -134,7 +134,7 @@ fn all_combinations_of_edge_values_agree() {
 }
 
 #[test]
-fn low_s_is_asked_only_of_those_who_must_have_it() {
+fn low_s_is_required_only_where_the_signature_says_so() {
     let mut numbers = Numbers(3);
     for s in [HALF_ORDER, HALF_ORDER + U256::ONE, N - U256::ONE] {
         let any_s = Signature { s, low_s: false, ..valid(&mut numbers) };
@@ -147,7 +147,7 @@ fn low_s_is_asked_only_of_those_who_must_have_it() {
 }
 
 #[test]
-fn an_invalid_lane_changes_no_other() {
+fn an_invalid_signature_does_not_affect_the_others() {
     let mut numbers = Numbers(4);
     for count in [2, 3, 8, 9, 16, 17, 24, 40, 130] {
         let good: Vec<_> = (0..count).map(|_| valid(&mut numbers)).collect();
@@ -159,7 +159,7 @@ fn an_invalid_lane_changes_no_other() {
                 Signature { s: U256::ZERO, ..good[bad] },
                 Signature { r: N, ..good[bad] },
                 Signature { s: U256::MAX, ..good[bad] },
-                Signature { r: U256::from(5), ..good[bad] }, // 5^3 + 7 is no square
+                Signature { r: U256::from(5), ..good[bad] }, // 5^3 + 7 is not a square
                 infinity,
             ];
             let broken = broken[bad % broken.len()];
@@ -175,7 +175,7 @@ fn an_invalid_lane_changes_no_other() {
 }
 
 #[test]
-fn surplus_of_either_slice_is_left_alone() {
+fn elements_beyond_the_shorter_slice_are_ignored() {
     let mut numbers = Numbers(5);
     let signatures: Vec<_> = (0..10).map(|_| valid(&mut numbers)).collect();
     let mut out = vec![Some(Address::ZERO); 12];
@@ -186,8 +186,9 @@ fn surplus_of_either_slice_is_left_alone() {
     assert_eq!(short[..], out[..3]);
 }
 
-/// Wycheproof verifies; recovery agrees if one of the two parities gives the key of a signature that verifies, and none
-/// gives that of one that does not. Signatures whose nonce point has x = r + n verify but cannot be recovered here.
+/// Wycheproof's vectors are for verification. Recovery agrees with a valid vector if one of the two
+/// parities gives its key, and with an invalid one if neither does. Signatures whose nonce point
+/// has x = r + n are valid, but their key cannot be recovered here.
 #[test]
 fn wycheproof_vectors_agree() {
     let number = |hex: &str| U256::from_str_radix(hex, 16).unwrap_or_default();
@@ -214,7 +215,7 @@ fn wycheproof_vectors_agree() {
     for (found, (key, verifies, r)) in found.as_chunks::<2>().0.iter().zip(wanted) {
         let recovered = found.contains(&Some(key));
         if verifies && !recovered {
-            assert!(r < P - N, "only x = r + n is out of reach: {r}");
+            assert!(r < P - N, "only keys with x = r + n cannot be recovered: {r}");
             beyond_order += 1;
         } else {
             assert_eq!(recovered, verifies, "r = {r}");

@@ -1,10 +1,10 @@
-//! Scalars beside general-purpose big integers.
+//! Tests arithmetic modulo the group order against general-purpose big integers.
 
 use super::twin::{LAMBDA, N, Numbers};
 use super::*;
 use crate::exec::senders::scalar::{ORDER, invert_all, mul_redc, negate, regular, split};
 
-/// Numbers below 2^256 at which carries and reductions change.
+/// Numbers below 2^256 near the limits of carries and reductions.
 fn edges() -> Vec<U256> {
     let mut all = Vec::new();
     for x in [U256::ZERO, N, N >> 1, LAMBDA, N - LAMBDA, U256::ONE << 128, U256::ONE << 129, U256::ONE << 192] {
@@ -19,7 +19,7 @@ fn edges() -> Vec<U256> {
 }
 
 #[test]
-fn arithmetic_agrees_with_the_twin() {
+fn arithmetic_agrees_with_big_integers() {
     assert_eq!(U256::from_limbs(ORDER), N);
     let two_256 = U256::MAX % N + U256::ONE;
     let mut numbers = Numbers(21);
@@ -43,11 +43,11 @@ fn arithmetic_agrees_with_the_twin() {
 }
 
 #[test]
-fn halves_are_odd_and_short_and_add_up() {
+fn halves_are_odd_and_short_and_recombine_to_the_scalar() {
     let mut numbers = Numbers(22);
     let mut all = edges();
     all.extend((0..20_000).map(|_| numbers.word()));
-    // Multiples of the lattice's quotients, where the rounding turns.
+    // Numbers near multiples of lambda, where the rounding of the lattice quotients changes.
     all.extend((0..2_000).map(|_| {
         let product = U256::from(numbers.next()).mul_mod(LAMBDA, N);
         product.add_mod(U256::from(numbers.next() % 3), N)

@@ -1,4 +1,5 @@
-//! The naive twin: the field and the curve in affine coordinates, with general-purpose big integers, case by case.
+//! Reference implementation for tests: the field and the curve in affine coordinates, with
+//! general-purpose big integers and explicit cases.
 
 use alloy_primitives::{U256, uint};
 
@@ -13,7 +14,7 @@ pub(in crate::exec::senders) const G: Point = Some((
     uint!(0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8_U256),
 ));
 
-/// An affine point; none is infinity.
+/// An affine point; `None` is the point at infinity.
 pub(in crate::exec::senders) type Point = Option<(U256, U256)>;
 
 pub(in crate::exec::senders) fn mul(a: U256, b: U256) -> U256 {
@@ -52,7 +53,7 @@ pub(in crate::exec::senders) fn multiply(k: U256, point: Point) -> Point {
     sum
 }
 
-/// A small generator of test numbers (xorshift64*): the same in every run.
+/// A small deterministic random number generator (xorshift64*).
 pub(in crate::exec::senders) struct Numbers(pub(in crate::exec::senders) u64);
 
 impl Numbers {
@@ -63,17 +64,17 @@ impl Numbers {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Any 256-bit number.
+    /// A random 256-bit number.
     pub(in crate::exec::senders) fn word(&mut self) -> U256 {
         U256::from_limbs([self.next(), self.next(), self.next(), self.next()])
     }
 
-    /// A number in 1..n-1.
+    /// A random number from 1 to n - 1.
     pub(in crate::exec::senders) fn scalar(&mut self) -> U256 {
         self.word() % (N - U256::ONE) + U256::ONE
     }
 
-    /// A point with no known relation to G.
+    /// A random curve point, of unknown discrete logarithm.
     pub(in crate::exec::senders) fn point(&mut self) -> (U256, U256) {
         loop {
             let x = self.word() % P;
