@@ -101,6 +101,7 @@ pub(super) struct BundleJson {
     #[serde(default)]
     pre_state: Alloc,
     block_access_list: Option<Bytes>,
+    #[serde(rename = "blockAccessListSidecar")]
     block_access_list_existence_log: Option<ExistenceLog>,
     ommers_omitted: Option<json::Quantity>,
 }

@@ -51,6 +51,7 @@ struct BlockArgs {
 struct Recorded<'a> {
     block_access_list: &'a Bytes,
     block_access_list_hash: B256,
+    #[serde(rename = "blockAccessListSidecar")]
     block_access_list_existence_log: &'a ExistenceLog,
     block: &'a str,
 }

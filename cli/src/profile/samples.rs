@@ -114,44 +114,43 @@ impl Part {
 /// calling function.
 const PLACES: &[(&str, &str, Part)] = &[
     ("cli/", OUTSIDE, Part::Other),
-    ("trie::rollback", OUTSIDE, Part::Other),
-    ("trie::commit", OUTSIDE, Part::Other),
+    ("trie/savepoint::rollback", OUTSIDE, Part::Other),
+    ("trie/savepoint::commit", OUTSIDE, Part::Other),
     ("exec/evm/precompile", "execute", Part::Precompile),
     ("executor/recover::", "recover", Part::Senders),
     ("exec/senders", "recover", Part::Senders),
-    ("executor::check_body_roots", "body_roots", Part::Verify),
-    ("executor::check_header", "decode", Part::Decode),
-    ("exec/header::", "decode", Part::Decode),
-    ("executor/list::read_", "read", Part::State),
-    ("executor/list::in_chunks", "read", Part::State),
+    ("executor/check::check_body_roots", "body_roots", Part::Verify),
+    ("executor/check::", "decode", Part::Decode),
+    ("exec/rules/header::", "decode", Part::Decode),
+    ("executor/from_bal::read_", "read", Part::State),
+    ("executor/from_bal::in_chunks", "read", Part::State),
     ("exec/block/code_loader::load_expected", "read", Part::State),
     ("exec/block/code_loader::note", "read", Part::State),
     ("exec/block/code_loader", "", Part::State),
     ("executor/changes::intern_code_rows", "read", Part::State),
-    ("executor/list::check_feasible", "decode", Part::Decode),
+    ("executor/from_bal::check_feasible", "decode", Part::Decode),
     ("executor/outcome::", "verify", Part::Verify),
     ("executor/sequential::check_", "verify", Part::Verify),
     ("executor/root::", "root", Part::Root),
     ("executor/changes::", "root", Part::Root),
     ("executor/by_index::", "root", Part::Root),
-    ("exec/block::merge", "verify", Part::Verify),
-    ("exec/block::record", "execute", Part::Verify),
-    ("exec/verify::", "execute", Part::Verify),
+    ("exec/block/tasks::merge", "verify", Part::Verify),
+    ("exec/block/tasks::record", "execute", Part::Verify),
+    ("exec/block/verify::", "execute", Part::Verify),
     ("exec/evm/state", "execute", Part::State),
-    ("exec/base::", "execute", Part::State),
-    ("exec/host::", "execute", Part::State),
+    ("exec/block/base::", "execute", Part::State),
+    ("exec/evm/host::", "execute", Part::State),
     ("exec/block/optimistic/schedule::", "execute", Part::Schedule),
     ("exec/block/optimistic/effects::", "execute", Part::Verify),
     ("exec/block/optimistic", "execute", Part::State),
-    ("exec/schedule::", "execute", Part::Schedule),
-    ("exec/lookaside::", "execute", Part::Hashing),
+    ("exec/block/schedule::", "execute", Part::Schedule),
+    ("exec/evm/lookup_cache::", "execute", Part::Hashing),
     ("exec/interpreter", "execute", Part::Interpreter),
-    ("exec/interpreter/reference", "execute", Part::Interpreter),
-    ("exec/evm::", "execute", Part::Interpreter),
-    ("exec/call::", "execute", Part::Interpreter),
+    ("exec/evm/ids::", "", Part::State),
+    ("exec/evm", "execute", Part::Interpreter),
     ("exec/tx", "execute", Part::Transaction),
-    ("exec/system::", "execute", Part::Transaction),
-    ("exec/block::", "execute", Part::Transaction),
+    ("exec/block/system::", "execute", Part::Transaction),
+    ("exec/block", "execute", Part::Transaction),
     ("exec/wire/receipt::", "verify", Part::Verify),
     ("exec/wire/bloom::", "verify", Part::Verify),
     ("exec/wire/transaction::signing", "recover", Part::Senders),
@@ -168,7 +167,6 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("bal/columns::rows_per_index", "decode", Part::Decode),
     ("bal/columns::", "", Part::State),
     ("bal", "decode", Part::Decode),
-    ("exec/universe::", "", Part::State),
     ("arena/store", "", Part::State),
     ("executor", "schedule", Part::Schedule),
 ];
@@ -179,11 +177,11 @@ const SHARED: &str = "exec/senders/libsecp::ecrecover_point";
 /// Functions that only call the next one and are left out of flamegraphs; some appear on one thread
 /// only.
 const PASSED_THROUGH: [&str; 5] = [
-    "block::run_with_list",
+    "tasks::run_with_list",
     "interpreter::drive",
     "interpreter::drive_observed",
     "tx::execute_tx_inner",
-    "block::run_task",
+    "tasks::run_task",
 ];
 
 /// The stage of functions that are not part of an execution.
@@ -485,7 +483,17 @@ mod tests {
             place(&frames(&[("put_item", "src/trie/shard.rs"), execute, cli])).map(|(_, stage, ..)| stage),
             Some("root")
         );
-        assert_eq!(place(&frames(&[("rollback", "src/trie/mod.rs"), cli])), None);
+        assert_eq!(place(&frames(&[("rollback", "src/trie/savepoint.rs"), cli])), None);
+    }
+
+    #[test]
+    fn every_place_exists_in_the_sources() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (place, ..) in PLACES {
+            let file = place.split("::").next().unwrap_or_default();
+            let source = if file == "cli/" { root.join("cli/src") } else { root.join("src").join(file) };
+            assert!(source.is_dir() || source.with_extension("rs").is_file(), "{place} names no source file");
+        }
     }
 
     #[test]

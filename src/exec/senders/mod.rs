@@ -26,8 +26,8 @@ mod cache;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod libsecp;
-#[cfg(target_arch = "x86_64")]
 pub mod rows;
+#[cfg(target_arch = "x86_64")]
 mod scalar;
 
 pub use cache::SenderCache;
