@@ -5,7 +5,7 @@
 pub struct HashCount {
     /// Number of hashed messages: nodes and keys.
     pub hashes: u64,
-    /// Number of Keccak-f[1600] permutations for these messages.
+    /// Number of Keccak-f\[1600\] permutations for these messages.
     pub permutations: u64,
 }
 

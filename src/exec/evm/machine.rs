@@ -3,7 +3,7 @@
 //! In: a state ([`TxState`]), the block's environment and rules. Out: per frame a [`FrameEnd`]; changes stay in
 //! the state.
 //! Relies on: a dispatch loop (`interpreter`), which runs the top frame until it ends or enters another frame.
-//! All loops run on this machine, and [`Evm::finish_frame`] ends a frame in the same way for all of them.
+//! All loops run on this machine, and `Evm::finish_frame` ends a frame in the same way for all of them.
 //! Not here: effects of instructions (`host`), calls and creations (`call`), transactions (`tx`).
 
 use super::gas::{FrameGas, TxGas, words};
