@@ -240,7 +240,7 @@ fn whatever_a_block_is_at_it_stops_and_leaves_nothing_behind() {
             for loop_kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Levm] {
                 // Codes are decoded after a few runs: both forms are met.
                 for _ in 0..if loop_kind == LoopKind::Tail { 5 } else { 1 } {
-                    let options = Options { loop_kind, ..Options::new(mode) };
+                    let options = Options::new(mode).with_loop(loop_kind);
                     let at = give_up(&mut executor, case, &case.store, &mut tries, options);
                     assert!(at.contains("index 1"), "{name}, {options:?}: {at}");
                 }

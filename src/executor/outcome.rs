@@ -23,6 +23,7 @@ use rayon::prelude::*;
 /// A check that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Check {
     /// Rules that relate the header to its parent's: hash, number, timestamp, gas limit, base fee, excess blob gas,
     /// difficulty.
@@ -115,6 +116,7 @@ pub struct ParentReadCount {
 /// nodes are compared with their hashes; accounts, slots and ancestor hashes are taken as the store gives them.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct BlockOutcome {
     /// Block hash.
     pub hash: B256,

@@ -27,7 +27,7 @@ fn execute(
     reads: Option<PrefetchStrategy>,
 ) -> Result<BlockOutcome, BlockError> {
     let input = BlockInput::new(rules, built.block.clone()).with_list(built.bal.clone());
-    executor.execute(&input, store, Some(tries), Options { parent_reads: reads, ..Options::new(Mode::Bal) })
+    executor.execute(&input, store, Some(tries), Options::new(Mode::Bal).with_parent_reads(reads))
 }
 
 /// A store that a test looks into: it may fail for some accounts, or hold answers back.

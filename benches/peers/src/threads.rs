@@ -24,7 +24,7 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
 /// Threads bound to a processor each, as our executor's are: a thread that wakes on a busy processor waits there for a time
 /// slice, and that would be no fair figure for anybody.
 fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
-    balustrade::executor::pool_builder(threads)
+    balustrade::executor::pool_builder(threads, balustrade::Binding::OneEach, "balustrade")
 }
 
 /// A pool of its own size, on the processors bound before.

@@ -175,9 +175,4 @@ impl StateStore for MemoryStore {
         }
         Ok(())
     }
-
-    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
-        // The tries of a memory store are built whole; nobody asks it for a node.
-        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
-    }
 }

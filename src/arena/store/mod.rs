@@ -79,8 +79,9 @@ pub enum StoreError {
 
 /// Parent state, asked for in batches. `out` has one element per question, in the order of the questions.
 ///
-/// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method that panics
-/// counts as one that returns [`StoreError::Failed`].
+/// Every method is called from pool threads; an implementation answers concurrently or locks inside. A method may run rayon
+/// jobs, in the current pool or another one, but holds no lock while it waits for them: the waiting thread may take up a
+/// task that calls the store again. A method that panics counts as one that returns [`StoreError::Failed`].
 pub trait StateStore: Send + Sync {
     /// Whether answers cost no more than a look into this process's memory. They are then read in one pass, by the threads
     /// that run the block; any other store is asked by readers that wait beside them.
@@ -96,8 +97,12 @@ pub trait StateStore: Send + Sync {
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
-    /// RLP of trie nodes by hash, of the account trie and of storage tries alike.
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+    /// RLP of trie nodes by hash, of the account trie and of storage tries alike. Asked for nodes that are not in the
+    /// caller's [`StateTries`](crate::trie::StateTries). Default, for stores without tries: [`StoreError::MissingNode`]
+    /// with the first hash.
+    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
+        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
+    }
     /// Whether the caller has given up, so that long work that needs no answer stops, too. Stores need not care: the
     /// executor answers for them.
     fn is_cancelled(&self) -> bool {

@@ -28,6 +28,7 @@ use core::fmt;
 
 /// Why there is no outcome.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlockError {
     /// The block or its list is invalid.
     #[error("invalid block: {0}")]
