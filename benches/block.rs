@@ -9,7 +9,7 @@ use balustrade::exec::rules::fork::ChainRules;
 use balustrade::exec::wire::Header;
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
-use balustrade::{BlockInput, Executor, Mode, Options};
+use balustrade::{Binding, BlockInput, Executor, Mode, Options};
 use balustrade_cli::devnet::Devnet;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
@@ -65,9 +65,14 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e3
 }
 
+/// Bound to processors: see [`Binding`].
+fn executor(threads: usize) -> Executor {
+    Executor::builder().threads(threads).binding(Binding::OneEach).build().expect("threads")
+}
+
 /// Measures all modes in turns on one thread and two, and prints the table.
 fn compare(bed: &mut Bed) {
-    let mut executors = [1, 2].map(|threads| Executor::new(threads).expect("threads"));
+    let mut executors = [1, 2].map(executor);
     let mut times = vec![Vec::new(); MODES.len() * executors.len()];
     // The first three rounds are not counted: codes are analysed after a few runs.
     for round in 0..ROUNDS + 3 {
@@ -98,7 +103,7 @@ fn bench(criterion: &mut Criterion) {
     }
     let mut group = criterion.benchmark_group("block");
     for threads in [1, 2] {
-        let mut executor = Executor::new(threads).expect("threads");
+        let mut executor = executor(threads);
         for mode in MODES {
             group.bench_function(format!("{}/{threads}", mode.name()), |bencher| {
                 bencher.iter_custom(|iterations| (0..iterations).map(|_| bed.run(&mut executor, mode)).sum());

@@ -24,5 +24,22 @@ pub mod executor;
 pub mod formats;
 pub mod trie;
 
+pub use arena::cancel::CancelToken;
+pub use arena::store::{
+    EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
+    StoreError, WitnessStore,
+};
+pub use bal::{BalColumns, ExistenceLog, Limits as ListLimits, decode as decode_list};
 pub use exec::block::error::{BlockError, InvalidBlock};
-pub use executor::{BlockInput, BlockOutcome, Executor, Mode, Options};
+pub use exec::interpreter::LoopKind;
+pub use exec::rules::fork::{ChainRules, Fork};
+pub use exec::rules::header::{next_base_fee, next_excess_blob_gas};
+pub use exec::rules::ommers::Ancestry;
+pub use exec::senders::SenderCache;
+pub use exec::tx::TxOutcome;
+pub use exec::wire::{Header, ReceiptList};
+pub use executor::{
+    Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Check, Diagnosis, Executor, ExecutorBuilder,
+    Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
+};
+pub use trie::{AccountStatus, StateTries, StateUpdate, TrieError};

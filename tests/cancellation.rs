@@ -241,7 +241,7 @@ fn cancelled_blocks_stop_in_every_stage_and_leave_no_thread() {
             for loop_kind in [LoopKind::Tail, LoopKind::Match, LoopKind::Levm] {
                 // Codes are decoded after a few runs, so that five runs cover both forms.
                 for _ in 0..if loop_kind == LoopKind::Tail { 5 } else { 1 } {
-                    let options = Options { loop_kind, ..Options::new(mode) };
+                    let options = Options::new(mode).with_loop(loop_kind);
                     let at = cancel_execution(&mut executor, case, &case.store, &mut tries, options);
                     assert!(at.contains("index 1"), "{name}, {options:?}: {at}");
                 }

@@ -148,7 +148,7 @@ impl World {
     ) -> Result<BlockOutcome, BlockError> {
         let mut executor = Executor::new(threads).expect("threads");
         let input = BlockInput::new(&self.rules, self.block.clone()).with_list(self.bal.clone());
-        let options = Options { parent_reads, ..Options::new(mode) };
+        let options = Options::new(mode).with_parent_reads(parent_reads);
         let result = executor.execute(&input, store, Some(&mut self.tries), options);
         self.tries.rollback();
         result
@@ -260,7 +260,7 @@ fn balances_of_contracts_load_none_of_their_codes() {
             let noting = Noting::new(&store, is_resident);
             let mut executor = Executor::new(threads).expect("threads");
             let input = BlockInput::new(&rules, block.clone()).with_list(bal.clone());
-            let options = Options { parent_reads, ..Options::new(mode) };
+            let options = Options::new(mode).with_parent_reads(parent_reads);
             let outcome = executor.execute(&input, &noting, Some(&mut tries), options).expect("valid");
             tries.rollback();
             for hash in &large {

@@ -72,7 +72,7 @@ fn create(rules: &ChainRules, init: &[u8], to: Option<Address>, destination: Add
     for mode in [Mode::Sequential, Mode::Bal, Mode::Optimistic] {
         for loop_kind in LoopKind::ALL {
             let input = BlockInput::new(rules, built.block.clone()).with_list(built.bal.clone());
-            let options = Options { loop_kind, ..Options::new(mode) };
+            let options = Options::new(mode).with_loop(loop_kind);
             let outcome = executor.execute(&input, &store, Some(&mut tries), options).expect("valid");
             tries.rollback();
             let mut after = store.clone();

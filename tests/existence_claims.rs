@@ -9,7 +9,7 @@ use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError}
 use balustrade::bal::{ExistenceFault, ExistenceLog};
 use balustrade::exec::block::error::{Mismatch, MismatchField};
 use balustrade::trie::StateTries;
-use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use hostile::cases::{self, Chain, ListedBlock};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
@@ -198,7 +198,8 @@ fn an_existence_log_without_a_list_is_compared() {
     let wrong = existence_log(&[(address, 1, true), (address, 2, false)]);
     for mode in [Mode::Sequential, Mode::Optimistic] {
         let mut run = |existence_log| {
-            let input = BlockInput { bal: None, existence_log: Some(existence_log), ..chain.input(&block) };
+            let mut input = chain.input(&block).with_existence_log(existence_log);
+            input.bal = None;
             executor.execute(&input, &chain.store, None, Options::new(mode)).map(drop)
         };
         assert_eq!(run(&right), Ok(()));

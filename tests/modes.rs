@@ -214,9 +214,9 @@ fn known_and_recovered_senders_give_the_same_outcome() {
     for known in [None, Some(&none), Some(&some), Some(&all)] {
         for recovery in [Recovery::Batched, Recovery::OneByOne] {
             for mode in [Mode::Bal, Mode::Sequential, Mode::Optimistic] {
-                let input = BlockInput::new(&world.rules, block.clone()).with_list(bal.clone());
-                let input = BlockInput { known_senders: known, ..input };
-                let options = Options { recovery, ..Options::new(mode) };
+                let mut input = BlockInput::new(&world.rules, block.clone()).with_list(bal.clone());
+                input.known_senders = known;
+                let options = Options::new(mode).with_recovery(recovery);
                 let outcome =
                     executor.execute(&input, &world.store, Some(&mut world.tries), options).expect("the same block");
                 world.tries.rollback();
@@ -334,7 +334,7 @@ fn a_warmed_entry_that_the_list_lacks_is_reported() {
         let wrong = Bytes::from(hostile::list::encode(&list));
         for loop_kind in LoopKind::ALL {
             let input = BlockInput::new(&world.rules, block.clone()).with_list(wrong.clone());
-            let options = Options { loop_kind, ..Options::new(Mode::Bal) };
+            let options = Options::new(Mode::Bal).with_loop(loop_kind);
             let result = executor.execute(&input, &world.store, None, options).map(drop);
             let field = if is_account { MismatchField::UnlistedAccount } else { MismatchField::UnlistedSlot };
             let found = match &result {

@@ -122,7 +122,7 @@ impl World {
         if mode == Mode::Bal {
             input = input.with_list(self.bal.clone());
         }
-        let options = Options { loop_kind, ..Options::new(mode) };
+        let options = Options::new(mode).with_loop(loop_kind);
         let outcome = executor.execute(&input, &self.store, Some(&mut self.tries), options).expect("a valid block");
         self.tries.rollback();
         outcome

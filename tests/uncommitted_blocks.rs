@@ -198,13 +198,15 @@ fn a_block_that_fails_leaves_the_uncommitted_ones_below_it() {
             first.run(&mut executor, &mut tries, mode).expect("valid");
             let options = Options::new(mode);
 
-            let wrong = BlockInput { block: second.with_wrong_root(), ..second.input() };
+            let mut wrong = second.input();
+            wrong.block = second.with_wrong_root();
             let result = executor.execute(&wrong, &second.store, Some(&mut tries), options);
             let Err(BlockError::Invalid(invalid)) = result else { panic!("{what}: {result:?}") };
             assert!(matches!(*invalid, InvalidBlock::StateRoot { produced, .. } if produced == second.after), "{what}");
             assert_eq!(tries.root(), first.after, "{what}");
 
-            let undecodable = BlockInput { block: Bytes::from_static(&[0xc0]), ..second.input() };
+            let mut undecodable = second.input();
+            undecodable.block = Bytes::from_static(&[0xc0]);
             let result = executor.execute(&undecodable, &second.store, Some(&mut tries), options);
             assert!(matches!(result, Err(BlockError::Invalid(_))), "{what}: {result:?}");
             assert_eq!(tries.root(), first.after, "{what}");

@@ -17,6 +17,7 @@ use super::engine::Failure;
 use super::loop_workload::BenchError;
 use super::report::median;
 use super::{Status, bench_senders, loop_of_name, report};
+use balustrade::Binding;
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::pool_builder;
@@ -165,5 +166,5 @@ pub(super) struct PoolError {
 /// Starts a thread pool of this size.
 pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
     let threads = threads.max(1);
-    pool_builder(threads).build().map_err(|error| PoolError { threads, error })
+    pool_builder(threads, Binding::OneEach, "balustrade").build().map_err(|error| PoolError { threads, error })
 }

@@ -25,7 +25,7 @@ use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, StateChanges, Transacted};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
-use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade::{Binding, BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -388,8 +388,8 @@ impl Engine {
     pub fn new(threads: Option<u16>, loop_kind: LoopKind) -> Result<Self, Failure> {
         let available = || std::thread::available_parallelism().map_or(1, |count| count.get());
         let threads = threads.map_or_else(available, usize::from);
-        let executor = Executor::new(threads)
-            .map_err(|error| Failure::Host(format!("cannot start {threads} threads: {error}")))?;
+        let builder = Executor::builder().threads(threads).binding(Binding::OneEach);
+        let executor = builder.build().map_err(|error| Failure::Host(error.to_string()))?;
         Ok(Self {
             executor,
             loop_kind,
@@ -523,7 +523,7 @@ impl Engine {
         let mut tries = tries_of(state, None)?;
         let root_before = tries.root();
         let cancel = self.cancel_token();
-        let options = Options { loop_kind: self.loop_kind, ..Options::new(Mode::Sequential) };
+        let options = Options::new(Mode::Sequential).with_loop(self.loop_kind);
         let (result, _) =
             self.traced(|executor| executor.transact(rules, block.clone(), state, &mut tries, options, Some(&cancel)));
         let root = result.as_ref().map_or(root_before, |done| done.state_root);
@@ -637,27 +637,19 @@ impl Engine {
         keep: bool,
     ) -> Result<Accepted, Failure> {
         let cancel = self.cancel_token();
-        let input = BlockInput {
-            rules,
-            block: block.clone(),
-            bal: bal.cloned(),
-            existence_log,
-            parent: chain.head.as_ref(),
-            ancestry: chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors }),
-            ommers_omitted: chain.ommers_omitted,
-            cancel: Some(&cancel),
-            known_senders: None,
-        };
+        let mut input = BlockInput::new(rules, block.clone()).with_cancel(&cancel);
+        input.bal = bal.cloned();
+        input.existence_log = existence_log;
+        input.parent = chain.head.as_ref();
+        input.ancestry = chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors });
+        input.ommers_omitted = chain.ommers_omitted;
         let mut tries = chain.tries.take();
         let delayed =
             self.latency.map(|Latency { per_batch, per_item }| LatencyStore::new(chain.store(), per_batch, per_item));
         let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
-        let options = Options {
-            loop_kind: self.loop_kind,
-            parent_reads: self.parent_reads,
-            recovery: self.recovery,
-            ..mode.map_or_else(Options::automatic, Options::new)
-        };
+        let options = mode.map_or_else(Options::automatic, Options::new);
+        let options =
+            options.with_loop(self.loop_kind).with_parent_reads(self.parent_reads).with_recovery(self.recovery);
         let (result, trace) = self.traced(|executor| executor.execute(&input, store, tries.as_mut(), options));
         let counts = delayed.as_ref().map(LatencyStore::counts);
         chain.tries = tries;

@@ -83,7 +83,8 @@ fn refusal(store: &MemoryStore, list: Vec<u8>, ommers_omitted: bool, change: imp
     };
     change(&mut header);
     let block = assemble::<Vec<u8>>(&header, &[]);
-    let input = BlockInput { ommers_omitted, ..BlockInput::new(&rules, block.into()).with_list(list.into()) };
+    let mut input = BlockInput::new(&rules, block.into()).with_list(list.into());
+    input.ommers_omitted = ommers_omitted;
     let mut executor = Executor::new(1).expect("threads");
     match executor.execute(&input, store, None, Options::new(Mode::Bal)) {
         Err(BlockError::Invalid(invalid)) => *invalid,

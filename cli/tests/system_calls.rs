@@ -119,7 +119,7 @@ fn each_call_begins_with_the_accessed_sets_of_its_fork() {
         for mode in [Mode::Bal, Mode::Sequential, Mode::Optimistic] {
             for loop_kind in LoopKind::ALL {
                 let input = BlockInput::new(&rules, built.block.clone()).with_list(built.bal.clone());
-                let options = Options { loop_kind, ..Options::new(mode) };
+                let options = Options::new(mode).with_loop(loop_kind);
                 let outcome = executor.execute(&input, &store, Some(&mut tries), options).expect("valid");
                 tries.rollback();
                 let mut after = store.clone();

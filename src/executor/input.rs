@@ -11,7 +11,7 @@ use crate::exec::interpreter::LoopKind;
 use crate::exec::rules::fork::ChainRules;
 use crate::exec::rules::ommers::Ancestry;
 use crate::exec::senders::SenderCache;
-use crate::exec::wire::Header;
+use crate::exec::wire::{Header, assemble_with_withdrawals};
 use alloy_primitives::Bytes;
 
 /// How a block's tasks run.
@@ -40,8 +40,9 @@ impl Mode {
     }
 }
 
-/// One block to execute.
+/// One block to execute. [`BlockInput::new`] makes one; the `with_*` methods or the fields add to it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BlockInput<'a> {
     /// Rules of the block's fork and chain.
     pub rules: &'a ChainRules,
@@ -72,6 +73,19 @@ pub struct BlockInput<'a> {
 }
 
 impl<'a> BlockInput<'a> {
+    /// A block from its parts, as a host holds them that has received an execution payload: `header` with all its fields,
+    /// the transactions in their EIP-2718 encoding, the RLP of each withdrawal (EIP-4895). Without ommers, without a list,
+    /// whose parent is not at hand. The withdrawals are part of the block if the header has a `withdrawals_root`;
+    /// execution compares the header's roots with the parts.
+    pub fn from_parts<T: AsRef<[u8]>>(
+        rules: &'a ChainRules,
+        header: &Header,
+        transactions: &[T],
+        withdrawals: &[Vec<u8>],
+    ) -> Self {
+        Self::new(rules, assemble_with_withdrawals(header, transactions, withdrawals).into())
+    }
+
     /// A block without block access list, parent header, ancestry, cancel token and known senders.
     pub fn new(rules: &'a ChainRules, block: Bytes) -> Self {
         Self {
@@ -90,6 +104,11 @@ impl<'a> BlockInput<'a> {
     /// Adds the RLP of the block access list.
     pub fn with_list(self, bal: Bytes) -> Self {
         Self { bal: Some(bal), ..self }
+    }
+
+    /// The same with its existence log (a block before Cancun).
+    pub fn with_existence_log(self, existence_log: &'a ExistenceLog) -> Self {
+        Self { existence_log: Some(existence_log), ..self }
     }
 
     /// Adds the parent's header.
@@ -113,8 +132,10 @@ impl<'a> BlockInput<'a> {
     }
 }
 
-/// How to execute a block.
+/// How to execute a block. [`Options::new`] and [`Options::automatic`] make them; the `with_*` methods or the
+/// fields change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// How tasks run. `None`: [`Mode::Bal`] if the block has a block access list, else
     /// [`Mode::Optimistic`] if the cost model expects it to be faster (see [`speculation_pays`]),
@@ -138,6 +159,21 @@ impl Options {
     /// The default interpreter loop; the mode is chosen per block.
     pub fn automatic() -> Self {
         Self { mode: None, loop_kind: LoopKind::default(), recovery: Recovery::default(), parent_reads: None }
+    }
+
+    /// The same with this dispatch loop.
+    pub fn with_loop(self, loop_kind: LoopKind) -> Self {
+        Self { loop_kind, ..self }
+    }
+
+    /// The same with this recovery of senders.
+    pub fn with_recovery(self, recovery: Recovery) -> Self {
+        Self { recovery, ..self }
+    }
+
+    /// The same with this way to read the parent state; `None` leaves it to the store.
+    pub fn with_parent_reads(self, parent_reads: Option<PrefetchStrategy>) -> Self {
+        Self { parent_reads, ..self }
     }
 }
 

@@ -10,6 +10,7 @@
 //! list is decoded (`bal`).
 
 mod build;
+mod builder;
 mod by_index;
 mod changes;
 mod check;
@@ -30,11 +31,12 @@ mod timeline;
 mod transact;
 
 pub use build::{Body, BuiltBlock};
+pub use builder::{BuildError, ExecutorBuilder};
 pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
-pub use pool::pool_builder;
+pub use pool::{Binding, Pool, pool_builder};
 pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
@@ -52,25 +54,24 @@ use crate::exec::wire::Block;
 use crate::trie::StateTries;
 use check::{check_parent_state, decode};
 use job::{Job, ListHash};
+use rayon::ThreadPool;
 use root::undo_on_error;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use timeline::Clock;
 
 #[cfg(doc)]
 use crate::exec::block::verify::Verified;
 
-/// Maximum bytes of code kept from block to block, decoded forms included (an estimate).
-const CODE_BYTES_KEPT: usize = 1 << 30;
-
-/// Executes blocks; keeps its threads, memory and codes from one block to the next.
+/// Executes blocks; keeps its threads, memory and codes from one to the next.
 #[derive(Debug)]
 pub struct Executor {
-    pool: rayon::ThreadPool,
-    /// Threads that wait for answers of stores that are not resident; started for the first such
-    /// store.
-    readers: Option<rayon::ThreadPool>,
+    pool: Arc<ThreadPool>,
+    /// Threads that wait for stores which are not resident; started for the first block with such a store.
+    readers: Option<ThreadPool>,
+    thread_name: String,
+    code_bytes_max: usize,
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
@@ -80,24 +81,17 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor with this many threads, at least one. On Linux, if there are exactly as many
-    /// threads as processors that the process may use, each thread is bound to one processor;
-    /// otherwise the operating system places them.
+    /// An executor with a pool of this many threads, at least one, and the defaults of [`ExecutorBuilder`].
     ///
     /// # Errors
-    /// When the operating system cannot create the threads.
-    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let threads = threads.max(1);
-        Ok(Self {
-            pool: pool_builder(threads).build()?,
-            readers: None,
-            codes: CodeArena::default(),
-            scratches: (0..threads).map(|_| Mutex::default()).collect(),
-            bal: BalColumns::default(),
-            names: IdMap::default(),
-            shuffle: None,
-            trace: None,
-        })
+    /// When the operating system refuses the threads.
+    pub fn new(threads: usize) -> Result<Self, BuildError> {
+        Self::builder().threads(threads).build()
+    }
+
+    /// Sets the thread pool, binding to processors, thread names and memory bounds of a new executor.
+    pub fn builder() -> ExecutorBuilder {
+        ExecutorBuilder::default()
     }
 
     /// Number of threads.
@@ -196,10 +190,10 @@ impl Executor {
         options: Options,
         clock: Clock,
     ) -> Result<BlockOutcome, BlockError> {
-        self.codes.evict(CODE_BYTES_KEPT);
+        self.codes.evict(self.code_bytes_max);
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let reads = self.arrange_reads(input, store, options);
-        let Self { pool, readers, codes, scratches, bal, names, shuffle, trace } = self;
+        let Self { pool, readers, codes, scratches, bal, names, shuffle, trace, .. } = self;
         let (readers, shuffle, trace) = (readers.as_ref(), *shuffle, trace.as_ref());
         let list_hash = ListHash::default();
         pool.install(|| {
@@ -247,8 +241,8 @@ impl Executor {
             return reads;
         }
         if self.readers.is_none() {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(from_bal::READERS);
-            self.readers = builder.thread_name(|index| format!("balustrade-reader-{index}")).build().ok();
+            let name = format!("{}-reader", self.thread_name);
+            self.readers = pool_builder(from_bal::READERS, Binding::Never, &name).build().ok();
         }
         if self.readers.is_some() { reads } else { PrefetchStrategy::OnePass }
     }

@@ -27,6 +27,7 @@ use rayon::prelude::*;
 /// A check that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Check {
     /// Rules that relate the header to its parent's: hash, number, timestamp, gas limit, base fee, excess blob gas,
     /// difficulty.
@@ -122,6 +123,7 @@ pub struct ParentReadCount {
 /// store are not checked.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct BlockOutcome {
     /// Block hash.
     pub hash: B256,

@@ -1,20 +1,58 @@
 //! The thread pool of an executor: named threads, bound to processors where that cannot hurt.
 //!
-//! Not here: the work that runs on them.
+//! In: how many threads, their names, whether each is bound to a processor. Out: a builder of a rayon pool.
+//! Not here: what the threads do.
 
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::Arc;
 
-/// Builder of an executor's pool of `threads` named threads.
+/// The thread pool that an [`Executor`](super::Executor) runs blocks on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Pool {
+    /// A pool that belongs to the executor.
+    Own {
+        /// Number of threads; 0 counts as 1.
+        threads: usize,
+    },
+    /// A pool of the host. Between blocks the host's other work has its threads; while a block runs, both share them.
+    ///
+    /// The executor then starts no thread for a block whose store is resident (see
+    /// [`StateStore::is_resident`](crate::arena::store::StateStore::is_resident)). For the first block whose store is not
+    /// resident it starts reader threads of its own, which wait for the store's answers.
+    ///
+    /// Several executors may run blocks on one pool at the same time, with one exception: if the methods of their store
+    /// themselves run rayon jobs on this pool, two blocks in [`Mode::Optimistic`](super::Mode::Optimistic) at the same
+    /// time can wait for each other forever, because a thread that waits for its job may take up a task of the other block.
+    Shared(Arc<ThreadPool>),
+}
+
+/// Whether the threads of an executor are bound to processors.
 ///
-/// Where there are as many threads as processors that the process may use, each thread is bound to
-/// one of them. A block takes a few milliseconds, in which its stages wake other threads some ten
-/// times. Without binding, the scheduler sometimes places a woken thread on the processor of the
-/// thread that woke it, where it waits for a whole time slice (3 ms and more) while another
-/// processor is idle. Measured with two threads and pauses of 20 ms between blocks: see the commit
-/// that added this.
-pub fn pool_builder(threads: usize) -> ThreadPoolBuilder {
-    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("balustrade-{index}"));
-    match processors::one_each(threads) {
+/// A block takes a few milliseconds and its stages hand over some ten times. A thread that slept meanwhile is sometimes woken
+/// on the processor of the thread that woke it, and waits there for a whole time slice (3 ms and more) while another
+/// processor is idle. Binding avoids that. In a process with other busy threads it can do harm: a bound thread cannot move
+/// away from a processor that is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Binding {
+    /// No thread is bound: each has the affinity of the thread that builds the executor.
+    #[default]
+    Never,
+    /// On Linux, where the pool has as many threads as the process may use processors, and at least two, each thread is
+    /// bound to one processor. Other pools, and those of other systems, are not bound.
+    OneEach,
+}
+
+/// What the pool of an executor is made of: `threads` threads, named `name-0`, `name-1` and so on.
+pub fn pool_builder(threads: usize, binding: Binding, name: &str) -> ThreadPoolBuilder {
+    let name = name.to_owned();
+    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(move |index| format!("{name}-{index}"));
+    let processors = match binding {
+        Binding::Never => None,
+        Binding::OneEach => processors::one_each(threads),
+    };
+    match processors {
         Some(processors) => builder.start_handler(move |index| processors.bind(index)),
         None => builder,
     }
@@ -66,26 +104,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_has_its_threads_wherever_they_may_run() {
+    fn a_pool_has_its_threads_bound_or_not() {
         for threads in [1, 2, 3, std::thread::available_parallelism().map_or(1, Into::into)] {
-            let pool = pool_builder(threads).build().expect("threads");
-            assert_eq!(pool.current_num_threads(), threads);
-            let names = pool.broadcast(|_| std::thread::current().name().map(str::to_owned));
-            assert_eq!(names[threads - 1].as_deref(), Some(format!("balustrade-{}", threads - 1).as_str()));
+            for binding in [Binding::Never, Binding::OneEach] {
+                let pool = pool_builder(threads, binding, "test").build().expect("threads");
+                assert_eq!(pool.current_num_threads(), threads);
+                let names = pool.broadcast(|_| std::thread::current().name().map(str::to_owned));
+                assert_eq!(names[threads - 1].as_deref(), Some(format!("test-{}", threads - 1).as_str()));
+            }
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn as_many_threads_as_processors_get_one_each() {
-        let allowed = rustix::thread::sched_getaffinity(None).expect("the mask of this process").count() as usize;
-        let masks = pool_builder(allowed).build().expect("threads").broadcast(|_| {
+        let processors_of_this_thread = || {
             let mask = rustix::thread::sched_getaffinity(None).expect("the mask of this thread");
             (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| mask.is_set(*processor)).collect::<Vec<_>>()
-        });
-        let mut distinct = masks.clone();
+        };
+        let allowed = processors_of_this_thread();
+        let masks = |binding| {
+            let pool = pool_builder(allowed.len(), binding, "test").build().expect("threads");
+            pool.broadcast(|_| processors_of_this_thread())
+        };
+        let bound = masks(Binding::OneEach);
+        let mut distinct = bound.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        assert!(masks.iter().all(|mask| mask.len() == 1) && distinct.len() == allowed, "{masks:?}");
+        assert!(distinct.len() == allowed.len(), "{bound:?}");
+        assert!(bound.iter().all(|mask| mask.len() == 1), "{bound:?}");
+        assert!(masks(Binding::Never).iter().all(|mask| *mask == allowed));
     }
 }

@@ -58,22 +58,16 @@ impl Chain {
 
     /// The executor's input for a block on the head.
     pub fn input<'a>(&'a self, block: &'a ListedBlock) -> BlockInput<'a> {
-        BlockInput {
-            rules: &self.rules,
-            block: block.rlp.clone(),
-            bal: Some(block.bal.clone()),
-            existence_log: block.existence_log.as_ref(),
-            parent: self.head.as_ref(),
-            ancestry: None,
-            ommers_omitted: false,
-            cancel: None,
-            known_senders: None,
-        }
+        let mut input = BlockInput::new(&self.rules, block.rlp.clone()).with_list(block.bal.clone());
+        input.existence_log = block.existence_log.as_ref();
+        input.parent = self.head.as_ref();
+        input
     }
 
     /// The block with the list and the existence log that its execution on the head records.
     pub fn record(&mut self, executor: &mut Executor, block: &ListedBlock) -> Result<ListedBlock, BlockError> {
-        let input = BlockInput { bal: None, existence_log: None, ..self.input(block) };
+        let mut input = self.input(block);
+        (input.bal, input.existence_log) = (None, None);
         let outcome = executor.execute(&input, &self.store, None, Options::new(Mode::Sequential))?;
         Ok(ListedBlock { bal: outcome.bal, existence_log: Some(outcome.existence_log), ..block.clone() })
     }

@@ -187,17 +187,7 @@ impl Chain {
         mode: Mode,
     ) -> Result<BlockOutcome, BlockError> {
         let rules = self.rules();
-        let input = BlockInput {
-            rules: &rules,
-            block: block.clone(),
-            bal: None,
-            existence_log: None,
-            parent: None,
-            ancestry: None,
-            ommers_omitted: false,
-            cancel: None,
-            known_senders: None,
-        };
+        let input = BlockInput::new(&rules, block.clone());
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         executor.execute(&input, store, Some(&mut tries), Options::new(mode))
     }

@@ -28,7 +28,7 @@ fn execute(
     reads: Option<PrefetchStrategy>,
 ) -> Result<BlockOutcome, BlockError> {
     let input = BlockInput::new(rules, built.block.clone()).with_list(built.bal.clone());
-    executor.execute(&input, store, Some(tries), Options { parent_reads: reads, ..Options::new(Mode::Bal) })
+    executor.execute(&input, store, Some(tries), Options::new(Mode::Bal).with_parent_reads(reads))
 }
 
 /// An instrumented store: it may fail for some accounts, or delay answers.

@@ -147,7 +147,7 @@ impl Checker {
                 (Some(first), Mode::Bal) => Some((first.bal.clone(), &first.existence_log)),
                 _ => None,
             };
-            let options = Options { loop_kind: kind, ..Options::new(mode) };
+            let options = Options::new(mode).with_loop(kind);
             let outcome = execute(&mut self.executors[pool], block, given, options).map_err(differs)?;
             self.tally.executions += 1;
             match &first {

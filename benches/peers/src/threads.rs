@@ -24,7 +24,7 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
 /// Each thread is bound to one processor, as the threads of our executor are: a thread that wakes on a busy processor
 /// waits there for a time slice, which would distort the figures.
 fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
-    balustrade::executor::pool_builder(threads)
+    balustrade::executor::pool_builder(threads, balustrade::Binding::OneEach, "balustrade")
 }
 
 /// A pool of `threads` threads on the processors that `bind` selected.

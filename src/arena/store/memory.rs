@@ -181,10 +181,4 @@ impl StateStore for MemoryStore {
         }
         Ok(())
     }
-
-    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
-        // Tries over a memory store are built completely from its accounts, so no node is
-        // requested.
-        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
-    }
 }

@@ -86,6 +86,9 @@ pub enum StoreError {
 ///
 /// Methods are called from several pool threads at the same time. A method that panics counts as
 /// one that returns [`StoreError::Failed`].
+///
+/// A method may run rayon jobs, in the current pool or another one, but must not hold a lock while it
+/// waits for them: the waiting thread may take up a task that calls the store again.
 pub trait StateStore: Send + Sync {
     /// Whether every answer comes from this process's memory, without waiting. The threads that run
     /// the block then read the store directly, in one pass; any other store is read by separate
@@ -103,8 +106,12 @@ pub trait StateStore: Send + Sync {
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
-    /// RLP of trie nodes by hash, both of the account trie and of storage tries.
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError>;
+    /// RLP of trie nodes by hash, both of the account trie and of storage tries. Called for nodes that
+    /// are not in the caller's [`StateTries`](crate::trie::StateTries). Default, for stores without
+    /// tries: [`StoreError::MissingNode`] with the first hash.
+    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
+        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
+    }
     /// Whether the caller has cancelled the block. Long computations poll this between store calls.
     /// Implementations keep the default; the executor wraps the store and answers from its cancel
     /// token.

@@ -34,6 +34,7 @@ use core::fmt;
 
 /// Why a block has no outcome.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlockError {
     /// The block or its block access list is invalid.
     #[error("invalid block: {0}")]

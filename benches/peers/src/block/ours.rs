@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Arrangement, Stages};
 use balustrade::trie::StateTries;
-use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade::{Binding, BlockInput, BlockOutcome, Executor, Mode, Options};
 use std::rc::Rc;
 
 pub(crate) struct Ours {
@@ -20,7 +20,8 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) fn new(name: &'static str, case: &Rc<Case>, mode: Mode, threads: usize) -> Result<Self, String> {
         let tries = StateTries::from_memory(&case.store).map_err(|error| error.to_string())?;
-        let executor = Executor::new(threads).map_err(|error| error.to_string())?;
+        let builder = Executor::builder().threads(threads).binding(Binding::OneEach);
+        let executor = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { name, case: case.clone(), executor, tries, options: Options::new(mode), cold: false, last: None })
     }
 
@@ -47,8 +48,8 @@ impl Arrangement for Ours {
 
     fn run(&mut self) -> Result<Stages, String> {
         let case = &*self.case;
-        let input = BlockInput::new(&case.rules, case.block.clone()).with_list(case.list.clone());
-        let input = BlockInput { parent: case.parent.as_ref(), ..input };
+        let mut input = BlockInput::new(&case.rules, case.block.clone()).with_list(case.list.clone());
+        input.parent = case.parent.as_ref();
         let outcome = self
             .executor
             .execute(&input, &case.store, Some(&mut self.tries), self.options)
