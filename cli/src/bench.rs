@@ -13,14 +13,13 @@ mod store;
 mod trie;
 
 use super::bench_loop;
+use super::bench_pool::{PoolError, pool};
 use super::engine::Failure;
 use super::loop_workload::BenchError;
 use super::report::median;
 use super::{Status, bench_senders, loop_of_name, report};
-use balustrade::Binding;
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade::executor::pool_builder;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -153,18 +152,4 @@ fn done<E: std::fmt::Display>(result: Result<(), E>, is_host: impl FnOnce(&E) ->
 
 fn is_host(failure: &Failure) -> bool {
     matches!(failure, Failure::Host(_))
-}
-
-/// The system refused to start threads.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start {threads} threads: {error}")]
-pub(super) struct PoolError {
-    threads: usize,
-    error: rayon::ThreadPoolBuildError,
-}
-
-/// Starts a thread pool of this size.
-pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
-    let threads = threads.max(1);
-    pool_builder(threads, Binding::OneEach, "balustrade").build().map_err(|error| PoolError { threads, error })
 }

@@ -10,7 +10,7 @@
 //! of the batched recovery: above 1 the latter is faster.
 //! Not here: whole blocks (`bench::senders`).
 
-use super::bench::{PoolError, pool};
+use super::bench_pool::{PoolError, pool};
 use super::report;
 use super::report::median;
 use std::hint::black_box;

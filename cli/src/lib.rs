@@ -13,6 +13,7 @@
 mod bal;
 mod bench;
 mod bench_loop;
+mod bench_pool;
 mod bench_senders;
 mod blocktest;
 mod chain;

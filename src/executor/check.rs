@@ -6,9 +6,9 @@
 //! Not here: checks of what execution produces (`outcome`).
 
 use super::input::BlockInput;
-use super::job::Job;
+use super::job::{Job, last_index};
 use super::outcome::{Check, Unchecked};
-use crate::arena::{BlockAccessIndex, TxIndex};
+use crate::arena::TxIndex;
 use crate::bal::{BalColumns, ExistenceColumns, ExistenceFault};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::rules::fork::Fork;
@@ -16,11 +16,6 @@ use crate::exec::rules::header::{HeaderFault, check_against_parent, check_alone}
 use crate::exec::rules::ommers::check_ommers;
 use crate::exec::wire::{Block, Header};
 use crate::trie::{StateTries, ordered_root};
-
-/// The block access index after the last transaction (EIP-7928): `tx_count + 1`.
-pub(super) fn last_index(tx_count: usize) -> BlockAccessIndex {
-    BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
-}
 
 /// The given existence log with the account ids of the given list; empty if one of them is missing.
 ///

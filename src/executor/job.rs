@@ -4,6 +4,7 @@
 use super::input::{BlockInput, Mode, PrefetchStrategy};
 use super::recover::{Recovery, RecoveryContext};
 use super::timeline::{Clock, Stage};
+use crate::arena::BlockAccessIndex;
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::bal;
@@ -86,4 +87,9 @@ impl ListHash {
     pub(super) fn of(&self, bytes: &[u8]) -> B256 {
         *self.hash.get_or_init(|| bal::bal_hash(bytes))
     }
+}
+
+/// The block access index after the last transaction (EIP-7928): `tx_count + 1`.
+pub(super) fn last_index(tx_count: usize) -> BlockAccessIndex {
+    BlockAccessIndex(u32::try_from(tx_count.saturating_add(1)).unwrap_or(u32::MAX))
 }

@@ -7,7 +7,7 @@
 
 use super::by_index;
 use super::changes::{ListedChanges, StateChanges};
-use super::check::last_index;
+use super::job::last_index;
 use crate::arena::store::{StateStore, StoreError};
 use crate::bal;
 use crate::exec::block::error::{BlockError, InternalFault};

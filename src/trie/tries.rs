@@ -4,11 +4,11 @@
 //! Not here: how an update is computed (`update.rs`), reads (`read.rs`), savepoints
 //! (`savepoint.rs`), eviction (`evict.rs`).
 
-use super::changes::NodeChanges;
+use super::changes::{LogLength, NodeChanges};
 use super::count::HashCount;
 use super::error::TrieError;
 use super::input::{AccountStatus, StateUpdate};
-use super::savepoint::Savepoints;
+use super::savepoint::{Entry, Savepoint, Savepoints};
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use super::update::{Saved, Scratch, Tries, Tuning};
@@ -157,6 +157,64 @@ impl StateTries {
     pub(super) fn clear_changes(&mut self) {
         if let Some(changes) = &mut self.changes {
             changes.clear();
+        }
+    }
+
+    /// Marks the present state, uncommitted updates included, so that [`Self::rollback_to`] can
+    /// restore it.
+    ///
+    /// Savepoints form a stack. A savepoint is discarded by [`Self::commit`], by
+    /// [`Self::rollback`], and by [`Self::rollback_to`] an older one. For a state that is already
+    /// marked the existing savepoint is returned.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let saved = self.parts().save();
+        if let Some(last) = self.savepoints.0.last()
+            && last.saved.is_same_update(&saved)
+        {
+            return last.savepoint;
+        }
+        let log = self.changes().map_or_else(LogLength::default, NodeChanges::length);
+        let entry = Entry::new(saved, log);
+        let savepoint = entry.savepoint;
+        self.savepoints.0.push(entry);
+        savepoint
+    }
+
+    /// Undoes all updates since `savepoint`, which stays valid; later savepoints are discarded.
+    /// Updates before it that were uncommitted stay uncommitted.
+    ///
+    /// # Errors
+    /// [`TrieError::StaleSavepoint`]; the tries do not change.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), TrieError> {
+        let entries = &self.savepoints.0;
+        let row = entries.binary_search_by_key(&savepoint.0, |entry| entry.savepoint.0);
+        self.restore(row.map_err(|_| TrieError::StaleSavepoint)?);
+        Ok(())
+    }
+
+    /// Makes all updates since the last commit permanent and recycles the memory of the nodes that
+    /// they replaced. All savepoints are discarded.
+    pub fn commit(&mut self) {
+        self.shards.iter_mut().for_each(Shard::commit);
+        self.wide.commit();
+        self.savepoints = Savepoints::at_commit(self.parts().save());
+        self.clear_changes();
+    }
+
+    /// Undoes all updates since the last commit. All savepoints are discarded but that of the last
+    /// commit's state.
+    pub fn rollback(&mut self) {
+        self.restore(0);
+    }
+
+    /// Restores the savepoint at this row.
+    fn restore(&mut self, row: usize) {
+        self.savepoints.0.truncate(row + 1);
+        let Some(Entry { saved, log, .. }) = self.savepoints.0.last() else { return };
+        let (saved, log) = (saved.clone(), *log);
+        self.parts().undo(saved);
+        if let Some(changes) = &mut self.changes {
+            changes.truncate(log);
         }
     }
 }
