@@ -14,6 +14,9 @@ use crate::arena::store::{EMPTY_ROOT, MemoryStore, StateStore};
 use alloy_primitives::B256;
 
 /// The account trie and every storage trie, as far as they are in memory.
+///
+/// [`Self::from_flat`], [`Self::from_memory`], [`Self::update`], [`Self::witness`] and [`Self::evict`] work in parallel on the
+/// current rayon pool: the one whose `install` encloses the call, else rayon's global pool, which is then started.
 #[derive(Debug)]
 pub struct StateTries {
     pub(super) shards: Vec<Shard>,
