@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             store.slots.insert((*address, changes.slot_keys[row]), changes.slot_values[row]);
         }
     }
-    println!("the store took {} slots of block {}", changes.slot_keys.len(), outcome.number);
+    println!("block {} is valid; slots that it changed: {}", outcome.number, changes.slot_keys.len());
     assert_eq!(store.slots[&(COUNTER, U256::ZERO)], U256::from(42));
     Ok(())
 }

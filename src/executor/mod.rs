@@ -64,7 +64,8 @@ use timeline::Clock;
 #[cfg(doc)]
 use crate::exec::block::verify::Verified;
 
-/// Executes blocks; keeps its threads, memory and codes from one to the next.
+/// Executes blocks; keeps its threads, memory and codes from one to the next. All work is done on its pool and its reader
+/// threads; rayon's global pool is not used.
 #[derive(Debug)]
 pub struct Executor {
     pool: Arc<ThreadPool>,

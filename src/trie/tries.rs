@@ -19,6 +19,9 @@ use alloy_primitives::B256;
 
 /// The account trie and every storage trie. Nodes that are not in memory are read from a store when
 /// they are needed.
+///
+/// [`Self::from_flat`], [`Self::from_memory`], [`Self::update`], [`Self::witness`] and [`Self::evict`] work in parallel on the
+/// current rayon pool: the one whose `install` encloses the call, else rayon's global pool, which is then started.
 #[derive(Debug)]
 pub struct StateTries {
     pub(super) shards: Vec<Shard>,

@@ -113,7 +113,7 @@ impl RayonStore<'_> {
         assert!(rayon::current_thread_index().is_some(), "a store is asked in pool threads");
         self.calls.fetch_add(1, Ordering::Relaxed);
         // Jobs enough that others take some of them, so that this thread waits and takes up other tasks meanwhile.
-        (0..64).into_par_iter().with_max_len(1).for_each(|_| std::thread::sleep(Duration::from_micros(1)));
+        (0..12).into_par_iter().with_max_len(1).for_each(|_| std::thread::sleep(Duration::from_micros(1)));
         let items = questions.par_chunks(1).zip(out.par_chunks_mut(1)).with_max_len(1);
         items.map(|(question, out)| answer(question, out)).collect()
     }
@@ -222,10 +222,10 @@ fn stores_may_use_rayon(world: &World, host: &Arc<rayon::ThreadPool>) {
                 for mode in MODES {
                     let calls = AtomicUsize::new(0);
                     let store = RayonStore { inner: &world.witness, is_resident, calls: &calls };
-                    (0..5).for_each(|_| world.execute(&mut executor, &store, mode));
+                    (0..3).for_each(|_| world.execute(&mut executor, &store, mode));
                     // Called by a thread of the same pool as well.
                     host.install(|| world.execute(&mut executor, &store, mode));
-                    assert!(calls.into_inner() > 6, "the store was asked");
+                    assert!(calls.into_inner() > 4, "the store was asked");
                 }
             }
         }

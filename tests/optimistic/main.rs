@@ -87,9 +87,9 @@ fn transactions_that_write_one_slot_conflict_and_agree() {
     let drafts: Vec<_> = (0..40).map(|key| Draft::call(key, CONTRACT, Vec::new())).collect();
     let block = chain.build(&drafts);
     compare(&chain, &block, 20, "one slot");
-    let speculation = speculate_slowly(&chain, &block, 4, 2_000);
-    assert!(speculation.conflicts > 0, "{speculation:?}");
-    assert!(speculation.re_executions > 0, "{speculation:?}");
+    // On a machine that runs one thread at a time no two transactions overlap: several attempts.
+    let mut attempts = (0..20).map(|_| speculate_slowly(&chain, &block, 4, 2_000));
+    assert!(attempts.any(|speculation| speculation.conflicts > 0 && speculation.re_executions > 0));
 }
 
 #[test]
