@@ -211,8 +211,8 @@ fn a_read_of_the_coinbase_balance_includes_all_earlier_fees() {
             .collect();
         let block = chain.build(&drafts);
         compare(&chain, &block, 20, "coinbase balance");
-        let speculation = speculate_slowly(&chain, &block, 4, 2_000);
-        assert!(speculation.conflicts > 0, "{speculation:?}");
+        let mut attempts = (0..20).map(|_| speculate_slowly(&chain, &block, 4, 2_000));
+        assert!(attempts.any(|speculation| speculation.conflicts > 0));
     }
 }
 

@@ -4,9 +4,8 @@
 //! Contracts mostly use MULMOD with the modulus of one field, thousands of times. The reciprocal is computed
 //! after a few uses in a row. Source: Möller and Granlund, "Improved division by invariant integers" (2011):
 //! algorithm 4 with words as digits (its proof holds for any base), algorithms 5 and 6 for divisors of two limbs.
-//! Reference implementation: `arithmetic::mulmod`, which the tests compare with. Not here: gas.
+//! Reference implementation: `U256::mul_mod`, which the tests compare with. Not here: gas.
 
-use crate::exec::interpreter::ops::arithmetic;
 use alloy_primitives::{U256, U512};
 
 type Limbs = [u64; 4];
@@ -103,7 +102,7 @@ impl KeptModulus {
             | (limbs[3] ^ self.modulus[3]);
         if differs != 0 {
             *self = Self { modulus: limbs, uses: 1, divisor: None };
-            return arithmetic::mulmod(a, b, modulus);
+            return a.mul_mod(b, modulus);
         }
         match &self.divisor {
             Some(divisor) => {
@@ -116,7 +115,7 @@ impl KeptModulus {
                 if self.uses == USES_BEFORE_RECIPROCAL {
                     self.divisor = Divisor::new(&limbs);
                 }
-                arithmetic::mulmod(a, b, modulus)
+                a.mul_mod(b, modulus)
             }
         }
     }
@@ -255,7 +254,7 @@ mod tests {
             for (index, a) in words.iter().enumerate() {
                 for step in [3, 8, 11] {
                     let b = words[(index * 7 + step) % words.len()];
-                    let expected = arithmetic::mulmod(*a, b, *modulus);
+                    let expected = a.mul_mod(b, *modulus);
                     assert_eq!(kept.mulmod(*a, b, *modulus), expected, "{a:#x} * {b:#x} % {modulus:#x}");
                 }
             }
