@@ -27,9 +27,12 @@ pub struct Profile {
     pub repeats: usize,
     /// Their median, raw bytes to last check.
     pub ns: u64,
+    /// Their interquartile range. Zero in profiles that were saved without it.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// The fastest.
     pub ns_min: u64,
-    /// Stages of the median execution.
+    /// Stages, as medians over the timed executions.
     pub stages: Vec<StageRow>,
     /// Where processor time goes, by sampling.
     pub sampling: Sampling,
@@ -58,6 +61,9 @@ pub struct StageRow {
     pub stage: String,
     /// Time in which it was at work on any thread; stages overlap.
     pub busy_ns: u64,
+    /// Interquartile range of that time over the executions.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// Time on all threads together.
     pub sum_ns: u64,
 }
@@ -87,6 +93,9 @@ pub struct PartRow {
     pub samples: u64,
     /// Time of one execution.
     pub ns: f64,
+    /// Standard error of that time, from the differences between the sampling sessions.
+    #[serde(default)]
+    pub error_ns: f64,
     /// Of it in Keccak-256.
     pub keccak_ns: f64,
     /// Share of the execution's processor time, 0 to 1.
@@ -115,6 +124,9 @@ pub struct CodeTimes {
     pub shipped_ns: f64,
     /// Gas that frames lost by halting.
     pub burned_gas: u64,
+    /// State gas that frames got back by reverting; the rows count it where it was spent.
+    #[serde(default)]
+    pub returned_gas: u64,
     /// Entering the first frames and leaving them.
     pub outside_ns: f64,
     /// By opcode; those that did not run are left out.
@@ -133,6 +145,9 @@ pub struct CodeRow {
     /// On all workers.
     #[serde(flatten)]
     pub total: CodeCell,
+    /// Interquartile range of the time on all workers over the executions.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// By worker.
     pub workers: Vec<CodeCell>,
 }

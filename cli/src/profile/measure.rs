@@ -4,7 +4,7 @@
 //! `bal` mode is recorded before the first round.
 
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
-use super::code::{Watched, code_times, faster_half};
+use super::code::{Watched, code_times, faster_half, interquartile_range};
 use super::counters;
 use super::data::{CodeTimes, PartRow, Profile, Sampling};
 use super::samples::{self, Part, Samples};
@@ -113,6 +113,8 @@ impl Measure {
         timed.sort_by_key(|accepted| accepted.outcome.elapsed_ns);
         let shipped_ns = faster_half(timed.iter().map(|accepted| tasks_ns(&accepted.outcome)).collect());
         let (repeats, ns_min) = (timed.len(), timed[0].outcome.elapsed_ns);
+        let spread_ns = interquartile_range(timed.iter().map(|run| run.outcome.elapsed_ns as f64).collect());
+        let stages = timeline::stages(&timed.iter().map(|run| run.outcome.timeline.as_slice()).collect::<Vec<_>>());
         let median = timed.swap_remove(timed.len() / 2);
         drop(timed);
 
@@ -134,7 +136,8 @@ impl Measure {
             repeats,
             ns: outcome.elapsed_ns,
             ns_min,
-            stages: timeline::stages(outcome),
+            spread_ns,
+            stages,
             sampling,
             code,
             counters,
@@ -194,6 +197,7 @@ fn sampling(samples: &Samples) -> Sampling {
             part: part.name().to_owned(),
             samples: count,
             ns: count as f64 * sample_ns,
+            error_ns: samples.deviation(part) * sample_ns,
             keccak_ns: of(true) as f64 * sample_ns,
             share: count as f64 / samples.inside.max(1) as f64,
         }

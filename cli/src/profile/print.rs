@@ -139,10 +139,10 @@ pub fn comparison(block: &str, comparison: &Comparison) {
     let mut shown = table();
     shown.set_header(["what", "before ms", "now ms", "difference ms", "change"]);
     for row in rows {
-        let change = if row.before_ns > 0.0 {
-            format!("{:+.1} %", 100.0 * (row.after_ns / row.before_ns - 1.0))
-        } else {
-            "new".to_owned()
+        let change = match row.before_ns {
+            before_ns if before_ns > 0.0 => format!("{:+.1} %", 100.0 * (row.after_ns / before_ns - 1.0)),
+            _ if row.after_ns > 0.0 => "new".to_owned(),
+            _ => String::new(),
         };
         let mark = match row.marked {
             true if row.after_ns > row.before_ns => "slower ",

@@ -1,9 +1,10 @@
 //! A block's timeline: slices by thread, and the file that Perfetto and chrome://tracing read.
 
+use super::code::interquartile_range;
 use super::data::{Profile, Slice, StageRow};
 use crate::report::busy_ns;
 use balustrade::BlockOutcome;
-use balustrade::executor::Stage;
+use balustrade::executor::{Span, Stage};
 use serde_json::{Value, json};
 
 /// What kind a task's slice has.
@@ -35,21 +36,26 @@ pub fn slices(outcome: &BlockOutcome) -> Vec<Slice> {
     slices
 }
 
-/// The stages of an execution, in the order in which they begin.
-pub fn stages(outcome: &BlockOutcome) -> Vec<StageRow> {
-    Stage::ALL
-        .iter()
-        .map(|&stage| StageRow {
+/// The stages as medians over executions, given by their timelines, in the order in which stages begin.
+pub fn stages(timelines: &[&[Span]]) -> Vec<StageRow> {
+    let median = |mut ns: Vec<u64>| {
+        ns.sort_unstable();
+        ns.get(ns.len() / 2).copied().unwrap_or_default()
+    };
+    let sum_ns = |timeline: &[Span], stage| {
+        let spans = timeline.iter().filter(|span| span.stage == stage);
+        spans.map(|span| span.end_ns.saturating_sub(span.start_ns)).sum()
+    };
+    let row = |&stage: &Stage| {
+        let busy: Vec<u64> = timelines.iter().map(|timeline| busy_ns(timeline, stage)).collect();
+        StageRow {
             stage: stage.name().to_owned(),
-            busy_ns: busy_ns(&outcome.timeline, stage),
-            sum_ns: outcome
-                .timeline
-                .iter()
-                .filter(|span| span.stage == stage)
-                .map(|span| span.end_ns.saturating_sub(span.start_ns))
-                .sum(),
-        })
-        .collect()
+            spread_ns: interquartile_range(busy.iter().map(|ns| *ns as f64).collect()),
+            busy_ns: median(busy),
+            sum_ns: median(timelines.iter().map(|timeline| sum_ns(timeline, stage)).collect()),
+        }
+    };
+    Stage::ALL.iter().map(row).collect()
 }
 
 /// A task's name.

@@ -25,6 +25,7 @@ pub struct OpcodeProfile {
     clock: Clock,
     rows: Box<[Row; OUTSIDE + 1]>,
     burned_gas: u64,
+    returned_gas: u64,
     /// The row that the running interval belongs to, and when it began.
     current: usize,
     since: u64,
@@ -46,6 +47,7 @@ impl Default for OpcodeProfile {
             clock: Clock::new(),
             rows: Box::new([Row::default(); OUTSIDE + 1]),
             burned_gas: 0,
+            returned_gas: 0,
             current: OUTSIDE,
             since: 0,
             gas_before: 0,
@@ -77,6 +79,12 @@ impl OpcodeProfile {
     /// Gas that frames lost by halting, beyond what their instructions cost.
     pub fn burned_gas(&self) -> u64 {
         self.burned_gas
+    }
+
+    /// State gas that frames got back by reverting (EIP-8037); the rows still count it where it was spent. What was spent
+    /// in the end is the rows' gas, plus [`Self::burned_gas`], minus this.
+    pub fn returned_gas(&self) -> u64 {
+        self.returned_gas
     }
 
     /// Ticks as nanoseconds.
@@ -125,6 +133,18 @@ impl OpcodeProfile {
         // The interval goes on; what it will have too much is taken off its beginning.
         self.since += total.ticks - self.precompiles.ticks;
         self.precompiles = total;
+    }
+
+    /// Counts the gas by which a frame's end differs from its last instruction. `left` is what the frame hands back.
+    fn settle(&mut self, is_halted: bool, left: u64) {
+        if is_halted {
+            self.burned_gas += self.gas_after;
+            return;
+        }
+        // A deployed code is paid for at the end; a revert gives state gas back.
+        let row = &mut self.rows[self.current];
+        row.gas = row.gas.wrapping_add(self.gas_after.saturating_sub(left));
+        self.returned_gas += left.saturating_sub(self.gas_after);
     }
 
     /// Before a frame's first instruction, or the one after an inner frame.
@@ -192,13 +212,7 @@ impl Observer for OpcodeProfile {
     }
 
     fn leave(&mut self, _: &Evm<'_>, end: &FrameEnd) {
-        if matches!(end.status, Status::Halt(_)) {
-            self.burned_gas += self.gas_after;
-        } else {
-            // A deployed code is paid for at the end; a revert gives state gas back.
-            let row = &mut self.rows[self.current];
-            row.gas = row.gas.wrapping_add(self.gas_after.wrapping_sub(end.left));
-        }
+        self.settle(matches!(end.status, Status::Halt(_)), end.left);
         let caller = self.callers.pop().unwrap_or(OUTSIDE);
         self.turn_to(caller);
     }
@@ -211,4 +225,23 @@ pub struct WorkerProfile {
     pub opcodes: OpcodeProfile,
     /// Precompiles.
     pub precompiles: PrecompileProfile,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_gas_that_a_revert_gives_back_is_no_gas_of_the_revert() {
+        let mut profile = OpcodeProfile::default();
+        profile.begin(op::SSTORE, 100_000);
+        profile.end(60_000, None);
+        profile.begin(op::REVERT, 60_000);
+        profile.end(59_990, None);
+        profile.settle(false, 97_490);
+        let gas = |opcode: u8| profile.rows()[usize::from(opcode)].gas;
+        assert_eq!((gas(op::SSTORE), gas(op::REVERT)), (40_000, 10));
+        assert_eq!((profile.burned_gas(), profile.returned_gas()), (0, 37_500));
+        assert_eq!(gas(op::SSTORE) + gas(op::REVERT) - profile.returned_gas(), 100_000 - 97_490);
+    }
 }
