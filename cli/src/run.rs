@@ -96,6 +96,7 @@ pub fn main(args: &RunArgs) -> Status {
         rows: Vec::new(),
         compared: Vec::new(),
         summary: RunSummary::default(),
+        list_mismatch: false,
         status: Status::Good,
     };
     if args.inputs.is_empty() {
@@ -120,6 +121,8 @@ struct Run<'a> {
     rows: Vec<BlockRow>,
     compared: Vec<ModesRow>,
     summary: RunSummary,
+    /// Whether a block's list was found to disagree with its execution.
+    list_mismatch: bool,
     status: Status,
 }
 
@@ -366,8 +369,9 @@ impl Run<'_> {
                 self.summary.refused_as_expected += 1;
                 return;
             }
-            Failure::Invalid { what, .. } => {
+            Failure::Invalid { what, classes } => {
                 self.summary.invalid += 1;
+                self.list_mismatch |= classes.contains(&"BlockException.INVALID_BLOCK_ACCESS_LIST");
                 (what, Status::Failed)
             }
             Failure::Host(what) => (what, Status::Unusable),
@@ -414,6 +418,15 @@ impl Run<'_> {
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             self.summary.lines().iter().for_each(|line| report::line(line));
+            if self.list_mismatch {
+                report::line(
+                    "`balustrade bal verify` shows every disagreement of a list with the execution, not only the first",
+                );
+            } else if self.args.inputs.is_empty() && self.status == Status::Good {
+                report::line(
+                    "next: `balustrade profile` shows where the time goes; `balustrade workload --help` makes larger blocks",
+                );
+            }
         }
         self.status
     }

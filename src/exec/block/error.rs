@@ -167,7 +167,11 @@ impl fmt::Display for Mismatch {
         match (self.claimed, self.produced) {
             (None, None) => Ok(()),
             (claimed, produced) => {
-                let show = |value: Option<U256>| value.map_or("no change".to_owned(), |value| format!("{value:#x}"));
+                let show = |value: Option<U256>| match value {
+                    None => "no change".to_owned(),
+                    Some(nonce) if self.field == MismatchField::Nonce => nonce.to_string(),
+                    Some(value) => format!("{value:#x}"),
+                };
                 write!(f, ": the list claims {}, execution produced {}", show(claimed), show(produced))
             }
         }
@@ -195,8 +199,8 @@ pub enum InvalidBlock {
     /// The list's bytes, shape or size.
     #[error("{0}")]
     Bal(BalError),
-    /// The block must bring a list and brings none, or the other way round.
-    #[error("the block access list is missing, or there is one in a fork without them")]
+    /// The block must bring a list and brings none.
+    #[error("there is no block access list")]
     BalPresence,
     /// The existence log is refused before the block runs.
     #[error("existence log: {0}")]
