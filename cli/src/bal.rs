@@ -7,7 +7,7 @@
 mod record;
 
 use super::verify::{self, VerifyArgs};
-use super::{Status, names_like, report};
+use super::{Status, input_path, names_like, report};
 use alloy_primitives::{Bytes, hex};
 use balustrade::arena::AccountId;
 use balustrade::bal::{self, BalColumns, Changes, Limits};
@@ -36,7 +36,7 @@ pub enum BalCommand {
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Files with a list (RLP, hex or JSON), bundles or fixtures; folders and archives of the latter
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Only tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX")]

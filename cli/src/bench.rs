@@ -15,7 +15,7 @@ use super::bench_loop;
 use super::engine::Failure;
 use super::loop_workload::BenchError;
 use super::report::median;
-use super::{Status, bench_senders, loop_of_name, report};
+use super::{Status, bench_senders, loop_parser, report};
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::executor::pool_builder;
@@ -68,9 +68,10 @@ pub struct LoopArgs {
     /// Workload files `{name, code, calldata, gas, accounts}`, or folders of them
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Which interpreter loop runs
-    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
-    loop_kind: LoopKind,
+    /// Which interpreter loops run, one after the other; several are separated by commas
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_parser(), value_delimiter = ',',
+        default_value = LoopKind::default().name())]
+    loops: Vec<LoopKind>,
     #[command(flatten)]
     bench: BenchArgs,
 }
@@ -102,7 +103,7 @@ pub struct TrieArgs {
 /// Runs the command.
 pub fn main(command: &BenchCommand) -> Status {
     match command {
-        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, args.loop_kind) {
+        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, &args.loops) {
             Ok(()) => Status::Good,
             Err(error) => {
                 report::complain(&error);

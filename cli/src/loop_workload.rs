@@ -104,6 +104,9 @@ pub struct BenchRow {
     pub name: String,
     /// Its group.
     pub group: String,
+    /// The loop that ran it.
+    #[serde(rename = "loop")]
+    pub loop_name: &'static str,
     /// Median over the samples of ns per transaction.
     pub ns_per_run: f64,
     /// Execution gas of one transaction: what was paid without the intrinsic gas.
@@ -247,6 +250,7 @@ pub fn measure(
         Ok(BenchRow {
             name: workload.name.clone(),
             group: workload.group.clone(),
+            loop_name: loop_kind.name(),
             ns_per_run,
             gas,
             mgas_per_s: gas as f64 * 1_000.0 / ns_per_run,

@@ -34,6 +34,12 @@ pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
 }
 
+/// A line that says what is being done; hidden where standard error is no terminal. It is drawn when its message is set, so
+/// that no thread runs beside what is measured.
+pub fn progress_message() -> ProgressBar {
+    progress(0, "{msg}")
+}
+
 /// Moves the bar with the bytes that are read, and says which files are skipped.
 pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
     move |progress| match (progress, bar) {

@@ -11,7 +11,7 @@ use super::output::OutputFile;
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
 use super::trace::Lines;
-use super::{ExecArgs, Status, chain, interrupt};
+use super::{ExecArgs, Status, chain, input_path, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::block::optimistic::Speculation;
 use balustrade::exec::rules::chain::ChainConfig;
@@ -28,11 +28,18 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "Examples:
+  balustrade run                                   # a generated chain
+  balustrade run block.json.gz --mode all --repeat 20
+  balustrade run blocks.tar.zst --threads 8 --json";
+
 /// Options of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, a generated chain of 60 blocks
-    #[arg(value_name = "INPUT")]
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives, `-` for JSON on standard input; without any, a
+    /// generated chain of 60 blocks
+    #[arg(value_name = "INPUT", value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Execute each block this many times and report the median
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -6,7 +6,7 @@
 
 use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
-use super::{Status, interrupt, names_like, report};
+use super::{Status, input_path, interrupt, names_like, report};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::exec::rules::fork::ChainRules;
@@ -20,11 +20,16 @@ use std::path::PathBuf;
 /// Lines of disagreements that are printed for one block: a block under the rules of another fork has thousands.
 const LINES_MAX: usize = 40;
 
+const EXAMPLES: &str = "Examples:
+  balustrade bal verify block.json.gz
+  balustrade bal verify fixtures.tar.gz --run matching_root --json";
+
 /// Options of `bal verify`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
     /// Bundles or fixtures; folders and archives of them
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Only tests whose name matches this regular expression
     #[arg(long, value_name = "REGEX")]

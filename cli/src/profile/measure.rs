@@ -14,6 +14,7 @@ use balustrade::bal::ExistenceLog;
 use balustrade::exec::interpreter::{LoopKind, profiled_name};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::{BlockOutcome, Mode};
+use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 
 /// Executions to warm up: code is analysed after a few runs.
@@ -48,6 +49,8 @@ pub struct Measure {
     pub mode: Option<Mode>,
     /// Time for sampling; the other rounds take half of it each.
     pub length: Duration,
+    /// Says which round runs.
+    pub progress: ProgressBar,
 }
 
 /// A block with everything that it needs to run in its mode.
@@ -103,10 +106,12 @@ impl Measure {
                 mode: self.mode,
             };
         }
+        self.say(block, "warming up", Duration::ZERO);
         for _ in 0..WARM_UP {
             self.once(chain, &job)?;
         }
 
+        self.say(block, "timing it alone", self.length / 2);
         self.counters.start();
         let mut timed = self.repeat(chain, &job, self.length / 2, |_, accepted| accepted)?;
         let counters = self.counters.stop(timed.len());
@@ -118,11 +123,13 @@ impl Measure {
         let median = timed.swap_remove(timed.len() / 2);
         drop(timed);
 
+        self.say(block, "sampling", self.length);
         let sampled = samples::sample(self.length, || self.once(chain, &job).map(drop))?;
         let (sampling, stacks) = match sampled {
             Ok(samples) => (sampling(&samples), samples.stacks),
             Err(why) => (Sampling { unavailable: Some(why), ..Sampling::default() }, Default::default()),
         };
+        self.say(block, "timing instructions", self.length / 2);
         let code = self.code(chain, &job, shipped_ns)?;
         let outcome = &median.outcome;
         Ok(Profile {
@@ -144,6 +151,12 @@ impl Measure {
             stacks,
             slices: timeline::slices(outcome),
         })
+    }
+
+    /// Says what is done with a block, and for about how long.
+    fn say(&self, block: &Block<'_>, what: &str, length: Duration) {
+        let seconds = if length.is_zero() { String::new() } else { format!(", {:.1} s", length.as_secs_f64()) };
+        self.progress.set_message(format!("{}: {what}{seconds}", block.name));
     }
 
     /// Times the instructions: the loop watched and not watched take turns. `shipped_ns` is the time of all tasks of an
