@@ -418,6 +418,7 @@ impl Run<'_> {
             report::json_line(&line);
         } else {
             if !self.rows.is_empty() {
+                report::line(&report::block_title(&self.rows));
                 report::line(&report::block_table(&self.rows).to_string());
                 if !self.compared.is_empty() {
                     report::line(&report::modes_table(&self.compared).to_string());
