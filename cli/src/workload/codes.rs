@@ -46,7 +46,8 @@ impl Family for Deployments {
         let sender = world.any_sender();
         // The code begins with STOP: it has no reserved prefix (EIP-3541), and a call of it ends at
         // once.
-        let mut runtime: Vec<u8> = (0..self.size.div_ceil(8)).flat_map(|_| world.random.next_u64().to_be_bytes()).collect();
+        let mut runtime: Vec<u8> =
+            (0..self.size.div_ceil(8)).flat_map(|_| world.random.next_u64().to_be_bytes()).collect();
         runtime.truncate(self.size as usize);
         runtime[0] = 0;
         let call = Call { input: init_code(&runtime), gas_limit: self.gas_limit, ..Call::default() };
