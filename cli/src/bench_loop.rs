@@ -28,7 +28,7 @@ pub fn run(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), Benc
         ));
     }
     let mut log_sums = vec![0.0; loops.len()];
-    // Loops take turns, so that a change of the machine's speed meets all of them.
+    // The loops alternate, so that a change of the machine's speed affects all of them.
     for workload in &workloads {
         for (kind, log_sum) in loops.iter().zip(&mut log_sums) {
             let row = measure(workload, *kind, Duration::from_millis(200), 9)?;

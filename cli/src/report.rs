@@ -525,7 +525,7 @@ mod tests {
             text.lines().map(|line| line.chars().count()).max()
         };
         let one = row(long, "CancunToPragueAtTime15k", Mode::Bal);
-        assert!(width(&[one.clone()]) <= Some(100), "{}", block_table(&[one.clone()]));
+        assert!(width(std::slice::from_ref(&one)) <= Some(100), "{}", block_table(std::slice::from_ref(&one)));
         let two = [one, row("b", "Osaka", Mode::Sequential)];
         assert!(width(&two) <= Some(100), "{}", block_table(&two));
         assert_eq!(block_title(&two), "shares of the block's time by stage");

@@ -132,7 +132,7 @@ struct Run<'a> {
     rows: Vec<BlockRow>,
     compared: Vec<ModesRow>,
     summary: RunSummary,
-    /// Whether a block's list was found to disagree with its execution.
+    /// Whether the block access list of any block differed from its execution.
     list_mismatch: bool,
     status: Status,
 }

@@ -17,7 +17,8 @@ use regex::Regex;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Lines of disagreements that are printed for one block: a block under the rules of another fork has thousands.
+/// Maximal number of lines of differences that are printed for one block; a block that is executed
+/// with the rules of another fork has thousands.
 const LINES_MAX: usize = 40;
 
 const EXAMPLES: &str = "Examples:
@@ -66,7 +67,8 @@ pub fn main(args: &VerifyArgs) -> Status {
     verify.status
 }
 
-/// How many of these texts have together at most [`LINES_MAX`] lines; the first one is always shown.
+/// Returns how many of these texts, from the first, have together at most [`LINES_MAX`] lines; at
+/// least one, if there is any.
 fn points_that_fit(points: &[String]) -> usize {
     let mut lines = 0;
     let fits = |point: &&String| {

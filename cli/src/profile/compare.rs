@@ -100,7 +100,7 @@ pub fn compare(base: &Profile, profile: &Profile) -> Comparison {
     for (name, before, after) in pairs(&base.sampling.parts, &profile.sampling.parts, |row| &row.part) {
         add("part", &name, before.ns, after.ns, STANDARD_ERRORS * before.error_ns.hypot(after.error_ns));
     }
-    // The clock's time is estimated anew by each run.
+    // Each run estimates the time of a clock reading again.
     let (reading_before, reading_after) = (base.code.reading_ns, profile.code.reading_ns);
     let reading_error = (reading_after - reading_before).abs() + READING_ERROR * reading_before.max(reading_after);
     for (group, before, after) in [
@@ -134,7 +134,7 @@ mod tests {
     use super::super::data::{CodeCell, CodeTimes, PartRow, Sampling, StageRow};
     use super::*;
 
-    /// A block that spends `root_ns` on its root, with a spread of a fiftieth of everything.
+    /// A block that spends `root_ns` on its root; each spread is a fiftieth of its time.
     fn profile(ns: u64, root_ns: u64, error_ns: f64) -> Profile {
         let part = PartRow { part: "root".to_owned(), samples: 4, ns: root_ns as f64, error_ns, ..PartRow::default() };
         let spread_ns = root_ns as f64 / 50.0;
@@ -159,20 +159,21 @@ mod tests {
         let none = [("block", false), ("stage", false), ("part", false)];
         assert_eq!(marks(&before, &before), none);
         assert_eq!(marks(&before, &profile(1010, 104, 20.0)), none);
-        // A part that few samples found may differ by chance; the clock says more.
+        // The part has few samples, so that its difference may be chance; the measured times have no
+        // such error.
         let slower = [("block", true), ("stage", true), ("part", false)];
         assert_eq!(marks(&before, &profile(1100, 150, 20.0)), slower);
         assert_eq!(marks(&profile(1000, 100, 1.0), &profile(1100, 150, 1.0))[2], ("part", true));
-        // Executions that differ among themselves as much as the two runs do.
+        // The executions within each run differ as much as the two runs do.
         let noisy = |ns, root_ns| Profile { spread_ns: 150.0, ..profile(ns, root_ns, 20.0) };
         assert_eq!(marks(&noisy(1000, 100), &noisy(1100, 100)), none);
-        // However exact, what is small in the block is not marked.
+        // A difference that is small compared with the block is not marked, however exact it is.
         assert_eq!(marks(&profile(100_000, 100, 0.0), &profile(100_000, 200, 0.0)), none);
         assert_eq!(marks(&profile(1000, 0, 0.0), &profile(1000, 0, 0.0)), none);
     }
 
     #[test]
-    fn the_price_of_the_clock_is_no_difference_of_an_instruction() {
+    fn the_time_of_clock_readings_is_no_difference_of_an_instruction() {
         let with = |count, ns, reading_ns| {
             let total = CodeCell { count, gas: 3.0 * count, ns };
             let row = CodeRow { name: "PUSH1".to_owned(), total, ..CodeRow::default() };

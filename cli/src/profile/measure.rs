@@ -51,7 +51,7 @@ pub struct Measure {
     pub mode: Option<Mode>,
     /// Duration of the sampling; the other rounds take half of it each.
     pub length: Duration,
-    /// Says which round runs.
+    /// Shows which round runs.
     pub progress: ProgressBar,
 }
 

@@ -6,7 +6,7 @@ use super::data::{CodeRow, CodeTimes, Profile};
 
 /// Maximal number of instructions that are shown; the others are summed up in one line.
 const ROWS_MAX: usize = 24;
-/// Threads that have a column each; with more the table would not fit 100 columns.
+/// Largest number of threads that have a column each; with more the table would not fit 100 columns.
 const WORKERS_MAX: usize = 2;
 
 /// Prints the profile of one block.

@@ -65,7 +65,7 @@ pub enum StoreError {
     /// The store has no trie node of this hash.
     #[error("the store lacks the trie node {0}; supply a complete witness for the block")]
     MissingNode(B256),
-    /// The store has no trie node of this hash, which lies on the path of an account or of a slot.
+    /// The store has no trie node of this hash, which is on the path of an account or of a slot.
     #[error(
         "the store lacks the trie node {hash}, {depth} nibbles down the path of {}; supply a complete witness for the \
          block",
@@ -74,11 +74,12 @@ pub enum StoreError {
     MissingPath {
         /// keccak256 of the node.
         hash: B256,
-        /// Nibbles from the root of the account trie to the node, or from that of the storage trie if there is a slot.
+        /// Number of nibbles from the root of the account trie to the node; with a slot, from the root
+        /// of the storage trie.
         depth: usize,
-        /// The account whose path it is on.
+        /// The account on whose path the node is.
         address: Address,
-        /// The slot's key as the contract wrote it, if the node is of the account's storage trie.
+        /// The key of the slot, not hashed, if the node belongs to the account's storage trie.
         slot: Option<U256>,
     },
     /// The store has no code of this hash.

@@ -75,7 +75,7 @@ impl WitnessStore {
         Ok(())
     }
 
-    /// Takes all walks to their ends; `place` says whose path a walk follows.
+    /// Follows all walks to their ends; `place` returns the account or slot on whose path a walk is.
     fn walk(&self, walks: &mut [Walk], place: impl Fn(usize) -> (Address, Option<U256>)) -> Result<(), StoreError> {
         let missing = match walk_all(walks, |hashes, out| self.fetch(hashes, out)) {
             Err(StoreError::MissingNode(hash)) => hash,

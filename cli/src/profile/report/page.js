@@ -200,7 +200,7 @@ function flame(profile, base) {
   const fill = (node, depth) => {
     if (base) {
       const by = (node.value - node.before) / Math.max(4, node.value, node.before);
-      // Counts deviate by their square root; the other run's by as much more as they were scaled.
+      // The standard deviation of a count is its square root; scaling the other run's count scales its deviation as well.
       const noise = 3 * Math.sqrt(node.value + node.before * scale);
       if (Math.abs(node.value - node.before) <= noise || Math.abs(by) < 0.05) return "hsl(220 8% 85%)";
       return by > 0 ? `hsl(8 75% ${88 - 35 * by}%)` : `hsl(212 70% ${88 + 35 * by}%)`;
