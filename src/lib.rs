@@ -43,3 +43,8 @@ pub use executor::{
     Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
 };
 pub use trie::{AccountStatus, StateTries, StateUpdate, TrieError};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,7 @@
 mod record;
 
 use super::verify::{self, VerifyArgs};
-use super::{Status, names_like, report};
+use super::{Status, input_path, names_like, report};
 use alloy_primitives::{Bytes, hex};
 use balustrade::arena::AccountId;
 use balustrade::bal::{self, BalColumns, Changes, Limits};
@@ -40,7 +40,7 @@ pub enum BalCommand {
 pub struct ShowArgs {
     /// Files with one list (RLP, hex or JSON), bundles or fixtures; also folders and archives of
     /// bundles and fixtures
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Show only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]

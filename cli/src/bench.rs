@@ -17,7 +17,7 @@ use super::bench_pool::{PoolError, pool};
 use super::engine::Failure;
 use super::loop_workload::BenchError;
 use super::report::median;
-use super::{Status, bench_senders, loop_of_name, report};
+use super::{Status, bench_senders, loop_parser, report};
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Subcommand};
@@ -73,9 +73,10 @@ pub struct LoopArgs {
     /// Workload files `{name, code, calldata, gas, accounts}`, or folders of them
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Interpreter loop to run
-    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
-    loop_kind: LoopKind,
+    /// Interpreter loops to run, separated by commas; each workload runs on every loop in turn
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_parser(), value_delimiter = ',',
+        default_value = LoopKind::default().name())]
+    loops: Vec<LoopKind>,
     #[command(flatten)]
     bench: BenchArgs,
 }
@@ -109,7 +110,7 @@ pub struct TrieArgs {
 /// Runs the command.
 pub fn main(command: &BenchCommand) -> Status {
     match command {
-        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, args.loop_kind) {
+        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, &args.loops) {
             Ok(()) => Status::Good,
             Err(error) => {
                 report::complain(&error);

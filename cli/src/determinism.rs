@@ -9,7 +9,7 @@
 
 use super::contents::no_block;
 use super::engine::{Accepted, Chain, Engine, Failure, List, OwnedList};
-use super::{Status, interrupt, report};
+use super::{Status, input_path, interrupt, report};
 use alloy_primitives::{B256, Bytes, keccak256};
 use balustrade::Mode;
 use balustrade::exec::interpreter::LoopKind;
@@ -26,7 +26,7 @@ const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
 #[derive(Debug, Args)]
 pub struct DeterminismArgs {
     /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Execute only every Nth document
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]

@@ -37,8 +37,10 @@ mod verify;
 mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use regex::Regex;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Executes Ethereum blocks in parallel, driven by their block access lists (EIP-7928).
@@ -76,7 +78,7 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Generate bundles for measurements: blocks with state, block access list and expected roots;
     /// equal options give equal bytes
-    #[command(subcommand)]
+    #[command(subcommand, after_help = workload::EXAMPLES)]
     Workload(workload::WorkloadCommand),
 }
 
@@ -91,16 +93,30 @@ struct ExecArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Interpreter loop to run
-    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_parser(), default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
     #[arg(long)]
     json: bool,
 }
 
-/// Parses the name of an interpreter loop; the error lists all names.
-fn loop_of_name(name: &str) -> Result<LoopKind, String> {
-    LoopKind::from_name(name).ok_or_else(|| format!("the loops are {}", LoopKind::ALL.map(LoopKind::name).join(", ")))
+/// Returns the parser of `--loop`, which lists the loops in the help.
+fn loop_parser() -> impl TypedValueParser<Value = LoopKind> {
+    let value = |kind: LoopKind| {
+        PossibleValue::new(kind.name()).help(match kind {
+            LoopKind::Tail => "handlers that call one another in tail position",
+            LoopKind::Match => "one `match` in a loop",
+            LoopKind::Levm => "a table of functions, as in LEVM",
+            LoopKind::Reference => "the instructions of revm-interpreter",
+        })
+    };
+    PossibleValuesParser::new(LoopKind::ALL.map(value))
+        .try_map(|name| LoopKind::from_name(&name).ok_or("there is no such loop"))
+}
+
+/// Returns the parser of an input: a path, or `-` for standard input.
+fn input_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| if path.as_os_str() == "-" { PathBuf::from("/dev/stdin") } else { path })
 }
 
 /// Returns a filter for `--run`: whether a test's name matches. Without a pattern every name
@@ -203,6 +219,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_loops_and_has_examples_that_parse() {
+        let mut root = Cli::command();
+        root.build();
+        let mut help = |path: &[&str]| {
+            let command = path.iter().fold(&mut root, |at, name| at.find_subcommand_mut(name).expect("a command"));
+            command.render_long_help().to_string()
+        };
+        let run = help(&["run"]);
+        for kind in LoopKind::ALL {
+            assert!(run.contains(&format!("- {}:", kind.name())), "{run}");
+        }
+        let mut examples = 0;
+        for path in [&["run"][..], &["profile"], &["bal", "verify"], &["workload"]] {
+            let text = help(path);
+            let (_, after) = text.split_once("Examples:").expect("examples");
+            for line in after.lines().filter(|line| line.starts_with("  balustrade ")) {
+                let words = line.split("  #").next().unwrap_or(line).split_whitespace();
+                assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+                examples += 1;
+            }
+        }
+        assert!(examples >= 8, "{examples}");
     }
 
     #[test]

@@ -107,6 +107,9 @@ pub struct BenchRow {
     pub name: String,
     /// Group of the workload.
     pub group: String,
+    /// The loop that ran the workload.
+    #[serde(rename = "loop")]
+    pub loop_name: &'static str,
     /// Median over the samples of nanoseconds per transaction.
     pub ns_per_run: f64,
     /// Execution gas of one transaction: the gas paid minus the intrinsic gas.
@@ -251,6 +254,7 @@ pub fn measure(
         Ok(BenchRow {
             name: workload.name.clone(),
             group: workload.group.clone(),
+            loop_name: loop_kind.name(),
             ns_per_run,
             gas,
             mgas_per_s: gas as f64 * 1_000.0 / ns_per_run,

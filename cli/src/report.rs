@@ -35,6 +35,12 @@ pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
 }
 
+/// Returns a line that says what is being done; hidden where standard error is no terminal. It is
+/// drawn when its message is set, not by a thread of its own, which could disturb a measurement.
+pub fn progress_message() -> ProgressBar {
+    progress(0, "{msg}")
+}
+
 /// Returns a callback that moves the bar with the bytes that are read and reports skipped files.
 pub fn reading(bar: Option<&ProgressBar>) -> impl FnMut(Progress<'_>) {
     move |progress| match (progress, bar) {
@@ -228,11 +234,11 @@ pub fn modes_table(rows: &[ModesRow]) -> Table {
     let mut table = table();
     let mut header = ["block", "txs", "Mgas"].map(str::to_owned).to_vec();
     header.extend(ModesRow::MODES.map(|mode| format!("{} ms", mode.name())));
-    header.extend(["optimistic ×", "bal ×", "re-executions", "reads", "reads saved"].map(str::to_owned));
+    header.extend(["opt. ×", "bal ×", "repeats", "reads", "saved"].map(str::to_owned));
     table.set_header(header);
     for row in rows {
-        let mut cells =
-            vec![row.name.clone(), row.transactions.to_string(), format!("{:.2}", row.gas_used as f64 / 1e6)];
+        let name = shortened(&row.name, NAME_MAX);
+        let mut cells = vec![name, row.transactions.to_string(), format!("{:.2}", row.gas_used as f64 / 1e6)];
         cells.extend(row.ns.map(|ns| format!("{:.3}", ns as f64 / 1e6)));
         cells.extend([1, 2].map(|place| format!("{:.2}", row.speed_up(place))));
         let Speculation { re_executions, account_reads, slot_reads, reads_saved, .. } = row.speculation;
@@ -299,32 +305,83 @@ pub fn unchecked_lines(rows: &[BlockRow]) -> Vec<String> {
     counts.into_iter().map(line).collect()
 }
 
+/// Maximal number of characters of a name in a table.
+const NAME_MAX: usize = 20;
+/// Maximal number of characters of a fork in a table.
+const FORK_MAX: usize = 11;
+/// Maximal number of stages with a column of their own in the table of `run`.
+const STAGES_SHOWN: usize = 4;
+/// Minimal share of the blocks' time, in percent, of a stage with a column of its own.
+const SHARE_MIN: f64 = 5.0;
+
+/// Shortens a name to at most `max` characters by leaving out its middle, since names of tests
+/// differ at their end.
+pub fn shortened(name: &str, max: usize) -> String {
+    let count = name.chars().count();
+    if count <= max {
+        return name.to_owned();
+    }
+    let head = (max - 1) / 2;
+    let tail = max - 1 - head;
+    name.chars().take(head).chain(['…']).chain(name.chars().skip(count - tail)).collect()
+}
+
+/// Returns the value that all rows have, if they have the same.
+fn common<'a>(rows: &'a [BlockRow], of: fn(&'a BlockRow) -> &'a str) -> Option<&'a str> {
+    let first = of(rows.first()?);
+    rows.iter().all(|row| of(row) == first).then_some(first)
+}
+
+/// Returns the line above [`block_table`]: fork and mode, where all rows have the same.
+pub fn block_title(rows: &[BlockRow]) -> String {
+    let fork = common(rows, |row| &row.fork).map(|fork| format!("{fork} rules, "));
+    let mode = common(rows, |row| row.mode.name()).map(|mode| format!("{mode} mode, "));
+    format!("{}{}shares of the block's time by stage", fork.unwrap_or_default(), mode.unwrap_or_default())
+}
+
 /// The table of `run`: a row per block, with the share of the block's time per stage in percent.
-/// Stages overlap, so that the shares may add up to more than 100 %.
+/// Stages overlap, so that the shares may add up to more than 100 %. To fit 100 columns, small stages
+/// are summed as `other`, and columns in which all rows are the same are left out; JSON has all of
+/// them.
 pub fn block_table(rows: &[BlockRow]) -> Table {
+    let (forks, modes) = (common(rows, |row| &row.fork).is_none(), common(rows, |row| row.mode.name()).is_none());
+    let room = STAGES_SHOWN - 2 * usize::from(forks) - usize::from(modes);
+    let shares: Vec<[f64; STAGES.len()]> = rows
+        .iter()
+        .map(|row| STAGES.map(|stage| 100.0 * busy_ns(&row.timeline, stage) as f64 / row.elapsed_ns.max(1) as f64))
+        .collect();
+    let mean = |stage: usize| shares.iter().map(|row| row[stage]).sum::<f64>() / rows.len().max(1) as f64;
+    let mut shown: Vec<usize> = (0..STAGES.len()).filter(|stage| mean(*stage) >= SHARE_MIN).collect();
+    shown.sort_by(|a, b| mean(*b).total_cmp(&mean(*a)));
+    shown.truncate(room);
+    shown.sort_unstable();
+
     let mut table = table();
-    let mut header = ["block", "fork", "mode", "txs", "Mgas", "ms"].map(str::to_owned).to_vec();
-    header.extend(STAGES.map(|stage| format!("{} %", stage.name())));
-    header.extend(["root tail, ms".to_owned(), "Ggas/s".to_owned()]);
+    let mut header = vec!["block"];
+    header.extend(forks.then_some("fork"));
+    header.extend(modes.then_some("mode"));
+    let texts = header.len();
+    header.extend(["txs", "Mgas", "ms"]);
+    header.extend(shown.iter().map(|stage| STAGES[*stage].name()));
+    header.extend(["other", "tail ms", "Ggas/s"]);
     table.set_header(header);
-    for row in rows {
-        let mut cells = vec![
-            row.name.clone(),
-            row.fork.clone(),
-            row.mode.name().to_owned(),
+    for (row, shares) in rows.iter().zip(shares) {
+        let mut cells = vec![shortened(&row.name, NAME_MAX)];
+        cells.extend(forks.then(|| shortened(&row.fork, FORK_MAX)));
+        cells.extend(modes.then(|| row.mode.name().to_owned()));
+        cells.extend([
             row.transactions.to_string(),
             format!("{:.2}", row.gas_used as f64 / 1e6),
             format!("{:.3}", row.elapsed_ns as f64 / 1e6),
-        ];
-        cells.extend(STAGES.map(|stage| {
-            let share = 100.0 * busy_ns(&row.timeline, stage) as f64 / row.elapsed_ns.max(1) as f64;
-            format!("{share:.0}")
-        }));
+        ]);
+        cells.extend(shown.iter().map(|stage| format!("{:.0} %", shares[*stage])));
+        let other: f64 = (0..STAGES.len()).filter(|stage| !shown.contains(stage)).map(|stage| shares[stage]).sum();
+        cells.push(format!("{other:.0} %"));
         cells.push(root_tail_ns(&row.timeline).map_or_else(String::new, |ns| format!("{:.3}", ns as f64 / 1e6)));
         cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
         table.add_row(cells);
     }
-    right_align(&mut table, 3);
+    right_align(&mut table, texts);
     table
 }
 
@@ -436,6 +493,46 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(name: &str, fork: &str, mode: Mode) -> BlockRow {
+        let spans = STAGES.map(|stage| Span { stage, worker: None, thread: 0, start_ns: 0, end_ns: 20_000_000 });
+        let small = Span { stage: Stage::Decode, worker: None, thread: 0, start_ns: 0, end_ns: 1_000 };
+        BlockRow {
+            name: name.to_owned(),
+            fork: fork.to_owned(),
+            mode,
+            number: 1,
+            hash: B256::ZERO,
+            transactions: 999,
+            failed: 0,
+            gas_used: 36_000_000,
+            gas: BlockGas::default(),
+            state_root: None,
+            unchecked: Vec::new(),
+            speculation: None,
+            timeline: spans.into_iter().map(|span| if span.stage == Stage::Decode { small } else { span }).collect(),
+            elapsed_ns: 40_000_000,
+            repeats_ns: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_of_blocks_fits_a_hundred_columns() {
+        let long = "tests/amsterdam/eip7928/test_a.py::test_a[fork_Amsterdam-blockchain_test] #1";
+        let width = |rows: &[BlockRow]| {
+            let text = block_table(rows).to_string();
+            assert!(text.contains("other") && !text.contains("decode"), "{text}");
+            text.lines().map(|line| line.chars().count()).max()
+        };
+        let one = row(long, "CancunToPragueAtTime15k", Mode::Bal);
+        assert!(width(std::slice::from_ref(&one)) <= Some(100), "{}", block_table(std::slice::from_ref(&one)));
+        let two = [one, row("b", "Osaka", Mode::Sequential)];
+        assert!(width(&two) <= Some(100), "{}", block_table(&two));
+        assert_eq!(block_title(&two), "shares of the block's time by stage");
+        assert!(block_title(&two[1..]).starts_with("Osaka rules, sequential mode, "));
+        assert_eq!(shortened(long, 9), "test…] #1");
+        assert_eq!(shortened("ten letter", 10), "ten letter");
+    }
 
     #[test]
     fn overlapping_workers_count_once() {

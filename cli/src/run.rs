@@ -12,7 +12,7 @@ use super::output::OutputFile;
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
 use super::trace::Lines;
-use super::{ExecArgs, Status, chain, interrupt};
+use super::{ExecArgs, Status, chain, input_path, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::exec::block::optimistic::Speculation;
 use balustrade::exec::rules::chain::ChainConfig;
@@ -29,12 +29,18 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "Examples:
+  balustrade run                                   # a generated chain
+  balustrade run block.json.gz --mode all --repeat 20
+  balustrade run blocks.tar.zst --threads 8 --json";
+
 /// Options of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, a generated
-    /// chain of 60 blocks
-    #[arg(value_name = "INPUT")]
+    /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives, `-` for JSON on standard
+    /// input; without any, a generated chain of 60 blocks
+    #[arg(value_name = "INPUT", value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Execute each block this many times and report the execution of median time
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -101,6 +107,7 @@ pub fn main(args: &RunArgs) -> Status {
         rows: Vec::new(),
         compared: Vec::new(),
         summary: RunSummary::default(),
+        list_mismatch: false,
         status: Status::Good,
     };
     if args.inputs.is_empty() {
@@ -125,6 +132,8 @@ struct Run<'a> {
     rows: Vec<BlockRow>,
     compared: Vec<ModesRow>,
     summary: RunSummary,
+    /// Whether the block access list of any block differed from its execution.
+    list_mismatch: bool,
     status: Status,
 }
 
@@ -375,8 +384,9 @@ impl Run<'_> {
                 self.summary.refused_as_expected += 1;
                 return;
             }
-            Failure::Invalid { what, .. } => {
+            Failure::Invalid { what, classes } => {
                 self.summary.invalid += 1;
+                self.list_mismatch |= classes.contains(&"BlockException.INVALID_BLOCK_ACCESS_LIST");
                 (what, Status::Failed)
             }
             Failure::Host(what) => (what, Status::Unusable),
@@ -416,6 +426,7 @@ impl Run<'_> {
             report::json_line(&line);
         } else {
             if !self.rows.is_empty() {
+                report::line(&report::block_title(&self.rows));
                 report::line(&report::block_table(&self.rows).to_string());
                 if !self.compared.is_empty() {
                     report::line(&report::modes_table(&self.compared).to_string());
@@ -423,6 +434,15 @@ impl Run<'_> {
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
             self.summary.lines().iter().for_each(|line| report::line(line));
+            if self.list_mismatch {
+                report::line(
+                    "`balustrade bal verify` shows every disagreement of a list with the execution, not only the first",
+                );
+            } else if self.args.inputs.is_empty() && self.status == Status::Good {
+                report::line(
+                    "next: `balustrade profile` shows where the time goes; `balustrade workload --help` makes larger blocks",
+                );
+            }
         }
         self.status
     }

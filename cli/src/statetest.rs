@@ -7,7 +7,7 @@
 
 use super::engine::{Engine, Failure};
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
-use super::{Status, interrupt, loop_of_name, names_like};
+use super::{Status, interrupt, loop_parser, names_like};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::formats::{StateCase, StateTest, parse_tests};
@@ -31,7 +31,7 @@ pub struct StatetestArgs {
     #[arg(long, value_name = "N", alias = "statetest.index")]
     index: Option<usize>,
     /// Interpreter loop to run
-    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_parser(), default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
     /// Print one JSON object per line, the last one `{"summary": {...}}`
     #[arg(long)]

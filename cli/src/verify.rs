@@ -6,22 +6,31 @@
 
 use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
-use super::{Status, interrupt, names_like, report};
+use super::{Status, input_path, interrupt, names_like, report};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::exec::rules::fork::ChainRules;
-use balustrade::executor::Diagnosis;
+use balustrade::executor::{Diagnosis, Point};
 use balustrade::formats::{self, Content, InputError};
 use clap::Args;
 use regex::Regex;
 use serde_json::json;
 use std::path::PathBuf;
 
+/// Maximal number of lines of differences that are printed for one block; a block that is executed
+/// with the rules of another fork has thousands.
+const LINES_MAX: usize = 40;
+
+const EXAMPLES: &str = "Examples:
+  balustrade bal verify block.json.gz
+  balustrade bal verify fixtures.tar.gz --run matching_root --json";
+
 /// Options of `bal verify`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
     /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Verify only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
@@ -29,7 +38,7 @@ pub struct VerifyArgs {
     /// Number of threads that execute a block; by default one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print one JSON object per block
+    /// Print one JSON object per block, with every disagreement; without it at most 40 lines of them
     #[arg(long)]
     json: bool,
 }
@@ -56,6 +65,17 @@ pub fn main(args: &VerifyArgs) -> Status {
         verify.status = no_block(verify.status);
     }
     verify.status
+}
+
+/// Returns how many of these texts, from the first, have together at most [`LINES_MAX`] lines; at
+/// least one, if there is any.
+fn points_that_fit(points: &[String]) -> usize {
+    let mut lines = 0;
+    let fits = |point: &&String| {
+        lines += point.lines().count();
+        lines <= LINES_MAX
+    };
+    points.iter().take_while(fits).count().max(points.len().min(1))
 }
 
 struct Verify<'a> {
@@ -134,8 +154,17 @@ impl Verify<'_> {
             return;
         }
         report::line(&format!("{name}: {what}"));
-        for point in &points {
-            report::line(&format!("  {}", point.to_string().replace('\n', "\n  ")));
+        let lines: Vec<String> = points.iter().map(Point::to_string).collect();
+        let shown = points_that_fit(&lines);
+        for point in &lines[..shown] {
+            report::line(&format!("  {}", point.replace('\n', "\n  ")));
+        }
+        if shown < lines.len() {
+            report::line(&format!("  and {} more disagreements; --json prints all", lines.len() - shown));
+        }
+        if points.iter().any(|point| point.index.is_some()) {
+            let end = "the index after them: end of the block";
+            report::line(&format!("  (index 0: before the transactions; index n: transaction n-1; {end})"));
         }
         if let Some((index, error)) = stopped {
             report::line(&format!("  execution ended at index {index}: {error}"));
@@ -145,5 +174,20 @@ impl Verify<'_> {
     fn unusable(&mut self, error: &dyn std::fmt::Display) {
         report::complain(error);
         self.status = Status::Unusable;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_another_fork_does_not_fill_the_screen() {
+        let points = |count: usize, text: &str| vec![text.to_owned(); count];
+        assert_eq!(points_that_fit(&[]), 0);
+        assert_eq!(points_that_fit(&points(7, "one")), 7);
+        assert_eq!(points_that_fit(&points(3_000, "one")), LINES_MAX);
+        assert_eq!(points_that_fit(&points(3_000, "one\ntwo\nthree")), LINES_MAX / 3);
+        assert_eq!(points_that_fit(&points(2, &"line\n".repeat(100))), 1);
     }
 }

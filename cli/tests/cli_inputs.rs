@@ -305,3 +305,53 @@ fn errors_of_files_are_short_and_name_the_field() {
     let text = stdout(&balustrade(&["run", &path], ""));
     assert!(text.contains("1 block verified"), "{text}");
 }
+
+#[test]
+fn a_dash_is_standard_input() {
+    let folder = Folder::new("inputs-dash");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    let text = std::fs::read_to_string(&path).expect("written");
+    for args in [&["run", "--json", "-"][..], &["bal", "verify", "-"], &["bal", "show", "-"]] {
+        let output = balustrade(args, &text);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(balustrade(&["run", "-"], "{}").status.code(), Some(2));
+}
+
+#[test]
+fn lists_are_shown_with_indexes_and_run_names_bal_verify() {
+    let folder = Folder::new("inputs-lists");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    let shown = stdout(&balustrade(&["bal", "show", &path], ""));
+    assert!(shown.contains("index n: transaction n-1"), "{shown}");
+    assert!(shown.lines().any(|line| line == "  index 1: nonce 1"), "{shown}");
+    assert!(!shown.contains('→'), "{shown}");
+    let says = |output: &Output| stdout(output).contains("`balustrade bal verify` shows every disagreement");
+    assert!(!says(&balustrade(&["run", &path], "")));
+    let mut bundle: Value = serde_json::from_slice(&std::fs::read(&path).expect("written")).expect("JSON");
+    bundle["blockAccessList"] = "0xc0".into();
+    let path = folder.file("other.json", &bundle.to_string());
+    let run = balustrade(&["run", &path], "");
+    assert_eq!(run.status.code(), Some(1));
+    assert!(says(&run), "{}", stdout(&run));
+}
+
+#[test]
+fn a_block_under_the_rules_of_another_fork_is_explained_in_few_lines() {
+    let folder = Folder::new("inputs-fork");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    let mut bundle: Value = serde_json::from_slice(&std::fs::read(&path).expect("written")).expect("JSON");
+    bundle["fork"] = "Cancun".into();
+    let path = folder.file("other.json", &bundle.to_string());
+    let run = balustrade(&["run", &path], "");
+    let error = "header: the block has the field requests_hash, which Cancun blocks do not have";
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains(error), "{}", stderr(&run));
+    let verify = balustrade(&["bal", "verify", &path], "");
+    assert_eq!(verify.status.code(), Some(1));
+    let text = stdout(&verify);
+    assert!(text.contains(error) && text.lines().count() <= 45, "{text}");
+}

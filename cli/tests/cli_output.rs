@@ -280,3 +280,17 @@ fn sigterm_prints_the_summary_and_exits_with_143() {
     let last: Value = serde_json::from_str(text.lines().last().expect("lines")).expect("JSON");
     assert!(last["summary"].is_object(), "{text}");
 }
+
+#[test]
+fn several_loops_are_measured_in_one_bench() {
+    let folder = Folder::new("output-loops");
+    let path = folder.file("loop.json", LOOP);
+    let output = balustrade(&["bench", "loop", "--json", "--loop", "tail,match", &path], "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let loops: Vec<&Value> = lines[..lines.len() - 1].iter().map(|line| &line["loop"]).collect();
+    assert_eq!(loops, ["tail", "match"]);
+    let summary = &lines[lines.len() - 1]["summary"];
+    assert_eq!((&summary["loops"][0]["loop"], &summary["loops"][1]["loop"]), (&"tail".into(), &"match".into()));
+    assert_eq!(lines[0]["output_hash"], lines[1]["output_hash"]);
+}

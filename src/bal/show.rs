@@ -7,7 +7,8 @@ use super::{BalColumns, Changes};
 use crate::arena::{AccountId, Id};
 use core::fmt;
 
-/// A list as human-readable text: per account its reads and, per changed field, `index → value`.
+/// A list as human-readable text: per account its changes, one per line with their block access
+/// index, and its reads.
 pub fn show(columns: &BalColumns) -> impl fmt::Display + '_ {
     Shown(columns)
 }
@@ -25,17 +26,23 @@ impl fmt::Display for Shown<'_> {
             slots - reads,
             bal.change_count()
         )?;
+        if bal.change_count() > 0 {
+            writeln!(
+                f,
+                "index 0: before the transactions; index n: transaction n-1; the index after them: end of the block"
+            )?;
+        }
         for (account, address) in bal.addresses.iter() {
             writeln!(f, "\n{address}")?;
             for slot in bal.slots(account).filter(|slot| !bal.is_read_only(*slot)) {
-                let name = format!("slot {:#x}", bal.slot_keys[slot]);
+                let name = format!("slot {:#x} =", bal.slot_keys[slot]);
                 changes(f, &name, &bal.storage, slot, |f, value| write!(f, "{value:#x}"))?;
             }
             let reads: Vec<_> = bal.slots(account).filter(|slot| bal.is_read_only(*slot)).collect();
             if !reads.is_empty() {
-                write!(f, "  {:<8}", "reads")?;
+                write!(f, "  reads")?;
                 for slot in reads {
-                    write!(f, "  {:#x}", bal.slot_keys[slot])?;
+                    write!(f, " {:#x}", bal.slot_keys[slot])?;
                 }
                 writeln!(f)?;
             }
@@ -60,7 +67,7 @@ fn account_changes(f: &mut fmt::Formatter<'_>, bal: &BalColumns, account: Accoun
     })
 }
 
-/// Writes one line with the field's name and its changes; nothing if there are none.
+/// Writes one line per change of a field.
 fn changes<P: Id, V>(
     f: &mut fmt::Formatter<'_>,
     name: &str,
@@ -68,13 +75,10 @@ fn changes<P: Id, V>(
     parent: P,
     value: impl Fn(&mut fmt::Formatter<'_>, &V) -> fmt::Result,
 ) -> fmt::Result {
-    if list.rows(parent).is_empty() {
-        return Ok(());
-    }
-    write!(f, "  {name:<8}")?;
     for (index, new_value) in list.iter(parent) {
-        write!(f, "  {} → ", index.0)?;
+        write!(f, "  index {}: {name} ", index.0)?;
         value(f, new_value)?;
+        writeln!(f)?;
     }
-    writeln!(f)
+    Ok(())
 }

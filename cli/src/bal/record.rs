@@ -7,7 +7,7 @@
 use super::super::contents::no_block;
 use super::super::engine::{Chain, Engine, Failure, List};
 use super::super::output::OutputFile;
-use super::super::{Status, interrupt, loop_of_name, names_like, report};
+use super::super::{Status, input_path, interrupt, loop_parser, names_like, report};
 use alloy_primitives::{B256, Bytes};
 use balustrade::Mode;
 use balustrade::bal::{ExistenceLog, bal_hash};
@@ -35,13 +35,13 @@ pub struct RecordArgs {
 #[derive(Debug, Args)]
 struct BlockArgs {
     /// Bundles or block tests: files, folders, .tar.gz or .tar.zst archives
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required = true, value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Record only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
     /// Interpreter loop to run
-    #[arg(long = "loop", value_name = "NAME", value_parser = loop_of_name, default_value = LoopKind::default().name())]
+    #[arg(long = "loop", value_name = "NAME", value_parser = loop_parser(), default_value = LoopKind::default().name())]
     loop_kind: LoopKind,
 }
 

@@ -63,6 +63,15 @@ fn opcode_name(code: u16) -> String {
     name.map_or_else(|| format!("{code:#04x} (undefined)"), str::to_owned)
 }
 
+/// Difference between the third and the first quartile.
+pub fn interquartile_range(mut ns: Vec<f64>) -> f64 {
+    ns.sort_by(f64::total_cmp);
+    match ns.len() {
+        0 => 0.0,
+        count => ns[(3 * count / 4).min(count - 1)] - ns[count / 4],
+    }
+}
+
 /// One row of figures per execution and worker.
 type Runs = Vec<Vec<Row>>;
 
@@ -81,7 +90,7 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
 
     let mut opcodes: BTreeMap<u16, Runs> = BTreeMap::new();
     let mut precompiles: BTreeMap<u16, Runs> = BTreeMap::new();
-    let mut burned_gas = 0;
+    let (mut burned_gas, mut returned_gas) = (0, 0);
     for (at, run) in runs.iter().enumerate() {
         let add = |rows: &mut BTreeMap<u16, Runs>, worker: usize, code: u16, row: &Row| {
             rows.entry(code).or_insert_with(|| vec![vec![Row::default(); workers]; repeats])[at][worker].add(row);
@@ -94,6 +103,7 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
                 add(&mut precompiles, number, precompile.number, &precompile.row);
             }
             burned_gas += worker.opcodes.burned_gas();
+            returned_gas += worker.opcodes.returned_gas();
         }
     }
     let readings = opcodes.values().flatten().flatten().map(|row| row.readings).sum::<u64>() as f64;
@@ -106,13 +116,17 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
     let code_row = |code: u16, name: String, runs: &Runs| {
         let cells = |run: &Vec<Row>| -> Vec<CodeCell> {
             let net = |row: &Row| (ticks_as_ns(row.ticks as f64) - row.readings as f64 * reading_ns).max(0.0);
-            let cell = |row: &Row| CodeCell { count: row.count as f64, gas: row.gas as f64, ns: net(row) };
+            // A stipend may make the gas of a call negative.
+            let gas = |row: &Row| row.gas.cast_signed() as f64;
+            let cell = |row: &Row| CodeCell { count: row.count as f64, gas: gas(row), ns: net(row) };
             run.iter().map(cell).collect()
         };
-        let workers = trimmed_means(&runs.iter().map(cells).collect::<Vec<_>>());
+        let cells: Vec<Vec<CodeCell>> = runs.iter().map(cells).collect();
+        let spread_ns = interquartile_range(cells.iter().map(|run| run.iter().map(|cell| cell.ns).sum()).collect());
+        let workers = trimmed_means(&cells);
         let mut total = CodeCell::default();
         workers.iter().for_each(|worker| total.add(worker));
-        CodeRow { code, name, total, workers }
+        CodeRow { code, name, total, spread_ns, workers }
     };
     let outside = opcodes.remove(&(OUTSIDE as u16)).map(|runs| code_row(0, String::new(), &runs));
     CodeTimes {
@@ -125,6 +139,7 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
         unwatched_ns,
         shipped_ns,
         burned_gas: burned_gas / runs.len().max(1) as u64,
+        returned_gas: returned_gas / runs.len().max(1) as u64,
         outside_ns: outside.map_or(0.0, |row| row.total.ns),
         opcodes: opcodes.iter().map(|(code, runs)| code_row(*code, opcode_name(*code), runs)).collect(),
         precompiles: precompiles.iter().map(|(code, runs)| code_row(*code, precompile_name(*code), runs)).collect(),
@@ -159,6 +174,12 @@ mod tests {
         let run = |a, b| [a, b].map(|ns| CodeCell { count: 1.0, gas: 3.0, ns }).to_vec();
         let means = trimmed_means(&[run(2.0, 2.0), run(3.0, 1.0), run(900.0, 2.0), run(1.0, 3.0)]);
         assert_eq!(means, run(2.0, 2.0));
+    }
+
+    #[test]
+    fn the_interquartile_range_leaves_out_the_extremes() {
+        assert_eq!(interquartile_range(vec![9_000.0, 4.0, 3.0, 1.0, 0.0, 2.0, 5.0, 6.0]), 4.0);
+        assert_eq!((interquartile_range(Vec::new()), interquartile_range(vec![7.0])), (0.0, 0.0));
     }
 
     #[test]

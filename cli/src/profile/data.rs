@@ -27,9 +27,12 @@ pub struct Profile {
     pub repeats: usize,
     /// Median of their times, from the raw bytes to the last check.
     pub ns: u64,
+    /// Interquartile range of their times; zero in profiles that were saved without it.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// The shortest of their times.
     pub ns_min: u64,
-    /// Stages of the execution of median time.
+    /// Stages; each time is the median over the timed executions.
     pub stages: Vec<StageRow>,
     /// Processor time by purpose, from sampling.
     pub sampling: Sampling,
@@ -58,6 +61,9 @@ pub struct StageRow {
     pub stage: String,
     /// Time in which at least one thread worked on it; stages overlap.
     pub busy_ns: u64,
+    /// Interquartile range of that time over the executions.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// Sum of its times over all threads.
     pub sum_ns: u64,
 }
@@ -87,6 +93,9 @@ pub struct PartRow {
     pub samples: u64,
     /// Time per execution.
     pub ns: f64,
+    /// Standard error of that time, from the differences between the sampling sessions.
+    #[serde(default)]
+    pub error_ns: f64,
     /// The part of this time that was spent in Keccak-256.
     pub keccak_ns: f64,
     /// Share of the execution's processor time, 0 to 1.
@@ -115,6 +124,10 @@ pub struct CodeTimes {
     pub shipped_ns: f64,
     /// Gas that frames lost by exceptional halts.
     pub burned_gas: u64,
+    /// State gas that frames got back when they reverted. The rows count it at the instructions
+    /// that spent it.
+    #[serde(default)]
+    pub returned_gas: u64,
     /// Time of entering and leaving the outermost frames.
     pub outside_ns: f64,
     /// One row per opcode that was executed.
@@ -133,6 +146,9 @@ pub struct CodeRow {
     /// Sum over all workers.
     #[serde(flatten)]
     pub total: CodeCell,
+    /// Interquartile range over the executions of the time on all workers.
+    #[serde(default)]
+    pub spread_ns: f64,
     /// Figures per worker.
     pub workers: Vec<CodeCell>,
 }

@@ -6,7 +6,7 @@
 //! Not here: the command's inputs and outputs (`mod`).
 
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
-use super::code::{Watched, code_times, faster_half};
+use super::code::{Watched, code_times, faster_half, interquartile_range};
 use super::counters;
 use super::data::{CodeTimes, PartRow, Profile, Sampling};
 use super::samples::{self, Part, Samples};
@@ -16,6 +16,7 @@ use balustrade::bal::ExistenceLog;
 use balustrade::exec::interpreter::{LoopKind, profiled_name};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::{BlockOutcome, Mode};
+use indicatif::ProgressBar;
 use std::time::{Duration, Instant};
 
 /// Number of executions before the measured ones: code is analysed after a few.
@@ -50,6 +51,8 @@ pub struct Measure {
     pub mode: Option<Mode>,
     /// Duration of the sampling; the other rounds take half of it each.
     pub length: Duration,
+    /// Shows which round runs.
+    pub progress: ProgressBar,
 }
 
 /// A block with everything that it needs in its mode.
@@ -105,24 +108,30 @@ impl Measure {
                 mode: self.mode,
             };
         }
+        self.say(block, "warming up", Duration::ZERO);
         for _ in 0..WARM_UP {
             self.once(chain, &job)?;
         }
 
+        self.say(block, "timing it alone", self.length / 2);
         self.counters.start();
         let mut timed = self.repeat(chain, &job, self.length / 2, |_, accepted| accepted)?;
         let counters = self.counters.stop(timed.len());
         timed.sort_by_key(|accepted| accepted.outcome.elapsed_ns);
         let shipped_ns = faster_half(timed.iter().map(|accepted| tasks_ns(&accepted.outcome)).collect());
         let (repeats, ns_min) = (timed.len(), timed[0].outcome.elapsed_ns);
+        let spread_ns = interquartile_range(timed.iter().map(|run| run.outcome.elapsed_ns as f64).collect());
+        let stages = timeline::stages(&timed.iter().map(|run| run.outcome.timeline.as_slice()).collect::<Vec<_>>());
         let median = timed.swap_remove(timed.len() / 2);
         drop(timed);
 
+        self.say(block, "sampling", self.length);
         let sampled = samples::sample(self.length, || self.once(chain, &job).map(drop))?;
         let (sampling, stacks) = match sampled {
             Ok(samples) => (sampling(&samples), samples.stacks),
             Err(why) => (Sampling { unavailable: Some(why), ..Sampling::default() }, Default::default()),
         };
+        self.say(block, "timing instructions", self.length / 2);
         let code = self.code(chain, &job, shipped_ns)?;
         let outcome = &median.outcome;
         Ok(Profile {
@@ -136,13 +145,20 @@ impl Measure {
             repeats,
             ns: outcome.elapsed_ns,
             ns_min,
-            stages: timeline::stages(outcome),
+            spread_ns,
+            stages,
             sampling,
             code,
             counters,
             stacks,
             slices: timeline::slices(outcome),
         })
+    }
+
+    /// Shows what is being done with a block, and for about how long.
+    fn say(&self, block: &Block<'_>, what: &str, length: Duration) {
+        let seconds = if length.is_zero() { String::new() } else { format!(", {:.1} s", length.as_secs_f64()) };
+        self.progress.set_message(format!("{}: {what}{seconds}", block.name));
     }
 
     /// Measures the instructions: executions with and without measurement alternate. `shipped_ns`
@@ -198,6 +214,7 @@ fn sampling(samples: &Samples) -> Sampling {
             part: part.name().to_owned(),
             samples: count,
             ns: count as f64 * sample_ns,
+            error_ns: samples.deviation(part) * sample_ns,
             keccak_ns: of(true) as f64 * sample_ns,
             share: count as f64 / samples.inside.max(1) as f64,
         }

@@ -21,7 +21,7 @@ use super::contents::{each_content, no_block};
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure, List};
 use super::output::{OutputError, OutputFile};
-use super::{ExecArgs, ModeArg, Status, interrupt, report as out};
+use super::{ExecArgs, ModeArg, Status, input_path, interrupt, report as out};
 use balustrade::Mode;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::formats::{BlockTest, Bundle, Content};
@@ -33,12 +33,18 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "Examples:
+  balustrade profile block.json.gz --out report.html
+  balustrade profile block.json.gz --json > before.json
+  balustrade profile block.json.gz --against before.json";
+
 /// Options of `profile`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ProfileArgs {
     /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives; without any, one
     /// generated block
-    #[arg(value_name = "INPUT")]
+    #[arg(value_name = "INPUT", value_parser = input_path())]
     inputs: Vec<PathBuf>,
     /// Sample each block for this many seconds; timing the block and timing its instructions take
     /// half as long each
@@ -102,7 +108,14 @@ pub fn main(args: &ProfileArgs) -> Status {
             return Status::Unusable;
         }
     };
-    let measure = measure::Measure { engine, counters, loop_kind: args.exec.loop_kind, mode, length: args.seconds };
+    let measure = measure::Measure {
+        engine,
+        counters,
+        loop_kind: args.exec.loop_kind,
+        mode,
+        length: args.seconds,
+        progress: out::progress_message(),
+    };
     let mut run = Run { args, measure, files, others, profiles: Vec::new(), invalid: 0, status: Status::Good };
     if args.inputs.is_empty() {
         run.devnet();
@@ -147,6 +160,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn files(&mut self) {
+        self.measure.progress.set_message("reading");
         each_content(&self.args.inputs, &mut |_, content| match content {
             Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
             Ok(Content::Tests(tests)) => tests.iter().for_each(|test| self.test(test)),
@@ -215,7 +229,10 @@ impl Run<'_> {
         let Some(rules) = rules else {
             return self.unusable(&format_args!("{}: the fork {} is not supported", block.name, block.fork));
         };
-        match self.measure.profile(chain, &rules, block) {
+        self.measure.progress.reset();
+        let profiled = self.measure.profile(chain, &rules, block);
+        self.measure.progress.finish_and_clear();
+        match profiled {
             Ok(profile) => {
                 if self.args.exec.json {
                     out::json_line(&profile);
@@ -246,7 +263,7 @@ impl Run<'_> {
     }
 
     fn unusable(&mut self, error: &dyn std::fmt::Display) {
-        out::complain(error);
+        self.measure.progress.suspend(|| out::complain(error));
         self.status = Status::Unusable;
     }
 

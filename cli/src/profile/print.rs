@@ -6,6 +6,8 @@ use super::data::{CodeRow, CodeTimes, Profile};
 
 /// Maximal number of instructions that are shown; the others are summed up in one line.
 const ROWS_MAX: usize = 24;
+/// Largest number of threads that have a column each; with more the table would not fit 100 columns.
+const WORKERS_MAX: usize = 2;
 
 /// Prints the profile of one block.
 pub fn profile(profile: &Profile) {
@@ -93,7 +95,8 @@ fn code(code: &CodeTimes) {
     let workers = code.opcodes.iter().map(|row| row.workers.len()).max().unwrap_or(0);
     let mut shown = table();
     let mut header = ["instruction", "count", "gas", "ms", "%", "ns per run", "ns per gas"].map(str::to_owned).to_vec();
-    if workers > 1 {
+    let by_worker = (2..=WORKERS_MAX).contains(&workers);
+    if by_worker {
         header.extend((0..workers).map(|worker| format!("ms on {worker}")));
     }
     shown.set_header(header);
@@ -107,7 +110,7 @@ fn code(code: &CodeTimes) {
             format!("{:.1}", row.ns_per_run()),
             row.ns_per_gas().map_or_else(String::new, |per_gas| format!("{per_gas:.2}")),
         ];
-        if workers > 1 {
+        if by_worker {
             cells.extend(row.workers.iter().map(|worker| format!("{:.3}", ms(worker.ns))));
         }
         shown.add_row(cells);
@@ -139,10 +142,10 @@ pub fn comparison(block: &str, comparison: &Comparison) {
     let mut shown = table();
     shown.set_header(["what", "before ms", "now ms", "difference ms", "change"]);
     for row in rows {
-        let change = if row.before_ns > 0.0 {
-            format!("{:+.1} %", 100.0 * (row.after_ns / row.before_ns - 1.0))
-        } else {
-            "new".to_owned()
+        let change = match row.before_ns {
+            before_ns if before_ns > 0.0 => format!("{:+.1} %", 100.0 * (row.after_ns / before_ns - 1.0)),
+            _ if row.after_ns > 0.0 => "new".to_owned(),
+            _ => String::new(),
         };
         let mark = match row.marked {
             true if row.after_ns > row.before_ns => "slower ",

@@ -26,6 +26,8 @@ pub struct Samples {
     pub stacks: BTreeMap<String, u64>,
     /// Samples by part, and by whether Keccak ran.
     pub parts: BTreeMap<(Part, bool), u64>,
+    /// Samples by part, for each session.
+    pub sessions: Vec<BTreeMap<Part, u64>>,
     /// Number of samples inside of the executor.
     pub inside: u64,
     /// Number of all samples.
@@ -37,6 +39,16 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Standard deviation of a part's number of samples, estimated from the differences between the
+    /// sessions; at least the square root of the number, the standard deviation of a count.
+    pub fn deviation(&self, part: Part) -> f64 {
+        let counts = self.sessions.iter().map(|session| session.get(&part).copied().unwrap_or_default() as f64);
+        let (count, sum) = (self.sessions.len() as f64, counts.clone().sum::<f64>());
+        let squares: f64 = counts.map(|samples| (samples - sum / count).powi(2)).sum();
+        let variance = if count > 1.0 { count * squares / (count - 1.0) } else { 0.0 };
+        variance.max(sum).sqrt()
+    }
+
     /// Nanoseconds of processor time per execution that one sample represents.
     pub fn sample_ns(&self) -> f64 {
         let cpu_ns = match self.cpu_ns {
@@ -323,6 +335,7 @@ pub fn sample<E>(length: Duration, mut once: impl FnMut() -> Result<(), E>) -> R
             Ok(report) => report,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        samples.sessions.push(BTreeMap::new());
         for (stack, count) in &report.data {
             let addresses: Vec<usize> = stack.frames.iter().map(|frame| frame.ip() as usize).collect();
             samples.add(&names.of_stack(&addresses), (*count).max(0) as u64);
@@ -338,6 +351,9 @@ impl Samples {
         let Some((shown, stage, part, keccak)) = place(frames) else { return };
         self.inside += count;
         *self.parts.entry((part, keccak)).or_default() += count;
+        if let Some(session) = self.sessions.last_mut() {
+            *session.entry(part).or_default() += count;
+        }
         let mut folded = stage.to_owned();
         let mut last = String::new();
         for label in frames[..shown].iter().rev().filter_map(Frame::label) {
@@ -456,6 +472,16 @@ mod tests {
         samples.add(&stack, 2);
         let folded = "root;root::update_tries;hash::run;batch::keccak256_many;__KeccakF1600";
         assert_eq!(samples.stacks, BTreeMap::from([(folded.to_owned(), 2)]));
+    }
+
+    #[test]
+    fn parts_deviate_as_their_sessions_do() {
+        let session = |count| BTreeMap::from([(Part::State, count)]);
+        let samples = Samples { sessions: vec![session(100); 4], ..Samples::default() };
+        assert_eq!(samples.deviation(Part::State), 20.0, "that of a count of 400");
+        assert_eq!(samples.deviation(Part::Root), 0.0);
+        let samples = Samples { sessions: vec![session(0), session(200)], ..Samples::default() };
+        assert_eq!(samples.deviation(Part::State), 200.0);
     }
 
     #[test]

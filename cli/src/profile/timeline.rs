@@ -1,10 +1,11 @@
 //! Computes the timeline of a block: slices by thread, and the file for Perfetto and
 //! chrome://tracing.
 
+use super::code::interquartile_range;
 use super::data::{Profile, Slice, StageRow};
 use crate::report::busy_ns;
 use balustrade::BlockOutcome;
-use balustrade::executor::Stage;
+use balustrade::executor::{Span, Stage};
 use serde_json::{Value, json};
 
 /// The kind of a task's slice.
@@ -37,21 +38,27 @@ pub fn slices(outcome: &BlockOutcome) -> Vec<Slice> {
     slices
 }
 
-/// Returns the stages of an execution, in the order in which they begin.
-pub fn stages(outcome: &BlockOutcome) -> Vec<StageRow> {
-    Stage::ALL
-        .iter()
-        .map(|&stage| StageRow {
+/// Returns the stages in the order in which they begin, with medians over the executions with these
+/// timelines.
+pub fn stages(timelines: &[&[Span]]) -> Vec<StageRow> {
+    let median = |mut ns: Vec<u64>| {
+        ns.sort_unstable();
+        ns.get(ns.len() / 2).copied().unwrap_or_default()
+    };
+    let sum_ns = |timeline: &[Span], stage| {
+        let spans = timeline.iter().filter(|span| span.stage == stage);
+        spans.map(|span| span.end_ns.saturating_sub(span.start_ns)).sum()
+    };
+    let row = |&stage: &Stage| {
+        let busy: Vec<u64> = timelines.iter().map(|timeline| busy_ns(timeline, stage)).collect();
+        StageRow {
             stage: stage.name().to_owned(),
-            busy_ns: busy_ns(&outcome.timeline, stage),
-            sum_ns: outcome
-                .timeline
-                .iter()
-                .filter(|span| span.stage == stage)
-                .map(|span| span.end_ns.saturating_sub(span.start_ns))
-                .sum(),
-        })
-        .collect()
+            spread_ns: interquartile_range(busy.iter().map(|ns| *ns as f64).collect()),
+            busy_ns: median(busy),
+            sum_ns: median(timelines.iter().map(|timeline| sum_ns(timeline, stage)).collect()),
+        }
+    };
+    Stage::ALL.iter().map(row).collect()
 }
 
 /// The name of a task: a transaction, or the phase before or after the transactions.

@@ -34,6 +34,12 @@ use serde_json::json;
 use std::path::PathBuf;
 use world::{Signed, World};
 
+/// Text below the help of `workload`.
+pub const EXAMPLES: &str = "Examples:
+  balustrade workload erc20 --out erc20.json.gz
+  balustrade workload worst-trie --gas 60 --accounts 1000000 --witness --out trie.json.gz
+  balustrade workload calldata --blocks 10 --seed 7 --out blocks";
+
 /// The family to generate.
 #[derive(Debug, Subcommand)]
 pub enum WorkloadCommand {

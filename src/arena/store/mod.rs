@@ -65,6 +65,23 @@ pub enum StoreError {
     /// The store has no trie node of this hash.
     #[error("the store lacks the trie node {0}; supply a complete witness for the block")]
     MissingNode(B256),
+    /// The store has no trie node of this hash, which is on the path of an account or of a slot.
+    #[error(
+        "the store lacks the trie node {hash}, {depth} nibbles down the path of {}; supply a complete witness for the \
+         block",
+        shown_place(address, slot)
+    )]
+    MissingPath {
+        /// keccak256 of the node.
+        hash: B256,
+        /// Number of nibbles from the root of the account trie to the node; with a slot, from the root
+        /// of the storage trie.
+        depth: usize,
+        /// The account on whose path the node is.
+        address: Address,
+        /// The key of the slot, not hashed, if the node belongs to the account's storage trie.
+        slot: Option<U256>,
+    },
     /// The store has no code of this hash.
     #[error("the store lacks the code {0}; supply a complete witness for the block")]
     MissingCode(B256),
@@ -80,6 +97,10 @@ pub enum StoreError {
     /// The caller cancelled the block; the store was not called.
     #[error("cancelled by the caller")]
     Cancelled,
+}
+
+fn shown_place(address: &Address, slot: &Option<U256>) -> String {
+    slot.map_or_else(|| format!("account {address}"), |slot| format!("slot {slot:#x} of account {address}"))
 }
 
 /// Reads the parent state in batches. `out` has one element per query, in the order of the queries.

@@ -75,10 +75,27 @@ impl WitnessStore {
         Ok(())
     }
 
-    /// Leaves of the accounts with these hashed addresses, in order.
-    fn leaves(&self, keys: impl Iterator<Item = B256>) -> Result<Vec<Option<LeafAccount>>, StoreError> {
-        let mut walks: Vec<Walk> = keys.map(|key| Walk::from_root(&self.state_root, key)).collect();
-        walk_all(&mut walks, |hashes, out| self.fetch(hashes, out))?;
+    /// Follows all walks to their ends; `place` returns the account or slot on whose path a walk is.
+    fn walk(&self, walks: &mut [Walk], place: impl Fn(usize) -> (Address, Option<U256>)) -> Result<(), StoreError> {
+        let missing = match walk_all(walks, |hashes, out| self.fetch(hashes, out)) {
+            Err(StoreError::MissingNode(hash)) => hash,
+            result => return result,
+        };
+        let stopped = walks.iter().enumerate().find_map(|(row, walk)| match walk.at {
+            At::Below { hash, depth } if hash == missing => Some((row, depth)),
+            _ => None,
+        });
+        let (row, depth) = stopped.ok_or(StoreError::MissingNode(missing))?;
+        let (address, slot) = place(row);
+        Err(StoreError::MissingPath { hash: missing, depth, address, slot })
+    }
+
+    /// Leaves of the accounts with these addresses, in order.
+    fn leaves(&self, addresses: &[Address]) -> Result<Vec<Option<LeafAccount>>, StoreError> {
+        let mut keys = vec![B256::ZERO; addresses.len()];
+        hash_addresses(Width::detect(), addresses, &mut keys);
+        let mut walks: Vec<Walk> = keys.into_iter().map(|key| Walk::from_root(&self.state_root, key)).collect();
+        self.walk(&mut walks, |row| (addresses[row], None))?;
         let leaf = |walk: &Walk| match &walk.at {
             At::Value(value) => decode_account(value).map(Some),
             At::Absent | At::Below { .. } => Ok(None),
@@ -93,9 +110,7 @@ impl StateStore for WitnessStore {
     }
 
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-        let mut keys = vec![B256::ZERO; addresses.len()];
-        hash_addresses(Width::detect(), addresses, &mut keys);
-        for (leaf, out) in self.leaves(keys.into_iter())?.into_iter().zip(out) {
+        for (leaf, out) in self.leaves(addresses)?.into_iter().zip(out) {
             *out = leaf.map_or_else(ParentAccount::default, |leaf| ParentAccount {
                 exists: true,
                 nonce: leaf.nonce,
@@ -111,9 +126,7 @@ impl StateStore for WitnessStore {
         // Queries usually come grouped by account: each group looks up its storage root once.
         let mut owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
         owners.dedup();
-        let mut keys = vec![B256::ZERO; owners.len()];
-        hash_addresses(Width::detect(), &owners, &mut keys);
-        let leaves = self.leaves(keys.into_iter())?;
+        let leaves = self.leaves(&owners)?;
 
         let slot_keys: Vec<U256> = slots.iter().map(|slot| slot.key).collect();
         let mut keys = vec![B256::ZERO; slots.len()];
@@ -125,7 +138,7 @@ impl StateStore for WitnessStore {
             let root = leaves[owner].map_or(EMPTY_ROOT, |leaf| leaf.storage_root);
             walks.push(Walk::from_root(&root, key));
         }
-        walk_all(&mut walks, |hashes, out| self.fetch(hashes, out))?;
+        self.walk(&mut walks, |row| (slots[row].address, Some(slots[row].key)))?;
         for (walk, out) in walks.iter().zip(out) {
             *out = match &walk.at {
                 At::Value(value) => decode_slot(value)?,
@@ -151,5 +164,36 @@ impl StateStore for WitnessStore {
 
     fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.fetch(hashes, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::keccak::keccak256;
+
+    #[test]
+    fn a_missing_node_is_named_with_the_account_or_the_slot() {
+        let (address, other) = (Address::repeat_byte(7), Address::repeat_byte(8));
+        let missing = B256::repeat_byte(0xaa);
+        let store = WitnessStore::new(missing, [], []);
+        let error = store.accounts(&[address, other], &mut [ParentAccount::default(); 2]);
+        assert_eq!(error, Err(StoreError::MissingPath { hash: missing, depth: 0, address, slot: None }));
+
+        // One leaf, an account whose storage is not in the witness: nonce 0, balance 0, no code.
+        let mut leaf = vec![0xf8, 0x44, 0x80, 0x80, 0xa0];
+        leaf.extend(missing);
+        leaf.push(0xa0);
+        leaf.extend(super::super::KECCAK_EMPTY);
+        let mut node = vec![0xf8, 0x69, 0xa1, 0x20];
+        node.extend(keccak256(address));
+        node.extend([0xb8, 0x46]);
+        node.extend(leaf);
+        let store = WitnessStore::new(keccak256(&node), [node.into()], []);
+        let key = U256::from(5);
+        let error = store.slots(&[SlotQuery { address, key }], &mut [U256::ZERO]).expect_err("the storage is missing");
+        assert_eq!(error, StoreError::MissingPath { hash: missing, depth: 0, address, slot: Some(key) });
+        let text = error.to_string();
+        assert!(text.contains(&format!("0 nibbles down the path of slot 0x5 of account {address}")), "{text}");
     }
 }

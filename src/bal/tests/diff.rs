@@ -109,7 +109,9 @@ fn lists_are_formatted() {
     assert_eq!(
         show(&columns(&a)).to_string(),
         format!(
-            "1 accounts, 1 slots (1 changed, 0 read), 2 changes\n\n{}\n  slot 0x2  1 → 0x10\n  balance   1 → 7 wei\n",
+            "1 accounts, 1 slots (1 changed, 0 read), 2 changes\n\
+             index 0: before the transactions; index n: transaction n-1; the index after them: end of the block\n\n\
+             {}\n  index 1: slot 0x2 = 0x10\n  index 1: balance 7 wei\n",
             Address::with_last_byte(1)
         )
     );

@@ -174,7 +174,11 @@ impl fmt::Display for Mismatch {
         match (self.claimed, self.produced) {
             (None, None) => Ok(()),
             (claimed, produced) => {
-                let show = |value: Option<U256>| value.map_or("no change".to_owned(), |value| format!("{value:#x}"));
+                let show = |value: Option<U256>| match value {
+                    None => "no change".to_owned(),
+                    Some(nonce) if self.field == MismatchField::Nonce => nonce.to_string(),
+                    Some(value) => format!("{value:#x}"),
+                };
                 write!(f, ": the list claims {}, execution produced {}", show(claimed), show(produced))
             }
         }

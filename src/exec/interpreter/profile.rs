@@ -28,6 +28,7 @@ pub struct OpcodeProfile {
     clock: Clock,
     rows: Box<[Row; OUTSIDE + 1]>,
     burned_gas: u64,
+    returned_gas: u64,
     /// The row to which the running interval belongs; the tick at which the interval began is in `since`.
     current: usize,
     since: u64,
@@ -50,6 +51,7 @@ impl Default for OpcodeProfile {
             clock: Clock::new(),
             rows: Box::new([Row::default(); OUTSIDE + 1]),
             burned_gas: 0,
+            returned_gas: 0,
             current: OUTSIDE,
             since: 0,
             gas_before: 0,
@@ -82,6 +84,13 @@ impl OpcodeProfile {
     /// Gas consumed by exceptional halts beyond the cost of their instructions.
     pub fn burned_gas(&self) -> u64 {
         self.burned_gas
+    }
+
+    /// State gas that frames got back when they reverted (EIP-8037). The rows count it at the
+    /// instructions that spent it: the gas spent in total is the gas of all rows plus
+    /// [`Self::burned_gas`] minus this.
+    pub fn returned_gas(&self) -> u64 {
+        self.returned_gas
     }
 
     /// Converts ticks to nanoseconds.
@@ -130,6 +139,19 @@ impl OpcodeProfile {
         // The interval is still running: moving its beginning excludes the precompiles' time from it.
         self.since += total.ticks - self.precompiles.ticks;
         self.precompiles = total;
+    }
+
+    /// Counts the gas that changes at a frame's end, after its last instruction. `left` is the gas that
+    /// the frame returns.
+    fn settle(&mut self, is_halted: bool, left: u64) {
+        if is_halted {
+            self.burned_gas += self.gas_after;
+            return;
+        }
+        // At the end the code deposit is charged, and a revert returns state gas.
+        let row = &mut self.rows[self.current];
+        row.gas = row.gas.wrapping_add(self.gas_after.saturating_sub(left));
+        self.returned_gas += left.saturating_sub(self.gas_after);
     }
 
     /// Called before a frame's first instruction, and before the first one after an inner frame.
@@ -198,13 +220,7 @@ impl Observer for OpcodeProfile {
     }
 
     fn leave(&mut self, _: &Evm<'_>, end: &FrameEnd) {
-        if matches!(end.status, Status::Halt(_)) {
-            self.burned_gas += self.gas_after;
-        } else {
-            // The difference: the code deposit, charged at the end, and state gas that a revert returned.
-            let row = &mut self.rows[self.current];
-            row.gas = row.gas.wrapping_add(self.gas_after.wrapping_sub(end.left));
-        }
+        self.settle(matches!(end.status, Status::Halt(_)), end.left);
         let caller = self.callers.pop().unwrap_or(OUTSIDE);
         self.turn_to(caller);
     }
@@ -217,4 +233,23 @@ pub struct WorkerProfile {
     pub opcodes: OpcodeProfile,
     /// Precompiles.
     pub precompiles: PrecompileProfile,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_gas_that_a_revert_gives_back_is_no_gas_of_the_revert() {
+        let mut profile = OpcodeProfile::default();
+        profile.begin(op::SSTORE, 100_000);
+        profile.end(60_000, None);
+        profile.begin(op::REVERT, 60_000);
+        profile.end(59_990, None);
+        profile.settle(false, 97_490);
+        let gas = |opcode: u8| profile.rows()[usize::from(opcode)].gas;
+        assert_eq!((gas(op::SSTORE), gas(op::REVERT)), (40_000, 10));
+        assert_eq!((profile.burned_gas(), profile.returned_gas()), (0, 37_500));
+        assert_eq!(gas(op::SSTORE) + gas(op::REVERT) - profile.returned_gas(), 100_000 - 97_490);
+    }
 }

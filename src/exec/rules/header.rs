@@ -56,8 +56,10 @@ pub enum HeaderFault {
     ProofOfStake,
     #[error("a proof-of-stake block has no ommers")]
     OmmersAfterMerge,
-    #[error("the field {0} is missing in this fork, or does not exist in it")]
-    FieldPresence(&'static str),
+    #[error("the field {field} is missing: every {} block has it", fork.name())]
+    FieldMissing { field: &'static str, fork: Fork },
+    #[error("the block has the field {field}, which {} blocks do not have", fork.name())]
+    FieldUnknown { field: &'static str, fork: Fork },
     #[error("excess blob gas {claimed:?}, the parent's gives {expected}")]
     ExcessBlobGas { claimed: Option<u64>, expected: u64 },
     #[error("blob gas used {claimed}, the transactions use {produced}")]
@@ -91,16 +93,17 @@ impl HeaderFault {
             Self::Difficulty { .. } => &["BlockException.INVALID_DIFFICULTY"],
             Self::ProofOfStake => &["BlockException.IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS"],
             Self::OmmersAfterMerge => &["BlockException.IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"],
-            Self::FieldPresence("excess_blob_gas") => {
+            Self::FieldMissing { field: "excess_blob_gas", .. }
+            | Self::FieldUnknown { field: "excess_blob_gas", .. } => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_EXCESS_BLOB_GAS"]
             }
-            Self::FieldPresence("blob_gas_used") => {
+            Self::FieldMissing { field: "blob_gas_used", .. } | Self::FieldUnknown { field: "blob_gas_used", .. } => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INCORRECT_BLOB_GAS_USED"]
             }
-            Self::FieldPresence("requests_hash") => {
+            Self::FieldMissing { field: "requests_hash", .. } | Self::FieldUnknown { field: "requests_hash", .. } => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.INVALID_REQUESTS"]
             }
-            Self::FieldPresence(_) => {
+            Self::FieldMissing { .. } | Self::FieldUnknown { .. } => {
                 &["BlockException.INCORRECT_BLOCK_FORMAT", "BlockException.RLP_STRUCTURES_ENCODING"]
             }
             Self::ExcessBlobGas { .. } => &["BlockException.INCORRECT_EXCESS_BLOB_GAS"],
@@ -126,9 +129,7 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
     let header = &block.header;
     let since = |since: Fork| rules.fork >= since;
     check_presence(rules, header)?;
-    if block.withdrawals.is_some() != since(Fork::Shanghai) {
-        return Err(HeaderFault::FieldPresence("withdrawals"));
-    }
+    check_field(rules.fork, "withdrawals", block.withdrawals.is_some(), since(Fork::Shanghai))?;
     if block.encoded_len() > rules.fork_rules().block_size_max {
         return Err(HeaderFault::BlockSize(block.encoded_len()));
     }
@@ -152,7 +153,7 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
 /// Checks that each field introduced by a fork is present from that fork on, and absent before.
 ///
 /// # Errors
-/// [`HeaderFault::FieldPresence`] with the first wrong field.
+/// [`HeaderFault::FieldMissing`] or [`HeaderFault::FieldUnknown`] with the first wrong field.
 pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
     let since = |since: Fork| rules.fork >= since;
     for (name, present, expected) in [
@@ -165,11 +166,18 @@ pub fn check_presence(rules: &ChainRules, header: &Header) -> Result<(), HeaderF
         ("block_access_list_hash", header.block_access_list_hash.is_some(), since(Fork::Amsterdam)),
         ("slot_number", header.slot_number.is_some(), since(Fork::Amsterdam)),
     ] {
-        if present != expected {
-            return Err(HeaderFault::FieldPresence(name));
-        }
+        check_field(rules.fork, name, present, expected)?;
     }
     Ok(())
+}
+
+/// Checks that a field of the header or the body is present exactly if the fork has it.
+fn check_field(fork: Fork, field: &'static str, present: bool, expected: bool) -> Result<(), HeaderFault> {
+    match (present, expected) {
+        (false, true) => Err(HeaderFault::FieldMissing { field, fork }),
+        (true, false) => Err(HeaderFault::FieldUnknown { field, fork }),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the bounds of single fields: extra data, gas limit, gas used.
@@ -359,6 +367,23 @@ mod tests {
     /// A header within the bounds of single fields.
     fn plain() -> Header {
         Header { gas_limit: 30_000_000, ..Header::default() }
+    }
+
+    #[test]
+    fn a_field_of_another_fork_is_named_with_the_fork() {
+        let check = |fork, header: Header| {
+            check_presence(&ChainRules::mainnet(fork), &header).map_err(|fault| fault.to_string())
+        };
+        let london = Header { base_fee: Some(7), ..plain() };
+        assert_eq!(check(Fork::Paris, london.clone()), Ok(()));
+        assert_eq!(
+            check(Fork::Shanghai, london.clone()),
+            Err("the field withdrawals_root is missing: every Shanghai block has it".to_owned())
+        );
+        assert_eq!(
+            check(Fork::Berlin, london),
+            Err("the block has the field base_fee_per_gas, which Berlin blocks do not have".to_owned())
+        );
     }
 
     #[test]

@@ -20,13 +20,17 @@ const ms = (ns) => fixed(ns / 1e6, ns < 1e7 ? 3 : 2);
 const whole = (value) => fixed(value, 0);
 const color = (kind) => `var(--${kind})`;
 
-/// A relative change in percent, and a class with its direction; changes below 3 % have no class.
-function change(before, after) {
-  if (!(before > 0)) return ["new", "up"];
+/// A relative change in percent, and a class with its direction; only changes that are marked as more than noise have a class.
+function change(before, after, marked) {
+  const direction = !marked ? "" : after > before ? "up" : "down";
+  if (!(before > 0)) return [after > 0 ? "new" : "", direction];
   const ratio = after / before - 1;
-  const text = `${ratio >= 0 ? "+" : ""}${fixed(ratio * 100, 1)} %`;
-  return [text, Math.abs(ratio) < 0.03 ? "" : ratio > 0 ? "up" : "down"];
+  return [`${ratio >= 0 ? "+" : ""}${fixed(ratio * 100, 1)} %`, direction];
 }
+
+/// Whether a row of the comparison is marked.
+const isMarked = (comparison, group, name) =>
+  comparison?.rows.some((row) => row.marked && row.group === group && row.name === name) ?? false;
 
 const tip = byId("tip");
 function hint(node, text) {
@@ -39,14 +43,14 @@ function hint(node, text) {
   node.addEventListener("pointerleave", () => { tip.hidden = true; });
 }
 
-function summary(profile, base) {
+function summary(profile, base, comparison) {
   const cards = [
-    ["ms per block (median)", ms(profile.ns), base && change(base.ns, profile.ns)],
+    ["ms per block (median)", ms(profile.ns), base && change(base.ns, profile.ns, isMarked(comparison, "block", "whole"))],
     ["Ggas/s", fixed(profile.gas / profile.ns, 2)],
     ["Mgas", fixed(profile.gas / 1e6, 2)],
     ["transactions", whole(profile.transactions)],
     ["threads", whole(profile.threads)],
-    ["ms of processor time", ms(profile.sampling.cpu_ns), base && change(base.sampling.cpu_ns, profile.sampling.cpu_ns)],
+    ["ms of processor time", ms(profile.sampling.cpu_ns), base && change(base.sampling.cpu_ns, profile.sampling.cpu_ns, false)],
     ["instructions", whole(profile.code.opcodes.reduce((sum, row) => sum + row.count, 0))],
   ];
   for (const [name, count] of Object.entries(profile.counters.values)) cards.push([name, `${fixed(count / 1e6, 1)} M`]);
@@ -60,17 +64,17 @@ function summary(profile, base) {
     `median of ${profile.repeats} executions, the fastest took ${ms(profile.ns_min)} ms.${refused}`;
 }
 
-/// Draws bars for rows [name, ns, color, ns of the dark part, ns in the other run]; a line marks the other run's time.
+/// Draws bars for rows [name, ns, color, ns of the dark part, ns in the other run, whether the change is marked]; a line marks the other run's time.
 function bars(target, rows, of) {
   const grid = make("div", { class: "bars" });
   const most = Math.max(1, ...rows.map((row) => Math.max(row[1], row[4] ?? 0)));
-  for (const [name, ns, fill, inner, before] of rows) {
+  for (const [name, ns, fill, inner, before, marked] of rows) {
     const track = make("div", { class: "track" }, make("div", { class: "fill", style: `width:${100 * ns / most}%;background:${fill}` }));
     if (inner > 0) track.append(make("div", { class: "inner", style: `width:${100 * inner / most}%` }));
     const text = make("span", {}, `${ms(ns)} ms · ${fixed(100 * ns / of, 1)} %`);
     if (before != null) {
       track.append(make("div", { class: "before", style: `left:calc(${100 * before / most}% - 1px)` }));
-      const [difference, direction] = change(before, ns);
+      const [difference, direction] = change(before, ns, marked);
       text.append(" ", make("span", { class: direction }, difference));
     }
     hint(track, () => `${name}: ${ms(ns)} ms${inner > 0 ? `\nof it Keccak-256: ${ms(inner)} ms` : ""}${before == null ? "" : `\nbefore: ${ms(before)} ms`}`);
@@ -80,16 +84,17 @@ function bars(target, rows, of) {
 }
 
 const PART_COLORS = { interpreter: "execute", "state lookup": "read", hashing: "list_hash", precompile: "body_roots", transaction: "task", verify: "verify", senders: "recover", root: "root", decode: "decode" };
-function stagesAndParts(profile, base) {
+function stagesAndParts(profile, base, comparison) {
   const before = (rows, key, name, field) => base && (rows(base).find((row) => row[key] === name)?.[field] ?? 0);
   bars(byId("stages"), profile.stages.map((row) =>
-    [row.stage, row.busy_ns, color(row.stage), 0, before((other) => other.stages, "stage", row.stage, "busy_ns")]), profile.ns);
+    [row.stage, row.busy_ns, color(row.stage), 0, before((other) => other.stages, "stage", row.stage, "busy_ns"),
+      isMarked(comparison, "stage", row.stage)]), profile.ns);
   const sampling = profile.sampling;
   byId("parts-note").textContent = sampling.unavailable ? `No samples: ${sampling.unavailable}.` :
     `All threads, from ${whole(sampling.samples)} samples of ${whole(sampling.repeats)} executions. The dark part is Keccak-256.`;
   bars(byId("parts"), sampling.parts.map((row) =>
     [row.part, row.ns, color(PART_COLORS[row.part] ?? "schedule"), row.keccak_ns,
-      before((other) => other.sampling.parts, "part", row.part, "ns")]), Math.max(1, sampling.cpu_ns));
+      before((other) => other.sampling.parts, "part", row.part, "ns"), isMarked(comparison, "part", row.part)]), Math.max(1, sampling.cpu_ns));
 }
 
 function timeline(profile) {
@@ -164,8 +169,8 @@ function timeline(profile) {
   return draw;
 }
 
-/// The tree of folded stacks. `before` holds the other run's samples, scaled to the number of samples of this run.
-function flameTree(stacks, other) {
+/// The tree of folded stacks. `before` holds the other run's samples times `scale`, so that a sample is the same time in both runs.
+function flameTree(stacks, other, scale) {
   const node = (name) => ({ name, value: 0, before: 0, children: new Map() });
   const root = node("all");
   const add = (list, field, scale) => {
@@ -179,21 +184,25 @@ function flameTree(stacks, other) {
       }
     }
   };
-  const count = (list) => Object.values(list).reduce((sum, samples) => sum + samples, 0);
   add(stacks, "value", 1);
-  if (other) add(other, "before", count(stacks) / Math.max(1, count(other)));
+  if (other) add(other, "before", scale);
   return root;
 }
 
 function flame(profile, base) {
-  const tree = flameTree(profile.stacks, base?.stacks);
+  const sampleNs = (from) => from.sampling.cpu_ns / Math.max(1, from.sampling.samples);
+  const scale = base ? sampleNs(base) / Math.max(1e-9, sampleNs(profile)) : 0;
+  const tree = flameTree(profile.stacks, base?.stacks, scale);
   const height = 18;
   let [focus, path] = [tree, [tree]];
-  byId("flame-note").textContent = (base ? "Compared with the other run, red frames take a larger share and blue frames a smaller one. " : "") +
+  byId("flame-note").textContent = (base ? "Red frames take more time than in the other run, blue frames less; grey frames differ by noise only. " : "") +
     "Functions below their stage. The width of a frame is its share of all samples. Click a frame to enlarge it.";
   const fill = (node, depth) => {
     if (base) {
       const by = (node.value - node.before) / Math.max(4, node.value, node.before);
+      // The standard deviation of a count is its square root; scaling the other run's count scales its deviation as well.
+      const noise = 3 * Math.sqrt(node.value + node.before * scale);
+      if (Math.abs(node.value - node.before) <= noise || Math.abs(by) < 0.05) return "hsl(220 8% 85%)";
       return by > 0 ? `hsl(8 75% ${88 - 35 * by}%)` : `hsl(212 70% ${88 + 35 * by}%)`;
     }
     let hash = 7;
@@ -293,7 +302,7 @@ function table(target, columns, rows, sorted, share) {
   draw();
 }
 
-function code(profile, base) {
+function code(profile, base, comparison) {
   const times = profile.code;
   const precompiles = (from) => from.code.precompiles.map((row) => ({ ...row, name: `precompile ${row.name}` }));
   const rows = [...times.opcodes, ...precompiles(profile)];
@@ -320,7 +329,8 @@ function code(profile, base) {
     const perRun = (row) => row.ns / Math.max(1, row.count);
     const old = (row) => before.get(row.name);
     columns.push(["before: ns per run", (row) => old(row) ? perRun(old(row)) : null, (row) => old(row) ? fixed(perRun(old(row)), 1) : ""]);
-    const difference = (row) => change(old(row) ? perRun(old(row)) : 0, perRun(row));
+    const group = (row) => row.name.startsWith("precompile ") ? ["precompile", row.name.slice(11)] : ["instruction", row.name];
+    const difference = (row) => change(old(row) ? perRun(old(row)) : 0, perRun(row), isMarked(comparison, ...group(row)));
     columns.push(["change", (row) => old(row) ? perRun(row) / perRun(old(row)) : null, (row) => difference(row)[0], (row) => difference(row)[1]]);
   }
   const draw = () => {
@@ -335,14 +345,14 @@ function against(at) {
   const comparison = data.comparisons[at];
   byId("against").hidden = !comparison;
   if (!comparison) return;
-  byId("against-note").textContent = `Compared with ${comparison.against}. Marked (•): differences of at least 3 % of the earlier time and 0.5 % of the block's processor time; for sampled parts also of more than two standard deviations.`;
+  byId("against-note").textContent = `Compared with ${comparison.against}. Marked (•): differences larger than those between the executions within each run, and at least 5 % of the longer time and 1 % of the block's processor time; for sampled parts also of more than three standard errors.`;
   const direction = (row) => !row.marked ? "" : row.after_ns > row.before_ns ? "up" : "down";
   table(byId("differences"), [
     ["what", (row) => `${row.group}: ${row.name}`, (row) => `${row.marked ? "• " : ""}${row.group}: ${row.name}`, direction],
     ["before ms", (row) => row.before_ns, (row) => ms(row.before_ns)],
     ["now ms", (row) => row.after_ns, (row) => ms(row.after_ns)],
     ["difference ms", (row) => Math.abs(row.after_ns - row.before_ns), (row) => `${row.after_ns >= row.before_ns ? "+" : "−"}${ms(Math.abs(row.after_ns - row.before_ns))}`, direction],
-    ["change", (row) => row.before_ns > 0 ? row.after_ns / row.before_ns : null, (row) => change(row.before_ns, row.after_ns)[0], direction],
+    ["change", (row) => row.before_ns > 0 ? row.after_ns / row.before_ns : null, (row) => change(row.before_ns, row.after_ns, false)[0], direction],
   ], comparison.rows, 3);
 }
 
@@ -350,10 +360,11 @@ let redraw = [];
 function show(at) {
   const profile = data.profiles[at];
   const base = data.bases[at] ?? null;
-  summary(profile, base);
-  stagesAndParts(profile, base);
+  const comparison = data.comparisons[at];
+  summary(profile, base, comparison);
+  stagesAndParts(profile, base, comparison);
   redraw = [timeline(profile), flame(profile, base)];
-  code(profile, base);
+  code(profile, base, comparison);
   against(at);
   document.documentElement.dataset.ready = String(at);
 }
