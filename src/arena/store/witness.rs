@@ -185,7 +185,7 @@ mod tests {
         leaf.extend(missing);
         leaf.push(0xa0);
         leaf.extend(super::super::KECCAK_EMPTY);
-        let mut node = vec![0xf8, 0x69, 0xa1, 0x20];
+        let mut node = vec![0xf8, 0x6a, 0xa1, 0x20];
         node.extend(keccak256(address));
         node.extend([0xb8, 0x46]);
         node.extend(leaf);
