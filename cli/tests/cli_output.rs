@@ -126,7 +126,8 @@ fn unwritable_files_exit_with_two() {
             &["bal", "record", bundle, "--out", target],
             &["profile", "--seconds", "0", bundle, "--out", target],
             &["profile", "--seconds", "0", bundle, "--flamegraph", target],
-            &["profile", "--seconds", "0", bundle, "--folded", target],
+            // Without samples there are no stacks to write.
+            &["profile", "--seconds", "0.5", bundle, "--folded", target],
             &["profile", "--seconds", "0", bundle, "--trace-events", target],
         ] {
             let output = balustrade(line, "");
@@ -252,7 +253,7 @@ fn a_refused_block_leaves_its_trace_and_no_recorded_list() {
 fn traces_are_not_kept_in_memory() {
     let folder = Folder::new("output-trace");
     let bundle = folder.path("compute.json");
-    let args = ["workload", "compute", "--gas", "8", "--accounts", "100", "--senders", "2", "--out", &bundle];
+    let args = ["workload", "compute", "--gas", "12", "--accounts", "100", "--senders", "2", "--out", &bundle];
     assert_eq!(status(&args), Some(0));
     let path = folder.path("trace.jsonl");
     for (mode, target) in [("sequential", path.as_str()), ("optimistic", "/dev/null"), ("bal", "/dev/null")] {
