@@ -381,6 +381,9 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
         cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
         table.add_row(cells);
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((1, 0));
+    }
     right_align(&mut table, texts);
     table
 }
