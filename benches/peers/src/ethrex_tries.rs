@@ -27,7 +27,7 @@ pub(crate) enum AccountStatus {
     /// Exists, with its storage.
     Kept,
     /// Exists, but its old storage is cleared.
-    Wiped,
+    StorageCleared,
     /// Does not exist any more.
     Removed,
     /// Exists unless it is empty (EIP-161). A block access list does not say more.

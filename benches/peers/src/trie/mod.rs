@@ -254,7 +254,7 @@ fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
                 address: convert::address(columns.addresses[row]),
                 status: match columns.statuses[row] {
                     AccountStatus::Kept => EthrexFate::Kept,
-                    AccountStatus::StorageCleared => EthrexFate::Wiped,
+                    AccountStatus::StorageCleared => EthrexFate::StorageCleared,
                     AccountStatus::Deleted => EthrexFate::Removed,
                 },
                 nonce: columns.nonces[row],
