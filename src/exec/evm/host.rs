@@ -377,20 +377,20 @@ impl<'b> Evm<'b> {
         let (known, warm) = self.state.peek_account(beneficiary);
         let cold = self.since(Fork::Berlin) && !warm;
         charge(left, rules.selfdestruct + if cold { rules.balance } else { 0 })?;
-        let heir = match known {
+        let beneficiary_id = match known {
             Some(id) => id,
             None => self.state.account_id(beneficiary)?,
         };
         if cold {
-            self.state.warm(heir);
+            self.state.warm(beneficiary_id);
         }
-        self.state.load(heir)?;
+        self.state.load(beneficiary_id)?;
         let own = self.frame().target;
         self.state.load(own)?;
         let brings_into_being = if self.since(Fork::SpuriousDragon) {
-            !self.state.balance(own).is_zero() && self.state.is_empty(heir)
+            !self.state.balance(own).is_zero() && self.state.is_empty(beneficiary_id)
         } else {
-            !self.state.exists(heir)
+            !self.state.exists(beneficiary_id)
         };
         if brings_into_being {
             if self.since(Fork::Amsterdam) {
@@ -406,21 +406,21 @@ impl<'b> Evm<'b> {
         if !self.since(Fork::London) && !self.state.row(own).has(flag::DESTROYED) {
             self.gas.refund += 24_000;
         }
-        self.bequeath(heir, beneficiary);
+        self.apply_selfdestruct(beneficiary_id, beneficiary);
         Ok(())
     }
 
-    /// The effect of SELFDESTRUCT on the state, after its gas was charged. `heir` is the beneficiary's id; it
+    /// The effect of SELFDESTRUCT on the state, after its gas was charged. `beneficiary_id` is the id of `beneficiary`; it
     /// must be loaded.
-    pub(in crate::exec) fn bequeath(&mut self, heir: AccountId, beneficiary: &Address) {
+    pub(in crate::exec) fn apply_selfdestruct(&mut self, beneficiary_id: AccountId, beneficiary: &Address) {
         let (own, from) = (self.frame().target, self.frame().address);
         let balance = self.state.balance(own);
-        if own != heir {
-            self.state.transfer(own, heir, balance);
+        if own != beneficiary_id {
+            self.state.transfer(own, beneficiary_id, balance);
             self.log_transfer(&from, beneficiary, &balance);
         }
         if !self.since(Fork::Cancun) || self.state.row(own).has(flag::CREATED) {
-            if own == heir && !self.since(Fork::Amsterdam) {
+            if own == beneficiary_id && !self.since(Fork::Amsterdam) {
                 self.state.set_balance(own, U256::ZERO);
             }
             self.state.set_flag(own, flag::DESTROYED);

@@ -32,7 +32,7 @@ pub(super) struct ReferenceHost<'a, 'b> {
     /// revm's gas parameters of the fork.
     pub(super) gas_params: GasParams,
     /// The beneficiary of the running SELFDESTRUCT: id and address. It takes effect only once revm has charged its gas.
-    pub(super) heir: Option<(AccountId, Address)>,
+    pub(super) beneficiary: Option<(AccountId, Address)>,
 }
 
 /// revm's error for a fault of our state, whose reason is in `TxState::fault`.
@@ -181,15 +181,15 @@ impl Host for ReferenceHost<'_, '_> {
         beneficiary: Address,
         skip_cold_load: bool,
     ) -> Result<StateLoad<SelfDestructResult>, LoadError> {
-        let (heir, is_cold) = self.access_account(&beneficiary, skip_cold_load)?;
+        let (beneficiary_id, is_cold) = self.access_account(&beneficiary, skip_cold_load)?;
         let own = self.evm.frame().target;
         let row = *self.evm.state.load(own).map_err(refuse)?;
         let result = SelfDestructResult {
             had_value: !self.evm.state.balance(own).is_zero(),
-            target_exists: self.is_alive(heir),
+            target_exists: self.is_alive(beneficiary_id),
             previously_destroyed: row.has(flag::DESTROYED),
         };
-        self.heir = Some((heir, beneficiary));
+        self.beneficiary = Some((beneficiary_id, beneficiary));
         Ok(StateLoad::new(result, is_cold))
     }
 

@@ -82,7 +82,7 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
             root: SharedMemory::new_with_buffer(Rc::clone(&buffer)),
             buffer,
             tx_input: Bytes::copy_from_slice(evm.tx.input),
-            host: ReferenceHost { evm, gas_params: gas_params(fork), heir: None },
+            host: ReferenceHost { evm, gas_params: gas_params(fork), beneficiary: None },
         }
     }
 
@@ -304,8 +304,8 @@ impl<'a, 'b, O: Observer> ReferenceLoop<'a, 'b, O> {
             Result::SelfDestruct => {
                 // Only now, because revm charges after the load: the touch of RIPEMD-160, which no revert
                 // undoes, must not happen if the gas does not suffice.
-                if let Some((heir, beneficiary)) = self.host.heir.take() {
-                    self.host.evm.bequeath(heir, &beneficiary);
+                if let Some((beneficiary_id, beneficiary)) = self.host.beneficiary.take() {
+                    self.host.evm.apply_selfdestruct(beneficiary_id, &beneficiary);
                 }
                 Exit::Stop
             }
