@@ -46,7 +46,7 @@ fn reversed(bal: &BalColumns) -> Reversed {
 }
 
 impl Reversed {
-    fn universe(&self) -> RecordedKeys<'_> {
+    fn recorded(&self) -> RecordedKeys<'_> {
         RecordedKeys { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
     }
 }
@@ -76,12 +76,12 @@ fn bench(criterion: &mut Criterion) {
         println!("{} rows recorded", recordings[0].recorder.row_count());
         let mut next = recordings.iter().cycle();
         group.bench_function("record: rows to list", |bencher| {
-            let finish = |recording: &Reversed| recording.recorder.finish(&recording.universe());
+            let finish = |recording: &Reversed| recording.recorder.finish(&recording.recorded());
             bencher.iter_batched(|| next.next().unwrap(), finish, BatchSize::LargeInput);
         });
         println!(
             "hash of the first list: {}",
-            bal_hash(&recordings[0].recorder.finish(&recordings[0].universe()).bytes)
+            bal_hash(&recordings[0].recorder.finish(&recordings[0].recorded()).bytes)
         );
         group.finish();
     }

@@ -100,13 +100,13 @@ fn outcome(evm: &Evm<'_>, end: FrameEnd) -> Outcome {
             (state.address(*id), row.settled_nonce(), row.settled_balance(), state.codes.hash(row.code), row.flags)
         })
         .collect();
-    let names = state.names.get();
+    let id_map = state.ids.get();
     let mut slots: Vec<_> = state
         .touched_slots()
         .iter()
         .map(|id| {
             let row = state.slot_row(*id);
-            (names.addresses()[names.owners()[*id]], names.keys()[*id], row.value, row.flags)
+            (id_map.addresses()[id_map.owners()[*id]], id_map.keys()[*id], row.value, row.flags)
         })
         .collect();
     accounts.sort();

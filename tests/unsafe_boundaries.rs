@@ -13,7 +13,7 @@ use balustrade::bal::BalColumns;
 use balustrade::exec::evm::call::{CallKind, CallRequest, Entered};
 use balustrade::exec::evm::halt::Fault;
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch, Input};
-use balustrade::exec::evm::state::{Base, BaseAccount, StateScratch, TxState};
+use balustrade::exec::evm::state::{AccountState, StateProvider, StateScratch, TxState};
 use balustrade::exec::interpreter::{LoopKind, run_frames};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use std::collections::BTreeMap;
@@ -119,9 +119,9 @@ fn ids_of_another_code_arena_find_nothing() {
 /// Every account has one code; reading a slot panics.
 struct Panicking(CodeId);
 
-impl Base for Panicking {
-    fn account(&mut self, _: AccountId, _: &Address) -> Result<BaseAccount, Fault> {
-        Ok(BaseAccount { exists: true, nonce: 1, code: self.0, ..BaseAccount::default() })
+impl StateProvider for Panicking {
+    fn account(&mut self, _: AccountId, _: &Address) -> Result<AccountState, Fault> {
+        Ok(AccountState { exists: true, nonce: 1, code: self.0, ..AccountState::default() })
     }
     fn slot(&mut self, _: SlotId, _: AccountId, _: &Address, _: &U256) -> Result<U256, Fault> {
         panic!("a state provider that panics")

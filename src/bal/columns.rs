@@ -337,15 +337,15 @@ impl BalColumns {
     /// The last index below `index` at which the account's code became empty. Before EIP-6780
     /// (Cancun) this means a SELFDESTRUCT, which also clears the storage. Not meaningful from
     /// Prague on, where a cleared delegation (EIP-7702) looks the same and clears no storage.
-    pub fn wiped_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
+    pub fn storage_cleared_before(&self, account: AccountId, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
         let rows = self.codes.rows(account);
         rows.rev()
             .find(|row| self.codes.index(*row) < index && self.codes.value(*row).len == 0)
             .map(|row| self.codes.index(row))
     }
 
-    /// Whether the account's code becomes empty at exactly this index, see [`Self::wiped_before`].
-    pub fn wiped_at(&self, account: AccountId, index: BlockAccessIndex) -> bool {
+    /// Whether the account's code becomes empty at exactly this index, see [`Self::storage_cleared_before`].
+    pub fn storage_cleared_at(&self, account: AccountId, index: BlockAccessIndex) -> bool {
         self.codes.at(account, index).is_some_and(|code| code.len == 0)
     }
 

@@ -6,7 +6,7 @@
 //! on touching an empty account removes it. The existence log records these events by account and
 //! block access index, next to the list. In JSON: `{"existence": [[address, index, exists]]}`,
 //! strictly ascending by address and index. The storage that a SELFDESTRUCT clears before EIP-6780
-//! needs no event: see [`BalColumns::wiped_before`].
+//! needs no event: see [`BalColumns::storage_cleared_before`].
 //!
 //! In: an untrusted log. [`ExistenceLog::check`] rejects one that is not canonical before execution
 //! starts; `exec::block::verify` compares every entry with the event that the task at its index
@@ -34,7 +34,7 @@ pub struct ExistenceLog {
 #[non_exhaustive]
 pub enum ExistenceFault {
     /// From Cancun on (EIP-6780) the block access list is complete, and the log must be empty.
-    #[error("a block of Cancun or later has no existence claims")]
+    #[error("a block of Cancun or later has no existence log")]
     AfterCancun,
     /// Entries must strictly ascend by address and index. So there are never two entries for an
     /// account and an index.

@@ -162,11 +162,11 @@ impl Recorder {
     /// Builds the sorted list. The records are kept; call [`Self::clear`] before the next block.
     ///
     /// # Panics
-    /// When `universe` lacks a recorded id.
-    pub fn finish(&self, universe: &RecordedKeys<'_>) -> RecordedList {
+    /// When `recorded` lacks a recorded id.
+    pub fn finish(&self, recorded: &RecordedKeys<'_>) -> RecordedList {
         let mut columns = BalColumns { blob: Bytes::copy_from_slice(&self.code_bytes), ..BalColumns::default() };
-        let account_ranks = self.rank_accounts(universe, &mut columns);
-        let slot_ranks = self.rank_slots(universe, &account_ranks, &mut columns);
+        let account_ranks = self.rank_accounts(recorded, &mut columns);
+        let slot_ranks = self.rank_slots(recorded, &account_ranks, &mut columns);
         columns.storage = self.storage.group(&slot_ranks, columns.slot_keys.len());
         columns.balances = self.balances.group(&account_ranks, columns.addresses.len());
         columns.nonces = self.nonces.group(&account_ranks, columns.addresses.len());
@@ -175,17 +175,17 @@ impl Recorder {
     }
 
     /// Sorts the accessed accounts by address; returns the rank of each recorded id.
-    fn rank_accounts(&self, universe: &RecordedKeys<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
+    fn rank_accounts(&self, recorded: &RecordedKeys<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
         let mut listed = self.accounts.clone();
         for slot in self.slots.iter() {
-            listed.insert(universe.slot_accounts[slot]);
+            listed.insert(recorded.slot_accounts[slot]);
         }
         let mut order: Vec<AccountId> = listed.iter().collect();
-        order.sort_unstable_by_key(|account| universe.addresses[*account]);
+        order.sort_unstable_by_key(|account| recorded.addresses[*account]);
         let mut ranks = Column::default();
-        ranks.resize(universe.addresses.len(), AccountId::default());
+        ranks.resize(recorded.addresses.len(), AccountId::default());
         for account in order {
-            ranks[account] = columns.addresses.push(universe.addresses[account]);
+            ranks[account] = columns.addresses.push(recorded.addresses[account]);
         }
         ranks
     }
@@ -193,22 +193,22 @@ impl Recorder {
     /// Sorts the accessed slots by account and key; returns the rank of each recorded id.
     fn rank_slots(
         &self,
-        universe: &RecordedKeys<'_>,
+        recorded: &RecordedKeys<'_>,
         account_ranks: &Column<AccountId, AccountId>,
         columns: &mut BalColumns,
     ) -> Column<SlotId, SlotId> {
         let mut order: Vec<(AccountId, SlotId)> =
-            self.slots.iter().map(|slot| (account_ranks[universe.slot_accounts[slot]], slot)).collect();
+            self.slots.iter().map(|slot| (account_ranks[recorded.slot_accounts[slot]], slot)).collect();
         order.sort_unstable_by(|(a, slot_a), (b, slot_b)| {
-            a.cmp(b).then_with(|| universe.slot_keys[*slot_a].cmp(&universe.slot_keys[*slot_b]))
+            a.cmp(b).then_with(|| recorded.slot_keys[*slot_a].cmp(&recorded.slot_keys[*slot_b]))
         });
         let mut ranks = Column::default();
-        ranks.resize(universe.slot_keys.len(), SlotId::default());
+        ranks.resize(recorded.slot_keys.len(), SlotId::default());
         for (account, slot) in order {
             while columns.slot_offsets.len() < account.index() {
                 columns.slot_offsets.close(columns.slot_keys.len());
             }
-            ranks[slot] = columns.slot_keys.push(universe.slot_keys[slot]);
+            ranks[slot] = columns.slot_keys.push(recorded.slot_keys[slot]);
             columns.slot_accounts.push(account);
         }
         while columns.slot_offsets.len() < columns.addresses.len() {

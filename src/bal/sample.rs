@@ -63,8 +63,8 @@ pub fn list(seed: u64, len_bytes: usize) -> RecordedList {
             }
         }
     }
-    let universe = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
-    recorder.finish(&universe)
+    let recorded = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    recorder.finish(&recorded)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): deterministic on all platforms; the statistical quality

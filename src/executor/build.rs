@@ -112,8 +112,8 @@ impl Executor {
                 header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
             }
 
-            let signers = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
-            let mut context = BlockContext::new(rules, &block, signers.rows(), LoopKind::default());
+            let recovered = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
+            let mut context = BlockContext::new(rules, &block, recovered.rows(), LoopKind::default());
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;

@@ -99,7 +99,7 @@ impl ExecutorBuilder {
             code_bytes_max: self.code_bytes_max,
             codes: CodeArena::default(),
             bal: BalColumns::default(),
-            names: IdMap::default(),
+            id_map: IdMap::default(),
             shuffle: None,
             trace: None,
         })

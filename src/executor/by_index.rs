@@ -92,7 +92,7 @@ fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
             false if existed => AccountStatus::Deleted,
             // Created and deleted in the same index: no trie update.
             false => continue,
-            true if bal.wiped_at(account, index) => AccountStatus::StorageCleared,
+            true if bal.storage_cleared_at(account, index) => AccountStatus::StorageCleared,
             true => AccountStatus::Kept,
         };
         for slot in group.iter().filter_map(|row| row.slot) {

@@ -67,11 +67,13 @@ impl StateChanges {
         existence_log: &ExistenceColumns,
         fork: Fork,
     ) -> Self {
-        let wipes = fork < Fork::Cancun;
+        let clears_storage = fork < Fork::Cancun;
         let end = BlockAccessIndex(u32::MAX);
         let status = |account: AccountId| match exists_before(bal, existence_log, &parents[account], account, end) {
             false => AccountStatus::Deleted,
-            true if wipes && bal.wiped_before(account, end).is_some() => AccountStatus::StorageCleared,
+            true if clears_storage && bal.storage_cleared_before(account, end).is_some() => {
+                AccountStatus::StorageCleared
+            }
             true => AccountStatus::Kept,
         };
         let mut changes = Self::from_reduced(bal, reduced, |position| status(reduced.accounts[position]));
@@ -79,11 +81,11 @@ impl StateChanges {
             // A slot last written before its account's storage was cleared is zero, although its
             // last row in the list is not.
             if changes.statuses[position] == AccountStatus::StorageCleared
-                && let Some(wiped) = bal.wiped_before(*account, end)
+                && let Some(cleared) = bal.storage_cleared_before(*account, end)
             {
                 for row in reduced.slot_range(position) {
                     let last = bal.storage().row_last(reduced.slots[row]).map(|row| bal.storage().index(row));
-                    if last.is_some_and(|last| last < wiped) {
+                    if last.is_some_and(|last| last < cleared) {
                         changes.slot_values[row] = U256::ZERO;
                     }
                 }
@@ -162,8 +164,8 @@ impl StateChanges {
             }
             let slots = self.slot_starts[row] as usize..self.slot_starts[row + 1] as usize;
             let slots = self.slot_keys[slots.clone()].iter().copied().zip(self.slot_values[slots].iter().copied());
-            let wiped = self.statuses[row] == AccountStatus::StorageCleared;
-            store.update_account(address, self.nonces[row], self.balances[row], self.code_hashes[row], wiped, slots);
+            let cleared = self.statuses[row] == AccountStatus::StorageCleared;
+            store.update_account(address, self.nonces[row], self.balances[row], self.code_hashes[row], cleared, slots);
         }
         for (_, code) in &self.codes {
             store.insert_code(code.clone());

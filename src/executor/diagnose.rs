@@ -112,9 +112,9 @@ impl Executor {
         let claimed = bal::decode(given, &Limits::format_only()).map_err(InvalidBlock::Bal)?;
         let Self { pool, codes, scratches, .. } = self;
         pool.install(|| {
-            let signers =
+            let recovered =
                 recover(input.rules, &block, RecoveryContext { cancel: input.cancel, ..RecoveryContext::default() })?;
-            let mut context = BlockContext::new(input.rules, &block, signers.rows(), LoopKind::default());
+            let mut context = BlockContext::new(input.rules, &block, recovered.rows(), LoopKind::default());
             context.cancel = input.cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let recorded = run_recorded(&context, store, codes, &mut scratch, BTreeSet::new());

@@ -25,10 +25,10 @@ use crate::arena::cancel::CancelToken;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
 use crate::bal::{self, BalColumns, BalError, BalRule, GasBudget, Limits};
-use crate::exec::block::base::{ParentRows, PreState};
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
 use crate::exec::block::prefetch::{Prefetch, Progress};
+use crate::exec::block::providers::{ParentRows, PreState};
 use crate::exec::block::system::{SYSTEM_CONTRACTS, only_uses_own_storage};
 use crate::exec::block::tasks::{ListState, WorkerScratch, run_with_list};
 use crate::exec::evm::halt::Fault;
@@ -51,7 +51,7 @@ pub(super) fn execute(
     tries: Option<&mut StateTries>,
     scratches: &[Mutex<WorkerScratch>],
     columns: &mut BalColumns,
-    names: &mut IdMap,
+    id_map: &mut IdMap,
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
     let block = job.block;
@@ -87,7 +87,7 @@ pub(super) fn execute(
         if amsterdam {
             check_feasible(columns, block, rules.fork_rules(), job.store)?;
         }
-        names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
+        id_map.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         let existence_log = &resolve_existence_log(job, Some(columns))?;
         let mut rows_at = columns.rows_per_index(block.transactions.len());
         existence_log.count_into(&mut rows_at);
@@ -107,11 +107,11 @@ pub(super) fn execute(
         let loader = &CodeLoader::new(job.store, job.codes);
         let run = |parent: ParentRows<'_>| {
             let recovering = Recovering::new(rules, block, job.recovery_context(), 2 * scratches.len());
-            let context = job.context(SenderRows::Arriving(&recovering.signers));
+            let context = job.context(SenderRows::Arriving(&recovering.rows));
             let list = ListState {
                 bal: columns,
                 existence_log,
-                names,
+                id_map,
                 parent,
                 code_rows,
                 rows_at: &rows_at,
@@ -128,7 +128,7 @@ pub(super) fn execute(
             PrefetchStrategy::OnePass => {
                 let pre = read_pre_state(job, columns)?;
                 if pre.codes.iter().any(|(_, code)| job.codes.get(*code).is_none()) {
-                    let expectation = Expectation::new(columns, names, &block.transactions);
+                    let expectation = Expectation::new(columns, id_map, &block.transactions);
                     loader.note(pre.codes.iter().map(|(account, code)| (account, *code)), &expectation);
                 }
                 job.clock.record(Stage::Read, start);
@@ -140,7 +140,7 @@ pub(super) fn execute(
             PrefetchStrategy::OnDemand => None,
             PrefetchStrategy::Before | PrefetchStrategy::Beside => job.readers,
         };
-        let prefetch = &Prefetch::new(columns, names, &block.transactions, loader, readers.is_none());
+        let prefetch = &Prefetch::new(columns, id_map, &block.transactions, loader, readers.is_none());
         let tasks = || {
             let result = run(ParentRows::Prefetching(prefetch));
             loader.stop();

@@ -46,9 +46,9 @@ impl Job<'_> {
     }
 
     /// What all tasks of the block share.
-    pub(super) fn context<'b>(&'b self, signers: SenderRows<'b>) -> BlockContext<'b> {
+    pub(super) fn context<'b>(&'b self, senders: SenderRows<'b>) -> BlockContext<'b> {
         let Self { input, block, loop_kind, trace, .. } = *self;
-        let mut context = BlockContext::new(input.rules, block, signers, loop_kind).traced(trace);
+        let mut context = BlockContext::new(input.rules, block, senders, loop_kind).traced(trace);
         context.cancel = input.cancel;
         context
     }

@@ -76,7 +76,7 @@ pub struct Executor {
     codes: CodeArena,
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
-    names: IdMap,
+    id_map: IdMap,
     shuffle: Option<u64>,
     trace: Option<TraceSink>,
 }
@@ -194,7 +194,7 @@ impl Executor {
         self.codes.evict(self.code_bytes_max);
         let store: &dyn StateStore = &Guarded { store, cancel: input.cancel };
         let reads = self.arrange_reads(input, store, options);
-        let Self { pool, readers, codes, scratches, bal, names, shuffle, trace, .. } = self;
+        let Self { pool, readers, codes, scratches, bal, id_map, shuffle, trace, .. } = self;
         let (readers, shuffle, trace) = (readers.as_ref(), *shuffle, trace.as_ref());
         let list_hash = ListHash::default();
         pool.install(|| {
@@ -224,7 +224,7 @@ impl Executor {
                     readers,
                 };
                 match mode {
-                    Mode::Bal => from_bal::execute(&job, tries, scratches, bal, names, unchecked),
+                    Mode::Bal => from_bal::execute(&job, tries, scratches, bal, id_map, unchecked),
                     Mode::Sequential => sequential::execute(&job, tries, &scratches[0], unchecked),
                     Mode::Optimistic => optimistic::execute(&job, tries, scratches, unchecked),
                 }

@@ -19,8 +19,8 @@ pub(super) fn execute(
     scratches: &[Mutex<WorkerScratch>],
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
-    let signers = prepare(job)?;
-    let context = job.context(signers.rows());
+    let recovered = prepare(job)?;
+    let context = job.context(recovered.rows());
     let Speculated { executed, recording, speculation, cache } =
         run_optimistic(&context, job.store, job.codes, scratches, job.clock.zero)?;
     check_recorded_list(job, &recording)?;

@@ -6,15 +6,15 @@
 //! tasks run ([`Recovering`]): workers recover batches until all are taken, then run tasks.
 //! Not here: the elliptic curve (`exec::senders`).
 
-mod deal;
+mod batch_queue;
 
-use self::deal::Deal;
+use self::batch_queue::BatchQueue;
 use super::timeline::{Clock, Stage};
 use crate::arena::cancel::CancelToken;
 use crate::arena::keccak::keccak256_many;
 use crate::exec::block::error::BlockError;
 use crate::exec::rules::fork::{ChainRules, Fork};
-use crate::exec::senders::rows::{SenderRows, SignerBatches};
+use crate::exec::senders::rows::{RecoveredBatches, SenderRows};
 use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar};
 use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
 use alloy_primitives::{Address, B256};
@@ -70,12 +70,12 @@ pub(super) struct RecoveryContext<'a> {
 
 /// Senders by transaction, and authorities of the authorizations (EIP-7702) of all transactions, in
 /// order.
-pub(super) struct Signers {
+pub(super) struct Recovered {
     pub(super) senders: Vec<Option<Address>>,
     pub(super) authorities: Vec<Option<Address>>,
 }
 
-impl Signers {
+impl Recovered {
     pub(super) fn rows(&self) -> SenderRows<'_> {
         SenderRows::Known { senders: &self.senders, authorities: &self.authorities }
     }
@@ -85,12 +85,16 @@ impl Signers {
 ///
 /// # Errors
 /// [`BlockError::Cancelled`] if the block was cancelled meanwhile.
-pub(super) fn recover(rules: &ChainRules, block: &Block, context: RecoveryContext<'_>) -> Result<Signers, BlockError> {
+pub(super) fn recover(
+    rules: &ChainRules,
+    block: &Block,
+    context: RecoveryContext<'_>,
+) -> Result<Recovered, BlockError> {
     let recovering = Recovering::new(rules, block, context, 2 * rayon::current_num_threads());
-    (0..recovering.deal.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
+    (0..recovering.queue.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
     recovering.check_complete()?;
-    let (senders, authorities) = recovering.signers.into_signers();
-    Ok(Signers { senders, authorities })
+    let (senders, authorities) = recovering.rows.into_rows();
+    Ok(Recovered { senders, authorities })
 }
 
 /// Work queue of signature batches of a block, shared by the workers.
@@ -99,10 +103,10 @@ pub(super) struct Recovering<'a> {
     context: RecoveryContext<'a>,
     low_s: bool,
     /// The results so far.
-    pub(super) signers: SignerBatches,
+    pub(super) rows: RecoveredBatches,
     sender_batch: usize,
     authority_batch: usize,
-    deal: Deal,
+    queue: BatchQueue,
     /// Results of authority batches, until all of them are complete.
     authorities: Vec<OnceLock<Vec<Option<Address>>>>,
     is_cancelled: AtomicBool,
@@ -116,19 +120,19 @@ impl<'a> Recovering<'a> {
         let authorizations = transactions.all_authorizations().len();
         let (sender_batch, authority_batch) =
             (batch_for(transactions.len(), shares), batch_for(authorizations, shares));
-        let signers = SignerBatches::new(transactions.len(), sender_batch);
+        let rows = RecoveredBatches::new(transactions.len(), sender_batch);
         let authorities: Vec<_> = (0..authorizations.div_ceil(authority_batch)).map(|_| OnceLock::new()).collect();
         if authorities.is_empty() {
-            signers.set_authorities(Vec::new());
+            rows.set_authorities(Vec::new());
         }
         Self {
             transactions,
             context,
             low_s: rules.fork >= Fork::Homestead,
-            signers,
+            rows,
             sender_batch,
             authority_batch,
-            deal: Deal::new(transactions.len().div_ceil(sender_batch), authorities.len()),
+            queue: BatchQueue::new(transactions.len().div_ceil(sender_batch), authorities.len()),
             authorities,
             is_cancelled: AtomicBool::new(false),
         }
@@ -139,7 +143,7 @@ impl<'a> Recovering<'a> {
     /// This never waits for another thread and never runs other jobs of the pool, so that waiting
     /// for a batch cannot deadlock.
     pub(super) fn help(&self) {
-        while let Some(batch) = self.deal.take() {
+        while let Some(batch) = self.queue.take() {
             self.run(batch);
         }
     }
@@ -164,7 +168,7 @@ impl<'a> Recovering<'a> {
         }
         let start = self.context.clock.map_or(0, Clock::now);
         let mut out = vec![None; self.rows(batch).len()];
-        match self.deal.authority_batch(batch) {
+        match self.queue.authority_batch(batch) {
             None => self.senders(batch, &mut out),
             Some(_) => self.authorities(batch, &mut out),
         }
@@ -176,7 +180,7 @@ impl<'a> Recovering<'a> {
 
     /// Rows of a batch: of the transactions, or of all authorizations.
     fn rows(&self, batch: usize) -> Range<usize> {
-        let (at, len, count) = match self.deal.authority_batch(batch) {
+        let (at, len, count) = match self.queue.authority_batch(batch) {
             None => (batch, self.sender_batch, self.transactions.len()),
             Some(at) => (at, self.authority_batch, self.transactions.all_authorizations().len()),
         };
@@ -187,12 +191,11 @@ impl<'a> Recovering<'a> {
     /// authorities publishes all of them.
     fn fill(&self, batch: usize, mut rows: Vec<Option<Address>>) {
         rows.resize(self.rows(batch).len(), None);
-        let Some(at) = self.deal.authority_batch(batch) else {
-            return self.signers.set_senders(batch, rows);
+        let Some(at) = self.queue.authority_batch(batch) else {
+            return self.rows.set_senders(batch, rows);
         };
-        if self.authorities[at].set(rows).is_ok() && self.deal.authorities_arrived() {
-            self.signers
-                .set_authorities(self.authorities.iter().filter_map(OnceLock::get).flatten().copied().collect());
+        if self.authorities[at].set(rows).is_ok() && self.queue.complete_authorities() {
+            self.rows.set_authorities(self.authorities.iter().filter_map(OnceLock::get).flatten().copied().collect());
         }
     }
 

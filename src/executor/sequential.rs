@@ -5,7 +5,7 @@
 use super::check::{check_body_roots, resolve_existence_log};
 use super::job::Job;
 use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
-use super::recover::{Signers, recover};
+use super::recover::{Recovered, recover};
 use super::root::update_from_recording;
 use super::timeline::Stage;
 use crate::bal::{self, ExistenceDifference, ExistenceLog, Limits};
@@ -22,8 +22,8 @@ pub(super) fn execute(
     scratch: &Mutex<WorkerScratch>,
     unchecked: Vec<Unchecked>,
 ) -> Result<BlockOutcome, BlockError> {
-    let signers = prepare(job)?;
-    let context = job.context(signers.rows());
+    let recovered = prepare(job)?;
+    let context = job.context(recovered.rows());
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (executed, recording) = run_sequential(&context, job.store, job.codes, &mut scratch, job.clock.zero)?;
     check_recorded_list(job, &recording)?;
@@ -32,8 +32,8 @@ pub(super) fn execute(
 
 /// Work before execution without a block access list: the body's roots, the checks of a given list,
 /// and the recovery of senders and authorities.
-pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
-    let (body, signers) = rayon::join(
+pub(super) fn prepare(job: &Job<'_>) -> Result<Recovered, BlockError> {
+    let (body, recovered) = rayon::join(
         || {
             let start = job.clock.now();
             let body = check_body_roots(job.block);
@@ -44,7 +44,7 @@ pub(super) fn prepare(job: &Job<'_>) -> Result<Signers, BlockError> {
     );
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
-    signers
+    recovered
 }
 
 /// An executed block with its recorded block access list.
@@ -137,7 +137,7 @@ fn check_recorded_existence_log(given: &ExistenceLog, recorded: &ExistenceLog) -
         return Ok(());
     }
     let difference = given.first_difference(recorded);
-    let ExistenceDifference { address, index, a, b } = difference.ok_or(InternalFault::SidecarComparison)?;
+    let ExistenceDifference { address, index, a, b } = difference.ok_or(InternalFault::ExistenceComparison)?;
     let field = MismatchField::Existence;
     let [claimed, produced] = [a, b].map(|exists| exists.map(U256::from));
     let mismatch = Mismatch { address, field, slot: None, index: Some(index), claimed, produced };
@@ -155,6 +155,6 @@ mod tests {
         let once = ExistenceLog { existence: vec![event] };
         let twice = ExistenceLog { existence: vec![event, event] };
         assert_eq!(check_recorded_existence_log(&once, &once), Ok(()));
-        assert_eq!(check_recorded_existence_log(&twice, &once), Err(InternalFault::SidecarComparison.into()));
+        assert_eq!(check_recorded_existence_log(&twice, &once), Err(InternalFault::ExistenceComparison.into()));
     }
 }

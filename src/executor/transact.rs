@@ -54,8 +54,8 @@ impl Executor {
         pool.install(|| {
             let block = Block::decode(block).map_err(InvalidBlock::Wire)?;
             check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?;
-            let signers = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
-            let context = BlockContext::new(rules, &block, signers.rows(), options.loop_kind);
+            let recovered = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
+            let context = BlockContext::new(rules, &block, recovered.rows(), options.loop_kind);
             let mut context = context.traced(trace);
             context.system_phases = false;
             context.cancel = cancel;

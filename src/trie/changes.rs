@@ -85,7 +85,7 @@ impl NodeChanges {
         self.rlp_ends.push(self.rlp.len() as u32);
     }
 
-    pub(super) fn wipe(&mut self, owner: B256) {
+    pub(super) fn clear_storage(&mut self, owner: B256) {
         self.push(Change::Wipe, owner, NodePath::default(), B256::ZERO);
     }
 

@@ -166,7 +166,7 @@ pub(super) struct Descent {
     /// Wide storage tries of deleted accounts.
     pub(super) dropped_wide: Vec<u32>,
     /// Hashed addresses of accounts whose whole storage was deleted.
-    pub(super) wiped: Vec<B256>,
+    pub(super) cleared: Vec<B256>,
     /// Paths from which nodes moved up, each with a visit of the same trie.
     pub(super) vacated: Vec<(u32, NodePath)>,
     /// Paths of only children that replaced their branch, each with a visit of the same trie.
@@ -201,7 +201,7 @@ impl Descent {
             steps: [const { Vec::new() }; 3],
             growing: Vec::new(),
             dropped_wide: Vec::new(),
-            wiped: Vec::new(),
+            cleared: Vec::new(),
             vacated: Vec::new(),
             survivors: Vec::new(),
         }
@@ -225,7 +225,7 @@ impl Descent {
         self.stubs = 0;
         self.growing.clear();
         self.dropped_wide.clear();
-        self.wiped.clear();
+        self.cleared.clear();
         self.vacated.clear();
         self.survivors.clear();
     }
@@ -521,7 +521,7 @@ impl Descent {
         match same.map(|i| (i, self.recs[i as usize])) {
             Some((i, rec)) if !rec.live() => {
                 if node.kind() == Kind::Contract && shard.account(node).storage != Ref::NONE {
-                    self.wiped.push(leaf_key);
+                    self.cleared.push(leaf_key);
                 }
                 shard.free_below(node, &mut self.dropped_wide);
                 if hi - lo == 1 {

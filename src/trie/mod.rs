@@ -49,10 +49,10 @@
 //! Not here: which accounts a block changes or deletes (EIP-161, EIP-6780); the caller decides
 //! that.
 
+mod assignment;
 mod changes;
 mod collapse;
 mod count;
-mod deal;
 mod descent;
 mod encoded;
 mod error;

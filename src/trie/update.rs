@@ -7,9 +7,9 @@
 //! a phase before the next one starts; otherwise every thread runs all phases without waiting.
 //! Not here: the phases (`worker.rs`).
 
+use super::assignment::Assignment;
 use super::changes::NodeChanges;
 use super::count::HashCount;
-use super::deal::Deal;
 use super::path::NodePath;
 use super::shard::{Mark, Shard};
 use super::top::{SHARDS, Top};
@@ -200,13 +200,17 @@ impl Tries<'_> {
         let was = self.top.clone();
         let context = Context { update, hashed, store, width, top: &was, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
-        let owner = deal(update, &starts, order, threads);
-        let mut deal = Deal { owner, groups: vec![Vec::with_capacity(SHARDS); threads] };
+        let owner = assign(update, &starts, order, threads);
+        let mut assignment = Assignment { owner, groups: vec![Vec::with_capacity(SHARDS); threads] };
         for (n, owner) in owner.into_iter().enumerate() {
             let rows = &order[starts[n]..starts[n + 1]];
             let slots =
                 |row: &u32| (update.slot_starts[*row as usize + 1] - update.slot_starts[*row as usize]) as usize;
-            deal.groups[owner].push(Group { shard: n, rows, weight: rows.iter().map(|row| 1 + slots(row)).sum() });
+            assignment.groups[owner].push(Group {
+                shard: n,
+                rows,
+                weight: rows.iter().map(|row| 1 + slots(row)).sum(),
+            });
         }
         workers.resize_with(workers.len().max(threads), Worker::new);
         let workers = &mut workers[..threads];
@@ -214,11 +218,12 @@ impl Tries<'_> {
         let spread = spread_min(update, threads, self.tuning);
         let mut jobs = Vec::new();
         if self.wide.is_empty() && spread.is_none() {
-            deal.run(workers, self.shards, |worker, shards, groups| worker.run(&context, shards, groups))?;
+            assignment.run(workers, self.shards, |worker, shards, groups| worker.run(&context, shards, groups))?;
         } else {
-            deal.run(workers, self.shards, |worker, shards, groups| worker.find_accounts(&context, shards, groups))?;
-            jobs = self.wide.jobs(&context, workers, &deal, self.shards, spread)?;
-            deal.run(workers, self.shards, |worker, shards, groups| {
+            assignment
+                .run(workers, self.shards, |worker, shards, groups| worker.find_accounts(&context, shards, groups))?;
+            jobs = self.wide.jobs(&context, workers, &assignment, self.shards, spread)?;
+            assignment.run(workers, self.shards, |worker, shards, groups| {
                 worker.update_storage(&context, shards, groups, &jobs)
             })?;
             for (job, n, node, hash) in workers.iter().flat_map(Worker::wide_parts) {
@@ -228,7 +233,7 @@ impl Tries<'_> {
                 self.wide.close(job, self.shards, store, width, self.count)?;
                 top_survivors.extend(job.top.survivor(&job.was).map(|path| (job.owner, path)));
             }
-            deal.run(workers, self.shards, |worker, shards, _| worker.finish(&context, shards, &jobs))?;
+            assignment.run(workers, self.shards, |worker, shards, _| worker.finish(&context, shards, &jobs))?;
         }
         for worker in &mut *workers {
             for root in &worker.roots {
@@ -290,12 +295,12 @@ fn group_by_shard(hashed: &[B256], order: &mut Vec<u32>) -> [usize; SHARDS + 1] 
     starts
 }
 
-/// Delay of all threads but the calling one, as a weight of [`deal`]: they first wake up and load
+/// Delay of all threads but the calling one, as a weight of [`assign`]: they first wake up and load
 /// the update from the calling thread's cache.
 const LATE: usize = 40;
 
 /// Assigns shards to threads, heaviest first, each to the thread with the least work.
-fn deal(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
+fn assign(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
     let mut owner = [0; SHARDS];
     if threads == 1 {
         return owner;

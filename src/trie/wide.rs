@@ -7,8 +7,8 @@
 //! Not here: updates of the subtries, which are the same as for any trie.
 
 use super::TrieError;
+use super::assignment::Assignment;
 use super::count::HashCount;
-use super::deal::Deal;
 use super::hash::root_hash;
 use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
@@ -117,13 +117,13 @@ impl WideTries {
         &mut self,
         context: &Context<'_>,
         workers: &mut [Worker],
-        deal: &Deal<'_>,
+        assignment: &Assignment<'_>,
         shards: &mut [Shard],
         spread_min: Option<usize>,
     ) -> Result<Vec<WideJob>, TrieError> {
         let update = context.update;
         let mut jobs: Vec<WideJob> = Vec::new();
-        for (worker, groups) in workers.iter_mut().zip(&deal.groups) {
+        for (worker, groups) in workers.iter_mut().zip(&assignment.groups) {
             let mut wide = Vec::new();
             let mut count = HashCount::default();
             for (i, row, local, leaf) in worker.with_slots(update) {

@@ -4,7 +4,7 @@
 //! nodes below the root in `roots`. A worker runs every phase for all its shards together, so that
 //! its kernel calls are filled from all its tries.
 //! Relies on: every shard belongs to exactly one worker, in the same order in all phases.
-//! Not here: the distribution over threads (`update.rs`, `deal.rs`).
+//! Not here: the distribution over threads (`update.rs`, `assignment.rs`).
 
 use super::changes::NodeChanges;
 use super::count::HashCount;
@@ -279,7 +279,7 @@ impl Worker {
 
     fn log(&mut self, shards: Shards<'_, '_>) {
         let (accounts, storage, changes) = (&self.accounts, &self.storage, &mut self.changes);
-        accounts.wiped.iter().for_each(|owner| changes.wipe(*owner));
+        accounts.cleared.iter().for_each(|owner| changes.clear_storage(*owner));
         storage.log(shards, changes);
         accounts.log(shards, changes);
         for (key, v) in accounts.keys.iter().zip(&accounts.leaf_of) {
@@ -357,8 +357,8 @@ impl Worker {
             let shard = self.shard_of[*i as usize] as usize;
             let leaf = self.accounts.visits[self.accounts.leaf_of[*i as usize] as usize].node;
             let account = shards[shard].account(leaf);
-            let wiped = update.statuses[self.rows[*i as usize] as usize] == AccountStatus::StorageCleared;
-            let (node, hash) = if wiped { (Ref::NONE, EMPTY_ROOT) } else { (account.storage, account.storage_root) };
+            let cleared = update.statuses[self.rows[*i as usize] as usize] == AccountStatus::StorageCleared;
+            let (node, hash) = if cleared { (Ref::NONE, EMPTY_ROOT) } else { (account.storage, account.storage_root) };
             let root = Root { node, hash, owner: *i, key: self.accounts.keys[*i as usize] };
             self.root_of[*i as usize] = self.storage.roots.len() as u32;
             self.storage.add_root(root, shard, 0, lo);
@@ -404,7 +404,7 @@ impl Worker {
             account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
             if update.statuses[row] == AccountStatus::StorageCleared {
                 if account.storage != Ref::NONE {
-                    self.accounts.wiped.push(self.accounts.keys[i]);
+                    self.accounts.cleared.push(self.accounts.keys[i]);
                 }
                 shard.free_below(account.storage, &mut self.accounts.dropped_wide);
                 (account.storage, account.storage_root) = (Ref::NONE, EMPTY_ROOT);

@@ -21,8 +21,8 @@ use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
 use balustrade::bal::{self, BalColumns, ExistenceColumns, ExistenceLog};
-use balustrade::exec::block::base::{BalState, Overlay, OverlayState, ParentRows, PreState};
 use balustrade::exec::block::code_loader::CodeLoader;
+use balustrade::exec::block::providers::{BalState, Overlay, OverlayState, ParentRows, PreState};
 use balustrade::exec::block::tasks::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
 use balustrade::exec::block::verify::{ListClaims, task_matches};
 use balustrade::exec::evm::ids::IdMap;
@@ -122,14 +122,14 @@ impl Bed {
         self.store.slots(&queries, &mut slots).expect("in memory");
         let codes: Vec<_> = accounts.iter().map(|account| self.codes.intern(account.code_hash)).collect();
         let code_rows = bal::code_hashes(&columns).into_iter().map(|hash| self.codes.intern(hash)).collect();
-        let mut names = IdMap::default();
-        names.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
+        let mut id_map = IdMap::default();
+        id_map.fill(columns.addresses().as_slice(), columns.slot_keys().as_slice(), columns.slot_accounts().as_slice());
         List {
             rows_at: columns.rows_per_index(self.block.transactions.len()),
             existence_log: ExistenceLog::default().resolve(&columns, BlockAccessIndex(0)).expect("an empty one"),
             pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
             code_rows,
-            names,
+            id_map,
             columns,
         }
     }
@@ -191,7 +191,7 @@ impl Bed {
             let parent = ParentRows::Known(pre);
             let loader = CodeLoader::new(&self.store, &self.codes);
             let base = Box::new(BalState::new(columns, existence_log, parent, code_rows, &loader, self.rules.fork));
-            let state = TxState::new(scratch.state, Some(&list.names), base, &self.codes, self.rules.fork);
+            let state = TxState::new(scratch.state, Some(&list.id_map), base, &self.codes, self.rules.fork);
             let mut evm = Evm::new(scratch.evm, &self.rules, &context.env, state);
             counts = self.count(&mut evm, kind, |evm, index| assert!(task_matches(&evm.state, &claims, index)));
             drop(evm.state.take_logs());
@@ -208,7 +208,7 @@ impl Bed {
         let list = ListState {
             bal: &list.columns,
             existence_log: &list.existence_log,
-            names: &list.names,
+            id_map: &list.id_map,
             parent: ParentRows::Known(&list.pre),
             code_rows: &list.code_rows,
             rows_at: &list.rows_at,
@@ -237,7 +237,7 @@ impl Bed {
 struct List {
     columns: BalColumns,
     existence_log: ExistenceColumns,
-    names: IdMap,
+    id_map: IdMap,
     pre: PreState,
     code_rows: Vec<CodeId>,
     rows_at: Vec<u32>,

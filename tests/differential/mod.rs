@@ -14,7 +14,7 @@ use balustrade::exec::interpreter::{self, LoopKind};
 use balustrade::exec::rules::fork::Fork;
 use core::hash::{Hash, Hasher};
 use std::hash::DefaultHasher;
-use world::{Outcome, Scenario, execute, execute_listed, names};
+use world::{Outcome, Scenario, execute, execute_listed, listed_ids};
 
 /// The machine's state at one instruction, as an observer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,9 +171,9 @@ pub fn compare(scenario: &Scenario, traced: bool) -> Result<Outcome, Box<Diverge
     // With a list of exactly the accessed addresses and slots, no loop may access anything else. Not before Berlin,
     // when slots may be read before they are paid for, see `world`.
     if expected.fault.is_none() && scenario.fork >= Fork::Berlin {
-        let names = names(&expected);
+        let id_map = listed_ids(&expected);
         for kind in LoopKind::ALL {
-            let found = execute_listed(scenario, Some(&names), &mut |evm| interpreter::run_frames(kind, evm));
+            let found = execute_listed(scenario, Some(&id_map), &mut |evm| interpreter::run_frames(kind, evm));
             if !same(&expected, &found) {
                 return Err(diverged(format!("{kind:?}, listed: {}", difference(&expected, &found)), scenario));
             }

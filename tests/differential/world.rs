@@ -11,7 +11,7 @@ use balustrade::exec::evm::gas::TxGas;
 use balustrade::exec::evm::halt::{Fault, Halt};
 use balustrade::exec::evm::ids::IdMap;
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch, FrameEnd, Input, Status, TxEnv};
-use balustrade::exec::evm::state::{Base, BaseAccount, StateScratch, TxState, flag};
+use balustrade::exec::evm::state::{AccountState, StateProvider, StateScratch, TxState, flag};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -92,15 +92,15 @@ thread_local! {
 
 struct Parent<'s>(&'s Scenario, &'s CodeArena);
 
-impl Base for Parent<'_> {
-    fn account(&mut self, _: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+impl StateProvider for Parent<'_> {
+    fn account(&mut self, _: AccountId, address: &Address) -> Result<AccountState, Fault> {
         if self.0.faulty == Some(*address) {
             return Err(Fault::Cancelled);
         }
         let Some(account) = self.0.accounts.get(address) else {
-            return Ok(BaseAccount::default());
+            return Ok(AccountState::default());
         };
-        Ok(BaseAccount {
+        Ok(AccountState {
             exists: true,
             has_storage: !account.storage.is_empty(),
             nonce: account.nonce,
@@ -147,13 +147,13 @@ pub fn execute(scenario: &Scenario, run: &mut dyn FnMut(&mut Evm<'_>) -> FrameEn
 }
 
 /// The addresses and storage keys that a run accessed, as a block access list would give them.
-pub fn names(outcome: &Outcome) -> IdMap {
-    let mut names = IdMap::default();
-    let ids: BTreeMap<_, _> = outcome.accounts.keys().map(|address| (*address, names.add_account(*address))).collect();
+pub fn listed_ids(outcome: &Outcome) -> IdMap {
+    let mut id_map = IdMap::default();
+    let ids: BTreeMap<_, _> = outcome.accounts.keys().map(|address| (*address, id_map.add_account(*address))).collect();
     for (address, key) in outcome.slots.keys() {
-        names.add_slot(ids[address], *key);
+        id_map.add_slot(ids[address], *key);
     }
-    names
+    id_map
 }
 
 /// [`execute`] where every access outside `listed` is a fault.
@@ -252,7 +252,7 @@ fn begin(evm: &mut Evm<'_>, scenario: &Scenario) -> Result<Entered, Halt> {
 
 fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
     let state = &evm.state;
-    let names = state.names.get();
+    let id_map = state.ids.get();
     let hash = |code| state.codes.hash(code);
     let mut accounts = BTreeMap::new();
     for id in state.touched_accounts() {
@@ -267,8 +267,8 @@ fn outcome(evm: &Evm<'_>, end: &FrameEnd) -> Outcome {
     }
     let (mut slots, mut transient) = (BTreeMap::new(), BTreeMap::new());
     for id in state.touched_slots() {
-        let owner = names.owners()[*id];
-        let name = (state.address(owner), names.keys()[*id]);
+        let owner = id_map.owners()[*id];
+        let name = (state.address(owner), id_map.keys()[*id]);
         let row = state.slot_row(*id);
         // Before Berlin a mere access has no effect, and loops may charge gas before or after they read.
         if evm.fork() < Fork::Berlin && row.start == row.value {

@@ -19,17 +19,17 @@ mod exec {
     pub use crate::sync;
     pub mod evm {
         pub mod state {
-            pub use balustrade::exec::evm::state::BaseAccount;
+            pub use balustrade::exec::evm::state::AccountState;
         }
     }
 }
 
 #[path = "../../src/exec/block/optimistic/claims.rs"]
 mod claims;
-#[path = "../../src/executor/recover/deal.rs"]
-mod deal;
 #[path = "../../src/exec/block/optimistic/overlay.rs"]
 mod overlay;
+#[path = "../../src/executor/recover/batch_queue.rs"]
+mod batch_queue;
 #[path = "../../src/exec/block/prefetch/queue.rs"]
 mod queue;
 #[path = "../../src/exec/block/schedule.rs"]

@@ -7,7 +7,7 @@ use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::arena::{AccountId, CodeId, SlotId};
 use balustrade::exec::evm::halt::Fault;
-use balustrade::exec::evm::state::{Base, BaseAccount};
+use balustrade::exec::evm::state::{AccountState, StateProvider};
 
 /// A state provider that reads from a memory store.
 #[derive(Debug)]
@@ -18,12 +18,12 @@ pub(crate) struct StoreBase<'a> {
     pub(crate) codes: &'a CodeArena,
 }
 
-impl Base for StoreBase<'_> {
-    fn account(&mut self, _: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+impl StateProvider for StoreBase<'_> {
+    fn account(&mut self, _: AccountId, address: &Address) -> Result<AccountState, Fault> {
         let mut account = [ParentAccount::default()];
         self.store.accounts(&[*address], &mut account)?;
         let ParentAccount { exists, nonce, balance, code_hash, has_storage } = account[0];
-        Ok(BaseAccount { exists, nonce, balance, has_storage, code: self.codes.intern(code_hash) })
+        Ok(AccountState { exists, nonce, balance, has_storage, code: self.codes.intern(code_hash) })
     }
     fn slot(&mut self, _: SlotId, _: AccountId, address: &Address, key: &U256) -> Result<U256, Fault> {
         let mut value = [U256::ZERO];

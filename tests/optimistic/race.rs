@@ -152,7 +152,7 @@ impl<'a> Witnessed<'a> {
 
     /// Asserts that every filled entry of the cache was filled by one read, by the worker that the entry names.
     fn assert_agrees_with(&self, cache: &SharedCache) {
-        let (addresses, keys, owners) = cache.names();
+        let (addresses, keys, owners) = cache.recorded_keys();
         let (asked_accounts, asked_slots) = (self.accounts.lock().unwrap(), self.slots.lock().unwrap());
         let mut filled = (0, 0);
         for (id, address) in addresses.iter() {
@@ -224,7 +224,7 @@ fn workers_that_read_one_account_fill_one_entry_under_their_real_ids() {
     assert_eq!((total.account_reads, total.slot_reads, total.asked), (40, 40, WORKERS as usize * 80));
     store.assert_agrees_with(&cache);
     let workers: std::collections::BTreeSet<_> =
-        cache.names().0.ids().filter_map(|id| cache.account(id).parent.reader()).collect();
+        cache.recorded_keys().0.ids().filter_map(|id| cache.account(id).parent.reader()).collect();
     assert!(workers.len() > 1 && workers.iter().all(|worker| *worker < WORKERS), "{workers:?}");
 }
 

@@ -150,7 +150,7 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("exec/block/tasks::record", "execute", Part::Verify),
     ("exec/block/verify::", "execute", Part::Verify),
     ("exec/evm/state", "execute", Part::State),
-    ("exec/block/base::", "execute", Part::State),
+    ("exec/block/providers::", "execute", Part::State),
     ("exec/evm/host::", "execute", Part::State),
     ("exec/block/optimistic/schedule::", "execute", Part::Schedule),
     ("exec/block/optimistic/effects::", "execute", Part::Verify),

@@ -53,7 +53,7 @@ impl MemoryStore {
     }
 
     /// Changes the given fields of an account, or creates it. `None` leaves a field unchanged;
-    /// slots with value zero are removed. `wipe_storage` clears the storage before `slots` are
+    /// slots with value zero are removed. `clear_storage` clears the storage before `slots` are
     /// written.
     pub fn update_account(
         &mut self,
@@ -61,7 +61,7 @@ impl MemoryStore {
         nonce: Option<u64>,
         balance: Option<U256>,
         code_hash: Option<B256>,
-        wipe_storage: bool,
+        clear_storage: bool,
         slots: impl Iterator<Item = (U256, U256)>,
     ) {
         let account = self.accounts.entry(*address).or_insert_with(|| MemoryAccount {
@@ -73,7 +73,7 @@ impl MemoryStore {
         account.nonce = nonce.unwrap_or(account.nonce);
         account.balance = balance.unwrap_or(account.balance);
         account.code_hash = code_hash.unwrap_or(account.code_hash);
-        if wipe_storage {
+        if clear_storage {
             account.storage.clear();
         }
         for (key, value) in slots {

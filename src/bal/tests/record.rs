@@ -45,7 +45,7 @@ impl Shuffled {
         shuffled
     }
 
-    fn universe(&self) -> RecordedKeys<'_> {
+    fn recorded(&self) -> RecordedKeys<'_> {
         RecordedKeys { addresses: &self.addresses, slot_keys: &self.slot_keys, slot_accounts: &self.slot_accounts }
     }
 
@@ -84,11 +84,11 @@ proptest! {
         let shuffled = Shuffled::new(&bal, seed);
         let mut recorder = Recorder::new();
         shuffled.record(&bal, &mut recorder, |_| true);
-        let recorded = recorder.finish(&shuffled.universe());
+        let recorded = recorder.finish(&shuffled.recorded());
         prop_assert_eq!(&recorded.bytes, &rlp(&list));
         prop_assert_eq!(&recorded.columns, &bal);
         recorder.clear();
-        prop_assert_eq!(recorder.finish(&shuffled.universe()).bytes.to_vec(), vec![0xc0]);
+        prop_assert_eq!(recorder.finish(&shuffled.recorded()).bytes.to_vec(), vec![0xc0]);
     }
 
     #[test]
@@ -101,7 +101,7 @@ proptest! {
             shuffled.record(&bal, &mut recorder, |index| owners[index as usize] == worker);
             whole.merge(&recorder);
         }
-        prop_assert_eq!(whole.finish(&shuffled.universe()).bytes, rlp(&list));
+        prop_assert_eq!(whole.finish(&shuffled.recorded()).bytes, rlp(&list));
     }
 
     #[test]
@@ -130,10 +130,10 @@ fn a_touched_slot_lists_its_account() {
     let addresses = vec![Address::with_last_byte(9), Address::with_last_byte(3)].into();
     let slot_keys = vec![U256::from(5)].into();
     let slot_accounts = vec![AccountId(1)].into();
-    let universe = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let recorded = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let mut recorder = Recorder::new();
     recorder.touch_slot(SlotId(0));
-    let columns = recorder.finish(&universe).columns;
+    let columns = recorder.finish(&recorded).columns;
     assert_eq!(columns.addresses().as_slice(), &[Address::with_last_byte(3)]);
     assert_eq!((columns.slot_count(), columns.read_count()), (1, 1));
 }

@@ -233,11 +233,11 @@ impl core::fmt::Debug for Expectation<'_> {
 }
 
 impl<'b> Expectation<'b> {
-    /// The expectation for a list, whose addresses and slot keys are in `names`.
-    pub fn new(bal: &'b BalColumns, names: &IdMap, transactions: &Transactions) -> Self {
+    /// The expectation for a list, whose addresses and slot keys are in `id_map`.
+    pub fn new(bal: &'b BalColumns, id_map: &IdMap, transactions: &Transactions) -> Self {
         let mut targets = AccessSet::with_room_for(bal.account_count());
         let called = transactions.rows().iter().filter_map(|tx| tx.to.as_ref()).chain(&SYSTEM_CONTRACTS);
-        for target in called.filter_map(|address| names.account(address)) {
+        for target in called.filter_map(|address| id_map.account(address)) {
             targets.insert(target);
         }
         Self { bal, targets }

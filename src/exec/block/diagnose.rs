@@ -7,8 +7,8 @@
 //! Not here: the comparison with a claimed BAL (`executor`).
 
 use super::admission::BlockGas;
-use super::base::{Overlay, OverlayState};
 use super::error::BlockError;
+use super::providers::{Overlay, OverlayState};
 use super::tasks::{BlockContext, WorkerScratch, record};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
@@ -72,11 +72,11 @@ pub fn run_recorded(
     }
     let touches = runner.watch.map(|watch| watch.touches).unwrap_or_default();
     (scratch.evm, scratch.state) = evm.into_scratch();
-    let names = scratch.state.names();
+    let id_map = scratch.state.id_map();
     let list = recorder.finish(&RecordedKeys {
-        addresses: names.addresses(),
-        slot_keys: names.keys(),
-        slot_accounts: names.owners(),
+        addresses: id_map.addresses(),
+        slot_keys: id_map.keys(),
+        slot_accounts: id_map.owners(),
     });
     Recorded { list, stopped, touches }
 }

@@ -84,7 +84,7 @@ pub enum InternalFault {
     RecordedExistence(ExistenceFault),
     /// The recorded existence log differs from the given one, and the search for the first difference found none.
     #[error("the recorded existence log differs from the given one, but no differing event was found")]
-    SidecarComparison,
+    ExistenceComparison,
 }
 
 impl From<InternalFault> for BlockError {

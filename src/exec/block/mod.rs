@@ -8,12 +8,12 @@
 //! Not here: state root, transactions root, receipts root (`executor`).
 
 pub mod admission;
-pub mod base;
 pub mod code_loader;
 pub mod diagnose;
 pub mod error;
 pub mod optimistic;
 pub mod prefetch;
+pub mod providers;
 pub mod schedule;
 #[cfg(test)]
 mod schedule_tests;

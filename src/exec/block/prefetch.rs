@@ -68,7 +68,7 @@ impl<I: Id, T: Copy> Rows<I, T> {
     }
 
     /// The ids of a batch.
-    fn names(&self, batch: usize) -> &[I] {
+    fn ids(&self, batch: usize) -> &[I] {
         let start = batch * self.batch_len;
         &self.order[start..self.order.len().min(start + self.batch_len)]
     }
@@ -123,13 +123,13 @@ impl<'b> Prefetch<'b> {
     /// itself, one by one.
     pub fn new(
         bal: &'b BalColumns,
-        names: &IdMap,
+        id_map: &IdMap,
         transactions: &Transactions,
         loader: &'b CodeLoader<'b>,
         on_demand: bool,
     ) -> Self {
-        let expectation = Expectation::new(bal, names, transactions);
-        let (accounts, slots) = first_needs(bal, names, transactions);
+        let expectation = Expectation::new(bal, id_map, transactions);
+        let (accounts, slots) = first_needs(bal, id_map, transactions);
         let batch_len = if on_demand { 1 } else { BATCH };
         let accounts = Rows::new(&accounts, batch_len);
         let slots = Rows::new(&slots, batch_len);
@@ -148,11 +148,11 @@ impl<'b> Prefetch<'b> {
         let _guard = StopOnPanic(self);
         let failed = match batch.checked_sub(self.accounts.batches.len()) {
             None => {
-                let rows = self.read_accounts(self.accounts.names(batch));
+                let rows = self.read_accounts(self.accounts.ids(batch));
                 self.accounts.batches[batch].get_or_init(|| rows).is_err()
             }
             Some(of_slots) => {
-                let rows = self.read_slots(self.slots.names(of_slots));
+                let rows = self.read_slots(self.slots.ids(of_slots));
                 self.slots.batches[of_slots].get_or_init(|| rows).is_err()
             }
         };
@@ -226,7 +226,7 @@ impl<'b> Prefetch<'b> {
         batch: usize,
         read: impl Fn(&Self, &[I]) -> Result<Vec<T>, StoreError>,
     ) -> Result<T, Fault> {
-        let row = read(self, rows.names(batch))?[0];
+        let row = read(self, rows.ids(batch))?[0];
         let _ = rows.batches[batch].set(Ok(vec![row]));
         Ok(row)
     }
@@ -260,7 +260,7 @@ impl<'b> Prefetch<'b> {
 /// the list gives no index.
 fn first_needs(
     bal: &BalColumns,
-    names: &IdMap,
+    id_map: &IdMap,
     transactions: &Transactions,
 ) -> (Column<AccountId, u32>, Column<SlotId, u32>) {
     let first = |indices: &[BlockAccessIndex]| indices.first().map_or(u32::MAX, |index| index.0);
@@ -276,7 +276,7 @@ fn first_needs(
     let mut slots: Column<SlotId, u32> =
         bal.slot_keys().ids().map(|id| first(bal.storage().indices(id))).collect::<Vec<_>>().into();
     for (index, tx) in (1u32..).zip(transactions.rows()) {
-        if let Some(id) = tx.to.as_ref().and_then(|to| names.account(to)) {
+        if let Some(id) = tx.to.as_ref().and_then(|to| id_map.account(to)) {
             accounts[id] = accounts[id].min(index);
         }
     }

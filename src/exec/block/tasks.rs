@@ -11,9 +11,9 @@
 //! roots (`executor`).
 
 use super::admission::BlockGas;
-use super::base::{BalState, Overlay, OverlayState, ParentRows};
 use super::code_loader::CodeLoader;
 use super::error::{BlockError, InternalFault, InvalidBlock, Mismatch, MismatchField};
+use super::providers::{BalState, Overlay, OverlayState, ParentRows};
 use super::schedule::{Next, TaskQueue};
 use super::system::{PhaseError, SystemInputs, collect_deposits};
 use super::verify::{ListChecked, ListClaims, TaskChecked, TaskDifference, TasksChecked, check_task};
@@ -49,7 +49,7 @@ pub struct BlockContext<'b> {
     /// The block's fields that instructions read.
     pub env: BlockEnv,
     /// Senders of its transactions and authorities of its authorizations (EIP-7702).
-    pub signers: SenderRows<'b>,
+    pub senders: SenderRows<'b>,
     /// The dispatch loop that runs frames.
     pub loop_kind: LoopKind,
     /// Whether the system phases before and after the transactions run. State tests have neither.
@@ -63,7 +63,7 @@ pub struct BlockContext<'b> {
 
 impl<'b> BlockContext<'b> {
     /// A context with system phases, without trace and without cancellation.
-    pub fn new(rules: &'b ChainRules, block: &'b Block, signers: SenderRows<'b>, loop_kind: LoopKind) -> Self {
+    pub fn new(rules: &'b ChainRules, block: &'b Block, senders: SenderRows<'b>, loop_kind: LoopKind) -> Self {
         let header = &block.header;
         let env = BlockEnv {
             chain_id: rules.chain_id,
@@ -84,7 +84,7 @@ impl<'b> BlockContext<'b> {
             rules,
             block,
             env,
-            signers,
+            senders,
             loop_kind,
             system_phases: true,
             trace: None,
@@ -108,8 +108,8 @@ impl<'b> BlockContext<'b> {
         TxInput {
             transactions,
             index,
-            sender: self.signers.sender(index),
-            authorities: self.signers.authorities(transactions.authorization_rows(index)),
+            sender: self.senders.sender(index),
+            authorities: self.senders.authorities(transactions.authorization_rows(index)),
         }
     }
 
@@ -445,13 +445,13 @@ pub fn run_sequential(
     let (evm, state) = evm.into_scratch();
     let recorded = result.and_then(|()| {
         executed.add_deposits(context.rules)?;
-        let names = state.names();
+        let id_map = state.id_map();
         let list = recorder.finish(&RecordedKeys {
-            addresses: names.addresses(),
-            slot_keys: names.keys(),
-            slot_accounts: names.owners(),
+            addresses: id_map.addresses(),
+            slot_keys: id_map.keys(),
+            slot_accounts: id_map.owners(),
         });
-        let parents = parents_of(&list, names, &overlay);
+        let parents = parents_of(&list, id_map, &overlay);
         Ok((list, parents))
     });
     let store_reads = (overlay.account_reads, overlay.slot_reads);
@@ -464,8 +464,8 @@ pub fn run_sequential(
 }
 
 /// The listed accounts in the parent state, by the ids of the list.
-fn parents_of(list: &RecordedList, names: &IdMap, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
-    let of = |address: &Address| names.account(address).and_then(|id| overlay.parents.get(id)).copied();
+fn parents_of(list: &RecordedList, id_map: &IdMap, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
+    let of = |address: &Address| id_map.account(address).and_then(|id| overlay.parents.get(id)).copied();
     list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
@@ -557,7 +557,7 @@ pub struct ListState<'b> {
     /// Existence changes that the list cannot express; empty from Cancun on.
     pub existence_log: &'b ExistenceColumns,
     /// Ids of the listed addresses and slot keys.
-    pub names: &'b IdMap,
+    pub id_map: &'b IdMap,
     /// The parent state of all listed accounts and slots.
     pub parent: ParentRows<'b>,
     /// The arena's id of each code row of the list.
@@ -671,7 +671,7 @@ fn work(
     let ListState { bal, existence_log, parent, code_rows, .. } = *list;
     let codes = loader.codes();
     let base = Box::new(BalState::new(bal, existence_log, parent, code_rows, loader, context.rules.fork));
-    let state = TxState::new(state, Some(list.names), base, codes, context.rules.fork);
+    let state = TxState::new(state, Some(list.id_map), base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
     let mut share = WorkerShare {

@@ -294,8 +294,8 @@ pub fn requests_hash(requests: &[Vec<u8>]) -> B256 {
 mod tests {
     use super::*;
     use crate::arena::store::MemoryStore;
-    use crate::exec::block::base::{BalState, ParentRows, PreState};
     use crate::exec::block::code_loader::CodeLoader;
+    use crate::exec::block::providers::{BalState, ParentRows, PreState};
     use crate::exec::evm::ids::IdMap;
     use crate::exec::evm::state::StateScratch;
     use crate::exec::rules::fork::Fork;
@@ -305,9 +305,9 @@ mod tests {
         let list = BalColumns::default();
         let (store, codes, pre) = (MemoryStore::default(), CodeArena::default(), PreState::default());
         let existence_log = ExistenceColumns::default();
-        let (names, loader) = (IdMap::default(), CodeLoader::new(&store, &codes));
+        let (id_map, loader) = (IdMap::default(), CodeLoader::new(&store, &codes));
         let base = BalState::new(&list, &existence_log, ParentRows::Known(&pre), &[], &loader, Fork::Shanghai);
-        let state = TxState::new(StateScratch::default(), Some(&names), Box::new(base), &codes, Fork::Shanghai);
+        let state = TxState::new(StateScratch::default(), Some(&id_map), Box::new(base), &codes, Fork::Shanghai);
         let claims =
             ListClaims { bal: &list, existence_log: Some(&existence_log), code_rows: &[], rows_at: &[0, rows, 0] };
         check_task(&state, &claims, &codes, BlockAccessIndex(1)).map(drop)

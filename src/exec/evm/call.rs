@@ -345,8 +345,8 @@ impl<'b> Evm<'b> {
         let (own, address) = (self.frame().target, self.frame().address);
         self.state.load(own)?;
         let nonce = self.state.nonce(own);
-        let is_poor = !value.is_zero() && !self.state.can_pay(own, value);
-        if is_poor || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
+        let balance_too_low = !value.is_zero() && !self.state.can_pay(own, value);
+        if balance_too_low || nonce == u64::MAX || self.frames.len() > DEPTH_LIMIT {
             return Ok(Step::Push(U256::ZERO));
         }
         let start = self.frame().memory_base + offset;

@@ -6,7 +6,7 @@
 //! order of first access.
 //! Relies on: each address or key is resolved once; all later accesses index columns by id.
 //! Not here: the values of accounts and slots (`state`), and what happens on an access outside the list
-//! (`state::names`).
+//! (`state::ids`).
 
 use crate::arena::{AccountId, Column, Id, SlotId};
 use ahash::RandomState;
@@ -150,21 +150,21 @@ mod tests {
 
     #[test]
     fn addresses_and_keys_resolve_to_the_ids_that_they_were_given() {
-        let mut universe = IdMap::default();
+        let mut id_map = IdMap::default();
         let addresses: Vec<_> = (0..500u64).map(|i| Address::left_padding_from(&i.to_be_bytes())).collect();
-        let accounts: Vec<_> = addresses.iter().map(|address| universe.add_account(*address)).collect();
+        let accounts: Vec<_> = addresses.iter().map(|address| id_map.add_account(*address)).collect();
         let slots: Vec<_> =
-            (0..4_000u64).map(|i| universe.add_slot(accounts[(i % 7) as usize], U256::from(i / 7))).collect();
+            (0..4_000u64).map(|i| id_map.add_slot(accounts[(i % 7) as usize], U256::from(i / 7))).collect();
         for (address, id) in addresses.iter().zip(&accounts) {
-            assert_eq!(universe.account(address), Some(*id));
+            assert_eq!(id_map.account(address), Some(*id));
         }
         for (i, id) in slots.iter().enumerate() {
-            assert_eq!(universe.slot(accounts[i % 7], &U256::from(i / 7)), Some(*id));
+            assert_eq!(id_map.slot(accounts[i % 7], &U256::from(i / 7)), Some(*id));
         }
-        assert_eq!(universe.slot(accounts[8], &U256::ZERO), None);
+        assert_eq!(id_map.slot(accounts[8], &U256::ZERO), None);
 
         let mut filled = IdMap::default();
-        filled.fill(&addresses, universe.keys().as_slice(), universe.owners().as_slice());
+        filled.fill(&addresses, id_map.keys().as_slice(), id_map.owners().as_slice());
         assert_eq!(filled.account(&addresses[77]), Some(AccountId(77)));
         assert_eq!(filled.slot(accounts[3], &U256::from(5)), Some(SlotId(38)));
     }

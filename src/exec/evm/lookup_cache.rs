@@ -13,7 +13,7 @@ use alloy_primitives::{B256, U256, b256};
 const SLOT_LINES: usize = 256;
 const ACCOUNT_LINES: usize = 64;
 /// An owner or id that the id map never assigns; marks an empty line.
-const NOBODY: u32 = u32::MAX;
+const UNASSIGNED: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct SlotLine {
@@ -40,8 +40,8 @@ pub struct LookupCache {
 impl Default for LookupCache {
     fn default() -> Self {
         Self {
-            slots: [SlotLine { key: [0; 4], owner: NOBODY, id: NOBODY }; SLOT_LINES],
-            accounts: [AccountLine { low: 0, middle: 0, high: 0, id: NOBODY }; ACCOUNT_LINES],
+            slots: [SlotLine { key: [0; 4], owner: UNASSIGNED, id: UNASSIGNED }; SLOT_LINES],
+            accounts: [AccountLine { low: 0, middle: 0, high: 0, id: UNASSIGNED }; ACCOUNT_LINES],
         }
     }
 }
@@ -83,7 +83,7 @@ impl LookupCache {
         let [low, middle, high, _] = *word.as_limbs();
         let line = &self.accounts[low as usize % ACCOUNT_LINES];
         let differs = (line.low ^ low) | (line.middle ^ middle) | u64::from(line.high ^ high as u32);
-        (differs == 0 && line.id != NOBODY).then_some(AccountId(line.id))
+        (differs == 0 && line.id != UNASSIGNED).then_some(AccountId(line.id))
     }
 
     /// Stores an account's id, replacing the line's previous entry.

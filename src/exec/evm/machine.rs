@@ -711,14 +711,14 @@ mod tests {
     use crate::arena::CodeId;
     use crate::arena::code::CodeArena;
     use crate::exec::evm::call::{CallKind, CallRequest, Entered};
-    use crate::exec::evm::state::{Base, BaseAccount, StateScratch};
+    use crate::exec::evm::state::{AccountState, StateProvider, StateScratch};
 
     /// A state provider in which every account has the same code.
     struct OneCode(CodeId);
 
-    impl Base for OneCode {
-        fn account(&mut self, _: AccountId, _: &Address) -> Result<BaseAccount, Fault> {
-            Ok(BaseAccount { exists: true, nonce: 1, code: self.0, ..BaseAccount::default() })
+    impl StateProvider for OneCode {
+        fn account(&mut self, _: AccountId, _: &Address) -> Result<AccountState, Fault> {
+            Ok(AccountState { exists: true, nonce: 1, code: self.0, ..AccountState::default() })
         }
         fn slot(&mut self, _: crate::arena::SlotId, _: AccountId, _: &Address, _: &U256) -> Result<U256, Fault> {
             Ok(U256::ZERO)

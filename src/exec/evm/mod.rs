@@ -1,6 +1,6 @@
 //! The EVM of one worker: frames, stack, memory, transaction-local state, calls, gas and precompiles.
 //!
-//! In: a state provider ([`state::Base`]) and the rules of a fork. Out: the settled state of each transaction
+//! In: a state provider ([`state::StateProvider`]) and the rules of a fork. Out: the settled state of each transaction
 //! and its logs.
 //! Relies on: `rules` (fork tables) and `senders` (public key recovery for ECRECOVER).
 //! Not here: dispatch loops and instruction bodies (`interpreter`); intrinsic gas, fees and refunds of

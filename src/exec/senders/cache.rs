@@ -96,7 +96,7 @@ impl SenderCache {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{random, twin::Numbers};
+    use super::super::tests::{random, reference::Numbers};
     use super::super::{recover_batch, recover_scalar};
     use super::*;
 

@@ -21,7 +21,7 @@ pub enum SenderRows<'b> {
         authorities: &'b [Option<Address>],
     },
     /// They are recovered while tasks run.
-    Arriving(&'b SignerBatches),
+    Arriving(&'b RecoveredBatches),
 }
 
 impl<'b> SenderRows<'b> {
@@ -53,14 +53,14 @@ impl<'b> SenderRows<'b> {
 
 /// Senders and authorities while they are recovered: senders become available batch by batch, authorities all at once.
 #[derive(Debug)]
-pub struct SignerBatches {
+pub struct RecoveredBatches {
     /// Transactions per batch.
     batch_len: usize,
     senders: Vec<OnceLock<Vec<Option<Address>>>>,
     authorities: OnceLock<Vec<Option<Address>>>,
 }
 
-impl SignerBatches {
+impl RecoveredBatches {
     /// Empty rows for `tx_count` transactions, with senders in batches of `batch_len`.
     pub fn new(tx_count: usize, batch_len: usize) -> Self {
         let senders = (0..tx_count.div_ceil(batch_len)).map(|_| OnceLock::new()).collect();
@@ -88,7 +88,7 @@ impl SignerBatches {
     }
 
     /// Senders and authorities, once all batches are stored. Batches that are not stored are omitted.
-    pub fn into_signers(self) -> (Vec<Option<Address>>, Vec<Option<Address>>) {
+    pub fn into_rows(self) -> (Vec<Option<Address>>, Vec<Option<Address>>) {
         let senders = self.senders.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
         (senders, self.authorities.into_inner().unwrap_or_default())
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_reader_waits_only_for_the_batch_of_its_sender() {
-        let batches = SignerBatches::new(5, 2);
+        let batches = RecoveredBatches::new(5, 2);
         let signer = |byte| Some(Address::repeat_byte(byte));
         batches.set_senders(1, vec![signer(3), None]);
         let rows = SenderRows::Arriving(&batches);
@@ -112,6 +112,6 @@ mod tests {
             batches.set_authorities(vec![None, signer(7)]);
             assert_eq!(waiting.join().ok(), Some((signer(5), signer(7))));
         });
-        assert_eq!(batches.into_signers(), (vec![signer(3), None, signer(5)], vec![None, signer(7)]));
+        assert_eq!(batches.into_rows(), (vec![signer(3), None, signer(5)], vec![None, signer(7)]));
     }
 }

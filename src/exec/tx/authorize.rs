@@ -17,12 +17,16 @@ use alloy_primitives::{Address, U256};
 impl<'b> Evm<'b> {
     /// The authority of an authorization, loaded and warmed, if the authorization passes all checks of EIP-7702; else
     /// `None`.
-    fn authority(&mut self, authorization: &Authorization, signer: Option<Address>) -> Result<Option<AccountId>, Halt> {
+    fn authority(
+        &mut self,
+        authorization: &Authorization,
+        recovered: Option<Address>,
+    ) -> Result<Option<AccountId>, Halt> {
         let chain_ok = authorization.chain_id.is_zero() || authorization.chain_id == U256::from(self.chain.chain_id);
-        let Some(signer) = signer.filter(|_| chain_ok && authorization.nonce != u64::MAX) else {
+        let Some(address) = recovered.filter(|_| chain_ok && authorization.nonce != u64::MAX) else {
             return Ok(None);
         };
-        let id = self.state.account_id(&signer)?;
+        let id = self.state.account_id(&address)?;
         self.state.warm(id);
         let row = *self.state.load(id)?;
         if row.code != EMPTY_CODE && self.state.code(row.code)?.delegation().is_none() {
@@ -48,8 +52,8 @@ impl<'b> Evm<'b> {
     /// Processes the authorizations as in Prague and Osaka. Returns the gas refund for authorities that existed before.
     pub(super) fn authorize_prague(&mut self, input: &TxInput<'b>) -> Result<u64, Halt> {
         let mut refund = 0;
-        for (authorization, signer) in input.authorizations().iter().zip(input.authorities) {
-            if let Some(authority) = self.authority(authorization, *signer)? {
+        for (authorization, recovered) in input.authorizations().iter().zip(input.authorities) {
+            if let Some(authority) = self.authority(authorization, *recovered)? {
                 if self.state.is_in_state(authority) {
                     refund += 12_500;
                 }
@@ -81,8 +85,8 @@ impl<'b> Evm<'b> {
         {
             written.push(to);
         }
-        for (authorization, signer) in input.authorizations().iter().zip(input.authorities) {
-            let Some(authority) = self.authority(authorization, *signer)? else { continue };
+        for (authorization, recovered) in input.authorizations().iter().zip(input.authorities) {
+            let Some(authority) = self.authority(authorization, *recovered)? else { continue };
             let row = *self.state.row(authority);
             if self.state.is_empty(authority)
                 && !self.gas.charge_state(&mut gas_left.left, &mut gas_left.spilled, rules.state_new_account)

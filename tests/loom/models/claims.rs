@@ -2,7 +2,7 @@
 
 use super::explore;
 use crate::arena::{BlockAccessIndex, TxIndex};
-use crate::claims::Claims;
+use crate::claims::TxClaims;
 use crate::sync::{AtomicU32, Fault, Mutex, Ordering};
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
@@ -15,7 +15,7 @@ struct Run {
 
 /// The protocol of `optimistic/schedule.rs` with the real claims: workers run transactions and commit finished runs.
 struct Block {
-    claims: Claims,
+    claims: TxClaims,
     waiting: Vec<Mutex<Option<Run>>>,
     /// Number of final transactions.
     commits: Mutex<u32>,
@@ -29,7 +29,7 @@ impl Block {
     fn new(chains: Vec<(Option<TxIndex>, Option<TxIndex>)>, depends: &'static [bool]) -> Self {
         let count = chains.len();
         Self {
-            claims: Claims::new(chains),
+            claims: TxClaims::new(chains),
             waiting: (0..count).map(|_| Mutex::new(None)).collect(),
             commits: Mutex::new(0),
             is_final: AtomicU32::new(0),
@@ -90,7 +90,7 @@ impl Block {
             }
             *waiting = None;
             drop(waiting);
-            self.claims.give_back(TxIndex(at as u32));
+            self.claims.release(TxIndex(at as u32));
             first.get_or_insert(BlockAccessIndex(at as u32 + 1));
         }
         if let Some(index) = first {
@@ -132,7 +132,7 @@ fn broken_if_rescheduling_reads_and_writes_in_two_steps() {
 
 /// Two workers claim the same transaction, as they may when it is rescheduled.
 fn claim_twice() {
-    let claims = Arc::new(Claims::new(vec![(None, None)]));
+    let claims = Arc::new(TxClaims::new(vec![(None, None)]));
     let other = {
         let claims = Arc::clone(&claims);
         thread::spawn(move || claims.claim(TxIndex(0)))

@@ -3,7 +3,7 @@
 
 mod claims;
 mod prefetch;
-mod signers;
+mod recovery;
 mod tasks;
 mod versions;
 

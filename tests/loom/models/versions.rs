@@ -2,7 +2,7 @@
 
 use super::explore;
 use crate::arena::BlockAccessIndex;
-use crate::exec::evm::state::BaseAccount;
+use crate::exec::evm::state::AccountState;
 use crate::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
 use crate::sync::{AtomicBool, Fault, Ordering};
 use alloy_primitives::U256;
@@ -15,11 +15,12 @@ fn commit_beside_a_reader() {
     let writer = {
         let (slot, account, known) = (Arc::clone(&slot), Arc::clone(&account), Arc::clone(&known));
         thread::spawn(move || {
-            let write = AccountWrite { balance: BalanceWrite::Add(U256::from(5)), wiped: true, ..Default::default() };
+            let write =
+                AccountWrite { balance: BalanceWrite::Add(U256::from(5)), storage_cleared: true, ..Default::default() };
             slot.write_ahead(BlockAccessIndex(1), 0, U256::from(7));
             account.write_ahead(BlockAccessIndex(1), 0, write);
             slot.commit(BlockAccessIndex(1), 0, U256::from(7));
-            account.commit(BlockAccessIndex(1), 0, &write, &BaseAccount::default());
+            account.commit(BlockAccessIndex(1), 0, &write, &AccountState::default());
             known.store(true, Ordering::Release);
         })
     };
@@ -31,12 +32,12 @@ fn commit_beside_a_reader() {
         found == Some((U256::from(7), written)) || found.is_none() && !knows,
         "a commit is observed without its values: {found:?}"
     );
-    let (found, version) = account.read(reader, &BaseAccount::default());
+    let (found, version) = account.read(reader, &AccountState::default());
     match version {
         Version::Parent => assert!(!knows && found.balance.is_zero()),
         version => assert!(version == written && found.balance == U256::from(5)),
     }
-    assert!(!knows || account.last_wipe(reader) == Some(BlockAccessIndex(1)));
+    assert!(!knows || account.last_clearing(reader) == Some(BlockAccessIndex(1)));
     writer.join().expect("it only writes");
 }
 

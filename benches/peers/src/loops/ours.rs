@@ -10,7 +10,7 @@ use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::MemoryStore;
-use balustrade::exec::block::base::{Overlay, OverlayState};
+use balustrade::exec::block::providers::{Overlay, OverlayState};
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::evm::state::{StateScratch, TxState};
 use balustrade::exec::interpreter::LoopKind;

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId};
-use crate::exec::evm::state::BaseAccount;
+use crate::exec::evm::state::AccountState;
 use ahash::RandomState;
 use alloy_primitives::{Address, U256};
 use hashbrown::HashTable;
@@ -68,7 +68,7 @@ pub struct AccountCell {
     /// Its address.
     pub address: Address,
     /// Its parent value.
-    pub parent: Parent<BaseAccount>,
+    pub parent: Parent<AccountState>,
     /// Writes of tasks.
     pub versions: AccountVersions,
 }
@@ -193,7 +193,7 @@ impl SharedCache {
         index: BlockAccessIndex,
         reader: &Reader<'_>,
         counts: &mut ReadCounts,
-    ) -> Result<(BaseAccount, Version), StoreError> {
+    ) -> Result<(AccountState, Version), StoreError> {
         let cell = self.account(id);
         let read = || reader.account(&cell.address);
         let parent = cell.parent.get_or_read(reader.worker, &mut counts.account_reads, read)?;
@@ -230,7 +230,7 @@ impl SharedCache {
     ) -> Result<(U256, Version), StoreError> {
         let cell = self.slot(id);
         let account = self.account(cell.account);
-        if let Some(written) = cell.versions.read(index, account.versions.last_wipe(index)) {
+        if let Some(written) = cell.versions.read(index, account.versions.last_clearing(index)) {
             return Ok(written);
         }
         counts.asked += 1;
@@ -253,7 +253,7 @@ impl SharedCache {
 
     /// Addresses, slot keys and the accounts of slots, by shared id, for a [`Recorder`](crate::bal::Recorder). Call
     /// it only while no worker adds cells.
-    pub fn names(&self) -> (Column<AccountId, Address>, Column<SlotId, U256>, Column<SlotId, AccountId>) {
+    pub fn recorded_keys(&self) -> (Column<AccountId, Address>, Column<SlotId, U256>, Column<SlotId, AccountId>) {
         let addresses: Vec<_> = self.accounts.cells.iter().map(|(_, cell)| cell.address).collect();
         let keys: Vec<_> = self.slots.cells.iter().map(|(_, cell)| cell.key).collect();
         let owners: Vec<_> = self.slots.cells.iter().map(|(_, cell)| cell.account).collect();

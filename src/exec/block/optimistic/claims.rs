@@ -1,4 +1,4 @@
-//! Claims of transactions: assigns transactions to workers, and assigns them again after their runs were dropped.
+//! TxClaims of transactions: assigns transactions to workers, and assigns them again after their runs were dropped.
 //!
 //! In: requests of workers, ends of runs, dropped runs. Out: transactions, each claimed by one worker per run.
 //! One counter hands out transactions in block order. An atomic word per transaction holds its progress. When a run is
@@ -12,7 +12,7 @@
 use crate::arena::{BlockAccessIndex, Id, TxIndex};
 use crate::exec::sync::{AtomicBool, AtomicU32, Ordering};
 
-/// Progress of a transaction: bits of [`Claims::progress`]. The bits above them count its dropped runs.
+/// Progress of a transaction: bits of [`TxClaims::progress`]. The bits above them count its dropped runs.
 mod progress {
     /// A worker has claimed it.
     pub(super) const CLAIMED: u32 = 1;
@@ -26,7 +26,7 @@ mod progress {
 
 /// The transactions of a block, claimed by several workers for speculative runs.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(super) struct TxClaims {
     /// Block access index of the next transaction to hand out.
     next: AtomicU32,
     /// Set when every transaction is committed, or the block has failed.
@@ -37,8 +37,8 @@ pub(super) struct Claims {
     progress: Vec<AtomicU32>,
 }
 
-impl Claims {
-    /// Claims of `chains.len()` transactions. `chains` holds, for each transaction, the same sender's previous and
+impl TxClaims {
+    /// TxClaims of `chains.len()` transactions. `chains` holds, for each transaction, the same sender's previous and
     /// next one.
     pub(super) fn new(chains: Vec<(Option<TxIndex>, Option<TxIndex>)>) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Claims {
         (index as usize <= self.chains.len()).then(|| TxIndex(index - 1))
     }
 
-    /// Claims a transaction for the calling worker and returns the number of its run, from 0. `None` where another
+    /// TxClaims a transaction for the calling worker and returns the number of its run, from 0. `None` where another
     /// worker has claimed it, or where the sender's previous transaction has not run: the worker that runs that one
     /// then claims this one.
     pub(super) fn claim(&self, tx: TxIndex) -> Option<u32> {
@@ -91,7 +91,7 @@ impl Claims {
     }
 
     /// Makes a transaction whose run was dropped claimable again.
-    pub(super) fn give_back(&self, tx: TxIndex) {
+    pub(super) fn release(&self, tx: TxIndex) {
         self.progress[tx.index()].fetch_add(progress::DROPPED_UNIT, Ordering::AcqRel);
         self.progress[tx.index()].fetch_and(!(progress::CLAIMED | progress::RAN), Ordering::AcqRel);
     }

@@ -9,13 +9,13 @@
 //! Relies on: `evm::state` to record which fields a run depends on; `cache` and `overlay` for current values.
 //! Not here: when runs are validated and committed (`schedule`).
 
-use super::base::View;
 use super::cache::SharedCache;
 use super::overlay::{AccountWrite, BalanceWrite, Version};
+use super::provider::View;
 use crate::arena::code::{CodeArena, EMPTY_CODE};
 use crate::arena::{AccountId, BlockAccessIndex, SlotId};
 use crate::bal::{ExistenceLog, Recorder};
-use crate::exec::evm::state::{AccountRow, BaseAccount, TxState, flag, seen};
+use crate::exec::evm::state::{AccountRow, AccountState, TxState, flag, seen};
 use alloy_primitives::U256;
 
 /// An account that a task touched.
@@ -23,7 +23,7 @@ use alloy_primitives::U256;
 struct AccountEffect {
     id: AccountId,
     /// Its value at the start of the task, as the task read it.
-    start: BaseAccount,
+    start: AccountState,
     version: Version,
     /// Bits of [`seen`]: the fields that the task's control flow depends on.
     seen: u8,
@@ -68,7 +68,7 @@ fn write_of(row: &AccountRow) -> AccountWrite {
         // An account with code exists, and touching it does not change that: calling a contract writes nothing.
         exists: (row.has(flag::TOUCHED | flag::DESTROYED) && !(exists && row.code_start != EMPTY_CODE))
             .then_some(exists),
-        wiped: row.has(flag::DESTROYED),
+        storage_cleared: row.has(flag::DESTROYED),
     }
 }
 
@@ -78,17 +78,17 @@ impl Effects {
         self.incarnation = incarnation;
         self.accounts.clear();
         self.slots.clear();
-        let names = state.names.get();
+        let id_map = state.ids.get();
         for &local in state.touched_accounts() {
             let row = state.row(local);
-            let (id, version) = view.account_read(local, &names.addresses()[local]);
+            let (id, version) = view.account_read(local, &id_map.addresses()[local]);
             let (start, write) = (row.start(), write_of(row));
             self.accounts.push(AccountEffect { id, start, version, seen: row.seen, need: row.need, write });
         }
         for &local in state.touched_slots() {
             let row = state.slot_row(local);
-            let owner = names.owners()[local];
-            let (id, version) = view.slot_read(local, owner, &names.addresses()[owner], &names.keys()[local]);
+            let owner = id_map.owners()[local];
+            let (id, version) = view.slot_read(local, owner, &id_map.addresses()[owner], &id_map.keys()[local]);
             let read = version.map(|version| (row.start, version));
             self.slots.push(SlotEffect { id, read, write: (row.value != row.start).then_some(row.value) });
         }
@@ -198,8 +198,8 @@ impl SlotEffect {
     fn holds(&self, cache: &SharedCache, index: BlockAccessIndex) -> bool {
         let Some((value, version)) = self.read else { return true };
         let cell = cache.slot(self.id);
-        let wiped = cache.account(cell.account).versions.last_wipe(index);
-        match cell.versions.read(index, wiped) {
+        let cleared_at = cache.account(cell.account).versions.last_clearing(index);
+        match cell.versions.read(index, cleared_at) {
             Some((now, now_version)) => now_version == version || now == value,
             None => version == Version::Parent || cell.parent.get() == Some(value),
         }

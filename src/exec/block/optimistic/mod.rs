@@ -18,13 +18,13 @@
 //! Relies on: `tasks` to run one task.
 //! Not here: state and receipt roots, comparison with the header (`executor`).
 
-pub mod base;
 pub mod cache;
 mod claims;
 pub mod cost;
 pub mod effects;
 pub mod overlay;
 pub mod preload;
+pub mod provider;
 pub mod reader;
 mod schedule;
 #[cfg(test)]

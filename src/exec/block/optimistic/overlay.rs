@@ -9,7 +9,7 @@
 //! Not here: parent values (`cache`), validation of reads (`effects`).
 
 use crate::arena::{BlockAccessIndex, CodeId};
-use crate::exec::evm::state::BaseAccount;
+use crate::exec::evm::state::AccountState;
 use crate::exec::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use alloy_primitives::U256;
 use smallvec::SmallVec;
@@ -54,7 +54,7 @@ pub struct AccountWrite {
     /// Whether the account exists afterwards, if the task determined that (by touching or destroying it).
     pub exists: Option<bool>,
     /// Whether its storage is cleared (SELFDESTRUCT before Cancun).
-    pub wiped: bool,
+    pub storage_cleared: bool,
 }
 
 impl AccountWrite {
@@ -65,11 +65,11 @@ impl AccountWrite {
 
     /// Applies the write to an account. The balance saturates at its bounds; validation before a commit ensures that a
     /// committed balance never does.
-    fn apply(&self, account: &mut BaseAccount) {
+    fn apply(&self, account: &mut AccountState) {
         account.nonce = self.nonce.unwrap_or(account.nonce);
         account.code = self.code.unwrap_or(account.code);
         account.exists = self.exists.unwrap_or(account.exists);
-        account.has_storage &= !self.wiped;
+        account.has_storage &= !self.storage_cleared;
         match self.balance {
             BalanceWrite::Kept => {}
             BalanceWrite::Set(balance) => account.balance = balance,
@@ -109,14 +109,14 @@ pub struct AccountVersions {
     /// Whether anything was ever written. Until then reads need no lock.
     written: AtomicBool,
     /// Whether the storage was ever cleared.
-    wiped: AtomicBool,
+    storage_cleared: AtomicBool,
     inner: Mutex<AccountInner>,
 }
 
 #[derive(Debug, Default)]
 struct AccountInner {
-    committed: Option<(BaseAccount, Version)>,
-    wiped_at: Option<BlockAccessIndex>,
+    committed: Option<(AccountState, Version)>,
+    storage_cleared_at: Option<BlockAccessIndex>,
     ahead: AheadList<AccountWrite>,
 }
 
@@ -126,7 +126,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl AccountVersions {
     /// The account before the task at `index`, and its last writer.
-    pub fn read(&self, index: BlockAccessIndex, parent: &BaseAccount) -> (BaseAccount, Version) {
+    pub fn read(&self, index: BlockAccessIndex, parent: &AccountState) -> (AccountState, Version) {
         if !self.written.load(Ordering::Acquire) {
             return (*parent, Version::Parent);
         }
@@ -140,13 +140,13 @@ impl AccountVersions {
     }
 
     /// The last index below `index` that cleared the account's storage.
-    pub fn last_wipe(&self, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
-        if !self.wiped.load(Ordering::Acquire) {
+    pub fn last_clearing(&self, index: BlockAccessIndex) -> Option<BlockAccessIndex> {
+        if !self.storage_cleared.load(Ordering::Acquire) {
             return None;
         }
         let inner = lock(&self.inner);
-        let ahead = inner.ahead.iter().rev().find(|ahead| ahead.write.wiped && ahead.index < index);
-        ahead.map(|ahead| ahead.index).or(inner.wiped_at)
+        let ahead = inner.ahead.iter().rev().find(|ahead| ahead.write.storage_cleared && ahead.index < index);
+        ahead.map(|ahead| ahead.index).or(inner.storage_cleared_at)
     }
 
     /// Publishes a speculative write to the tasks above `index`.
@@ -167,16 +167,16 @@ impl AccountVersions {
         index: BlockAccessIndex,
         incarnation: u32,
         write: &AccountWrite,
-        parent: &BaseAccount,
-    ) -> (BaseAccount, BaseAccount) {
+        parent: &AccountState,
+    ) -> (AccountState, AccountState) {
         let mut inner = lock(&self.inner);
         drop_ahead(&mut inner.ahead, index);
         let (before, _) = inner.committed.unwrap_or((*parent, Version::Parent));
         let mut account = before;
         write.apply(&mut account);
         inner.committed = Some((account, Version::Written { index, incarnation }));
-        if write.wiped {
-            inner.wiped_at = Some(index);
+        if write.storage_cleared {
+            inner.storage_cleared_at = Some(index);
         }
         self.announce(write);
         (before, account)
@@ -184,8 +184,8 @@ impl AccountVersions {
 
     fn announce(&self, write: &AccountWrite) {
         self.written.store(true, Ordering::Release);
-        if write.wiped {
-            self.wiped.store(true, Ordering::Release);
+        if write.storage_cleared {
+            self.storage_cleared.store(true, Ordering::Release);
         }
     }
 }
@@ -205,20 +205,20 @@ struct SlotInner {
 
 impl SlotVersions {
     /// The value before the task at `index` and its writer; `None` where no task below wrote the slot or cleared it.
-    /// `wiped` is the last index below `index` that cleared the account's storage; values written before it are zero.
-    pub fn read(&self, index: BlockAccessIndex, wiped: Option<BlockAccessIndex>) -> Option<(U256, Version)> {
-        let wiped_value = || wiped.map(|index| (U256::ZERO, Version::Written { index, incarnation: 0 }));
+    /// `cleared_at` is the last index below `index` that cleared the account's storage; values written before it are zero.
+    pub fn read(&self, index: BlockAccessIndex, cleared_at: Option<BlockAccessIndex>) -> Option<(U256, Version)> {
+        let cleared_value = || cleared_at.map(|index| (U256::ZERO, Version::Written { index, incarnation: 0 }));
         if !self.written.load(Ordering::Acquire) {
-            return wiped_value();
+            return cleared_value();
         }
         let inner = lock(&self.inner);
         let ahead = inner.ahead.iter().rev().find(|ahead| ahead.index < index);
         match ahead.or(inner.committed.as_ref()) {
-            Some(last) if wiped.is_none_or(|wiped| last.index > wiped) => {
+            Some(last) if cleared_at.is_none_or(|cleared_at| last.index > cleared_at) => {
                 let Ahead { index, incarnation, write } = *last;
                 Some((write, Version::Written { index, incarnation }))
             }
-            _ => wiped_value(),
+            _ => cleared_value(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::exec::evm::state::BaseAccount;
+use crate::exec::evm::state::AccountState;
 use alloy_primitives::{Address, U256};
 
 /// Reads the parent state for one worker.
@@ -31,7 +31,7 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// The store's.
-    pub fn account(&self, address: &Address) -> Result<BaseAccount, StoreError> {
+    pub fn account(&self, address: &Address) -> Result<AccountState, StoreError> {
         let mut out = [ParentAccount::default()];
         self.store.accounts(core::slice::from_ref(address), &mut out)?;
         Ok(self.resolve(&out[0]))
@@ -41,14 +41,14 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// The store's.
-    pub fn accounts(&self, addresses: &[Address]) -> Result<Vec<BaseAccount>, StoreError> {
+    pub fn accounts(&self, addresses: &[Address]) -> Result<Vec<AccountState>, StoreError> {
         let mut out = vec![ParentAccount::default(); addresses.len()];
         self.store.accounts(addresses, &mut out)?;
         Ok(out.iter().map(|parent| self.resolve(parent)).collect())
     }
 
-    fn resolve(&self, parent: &ParentAccount) -> BaseAccount {
-        BaseAccount {
+    fn resolve(&self, parent: &ParentAccount) -> AccountState {
+        AccountState {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,

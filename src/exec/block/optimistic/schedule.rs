@@ -9,10 +9,10 @@
 //! Relies on: `claims`, `cache`, `effects`, and `tasks` to run one task.
 //! Not here: the reads and writes of a run (`effects`).
 
-use super::base::{OptimisticBase, View};
 use super::cache::{ReadCounts, SharedCache};
-use super::claims::Claims;
+use super::claims::TxClaims;
 use super::effects::Effects;
+use super::provider::{OptimisticState, View};
 use super::reader::Reader;
 use super::{Speculated, Speculation};
 use crate::arena::code::CodeArena;
@@ -53,7 +53,7 @@ struct Schedule<'b> {
     codes: &'b CodeArena,
     cache: &'b SharedCache,
     clock: Instant,
-    claims: Claims,
+    claims: TxClaims,
     /// Number of committed transactions.
     committed: AtomicU32,
     /// Ended runs that wait for their commit, by transaction.
@@ -128,7 +128,7 @@ pub fn run_optimistic(
         codes,
         cache: &cache,
         clock,
-        claims: Claims::new(sender_chains(tx_count, &context.signers)),
+        claims: TxClaims::new(sender_chains(tx_count, &context.senders)),
         committed: AtomicU32::new(0),
         waiting: (0..tx_count).map(|_| Mutex::default()).collect(),
         commits: Mutex::default(),
@@ -176,11 +176,11 @@ fn thread_number() -> u32 {
 }
 
 /// For each transaction, the same sender's previous and next transaction.
-fn sender_chains(tx_count: usize, signers: &SenderRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
+fn sender_chains(tx_count: usize, senders: &SenderRows<'_>) -> Vec<(Option<TxIndex>, Option<TxIndex>)> {
     let mut chains = vec![(None, None); tx_count];
     let mut last: HashMap<Address, usize, RandomState> = HashMap::default();
     for at in 0..tx_count {
-        if let Some(before) = signers.sender(TxIndex::new(at)).and_then(|sender| last.insert(sender, at)) {
+        if let Some(before) = senders.sender(TxIndex::new(at)).and_then(|sender| last.insert(sender, at)) {
             chains[at].0 = Some(TxIndex::new(before));
             chains[before].1 = Some(TxIndex::new(at));
         }
@@ -189,7 +189,7 @@ fn sender_chains(tx_count: usize, signers: &SenderRows<'_>) -> Vec<(Option<TxInd
 }
 
 /// Ends the block for all workers when one panics, so that no other worker waits for it forever.
-struct EndOnPanic<'a>(&'a Claims);
+struct EndOnPanic<'a>(&'a TxClaims);
 
 impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
@@ -220,7 +220,7 @@ impl<'b> Schedule<'b> {
             drop(waiting);
             speculation.conflicts += 1;
             speculation.re_executions += 1;
-            self.claims.give_back(TxIndex::new(at));
+            self.claims.release(TxIndex::new(at));
             first_dropped.get_or_insert(index);
         }
         if let Some(index) = first_dropped {
@@ -232,7 +232,7 @@ impl<'b> Schedule<'b> {
     /// batches on all threads. Errors are discarded: a task that needs such an account reads it again.
     fn read_ahead(&self) -> ReadCounts {
         let transactions = self.context.block.transactions.rows();
-        let senders = (0..transactions.len()).filter_map(|tx| self.context.signers.sender(TxIndex::new(tx)));
+        let senders = (0..transactions.len()).filter_map(|tx| self.context.senders.sender(TxIndex::new(tx)));
         let mut ids: Vec<AccountId> = senders
             .chain(transactions.iter().filter_map(|tx| tx.to))
             .chain([self.context.env.coinbase])
@@ -260,7 +260,7 @@ impl<'b> Schedule<'b> {
         let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
         let reader = Reader { store: self.store, codes: self.codes, worker: number };
         let view = RefCell::new(View::new(self.cache, reader));
-        let base = Box::new(OptimisticBase { view: &view });
+        let base = Box::new(OptimisticState { view: &view });
         let rules = self.context.rules;
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
@@ -425,9 +425,9 @@ fn recording(
     codes: &CodeArena,
     counts: &ReadCounts,
 ) -> Recording {
-    let (addresses, slot_keys, slot_accounts) = cache.names();
-    let names = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
-    let list = recorder.finish(&names);
+    let (addresses, slot_keys, slot_accounts) = cache.recorded_keys();
+    let keys = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let list = recorder.finish(&keys);
     existence_log.existence.sort_unstable();
     let listed = list.columns.addresses().as_slice();
     let parents: Vec<_> =

@@ -10,7 +10,7 @@ use crate::arena::{BlockAccessIndex, Column};
 use crate::bal::{ExistenceLog, RecordedKeys, Recorder};
 use crate::exec::block::tasks::Recording;
 use crate::exec::block::verify::ListChecked;
-use crate::exec::evm::state::BaseAccount;
+use crate::exec::evm::state::AccountState;
 use alloy_primitives::{Address, Bytes, U256};
 use core::time::Duration;
 
@@ -18,8 +18,8 @@ const fn at(index: u32) -> BlockAccessIndex {
     BlockAccessIndex(index)
 }
 
-fn rich(balance: u64) -> BaseAccount {
-    BaseAccount { exists: true, balance: U256::from(balance), ..BaseAccount::default() }
+fn rich(balance: u64) -> AccountState {
+    AccountState { exists: true, balance: U256::from(balance), ..AccountState::default() }
 }
 
 /// 39 accounts; some have code or storage.
@@ -73,10 +73,14 @@ fn clearing_storage_zeroes_older_slot_values_only() {
     assert_eq!(slot.read(at(4), Some(at(3))).map(|(value, _)| value), Some(U256::ZERO));
     assert_eq!(slot.read(at(5), Some(at(3))).map(|(value, _)| value), Some(U256::from(44)));
     let account = AccountVersions::default();
-    account.write_ahead(at(3), 0, AccountWrite { wiped: true, exists: Some(false), ..AccountWrite::default() });
-    assert_eq!((account.last_wipe(at(3)), account.last_wipe(at(4))), (None, Some(at(3))));
+    account.write_ahead(
+        at(3),
+        0,
+        AccountWrite { storage_cleared: true, exists: Some(false), ..AccountWrite::default() },
+    );
+    assert_eq!((account.last_clearing(at(3)), account.last_clearing(at(4))), (None, Some(at(3))));
     account.withdraw(at(3));
-    assert_eq!(account.last_wipe(at(4)), None);
+    assert_eq!(account.last_clearing(at(4)), None);
 }
 
 #[test]
@@ -108,10 +112,10 @@ fn the_preload_holds_parent_values_of_changed_accounts_and_slots_only() {
     recorder.slot(slots[0], at(1), U256::from(7));
     recorder.nonce(ids[2], at(1), 1);
     recorder.slot(new_slot, at(1), U256::from(8));
-    let (addresses, slot_keys, slot_accounts) = cache.names();
-    let names = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
+    let (addresses, slot_keys, slot_accounts) = cache.recorded_keys();
+    let keys = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let recording = Recording {
-        list: recorder.finish(&names),
+        list: recorder.finish(&keys),
         existence_log: ExistenceLog::default(),
         parents: Column::default(),
         store_reads: (0, 0),

@@ -34,10 +34,10 @@ fn columns() -> BalColumns {
         .columns
 }
 
-fn universe(bal: &BalColumns) -> IdMap {
-    let mut names = IdMap::default();
-    names.fill(bal.addresses().as_slice(), bal.slot_keys().as_slice(), bal.slot_accounts().as_slice());
-    names
+fn id_map(bal: &BalColumns) -> IdMap {
+    let mut id_map = IdMap::default();
+    id_map.fill(bal.addresses().as_slice(), bal.slot_keys().as_slice(), bal.slot_accounts().as_slice());
+    id_map
 }
 
 /// One legacy transaction to `to`. Its signature is invalid, which does not matter here.
@@ -110,7 +110,7 @@ fn read_all(prefetch: &Prefetch<'_>) {
 #[test]
 fn rows_needed_early_are_read_first_and_rows_without_a_known_index_last() {
     let bal = columns();
-    let (accounts, slots) = first_needs(&bal, &universe(&bal), &transaction_to(address(1)));
+    let (accounts, slots) = first_needs(&bal, &id_map(&bal), &transaction_to(address(1)));
     let last = (ACCOUNTS - 1) / 3 * 3;
     assert_eq!(accounts[AccountId::new(last)], 1 + (ACCOUNTS - last) as u32);
     assert_eq!(accounts[AccountId(1)], 1, "the first transaction is sent to it");
@@ -118,26 +118,26 @@ fn rows_needed_early_are_read_first_and_rows_without_a_known_index_last() {
     assert_eq!(slots[SlotId(1)], 1, "a slot that is only read has the index of its account");
     let rows: Rows<AccountId, PrefetchedAccount> = Rows::new(&accounts, 4);
     assert_eq!(rows.batches.len(), ACCOUNTS.div_ceil(4));
-    let mut first = rows.names(0).to_vec();
+    let mut first = rows.ids(0).to_vec();
     assert!(first.is_sorted());
     first.retain(|id| id.0 != 1);
     assert_eq!(first, [last - 6, last - 3, last].map(AccountId::new));
     assert!(rows.order.iter().rev().take(10).all(|id| accounts[*id] == u32::MAX));
     for id in accounts.ids() {
         let (batch, place) = rows.find(id);
-        assert_eq!(rows.names(batch)[place], id);
+        assert_eq!(rows.ids(batch)[place], id);
     }
 }
 
 #[test]
 fn every_row_is_read_once_for_any_number_of_readers() {
     let bal = columns();
-    let names = universe(&bal);
+    let id_map = id_map(&bal);
     let codes = CodeArena::default();
     for readers in [1, 2, 8] {
         let store = Probe::default();
         let loader = CodeLoader::new(&store, &codes);
-        let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
+        let prefetch = Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false);
         let last_accounts = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..readers {
@@ -168,11 +168,11 @@ fn every_row_is_read_once_for_any_number_of_readers() {
 #[test]
 fn a_batch_that_a_task_waits_for_is_read_next() {
     let bal = columns();
-    let names = universe(&bal);
+    let id_map = id_map(&bal);
     let codes = CodeArena::default();
     let store = Probe::default();
     let loader = CodeLoader::new(&store, &codes);
-    let prefetch = &Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
+    let prefetch = &Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false);
     let last = *prefetch.slots.order.last().unwrap();
     std::thread::scope(|scope| {
         let task = scope.spawn(move || prefetch.slot(last));
@@ -190,12 +190,12 @@ fn a_batch_that_a_task_waits_for_is_read_next() {
 #[test]
 fn of_several_errors_the_first_in_reading_order_is_reported() {
     let bal = columns();
-    let names = universe(&bal);
+    let id_map = id_map(&bal);
     let codes = CodeArena::default();
     let failed = |id: AccountId| StoreError::Failed(bal.addresses()[id].to_string());
     let store = Probe::default();
     let loader = CodeLoader::new(&store, &codes);
-    let order = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false).accounts.order;
+    let order = Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false).accounts.order;
     let (early, late) = (order[BATCH + 3], order[2 * BATCH + 3]);
     for (bad, bad_slots, expected) in [
         (vec![late, early], vec![order[0]], early),
@@ -211,7 +211,7 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
                     ..Probe::default()
                 };
                 let loader = CodeLoader::new(&store, &codes);
-                let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
+                let prefetch = Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false);
                 std::thread::scope(|scope| {
                     (0..readers).for_each(|_| drop(scope.spawn(|| read_all(&prefetch))));
                     // A waiting task gets the value, the store's error, or the cancellation.
@@ -231,11 +231,11 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
 #[test]
 fn waiting_tasks_are_cancelled_when_reading_stops() {
     let bal = columns();
-    let names = universe(&bal);
+    let id_map = id_map(&bal);
     let codes = CodeArena::default();
     let store = Probe { closed: AtomicBool::new(true), ..Probe::default() };
     let loader = CodeLoader::new(&store, &codes);
-    let prefetch = &Prefetch::new(&bal, &names, &Transactions::default(), &loader, false);
+    let prefetch = &Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || read_all(prefetch));
         let last = prefetch.slots.order[ACCOUNTS - 1];
@@ -254,11 +254,11 @@ fn waiting_tasks_are_cancelled_when_reading_stops() {
 #[test]
 fn on_demand_each_row_is_read_by_the_task_that_needs_it_and_kept() {
     let bal = columns();
-    let names = universe(&bal);
+    let id_map = id_map(&bal);
     let codes = CodeArena::default();
     let store = Probe { bad: vec![address(9)], ..Probe::default() };
     let loader = CodeLoader::new(&store, &codes);
-    let prefetch = Prefetch::new(&bal, &names, &Transactions::default(), &loader, true);
+    let prefetch = Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, true);
     for _ in 0..3 {
         assert_eq!(prefetch.account(AccountId(4)).unwrap().0.nonce, 5);
         assert_eq!(prefetch.slot(SlotId(9)).unwrap(), U256::from(1_010));

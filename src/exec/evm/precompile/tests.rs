@@ -16,7 +16,7 @@ pub(super) fn address(number: u16) -> Address {
 }
 
 /// The same precompile of `revm-precompile`: gas and output.
-fn twin(fork: Fork, address: &Address, input: &[u8], gas_limit: u64) -> Option<(u64, Vec<u8>)> {
+fn reference(fork: Fork, address: &Address, input: &[u8], gas_limit: u64) -> Option<(u64, Vec<u8>)> {
     let spec = match fork {
         _ if fork >= Fork::Osaka => PrecompileSpecId::OSAKA,
         Fork::Prague => PrecompileSpecId::PRAGUE,
@@ -42,7 +42,7 @@ pub(super) fn agree(fork: Fork, number: u16, input: &[u8]) -> Option<Vec<u8>> {
         assert_eq!(output[0], 0xee, "what was there before stays");
         let ours = gas.map(|gas| (gas, output[1..].to_vec()));
         assert!(gas.is_some() || output.len() == 1, "a failure returns nothing");
-        let theirs = twin(fork, &address, input, gas_limit);
+        let theirs = reference(fork, &address, input, gas_limit);
         assert_eq!(ours, theirs, "{fork:?} {number:#x} limit {gas_limit} {}", alloy_primitives::hex::encode(input));
         ours
     };
@@ -94,7 +94,7 @@ fn numbers_agree_with_the_library_for_every_fork() {
             let address = address(candidate);
             // No input and unlimited gas. An address without a precompile must not be in the library's table.
             let known = number(fork, &address) != 0;
-            assert!(known || twin(fork, &address, &[], u64::MAX).is_none(), "{fork:?} {candidate:#x}");
+            assert!(known || reference(fork, &address, &[], u64::MAX).is_none(), "{fork:?} {candidate:#x}");
         }
     }
 }

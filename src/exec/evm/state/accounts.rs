@@ -3,7 +3,7 @@
 //! In: account ids. Out: values as of now, and changes with journal records. Methods that read a value record in
 //! [`seen`] how the task depends on the value at its start.
 //! Relies on: the caller has loaded the account before it reads or changes a value.
-//! Not here: addresses to ids (`names`).
+//! Not here: addresses to ids (`ids`).
 
 use super::TxState;
 use super::journal::Undo;
@@ -38,7 +38,7 @@ impl<'b> TxState<'b> {
     /// The id of an address if it has one, and whether the account is in the accessed set. Does not extend the id map.
     #[inline]
     pub fn peek_account(&mut self, address: &Address) -> (Option<AccountId>, bool) {
-        match self.names.get().account(address) {
+        match self.ids.get().account(address) {
             Some(id) => (Some(id), self.is_warm(id)),
             None => {
                 let is_precompile = self.precompiles_warm && precompile::number(self.fork, address) != 0;
@@ -67,7 +67,7 @@ impl<'b> TxState<'b> {
     /// and loaded.
     #[inline(always)]
     pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
-        let id = self.lookaside.account(word)?;
+        let id = self.lookup_cache.account(word)?;
         let row = &self.accounts[id];
         let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
         ready.then_some(id)
@@ -76,7 +76,7 @@ impl<'b> TxState<'b> {
     /// Stores the id for an address word in the lookup cache, for [`Self::warm_account`].
     #[inline]
     pub fn remember_account(&mut self, word: &U256, id: AccountId) {
-        self.lookaside.remember_account(word, id);
+        self.lookup_cache.remember_account(word, id);
     }
 
     /// Adds the account to the accessed set; returns whether it was cold. Loads nothing.
@@ -102,7 +102,7 @@ impl<'b> TxState<'b> {
 
     #[cold]
     fn load_first(&mut self, id: AccountId) -> Result<(), Halt> {
-        let address = self.names.get().addresses()[id];
+        let address = self.ids.get().addresses()[id];
         let base = match self.base.account(id, &address) {
             Ok(base) => base,
             Err(fault) => return Err(self.fail(fault)),

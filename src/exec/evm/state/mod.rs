@@ -1,22 +1,22 @@
 //! Transaction-local state: rows by dense id, each with the epoch of its task, and a journal for reverts.
 //!
-//! In: an [`IdMap`] and a state provider ([`Base`]), which has all values as of the start of the task. Out: for each
+//! In: an [`IdMap`] and a state provider ([`StateProvider`]), which has all values as of the start of the task. Out: for each
 //! account and slot that the task loaded, its value at the start and its value at the end.
 //! Rows are not cleared between tasks: a row whose epoch is not the current one counts as blank.
 //! Relies on: ids index rows; the row columns grow with the id map.
 //! Not here: gas of accesses and changes (`host`).
 
 mod accounts;
+mod ids;
 mod journal;
 mod logs;
-mod names;
 mod rows;
 mod slots;
 
+pub use ids::StateIds;
 pub use journal::Checkpoint;
 pub use logs::Logs;
-pub use names::Names;
-pub use rows::{AccountRow, BaseAccount, SlotRow, flag, seen};
+pub use rows::{AccountRow, AccountState, SlotRow, flag, seen};
 
 use super::halt::{Fault, Halt};
 use super::ids::IdMap;
@@ -30,11 +30,11 @@ use hashbrown::{HashMap, HashSet};
 use journal::Undo;
 
 /// A state provider: the source of a task's values. Called once per account, slot and task, at the first access.
-pub trait Base {
+pub trait StateProvider {
     /// Starts a task: reads that follow refer to the state at this block access index.
     fn begin_task(&mut self, _index: BlockAccessIndex) {}
     /// The account as of the start of the task.
-    fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault>;
+    fn account(&mut self, id: AccountId, address: &Address) -> Result<AccountState, Fault>;
     /// The slot as of the start of the task.
     fn slot(&mut self, id: SlotId, account: AccountId, address: &Address, key: &U256) -> Result<U256, Fault>;
     /// Loads a code's bytes into the arena if it does not have them.
@@ -42,13 +42,13 @@ pub trait Base {
     /// Hash of an ancestor block (BLOCKHASH).
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault>;
     /// The sender's account in the parent state, if the block access list does not contain the sender.
-    fn unlisted_sender(&mut self, _address: &Address) -> Result<Option<BaseAccount>, Fault> {
+    fn unlisted_sender(&mut self, _address: &Address) -> Result<Option<AccountState>, Fault> {
         Ok(None)
     }
-    /// Stores an account's value at the end of a task, if later tasks of the same worker build on it. `wiped`:
-    /// its storage was cleared (SELFDESTRUCT before Cancun). Does nothing in a provider with a block access
-    /// list, which has all values.
-    fn commit_account(&mut self, _id: AccountId, _account: BaseAccount, _wiped: bool) {}
+    /// Stores an account's value at the end of a task, if later tasks of the same worker build on it.
+    /// `storage_cleared`: its storage was cleared (SELFDESTRUCT before Cancun). Does nothing in a provider with a
+    /// block access list, which has all values.
+    fn commit_account(&mut self, _id: AccountId, _account: AccountState, _storage_cleared: bool) {}
     /// Stores a slot's value at the end of a task, as [`Self::commit_account`] does.
     fn commit_slot(&mut self, _id: SlotId, _account: AccountId, _value: U256) {}
 }
@@ -74,23 +74,23 @@ pub struct StateScratch {
     warm_outside: Option<Box<WarmOutside>>,
     logs: Logs,
     epoch: u32,
-    universe: Box<IdMap>,
-    lookaside: Box<LookupCache>,
+    id_map: Box<IdMap>,
+    lookup_cache: Box<LookupCache>,
 }
 
 impl StateScratch {
     /// The id map of the last block that was executed without a block access list.
-    pub fn names(&self) -> &IdMap {
-        &self.universe
+    pub fn id_map(&self) -> &IdMap {
+        &self.id_map
     }
 }
 
 /// The state that one worker's transactions read and change.
 pub struct TxState<'b> {
     /// The id map of accounts and slots.
-    pub names: Names<'b>,
+    pub ids: StateIds<'b>,
     /// The state provider: values as of the start of the task.
-    pub base: Box<dyn Base + 'b>,
+    pub base: Box<dyn StateProvider + 'b>,
     /// The code arena.
     pub codes: &'b CodeArena,
     /// Logs of all tasks of this worker so far; those of the current task come last.
@@ -109,7 +109,7 @@ pub struct TxState<'b> {
     precompiles_warm: bool,
     epoch: u32,
     fork: Fork,
-    lookaside: Box<LookupCache>,
+    lookup_cache: Box<LookupCache>,
     /// The growing id map while the state uses a closed one; returned with the scratch.
     spare: Option<Box<IdMap>>,
 }
@@ -126,7 +126,7 @@ impl<'b> TxState<'b> {
     pub fn new(
         scratch: StateScratch,
         closed: Option<&'b IdMap>,
-        base: Box<dyn Base + 'b>,
+        base: Box<dyn StateProvider + 'b>,
         codes: &'b CodeArena,
         fork: Fork,
     ) -> Self {
@@ -141,23 +141,23 @@ impl<'b> TxState<'b> {
             warm_outside,
             mut logs,
             epoch,
-            mut universe,
-            mut lookaside,
+            mut id_map,
+            mut lookup_cache,
         } = scratch;
         // Ids have other meanings in this block: rows start blank, and their precompile numbers are set again.
         accounts.clear();
         slots.clear();
         logs.clear();
-        lookaside.clear();
-        let (names, spare) = match closed {
-            Some(closed) => (Names::Closed(closed), Some(universe)),
+        lookup_cache.clear();
+        let (ids, spare) = match closed {
+            Some(closed) => (StateIds::Closed(closed), Some(id_map)),
             None => {
-                universe.clear();
-                (Names::Growing(universe), None)
+                id_map.clear();
+                (StateIds::Growing(id_map), None)
             }
         };
         let mut state = Self {
-            names,
+            ids,
             base,
             codes,
             logs,
@@ -173,7 +173,7 @@ impl<'b> TxState<'b> {
             precompiles_warm: true,
             epoch,
             fork,
-            lookaside,
+            lookup_cache,
             spare,
         };
         state.grow_rows();
@@ -183,9 +183,9 @@ impl<'b> TxState<'b> {
 
     /// Ends the block: returns the memory for the next one.
     pub fn into_scratch(self) -> StateScratch {
-        let universe = match self.names {
-            Names::Growing(universe) => universe,
-            Names::Closed(_) => self.spare.unwrap_or_default(),
+        let id_map = match self.ids {
+            StateIds::Growing(id_map) => id_map,
+            StateIds::Closed(_) => self.spare.unwrap_or_default(),
         };
         StateScratch {
             accounts: self.accounts,
@@ -198,8 +198,8 @@ impl<'b> TxState<'b> {
             warm_outside: self.warm_outside,
             logs: self.logs,
             epoch: self.epoch,
-            universe,
-            lookaside: self.lookaside,
+            id_map,
+            lookup_cache: self.lookup_cache,
         }
     }
 
@@ -295,7 +295,7 @@ impl<'b> TxState<'b> {
         }
         for index in 0..self.touched_slots.len() {
             let id = self.touched_slots[index];
-            let account = self.names.get().owners()[id];
+            let account = self.ids.get().owners()[id];
             self.base.commit_slot(id, account, self.slots[id].value);
         }
     }
@@ -303,7 +303,7 @@ impl<'b> TxState<'b> {
     /// Settles the end of a transaction: applies self-destructs and the removal of empty accounts (EIP-161) to
     /// the rows.
     pub fn settle(&mut self, rules: &ForkRules) {
-        let mut wiped = false;
+        let mut storage_cleared = false;
         for index in 0..self.touched_accounts.len() {
             let row = &mut self.accounts[self.touched_accounts[index]];
             if row.has(flag::DESTROYED) {
@@ -318,16 +318,16 @@ impl<'b> TxState<'b> {
                 if !row.balance.is_zero() {
                     row.flags |= flag::EXISTS;
                 }
-                wiped = true;
+                storage_cleared = true;
             } else if row.has(flag::TOUCHED) {
                 let gone = rules.at_least(Fork::SpuriousDragon) && row.look_if_empty();
                 row.flags = if gone { row.flags & !flag::EXISTS } else { row.flags | flag::EXISTS };
             }
         }
-        if wiped {
+        if storage_cleared {
             for index in 0..self.touched_slots.len() {
                 let id = self.touched_slots[index];
-                let owner = &self.accounts[self.names.get().owners()[id]];
+                let owner = &self.accounts[self.ids.get().owners()[id]];
                 if owner.has(flag::DESTROYED) {
                     let row = &mut self.slots[id];
                     row.value = if keeps_storage(owner, rules) { row.start } else { U256::ZERO };

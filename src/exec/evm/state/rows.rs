@@ -9,7 +9,7 @@ use alloy_primitives::U256;
 
 /// An account as of the start of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BaseAccount {
+pub struct AccountState {
     /// Whether the account has a leaf in the state trie.
     pub exists: bool,
     /// Whether its storage is non-empty (EIP-7610).
@@ -22,13 +22,13 @@ pub struct BaseAccount {
     pub code: CodeId,
 }
 
-impl Default for BaseAccount {
+impl Default for AccountState {
     fn default() -> Self {
         Self { exists: false, has_storage: false, nonce: 0, balance: U256::ZERO, code: EMPTY_CODE }
     }
 }
 
-impl BaseAccount {
+impl AccountState {
     /// Empty in the sense of EIP-161: no nonce, no balance, no code.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -120,7 +120,7 @@ impl AccountRow {
         need: 0,
     };
 
-    /// [`BaseAccount::existence_event`] of the task. Only for a settled row.
+    /// [`AccountState::existence_event`] of the task. Only for a settled row.
     #[inline]
     pub fn existence_event(&self) -> Option<bool> {
         self.settled().existence_event(&self.start())
@@ -128,8 +128,8 @@ impl AccountRow {
 
     /// The account when the task began, as the state provider returned it.
     #[inline]
-    pub fn start(&self) -> BaseAccount {
-        BaseAccount {
+    pub fn start(&self) -> AccountState {
+        AccountState {
             exists: self.has(flag::EXISTED),
             has_storage: self.has(flag::HAS_STORAGE),
             nonce: self.nonce_start,
@@ -140,8 +140,8 @@ impl AccountRow {
 
     /// The account at the end of the task, after it was settled.
     #[inline]
-    pub(super) fn settled(&self) -> BaseAccount {
-        BaseAccount {
+    pub(super) fn settled(&self) -> AccountState {
+        AccountState {
             exists: self.has(flag::EXISTS),
             has_storage: self.has(flag::HAS_STORAGE) && !self.has(flag::DESTROYED),
             nonce: self.nonce,

@@ -1,7 +1,7 @@
 //! Slots of a task: accessed set (EIP-2929), first load, values; and transient storage (EIP-1153).
 //!
 //! In: slot ids, or accounts and keys. Out: values as of now, and changes with journal records.
-//! Relies on: the caller has loaded a slot before it reads or changes its value. Not here: keys to ids (`names`).
+//! Relies on: the caller has loaded a slot before it reads or changes its value. Not here: keys to ids (`ids`).
 
 use super::TxState;
 use super::journal::Undo;
@@ -14,7 +14,7 @@ impl TxState<'_> {
     /// The slot's id, if it is in the lookup cache, warm and loaded.
     #[inline(always)]
     pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
-        let id = self.lookaside.slot(account, key)?;
+        let id = self.lookup_cache.slot(account, key)?;
         let row = &self.slots[id];
         let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
         ready.then_some(id)
@@ -23,7 +23,7 @@ impl TxState<'_> {
     /// Stores a slot's id in the lookup cache, for [`Self::ready_slot`].
     #[inline]
     pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
-        self.lookaside.remember_slot(account, key, id);
+        self.lookup_cache.remember_slot(account, key, id);
     }
 
     #[inline]
@@ -45,7 +45,7 @@ impl TxState<'_> {
     /// The id of a slot if it has one, and whether the slot is in the accessed set. Does not extend the id map.
     #[inline]
     pub fn peek_slot(&mut self, account: AccountId, key: &U256) -> (Option<SlotId>, bool) {
-        match self.names.get().slot(account, key) {
+        match self.ids.get().slot(account, key) {
             Some(id) => (Some(id), self.is_slot_warm(id)),
             None => (None, self.is_warm_outside(account, key)),
         }
@@ -92,9 +92,9 @@ impl TxState<'_> {
 
     #[cold]
     fn load_slot_first(&mut self, id: SlotId) -> Result<(), Halt> {
-        let names = self.names.get();
-        let account = names.owners()[id];
-        let (address, key) = (names.addresses()[account], names.keys()[id]);
+        let ids = self.ids.get();
+        let account = ids.owners()[id];
+        let (address, key) = (ids.addresses()[account], ids.keys()[id]);
         let owner = &self.accounts[account];
         let is_created = owner.epoch == self.epoch && owner.has(flag::CREATED);
         // A created account has no storage, except for storage from before its creation (see

@@ -493,7 +493,7 @@ macro_rules! begin_block {
             || $r.stack_bytes().wrapping_sub(usize::from((*need).least)) > usize::from((*need).span)
         {
             if below != 0 {
-                jump_to!($crate::exec::interpreter::tail::handlers::begin_otherwise, $r)
+                jump_to!($crate::exec::interpreter::tail::handlers::begin_unless_cancelled, $r)
             }
             jump_to!(to_bytes_exact, $r)
         }

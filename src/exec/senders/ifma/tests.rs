@@ -12,7 +12,7 @@ use super::recover::{Group, NONCE_BITS, decompress, multiply, prepare, window};
 use super::*;
 use crate::exec::senders::scalar::{regular, split};
 use crate::exec::senders::tests::exceptional::exceptional;
-use crate::exec::senders::tests::twin::{self, LAMBDA, N, Numbers, P as MODULUS, Point};
+use crate::exec::senders::tests::reference::{self, LAMBDA, N, Numbers, P as MODULUS, Point};
 
 /// Defines a test that runs if the CPU features are available.
 macro_rules! in_lanes {
@@ -113,11 +113,11 @@ in_lanes!(products_and_squares_of_extreme_limbs_agree_with_the_reference, {
             let product = mul(a, b);
             assert_tight(&product);
             let (x, y) = (factor_values(a), factor_values(b));
-            assert_eq!(values(&product), core::array::from_fn(|l| twin::mul(x[l], y[l])));
+            assert_eq!(values(&product), core::array::from_fn(|l| reference::mul(x[l], y[l])));
         }
         let square = sqr(a);
         assert_tight(&square);
-        assert_eq!(values(&square), factor_values(a).map(|x| twin::mul(x, x)));
+        assert_eq!(values(&square), factor_values(a).map(|x| reference::mul(x, x)));
     }
 });
 
@@ -140,20 +140,20 @@ in_lanes!(sums_and_their_reductions_agree_with_the_reference, {
             assert_eq!(is_zero(&tight), zero);
         };
         let check_factor = |sum: &Fe, wanted| assert_eq!(factor_values(&carry(sum)), wanted);
-        let difference: [U256; 8] = core::array::from_fn(|l| twin::sub(x[l], y[l]));
+        let difference: [U256; 8] = core::array::from_fn(|l| reference::sub(x[l], y[l]));
         check(a, x);
         check(&add(a, b), core::array::from_fn(|l| x[l].add_mod(y[l], MODULUS)));
         check(&shift::<3>(a), x.map(|x| two(two(two(x)))));
         check(&sub::<2>(a, b), difference);
         check_factor(&sub::<2>(a, b), difference);
-        check(&sub::<3>(a, &add(b, b)), core::array::from_fn(|l| twin::sub(x[l], two(y[l]))));
+        check(&sub::<3>(a, &add(b, b)), core::array::from_fn(|l| reference::sub(x[l], two(y[l]))));
         check(
             &sub::<4>(a, &add(b, &shift::<1>(b))),
-            core::array::from_fn(|l| twin::sub(x[l], two(y[l]).add_mod(y[l], MODULUS))),
+            core::array::from_fn(|l| reference::sub(x[l], two(y[l]).add_mod(y[l], MODULUS))),
         );
-        check(&sub::<9>(a, &shift::<3>(b)), core::array::from_fn(|l| twin::sub(x[l], two(two(two(y[l]))))));
-        check_factor(&sub::<9>(a, &shift::<3>(b)), core::array::from_fn(|l| twin::sub(x[l], two(two(two(y[l]))))));
-        check(&sub::<17>(a, &shift::<4>(b)), core::array::from_fn(|l| twin::sub(x[l], two(two(two(two(y[l])))))));
+        check(&sub::<9>(a, &shift::<3>(b)), core::array::from_fn(|l| reference::sub(x[l], two(two(two(y[l]))))));
+        check_factor(&sub::<9>(a, &shift::<3>(b)), core::array::from_fn(|l| reference::sub(x[l], two(two(two(y[l]))))));
+        check(&sub::<17>(a, &shift::<4>(b)), core::array::from_fn(|l| reference::sub(x[l], two(two(two(two(y[l])))))));
         let mask = numbers.next() as u8;
         let picked = limbs(&select(mask, a, b));
         for l in 0..8 {
@@ -182,7 +182,7 @@ in_lanes!(words_limbs_and_rows_convert_both_ways, {
     }
 });
 
-in_lanes!(roots_and_inverses_agree_with_the_twin, {
+in_lanes!(roots_and_inverses_agree_with_the_reference, {
     let mut numbers = Numbers(14);
     let elements = tight_elements(&mut numbers);
     for four in elements[120..].as_chunks::<4>().0.iter().take(8) {
@@ -191,7 +191,7 @@ in_lanes!(roots_and_inverses_agree_with_the_twin, {
             let exponent = (MODULUS + U256::ONE) >> 2;
             assert_eq!(values(&roots[k]), values(&four[k]).map(|x| x.pow_mod(exponent, MODULUS)));
             assert_eq!(values(&sqrt(&[four[k]])[0]), values(&roots[k]));
-            assert_eq!(values(&invert(&four[k])), values(&four[k]).map(twin::invert));
+            assert_eq!(values(&invert(&four[k])), values(&four[k]).map(reference::invert));
         }
     }
 });
@@ -200,9 +200,9 @@ in_lanes!(roots_and_inverses_agree_with_the_twin, {
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn jacobian(numbers: &mut Numbers, points: [(U256, U256); 8]) -> Jacobian<1> {
     let z: [U256; 8] = core::array::from_fn(|_| numbers.word() % MODULUS);
-    let zz = z.map(|z| twin::mul(z, z));
-    let x = core::array::from_fn(|l| limbs_of(twin::mul(points[l].0, zz[l])));
-    let y = core::array::from_fn(|l| limbs_of(twin::mul(points[l].1, twin::mul(zz[l], z[l]))));
+    let zz = z.map(|z| reference::mul(z, z));
+    let x = core::array::from_fn(|l| limbs_of(reference::mul(points[l].0, zz[l])));
+    let y = core::array::from_fn(|l| limbs_of(reference::mul(points[l].1, reference::mul(zz[l], z[l]))));
     Jacobian { x: [element(x)], y: [element(y)], z: [element(z.map(limbs_of))] }
 }
 
@@ -212,9 +212,10 @@ fn affine(p: &Jacobian<1>) -> [Point; 8] {
     [&p.x[0], &p.y[0], &p.z[0]].into_iter().for_each(assert_tight);
     let (x, y, z) = (values(&p.x[0]), values(&p.y[0]), values(&p.z[0]));
     core::array::from_fn(|l| {
-        let inverse = twin::invert(z[l]);
-        let squared = twin::mul(inverse, inverse);
-        (!z[l].is_zero()).then(|| (twin::mul(x[l], squared), twin::mul(y[l], twin::mul(squared, inverse))))
+        let inverse = reference::invert(z[l]);
+        let squared = reference::mul(inverse, inverse);
+        (!z[l].is_zero())
+            .then(|| (reference::mul(x[l], squared), reference::mul(y[l], reference::mul(squared, inverse))))
     })
 }
 
@@ -226,7 +227,7 @@ fn addend(points: [(U256, U256); 8], negative: __mmask8) -> Addend<1> {
 
 in_lanes!(doubling_and_addition_agree_with_the_reference_and_exceptional_lanes_keep_z_zero, {
     let mut numbers = Numbers(15);
-    let minus = |(x, y): (U256, U256)| (x, twin::sub(U256::ZERO, y));
+    let minus = |(x, y): (U256, U256)| (x, reference::sub(U256::ZERO, y));
     for round in 0..24 {
         let points: [_; 8] = core::array::from_fn(|_| numbers.point());
         let mut others: [_; 8] = core::array::from_fn(|_| numbers.point());
@@ -236,19 +237,16 @@ in_lanes!(doubling_and_addition_agree_with_the_reference_and_exceptional_lanes_k
         let mut sum = jacobian(&mut numbers, points);
         let mut doubled = sum;
         double(&mut doubled);
-        assert_eq!(affine(&doubled), points.map(|p| twin::add(Some(p), Some(p))));
+        assert_eq!(affine(&doubled), points.map(|p| reference::add(Some(p), Some(p))));
         // One lane adds a point to itself, to its negative, or to infinity.
         match round / 8 {
             0 => others[lane] = signed(lane, points[lane]),
             1 => others[lane] = signed(lane, minus(points[lane])),
             _ => sum.z[0] = select(1 << lane, &sum.z[0], &constant(limbs_of(MODULUS))),
         }
-        let wanted: [Point; 8] =
-            core::array::from_fn(
-                |l| {
-                    if l == lane { None } else { twin::add(Some(points[l]), Some(signed(l, others[l]))) }
-                },
-            );
+        let wanted: [Point; 8] = core::array::from_fn(|l| {
+            if l == lane { None } else { reference::add(Some(points[l]), Some(signed(l, others[l]))) }
+        });
         let q = addend(others, negative);
         // The same with a scale: the sum's Z on the scaled curve times the scale is its Z on the
         // curve itself.
@@ -267,8 +265,9 @@ in_lanes!(doubling_and_addition_agree_with_the_reference_and_exceptional_lanes_k
         let more: [_; 8] = core::array::from_fn(|_| numbers.point());
         double(&mut sum);
         add_mixed(&mut sum, &addend(more, 0), None);
-        let wanted =
-            core::array::from_fn(|l| wanted[l].and_then(|p| twin::add(twin::add(Some(p), Some(p)), Some(more[l]))));
+        let wanted = core::array::from_fn(|l| {
+            wanted[l].and_then(|p| reference::add(reference::add(Some(p), Some(p)), Some(more[l])))
+        });
         assert_eq!(affine(&sum), wanted);
     }
 });
@@ -278,7 +277,7 @@ in_lanes!(formulas_return_tight_elements_for_extreme_limbs, {
     // equal their evaluation with big integers, and return tight elements.
     let mut numbers = Numbers(19);
     let all = tight_elements(&mut numbers);
-    let times = |k: u64, x| twin::mul(U256::from(k), x);
+    let times = |k: u64, x| reference::mul(U256::from(k), x);
     for round in 0..4000 {
         let mut any = |salt: usize| all[(numbers.next() as usize + salt * round) % all.len()];
         let p = Jacobian { x: [any(0)], y: [any(1)], z: [any(2)] };
@@ -291,23 +290,23 @@ in_lanes!(formulas_return_tight_elements_for_extreme_limbs, {
         add_mixed(&mut sum, &q, None);
         for lane in 0..8 {
             let (x, y, z) = (x[lane], y[lane], z[lane]);
-            let yy = twin::mul(y, y);
-            let (d, e) = (times(4, twin::mul(x, yy)), times(3, twin::mul(x, x)));
-            let x3 = twin::sub(twin::mul(e, e), times(2, d));
-            let y3 = twin::sub(twin::mul(e, twin::sub(d, x3)), times(8, twin::mul(yy, yy)));
+            let yy = reference::mul(y, y);
+            let (d, e) = (times(4, reference::mul(x, yy)), times(3, reference::mul(x, x)));
+            let x3 = reference::sub(reference::mul(e, e), times(2, d));
+            let y3 = reference::sub(reference::mul(e, reference::sub(d, x3)), times(8, reference::mul(yy, yy)));
             let found = [&doubled.x[0], &doubled.y[0], &doubled.z[0]].map(|a| values(a)[lane]);
-            assert_eq!(found, [x3, y3, times(2, twin::mul(y, z))]);
+            assert_eq!(found, [x3, y3, times(2, reference::mul(y, z))]);
 
-            let zz = twin::mul(z, z);
-            let h = twin::sub(twin::mul(qx[lane], zz), x);
-            let qy = if q.negative[0] >> lane & 1 == 1 { twin::sub(U256::ZERO, qy[lane]) } else { qy[lane] };
-            let r = twin::sub(twin::mul(qy, twin::mul(zz, z)), y);
-            let (hh, v) = (twin::mul(h, h), twin::mul(x, twin::mul(h, h)));
-            let hhh = twin::mul(h, hh);
-            let x3 = twin::sub(twin::sub(twin::mul(r, r), hhh), times(2, v));
-            let y3 = twin::sub(twin::mul(r, twin::sub(v, x3)), twin::mul(y, hhh));
+            let zz = reference::mul(z, z);
+            let h = reference::sub(reference::mul(qx[lane], zz), x);
+            let qy = if q.negative[0] >> lane & 1 == 1 { reference::sub(U256::ZERO, qy[lane]) } else { qy[lane] };
+            let r = reference::sub(reference::mul(qy, reference::mul(zz, z)), y);
+            let (hh, v) = (reference::mul(h, h), reference::mul(x, reference::mul(h, h)));
+            let hhh = reference::mul(h, hh);
+            let x3 = reference::sub(reference::sub(reference::mul(r, r), hhh), times(2, v));
+            let y3 = reference::sub(reference::mul(r, reference::sub(v, x3)), reference::mul(y, hhh));
             let found = [&sum.x[0], &sum.y[0], &sum.z[0]].map(|a| values(a)[lane]);
-            assert_eq!(found, [x3, y3, twin::mul(z, h)]);
+            assert_eq!(found, [x3, y3, reference::mul(z, h)]);
         }
         for p in [doubled, sum] {
             [&p.x[0], &p.y[0], &p.z[0]].into_iter().for_each(assert_tight);
@@ -331,7 +330,7 @@ in_lanes!(nonce_tables_contain_the_odd_multiples_and_lambda_times_them, {
                 assert_eq!(negative, if 2 * window < (1 << NONCE_WINDOW) - 1 { 0xff } else { 0 });
                 for lane in 0..8 {
                     let factor = U256::from(digit).mul_mod(if lambda == 1 { LAMBDA } else { U256::ONE }, N);
-                    assert_eq!(found[lane], twin::multiply(factor, Some(points[k][lane])), "{digit} {lambda}");
+                    assert_eq!(found[lane], reference::multiply(factor, Some(points[k][lane])), "{digit} {lambda}");
                 }
             }
         }
@@ -340,19 +339,19 @@ in_lanes!(nonce_tables_contain_the_odd_multiples_and_lambda_times_them, {
 
 in_lanes!(generator_table_contains_the_odd_multiples_and_lambda_times_them, {
     let table = GeneratorTable::get();
-    let two = twin::add(twin::G, twin::G);
-    let mut multiple = twin::G;
+    let two = reference::add(reference::G, reference::G);
+    let mut multiple = reference::G;
     let half = 1 << (generator::WINDOW - 1);
-    let lambda_g = twin::multiply(LAMBDA, twin::G).unwrap_or_default();
-    let beta = twin::mul(lambda_g.0, twin::invert(twin::G.unwrap_or_default().0));
+    let lambda_g = reference::multiply(LAMBDA, reference::G).unwrap_or_default();
+    let beta = reference::mul(lambda_g.0, reference::invert(reference::G.unwrap_or_default().0));
     for i in 0..half {
         let (x, y, positive) = table.lookup(0, from_array([half + i; 8]));
         let (lambda_x, lambda_y, negative) = table.lookup(1, from_array([half - 1 - i; 8]));
         assert_eq!((positive, negative), (0, 0xff));
         let point = multiple.unwrap_or_default();
         assert_eq!((values(&x)[0], values(&y)[7]), point);
-        assert_eq!((values(&lambda_x)[3], values(&lambda_y)[4]), (twin::mul(point.0, beta), point.1));
-        multiple = twin::add(multiple, two);
+        assert_eq!((values(&lambda_x)[3], values(&lambda_y)[4]), (reference::mul(point.0, beta), point.1));
+        multiple = reference::add(multiple, two);
     }
 });
 

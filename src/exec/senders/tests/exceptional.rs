@@ -5,7 +5,7 @@
 //! s = u2 r. So any partial sum of the four sequences of digits can be made equal to plus or minus
 //! the multiple that is added next.
 
-use super::twin::{LAMBDA, N, Numbers};
+use super::reference::{LAMBDA, N, Numbers};
 use super::*;
 use crate::exec::senders::ifma::WIDTHS;
 use crate::exec::senders::scalar::{regular, split};

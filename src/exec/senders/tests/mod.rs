@@ -2,14 +2,14 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod exceptional;
+pub(super) mod reference;
 #[cfg(target_arch = "x86_64")]
 mod scalars;
-pub(super) mod twin;
 
 use alloy_primitives::{address, b256, uint};
 
 use super::*;
-use twin::{N, Numbers, P};
+use reference::{N, Numbers, P};
 
 /// Recovers a batch, asserts that each result equals libsecp256k1's, and returns the results.
 fn agree(signatures: &[Signature]) -> Vec<Option<Address>> {
@@ -53,7 +53,7 @@ fn order_sub(a: U256, b: U256) -> U256 {
 
 /// The signature with multipliers u1 of G and u2 of R = tG.
 fn signature_of(t: U256, u1: U256, u2: U256) -> Signature {
-    let (x, y) = twin::multiply(t, twin::G).unwrap_or_default();
+    let (x, y) = reference::multiply(t, reference::G).unwrap_or_default();
     let r = x % N;
     let hash = order_mul(order_sub(U256::ZERO, u1), r).into();
     Signature { hash, r, s: order_mul(u2, r), y_parity: y.bit(0), low_s: false }
@@ -116,7 +116,7 @@ fn all_combinations_of_edge_values_agree() {
             ]
         })
         .collect();
-    edges.extend([twin::G.unwrap_or_default().0, one << 128, one << 255, (one << 129) - one]);
+    edges.extend([reference::G.unwrap_or_default().0, one << 128, one << 255, (one << 129) - one]);
     let hashes = [U256::ZERO, one, N - one, N, N + one, P, U256::MAX, half];
     let mut signatures = Vec::new();
     for &r in &edges {

@@ -1,6 +1,6 @@
 //! Tests arithmetic modulo the group order against general-purpose big integers.
 
-use super::twin::{LAMBDA, N, Numbers};
+use super::reference::{LAMBDA, N, Numbers};
 use super::*;
 use crate::exec::senders::scalar::{ORDER, invert_all, mul_redc, negate, regular, split};
 

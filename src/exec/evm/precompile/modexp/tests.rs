@@ -15,7 +15,7 @@ fn input(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
 }
 
 /// The power by `aurora-engine-modexp`, without parsing of the precompile's input.
-fn twin(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
+fn reference(base: &[u8], exponent: &[u8], modulus: &[u8]) -> Vec<u8> {
     let value = aurora_engine_modexp::modexp(base, exponent, modulus);
     let value = significant(&value);
     let mut result = vec![0; modulus.len() - value.len()];
@@ -152,7 +152,7 @@ fn awslc_agrees_with_aurora() {
         let exponent = random.short(40);
         let mut result = vec![0; modulus.len()];
         awslc::power(&base, &exponent, &modulus, &mut result).unwrap();
-        assert_eq!(result, twin(&base, &exponent, &modulus));
+        assert_eq!(result, reference(&base, &exponent, &modulus));
     }
     // Rejected: an even modulus, an empty modulus, and a result that is too short.
     assert_eq!(awslc::power(&[3], &[2], &[8], &mut [0]), None);
@@ -180,7 +180,7 @@ fn inverses_agree_with_powers() {
         for base in bases {
             let [base, exponent, modulus] = [base, exponent, modulus].map(|number| number.to_be_bytes::<32>());
             let inverse = inverse(significant(&base), &exponent, &modulus).unwrap();
-            assert_eq!(inverse.to_be_bytes::<32>().to_vec(), twin(&base, &exponent, &modulus));
+            assert_eq!(inverse.to_be_bytes::<32>().to_vec(), reference(&base, &exponent, &modulus));
             agree(Fork::Osaka, 5, &input(&base, &exponent, &modulus));
             let padded = [&[0; 5][..], &base].concat();
             agree(Fork::Osaka, 5, &input(&padded, &exponent, &modulus));

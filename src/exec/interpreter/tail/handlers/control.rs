@@ -44,7 +44,7 @@ handler! {
     /// Polls the cancel token and begins the block unless the caller has cancelled.
     #[cold]
     #[inline(never)]
-    begin_otherwise [] (r) {
+    begin_unless_cancelled [] (r) {
         if is_cancelled(r.vm, r.gas) {
             return leave(r);
         }

@@ -16,7 +16,7 @@ use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, ExistenceColumns, exists_before};
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::state::{Base, BaseAccount};
+use crate::exec::evm::state::{AccountState, StateProvider};
 use crate::exec::rules::fork::Fork;
 use alloy_primitives::{Address, B256, U256};
 
@@ -71,12 +71,12 @@ pub struct BalState<'b> {
     /// Loads codes. Its store also supplies block hashes and the accounts of unlisted senders.
     pub loader: &'b CodeLoader<'b>,
     /// Whether SELFDESTRUCT clears storage: true before Cancun (EIP-6780).
-    wipes: bool,
+    clears_storage: bool,
     index: BlockAccessIndex,
 }
 
 impl<'b> BalState<'b> {
-    /// A provider for the task at index 0; [`Base::begin_task`] sets the index of each task.
+    /// A provider for the task at index 0; [`StateProvider::begin_task`] sets the index of each task.
     pub fn new(
         bal: &'b BalColumns,
         existence_log: &'b ExistenceColumns,
@@ -85,37 +85,37 @@ impl<'b> BalState<'b> {
         loader: &'b CodeLoader<'b>,
         fork: Fork,
     ) -> Self {
-        let wipes = fork < Fork::Cancun;
-        Self { bal, existence_log, parent, code_rows, loader, wipes, index: BlockAccessIndex(0) }
+        let clears_storage = fork < Fork::Cancun;
+        Self { bal, existence_log, parent, code_rows, loader, clears_storage, index: BlockAccessIndex(0) }
     }
 }
 
-impl Base for BalState<'_> {
+impl StateProvider for BalState<'_> {
     fn begin_task(&mut self, index: BlockAccessIndex) {
         self.index = index;
     }
 
-    fn account(&mut self, id: AccountId, _address: &Address) -> Result<BaseAccount, Fault> {
+    fn account(&mut self, id: AccountId, _address: &Address) -> Result<AccountState, Fault> {
         let (bal, index) = (self.bal, self.index);
         let (parent, parent_code) = self.parent.account(id)?;
         let balance = bal.balance_before(id, index);
         let nonce = bal.nonce_before(id, index);
         let code = bal.code_row_before(id, index).map(|row| self.code_rows[row]);
-        let wiped = self.wipes && parent.has_storage && bal.wiped_before(id, index).is_some();
-        Ok(BaseAccount {
+        let cleared = self.clears_storage && parent.has_storage && bal.storage_cleared_before(id, index).is_some();
+        Ok(AccountState {
             exists: exists_before(bal, self.existence_log, &parent, id, index),
-            has_storage: parent.has_storage && !wiped,
+            has_storage: parent.has_storage && !cleared,
             nonce: nonce.unwrap_or(parent.nonce),
             balance: balance.unwrap_or(parent.balance),
             code: code.unwrap_or(parent_code),
         })
     }
 
-    fn unlisted_sender(&mut self, address: &Address) -> Result<Option<BaseAccount>, Fault> {
+    fn unlisted_sender(&mut self, address: &Address) -> Result<Option<AccountState>, Fault> {
         let mut out = [ParentAccount::default()];
         self.loader.store().accounts(&[*address], &mut out)?;
         let [parent] = out;
-        Ok(Some(BaseAccount {
+        Ok(Some(AccountState {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,
@@ -127,9 +127,9 @@ impl Base for BalState<'_> {
     fn slot(&mut self, id: SlotId, account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
         let changes = self.bal.storage();
         let row = changes.row_before(id, self.index);
-        if self.wipes
-            && let Some(wiped) = self.bal.wiped_before(account, self.index)
-            && row.is_none_or(|row| changes.index(row) < wiped)
+        if self.clears_storage
+            && let Some(cleared) = self.bal.storage_cleared_before(account, self.index)
+            && row.is_none_or(|row| changes.index(row) < cleared)
         {
             return Ok(U256::ZERO);
         }
@@ -159,9 +159,9 @@ pub(in crate::exec) fn fetch_block_hash(store: &dyn StateStore, number: u64) -> 
 #[derive(Debug, Default)]
 pub struct Overlay {
     /// Latest value of each account that was read; `None` where it was not.
-    pub accounts: Column<AccountId, Option<BaseAccount>>,
+    pub accounts: Column<AccountId, Option<AccountState>>,
     /// How often the account's storage was cleared; at 0 the parent's storage values hold.
-    pub wipes: Column<AccountId, u32>,
+    pub clearings: Column<AccountId, u32>,
     /// The accounts in the parent state.
     pub parents: Column<AccountId, ParentAccount>,
     /// For each slot that was read: how often the account's storage had been cleared when the value was stored, and the
@@ -177,16 +177,16 @@ impl Overlay {
     /// Removes all values and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.accounts.clear();
-        self.wipes.clear();
+        self.clearings.clear();
         self.parents.clear();
         self.slots.clear();
         (self.account_reads, self.slot_reads) = (0, 0);
     }
 
-    fn account_slot(&mut self, id: AccountId) -> &mut Option<BaseAccount> {
+    fn account_slot(&mut self, id: AccountId) -> &mut Option<AccountState> {
         if id.index() >= self.accounts.len() {
             self.accounts.resize(id.index() + 1, None);
-            self.wipes.resize(id.index() + 1, 0);
+            self.clearings.resize(id.index() + 1, 0);
             self.parents.resize(id.index() + 1, ParentAccount::default());
         }
         &mut self.accounts[id]
@@ -210,15 +210,15 @@ pub struct OverlayState<'b> {
     pub codes: &'b CodeArena,
 }
 
-impl Base for OverlayState<'_> {
-    fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+impl StateProvider for OverlayState<'_> {
+    fn account(&mut self, id: AccountId, address: &Address) -> Result<AccountState, Fault> {
         if let Some(account) = *self.overlay.account_slot(id) {
             return Ok(account);
         }
         let mut out = [ParentAccount::default()];
         self.store.accounts(&[*address], &mut out)?;
         let [parent] = out;
-        let account = BaseAccount {
+        let account = AccountState {
             exists: parent.exists,
             has_storage: parent.has_storage,
             nonce: parent.nonce,
@@ -232,11 +232,11 @@ impl Base for OverlayState<'_> {
     }
 
     fn slot(&mut self, id: SlotId, account: AccountId, address: &Address, key: &U256) -> Result<U256, Fault> {
-        let wipes = self.overlay.wipes.get(account).copied().unwrap_or_default();
+        let clearings = self.overlay.clearings.get(account).copied().unwrap_or_default();
         let known = self.overlay.slot_slot(id);
         let value = match *known {
-            Some((at, value)) if at == wipes => return Ok(value),
-            _ if wipes > 0 => U256::ZERO,
+            Some((at, value)) if at == clearings => return Ok(value),
+            _ if clearings > 0 => U256::ZERO,
             _ => {
                 let mut out = [U256::ZERO];
                 self.store.slots(&[SlotQuery { address: *address, key: *key }], &mut out)?;
@@ -244,7 +244,7 @@ impl Base for OverlayState<'_> {
                 out[0]
             }
         };
-        *self.overlay.slot_slot(id) = Some((wipes, value));
+        *self.overlay.slot_slot(id) = Some((clearings, value));
         Ok(value)
     }
 
@@ -256,15 +256,15 @@ impl Base for OverlayState<'_> {
         fetch_block_hash(self.store, number)
     }
 
-    fn commit_account(&mut self, id: AccountId, account: BaseAccount, wiped: bool) {
+    fn commit_account(&mut self, id: AccountId, account: AccountState, storage_cleared: bool) {
         *self.overlay.account_slot(id) = Some(account);
-        if wiped {
-            self.overlay.wipes[id] += 1;
+        if storage_cleared {
+            self.overlay.clearings[id] += 1;
         }
     }
 
     fn commit_slot(&mut self, id: SlotId, account: AccountId, value: U256) {
-        let wipes = self.overlay.wipes.get(account).copied().unwrap_or_default();
-        *self.overlay.slot_slot(id) = Some((wipes, value));
+        let clearings = self.overlay.clearings.get(account).copied().unwrap_or_default();
+        *self.overlay.slot_slot(id) = Some((clearings, value));
     }
 }

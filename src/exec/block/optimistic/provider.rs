@@ -11,10 +11,10 @@ use super::overlay::Version;
 use super::reader::Reader;
 use crate::arena::code::CodeArena;
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::exec::block::base::fetch_block_hash;
 use crate::exec::block::code_loader::load_one;
+use crate::exec::block::providers::fetch_block_hash;
 use crate::exec::evm::halt::Fault;
-use crate::exec::evm::state::{Base, BaseAccount};
+use crate::exec::evm::state::{AccountState, StateProvider};
 use alloy_primitives::{Address, B256, U256};
 use core::cell::RefCell;
 
@@ -106,19 +106,19 @@ fn set<I: Id, T: Clone>(column: &mut Column<I, Option<T>>, id: I, value: T) {
 
 /// The state provider of a worker's machine: a handle to its view.
 #[derive(Debug)]
-pub struct OptimisticBase<'v, 'b> {
+pub struct OptimisticState<'v, 'b> {
     /// The view, shared with the worker.
     pub view: &'v RefCell<View<'b>>,
 }
 
-impl Base for OptimisticBase<'_, '_> {
+impl StateProvider for OptimisticState<'_, '_> {
     fn begin_task(&mut self, index: BlockAccessIndex) {
         let mut view = self.view.borrow_mut();
         view.index = index;
         view.task += 1;
     }
 
-    fn account(&mut self, id: AccountId, address: &Address) -> Result<BaseAccount, Fault> {
+    fn account(&mut self, id: AccountId, address: &Address) -> Result<AccountState, Fault> {
         let view = &mut *self.view.borrow_mut();
         let shared = view.shared_account(id, address);
         let (account, version) = view.cache.read_account(shared, view.index, &view.reader, &mut view.counts)?;

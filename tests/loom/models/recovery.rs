@@ -1,7 +1,7 @@
 //! Batches of signatures: each is recovered once, and exactly one thread hands over all authorities.
 
 use super::explore;
-use crate::deal::Deal;
+use crate::batch_queue::BatchQueue;
 use crate::sync::{AtomicU32, Fault, Ordering};
 use loom::sync::Mutex;
 use loom::thread;
@@ -11,7 +11,7 @@ const SENDER_BATCHES: usize = 1;
 const AUTHORITY_BATCHES: usize = 2;
 
 struct Block {
-    deal: Deal,
+    queue: BatchQueue,
     /// 0 until a batch is recovered; stands for the library's empty `OnceLock`.
     authorities: [AtomicU32; AUTHORITY_BATCHES],
     taken: Mutex<Vec<usize>>,
@@ -22,11 +22,11 @@ struct Block {
 impl Block {
     /// Recovers all remaining batches.
     fn help(&self) {
-        while let Some(batch) = self.deal.take() {
+        while let Some(batch) = self.queue.take() {
             self.taken.lock().expect("no thread panics").push(batch);
-            let Some(at) = self.deal.authority_batch(batch) else { continue };
+            let Some(at) = self.queue.authority_batch(batch) else { continue };
             self.authorities[at].store(1, Ordering::Release);
-            if self.deal.authorities_arrived() {
+            if self.queue.complete_authorities() {
                 let there = self.authorities.iter().filter(|cell| cell.load(Ordering::Acquire) == 1).count();
                 self.handed_over.lock().expect("no thread panics").push(there);
             }
@@ -36,7 +36,7 @@ impl Block {
 
 fn two_threads_help() {
     let block = Arc::new(Block {
-        deal: Deal::new(SENDER_BATCHES, AUTHORITY_BATCHES),
+        queue: BatchQueue::new(SENDER_BATCHES, AUTHORITY_BATCHES),
         authorities: core::array::from_fn(|_| AtomicU32::new(0)),
         taken: Mutex::new(Vec::new()),
         handed_over: Mutex::new(Vec::new()),

@@ -10,7 +10,7 @@ use crate::exec::sync::{AtomicUsize, Ordering};
 
 /// Batches of a block, by number: those of senders, then those of authorities.
 #[derive(Debug)]
-pub(super) struct Deal {
+pub(super) struct BatchQueue {
     sender_batches: usize,
     authority_batches: usize,
     /// The next batch to hand out.
@@ -18,7 +18,7 @@ pub(super) struct Deal {
     authorities_left: AtomicUsize,
 }
 
-impl Deal {
+impl BatchQueue {
     pub(super) fn new(sender_batches: usize, authority_batches: usize) -> Self {
         Self {
             sender_batches,
@@ -46,7 +46,7 @@ impl Deal {
 
     /// Reports that a batch of authorities is complete. Returns true for the last one; the caller
     /// then sees the results of all of them.
-    pub(super) fn authorities_arrived(&self) -> bool {
+    pub(super) fn complete_authorities(&self) -> bool {
         self.authorities_left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }

@@ -16,12 +16,12 @@ use std::time::Instant;
 const SPIN_TIME: Duration = Duration::from_micros(100);
 
 /// Assignment of shards and their update rows to threads.
-pub(super) struct Deal<'a> {
+pub(super) struct Assignment<'a> {
     pub(super) owner: [usize; SHARDS],
     pub(super) groups: Vec<Vec<Group<'a>>>,
 }
 
-impl Deal<'_> {
+impl Assignment<'_> {
     /// Runs one phase on all threads and returns the error of the lowest worker, independent of
     /// timing.
     pub(super) fn run(
@@ -30,17 +30,17 @@ impl Deal<'_> {
         shards: &mut [Shard],
         phase: impl Fn(&mut Worker, &mut [&mut Shard], &[Group<'_>]) -> Result<(), TrieError> + Sync,
     ) -> Result<(), TrieError> {
-        let mut dealt: Vec<Vec<&mut Shard>> = workers.iter().map(|_| Vec::with_capacity(SHARDS)).collect();
+        let mut shards_of: Vec<Vec<&mut Shard>> = workers.iter().map(|_| Vec::with_capacity(SHARDS)).collect();
         for (shard, owner) in shards.iter_mut().zip(self.owner) {
-            dealt[owner].push(shard);
+            shards_of[owner].push(shard);
         }
         if let [worker] = workers {
-            return phase(worker, &mut dealt[0], &self.groups[0]);
+            return phase(worker, &mut shards_of[0], &self.groups[0]);
         }
         let mut results = vec![Ok(()); workers.len()];
         let (started, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         rayon::scope(|scope| {
-            let mut tasks = workers.iter_mut().zip(&mut dealt).zip(&self.groups).zip(&mut results);
+            let mut tasks = workers.iter_mut().zip(&mut shards_of).zip(&self.groups).zip(&mut results);
             let own = tasks.next();
             let others = tasks.len();
             for (((worker, shards), groups), result) in tasks {

@@ -13,20 +13,20 @@ use alloy_primitives::{Address, U256};
 
 /// The id map of a state: closed (shared, from a block access list) or growing (owned).
 #[derive(Debug)]
-pub enum Names<'b> {
+pub enum StateIds<'b> {
     /// The ids of a block access list. An access to anything without an id is outside the list.
     Closed(&'b IdMap),
     /// Ids in the order of first access.
     Growing(Box<IdMap>),
 }
 
-impl Names<'_> {
+impl StateIds<'_> {
     /// The id map.
     #[inline(always)]
     pub fn get(&self) -> &IdMap {
         match self {
-            Self::Closed(universe) => universe,
-            Self::Growing(universe) => universe,
+            Self::Closed(id_map) => id_map,
+            Self::Growing(id_map) => id_map,
         }
     }
 }
@@ -34,18 +34,18 @@ impl Names<'_> {
 impl TxState<'_> {
     /// Extends the row columns to one row per id, and sets the precompile numbers of new account rows.
     pub(super) fn grow_rows(&mut self) {
-        let universe = self.names.get();
-        for id in self.accounts.len()..universe.account_count() {
-            let precompile = precompile::number(self.fork, &universe.addresses()[AccountId(id as u32)]);
+        let id_map = self.ids.get();
+        for id in self.accounts.len()..id_map.account_count() {
+            let precompile = precompile::number(self.fork, &id_map.addresses()[AccountId(id as u32)]);
             self.accounts.push(AccountRow { precompile, ..AccountRow::BLANK });
         }
-        self.slots.resize(universe.slot_count(), SlotRow::BLANK);
+        self.slots.resize(id_map.slot_count(), SlotRow::BLANK);
     }
 
     /// The id of an address. With a closed id map, [`Fault::UnlistedAccount`] if it has none.
     #[inline]
     pub fn account_id(&mut self, address: &Address) -> Result<AccountId, Halt> {
-        match self.names.get().account(address) {
+        match self.ids.get().account(address) {
             Some(id) => Ok(id),
             None => self.add_account(address),
         }
@@ -54,19 +54,19 @@ impl TxState<'_> {
     /// The id of an address; `None` if the id map is closed and does not contain it. That alone is no fault,
     /// because a block access list need not contain an address that is never accessed.
     pub fn account_id_if_known(&mut self, address: &Address) -> Option<AccountId> {
-        match self.names.get().account(address) {
+        match self.ids.get().account(address) {
             Some(id) => Some(id),
-            None if matches!(self.names, Names::Closed(_)) => None,
+            None if matches!(self.ids, StateIds::Closed(_)) => None,
             None => self.add_account(address).ok(),
         }
     }
 
     #[cold]
     fn add_account(&mut self, address: &Address) -> Result<AccountId, Halt> {
-        match &mut self.names {
-            Names::Closed(_) => Err(self.fail(Fault::UnlistedAccount(*address))),
-            Names::Growing(universe) => {
-                let id = universe.add_account(*address);
+        match &mut self.ids {
+            StateIds::Closed(_) => Err(self.fail(Fault::UnlistedAccount(*address))),
+            StateIds::Growing(id_map) => {
+                let id = id_map.add_account(*address);
                 self.grow_rows();
                 Ok(id)
             }
@@ -76,7 +76,7 @@ impl TxState<'_> {
     /// The id of a slot. With a closed id map, [`Fault::UnlistedSlot`] if it has none.
     #[inline]
     pub fn slot_id(&mut self, account: AccountId, key: &U256) -> Result<SlotId, Halt> {
-        match self.names.get().slot(account, key) {
+        match self.ids.get().slot(account, key) {
             Some(id) => Ok(id),
             None => self.add_slot(account, key),
         }
@@ -84,23 +84,23 @@ impl TxState<'_> {
 
     /// The id of a slot; `None` if the id map is closed and does not contain it. See [`Self::account_id_if_known`].
     pub(super) fn slot_id_if_known(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
-        match self.names.get().slot(account, key) {
+        match self.ids.get().slot(account, key) {
             Some(id) => Some(id),
-            None if matches!(self.names, Names::Closed(_)) => None,
+            None if matches!(self.ids, StateIds::Closed(_)) => None,
             None => self.add_slot(account, key).ok(),
         }
     }
 
     #[cold]
     fn add_slot(&mut self, account: AccountId, key: &U256) -> Result<SlotId, Halt> {
-        match &mut self.names {
-            Names::Closed(universe) => {
-                let address = universe.addresses()[account];
+        match &mut self.ids {
+            StateIds::Closed(id_map) => {
+                let address = id_map.addresses()[account];
                 Err(self.fail(Fault::UnlistedSlot(address, *key)))
             }
-            Names::Growing(universe) => {
-                let id = universe.add_slot(account, *key);
-                self.slots.resize(universe.slot_count(), SlotRow::BLANK);
+            StateIds::Growing(id_map) => {
+                let id = id_map.add_slot(account, *key);
+                self.slots.resize(id_map.slot_count(), SlotRow::BLANK);
                 Ok(id)
             }
         }
@@ -109,6 +109,6 @@ impl TxState<'_> {
     /// The address of an account id.
     #[inline]
     pub fn address(&self, id: AccountId) -> Address {
-        self.names.get().addresses()[id]
+        self.ids.get().addresses()[id]
     }
 }
