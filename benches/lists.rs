@@ -1,8 +1,10 @@
-//! Reduction of a decoded list to post-state values, and building of a list from recorded rows.
+//! Reduction of a decoded list to post-state values, building of a list from recorded rows, and its encoding.
+//!
+//! Decoding and hashing are measured by `balustrade bench bal`, and beside other decoders by `peers bal`.
 
 use balustrade::arena::{AccountId, Column, SlotId};
 use balustrade::bal::{
-    BalColumns, RecordedKeys, Recorder, Reduced, bal_hash, code_hashes, reduce, reduce_into, sample,
+    BalColumns, RecordedKeys, Recorder, Reduced, bal_hash, code_hashes, encode_into, reduce, reduce_into, sample,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -78,6 +80,10 @@ fn bench(criterion: &mut Criterion) {
         group.bench_function("record: rows to list", |bencher| {
             let finish = |recording: &Reversed| recording.recorder.finish(&recording.recorded());
             bencher.iter_batched(|| next.next().unwrap(), finish, BatchSize::LargeInput);
+        });
+        let (mut next, mut out) = (lists.iter().cycle(), Vec::new());
+        group.bench_function("encode", |bencher| {
+            bencher.iter_batched(|| next.next().unwrap(), |bal| encode_into(bal, &mut out), BatchSize::SmallInput);
         });
         println!(
             "hash of the first list: {}",
