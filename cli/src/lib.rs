@@ -12,9 +12,6 @@
 
 mod bal;
 mod bench;
-mod bench_loop;
-mod bench_pool;
-mod bench_senders;
 mod blocktest;
 mod chain;
 mod contents;
@@ -22,7 +19,7 @@ mod determinism;
 pub mod devnet;
 mod engine;
 mod interrupt;
-pub mod loop_workload;
+pub mod measure;
 mod output;
 mod pipeline;
 mod profile;

@@ -76,7 +76,6 @@ mod tuned;
 mod update;
 mod wide;
 mod worker;
-pub mod workload;
 
 pub use changes::{Change, NodeChanges};
 pub use count::HashCount;
