@@ -99,9 +99,9 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The value rounded to three decimals; `null` for `None`.
-pub(crate) fn rounded(value: Option<f64>) -> Value {
-    value.map_or(Value::Null, |value| json!((value * 1000.0).round() / 1000.0))
+/// The value rounded to three decimals; `null` for NaN.
+pub(crate) fn rounded(value: f64) -> Value {
+    json!((value * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn objects_keep_their_order() {
-        let row = row! { "b": 1, "a": "x\"", "c": rounded(None), "d": rounded(Some(1.23456)) };
+        let row = row! { "b": 1, "a": "x\"", "c": rounded(f64::NAN), "d": rounded(1.23456) };
         assert_eq!(object(&row), r#"{"b":1,"a":"x\"","c":null,"d":1.235}"#);
     }
 }

@@ -1,6 +1,6 @@
 //! `peers trie`: state roots after block-like updates, against ethrex-trie and alloy-trie.
 //!
-//! In: shapes from the library's workload module. Out: per state size, update size and thread count the time of an
+//! In: shapes from the command's workload module (`balustrade_cli::measure::tries`). Out: per state size, update size and thread count the time of an
 //! update, from addresses and keys to the root. Roots must be equal. Every contestant updates its resident tries in
 //! place over a chain of different blocks. The first blocks of a shape warm up memory and are not counted; the time of
 //! the very first is printed as cold. The limit is the number of Keccak permutations times the duration of one in full
@@ -10,15 +10,17 @@
 mod alloy;
 
 use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexFate, EthrexTries};
-use crate::measure::{Clock, Stopwatch, median, median_ratio};
+use crate::measure::{Clock, Stopwatch};
 use crate::report::{Report, rounded, row};
 use crate::{CommonArgs, PeersError, convert, threads};
 use alloy::AlloyTries;
 use alloy_primitives::B256;
 use balustrade::arena::keccak::Width;
 use balustrade::arena::store::MemoryStore;
-use balustrade::trie::workload::{UpdateColumns, Workload, permutation_ns};
+use balustrade::executor::StateChanges;
 use balustrade::trie::{AccountStatus, StateTries};
+use balustrade_cli::measure::tries::{Workload, permutation_ns};
+use balustrade_cli::measure::{least, median, median_ratio, pool};
 use clap::Args;
 use rayon::ThreadPool;
 
@@ -67,7 +69,7 @@ struct Extremes {
 pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
     let many = threads::bind(args.common.threads)?;
     let thread_counts = if many == 1 { vec![1] } else { vec![1, many] };
-    let pools = thread_counts.iter().map(|count| threads::pool(*count)).collect::<Result<Vec<_>, _>>()?;
+    let pools = thread_counts.iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
     let mut report = Report::new(args.common.json, &COLUMNS);
     let mut extremes = Extremes::default();
     for accounts in &args.accounts {
@@ -77,11 +79,11 @@ pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
             contest.shape(*update, &thread_counts, &pools, args, &mut report, &mut extremes)?;
         }
     }
-    let least = |values: &[f64]| rounded(values.iter().copied().reduce(f64::min));
+    let least = |values: &[f64]| rounded(least(values.iter().copied()));
     report.summary(&row! {
         "vs_ethrex_min": least(&extremes.vs_ethrex),
         "vs_alloy_min": least(&extremes.vs_alloy),
-        "over_keccak_limit_max": rounded(extremes.over_limit.iter().copied().reduce(f64::max)),
+        "over_keccak_limit_max": rounded(extremes.over_limit.iter().copied().fold(f64::NAN, f64::max)),
         "scaling_2_threads_min": least(&extremes.scaling),
     });
     Ok(())
@@ -147,27 +149,27 @@ impl Contest {
                 pool.install(|| self.block(&block, *count, args.keccak, counted, times))?;
             }
         }
-        let one = median(&by_threads[0].ours).unwrap_or(f64::NAN);
+        let one = median(&by_threads[0].ours);
         for (times, count) in by_threads.iter().zip(thread_counts) {
-            let ours = median(&times.ours).unwrap_or(f64::NAN);
+            let ours = median(&times.ours);
             let (vs_ethrex, vs_alloy) =
                 (median_ratio(&times.ethrex, &times.ours), median_ratio(&times.alloy, &times.ours));
             let over_limit = median(&times.over_limit);
-            extremes.vs_ethrex.extend(vs_ethrex);
-            extremes.vs_alloy.extend(vs_alloy);
-            extremes.over_limit.extend(over_limit);
+            extremes.vs_ethrex.push(vs_ethrex);
+            extremes.vs_alloy.push(vs_alloy);
+            extremes.over_limit.push(over_limit);
             if *count > 1 {
                 extremes.scaling.push(one / ours);
             }
-            let ms = |ns: Option<f64>| rounded(ns.map(|ns| ns / 1e6));
+            let ms = |ns: f64| rounded(ns / 1e6);
             report.row(&row! {
                 "shape": format!("{} + {accounts} + {slots}", self.workload.accounts),
                 "accounts": self.workload.accounts,
                 "changed_accounts": accounts,
                 "changed_slots": slots,
                 "threads": count,
-                "ours_ms": ms(Some(ours)),
-                "cold_ms": ms(Some(times.cold_ns)),
+                "ours_ms": ms(ours),
+                "cold_ms": ms(times.cold_ns),
                 "commit_ms": ms(median(&times.commit)),
                 "ethrex_ms": ms(median(&times.ethrex)),
                 "alloy_ms": ms(median(&times.alloy)),
@@ -175,7 +177,7 @@ impl Contest {
                 "vs_alloy": rounded(vs_alloy),
                 "mhash_per_s": rounded(median(&times.hashes)),
                 "over_keccak_limit": rounded(over_limit),
-                "scaling": rounded(Some(one / ours)),
+                "scaling": rounded(one / ours),
             });
         }
         Ok(())
@@ -184,7 +186,7 @@ impl Contest {
     /// Applies one block with all contestants and compares the roots.
     fn block(
         &mut self,
-        block: &UpdateColumns,
+        block: &StateChanges,
         threads: usize,
         width: Width,
         counted: bool,
@@ -246,7 +248,7 @@ fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), 
 }
 
 /// Converts the changes to ethrex's types.
-fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
+fn changes(columns: &StateChanges) -> Vec<AccountChange> {
     (0..columns.addresses.len())
         .map(|row| {
             let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;
