@@ -14,6 +14,7 @@ pub mod node;
 mod offsets;
 pub(crate) mod prefetch;
 pub(crate) mod region;
+pub(crate) mod rlp;
 pub mod store;
 
 pub use column::Column;

@@ -391,18 +391,6 @@ impl BalColumns {
         self.nonces.last(account).copied()
     }
 
-    /// Code after the block; `None`: the parent's; empty: no code.
-    #[inline]
-    pub fn code_post(&self, account: AccountId) -> Option<&[u8]> {
-        self.codes.row_last(account).map(|row| self.code_bytes(row))
-    }
-
-    /// Slot value after the block; `None`: the parent's (the slot is only read).
-    #[inline]
-    pub fn slot_post(&self, slot: SlotId) -> Option<U256> {
-        self.storage.last(slot).copied()
-    }
-
     /// The bytes of a code row.
     ///
     /// # Panics

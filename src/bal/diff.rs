@@ -37,6 +37,11 @@ impl fmt::Display for DivergenceValue {
 }
 
 /// One difference between lists `a` and `b`.
+///
+/// `exec::block::error::Mismatch` and `executor::Point` also say where two sources differ. They remain types of their
+/// own: a mismatch is found while a block runs, where accesses and existence differ besides values, and holds hashes in
+/// place of codes, so that a refused block costs no copy of them; a point adds the instructions that caused a
+/// divergence, and its values are called claimed and produced, which two lists given by a user are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Divergence {

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! bytes ─► decode ─► BalColumns ─┬─► value before / at an index
-//!                        ▲       ├─► reduce ─► Reduced ─► PostAccount
+//!                        ▲       ├─► reduce ─► Reduced
 //! rows  ─► Recorder ─────┘       ├─► encode ─► bytes
 //!                                └─► diff, show
 //! ```
@@ -20,7 +20,6 @@ mod encode;
 mod error;
 mod existence;
 mod limits;
-mod post_state;
 mod record;
 mod reduce;
 mod rlp;
@@ -36,9 +35,8 @@ pub use decode::{decode, decode_into};
 pub use diff::{Divergence, DivergenceValue, diff};
 pub use encode::{encode, encode_into};
 pub use error::{BalError, BalField, BalRule};
-pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog};
+pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog, exists_before};
 pub use limits::{CODE_LEN_MAX_AMSTERDAM, GasBudget, ITEM_COST, Limits, READ_COST};
-pub use post_state::{PostAccount, exists_before};
 pub use record::{RecordedKeys, RecordedList, Recorder};
 pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
 pub use show::show;

@@ -4,7 +4,7 @@
 //! the state trie update.
 //! Spec: EIP-7928; the value at a field's highest index is its post-state value.
 //! Relies on: indices strictly ascend within a change list, so the highest one is in its last row.
-//! Not here: parent values (`post_state`), hashing of keys, and tries.
+//! Not here: parent values, hashing of keys, and tries.
 //!
 //! Each task reduces a contiguous range of accounts and writes its own part of the output. The
 //! result does not depend on the number of threads.

@@ -146,7 +146,7 @@ impl StateTries {
     }
 
     /// Whether updates log changed nodes, for [`Self::changes`]. Off by default, as it costs a copy
-    /// of every changed node.
+    /// of every changed node. For hosts that keep trie nodes on disk; the executor, which has no disk, does not use it.
     pub fn set_log(&mut self, on: bool) {
         self.changes = on.then(NodeChanges::default);
     }

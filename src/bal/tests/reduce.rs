@@ -1,9 +1,7 @@
 //! Tests `reduce` against the nested list, and for any number of threads.
 
 use super::model::{columns, list};
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
-use crate::arena::{AccountId, Column};
-use crate::bal::{PostAccount, Reduced, code_hashes, reduce, reduce_into, sample};
+use crate::bal::{Reduced, code_hashes, reduce, reduce_into, sample};
 use alloy_eip7928::AccountChanges;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use proptest::prelude::*;
@@ -83,33 +81,4 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     for threads in [2, 3, 8] {
         assert_eq!(with_threads(threads), one, "{threads} threads");
     }
-}
-
-#[test]
-fn post_accounts_fill_in_parents_and_remove_the_empty() {
-    use alloy_eip7928::{BalanceChange, BlockAccessIndex, CodeChange};
-    let index = BlockAccessIndex::new(1);
-    let account = |byte| AccountChanges::new(Address::with_last_byte(byte));
-    let bal = columns(&[
-        account(1).with_balance_change(BalanceChange::new(index, U256::ZERO)),
-        account(2).with_balance_change(BalanceChange::new(index, U256::from(5))),
-        account(3).with_code_change(CodeChange::new(index, Default::default())),
-    ]);
-    let parent = |nonce, code_hash| ParentAccount {
-        exists: true,
-        nonce,
-        balance: U256::from(9),
-        code_hash,
-        ..ParentAccount::default()
-    };
-    let code_hash = B256::repeat_byte(7);
-    let parents: Column<AccountId, ParentAccount> =
-        vec![parent(0, KECCAK_EMPTY), parent(3, code_hash), parent(0, code_hash)].into();
-    let post = reduce(&bal).post_accounts(&parents);
-    let expected =
-        |exists, nonce, balance, code_hash| PostAccount { exists, nonce, balance: U256::from(balance), code_hash };
-    assert_eq!(
-        post,
-        vec![expected(false, 0, 0, KECCAK_EMPTY), expected(true, 3, 5, code_hash), expected(true, 0, 9, KECCAK_EMPTY)]
-    );
 }

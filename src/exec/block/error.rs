@@ -110,7 +110,7 @@ impl From<InvalidBlock> for BlockError {
     }
 }
 
-/// One difference between the block access list and the execution.
+/// One difference between the block access list and the execution. [`Divergence`] says why this is a type of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The account.
