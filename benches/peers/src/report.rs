@@ -1,7 +1,9 @@
 //! Output: JSON lines or a table.
 //!
 //! In: rows of named values. Out: standard output: with `--json` one object per line and nothing else, else the columns
-//! that the command selected, as text. Not here: computing figures.
+//! that the command selected, as text. A row is printed as soon as it is measured, because a comparison takes long; the
+//! tables of `balustrade bench` are drawn from all rows at the end, with widths that fit them.
+//! Not here: computing figures.
 
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@
 
 mod alloy;
 
-use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexFate, EthrexTries};
+use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexStatus, EthrexTries};
 use crate::measure::{Clock, Stopwatch};
 use crate::report::{Report, rounded, row};
 use crate::{CommonArgs, PeersError, convert, threads};
@@ -255,9 +255,9 @@ fn changes(columns: &StateChanges) -> Vec<AccountChange> {
             AccountChange {
                 address: convert::address(columns.addresses[row]),
                 status: match columns.statuses[row] {
-                    AccountStatus::Kept => EthrexFate::Kept,
-                    AccountStatus::StorageCleared => EthrexFate::StorageCleared,
-                    AccountStatus::Deleted => EthrexFate::Removed,
+                    AccountStatus::Kept => EthrexStatus::Kept,
+                    AccountStatus::StorageCleared => EthrexStatus::StorageCleared,
+                    AccountStatus::Deleted => EthrexStatus::Removed,
                 },
                 nonce: columns.nonces[row],
                 balance: columns.balances[row].map(convert::word),
