@@ -379,6 +379,8 @@ impl BalColumns {
         self.storage.at(slot, index).copied()
     }
 
+    // The four values after the block are for hosts that read a list; here only the reduction uses two of them.
+
     /// Balance in wei after the block; `None`: the parent's.
     #[inline]
     pub fn balance_post(&self, account: AccountId) -> Option<U256> {
@@ -389,6 +391,18 @@ impl BalColumns {
     #[inline]
     pub fn nonce_post(&self, account: AccountId) -> Option<u64> {
         self.nonces.last(account).copied()
+    }
+
+    /// Code after the block; `None`: the parent's; empty: no code.
+    #[inline]
+    pub fn code_post(&self, account: AccountId) -> Option<&[u8]> {
+        self.codes.row_last(account).map(|row| self.code_bytes(row))
+    }
+
+    /// Slot value after the block; `None`: the parent's (the slot is only read).
+    #[inline]
+    pub fn slot_post(&self, slot: SlotId) -> Option<U256> {
+        self.storage.last(slot).copied()
     }
 
     /// The bytes of a code row.

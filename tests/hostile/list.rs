@@ -102,14 +102,14 @@ pub fn state_root(bytes: &Bytes, store: &MemoryStore, tries: &mut StateTries) ->
             continue;
         }
         let parent = &parents[changes_position(addresses, address)];
-        let code_hash = bal.codes().row_last(id).map(|row| keccak256(bal.code_bytes(row)));
+        let code_hash = bal.code_post(id).map(keccak256);
         let nonce = bal.nonce_post(id).unwrap_or(parent.nonce);
         let balance = bal.balance_post(id).unwrap_or(parent.balance);
         let empty = nonce == 0 && balance.is_zero() && code_hash.unwrap_or(parent.code_hash) == KECCAK_EMPTY;
         for slot in bal.slots(id) {
-            if let Some(value) = bal.storage().last(slot) {
+            if let Some(value) = bal.slot_post(slot) {
                 changes.slot_keys.push(bal.slot_keys()[slot]);
-                changes.slot_values.push(*value);
+                changes.slot_values.push(value);
             }
         }
         changes.addresses.push(*address);

@@ -135,8 +135,7 @@ fn assert_same(columns: &BalColumns, list: &[AccountChanges]) {
         }
         assert_eq!(columns.balance_post(account), expected.balance_post_state());
         assert_eq!(columns.nonce_post(account), expected.nonce_post_state());
-        let code = columns.codes().row_last(account).map(|row| columns.code_bytes(row));
-        assert_eq!(code, expected.code_post_state().map(|code| &code[..]));
+        assert_eq!(columns.code_post(account), expected.code_post_state().map(|code| &code[..]));
         let keys: Vec<U256> = columns.slots(account).map(|slot| columns.slot_keys()[slot]).collect();
         assert!(keys.is_sorted());
         assert_eq!(keys.len(), expected.storage_changes.len() + expected.storage_reads.len());
@@ -155,7 +154,7 @@ fn assert_same(columns: &BalColumns, list: &[AccountChanges]) {
                 assert_eq!(columns.slot_before(slot, id), model::before(model::slot_changes(change), index));
                 assert_eq!(columns.slot_at(slot, id), model::at(model::slot_changes(change), index));
             }
-            assert_eq!(columns.storage().last(slot).copied(), change.changes.last().map(|change| change.new_value));
+            assert_eq!(columns.slot_post(slot), change.changes.last().map(|change| change.new_value));
         }
     }
     assert_eq!(columns.read_count(), reads);
