@@ -7,7 +7,7 @@
 
 use super::error::TaskError;
 use crate::arena::cancel::CancelToken;
-use crate::arena::{BlockAccessIndex, TxIndex};
+use crate::arena::{BlockAccessIndex, Id, TxIndex};
 use crate::exec::block::admission::BlockGas;
 use crate::exec::block::error::BlockError;
 use crate::exec::block::system::SystemInputs;
@@ -95,25 +95,42 @@ impl<'b> BlockContext<'b> {
         }
     }
 
-    /// Checks that the gas limit of the transaction at `index` fits into the gas left in the block. System phases
-    /// always pass.
-    pub(in crate::exec) fn room(&self, index: BlockAccessIndex, gas: &BlockGas) -> Result<(), TxInvalid> {
-        if index.0 == 0 || index.0 as usize > self.tx_count() {
-            return Ok(());
-        }
-        let tx_limit = self.block.transactions.row(TxIndex(index.0 - 1)).gas_limit;
-        gas.admit(self.rules.fork_rules(), self.block.header.gas_limit, tx_limit)
+    /// The transaction at `index`; `None` for the phases before and after the transactions.
+    pub(in crate::exec) fn tx_at(&self, index: BlockAccessIndex) -> Option<TxIndex> {
+        let tx = TxIndex(index.0.checked_sub(1)?);
+        (tx.index() < self.tx_count()).then_some(tx)
     }
 
-    /// The first fault that the transaction has independent of the state and of the block's gas. Such a fault takes
-    /// precedence over [`TxInvalid::GasAllowance`].
-    pub(in crate::exec) fn static_fault(&'b self, evm: &Evm<'b>, tx: TxIndex) -> Option<TxInvalid> {
-        evm.static_fault(&self.tx_input(tx))
+    /// Checks that the gas limit of the transaction at `index` fits into the gas left in the block. System phases
+    /// always pass.
+    pub(in crate::exec) fn admit(&self, index: BlockAccessIndex, gas: &BlockGas) -> Result<(), TxInvalid> {
+        let Some(tx) = self.tx_at(index) else { return Ok(()) };
+        let tx_limit = self.block.transactions.row(tx).gas_limit;
+        gas.admit(self.rules.fork_rules(), self.block.header.gas_limit, tx_limit)
     }
 
     /// The error of a block that was cancelled before the task at `index` was done.
     pub(in crate::exec) fn cancelled_at(&self, index: BlockAccessIndex) -> BlockError {
         BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
+    }
+
+    /// Runs the next task of a sequential run: [`Self::run_task`] if the gas limit of its transaction fits into the gas
+    /// left in the block.
+    pub(in crate::exec) fn run_admitted(
+        &'b self,
+        evm: &mut Evm<'b>,
+        runner: &mut Runner,
+        index: BlockAccessIndex,
+        gas: &BlockGas,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<TxOutcome, BlockError> {
+        let result = match (self.admit(index, gas), self.tx_at(index)) {
+            // A fault that the transaction has independent of the state and of the block's gas takes precedence over
+            // too little gas left in the block.
+            (Err(fault), Some(tx)) => Err(evm.static_fault(&self.tx_input(tx)).unwrap_or(fault).into()),
+            _ => self.run_task(evm, runner, index, requests),
+        };
+        result.map_err(|error| error.into_block_error(index))
     }
 
     /// Runs the task at `index` on the state of `evm`. Afterwards the state is settled but not committed.
@@ -125,30 +142,43 @@ impl<'b> BlockContext<'b> {
         requests: &mut Vec<Vec<u8>>,
     ) -> Result<TxOutcome, TaskError> {
         evm.state.set_index(index);
-        let n = self.tx_count() as u32;
-        let is_tx = (1..=n).contains(&index.0);
-        runner.trace = self.trace.filter(|_| is_tx).map(|sink| Box::new(Eip3155::new(sink.clone())));
-        if runner.trace.is_some() {
-            let tx = TxIndex(index.0 - 1);
-            evm.return_data.clear();
-            let outcome = evm.execute_tx(&self.tx_input(tx), runner)?;
-            if let Some(trace) = &mut runner.trace {
-                trace.summary(tx.0, &evm.return_data, outcome.gas_paid, outcome.success);
-            }
-            return Ok(outcome);
+        runner.trace = None;
+        match self.tx_at(index) {
+            Some(tx) => self.run_tx(evm, runner, tx),
+            // Logs of system calls appear in no receipt.
+            None => self.run_phase(evm, runner, index, requests).map(|()| TxOutcome::default()),
         }
-        if is_tx {
-            return Ok(evm.execute_tx(&self.tx_input(TxIndex(index.0 - 1)), runner)?);
+    }
+
+    fn run_tx(&'b self, evm: &mut Evm<'b>, runner: &mut Runner, tx: TxIndex) -> Result<TxOutcome, TaskError> {
+        let Some(sink) = self.trace else {
+            return Ok(evm.execute_tx(&self.tx_input(tx), runner)?);
+        };
+        runner.trace = Some(Box::new(Eip3155::new(sink.clone())));
+        evm.return_data.clear();
+        let outcome = evm.execute_tx(&self.tx_input(tx), runner)?;
+        if let Some(trace) = &mut runner.trace {
+            trace.summary(tx.0, &evm.return_data, outcome.gas_paid, outcome.success);
         }
+        Ok(outcome)
+    }
+
+    /// Runs the system phase before the transactions (index 0) or after them.
+    fn run_phase(
+        &'b self,
+        evm: &mut Evm<'b>,
+        runner: &mut Runner,
+        index: BlockAccessIndex,
+        requests: &mut Vec<Vec<u8>>,
+    ) -> Result<(), TaskError> {
         if !self.system_phases {
-            return Ok(TxOutcome::default());
+            return Ok(());
         }
         if index.0 == 0 {
             evm.pre_execution(&self.inputs, runner)?;
         } else {
             evm.post_execution(self.block, requests, runner)?;
         }
-        // Logs of system calls appear in no receipt.
-        Ok(TxOutcome::default())
+        Ok(())
     }
 }

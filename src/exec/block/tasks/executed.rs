@@ -100,19 +100,18 @@ impl Executed {
         worker: u32,
         result: Result<TxOutcome, TaskError>,
     ) -> Result<(), BlockError> {
-        let tx = TxIndex(index.0 - 1);
         let is_static = matches!(&result, Err(TaskError::Tx(fault)) if fault.is_static());
-        if !is_static {
-            let tx_limit = context.block.transactions.row(tx).gas_limit;
-            self.gas
-                .admit(context.rules.fork_rules(), context.block.header.gas_limit, tx_limit)
-                .map_err(|fault| BlockError::from(InvalidBlock::Tx { index: tx, fault }))?;
-        }
-        let outcome = result.map_err(|error| error.into_block_error(index))?;
+        let admitted = if is_static { Ok(()) } else { context.admit(index, &self.gas).map_err(TaskError::from) };
+        let outcome = admitted.and(result).map_err(|error| error.into_block_error(index))?;
+        self.push(worker, outcome);
+        Ok(())
+    }
+
+    /// Appends the outcome of the next transaction in block order.
+    pub(super) fn push(&mut self, worker: u32, outcome: TxOutcome) {
         self.gas.add(&outcome);
         self.logs.ranges.push((worker, outcome.logs.clone()));
         self.outcomes.push(outcome);
-        Ok(())
     }
 
     /// Collects the deposit requests from the logs (EIP-6110) and puts them before the other requests.

@@ -20,7 +20,7 @@ pub struct WorkerScratch {
     /// Stack and memory of the machine.
     pub evm: EvmScratch,
     /// Counts and times of the instructions that this worker ran; `None` without profiling.
-    pub(super) profile: Option<Box<OpcodeProfile>>,
+    profile: Option<Box<OpcodeProfile>>,
     /// Overlay and recorder of sequential execution.
     pub sequential: SequentialScratch,
 }

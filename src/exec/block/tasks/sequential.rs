@@ -12,7 +12,7 @@ use super::scratch::{SequentialScratch, WorkerScratch};
 use crate::arena::cancel::CancelToken;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, StateStore};
-use crate::arena::{AccountId, BlockAccessIndex, Column, TxIndex};
+use crate::arena::{AccountId, BlockAccessIndex, Column};
 use crate::bal::{ExistenceLog, RecordedKeys, RecordedList, Recorder};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::providers::{Overlay, OverlayState};
@@ -37,45 +37,43 @@ pub fn run_sequential(
     clock: Instant,
 ) -> Result<(Executed, Recording), BlockError> {
     let mut runner = scratch.begin_run(context.loop_kind);
-    let WorkerScratch { state, evm, sequential: SequentialScratch { mut overlay, mut recorder }, .. } =
-        core::mem::take(scratch);
+    let WorkerScratch { state, evm, sequential: SequentialScratch { overlay, recorder }, .. } = scratch;
     overlay.clear();
     recorder.clear();
-    let mut existence_log = ExistenceLog::default();
-    let base = Box::new(OverlayState { overlay: &mut overlay, store, codes });
-    let state = TxState::new(state, None, base, codes, context.rules.fork);
-    let mut evm = Evm::new(evm, context.rules, &context.env, state);
+    let base = Box::new(OverlayState { overlay, store, codes });
+    let state = TxState::new(core::mem::take(state), None, base, codes, context.rules.fork);
+    let mut evm = Evm::new(core::mem::take(evm), context.rules, &context.env, state);
     evm.cancel = context.cancel;
-    let mut executed = Executed::with_room_for(context.tx_count());
-    let result = sequential_tasks(
+    let mut run = SequentialRun {
         context,
-        &mut evm,
-        &mut runner,
-        &mut executed,
-        &mut recorder,
-        &mut existence_log,
         codes,
+        recorder,
+        existence_log: ExistenceLog::default(),
+        executed: Executed::with_room_for(context.tx_count()),
         clock,
-    );
+    };
+    let result = run.run_tasks(&mut evm, &mut runner);
+    let SequentialRun { mut existence_log, mut executed, .. } = run;
     executed.logs.workers.push(evm.state.take_logs());
-    let (evm, state) = evm.into_scratch();
-    let recorded = result.and_then(|()| {
-        executed.add_deposits(context.rules)?;
-        let id_map = state.id_map();
-        let list = recorder.finish(&RecordedKeys {
-            addresses: id_map.addresses(),
-            slot_keys: id_map.keys(),
-            slot_accounts: id_map.owners(),
-        });
-        let parents = parents_of(&list, id_map, &overlay);
-        Ok((list, parents))
+    (scratch.evm, scratch.state) = evm.into_scratch();
+    scratch.end_run(runner);
+    result?;
+    executed.add_deposits(context.rules)?;
+    let SequentialScratch { overlay, recorder } = &scratch.sequential;
+    let id_map = scratch.state.id_map();
+    let list = recorder.finish(&RecordedKeys {
+        addresses: id_map.addresses(),
+        slot_keys: id_map.keys(),
+        slot_accounts: id_map.owners(),
     });
-    let store_reads = (overlay.account_reads, overlay.slot_reads);
-    *scratch =
-        WorkerScratch { state, evm, profile: runner.profile, sequential: SequentialScratch { overlay, recorder } };
-    let (list, parents) = recorded?;
     existence_log.existence.sort_unstable();
-    let recording = Recording { list, existence_log, parents, store_reads, checked: ListChecked::recorded() };
+    let recording = Recording {
+        parents: parents_of(&list, id_map, overlay),
+        list,
+        existence_log,
+        store_reads: (overlay.account_reads, overlay.slot_reads),
+        checked: ListChecked::recorded(),
+    };
     Ok((executed, recording))
 }
 
@@ -85,43 +83,43 @@ fn parents_of(list: &RecordedList, id_map: &IdMap, overlay: &Overlay) -> Column<
     list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
-#[expect(clippy::too_many_arguments, reason = "its only caller owns all of them")]
-fn sequential_tasks<'b>(
+/// A sequential run: its inputs, and what the tasks so far produced.
+struct SequentialRun<'b, 'r> {
     context: &'b BlockContext<'b>,
-    evm: &mut Evm<'b>,
-    runner: &mut Runner,
-    executed: &mut Executed,
-    recorder: &mut Recorder,
-    existence_log: &mut ExistenceLog,
-    codes: &CodeArena,
+    codes: &'r CodeArena,
+    recorder: &'r mut Recorder,
+    existence_log: ExistenceLog,
+    executed: Executed,
     clock: Instant,
-) -> Result<(), BlockError> {
-    for index in 0..context.tx_count() as u32 + 2 {
-        let index = BlockAccessIndex(index);
-        let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
-        if context.cancel.is_some_and(CancelToken::is_cancelled) {
-            return Err(context.cancelled_at(index));
+}
+
+impl<'b> SequentialRun<'b, '_> {
+    fn run_tasks(&mut self, evm: &mut Evm<'b>, runner: &mut Runner) -> Result<(), BlockError> {
+        for index in 0..self.context.tx_count() as u32 + 2 {
+            let index = BlockAccessIndex(index);
+            if self.context.cancel.is_some_and(CancelToken::is_cancelled) {
+                return Err(self.context.cancelled_at(index));
+            }
+            self.run_next(evm, runner, index)?;
         }
-        let room = context.room(index, &executed.gas);
-        let start_ns = clock.elapsed().as_nanos() as u64;
-        let result = match room {
-            Ok(()) => context.run_task(evm, runner, index, &mut executed.requests),
-            // A fault of the transaction alone takes precedence over too little gas left in the block.
-            Err(no_room) => Err(context.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
-        };
-        let outcome = result.map_err(|error| error.into_block_error(index))?;
-        record(&evm.state, recorder, codes, index);
+        Ok(())
+    }
+
+    /// Runs the task at `index`, records it and commits its changes.
+    fn run_next(&mut self, evm: &mut Evm<'b>, runner: &mut Runner, index: BlockAccessIndex) -> Result<(), BlockError> {
+        let Self { context, executed, .. } = self;
+        let start_ns = self.clock.elapsed().as_nanos() as u64;
+        let outcome = context.run_admitted(evm, runner, index, &executed.gas, &mut executed.requests)?;
+        record(&evm.state, self.recorder, self.codes, index);
         if context.rules.fork < Fork::Cancun {
-            record_events(&evm.state, existence_log, index);
+            record_events(&evm.state, &mut self.existence_log, index);
         }
         evm.state.commit();
-        let end_ns = clock.elapsed().as_nanos() as u64;
+        let end_ns = self.clock.elapsed().as_nanos() as u64;
         executed.spans.push(TaskSpan { index, worker: 0, thread: current_thread(), start_ns, end_ns });
-        if is_tx {
-            executed.gas.add(&outcome);
-            executed.logs.ranges.push((0, outcome.logs.clone()));
-            executed.outcomes.push(outcome);
+        if context.tx_at(index).is_some() {
+            executed.push(0, outcome);
         }
+        Ok(())
     }
-    Ok(())
 }
