@@ -5,7 +5,7 @@
 //! error. With a block access list the stages of a block run in parallel:
 //!
 //! ```text
-//! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateUpdate ─► trie ──► state root ────────────┐
+//! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateChanges ─► trie ──► state root ───────────┐
 //! parent state (batched reads) ──────┤                                                            ├─► BlockOutcome
 //! transactions ─► senders ───────────┴─► execute ─► effects of each task ─► verify ─► Verified ───┘
 //! ```
@@ -25,6 +25,7 @@ pub mod formats;
 pub mod trie;
 
 pub use arena::cancel::CancelToken;
+pub use arena::changes::{AccountStatus, StateChanges};
 pub use arena::store::{
     EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
     StoreError, WitnessStore,
@@ -40,9 +41,9 @@ pub use exec::tx::TxOutcome;
 pub use exec::wire::{Header, ReceiptList};
 pub use executor::{
     Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Check, Diagnosis, Executor, ExecutorBuilder,
-    Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
+    Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, Unchecked,
 };
-pub use trie::{AccountStatus, StateTries, StateUpdate, TrieError};
+pub use trie::{StateTries, TrieError};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

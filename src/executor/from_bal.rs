@@ -13,7 +13,6 @@
 //! (`exec::block::code_loader`).
 //! Not here: execution of a task and its verification against the list (`exec::block`), the tries.
 
-use super::changes::{ListedChanges, intern_code_rows};
 use super::check::{check_body_roots, resolve_existence_log};
 use super::input::PrefetchStrategy;
 use super::job::Job;
@@ -22,9 +21,10 @@ use super::recover::Recovering;
 use super::root::update_tries;
 use super::timeline::Stage;
 use crate::arena::cancel::CancelToken;
+use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::{AccountId, CodeId, Column, Id};
-use crate::bal::{self, BalColumns, BalError, BalRule, GasBudget, Limits};
+use crate::bal::{self, BalColumns, BalError, BalRule, GasBudget, Limits, ListedChanges};
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
 use crate::exec::block::prefetch::{Prefetch, Progress};
@@ -38,7 +38,7 @@ use crate::exec::senders::rows::SenderRows;
 use crate::exec::tx::{SYSTEM_CALL_GAS, SYSTEM_CALL_RESERVOIR};
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use rayon::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -96,12 +96,13 @@ pub(super) fn execute(
         let start = job.clock.now();
         let code_hashes = bal::code_hashes(columns);
         let code_rows = &intern_code_rows(columns, &code_hashes, job.codes);
-        let once = Mutex::new(Some((code_hashes, tries)));
+        let (once, code_hashes) = (Mutex::new(Some(tries)), &code_hashes);
         let update = |parents: &Column<AccountId, ParentAccount>| {
-            let Some((code_hashes, tries)) = once.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            let Some(tries) = once.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
             let start = job.clock.now();
-            let listed = ListedChanges { bal: columns, existence_log, parents, code_hashes };
-            let _ = root.set(update_tries(rules, block.transactions.len(), job.store, listed, tries));
+            let clears_storage = rules.fork < Fork::Cancun;
+            let listed = ListedChanges { bal: columns, existence_log, parents, code_hashes, clears_storage };
+            let _ = root.set(update_tries(rules, block.transactions.len(), job.store, &listed, tries));
             job.clock.record(Stage::Root, start);
         };
         let loader = &CodeLoader::new(job.store, job.codes);
@@ -326,4 +327,9 @@ fn in_chunks<T: Send>(
         })
         .collect();
     results.into_iter().collect()
+}
+
+/// Adds the code of every code row of a list to the arena and returns their ids.
+fn intern_code_rows(bal: &BalColumns, hashes: &[B256], codes: &CodeArena) -> Vec<CodeId> {
+    hashes.iter().enumerate().map(|(row, hash)| codes.insert(*hash, bal.code_shared(row))).collect()
 }

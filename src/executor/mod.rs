@@ -12,7 +12,6 @@
 mod build;
 mod builder;
 mod by_index;
-mod changes;
 mod check;
 mod diagnose;
 mod from_bal;
@@ -32,7 +31,6 @@ mod transact;
 
 pub use build::{Body, BuiltBlock};
 pub use builder::{BuildError, ExecutorBuilder};
-pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};

@@ -4,11 +4,11 @@
 //! made only from a [`Verified`] token, with the checks that could not be made ([`Unchecked`]).
 //! Not here: execution and the state root.
 
-use super::changes::StateChanges;
 use super::input::Mode;
 use super::job::Job;
 use super::root::Roots;
 use super::timeline::{Span, Stage};
+use crate::arena::changes::StateChanges;
 use crate::arena::{Id, TxIndex};
 use crate::bal::ExistenceLog;
 use crate::exec::block::admission::BlockGas;

@@ -74,8 +74,7 @@ impl World {
         let outcome = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect("valid");
         let columns = decode_list(&built.bal, &ListLimits::format_only()).expect("recorded");
         let addresses = columns.addresses().as_slice();
-        let changes = outcome.changes.as_update();
-        let nodes = tries.witness(&store, addresses, &slots_of(&columns), &changes).expect("in memory");
+        let nodes = tries.witness(&store, addresses, &slots_of(&columns), &outcome.changes).expect("in memory");
         let witness = WitnessStore::new(tries.root(), nodes, store.iter_codes().map(|(_, code)| code.clone()));
         Self { rules, parent, block: built.block, list: built.bal, witness }
     }
