@@ -41,7 +41,7 @@ pub use exec::tx::TxOutcome;
 pub use exec::wire::{Header, ReceiptList};
 pub use executor::{
     Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Check, Diagnosis, Executor, ExecutorBuilder,
-    Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, Unchecked,
+    Incomplete, MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Unchecked,
 };
 pub use trie::{StateTries, TrieError};
 

@@ -29,6 +29,11 @@ impl<I: Id, T> Column<I, T> {
         self.rows.len()
     }
 
+    /// Number of rows for which memory is allocated.
+    pub fn capacity(&self) -> usize {
+        self.rows.capacity()
+    }
+
     /// Whether there is no row.
     #[inline]
     pub fn is_empty(&self) -> bool {

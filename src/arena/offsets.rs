@@ -28,6 +28,11 @@ impl<P: Id> Offsets<P> {
         Self { starts, parent: PhantomData }
     }
 
+    /// Number of starts for which memory is allocated: parents and one.
+    pub fn capacity(&self) -> usize {
+        self.starts.capacity()
+    }
+
     /// Adds the next parent, whose range ends at `row_end` (one past its last row).
     ///
     /// # Panics

@@ -131,6 +131,7 @@ impl ExistenceLog {
 
 /// An account and an index at which two existence logs differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExistenceDifference {
     /// The account.
     pub address: Address,

@@ -17,7 +17,7 @@ mod diagnose;
 mod from_bal;
 mod input;
 mod job;
-
+mod memory;
 mod optimistic;
 mod outcome;
 mod pool;
@@ -33,6 +33,7 @@ pub use build::{Body, BuiltBlock};
 pub use builder::{BuildError, ExecutorBuilder};
 pub use diagnose::{Diagnosis, Point};
 pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
+pub use memory::MemoryUse;
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
 pub use pool::{Binding, Pool, pool_builder};
 pub use recover::Recovery;

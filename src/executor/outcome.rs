@@ -64,6 +64,7 @@ impl Check {
 /// A check that was not made, and why. Never counted as passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Unchecked {
     /// The check.
     pub check: Check,
@@ -79,6 +80,7 @@ impl fmt::Display for Unchecked {
 
 /// Error of [`BlockOutcome::require_complete`]: some checks were not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub struct Incomplete {
     /// The checks that were not made; at least one.
     pub unchecked: Vec<Unchecked>,

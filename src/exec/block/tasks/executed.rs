@@ -20,6 +20,7 @@ use alloy_primitives::Address;
 /// The time that one task took on a worker, in nanoseconds since the start of the block's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct TaskSpan {
     /// Block access index of the task.
     pub index: BlockAccessIndex,

@@ -5,6 +5,7 @@
 //! Relies on: each part clears itself when a block begins.
 //! Not here: memory that all workers of a block share (`executor`).
 
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::bal::Recorder;
 use crate::exec::block::providers::Overlay;
 use crate::exec::evm::machine::EvmScratch;
@@ -23,6 +24,14 @@ pub struct WorkerScratch {
     profile: Option<Box<OpcodeProfile>>,
     /// Overlay and recorder of sequential execution.
     pub sequential: SequentialScratch,
+}
+
+/// Without the counters of a profile.
+impl HeapBytes for WorkerScratch {
+    fn heap_bytes(&self) -> usize {
+        let Self { state, evm, profile: _, sequential: SequentialScratch { overlay, recorder } } = self;
+        sum_heap_bytes([state, evm, overlay, recorder])
+    }
 }
 
 impl WorkerScratch {

@@ -22,6 +22,7 @@ use super::halt::{Fault, Halt};
 use super::ids::IdMap;
 use super::lookup_cache::LookupCache;
 use crate::arena::code::{CodeArena, EMPTY_CODE};
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, SlotId};
 use crate::exec::rules::fork::{Fork, ForkRules};
 use ahash::RandomState;
@@ -76,6 +77,44 @@ pub struct StateScratch {
     epoch: u32,
     id_map: Box<IdMap>,
     lookup_cache: Box<LookupCache>,
+}
+
+impl HeapBytes for WarmOutside {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.accounts, &self.slots])
+    }
+}
+
+impl HeapBytes for StateScratch {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            accounts,
+            slots,
+            undo,
+            touched_accounts,
+            touched_slots,
+            transient,
+            transient_index,
+            warm_outside,
+            logs,
+            epoch: _,
+            id_map,
+            lookup_cache,
+        } = self;
+        size_of_val(&**lookup_cache)
+            + sum_heap_bytes([
+                accounts,
+                slots,
+                undo,
+                touched_accounts,
+                touched_slots,
+                transient,
+                transient_index,
+                warm_outside,
+                logs,
+                id_map,
+            ])
+    }
 }
 
 impl StateScratch {
