@@ -1,6 +1,7 @@
 //! `Column<I, T>`: a vector indexed by ids of type `I` only.
 
 use super::Id;
+use super::heap::HeapBytes;
 use core::marker::PhantomData;
 use core::ops::{Index, IndexMut};
 
@@ -17,6 +18,12 @@ impl<I, T> Default for Column<I, T> {
     }
 }
 
+impl<I, T> HeapBytes for Column<I, T> {
+    fn heap_bytes(&self) -> usize {
+        self.rows.heap_bytes()
+    }
+}
+
 impl<I: Id, T> Column<I, T> {
     /// An empty column with capacity for `rows` rows.
     pub fn with_capacity(rows: usize) -> Self {
@@ -27,11 +34,6 @@ impl<I: Id, T> Column<I, T> {
     #[inline]
     pub fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Number of rows for which memory is allocated.
-    pub fn capacity(&self) -> usize {
-        self.rows.capacity()
     }
 
     /// Whether there is no row.

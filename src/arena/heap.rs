@@ -4,12 +4,11 @@
 //! Relies on: elements of the collections hold no heap memory themselves; where they do, their owner adds it.
 //! Not here: memory that the allocator itself needs.
 
-use super::{Column, Id, Offsets};
 use core::hash::{BuildHasher, Hash};
 use hashbrown::{HashMap, HashSet, HashTable};
 
 /// Heap memory held by a value.
-pub trait HeapBytes {
+pub(crate) trait HeapBytes {
     /// Bytes of the value's allocations, used or not. O(1) in the number of elements.
     fn heap_bytes(&self) -> usize;
 }
@@ -53,16 +52,4 @@ impl<T: HeapBytes> HeapBytes for Option<T> {
 /// Sums the heap memory of values.
 pub(crate) fn sum_heap_bytes<const N: usize>(parts: [&dyn HeapBytes; N]) -> usize {
     parts.iter().map(|part| part.heap_bytes()).sum()
-}
-
-impl<I: Id, T> HeapBytes for Column<I, T> {
-    fn heap_bytes(&self) -> usize {
-        self.capacity() * size_of::<T>()
-    }
-}
-
-impl<P: Id> HeapBytes for Offsets<P> {
-    fn heap_bytes(&self) -> usize {
-        self.capacity() * size_of::<u32>()
-    }
 }

@@ -9,7 +9,7 @@ pub mod cancel;
 pub mod changes;
 pub mod code;
 mod column;
-pub mod heap;
+pub(crate) mod heap;
 mod id;
 pub mod keccak;
 pub mod node;

@@ -4,6 +4,7 @@
 //! `OffsetBuffer` does).
 
 use super::Id;
+use super::heap::HeapBytes;
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -20,17 +21,18 @@ impl<P> Default for Offsets<P> {
     }
 }
 
+impl<P> HeapBytes for Offsets<P> {
+    fn heap_bytes(&self) -> usize {
+        self.starts.heap_bytes()
+    }
+}
+
 impl<P: Id> Offsets<P> {
     /// No parents yet, with capacity for `parents` of them.
     pub fn with_capacity(parents: usize) -> Self {
         let mut starts = Vec::with_capacity(parents + 1);
         starts.push(0);
         Self { starts, parent: PhantomData }
-    }
-
-    /// Number of starts for which memory is allocated: parents and one.
-    pub fn capacity(&self) -> usize {
-        self.starts.capacity()
     }
 
     /// Adds the next parent, whose range ends at `row_end` (one past its last row).

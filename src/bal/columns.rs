@@ -33,7 +33,7 @@ impl<P, V> Default for Changes<P, V> {
     }
 }
 
-impl<P: Id, V> HeapBytes for Changes<P, V> {
+impl<P, V> HeapBytes for Changes<P, V> {
     fn heap_bytes(&self) -> usize {
         sum_heap_bytes([&self.offsets, &self.indices, &self.values])
     }

@@ -23,6 +23,7 @@ mod limits;
 mod record;
 mod reduce;
 mod rlp;
+#[cfg(any(test, feature = "internals"))]
 pub mod sample;
 mod show;
 

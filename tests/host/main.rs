@@ -6,11 +6,11 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::list::{self, BalColumns};
 use balustrade::{
-    BalColumns, Binding, BlockInput, Executor, Fork, Header, ListLimits, MemoryStore, Mode, Options, ParentAccount,
-    Pool, SlotQuery, StateStore, StateTries, StoreError, WitnessStore, decode_list,
+    Binding, BlockInput, ChainRules, Executor, Fork, Header, KECCAK_EMPTY, MemoryStore, Mode, Options, ParentAccount,
+    Pool, SlotQuery, StateStore, StateTries, StoreError, WitnessStore,
 };
-use balustrade::{ChainRules, KECCAK_EMPTY};
 use rayon::prelude::*;
 use signed::{Call, address_of, secret};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ impl World {
         let built = executor.build(&rules, &template, &calls, &store, &mut tries).expect("a valid block");
         let input = BlockInput::new(&rules, built.block.clone());
         let outcome = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect("valid");
-        let columns = decode_list(&built.bal, &ListLimits::format_only()).expect("recorded");
+        let columns = list::decode(&built.bal, &list::Limits::format_only()).expect("recorded");
         let addresses = columns.addresses().as_slice();
         let nodes = tries.witness(&store, addresses, &slots_of(&columns), &outcome.changes).expect("in memory");
         let witness = WitnessStore::new(tries.root(), nodes, store.iter_codes().map(|(_, code)| code.clone()));

@@ -24,12 +24,12 @@ mod exec {
     }
 }
 
+#[path = "../../src/executor/recover/batch_queue.rs"]
+mod batch_queue;
 #[path = "../../src/exec/block/optimistic/claims.rs"]
 mod claims;
 #[path = "../../src/exec/block/optimistic/overlay.rs"]
 mod overlay;
-#[path = "../../src/executor/recover/batch_queue.rs"]
-mod batch_queue;
 #[path = "../../src/exec/block/prefetch/queue.rs"]
 mod queue;
 #[path = "../../src/exec/block/schedule.rs"]
