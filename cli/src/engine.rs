@@ -268,7 +268,7 @@ impl Chain {
         changes: &StateChanges,
     ) -> Result<Vec<Bytes>, Failure> {
         let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
-        let nodes = tries.witness(self.store(), addresses, slots, &changes);
+        let nodes = tries.witness(self.store(), addresses, slots, changes);
         self.tries = Some(tries);
         nodes.map_err(|error| Failure::Host(error.to_string()))
     }
