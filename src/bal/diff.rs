@@ -14,6 +14,7 @@ use core::fmt;
 /// The content of one list at the position of a [`Divergence`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
+#[non_exhaustive]
 pub enum DivergenceValue {
     /// The account or the read slot is listed: `true` in JSON.
     Listed(bool),
@@ -44,6 +45,7 @@ impl fmt::Display for DivergenceValue {
 /// divergence, and its values are called claimed and produced, which two lists given by a user are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Divergence {
     /// The account.
     pub address: Address,

@@ -10,9 +10,10 @@
 //!
 //! In: an untrusted log. [`ExistenceLog::check`] rejects one that is not canonical before execution
 //! starts; `exec::block::verify` compares every entry with the event that the task at its index
-//! produced. Out: [`ExistenceColumns`], the events by account id.
-//! Not here: detecting the events during execution (`exec`), and applying them to a trie
-//! (`executor`).
+//! produced. Out: [`ExistenceColumns`], the events by account id, and whether an account exists
+//! before an index ([`exists_before`]).
+//! Not here: detecting the events during execution (`exec`), and the account's status after the
+//! block (`reduce`).
 
 use super::BalColumns;
 use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
@@ -130,6 +131,7 @@ impl ExistenceLog {
 
 /// An account and an index at which two existence logs differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExistenceDifference {
     /// The account.
     pub address: Address,
@@ -180,8 +182,7 @@ impl ExistenceColumns {
 
 /// Whether an account exists in the state before `index`. The latest source decides: the existence
 /// log if its last event is not older than the last field change; else the fields if one changed
-/// (empty accounts are removed, EIP-161; a destroyed account that keeps its balance remains, EIP-8246); else the parent
-/// state.
+/// (empty accounts are removed, EIP-161); else the parent state.
 pub fn exists_before(
     bal: &BalColumns,
     existence_log: &ExistenceColumns,

@@ -13,8 +13,7 @@ use super::super::measure::{in_turns, least, median, median_ratio, pool};
 use super::super::{Status, report};
 use super::{BenchArgs, wrong};
 use balustrade::arena::keccak::Width;
-use balustrade::executor::StateChanges;
-use balustrade::trie::{StateTries, TrieError};
+use balustrade::{StateChanges, StateTries, TrieError};
 use serde_json::json;
 
 /// Changed accounts and changed slots of a block.
@@ -53,8 +52,7 @@ pub(super) fn run(sizes: &[u64], args: BenchArgs, width: Width) -> Result<Status
     for accounts in sizes {
         let workload = Workload { accounts: *accounts };
         let state = workload.state();
-        let mut tries =
-            pools[pools.len() - 1].install(|| StateTries::from_flat(&state.as_update())).map_err(refused)?;
+        let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state)).map_err(refused)?;
         drop(state);
         tries.set_width(width);
         for shape in SHAPES {

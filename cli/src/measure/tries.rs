@@ -9,38 +9,9 @@
 use super::median;
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
-use balustrade::executor::StateChanges;
-use balustrade::trie::{AccountStatus, HashCount, StateTries, TrieError};
+use balustrade::trie::HashCount;
+use balustrade::{AccountStatus, KECCAK_EMPTY, MemoryStore, StateChanges, StateTries, TrieError};
 use std::time::Instant;
-
-/// Adds an account; slots are added to it by [`push_slot`].
-fn push_account(
-    columns: &mut StateChanges,
-    address: Address,
-    status: AccountStatus,
-    nonce: Option<u64>,
-    balance: U256,
-    code_hash: Option<B256>,
-) {
-    if columns.slot_starts.is_empty() {
-        columns.slot_starts.push(0);
-    }
-    columns.addresses.push(address);
-    columns.statuses.push(status);
-    columns.nonces.push(nonce);
-    columns.balances.push(Some(balance));
-    columns.code_hashes.push(code_hash);
-    columns.slot_starts.push(columns.slot_keys.len() as u32);
-}
-
-/// Adds a slot to the account added last.
-fn push_slot(columns: &mut StateChanges, key: U256, value: U256) {
-    columns.slot_keys.push(key);
-    columns.slot_values.push(value);
-    columns.slot_starts.pop();
-    columns.slot_starts.push(columns.slot_keys.len() as u32);
-}
 
 /// Parameters of a synthetic state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,18 +69,23 @@ impl Workload {
         ((contracts.powf(uniform) - 1.0) as u64).min(self.contracts() - 1)
     }
 
-    /// The whole state, as an update of the empty state.
+    /// The whole state, as changes of the empty state.
     pub fn state(&self) -> StateChanges {
         let mut columns = StateChanges::default();
         for account in 0..self.accounts {
             let contract = account < self.contracts();
             let code_hash = if contract { B256::from(word(account ^ 0xc0de)) } else { KECCAK_EMPTY };
             let (nonce, balance) = (mix(account) % 200, balance(account));
-            let address = self.address(account);
-            push_account(&mut columns, address, AccountStatus::Kept, Some(nonce), balance, Some(code_hash));
+            columns.push_account(
+                self.address(account),
+                AccountStatus::Kept,
+                Some(nonce),
+                Some(balance),
+                Some(code_hash),
+            );
             if contract {
                 for slot in 0..self.slot_count(account) {
-                    push_slot(&mut columns, Self::slot_key(account, slot), U256::from(mix(slot ^ account << 32) >> 8));
+                    columns.push_slot(Self::slot_key(account, slot), U256::from(mix(slot ^ account << 32) >> 8));
                 }
             }
         }
@@ -151,8 +127,8 @@ impl Workload {
         }
         let mut columns = StateChanges::default();
         for (rank, slots) in &contracts {
-            push_account(&mut columns, self.address(*rank), AccountStatus::Kept, None, balance(draw()), None);
-            slots.iter().for_each(|(key, value)| push_slot(&mut columns, *key, *value));
+            columns.push_account(self.address(*rank), AccountStatus::Kept, None, Some(balance(draw())), None);
+            slots.iter().for_each(|(key, value)| columns.push_slot(*key, *value));
         }
         let mut seen = std::collections::BTreeSet::new();
         while columns.addresses.len() < accounts {
@@ -162,7 +138,7 @@ impl Workload {
             if seen.insert(account) {
                 let status = if what == 99 { AccountStatus::Deleted } else { AccountStatus::Kept };
                 let nonce = Some(mix(draw()) % 300);
-                push_account(&mut columns, self.address(account), status, nonce, balance(draw()), None);
+                columns.push_account(self.address(account), status, nonce, Some(balance(draw())), None);
             }
         }
         columns
@@ -240,9 +216,8 @@ pub fn measure(tries: &mut StateTries, blocks: &[StateChanges], rounds: usize) -
     };
     for round in 0..=rounds {
         for (i, block) in blocks.iter().enumerate() {
-            let update = block.as_update();
             let start = Instant::now();
-            let root = tries.update(&update, &store)?;
+            let root = tries.update(block, &store)?;
             let updated = Instant::now();
             tries.rollback();
             let rolled_back = updated.elapsed().as_nanos() as f64;

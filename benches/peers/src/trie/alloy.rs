@@ -9,8 +9,7 @@ use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_trie::{BranchNodeCompact, EMPTY_ROOT_HASH, HashBuilder, KECCAK_EMPTY, Nibbles, TrieAccount};
-use balustrade::executor::StateChanges;
-use balustrade::trie::AccountStatus;
+use balustrade::{AccountStatus, StateChanges};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 

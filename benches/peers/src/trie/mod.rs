@@ -17,8 +17,7 @@ use alloy::AlloyTries;
 use alloy_primitives::B256;
 use balustrade::arena::keccak::Width;
 use balustrade::arena::store::MemoryStore;
-use balustrade::executor::StateChanges;
-use balustrade::trie::{AccountStatus, StateTries};
+use balustrade::{AccountStatus, StateChanges, StateTries};
 use balustrade_cli::measure::tries::{Workload, permutation_ns};
 use balustrade_cli::measure::{least, median, median_ratio, pool};
 use clap::Args;
@@ -117,8 +116,7 @@ impl Contest {
         let state = workload.state();
         let what = format!("state of {accounts} accounts");
         let failed = |who, error: String| mismatch(&what, who, error);
-        let ours =
-            StateTries::from_flat(&state.as_update()).map_err(|error| failed("balustrade", error.to_string()))?;
+        let ours = StateTries::from_flat(&state).map_err(|error| failed("balustrade", error.to_string()))?;
         let mut ethrex = EthrexTries::default();
         let root = ethrex.update(&changes(&state)).map_err(|error| failed("ethrex", error.to_string()))?;
         agree(&what, "ethrex", ours.root(), B256::from(root.0))?;
@@ -195,11 +193,10 @@ impl Contest {
         let what = format!("block {} of {} accounts", self.blocks, self.workload.accounts);
         let peer_changes = changes(block);
         let mut staged = self.alloy.stage(block);
-        let update = block.as_update();
         let clock = Clock::for_threads(threads);
 
         let watch = Stopwatch::start(clock);
-        let root = self.ours.update(&update, &self.store);
+        let root = self.ours.update(block, &self.store);
         let ours_ns = watch.ns();
         let root = root.map_err(|error| mismatch(&what, "balustrade", error.to_string()))?;
         let watch = Stopwatch::start(clock);
