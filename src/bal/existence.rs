@@ -182,7 +182,8 @@ impl ExistenceColumns {
 
 /// Whether an account exists in the state before `index`. The latest source decides: the existence
 /// log if its last event is not older than the last field change; else the fields if one changed
-/// (empty accounts are removed, EIP-161); else the parent state.
+/// (empty accounts are removed, EIP-161; a destroyed account that keeps its balance remains, EIP-8246); else the parent
+/// state.
 pub fn exists_before(
     bal: &BalColumns,
     existence_log: &ExistenceColumns,

@@ -9,8 +9,9 @@
 use super::median;
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
-use balustrade::trie::HashCount;
-use balustrade::{AccountStatus, KECCAK_EMPTY, MemoryStore, StateChanges, StateTries, TrieError};
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::trie::{HashCount, StateTries, TrieError};
+use balustrade::{AccountStatus, StateChanges};
 use std::time::Instant;
 
 /// Parameters of a synthetic state.
@@ -76,13 +77,8 @@ impl Workload {
             let contract = account < self.contracts();
             let code_hash = if contract { B256::from(word(account ^ 0xc0de)) } else { KECCAK_EMPTY };
             let (nonce, balance) = (mix(account) % 200, balance(account));
-            columns.push_account(
-                self.address(account),
-                AccountStatus::Kept,
-                Some(nonce),
-                Some(balance),
-                Some(code_hash),
-            );
+            let address = self.address(account);
+            columns.push_account(address, AccountStatus::Kept, Some(nonce), Some(balance), Some(code_hash));
             if contract {
                 for slot in 0..self.slot_count(account) {
                     columns.push_slot(Self::slot_key(account, slot), U256::from(mix(slot ^ account << 32) >> 8));
