@@ -1,7 +1,7 @@
 //! Writes the sampled stacks as files: folded stacks, and a flamegraph as SVG.
 
 use super::data::Profile;
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
 use std::collections::BTreeMap;
 
 /// Folded stacks of all blocks in the usual format: frames separated by semicolons, a space, the
@@ -29,6 +29,8 @@ pub fn svg(profiles: &[Profile]) -> Result<String, String> {
     };
     options.count_name = "samples".to_owned();
     options.deterministic = true;
+    // The beginning of a name says which module and function it is.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     // Narrower frames (in percent of the width) cannot be read and would make the file large.
     options.min_width = 0.05;
     let folded = folded(profiles);
