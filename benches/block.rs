@@ -1,6 +1,6 @@
 //! Execution time of a whole block, from its raw bytes to the last check, in each mode, on one thread and two.
 //!
-//! In: a block of the chain that `balustrade run` generates: 113 transactions, about 36 Mgas, sealed here.
+//! In: a block of the chain that `balustrade run` generates: 330 transactions, about 30 Mgas, sealed here.
 //! Out: first a table in which the modes take turns, with medians and ratios to sequential mode on one thread; then
 //! criterion's figures. The time is `BlockOutcome::elapsed_ns`; the rollback between repetitions is not measured.
 

@@ -141,7 +141,7 @@ mod tests {
         let file = OutputFile::create(&path).expect("writable");
         let mut trace = Trace::new(Lines::OneTransaction { tx: 1, ended: 0, file });
         for line in ["{\"pc\":0}", "{\"output\":0}", "{\"pc\":1}", "{\"output\":1}", "{\"pc\":2}", "{\"output\":2}"] {
-            writeln!(trace, "{line}").expect("written");
+            trace.write_all(format!("{line}\n").as_bytes()).expect("written");
         }
         trace.into_file().expect("written").expect("a file").finish().expect("renamed");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "{\"pc\":1}\n{\"output\":1}\n");

@@ -88,7 +88,7 @@ const FRAME: &str = r#"<!doctype html><body><pre id="found"></pre><iframe src="P
 
 /// Added to a report: looks for elements wider than the page, sorts by the first column with the focused button of its
 /// header, filters, and moves the timeline by keys.
-const PROBE: &str = r##"<script>
+const PROBE: &str = r##"<script>{
 const found = [];
 for (const node of document.querySelectorAll("header *, main *")) {
   const right = node.getBoundingClientRect().right;
@@ -120,7 +120,7 @@ for (const label of document.querySelectorAll("#timeline .label")) {
   if (!["rgb(0, 0, 0)", "rgb(255, 255, 255)"].includes(label.style.fill)) found.push(`label ${label.style.fill}`);
 }
 parent.postMessage(found.join("; "), "*");
-</script></body>"##;
+}</script></body>"##;
 
 /// Runs `profile` on the generated block; returns its JSON.
 fn profile(args: &[&str]) -> Value {

@@ -73,7 +73,7 @@ enum Kind {
 
 /// Number of transactions of each kind per block: 330 in all.
 const MIX: [(Kind, u64); 10] = [
-    (Kind::Transfer, 66),
+    (Kind::Transfer, 70),
     (Kind::TransferToNew, 6),
     (Kind::TokenTransfer, 220),
     (Kind::TokenTransferToNew, 9),
@@ -82,7 +82,7 @@ const MIX: [(Kind, u64); 10] = [
     (Kind::Deploy, 2),
     (Kind::DeployByFactory, 2),
     (Kind::Blob, 3),
-    (Kind::Delegate, 6),
+    (Kind::Delegate, 2),
 ];
 
 /// The accounts with keys, their nonces, and the state of the random choices.
