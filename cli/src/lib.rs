@@ -323,6 +323,23 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_command_and_option() {
+        const PAGE: &str = include_str!("../../docs/commands.md");
+        fn names(command: &clap::Command, out: &mut Vec<String>) {
+            out.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("`--{long}")));
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                out.push(inner.get_name().to_owned());
+                names(inner, out);
+            }
+        }
+        let mut found = Vec::new();
+        names(&Cli::command(), &mut found);
+        assert!(found.len() > 100, "{found:?}");
+        let missing: Vec<&String> = found.iter().filter(|name| !PAGE.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn every_command_has_a_manual_page_and_completions() {
         let page = |words: &str| manual_page(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert!(page("").expect("a page").contains("balustrade"));

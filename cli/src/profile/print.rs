@@ -34,7 +34,7 @@ pub fn profile(profile: &Profile) {
     stages(profile);
     parts(profile);
     counters(profile);
-    code(&profile.code);
+    code(&profile.code, &profile.loop_name);
     contracts(&profile.code);
     transactions(profile);
 }
@@ -95,7 +95,16 @@ fn counters(profile: &Profile) {
     }
 }
 
-fn code(code: &CodeTimes) {
+fn code(code: &CodeTimes, loop_name: &str) {
+    // The name may go on with the form of the loop.
+    if code.loop_name.starts_with(loop_name) {
+        report::line(&format!("instructions, timed in the {} loop", code.loop_name));
+    } else {
+        let timed = &code.loop_name;
+        report::line(&format!(
+            "instructions, timed in the {timed} loop: the {loop_name} loop cannot be timed by instruction"
+        ));
+    }
     let mut rows: Vec<(&CodeRow, &str)> = code.opcodes.iter().map(|row| (row, "")).collect();
     rows.extend(code.precompiles.iter().map(|row| (row, "precompile ")));
     rows.sort_by(|(a, _), (b, _)| b.total.ns.total_cmp(&a.total.ns));
@@ -131,10 +140,9 @@ fn code(code: &CodeTimes) {
         report::line(&format!("and {} more with {:.3} ms", rows.len() - ROWS_MAX, ms(rest)));
     }
     report::line(&format!(
-        "timed in the {} loop over {} executions; {:.1} ns per clock reading subtracted (alone it takes {:.1})\n\
+        "over {} executions; {:.1} ns per clock reading subtracted (alone it takes {:.1})\n\
          all tasks take {:.3} ms with this measurement, {:.3} ms in the same form of the loop without it,\n\
          and {:.3} ms in the form that runs outside of profiling",
-        code.loop_name,
         code.repeats,
         code.reading_ns,
         code.reading_alone_ns,
