@@ -91,7 +91,7 @@ pub mod outcome {
     pub use crate::exec::interpreter::watch::Touch;
     pub use crate::exec::tx::TxOutcome;
     pub use crate::exec::wire::{ReceiptList, ReceiptOutcome};
-    pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, Transacted};
+    pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, Transacted, Unverified};
 }
 
 /// State roots, proofs (EIP-1186) and changed trie nodes.

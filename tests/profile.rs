@@ -12,6 +12,7 @@ use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
 use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
+use std::collections::BTreeMap;
 
 const CALLER: Address = Address::repeat_byte(0xca);
 const CALLEE: Address = Address::repeat_byte(0xce);
@@ -148,6 +149,15 @@ fn merged(workers: &[WorkerProfile]) -> (Vec<Row>, Vec<PrecompileRow>, u64) {
     (rows, precompiles, workers.iter().map(|worker| worker.opcodes.burned_gas()).sum())
 }
 
+/// Sums over all workers by contract, ordered by address.
+fn contracts(workers: &[WorkerProfile]) -> Vec<(Address, Row)> {
+    let mut sums: BTreeMap<Address, Row> = BTreeMap::new();
+    for row in workers.iter().flat_map(|worker| worker.opcodes.contracts()) {
+        sums.entry(row.address).or_default().add(&row.row);
+    }
+    sums.into_iter().collect()
+}
+
 /// Counts and gas, which do not depend on time.
 fn exact(rows: &[Row]) -> Vec<(u64, u64)> {
     rows.iter().map(|row| (row.count, row.gas)).collect()
@@ -166,7 +176,8 @@ fn counts_and_gas_are_exact_on_every_loop_in_every_mode_on_any_number_of_threads
             let plain = world.execute(&mut executor, mode, loop_kind);
             executor.start_profile(true);
             let outcome = world.execute(&mut executor, mode, loop_kind);
-            let (rows, precompiles, burned) = merged(&executor.take_profile());
+            let workers = executor.take_profile();
+            let (rows, precompiles, burned) = merged(&workers);
             assert!(executor.take_profile().is_empty(), "a profile is taken once");
             assert_eq!((plain.hash, plain.gas), (outcome.hash, outcome.gas), "profiling does not change the outcome");
             // A repeated run of a transaction counts again.
@@ -188,6 +199,11 @@ fn counts_and_gas_are_exact_on_every_loop_in_every_mode_on_any_number_of_threads
             let spent: u64 = rows.iter().map(|row| row.gas).sum::<u64>() + sha.row.gas + burned;
             let paid: u64 = outcome.transactions.iter().map(|transaction| transaction.gas_paid - 21_000).sum();
             assert_eq!(spent, paid, "{name}");
+            let contracts = contracts(&workers);
+            let frames: Vec<_> = contracts.iter().map(|(address, row)| (*address, row.count)).collect();
+            assert_eq!(frames, [(CALLER, callers), (CALLEE, callers), (FAILING, SENDERS / 4)], "{name}");
+            assert_eq!(contracts.iter().map(|(_, row)| row.gas).sum::<u64>(), paid, "{name}");
+            assert_eq!(contracts[2].1.gas, SENDERS / 4 * (GAS - 21_000), "a halt burns all gas; {name}");
             let mut exact = exact(&rows);
             exact[0xfe].1 = 0;
             assert_eq!(first.get_or_insert_with(|| exact.clone()), &exact, "{name}");
@@ -202,7 +218,15 @@ fn the_time_of_a_call_excludes_the_called_frame() {
         let mut executor = Executor::new(1).expect("a thread");
         executor.start_profile(true);
         world.execute(&mut executor, Mode::Bal, loop_kind);
-        let (rows, precompiles, _) = merged(&executor.take_profile());
+        let workers = executor.take_profile();
+        let (rows, precompiles, _) = merged(&workers);
+        let [(_, caller), (_, called), _] = contracts(&workers).try_into().expect("three contracts");
+        assert!(caller.ticks < called.ticks, "{}: {} {}", loop_kind.name(), caller.ticks, called.ticks);
+        // What the contracts took is what their instructions and precompiles took.
+        let all: u64 = rows[..OUTSIDE].iter().map(|row| row.ticks).sum::<u64>() + precompiles[0].row.ticks;
+        let outside = rows[OUTSIDE].ticks;
+        let of_contracts: u64 = contracts(&workers).iter().map(|(_, row)| row.ticks).sum();
+        assert!((all..=all + outside).contains(&of_contracts), "{of_contracts} of {all} and {outside}");
         let ticks = |opcode: u8| rows[usize::from(opcode)].ticks;
         let callee: u64 = [op::JUMPDEST, op::PUSH1, op::SWAP1, op::SUB, op::DUP1, op::JUMPI].map(ticks).iter().sum();
         assert!(ticks(op::CALL) < callee / 4, "{}: {} of {callee}", loop_kind.name(), ticks(op::CALL));

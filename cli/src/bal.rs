@@ -35,8 +35,17 @@ pub enum BalCommand {
     Verify(VerifyArgs),
 }
 
+const SHOW_EXAMPLES: &str = "Examples:
+  balustrade bal show block.json.gz
+  balustrade bal show list.rlp --json";
+
+const DIFF_EXAMPLES: &str = "Examples:
+  balustrade bal diff ours.rlp theirs.rlp
+  balustrade bal diff list.json block.json.gz --json";
+
 /// Options of `bal show`.
 #[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
 pub struct ShowArgs {
     /// Files with one list (RLP, hex or JSON), bundles or fixtures; also folders and archives of
     /// bundles and fixtures
@@ -52,6 +61,7 @@ pub struct ShowArgs {
 
 /// Options of `bal diff`.
 #[derive(Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
 pub struct DiffArgs {
     /// A file with exactly one block access list (the first one of the comparison)
     a: PathBuf,
@@ -178,7 +188,7 @@ fn lists_of(document: Document, filter: Option<&Regex>, visit: &mut dyn FnMut(&s
 
 /// Calls `visit` with a list that is the only content of its file.
 fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> Result<(), InputError> {
-    formats::check_rlp_len("an access list", bytes.len())
+    formats::check_rlp_len("a block access list", bytes.len())
         .map_err(|what| InputError::Bundle { name: name.to_owned(), what })?;
     visit(name, &bytes);
     Ok(())

@@ -7,17 +7,24 @@
 //! Not here: protocol rules.
 
 use super::engine::{Accepted, Chain, Engine, Failure, modes};
+use super::explain::Subject;
 use super::suite::{self, GethArgs, Outcome, SuiteArgs, TestFailure, TestResult};
 use super::{ExecArgs, ModeArg, Status, interrupt, names_like};
 use alloy_primitives::B256;
 use balustrade::Mode;
-use balustrade::formats::{BlockTest, Content, FixtureBlock, InputError};
+use balustrade::formats::{BlockTest, Content, Expected, FixtureBlock, InputError};
 use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;
 
+const EXAMPLES: &str = "Examples:
+  balustrade blocktest fixtures/blockchain_tests
+  balustrade blocktest suite.tar.zst --run eip7928 --json
+  balustrade blocktest test.json --mode all";
+
 /// Options of `blocktest`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct BlocktestArgs {
     /// Fixture files, folders, .tar.gz or .tar.zst archives; without any, paths are read from
     /// standard input, one per line
@@ -100,7 +107,11 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
             (Err(Failure::Host(what)), _) => {
                 return Err(TestFailure::host(format!("block {} of the test: {what}", number + 1)));
             }
-            (Err(Failure::Invalid { what, .. }), None) => return Err(at("refused a valid block", what)),
+            (Err(Failure::Invalid { what, classes }), None) => {
+                let causes = causes(engine, &mut chain, test, number, &classes);
+                let causes: String = causes.iter().map(|cause| format!("\n    {cause}")).collect();
+                return Err(at("refused a valid block", what + &causes));
+            }
             (Err(Failure::Invalid { what, classes }), Some(expected)) => {
                 if !expected.split('|').any(|name| classes.contains(&name)) {
                     return Err(at("wrong exception", format!("expected {expected}, found {classes:?}: {what}")));
@@ -121,6 +132,23 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
     }
     let root = chain.head().map_or(B256::ZERO, |head| head.state_root);
     Ok((executed, root))
+}
+
+/// What differs from the fixture's state after the block, if the block is the last valid one.
+fn causes(engine: &mut Engine, chain: &mut Chain, test: &BlockTest, number: usize, classes: &[&str]) -> Vec<String> {
+    let block = &test.blocks[number];
+    let Some(rules) = chain.rules_of(test, block) else { return Vec::new() };
+    let is_last = test.blocks[number + 1..].iter().all(|block| block.expect_exception.is_some());
+    let post_state = if is_last { test.post_state() } else { None };
+    let subject = Subject {
+        name: &test.name,
+        rules: &rules,
+        block: &block.rlp,
+        list: block.bal.as_ref().into(),
+        expected: &Expected::default(),
+        post_state: post_state.as_ref(),
+    };
+    subject.causes(engine, chain, classes)
 }
 
 /// Gas of a block by dimension (EIP-8037): execution gas and state gas.

@@ -12,8 +12,13 @@ use balustrade::formats::{InputError, read_document};
 use clap::Args;
 use serde_json::json;
 
+const EXAMPLES: &str = "Examples:
+  balustrade chain mainnet
+  balustrade chain genesis.json --json";
+
 /// Options of `chain`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ChainArgs {
     /// A chain's name (mainnet, sepolia, hoodi, holesky), or the path of a genesis file in
     /// go-ethereum's format

@@ -22,8 +22,13 @@ use std::path::PathBuf;
 const THREADS: [u16; 5] = [1, 2, 3, 8, 16];
 const MODES: [Mode; 3] = [Mode::Sequential, Mode::Optimistic, Mode::Bal];
 
+const EXAMPLES: &str = "Examples:
+  balustrade determinism block.json.gz
+  balustrade determinism blocks/ --json";
+
 /// Options of `determinism`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DeterminismArgs {
     /// Bundles or fixtures: files, folders, .tar.gz or .tar.zst archives
     #[arg(value_name = "INPUT", required = true, value_parser = input_path())]

@@ -7,7 +7,7 @@
 
 use super::ModeArg;
 use super::devnet::Devnet;
-use super::output::OutputError;
+use super::output::{OutputError, OutputFile};
 use super::trace::{Lines, Trace};
 use alloy_primitives::{Address, B256, Bytes};
 use balustrade::arena::cancel::CancelToken;
@@ -22,7 +22,7 @@ use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, Transacted};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, Transacted, Unverified};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{Binding, BlockError, BlockInput, BlockOutcome, Executor, Mode, Options, StateChanges};
@@ -430,10 +430,41 @@ impl Engine {
     /// Some of its lines could not be written.
     pub fn finish_trace(&mut self) -> Result<(), OutputError> {
         self.executor.trace_to(None);
-        self.trace
-            .take()
-            .and_then(Arc::into_inner)
-            .map_or(Ok(()), |trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+        match self.take_trace()? {
+            Some(file) => file.finish().map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the trace and returns its file.
+    fn take_trace(&mut self) -> Result<Option<OutputFile>, OutputError> {
+        let trace = self.trace.take().and_then(Arc::into_inner);
+        trace.map_or(Ok(None), |trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner).into_file())
+    }
+
+    /// Executes a block sequentially until it ends or fails, and writes the EIP-3155 lines of its
+    /// transaction `tx` to `file`, which is returned. The head does not change.
+    ///
+    /// # Errors
+    /// A line could not be written.
+    pub fn trace_transaction(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        tx: u32,
+        file: OutputFile,
+    ) -> Result<OutputFile, OutputError> {
+        let path = file.path().to_owned();
+        let outer = self.trace.take();
+        self.start_trace(Lines::OneTransaction { tx, ended: 0, file });
+        // The block was rejected before; the trace ends where it is rejected.
+        let _ = self.execute(chain, rules, block, List::default(), Some(Mode::Sequential), false);
+        self.executor.trace_to(None);
+        let file = self.take_trace();
+        self.trace = outer;
+        // No other owner of the trace is left, so that its file is returned.
+        file?.ok_or_else(|| OutputError { path, error: std::io::ErrorKind::BrokenPipe.into() })
     }
 
     /// Calls `run`, with tracing if it is on; returns its result and the hash of the lines.
@@ -617,6 +648,20 @@ impl Engine {
         let cancel = self.cancel_token();
         let input = BlockInput::new(rules, block.clone()).with_list(bal.clone()).with_cancel(&cancel);
         Ok(self.executor.diagnose(&input, chain.store())?)
+    }
+
+    /// Executes a block on the chain's head and compares the result with nothing; the head does not
+    /// change.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block does not decode, a transaction is invalid, or the environment failed.
+    pub fn unverified(&mut self, chain: &mut Chain, rules: &ChainRules, block: &Bytes) -> Result<Unverified, Failure> {
+        let cancel = self.cancel_token();
+        let input = BlockInput::new(rules, block.clone()).with_cancel(&cancel);
+        let mut tries = chain.tries.take();
+        let produced = self.executor.execute_unverified(&input, chain.store(), tries.as_mut());
+        chain.tries = tries;
+        Ok(produced?)
     }
 
     /// The token that Ctrl-C cancels, with the time limit counted from now on.

@@ -18,6 +18,7 @@ mod contents;
 mod determinism;
 pub mod devnet;
 mod engine;
+mod explain;
 mod interrupt;
 pub mod measure;
 mod output;
@@ -35,14 +36,15 @@ mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use regex::Regex;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Executes Ethereum blocks in parallel, driven by their block access lists (EIP-7928).
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "balustrade", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -71,13 +73,47 @@ enum Command {
     Chain(chain::ChainArgs),
     /// Measure the parts: interpreter loop, sender recovery, block access list decoding, state
     /// root, whole blocks
-    #[command(subcommand)]
+    #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(bench::BenchCommand),
     /// Generate bundles for measurements: blocks with state, block access list and expected roots;
     /// equal options give equal bytes
     #[command(subcommand, after_help = workload::EXAMPLES)]
     Workload(workload::WorkloadCommand),
+    /// Print the completion script of a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page in roff format
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The command whose page is printed, such as `bal verify`; without it the page of the whole
+        /// program
+        command: Vec<String>,
+    },
 }
+
+const EXAMPLES: &str = "Examples:
+  balustrade run                                  # a generated chain of 60 blocks
+  balustrade workload erc20 --out blocks/         # make a block of token transfers
+  balustrade run --mode all blocks/               # execute it in every mode and compare the results
+  balustrade profile blocks/ --out report.html    # where does the time go?
+  balustrade bal verify block.json.gz             # where do a block and its list differ?";
+
+const BENCH_EXAMPLES: &str = "Examples:
+  balustrade bench trie
+  balustrade bench block --json
+  balustrade bench scaling blocks/";
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  balustrade completions bash   # to ~/.local/share/bash-completion/completions/balustrade
+  balustrade completions zsh    # to a file _balustrade in a folder of $fpath
+  balustrade completions fish   # to ~/.config/fish/completions/balustrade.fish";
+
+const MAN_EXAMPLES: &str = "Examples:
+  balustrade man              # to be read with `| man -l -`
+  balustrade man bal verify";
 
 /// Options that all executing commands share.
 #[derive(Clone, Copy, Debug, Args)]
@@ -207,13 +243,41 @@ fn run(command: Command) -> Status {
         Command::Chain(args) => chain::main(&args),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "balustrade", &mut script);
+            report::line(String::from_utf8_lossy(&script).trim_end());
+            Status::Good
+        }
+        Command::Man { command } => match manual_page(&command) {
+            Ok(page) => {
+                report::line(page.trim_end());
+                Status::Good
+            }
+            Err(error) => {
+                report::complain(&error);
+                Status::Unusable
+            }
+        },
     }
+}
+
+/// Returns the manual page of a command in roff format.
+fn manual_page(path: &[String]) -> Result<String, String> {
+    let mut root = Cli::command();
+    root.build();
+    let mut command = &mut root;
+    for name in path {
+        command = command.find_subcommand_mut(name).ok_or_else(|| format!("there is no command {}", path.join(" ")))?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(|error| error.to_string())?;
+    String::from_utf8(page).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -233,16 +297,59 @@ mod tests {
             assert!(run.contains(&format!("- {}:", kind.name())), "{run}");
         }
         let mut examples = 0;
-        for path in [&["run"][..], &["profile"], &["bal", "verify"], &["workload"]] {
-            let text = help(path);
-            let (_, after) = text.split_once("Examples:").expect("examples");
+        let mut paths: Vec<Vec<String>> = vec![Vec::new()];
+        let mut all = Cli::command();
+        all.build();
+        for command in all.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = command.get_name().to_owned();
+            match name.as_str() {
+                "bal" => {
+                    paths.extend(["show", "record", "diff", "verify"].map(|part| vec![name.clone(), part.to_owned()]))
+                }
+                _ => paths.push(vec![name]),
+            }
+        }
+        for path in paths {
+            let text = help(&path.iter().map(String::as_str).collect::<Vec<_>>());
+            let (_, after) = text.split_once("Examples:").unwrap_or_else(|| panic!("{path:?} has no examples"));
             for line in after.lines().filter(|line| line.starts_with("  balustrade ")) {
                 let words = line.split("  #").next().unwrap_or(line).split_whitespace();
                 assert!(Cli::try_parse_from(words).is_ok(), "{line}");
                 examples += 1;
             }
         }
-        assert!(examples >= 8, "{examples}");
+        assert!(examples >= 30, "{examples}");
+    }
+
+    #[test]
+    fn the_documentation_names_every_command_and_option() {
+        const PAGE: &str = include_str!("../../docs/commands.md");
+        fn names(command: &clap::Command, out: &mut Vec<String>) {
+            out.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("`--{long}")));
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                out.push(inner.get_name().to_owned());
+                names(inner, out);
+            }
+        }
+        let mut found = Vec::new();
+        names(&Cli::command(), &mut found);
+        assert!(found.len() > 100, "{found:?}");
+        let missing: Vec<&String> = found.iter().filter(|name| !PAGE.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_and_completions() {
+        let page = |words: &str| manual_page(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert!(page("").expect("a page").contains("balustrade"));
+        assert!(page("bal verify").expect("a page").contains("\\-\\-threads"));
+        assert_eq!(page("bal nothing"), Err("there is no command bal nothing".to_owned()));
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "balustrade", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            assert!(script.contains("determinism") && script.contains("folded"), "{shell}");
+        }
     }
 
     #[test]

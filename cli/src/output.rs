@@ -34,17 +34,19 @@ pub fn line(text: &str) {
     write_stdout(|out| writeln!(out, "{text}"));
 }
 
-/// Prints an error on standard error. A failure of this write is ignored, since there is no further
-/// stream to report it on.
+/// Prints an error on standard error, with a red mark on terminals. A failure of this write is
+/// ignored, since there is no further stream to report it on.
 #[expect(clippy::disallowed_methods, reason = "one of the three functions through which all output goes")]
 pub fn complain(what: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "error: {what}");
+    let mark = console::style("error:").red().bold().for_stderr();
+    let _ = writeln!(io::stderr().lock(), "{mark} {what}");
 }
 
 /// Prints a note, which is not an error, on standard error.
 #[expect(clippy::disallowed_methods, reason = "one of the three functions through which all output goes")]
 pub fn note(what: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "note: {what}");
+    let mark = console::style("note:").cyan().for_stderr();
+    let _ = writeln!(io::stderr().lock(), "{mark} {what}");
 }
 
 /// Calls `write` with standard output, unless an earlier write failed.

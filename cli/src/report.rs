@@ -12,7 +12,7 @@ use balustrade::exec::block::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
 use balustrade::formats::Progress;
 use balustrade::{BlockOutcome, Mode};
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -233,11 +233,10 @@ impl ModesRow {
 pub fn modes_table(rows: &[ModesRow]) -> Table {
     let mut table = table();
     let mut header = ["block", "txs", "Mgas"].map(str::to_owned).to_vec();
-    header.extend(ModesRow::MODES.map(|mode| format!("{} ms", mode.name())));
-    header.extend(["opt. ×", "bal ×", "repeats", "reads", "saved"].map(str::to_owned));
+    header.extend(["seq. ms", "opt. ms", "bal ms", "opt. ×", "bal ×", "repeats", "reads", "saved"].map(str::to_owned));
     table.set_header(header);
     for row in rows {
-        let name = shortened(&row.name, NAME_MAX);
+        let name = shortened(&row.name, NAME_MAX - 4);
         let mut cells = vec![name, row.transactions.to_string(), format!("{:.2}", row.gas_used as f64 / 1e6)];
         cells.extend(row.ns.map(|ns| format!("{:.3}", ns as f64 / 1e6)));
         cells.extend([1, 2].map(|place| format!("{:.2}", row.speed_up(place))));
@@ -245,6 +244,7 @@ pub fn modes_table(rows: &[ModesRow]) -> Table {
         cells.extend([re_executions, account_reads + slot_reads, reads_saved].map(|count| count.to_string()));
         table.add_row(cells);
     }
+    narrow(&mut table);
     right_align(&mut table, 1);
     table
 }
@@ -381,11 +381,16 @@ pub fn block_table(rows: &[BlockRow]) -> Table {
         cells.push(format!("{:.2}", ggas_per_s(row.gas_used, row.elapsed_ns)));
         table.add_row(cells);
     }
+    narrow(&mut table);
+    right_align(&mut table, texts);
+    table
+}
+
+/// Reduces the space between columns, so that a table of many columns fits 100 characters.
+pub fn narrow(table: &mut Table) {
     for column in table.column_iter_mut() {
         column.set_padding((1, 0));
     }
-    right_align(&mut table, texts);
-    table
 }
 
 /// The table style: lines around the table and below its header, none between rows, so that long
@@ -395,15 +400,27 @@ const STYLE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('═').junction('═'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// Creates an empty table in this style.
+/// Creates an empty table in this style. Cells are coloured where standard output is a terminal, with
+/// the exceptions that the variables `NO_COLOR` and `CLICOLOR_FORCE` make.
 pub fn table() -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);
+    if console::colors_enabled() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     table
 }
 
-/// Aligns all columns from index `first` on to the right; they hold numbers.
+/// Formats a finished table: the header is bold, and all columns from index `first` on, which hold
+/// numbers, are aligned to the right.
 pub fn right_align(table: &mut Table, first: usize) {
+    if let Some(header) = table.header() {
+        let bold = |cell: &Cell| Cell::new(cell.content()).add_attribute(Attribute::Bold);
+        let header: Vec<Cell> = header.cell_iter().map(bold).collect();
+        table.set_header(header);
+    }
     for column in table.column_iter_mut().skip(first) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -478,10 +495,11 @@ impl RunSummary {
         }
         if self.refused_as_expected > 0 {
             let blocks = counted(self.refused_as_expected, "invalid block");
-            lines.push(format!("{blocks} refused as their files announce"));
+            lines.push(format!("{blocks} rejected, as their files expect"));
         }
         if self.invalid > 0 {
-            lines.push(format!("{} INVALID", counted(self.invalid, "block")));
+            let invalid = format!("{} INVALID", counted(self.invalid, "block"));
+            lines.push(console::style(invalid).red().bold().to_string());
         }
         lines
     }
@@ -529,6 +547,22 @@ mod tests {
         assert!(block_title(&two[1..]).starts_with("Osaka rules, sequential mode, "));
         assert_eq!(shortened(long, 9), "test…] #1");
         assert_eq!(shortened("ten letter", 10), "ten letter");
+    }
+
+    #[test]
+    fn the_table_of_modes_fits_a_hundred_columns() {
+        let speculation = Speculation {
+            re_executions: 1_234,
+            account_reads: 40_000,
+            slot_reads: 60_000,
+            reads_saved: 55_555,
+            ..Speculation::default()
+        };
+        let name = "tests/amsterdam/eip7928/test_a.py::test_a[fork_Amsterdam-blockchain_test] #1".to_owned();
+        let ns = [1_234_567_890; 3];
+        let text =
+            modes_table(&[ModesRow { name, transactions: 2_345, gas_used: 300_000_000, ns, speculation }]).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
 
     #[test]

@@ -8,19 +8,21 @@
 use super::contents::no_block;
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
-use super::output::OutputFile;
+use super::explain::{self, Subject};
+use super::output::{OutputError, OutputFile};
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
 use super::trace::Lines;
 use super::{ExecArgs, Status, chain, input_path, interrupt};
 use alloy_primitives::Bytes;
+use balustrade::BlockOutcome;
+use balustrade::arena::store::{MemoryStore, StoreCounts};
 use balustrade::exec::block::optimistic::Speculation;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::{ParentReadCount, Span};
-use balustrade::formats::{self, BlockTest, Bundle, Content};
-use balustrade::{BlockOutcome, arena::store::StoreCounts};
+use balustrade::formats::{self, BlockTest, Bundle, Content, Expected};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,7 +34,8 @@ use std::time::Duration;
 const EXAMPLES: &str = "Examples:
   balustrade run                                   # a generated chain
   balustrade run block.json.gz --mode all --repeat 20
-  balustrade run blocks.tar.zst --threads 8 --json";
+  balustrade run blocks.tar.zst --threads 8 --json
+  balustrade run bad.json.gz --explain bad.md      # why is this block rejected?";
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -51,6 +54,11 @@ pub struct RunArgs {
     /// include tracing
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write everything known about rejected blocks to this Markdown file: header and execution side
+    /// by side, differences from the block access list and from the file's receipts, all
+    /// transactions with their hashes, and the EIP-3155 trace of the first transaction that differs
+    #[arg(long, value_name = "FILE")]
+    explain: Option<PathBuf>,
     /// Write each block's slow-block object (times, reads and writes in the form that other clients
     /// log) to this file, one per line; with --json the block's line contains it too
     #[arg(long, value_name = "FILE")]
@@ -90,7 +98,8 @@ pub fn main(args: &RunArgs) -> Status {
     engine.time_limit = args.time_limit;
     engine.latency = args.latency;
     let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
-    let (trace, slow_blocks) = match create(&args.trace).and_then(|trace| Ok((trace, create(&args.slow_blocks)?))) {
+    let files = || Ok::<_, OutputError>((create(&args.trace)?, create(&args.slow_blocks)?, create(&args.explain)?));
+    let (trace, slow_blocks, explain) = match files() {
         Ok(files) => files,
         Err(error) => {
             report::complain(&error);
@@ -104,6 +113,7 @@ pub fn main(args: &RunArgs) -> Status {
         args,
         engine,
         slow_blocks,
+        explain,
         rows: Vec::new(),
         compared: Vec::new(),
         summary: RunSummary::default(),
@@ -129,6 +139,7 @@ struct Run<'a> {
     args: &'a RunArgs,
     engine: Engine,
     slow_blocks: Option<OutputFile>,
+    explain: Option<OutputFile>,
     rows: Vec<BlockRow>,
     compared: Vec<ModesRow>,
     summary: RunSummary,
@@ -193,6 +204,16 @@ struct Step<'a> {
     block: &'a Bytes,
     list: List<'a>,
     expect_exception: Option<&'a str>,
+    expected: Expected,
+    /// The expected state after the block, where its file has it.
+    post_state: Option<MemoryStore>,
+}
+
+impl<'a> Step<'a> {
+    fn subject(&'a self, rules: &'a ChainRules) -> Subject<'a> {
+        let Self { ref name, block, list, ref expected, ref post_state, .. } = *self;
+        Subject { name, rules, block, list, expected, post_state: post_state.as_ref() }
+    }
 }
 
 impl Run<'_> {
@@ -239,6 +260,8 @@ impl Run<'_> {
                         block: &built.block,
                         list: Some(&built.bal).into(),
                         expect_exception: None,
+                        expected: Expected::default(),
+                        post_state: None,
                     },
                 ),
                 Err(error) => return self.unusable(&format_args!("devnet-{number:02}: {error}")),
@@ -274,6 +297,8 @@ impl Run<'_> {
                     block: &bundle.block,
                     list: List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() },
                     expect_exception: None,
+                    expected: bundle.expected.clone(),
+                    post_state: None,
                 },
             ),
             Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
@@ -288,6 +313,7 @@ impl Run<'_> {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
+        let last_valid = test.blocks.iter().rposition(|block| block.expect_exception.is_none());
         for (number, block) in test.blocks.iter().enumerate() {
             if interrupt::flow().is_break() {
                 return;
@@ -299,6 +325,8 @@ impl Run<'_> {
                 block: &block.rlp,
                 list: block.bal.as_ref().into(),
                 expect_exception: block.expect_exception.as_deref(),
+                expected: Expected::default(),
+                post_state: test.post_state().filter(|_| last_valid == Some(number)),
             };
             self.step(&mut chain, &step);
         }
@@ -312,7 +340,7 @@ impl Run<'_> {
         };
         let evm = match self.evm_counts(chain, &rules, step) {
             Ok(evm) => evm,
-            Err(failure) => return self.refused(step, &failure),
+            Err(failure) => return self.refused(step, &failure, &[]),
         };
         let modes = modes(self.args.exec.mode);
         // Modes alternate, so that other load on the machine affects all of them. The trace of the
@@ -324,15 +352,23 @@ impl Run<'_> {
                 self.engine.write_trace(at == 0 && repeat == 1);
                 match self.engine.execute_or_record(chain, &rules, step.block, step.list, *mode, keep) {
                     Ok(accepted) => runs[at].push(accepted),
-                    Err(failure) => return self.refused(step, &failure),
+                    Err(failure) => return self.rejected(chain, &rules, step, &failure),
                 }
+            }
+        }
+        let subject = step.subject(&rules);
+        if let Some(accepted) = runs.first().and_then(|runs| runs.last.as_ref()) {
+            let receipts: Vec<&[u8]> = accepted.outcome.receipts.iter().collect();
+            let lines = subject.differences(&receipts, &accepted.outcome.requests);
+            if !lines.is_empty() {
+                return self.refused(step, &Failure::Host(explain::DISAGREEMENT.to_owned()), &lines);
             }
         }
         let mut first: Option<Accepted> = None;
         let mut compared = Vec::with_capacity(modes.len());
         for (accepted, repeats_ns) in runs.into_iter().filter_map(Repeats::into_median) {
             if let Some(what) = first.as_ref().and_then(|first| first.difference(&accepted)) {
-                return self.refused(step, &Failure::Invalid { what, classes: Vec::new() });
+                return self.refused(step, &Failure::Invalid { what, classes: Vec::new() }, &[]);
             }
             self.summary.add(&accepted.outcome);
             let row = BlockRow::new(step.name.clone(), step.fork.to_owned(), &accepted, repeats_ns);
@@ -378,7 +414,26 @@ impl Run<'_> {
         }
     }
 
-    fn refused(&mut self, step: &Step<'_>, failure: &Failure) {
+    /// Reports a rejected block with the transaction and the accounts that differ, and writes them
+    /// to the file of `--explain`.
+    fn rejected(&mut self, chain: &mut Chain, rules: &ChainRules, step: &Step<'_>, failure: &Failure) {
+        let subject = step.subject(rules);
+        let mut causes = Vec::new();
+        if let Failure::Invalid { what, classes } = failure
+            && step.expect_exception.is_none()
+        {
+            if let Some(file) = self.explain.take() {
+                match subject.write(&mut self.engine, chain, what, file) {
+                    Ok(file) => self.explain = Some(file),
+                    Err(error) => self.unusable(&error),
+                }
+            }
+            causes = subject.causes(&mut self.engine, chain, classes);
+        }
+        self.refused(step, failure, &causes);
+    }
+
+    fn refused(&mut self, step: &Step<'_>, failure: &Failure, causes: &[String]) {
         let (what, status) = match failure {
             Failure::Invalid { .. } if step.expect_exception.is_some() => {
                 self.summary.refused_as_expected += 1;
@@ -393,12 +448,17 @@ impl Run<'_> {
         };
         self.status = self.status.max(status);
         if self.args.exec.json {
-            report::json_line(&json!({
+            let mut line = json!({
                 "block": step.name, "fork": step.fork, "valid": false, "error": what,
                 "kind": if status == Status::Failed { "invalid" } else { "host" },
-            }));
+            });
+            if !causes.is_empty() {
+                line["causes"] = json!(causes);
+            }
+            report::json_line(&line);
         } else {
-            report::complain(&format_args!("{}: {what}", step.name));
+            let causes: String = causes.iter().map(|cause| format!("\n  {cause}")).collect();
+            report::complain(&format_args!("{}: {what}{causes}", step.name));
         }
     }
 
@@ -410,6 +470,15 @@ impl Run<'_> {
     fn finish(mut self) -> Status {
         if let Some(Err(error)) = self.slow_blocks.take().map(OutputFile::finish) {
             self.unusable(&error);
+        }
+        // If no block was rejected, no file is created.
+        if let Some(file) = self.explain.take().filter(|file| !file.is_empty()) {
+            let path = file.path().display().to_string();
+            match file.finish() {
+                Ok(_) if !self.args.exec.json => report::line(&format!("explanation of rejected blocks: {path}")),
+                Ok(_) => {}
+                Err(error) => self.unusable(&error),
+            }
         }
         // A rejected block's trace is completed as well: it shows the execution up to the error.
         if let Err(error) = self.engine.finish_trace() {

@@ -15,8 +15,14 @@ use clap::Args;
 use regex::Regex;
 use std::path::PathBuf;
 
+const EXAMPLES: &str = "Examples:
+  balustrade statetest fixtures/state_tests
+  balustrade statetest suite.tar.zst --run push0 --json
+  balustrade statetest test.json --trace";
+
 /// Options of `statetest`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct StatetestArgs {
     /// Fixture files, folders, .tar.gz or .tar.zst archives; without any, paths are read from
     /// standard input, one per line

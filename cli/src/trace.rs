@@ -14,6 +14,15 @@ use std::io::{BufWriter, Write};
 pub enum Lines {
     /// Complete lines to this file.
     File(OutputFile),
+    /// The lines of one transaction to this file.
+    OneTransaction {
+        /// Index of the transaction in the block, from 0.
+        tx: u32,
+        /// Number of transactions that have ended so far.
+        ended: u32,
+        /// The file.
+        file: OutputFile,
+    },
     /// Lines to standard error, without the fields that options leave out.
     Stderr {
         /// Whether the field `stack` is removed.
@@ -51,15 +60,15 @@ impl Trace {
         core::mem::take(&mut self.hash).finalize()
     }
 
-    /// Completes the file.
+    /// Ends the trace and returns its file, which is not completed; `None` for standard error.
     ///
     /// # Errors
-    /// The first failed write, or the failed completion of the file.
-    pub fn finish(self) -> Result<(), OutputError> {
+    /// The first failed write.
+    pub fn into_file(self) -> Result<Option<OutputFile>, OutputError> {
         match (self.error, self.lines) {
             (Some(error), _) => Err(error),
-            (None, Lines::File(file)) => file.finish().map(drop),
-            (None, Lines::Stderr { .. }) => Ok(()),
+            (None, Lines::File(file) | Lines::OneTransaction { file, .. }) => Ok(Some(file)),
+            (None, Lines::Stderr { .. }) => Ok(None),
         }
     }
 }
@@ -71,8 +80,15 @@ impl Write for Trace {
         if !self.written || self.error.is_some() {
             return Ok(line.len());
         }
+        if let Lines::OneTransaction { tx, ended, .. } = &mut self.lines {
+            let is_wanted = ended == tx;
+            *ended += u32::from(is_summary(line));
+            if !is_wanted {
+                return Ok(line.len());
+            }
+        }
         match &mut self.lines {
-            Lines::File(file) => {
+            Lines::File(file) | Lines::OneTransaction { file, .. } => {
                 if let Err(error) = file.write_all(line) {
                     self.error = Some(file.fault(error));
                 }
@@ -90,6 +106,11 @@ impl Write for Trace {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether a trace line is the last one of a transaction.
+fn is_summary(line: &[u8]) -> bool {
+    line.starts_with(b"{\"output\":")
 }
 
 /// Returns a trace line without the field that begins with `start` and ends with `end`.
@@ -111,5 +132,18 @@ mod tests {
         let both = without(&without(line, b",\"stack\":[", b"]"), b",\"returnData\":\"", b"\"");
         assert_eq!(both, br#"{"pc":1,"gasCost":"0x3"}"#);
         assert_eq!(without(&both, b",\"stack\":[", b"]"), both);
+    }
+
+    #[test]
+    fn one_transaction_is_cut_out_of_a_trace() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("lines");
+        let file = OutputFile::create(&path).expect("writable");
+        let mut trace = Trace::new(Lines::OneTransaction { tx: 1, ended: 0, file });
+        for line in ["{\"pc\":0}", "{\"output\":0}", "{\"pc\":1}", "{\"output\":1}", "{\"pc\":2}", "{\"output\":2}"] {
+            trace.write_all(format!("{line}\n").as_bytes()).expect("written");
+        }
+        trace.into_file().expect("written").expect("a file").finish().expect("renamed");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "{\"pc\":1}\n{\"output\":1}\n");
     }
 }

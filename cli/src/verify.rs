@@ -6,12 +6,13 @@
 
 use super::contents::no_block;
 use super::engine::{Chain, Engine, Failure, List};
+use super::explain::{self, Subject};
 use super::{Status, input_path, interrupt, names_like, report};
 use alloy_primitives::Bytes;
 use balustrade::Mode;
 use balustrade::exec::rules::fork::ChainRules;
 use balustrade::executor::{Diagnosis, Point};
-use balustrade::formats::{self, Content, InputError};
+use balustrade::formats::{self, Content, Expected, InputError};
 use clap::Args;
 use regex::Regex;
 use serde_json::json;
@@ -93,7 +94,7 @@ impl Verify<'_> {
                 Ok(Content::Bundle(bundle)) => match Chain::of_bundle(&bundle) {
                     Ok(mut chain) => {
                         let list = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
-                        self.block(&mut chain, &bundle.name, bundle.rules, &bundle.block, list);
+                        self.block(&mut chain, &bundle.name, bundle.rules, &bundle.block, list, &bundle.expected);
                     }
                     Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
                 },
@@ -102,7 +103,14 @@ impl Verify<'_> {
                         for (number, block) in test.blocks.iter().enumerate() {
                             let name = format!("{} #{}", test.name, number + 1);
                             let rules = chain.rules_of(test, block);
-                            self.block(&mut chain, &name, rules, &block.rlp, block.bal.as_ref().into());
+                            self.block(
+                                &mut chain,
+                                &name,
+                                rules,
+                                &block.rlp,
+                                block.bal.as_ref().into(),
+                                &Expected::default(),
+                            );
                         }
                     }
                     Err(error) => self.unusable(&format_args!("{}: {error}", test.name)),
@@ -114,7 +122,15 @@ impl Verify<'_> {
         .map(drop)
     }
 
-    fn block(&mut self, chain: &mut Chain, name: &str, rules: Option<ChainRules>, block: &Bytes, list: List<'_>) {
+    fn block(
+        &mut self,
+        chain: &mut Chain,
+        name: &str,
+        rules: Option<ChainRules>,
+        block: &Bytes,
+        list: List<'_>,
+        expected: &Expected,
+    ) {
         if interrupt::flow().is_break() {
             return;
         }
@@ -126,11 +142,18 @@ impl Verify<'_> {
             return self.unusable(&format_args!("{name}: there is no block access list"));
         };
         let (what, classes) = match self.engine.execute_or_record(chain, &rules, block, list, Some(Mode::Bal), true) {
-            Ok(_) => {
+            Ok(accepted) => {
+                let subject = Subject { name, rules: &rules, block, list, expected, post_state: None };
+                let receipts: Vec<&[u8]> = accepted.outcome.receipts.iter().collect();
+                let lines = subject.differences(&receipts, &accepted.outcome.requests);
+                if !lines.is_empty() {
+                    let lines = lines.join("\n  ");
+                    return self.unusable(&format_args!("{name}: {}\n  {lines}", explain::DISAGREEMENT));
+                }
                 if self.args.json {
                     report::json_line(&json!({"block": name, "valid": true, "divergences": []}));
                 } else {
-                    report::line(&format!("{name}: valid"));
+                    report::line(&format!("{name}: {}", console::style("valid").green()));
                 }
                 return;
             }
@@ -153,7 +176,7 @@ impl Verify<'_> {
             }));
             return;
         }
-        report::line(&format!("{name}: {what}"));
+        report::line(&format!("{name}: {}", console::style(what).red()));
         let lines: Vec<String> = points.iter().map(Point::to_string).collect();
         let shown = points_that_fit(&lines);
         for point in &lines[..shown] {

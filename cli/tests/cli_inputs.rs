@@ -4,7 +4,7 @@
 mod command;
 
 use balustrade_cli::testing::Folder;
-use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
+use command::{balustrade, command, make_bundle, read_bundle, status, stderr, stdout, with_memory_max};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -273,6 +273,16 @@ fn a_bundle_of_another_block_is_refused_by_every_command() {
         assert_eq!(output.status.code(), Some(2), "{line:?}: {error}");
         assert!(error.contains("bundle: holds block 0x") && error.contains(HASH), "{line:?}: {error}");
         assert!(!stdout(&output).contains(": valid"), "{line:?}");
+    }
+}
+
+#[test]
+fn every_field_of_a_bundle_is_documented() {
+    let folder = Folder::new("inputs-documented");
+    let path = folder.path("bundle.json");
+    make_bundle(&path);
+    for key in read_bundle(&path).as_object().expect("fields").keys() {
+        assert!(include_str!("../../docs/bundles.md").contains(&format!("`{key}`")), "{key}");
     }
 }
 

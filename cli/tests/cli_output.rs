@@ -2,8 +2,9 @@
 
 mod command;
 
+use alloy_primitives::B256;
 use balustrade_cli::testing::Folder;
-use command::{balustrade, command, make_bundle, status, stderr, stdout, with_memory_max};
+use command::{balustrade, command, make_bundle, read_bundle, status, stderr, stdout, with_header, with_memory_max};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
@@ -197,32 +198,6 @@ fn a_killed_command_leaves_no_file_under_the_final_name() {
     }
 }
 
-/// The bundle with a different receipts root in the header: the whole block is executed, and it is
-/// invalid.
-fn with_wrong_receipts_root(bundle: &str) -> Value {
-    use alloy_primitives::{B256, Bytes, hex};
-    use balustrade::exec::wire::Block;
-    let mut bundle: Value = serde_json::from_slice(&std::fs::read(bundle).expect("readable")).expect("JSON");
-    let rlp = Bytes::from(hex::decode(bundle["block"].as_str().expect("text")).expect("hex"));
-    let mut header = Block::decode(rlp.clone()).expect("a block").header;
-    let mut encoded = Vec::new();
-    header.encode(&mut encoded);
-    let mut payload = &rlp[..];
-    alloy_rlp::Header::decode(&mut payload).expect("a list");
-    assert!(payload.starts_with(&encoded));
-    let body = payload[encoded.len()..].to_vec();
-    header.receipts_root = B256::repeat_byte(7);
-    encoded.clear();
-    header.encode(&mut encoded);
-    let mut block = Vec::new();
-    alloy_rlp::Header { list: true, payload_length: encoded.len() + body.len() }.encode(&mut block);
-    block.extend(encoded);
-    block.extend(body);
-    bundle["block"] = hex::encode_prefixed(block).into();
-    bundle["hash"] = header.hash().to_string().into();
-    bundle
-}
-
 #[test]
 fn a_refused_block_leaves_its_trace_and_no_recorded_list() {
     let Inputs { folder, bundle } = &Inputs::new("output-refused");
@@ -231,7 +206,8 @@ fn a_refused_block_leaves_its_trace_and_no_recorded_list() {
     let good = std::fs::read_to_string(good).expect("written");
     assert!(good.lines().filter(|line| line.contains("\"pass\":true")).count() > 2);
 
-    let bad = folder.file("bad.json", &with_wrong_receipts_root(bundle).to_string());
+    let bad = with_header(&read_bundle(bundle), |header| header.receipts_root = B256::repeat_byte(7));
+    let bad = folder.file("bad.json", &bad.to_string());
     for mode in ["sequential", "optimistic", "bal", "all"] {
         let path = folder.path("bad.jsonl");
         assert_eq!(status(&["run", &bad, "--mode", mode, "--threads", "3", "--trace", &path]), Some(1), "{mode}");

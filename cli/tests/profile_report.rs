@@ -82,6 +82,46 @@ fn open(browser: &Path, folder: &Folder, page: &str) -> Seen {
     Seen { dom: String::from_utf8_lossy(&output.stdout).into_owned(), console, requests }
 }
 
+/// A page of its own that holds a report in a frame of 400 pixels, and shows what [`PROBE`] found in it.
+const FRAME: &str = r#"<!doctype html><body><pre id="found"></pre><iframe src="PAGE" width="400" height="900"></iframe>
+<script>addEventListener("message", (event) => { document.getElementById("found").textContent = event.data; })</script>"#;
+
+/// Added to a report: looks for elements wider than the page, sorts by the first column with the focused button of its
+/// header, filters, and moves the timeline by keys.
+const PROBE: &str = r##"<script>{
+const found = [];
+for (const node of document.querySelectorAll("header *, main *")) {
+  const right = node.getBoundingClientRect().right;
+  if (!node.closest(".scroll, svg") && right > innerWidth + 0.5) found.push(`wide: ${node.tagName} ${node.id} ${right}`);
+}
+found.push(`page ${document.documentElement.scrollWidth} of ${innerWidth}`);
+const order = () => [...document.querySelectorAll("#code th")].map((th) => th.getAttribute("aria-sort") ?? "-").join(" ");
+const before = order();
+document.querySelector("#code th button").focus();
+document.activeElement.click();
+const sorted = order();
+found.push(sorted !== before && sorted.startsWith("ascending -") ? "sorted" : `order ${before}, then ${sorted}`);
+found.push(document.activeElement.closest("#code th") ? "focus kept" : "focus lost");
+const filter = document.getElementById("filter");
+filter.value = "push";
+filter.dispatchEvent(new Event("input"));
+const names = [...document.querySelectorAll("#code tbody td:first-child")].map((cell) => cell.textContent);
+found.push(names.length > 0 && names.every((name) => name.includes("PUSH")) ? "filtered" : `filter left ${names}`);
+found.push(order() === sorted ? "order kept" : `order ${order()}`);
+const timeline = document.querySelector("#timeline svg"), view = () => timeline.querySelector("svg").getAttribute("viewBox");
+const whole = view();
+timeline.focus();
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+press("+");
+const zoomed = view();
+press("0");
+found.push(zoomed !== whole && view() === whole ? "zoomed" : `views ${whole}, ${zoomed}, ${view()}`);
+for (const label of document.querySelectorAll("#timeline .label")) {
+  if (!["rgb(0, 0, 0)", "rgb(255, 255, 255)"].includes(label.style.fill)) found.push(`label ${label.style.fill}`);
+}
+parent.postMessage(found.join("; "), "*");
+}</script></body>"##;
+
 /// Runs `profile` on the generated block; returns its JSON.
 fn profile(args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_balustrade"))
@@ -150,7 +190,20 @@ fn a_browser_draws_every_chart_without_network_requests() {
         let table = between(&dom, "code", "against");
         let instructions = rows(&profile["code"]["opcodes"]) + rows(&profile["code"]["precompiles"]);
         assert_eq!(count(table, "<tr"), instructions + 1);
+        let contracts = count(between(&dom, "contracts", "transactions-section"), "<tr");
+        assert_eq!(contracts, rows(&profile["code"]["contracts"]) + 1);
+        let transactions = count(between(&dom, "transactions", "code-note"), "<tr");
+        assert_eq!(transactions as u64, profile["transactions"].as_u64().expect("a number") + 1);
         let differences = between(&dom, "differences", "tip");
         assert_eq!(count(differences, "<tr") > instructions, is_compared);
     }
+
+    let text = std::fs::read_to_string(&first).expect("written");
+    let probed = folder.file("probed.html", &text.replace("</body>", PROBE));
+    let frame = folder.file("frame.html", &FRAME.replace("PAGE", &format!("file://{probed}")));
+    let Seen { dom, console, .. } = open(&browser, &folder, &frame);
+    assert_eq!(console, Vec::<String>::new());
+    let found = between(&dom, "found", "nothing");
+    let expected = "page 400 of 400; sorted; focus kept; filtered; order kept; zoomed</pre>";
+    assert!(found.contains(expected), "{}", found.lines().next().unwrap_or_default());
 }

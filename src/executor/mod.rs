@@ -30,6 +30,7 @@ mod sequential;
 mod serialize;
 mod timeline;
 mod transact;
+mod unverified;
 
 pub use build::{Body, BuiltBlock};
 pub use builder::{BuildError, ExecutorBuilder};
@@ -41,6 +42,7 @@ pub use pool::{Binding, Pool, pool_builder};
 pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
+pub use unverified::Unverified;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};

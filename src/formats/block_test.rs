@@ -1,7 +1,8 @@
 //! EEST block tests (`blockchain_test` fixtures).
 //!
 //! In: the JSON value of one test. Out: [`BlockTest`]. Fields that the executor computes itself
-//! (decoded transactions, receipts, the post-state) are skipped.
+//! (decoded transactions, receipts) are skipped; the expected post-state is
+//! parsed on demand.
 //! Not here: execution.
 
 use super::TestFormat;
@@ -34,6 +35,17 @@ pub struct BlockTest {
     pub blocks: Vec<FixtureBlock>,
     /// Hash of the last valid block.
     pub last_block_hash: B256,
+    /// JSON of the expected state after the last valid block, if the fixture has it.
+    post_state: Option<Box<RawValue>>,
+}
+
+impl BlockTest {
+    /// The expected state after the last valid block; `None` if the fixture lacks it or it does not
+    /// parse. It is parsed by this call, because only failed tests need it.
+    pub fn post_state(&self) -> Option<MemoryStore> {
+        let alloc: Alloc = serde_json::from_str(self.post_state.as_ref()?.get()).ok()?;
+        Some(alloc.into_store(Vec::new()))
+    }
 }
 
 /// One block of a test.
@@ -61,6 +73,8 @@ pub struct BlockTestJson<'a> {
     blocks: Vec<BlockJson<'a>>,
     #[serde(rename = "lastblockhash")]
     last_block_hash: B256,
+    #[serde(borrow)]
+    post_state: Option<&'a RawValue>,
     #[serde(default)]
     config: ConfigJson,
 }
@@ -132,6 +146,7 @@ impl TestFormat for BlockTest {
             genesis: json.genesis,
             blocks,
             last_block_hash: json.last_block_hash,
+            post_state: json.post_state.map(RawValue::to_owned),
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::bal::ExistenceLog;
 use crate::exec::rules::fork::ChainRules;
 use crate::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor};
 use crate::exec::wire::Header;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -50,6 +50,23 @@ pub struct Bundle {
     pub block_hashes: Vec<(u64, B256)>,
     /// Number of ommers whose headers the source lacks; their rewards cannot be computed.
     pub ommers_omitted: u64,
+    /// What the file says that execution produces.
+    pub expected: Expected,
+}
+
+/// Results of a block according to its bundle; `None` for what the file lacks. They are not needed
+/// to execute the block: readers compare them with the outcome.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// EIP-2718 encodings of the receipts. Before Byzantium they may have a status in place of the
+    /// state root.
+    pub receipts: Option<Vec<Bytes>>,
+    /// Requests, type byte first (EIP-7685).
+    pub requests: Option<Vec<Bytes>>,
+    /// Sender of each transaction.
+    pub senders: Option<Vec<Address>>,
+    /// keccak256 of the block access list's RLP.
+    pub bal_hash: Option<B256>,
 }
 
 /// The parent state of a bundle.
@@ -103,7 +120,11 @@ pub(super) struct BundleJson {
     block_access_list: Option<Bytes>,
     #[serde(rename = "blockAccessListSidecar")]
     block_access_list_existence_log: Option<ExistenceLog>,
+    block_access_list_hash: Option<B256>,
     ommers_omitted: Option<json::Quantity>,
+    receipts: Option<Vec<Bytes>>,
+    requests: Option<Vec<Bytes>>,
+    senders: Option<Vec<Address>>,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +211,12 @@ impl BundleJson {
             state,
             block_hashes,
             ommers_omitted: self.ommers_omitted.map_or(0, |count| count.0.saturating_to()),
+            expected: Expected {
+                receipts: self.receipts,
+                requests: self.requests,
+                senders: self.senders,
+                bal_hash: self.block_access_list_hash,
+            },
         })
     }
 }

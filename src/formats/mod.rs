@@ -17,7 +17,7 @@ mod source;
 mod state_test;
 
 pub use block_test::{BlockTest, BlockTestJson, FixtureBlock};
-pub use bundle::{Bundle, BundleState};
+pub use bundle::{Bundle, BundleState, Expected};
 pub use cost::{DOCUMENT_MEMORY_MAX, check_rlp_len};
 pub use genesis::Genesis;
 pub use source::{Document, Progress, each_document, read_document, total_bytes};

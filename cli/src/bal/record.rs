@@ -21,8 +21,13 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+const EXAMPLES: &str = "Examples:
+  balustrade bal record block.json.gz --out list.json
+  balustrade bal show list.json";
+
 /// Options of `bal record`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RecordArgs {
     #[command(flatten)]
     blocks: BlockArgs,

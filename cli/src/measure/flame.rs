@@ -2,7 +2,7 @@
 //!
 //! In: folded stacks. Out: SVG. Not here: sampling (`sampler`).
 
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
 use std::collections::BTreeMap;
 
 /// Stacks with their numbers of samples: frames separated by semicolons, the outermost first.
@@ -23,6 +23,8 @@ pub fn svg(title: String, stacks: &Stacks, min_width: f64) -> Result<String, Str
     options.title = title;
     options.count_name = "samples".to_owned();
     options.deterministic = true;
+    // The beginning of a name says which module and function it is.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     options.min_width = min_width;
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, folded(stacks).lines(), &mut svg).map_err(|error| error.to_string())?;

@@ -5,7 +5,8 @@
 //! than the median are left out, since other processes delayed them.
 //! Not here: measuring (`measure`).
 
-use super::data::{CodeCell, CodeRow, CodeTimes};
+use super::data::{CodeCell, CodeRow, CodeTimes, ContractRow};
+use alloy_primitives::{Address, B256};
 use balustrade::exec::interpreter::opcode;
 use balustrade::exec::interpreter::profile::{OUTSIDE, OpcodeProfile, Row, WorkerProfile};
 use std::collections::BTreeMap;
@@ -90,10 +91,12 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
 
     let mut opcodes: BTreeMap<u16, Runs> = BTreeMap::new();
     let mut precompiles: BTreeMap<u16, Runs> = BTreeMap::new();
+    let mut contracts: BTreeMap<(Address, B256), Runs> = BTreeMap::new();
     let (mut burned_gas, mut returned_gas) = (0, 0);
     for (at, run) in runs.iter().enumerate() {
+        let runs_of = || vec![vec![Row::default(); workers]; repeats];
         let add = |rows: &mut BTreeMap<u16, Runs>, worker: usize, code: u16, row: &Row| {
-            rows.entry(code).or_insert_with(|| vec![vec![Row::default(); workers]; repeats])[at][worker].add(row);
+            rows.entry(code).or_insert_with(runs_of)[at][worker].add(row);
         };
         for (number, worker) in run.workers.iter().enumerate() {
             for (code, row) in worker.opcodes.rows().iter().enumerate().filter(|(_, row)| row.readings > 0) {
@@ -101,6 +104,10 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
             }
             for precompile in worker.precompiles.rows() {
                 add(&mut precompiles, number, precompile.number, &precompile.row);
+            }
+            for contract in worker.opcodes.contracts() {
+                let key = (contract.address, contract.code_hash);
+                contracts.entry(key).or_insert_with(runs_of)[at][number].add(&contract.row);
             }
             burned_gas += worker.opcodes.burned_gas();
             returned_gas += worker.opcodes.returned_gas();
@@ -128,6 +135,12 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
         workers.iter().for_each(|worker| total.add(worker));
         CodeRow { code, name, total, spread_ns, workers }
     };
+    let contract_row = |(&(address, code_hash), runs): (&(Address, B256), &Runs)| {
+        let CodeRow { total, .. } = code_row(0, String::new(), runs);
+        ContractRow { address, code_hash, total }
+    };
+    let mut contracts: Vec<ContractRow> = contracts.iter().map(contract_row).collect();
+    contracts.sort_by(|a, b| b.total.ns.total_cmp(&a.total.ns));
     let outside = opcodes.remove(&(OUTSIDE as u16)).map(|runs| code_row(0, String::new(), &runs));
     CodeTimes {
         loop_name: loop_name.to_owned(),
@@ -143,6 +156,7 @@ pub fn code_times(mut runs: Vec<Watched>, unwatched_ns: f64, shipped_ns: f64, lo
         outside_ns: outside.map_or(0.0, |row| row.total.ns),
         opcodes: opcodes.iter().map(|(code, runs)| code_row(*code, opcode_name(*code), runs)).collect(),
         precompiles: precompiles.iter().map(|(code, runs)| code_row(*code, precompile_name(*code), runs)).collect(),
+        contracts,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Units: nanoseconds and gas, per execution of the block. Not here: measuring and printing.
 
+use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,6 +39,9 @@ pub struct Profile {
     pub sampling: Sampling,
     /// Times of instructions and precompiles.
     pub code: CodeTimes,
+    /// Transactions in block order, with medians over the timed executions.
+    #[serde(default)]
+    pub transaction_rows: Vec<TransactionRow>,
     /// Hardware counters of the timed executions.
     pub counters: Counters,
     /// Folded stacks with their numbers of samples.
@@ -102,6 +106,21 @@ pub struct PartRow {
     pub share: f64,
 }
 
+/// One transaction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TransactionRow {
+    /// Index in the block, from 0.
+    pub index: usize,
+    /// Hash of the transaction.
+    pub hash: B256,
+    /// Recipient; `None` for a creation.
+    pub to: Option<Address>,
+    /// Gas that the sender paid for.
+    pub gas: u64,
+    /// Time of its task on its thread.
+    pub ns: u64,
+}
+
 /// Times of instructions and precompiles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodeTimes {
@@ -134,6 +153,23 @@ pub struct CodeTimes {
     pub opcodes: Vec<CodeRow>,
     /// One row per precompile that was called.
     pub precompiles: Vec<CodeRow>,
+    /// One row per contract and code that ran, the most time first.
+    #[serde(default)]
+    pub contracts: Vec<ContractRow>,
+}
+
+/// The figures of one contract, without those of frames that it entered, but with those of
+/// precompiles that it called.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContractRow {
+    /// The account whose storage the frames access.
+    pub address: Address,
+    /// Hash of the code that ran; after a DELEGATECALL the code of another account. Zero for init
+    /// code.
+    pub code_hash: B256,
+    /// Number of frames, their gas and their time, on all workers.
+    #[serde(flatten)]
+    pub total: CodeCell,
 }
 
 /// The figures of one instruction or precompile.

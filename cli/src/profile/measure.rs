@@ -122,6 +122,8 @@ impl Measure {
         let (repeats, ns_min) = (timed.len(), timed[0].outcome.elapsed_ns);
         let spread_ns = interquartile_range(timed.iter().map(|run| run.outcome.elapsed_ns as f64).collect());
         let stages = timeline::stages(&timed.iter().map(|run| run.outcome.timeline.as_slice()).collect::<Vec<_>>());
+        let outcomes: Vec<&BlockOutcome> = timed.iter().map(|accepted| &accepted.outcome).collect();
+        let transaction_rows = timeline::transactions(block.block, &outcomes);
         let median = timed.swap_remove(timed.len() / 2);
         drop(timed);
 
@@ -149,6 +151,7 @@ impl Measure {
             stages,
             sampling,
             code,
+            transaction_rows,
             counters,
             stacks,
             slices: timeline::slices(outcome),

@@ -2,17 +2,23 @@
 
 use super::super::report::{self, right_align, table};
 use super::compare::{Comparison, Difference};
-use super::data::{CodeRow, CodeTimes, Profile};
+use super::data::{CodeRow, CodeTimes, Profile, TransactionRow};
+use comfy_table::{Cell, Color};
 
 /// Maximal number of instructions that are shown; the others are summed up in one line.
 const ROWS_MAX: usize = 24;
 /// Largest number of threads that have a column each; with more the table would not fit 100 columns.
 const WORKERS_MAX: usize = 2;
 
+/// Maximal number of characters of an instruction's or precompile's name.
+const NAME_MAX: usize = 20;
+/// Maximal number of transactions and of contracts that are shown.
+const COSTLIEST: usize = 8;
+
 /// Prints the profile of one block.
 pub fn profile(profile: &Profile) {
     report::line(&format!(
-        "{} ({}, {} mode, {} threads, {} loop): {} transactions, {:.2} Mgas in {:.3} ms, {:.2} Ggas/s (median of {}, best {:.3} ms)",
+        "{} ({}, {} mode, {} threads, {} loop)\n{} transactions, {:.2} Mgas in {:.3} ms, {:.2} Ggas/s (median of {}, best {:.3} ms)",
         profile.block,
         profile.fork,
         profile.mode,
@@ -28,7 +34,9 @@ pub fn profile(profile: &Profile) {
     stages(profile);
     parts(profile);
     counters(profile);
-    code(&profile.code);
+    code(&profile.code, &profile.loop_name);
+    contracts(&profile.code);
+    transactions(profile);
 }
 
 fn ms(ns: f64) -> f64 {
@@ -87,7 +95,16 @@ fn counters(profile: &Profile) {
     }
 }
 
-fn code(code: &CodeTimes) {
+fn code(code: &CodeTimes, loop_name: &str) {
+    // The name may go on with the form of the loop.
+    if code.loop_name.starts_with(loop_name) {
+        report::line(&format!("instructions, timed in the {} loop", code.loop_name));
+    } else {
+        let timed = &code.loop_name;
+        report::line(&format!(
+            "instructions, timed in the {timed} loop: the {loop_name} loop cannot be timed by instruction"
+        ));
+    }
     let mut rows: Vec<(&CodeRow, &str)> = code.opcodes.iter().map(|row| (row, "")).collect();
     rows.extend(code.precompiles.iter().map(|row| (row, "precompile ")));
     rows.sort_by(|(a, _), (b, _)| b.total.ns.total_cmp(&a.total.ns));
@@ -102,7 +119,7 @@ fn code(code: &CodeTimes) {
     shown.set_header(header);
     for (row, kind) in rows.iter().take(ROWS_MAX) {
         let mut cells = vec![
-            format!("{kind}{}", row.name),
+            report::shortened(&format!("{kind}{}", row.name), NAME_MAX),
             format!("{:.0}", row.total.count),
             format!("{:.0}", row.total.gas),
             format!("{:.3}", ms(row.total.ns)),
@@ -115,6 +132,7 @@ fn code(code: &CodeTimes) {
         }
         shown.add_row(cells);
     }
+    report::narrow(&mut shown);
     right_align(&mut shown, 1);
     report::line(&shown.to_string());
     if rows.len() > ROWS_MAX {
@@ -122,9 +140,9 @@ fn code(code: &CodeTimes) {
         report::line(&format!("and {} more with {:.3} ms", rows.len() - ROWS_MAX, ms(rest)));
     }
     report::line(&format!(
-        "timed in the {} loop over {} executions; {:.1} ns per clock reading subtracted (alone it takes {:.1}); all tasks \
-         take {:.3} ms watched, {:.3} ms in the same form alone, {:.3} ms as they ship",
-        code.loop_name,
+        "over {} executions; {:.1} ns per clock reading subtracted (alone it takes {:.1})\n\
+         all tasks take {:.3} ms with this measurement, {:.3} ms in the same form of the loop without it,\n\
+         and {:.3} ms in the form that runs outside of profiling",
         code.repeats,
         code.reading_ns,
         code.reading_alone_ns,
@@ -132,6 +150,63 @@ fn code(code: &CodeTimes) {
         ms(code.unwatched_ns),
         ms(code.shipped_ns),
     ));
+}
+
+/// The contracts that took the most time.
+fn contracts(code: &CodeTimes) {
+    if code.contracts.is_empty() {
+        return;
+    }
+    let all: f64 = code.contracts.iter().map(|row| row.total.ns).sum();
+    let mut shown = table();
+    shown.set_header(["contract", "code", "frames", "gas", "ms", "%"]);
+    for row in code.contracts.iter().take(COSTLIEST) {
+        shown.add_row([
+            row.address.to_string(),
+            if row.code_hash.is_zero() { "init code".to_owned() } else { row.code_hash.to_string()[..10].to_owned() },
+            format!("{:.0}", row.total.count),
+            format!("{:.0}", row.total.gas),
+            format!("{:.3}", ms(row.total.ns)),
+            format!("{:.1}", 100.0 * row.total.ns / all.max(1.0)),
+        ]);
+    }
+    right_align(&mut shown, 2);
+    report::line(&shown.to_string());
+    rest(code.contracts.len(), "contract", code.contracts.iter().skip(COSTLIEST).map(|row| row.total.ns).sum());
+}
+
+/// The transactions that took the most time.
+fn transactions(profile: &Profile) {
+    let mut rows: Vec<&TransactionRow> = profile.transaction_rows.iter().collect();
+    if rows.is_empty() {
+        return;
+    }
+    rows.sort_by_key(|row| core::cmp::Reverse(row.ns));
+    let all: u64 = rows.iter().map(|row| row.ns).sum();
+    let mut shown = table();
+    shown.set_header(["tx", "hash", "to", "gas", "ms", "%"]);
+    for row in rows.iter().take(COSTLIEST) {
+        shown.add_row([
+            row.index.to_string(),
+            report::shortened(&row.hash.to_string(), 19),
+            row.to.map_or("creation".to_owned(), |to| report::shortened(&to.to_string(), 19)),
+            row.gas.to_string(),
+            format!("{:.3}", ms(row.ns as f64)),
+            format!("{:.1}", 100.0 * row.ns as f64 / all.max(1) as f64),
+        ]);
+    }
+    right_align(&mut shown, 3);
+    report::line(&shown.to_string());
+    rest(rows.len(), "transaction", rows.iter().skip(COSTLIEST).map(|row| row.ns as f64).sum());
+}
+
+/// The line below a table of the costliest rows: how many others there are.
+fn rest(count: usize, noun: &str, ns: f64) {
+    if count > COSTLIEST {
+        let others = count - COSTLIEST;
+        let plural = if others == 1 { "" } else { "s" };
+        report::line(&format!("and {others} more {noun}{plural} with {:.3} ms; --json and --out have all", ms(ns)));
+    }
 }
 
 /// Prints the differences from the other run: marked rows, in descending order of the difference.
@@ -147,18 +222,19 @@ pub fn comparison(block: &str, comparison: &Comparison) {
             _ if row.after_ns > 0.0 => "new".to_owned(),
             _ => String::new(),
         };
-        let mark = match row.marked {
-            true if row.after_ns > row.before_ns => "slower ",
-            true => "faster ",
-            false => "",
+        let (mark, color) = match row.marked {
+            true if row.after_ns > row.before_ns => ("slower ", Color::Red),
+            true => ("faster ", Color::Green),
+            false => ("", Color::Reset),
         };
-        shown.add_row([
+        let cells = [
             format!("{mark}{}: {}", row.group, row.name),
             format!("{:.3}", ms(row.before_ns)),
             format!("{:.3}", ms(row.after_ns)),
             format!("{:+.3}", ms(row.after_ns - row.before_ns)),
             change,
-        ]);
+        ];
+        shown.add_row(cells.map(|cell| Cell::new(cell).fg(color)));
     }
     right_align(&mut shown, 1);
     report::line(&format!("{block} against {}", comparison.against));

@@ -2,9 +2,12 @@
 //! chrome://tracing.
 
 use super::code::interquartile_range;
-use super::data::{Profile, Slice, StageRow};
+use super::data::{Profile, Slice, StageRow, TransactionRow};
 use crate::report::busy_ns;
+use alloy_primitives::{Bytes, keccak256};
 use balustrade::BlockOutcome;
+use balustrade::arena::{Id, TxIndex};
+use balustrade::exec::wire::Block;
 use balustrade::executor::{Span, Stage};
 use serde_json::{Value, json};
 
@@ -59,6 +62,33 @@ pub fn stages(timelines: &[&[Span]]) -> Vec<StageRow> {
         }
     };
     Stage::ALL.iter().map(row).collect()
+}
+
+/// Returns the transactions of a block in order, with the median times of their tasks over these
+/// executions. A task that an execution repeated counts with the sum of its times.
+pub fn transactions(block: &Bytes, outcomes: &[&BlockOutcome]) -> Vec<TransactionRow> {
+    let (Ok(block), Some(first)) = (Block::decode(block.clone()), outcomes.first()) else { return Vec::new() };
+    let mut times = vec![vec![0u64; outcomes.len()]; first.transactions.len()];
+    for (run, outcome) in outcomes.iter().enumerate() {
+        for task in &outcome.tasks {
+            let of_tx = (task.index.0 as usize).checked_sub(1).and_then(|tx| times.get_mut(tx));
+            if let Some(times) = of_tx {
+                times[run] += task.end_ns.saturating_sub(task.start_ns);
+            }
+        }
+    }
+    let rows = times.into_iter().zip(&first.transactions).enumerate().map(|(index, (mut ns, outcome))| {
+        ns.sort_unstable();
+        let tx = TxIndex::new(index);
+        TransactionRow {
+            index,
+            hash: keccak256(block.transactions.encoded(tx)),
+            to: block.transactions.row(tx).to,
+            gas: outcome.gas_paid,
+            ns: ns[ns.len() / 2],
+        }
+    });
+    rows.collect()
 }
 
 /// The name of a task: a transaction, or the phase before or after the transactions.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test that includes this uses a part of it")]
 
+use alloy_primitives::{Bytes, hex};
+use balustrade::exec::wire::{Block, Header};
+use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -48,4 +51,32 @@ pub fn make_bundle(path: &str) {
         ["workload", "erc20", "--gas", "1", "--accounts", "200", "--senders", "20", "--threads", "1", "--out", path];
     let output = balustrade(&args, "");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// Reads a bundle's JSON.
+pub fn read_bundle(path: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
+}
+
+/// The bundle with a changed header: the whole block is executed, and it is invalid.
+pub fn with_header(bundle: &Value, change: impl FnOnce(&mut Header)) -> Value {
+    let rlp = Bytes::from(hex::decode(bundle["block"].as_str().expect("text")).expect("hex"));
+    let mut header = Block::decode(rlp.clone()).expect("a block").header;
+    let mut encoded = Vec::new();
+    header.encode(&mut encoded);
+    let mut payload = &rlp[..];
+    alloy_rlp::Header::decode(&mut payload).expect("a list");
+    assert!(payload.starts_with(&encoded));
+    let body = payload[encoded.len()..].to_vec();
+    change(&mut header);
+    encoded.clear();
+    header.encode(&mut encoded);
+    let mut block = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: encoded.len() + body.len() }.encode(&mut block);
+    block.extend(encoded);
+    block.extend(body);
+    let mut changed = bundle.clone();
+    changed["block"] = hex::encode_prefixed(block).into();
+    changed["hash"] = header.hash().to_string().into();
+    changed
 }

@@ -5,6 +5,8 @@
 //! the time until the frame's first instruction belongs to it, and so does the time after the frame's end until
 //! the next instruction. Ending a frame counts for the instruction that ends it. So neither time nor gas of a
 //! callee counts for its call; a called precompile has a row of its own.
+//! The same intervals are also summed by contract ([`ContractRow`]), from the events at the beginning and the end of
+//! each frame.
 //! The cost of clock readings is included. Readers may subtract it: one reading alone costs
 //! [`OpcodeProfile::reading_ticks`]. In a loop part of it overlaps with other work, so a comparison with a run under
 //! [`OpcodeProfile::untimed`] is more precise.
@@ -17,16 +19,35 @@ use super::opcode::op;
 use crate::exec::evm::halt::Halt;
 use crate::exec::evm::machine::{Evm, FrameEnd, Status};
 pub use crate::exec::evm::precompile::profile::{PrecompileProfile, PrecompileRow, Row};
+use alloy_primitives::map::HashMap;
+use alloy_primitives::{Address, B256};
 use quanta::Clock;
 
 /// Index of the row for time between frames and outside of instructions, after the 256 rows of opcodes.
 pub const OUTSIDE: usize = 256;
+
+/// Totals of one contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContractRow {
+    /// ADDRESS of its frames: the account whose storage they access.
+    pub address: Address,
+    /// Hash of the code that ran. After a DELEGATECALL this is the code of another account.
+    pub code_hash: B256,
+    /// Number of frames, and their gas and time without those of inner frames. Called precompiles and gas burned by
+    /// exceptional halts are included. The time from a call to the first instruction of the inner frame counts for
+    /// the inner frame.
+    pub row: Row,
+}
 
 /// One worker's profile of instructions.
 #[derive(Clone, Debug)]
 pub struct OpcodeProfile {
     clock: Clock,
     rows: Box<[Row; OUTSIDE + 1]>,
+    contracts: HashMap<(Address, B256), Row>,
+    /// The contract of the running frame, and what the frame used since it was entered or continued.
+    contract: (Address, B256),
+    frame: Row,
     burned_gas: u64,
     returned_gas: u64,
     /// The row to which the running interval belongs; the tick at which the interval began is in `since`.
@@ -35,9 +56,9 @@ pub struct OpcodeProfile {
     /// Gas left before the running instruction, and after it.
     gas_before: u64,
     gas_after: u64,
-    /// For each frame in progress the row that was current when it was entered; it becomes current again when
-    /// the frame ends.
-    callers: Vec<usize>,
+    /// For each frame in progress the row that was current when it was entered, and the caller's contract; both
+    /// become current again when the frame ends.
+    callers: Vec<(usize, (Address, B256))>,
     /// Totals of precompiles that were already subtracted from the rows of their calls.
     precompiles: Row,
     /// Whether an instruction of the current frame is running.
@@ -50,6 +71,9 @@ impl Default for OpcodeProfile {
         Self {
             clock: Clock::new(),
             rows: Box::new([Row::default(); OUTSIDE + 1]),
+            contracts: HashMap::default(),
+            contract: (Address::ZERO, B256::ZERO),
+            frame: Row::default(),
             burned_gas: 0,
             returned_gas: 0,
             current: OUTSIDE,
@@ -81,6 +105,14 @@ impl OpcodeProfile {
         &self.rows
     }
 
+    /// Rows by contract, ordered by address and code hash.
+    pub fn contracts(&self) -> Vec<ContractRow> {
+        let row = |(&(address, code_hash), &row): (&(Address, B256), &Row)| ContractRow { address, code_hash, row };
+        let mut rows: Vec<ContractRow> = self.contracts.iter().map(row).collect();
+        rows.sort_unstable_by_key(|row| (row.address, row.code_hash));
+        rows
+    }
+
     /// Gas consumed by exceptional halts beyond the cost of their instructions.
     pub fn burned_gas(&self) -> u64 {
         self.burned_gas
@@ -102,10 +134,12 @@ impl OpcodeProfile {
     #[inline(always)]
     fn turn_to(&mut self, row: usize) {
         let now = self.clock.raw();
-        let ended = &mut self.rows[self.current];
         // The counters of two processors may differ by a few ticks.
-        ended.ticks += now.saturating_sub(self.since);
-        ended.readings += 1;
+        let ticks = now.saturating_sub(self.since);
+        for ended in [&mut self.rows[self.current], &mut self.frame] {
+            ended.ticks += ticks;
+            ended.readings += 1;
+        }
         (self.current, self.since) = (row, now);
     }
 
@@ -119,8 +153,7 @@ impl OpcodeProfile {
     #[inline(always)]
     pub(super) fn end(&mut self, gas_left: u64, precompiles: Option<&PrecompileProfile>) {
         self.gas_after = gas_left;
-        let row = &mut self.rows[self.current];
-        row.gas = row.gas.wrapping_add(self.gas_before.saturating_sub(gas_left));
+        self.add_gas(self.gas_before.saturating_sub(gas_left));
         // Only instructions from CREATE to STATICCALL can have run a precompile.
         if self.current >= usize::from(op::CREATE)
             && let Some(precompiles) = precompiles
@@ -130,15 +163,32 @@ impl OpcodeProfile {
         }
     }
 
+    /// Adds gas (wrapping, so that it can be subtracted) to the row of the running instruction and to its frame.
+    #[inline(always)]
+    fn add_gas(&mut self, gas: u64) {
+        for row in [&mut self.rows[self.current], &mut self.frame] {
+            row.gas = row.gas.wrapping_add(gas);
+        }
+    }
+
     /// Subtracts new precompile runs from the row of the running instruction.
     #[cold]
     fn take_out(&mut self, total: Row) {
         let row = &mut self.rows[self.current];
         row.gas = row.gas.wrapping_sub(total.gas - self.precompiles.gas);
-        row.readings += total.readings - self.precompiles.readings;
+        let (readings, ticks) = (total.readings - self.precompiles.readings, total.ticks - self.precompiles.ticks);
+        row.readings += readings;
+        self.frame.readings += readings;
         // The interval is still running: moving its beginning excludes the precompiles' time from it.
-        self.since += total.ticks - self.precompiles.ticks;
+        self.since += ticks;
+        self.frame.ticks += ticks;
         self.precompiles = total;
+    }
+
+    /// Adds what the running frame used to its contract's row.
+    fn flush_frame(&mut self) {
+        let used = core::mem::take(&mut self.frame);
+        self.contracts.entry(self.contract).or_default().add(&used);
     }
 
     /// Counts the gas that changes at a frame's end, after its last instruction. `left` is the gas that
@@ -146,11 +196,11 @@ impl OpcodeProfile {
     fn settle(&mut self, is_halted: bool, left: u64) {
         if is_halted {
             self.burned_gas += self.gas_after;
+            self.frame.gas = self.frame.gas.wrapping_add(self.gas_after);
             return;
         }
         // At the end the code deposit is charged, and a revert returns state gas.
-        let row = &mut self.rows[self.current];
-        row.gas = row.gas.wrapping_add(self.gas_after.saturating_sub(left));
+        self.add_gas(self.gas_after.saturating_sub(left));
         self.returned_gas += left.saturating_sub(self.gas_after);
     }
 
@@ -206,23 +256,29 @@ impl Observer for OpcodeProfile {
     }
 
     fn enter(&mut self, evm: &Evm<'_>) {
+        let Some(frame) = evm.frames.last() else { return };
         if self.callers.is_empty() {
             // A new transaction: the time between two transactions counts for no row.
             (self.current, self.since) = (OUTSIDE, self.clock.raw());
+            self.frame = Row::default();
             if let Some(precompiles) = &evm.precompiles {
                 self.precompiles = precompiles.total();
             }
-        } else if let Some(frame) = evm.frames.last() {
-            let row = &mut self.rows[self.current];
-            row.gas = row.gas.wrapping_sub(frame.gas.left);
+        } else {
+            self.add_gas(frame.gas.left.wrapping_neg());
+            self.flush_frame();
         }
-        self.callers.push(self.current);
+        self.callers.push((self.current, self.contract));
+        self.contract = (frame.address, frame.code.hash());
+        self.frame.count = 1;
     }
 
     fn leave(&mut self, _: &Evm<'_>, end: &FrameEnd) {
         self.settle(matches!(end.status, Status::Halt(_)), end.left);
-        let caller = self.callers.pop().unwrap_or(OUTSIDE);
+        let (caller, contract) = self.callers.pop().unwrap_or((OUTSIDE, self.contract));
         self.turn_to(caller);
+        self.flush_frame();
+        self.contract = contract;
     }
 }
 

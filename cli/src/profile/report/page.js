@@ -20,6 +20,16 @@ const ms = (ns) => fixed(ns / 1e6, ns < 1e7 ? 3 : 2);
 const whole = (value) => fixed(value, 0);
 const color = (kind) => `var(--${kind})`;
 
+/// Black or white, whichever is easier to read on this colour of the page (WCAG relative luminance).
+function inkOn(kind) {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${kind}`).trim();
+  const [red, green, blue] = [1, 3, 5].map((at) => {
+    const part = parseInt(hex.slice(at, at + 2), 16) / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
+}
+
 /// A relative change in percent, and a class with its direction; only changes that are marked as more than noise have a class.
 function change(before, after, marked) {
   const direction = !marked ? "" : after > before ? "up" : "down";
@@ -78,7 +88,7 @@ function bars(target, rows, of) {
       text.append(" ", make("span", { class: direction }, difference));
     }
     hint(track, () => `${name}: ${ms(ns)} ms${inner > 0 ? `\nof it Keccak-256: ${ms(inner)} ms` : ""}${before == null ? "" : `\nbefore: ${ms(before)} ms`}`);
-    grid.append(make("span", {}, name), track, text);
+    grid.append(make("div", { class: "bar" }, make("span", {}, name), track, text));
   }
   target.replaceChildren(grid);
 }
@@ -102,7 +112,7 @@ function timeline(profile) {
   const end = Math.max(profile.ns, ...profile.slices.map((slice) => slice[5]));
   const height = top + profile.threads * (2 * lane + gap);
   const width = () => Math.max(200, byId("timeline").clientWidth);
-  const svg = make("svg", { height, role: "img", "aria-label": "timeline" });
+  const svg = make("svg", { height, role: "img", "aria-label": "timeline", tabindex: 0 });
   const inner = make("svg", { x: left, y: 0, height, preserveAspectRatio: "none" });
   const axis = make("g"), labels = make("g");
   for (let thread = 0; thread < profile.threads; thread++) {
@@ -111,8 +121,9 @@ function timeline(profile) {
   const rowOf = (slice) => top + slice[0] * (2 * lane + gap) + (slice[2] === null ? 0 : lane);
   const name = (slice) => slice[2] === null ? slice[1] :
     slice[2] === 0 ? "before the transactions" : slice[2] > profile.transactions ? "after the transactions" : `transaction ${slice[2] - 1}`;
+  const kindOf = (slice) => slice[2] === null ? slice[1] : slice[2] % 2 ? "task" : "task2";
   profile.slices.forEach((slice) => {
-    const fill = slice[2] === null ? color(slice[1]) : color(slice[2] % 2 ? "task" : "task2");
+    const fill = color(kindOf(slice));
     const rect = make("rect", { class: "slice", x: slice[4], y: rowOf(slice) + 1, width: Math.max(1, slice[5] - slice[4]), height: lane - 2, style: `fill:${fill}` });
     hint(rect, () => `${name(slice)}\n${fixed((slice[5] - slice[4]) / 1e3, 1)} µs, from ${ms(slice[4])} to ${ms(slice[5])} ms${slice[3] === null ? "" : `\n${whole(slice[3])} gas`}`);
     inner.append(rect);
@@ -137,19 +148,34 @@ function timeline(profile) {
       const from = Math.max(slice[4], view[0]), to = Math.min(slice[5], view[1]);
       const text = slice[2] === null ? slice[1] : slice[2] === 0 || slice[2] > profile.transactions ? "system" : `tx ${slice[2] - 1}`;
       if ((to - from) * scale > text.length * 6.2 + 8) {
-        labels.append(make("text", { class: "label", x: left + (from - view[0]) * scale + 4, y: rowOf(slice) + lane - 6 }, text));
+        labels.append(make("text", { class: "label", style: `fill:${inkOn(kindOf(slice))}`, x: left + (from - view[0]) * scale + 4, y: rowOf(slice) + lane - 6 }, text));
       }
     }
   }
-  svg.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const share = Math.min(1, Math.max(0, (event.offsetX - left) / (width() - left - 8)));
+  /// Changes the length of the visible time; the point at `share` of the width stays in place.
+  function zoom(factor, share) {
     const at = view[0] + share * (view[1] - view[0]);
-    const length = Math.min(end, Math.max(1000, (view[1] - view[0]) * 1.25 ** Math.sign(event.deltaY)));
+    const length = Math.min(end, Math.max(1000, (view[1] - view[0]) * factor));
     const from = Math.min(end - length, Math.max(0, at - share * length));
     view = [from, from + length];
     draw();
+  }
+  svg.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    zoom(1.25 ** Math.sign(event.deltaY), Math.min(1, Math.max(0, (event.offsetX - left) / (width() - left - 8))));
   }, { passive: false });
+  svg.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -0.2, ArrowRight: 0.2 }[event.key];
+    if (event.key === "+" || event.key === "=") zoom(0.8, 0.5);
+    else if (event.key === "-") zoom(1.25, 0.5);
+    else if (event.key === "0") zoom(Infinity, 0);
+    else if (step) {
+      const by = Math.min(end - view[1], Math.max(-view[0], step * (view[1] - view[0])));
+      view = [view[0] + by, view[1] + by];
+      draw();
+    } else return;
+    event.preventDefault();
+  });
   svg.addEventListener("pointerdown", (event) => {
     svg.setPointerCapture(event.pointerId);
     const [x, from] = [event.clientX, view];
@@ -268,10 +294,14 @@ function flame(profile, base) {
   return draw;
 }
 
+/// The order of each table, which stays when its rows change: column and direction.
+const orders = new Map();
+
 /// A table that can be sorted by its columns [title, value, text, class]; `rows` are any objects.
 function table(target, columns, rows, sorted, share) {
-  let [by, descending] = [sorted, true];
-  const value = (row) => columns[by][1](row);
+  let [by, descending] = orders.get(target.id) ?? [sorted, true];
+  if (by >= columns.length) [by, descending] = [sorted, true];
+  const value = (row, column = by) => columns[column][1](row);
   function draw() {
     const order = [...rows].sort((a, b) => {
       const [one, two] = [value(a), value(b)];
@@ -279,12 +309,15 @@ function table(target, columns, rows, sorted, share) {
       return descending ? -less : less;
     });
     const head = make("tr", {}, ...columns.map(([title], at) => {
-      const cell = make("th", { scope: "col" }, title);
+      const button = make("button", { type: "button" }, title);
+      const cell = make("th", { scope: "col" }, button);
       if (at === by) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      cell.addEventListener("click", () => {
-        descending = at === by ? !descending : typeof columns[at][1](rows[0] ?? {}) !== "string";
+      button.addEventListener("click", () => {
+        descending = at === by ? !descending : rows.length === 0 || typeof value(rows[0], at) !== "string";
         by = at;
+        orders.set(target.id, [by, descending]);
         draw();
+        target.querySelectorAll("th button")[at].focus();
       });
       return cell;
     }));
@@ -341,6 +374,39 @@ function code(profile, base, comparison) {
   draw();
 }
 
+function contracts(profile) {
+  const rows = profile.code.contracts ?? [];
+  byId("contracts-section").hidden = rows.length === 0;
+  const all = Math.max(1, rows.reduce((sum, row) => sum + row.ns, 0));
+  const most = Math.max(1, ...rows.map((row) => row.ns));
+  const isInit = (row) => /^0x0+$/.test(row.code_hash);
+  table(byId("contracts"), [
+    ["contract", (row) => row.address, (row) => row.address, () => "mono"],
+    ["code", (row) => row.code_hash, (row) => isInit(row) ? "init code" : row.code_hash.slice(0, 10), () => "mono"],
+    ["frames", (row) => row.count, (row) => whole(row.count)],
+    ["gas", (row) => row.gas, (row) => whole(row.gas)],
+    ["ms", (row) => row.ns, (row) => ms(row.ns)],
+    ["%", (row) => row.ns, (row) => fixed(100 * row.ns / all, 1)],
+    ["ns per gas", (row) => row.gas >= 1 ? row.ns / row.gas : null, (row) => row.gas >= 1 ? fixed(row.ns / row.gas, 2) : ""],
+  ], rows, 4, [4, (row) => row.ns / most]);
+}
+
+function transactions(profile) {
+  const rows = profile.transaction_rows ?? [];
+  byId("transactions-section").hidden = rows.length === 0;
+  const all = Math.max(1, rows.reduce((sum, row) => sum + row.ns, 0));
+  const most = Math.max(1, ...rows.map((row) => row.ns));
+  table(byId("transactions"), [
+    ["index", (row) => row.index, (row) => String(row.index)],
+    ["hash", (row) => row.hash, (row) => row.hash, () => "mono"],
+    ["to", (row) => row.to ?? "creation", (row) => row.to ?? "creation", () => "mono"],
+    ["gas", (row) => row.gas, (row) => whole(row.gas)],
+    ["ms", (row) => row.ns, (row) => ms(row.ns)],
+    ["%", (row) => row.ns, (row) => fixed(100 * row.ns / all, 1)],
+    ["ns per gas", (row) => row.ns / Math.max(1, row.gas), (row) => fixed(row.ns / Math.max(1, row.gas), 2)],
+  ], rows, 4, [4, (row) => row.ns / most]);
+}
+
 function against(at) {
   const comparison = data.comparisons[at];
   byId("against").hidden = !comparison;
@@ -365,6 +431,8 @@ function show(at) {
   stagesAndParts(profile, base, comparison);
   redraw = [timeline(profile), flame(profile, base)];
   code(profile, base, comparison);
+  contracts(profile);
+  transactions(profile);
   against(at);
   document.documentElement.dataset.ready = String(at);
 }
@@ -377,6 +445,9 @@ byId("theme").addEventListener("click", () => {
   const root = document.documentElement;
   const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = isDark ? "light" : "dark";
+  // The colour of labels depends on the theme.
+  redraw.forEach((draw) => draw());
 });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.forEach((draw) => draw()));
 addEventListener("resize", () => redraw.forEach((draw) => draw()));
 if (data.profiles.length > 0) show(0);
