@@ -3,8 +3,9 @@
 //! Whole transactions over small synthetic programs, one group per program, one line per loop. `bench loop` measures
 //! the same on larger workload files. Under `cargo test` each line runs once.
 
+use alloy_primitives::Bytes;
 use balustrade::exec::interpreter::LoopKind;
-use balustrade_cli::loop_workload::{Workload, with_runner};
+use balustrade_cli::measure::workload::{Workload, with_runner};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// A loop of 1,000 rounds over `body` (hex). The body finds the counter on top and leaves the stack height unchanged.
@@ -13,10 +14,10 @@ fn program(name: &str, body: &str) -> Workload {
     Workload {
         name: name.to_owned(),
         group: "dispatch".to_owned(),
-        code,
-        calldata: String::new(),
+        code: code.parse().expect("hex"),
+        calldata: Bytes::new(),
         gas: 1_000_000_000,
-        accounts: None,
+        accounts: Vec::new(),
     }
 }
 

@@ -6,17 +6,16 @@
 //! one handler directly above `tail::run`.
 
 use balustrade::exec::interpreter::LoopKind;
-use balustrade_cli::loop_workload::{Workload, with_runner};
+use balustrade_cli::measure::flame::{self, Stacks};
+use balustrade_cli::measure::sampler::{sample, shorten};
+use balustrade_cli::measure::workload::{Workload, with_runner};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Samples per second of processor time; a prime, so that sampling does not align with periodic work.
-const FREQUENCY: i32 = 997;
 /// Number of functions printed.
 const LISTED: usize = 12;
 
@@ -26,47 +25,46 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: flamegraph WORKLOAD.json LOOP OUT.svg [SECONDS]".into());
     };
     let kind = LoopKind::from_name(loop_name).ok_or("no loop of this name")?;
-    let seconds = rest.first().map_or(Ok(5), |text| text.parse())?;
+    let length = Duration::from_secs(rest.first().map_or(Ok(5), |text| text.parse())?);
     let workload = Workload::read(Path::new(file))?;
-    let mut runs = 0u32;
+    let (mut stacks, mut leaves) = (Stacks::new(), BTreeMap::<String, u64>::new());
     let mut elapsed = Duration::ZERO;
-    let report = with_runner(&workload, kind, |run| {
+    let sampled = with_runner(&workload, kind, |run| {
         // Code is decoded after a few runs.
         for _ in 0..8 {
             run(false)?;
         }
-        let guard = pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).build();
-        let start = Instant::now();
-        while elapsed < Duration::from_secs(seconds) {
-            run(false)?;
-            runs += 1;
-            elapsed = start.elapsed();
-        }
-        Ok(guard.and_then(|guard| guard.report().build()))
+        let once = || {
+            let start = Instant::now();
+            let done = run(false).map(drop);
+            elapsed += start.elapsed();
+            done
+        };
+        sample(
+            length,
+            |name, _| shorten(name),
+            once,
+            |_, frames, count| {
+                // The last function of a frame is the one that the others were inlined into.
+                let leaf = frames.first().and_then(|functions| functions.last()).cloned().unwrap_or_default();
+                *leaves.entry(leaf).or_default() += count;
+                let mut names = frames.concat();
+                names.reverse();
+                *stacks.entry(names.join(";")).or_default() += count;
+            },
+        )
     })??;
-
-    let mut leaves: BTreeMap<String, isize> = BTreeMap::new();
-    for (frames, count) in &report.data {
-        // A frame lists what was inlined into it, innermost first; the function itself comes last.
-        let leaf =
-            frames.frames.first().and_then(|symbols| symbols.last()).map_or_else(String::new, |symbol| symbol.name());
-        *leaves.entry(leaf).or_default() += count;
-    }
-    let samples: isize = leaves.values().sum();
-    let mut leaves: Vec<_> = leaves.into_iter().collect();
-    leaves.sort_by_key(|(_, count)| -count);
     println!(
-        "{} in the {loop_name} loop: {:.1} us a run, {samples} samples",
+        "{} in the {loop_name} loop: {:.1} us a run, {} samples",
         workload.name,
-        elapsed.as_secs_f64() * 1e6 / f64::from(runs)
+        elapsed.as_secs_f64() * 1e6 / sampled.repeats as f64,
+        sampled.samples
     );
+    let mut leaves: Vec<_> = leaves.into_iter().collect();
+    leaves.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
     for (name, count) in leaves.iter().take(LISTED) {
-        println!("{:5.1} %  {name}", *count as f64 * 100.0 / samples as f64);
+        println!("{:5.1} %  {name}", *count as f64 * 100.0 / sampled.samples as f64);
     }
-
-    let mut options = pprof::flamegraph::Options::default();
-    options.title = format!("{}, {loop_name} loop", workload.name);
-    options.min_width = 0.1;
-    report.flamegraph_with_options(File::create(out)?, &mut options)?;
+    std::fs::write(out, flame::svg(format!("{}, {loop_name} loop", workload.name), &stacks, 0.1)?)?;
     Ok(())
 }

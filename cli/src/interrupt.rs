@@ -3,8 +3,8 @@
 //! once.
 //!
 //! In: signals. Out: a cancelled token and an exit status. All commands that execute blocks from
-//! files install the handler. Not here: commands that execute none (block access lists alone,
-//! benches): both signals end them at once.
+//! files, and benches of blocks, install the handler. Not here: commands that execute none (block access lists alone,
+//! benches of parts): both signals end them at once.
 
 use super::{Status, output};
 use balustrade::arena::cancel::CancelToken;

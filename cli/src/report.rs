@@ -505,12 +505,6 @@ impl RunSummary {
     }
 }
 
-/// The median of some figures (of an even number the upper one); NaN if there are none.
-pub fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 //! Source: Yellow Paper, appendices B (RLP), C (hex prefix) and D (trie).
 //! Not here: fetching nodes, and the in-memory nodes of the `trie` module.
 
+use super::rlp::{Item, RlpFault, item};
 use super::store::{EMPTY_ROOT, StoreError};
 use alloy_primitives::{B256, Bytes, U256};
 
@@ -106,34 +107,15 @@ struct Rlp<'a> {
 }
 
 fn rlp(bytes: &[u8]) -> Result<Rlp<'_>, StoreError> {
-    let first = *bytes.first().ok_or_else(|| corrupt("RLP ends early"))?;
-    let (list, header, len) = match first {
-        0..0x80 => (false, 0, 1),
-        0x80..0xb8 => (false, 1, first as usize - 0x80),
-        0xb8..0xc0 => long(bytes, first as usize - 0xb7).map(|(header, len)| (false, header, len))?,
-        0xc0..0xf8 => (true, 1, first as usize - 0xc0),
-        0xf8.. => long(bytes, first as usize - 0xf7).map(|(header, len)| (true, header, len))?,
-    };
-    let end = header + len;
-    let whole = bytes.get(..end).ok_or_else(|| corrupt("RLP ends early"))?;
-    let payload = &whole[header..];
-    if first == 0x81 && payload[0] < 0x80 {
-        return Err(corrupt("a single byte in long form"));
-    }
-    Ok(Rlp { list, payload, whole, rest: &bytes[end..] })
-}
-
-/// Header size and payload length of an item with `count` length bytes.
-fn long(bytes: &[u8], count: usize) -> Result<(usize, usize), StoreError> {
-    let len = bytes.get(1..1 + count).ok_or_else(|| corrupt("RLP ends early"))?;
-    if len[0] == 0 || count > 4 {
-        return Err(corrupt("RLP length not minimal or too large"));
-    }
-    let len = len.iter().fold(0usize, |len, byte| len << 8 | *byte as usize);
-    if len < 56 {
-        return Err(corrupt("RLP length not minimal or too large"));
-    }
-    Ok((1 + count, len))
+    let Item { is_list, payload } = item(bytes, 0, bytes.len()).map_err(|fault| {
+        corrupt(match fault {
+            RlpFault::Truncated => "RLP ends early",
+            RlpFault::Length => "RLP length not minimal",
+            RlpFault::Byte => "a single byte in long form",
+        })
+    })?;
+    let end = payload.end;
+    Ok(Rlp { list: is_list, payload: &bytes[payload], whole: &bytes[..end], rest: &bytes[end..] })
 }
 
 /// Reads a string item as an integer of at most `bytes_max` bytes without leading zeros; also

@@ -14,6 +14,7 @@ use core::fmt;
 /// The content of one list at the position of a [`Divergence`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
+#[non_exhaustive]
 pub enum DivergenceValue {
     /// The account or the read slot is listed: `true` in JSON.
     Listed(bool),
@@ -37,8 +38,14 @@ impl fmt::Display for DivergenceValue {
 }
 
 /// One difference between lists `a` and `b`.
+///
+/// `exec::block::error::Mismatch` and `executor::Point` also say where two sources differ. They remain types of their
+/// own: a mismatch is found while a block runs, where accesses and existence differ besides values, and holds hashes in
+/// place of codes, so that a refused block costs no copy of them; a point adds the instructions that caused a
+/// divergence, and its values are called claimed and produced, which two lists given by a user are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Divergence {
     /// The account.
     pub address: Address,

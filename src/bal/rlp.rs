@@ -2,12 +2,15 @@
 //!
 //! In: bytes, and the end of the list that encloses the next item. Out: items, or the violated rule
 //! and its byte offset.
-//! Relies on: nothing; every read is bounds-checked, and every length is checked against the
-//! enclosing list.
+//! Relies on: `arena::rlp`, which checks every length against the enclosing list. Lists, integers and changes of usual
+//! lengths are read here without it and without branches on their lengths, which are unpredictable in a list; what does
+//! not match such a form is read again by `arena::rlp`, which finds the error. Other inputs (`exec::wire`, trie nodes)
+//! are short or larger than these forms, so these are not shared.
 //! Not here: the meaning and the order of items (`decode`).
 
 use super::BalRule;
 use crate::arena::BlockAccessIndex;
+use crate::arena::rlp::{self, RlpFault};
 use alloy_primitives::{Address, U256};
 use core::ops::Range;
 
@@ -46,73 +49,33 @@ impl Cursor<'_> {
     /// Slow path of [`Self::list`]: lists of any length, and errors.
     #[inline(never)]
     fn list_any(&mut self, limit: usize) -> Result<usize, Fault> {
-        let at = self.pos;
-        if at >= limit {
-            return Err(Fault { rule: BalRule::Truncated, at });
-        }
-        match self.bytes[at] {
-            0..0xc0 => Err(Fault { rule: BalRule::ExpectedList, at }),
-            head @ 0xc0..0xf8 => {
-                let (start, len) = (at + 1, usize::from(head - 0xc0));
-                if limit - start < len {
-                    return Err(Fault { rule: BalRule::Truncated, at });
-                }
-                self.pos = start;
-                Ok(start + len)
-            }
-            head => {
-                let len = self.long_length(at, usize::from(head - 0xf7), limit)?;
-                Ok(self.pos + len)
-            }
-        }
-    }
-
-    /// Reads a length of `width` bytes after the head at `at` and checks that as many bytes follow.
-    fn long_length(&mut self, at: usize, width: usize, limit: usize) -> Result<usize, Fault> {
-        let start = at + 1;
-        if limit - start < width {
-            return Err(Fault { rule: BalRule::Truncated, at });
-        }
-        // At most 8 bytes, so the shift cannot overflow.
-        let len = self.bytes[start..start + width].iter().fold(0u64, |len, byte| len << 8 | u64::from(*byte));
-        if self.bytes[start] == 0 || len < 56 {
-            return Err(Fault { rule: BalRule::NonCanonicalLength, at });
-        }
-        if len > (limit - start - width) as u64 {
-            return Err(Fault { rule: BalRule::Truncated, at });
-        }
-        self.pos = start + width;
-        Ok(len as usize)
+        let payload = self.item(limit, true)?;
+        self.pos = payload.start;
+        Ok(payload.end)
     }
 
     /// Reads a string that ends at or before `limit`; returns the range of its content.
     #[inline]
     pub(super) fn string(&mut self, limit: usize) -> Result<Range<usize>, Fault> {
+        let payload = self.item(limit, false)?;
+        self.pos = payload.end;
+        Ok(payload)
+    }
+
+    /// The payload of the item at the cursor, a list or a string. A wrong kind is reported before a wrong length.
+    #[inline(always)]
+    fn item(&self, limit: usize, is_list: bool) -> Result<Range<usize>, Fault> {
         let at = self.pos;
-        if at >= limit {
-            return Err(Fault { rule: BalRule::Truncated, at });
+        let fault = |rule| Fault { rule, at };
+        if at < limit && self.bytes.get(at).is_some_and(|first| (*first >= 0xc0) != is_list) {
+            return Err(fault(if is_list { BalRule::ExpectedList } else { BalRule::ExpectedString }));
         }
-        let range = match self.bytes[at] {
-            0..0x80 => at..at + 1,
-            head @ 0x80..0xb8 => {
-                let start = at + 1;
-                let len = usize::from(head - 0x80);
-                if limit - start < len {
-                    return Err(Fault { rule: BalRule::Truncated, at });
-                }
-                if len == 1 && self.bytes[start] < 0x80 {
-                    return Err(Fault { rule: BalRule::NonCanonicalByte, at });
-                }
-                start..start + len
-            }
-            head @ 0xb8..0xc0 => {
-                let len = self.long_length(at, usize::from(head - 0xb7), limit)?;
-                self.pos..self.pos + len
-            }
-            0xc0.. => return Err(Fault { rule: BalRule::ExpectedString, at }),
-        };
-        self.pos = range.end;
-        Ok(range)
+        match rlp::item(self.bytes, at, limit) {
+            Ok(item) => Ok(item.payload),
+            Err(RlpFault::Truncated) => Err(fault(BalRule::Truncated)),
+            Err(RlpFault::Length) => Err(fault(BalRule::NonCanonicalLength)),
+            Err(RlpFault::Byte) => Err(fault(BalRule::NonCanonicalByte)),
+        }
     }
 
     /// Reads an address.

@@ -6,11 +6,11 @@
 //! access list and the execution (`diagnose`).
 
 use super::Executor;
-use super::changes::StateChanges;
 use super::input::BlockInput;
 use super::outcome::receipts_of;
 use super::recover::{RecoveryContext, recover};
 use super::root::{trie_error, update_from_recording};
+use crate::arena::changes::StateChanges;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::block::tasks::{BlockContext, run_sequential};

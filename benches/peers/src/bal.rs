@@ -7,13 +7,14 @@
 //! One thread, its CPU time. Dropping the decoded structures is measured for contestants that allocate them; our
 //! columns are reused.
 
-use crate::measure::{Clock, median, median_ratio, sample};
+use crate::measure::{Clock, sample};
 use crate::report::{Report, rounded, row};
 use crate::{CommonArgs, PeersError, threads};
 use alloy_eip7928::{AccountChanges, validate_block_access_list};
 use alloy_primitives::{B256, Bytes, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::bal::{BalColumns, Limits, bal_hash, decode_into, encode, sample as samples};
+use balustrade_cli::measure::{least, median, median_ratio};
 use clap::Args;
 use core::hint::black_box;
 use ethrex_common::types::block_access_list::BlockAccessList;
@@ -46,11 +47,11 @@ pub(crate) fn main(args: &BalArgs) -> Result<(), PeersError> {
     for (number, len_bytes) in args.sizes.iter().enumerate() {
         let times = measure(*len_bytes, (number as u64) << 32, args.common.rounds)?;
         let ratio = |peer: &[f64]| median_ratio(peer, &times.ours);
-        vs_alloy.extend(ratio(&times.alloy));
-        vs_ethrex.extend(ratio(&times.ethrex));
-        let us = |values: &[f64]| median(values).map(|ns| ns / 1e3);
-        let total = |values: &[f64]| us(values).zip(us(&times.hash)).map(|(decode, hash)| decode + hash);
-        let total_ratio = |peer: &[f64]| total(peer).zip(total(&times.ours)).map(|(peer, ours)| peer / ours);
+        vs_alloy.push(ratio(&times.alloy));
+        vs_ethrex.push(ratio(&times.ethrex));
+        let us = |values: &[f64]| median(values) / 1e3;
+        let total = |values: &[f64]| us(values) + us(&times.hash);
+        let total_ratio = |peer: &[f64]| total(peer) / total(&times.ours);
         report.row(&row! {
             "list": format!("{len_bytes} bytes"),
             "bytes": len_bytes,
@@ -59,15 +60,14 @@ pub(crate) fn main(args: &BalArgs) -> Result<(), PeersError> {
             "ethrex_us": rounded(us(&times.ethrex)),
             "vs_alloy": rounded(ratio(&times.alloy)),
             "vs_ethrex": rounded(ratio(&times.ethrex)),
-            "gb_per_s": rounded(median(&times.ours).map(|ns| *len_bytes as f64 / ns)),
+            "gb_per_s": rounded(*len_bytes as f64 / median(&times.ours)),
             "hash_us": rounded(us(&times.hash)),
             "hash_ethrex_us": rounded(us(&times.hash_ethrex)),
             "total_vs_alloy": rounded(total_ratio(&times.alloy)),
             "total_vs_ethrex": rounded(total_ratio(&times.ethrex)),
         });
     }
-    let least = |values: Vec<f64>| rounded(values.into_iter().reduce(f64::min));
-    report.summary(&row! { "vs_alloy_min": least(vs_alloy), "vs_ethrex_min": least(vs_ethrex) });
+    report.summary(&row! { "vs_alloy_min": rounded(least(vs_alloy)), "vs_ethrex_min": rounded(least(vs_ethrex)) });
     Ok(())
 }
 

@@ -6,15 +6,13 @@
 //! Not here: Balustrade's own stages (`balustrade profile`).
 
 use crate::PeersError;
-use pprof::{Frames, ProfilerGuardBuilder, Report, Symbol};
-use std::collections::HashMap;
-use std::fs::{self, File};
+use balustrade_cli::measure::flame::{self, Stacks};
+use balustrade_cli::measure::sampler::{sample, shorten};
+use std::fs;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Samples per second of processor time; a prime, so that sampling does not align with periodic work.
-const FREQUENCY: i32 = 997;
 /// Sampling time of each contestant.
 const LENGTH: Duration = Duration::from_secs(3);
 /// Least width of a drawn frame, in percent of the whole; narrower ones are illegible.
@@ -35,28 +33,21 @@ pub(crate) fn record_flamegraph<C: Sampled + ?Sized>(
 ) -> Result<(), PeersError> {
     let path = folder.join(format!("{subject}-{who}.svg"));
     let unusable = |reason: String| PeersError::Input { path: path.clone(), reason };
-    let guard =
-        ProfilerGuardBuilder::default().frequency(FREQUENCY).build().map_err(|error| unusable(error.to_string()))?;
-    let begin = Instant::now();
-    while begin.elapsed() < LENGTH {
+    let mut stacks = Stacks::new();
+    let once = || {
         contestant.prepare();
-        on_the_clock(contestant).map_err(|difference| PeersError::Mismatch {
-            what: subject.to_owned(),
-            who,
-            difference,
-        })?;
-    }
-    let mut report = guard.report().build().map_err(|error| unusable(error.to_string()))?;
-    drop(guard);
-    keep_clocked(&mut report);
-
-    let mut options = pprof::flamegraph::Options::default();
-    options.title = format!("{subject}: {who}");
-    options.min_width = MIN_WIDTH;
-    options.deterministic = true;
+        on_the_clock(contestant)
+    };
+    let sampled = sample(LENGTH, Function::new, once, |_, stack, count| {
+        if let Some(folded) = folded(&stack.concat()) {
+            *stacks.entry(folded).or_default() += count;
+        }
+    });
+    let mismatch = |difference| PeersError::Mismatch { what: subject.to_owned(), who, difference };
+    sampled.map_err(mismatch)?.map_err(unusable)?;
+    let svg = flame::svg(format!("{subject}: {who}"), &stacks, MIN_WIDTH).map_err(unusable)?;
     fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
-    let file = File::create(&path).map_err(|error| unusable(error.to_string()))?;
-    report.flamegraph_with_options(file, &mut options).map_err(|error| unusable(error.to_string()))
+    fs::write(&path, svg).map_err(|error| unusable(error.to_string()))
 }
 
 /// A contestant that can be sampled.
@@ -74,55 +65,54 @@ fn on_the_clock<C: Sampled + ?Sized>(contestant: &mut C) -> Result<(), String> {
     black_box(contestant.run())
 }
 
-/// Keeps the informative functions of one frame, under short names.
-fn simplify(symbols: &mut Vec<Symbol>) {
-    let says_something = |symbol: &Symbol| {
-        let file = symbol.filename.as_deref().and_then(Path::to_str).unwrap_or_default();
-        !file.contains("/library/") && !file.contains("/rayon") && !symbol.name().contains("{")
-    };
-    symbols.retain(says_something);
-    for symbol in symbols.iter_mut() {
-        symbol.name = Some(shorten(&symbol.name()).into_bytes());
-    }
-    symbols.dedup_by(|inner, outer| inner.name == outer.name);
+/// A function on a stack.
+#[derive(Clone, Debug)]
+struct Function {
+    /// Name without path and generic arguments.
+    name: String,
+    /// Whether it is drawn: closures and functions of the standard library and of rayon are not.
+    is_drawn: bool,
 }
 
-/// A function's name without path and generic arguments.
-fn shorten(name: &str) -> String {
-    let mut depth = 0_usize;
-    let mut bare = String::with_capacity(name.len());
-    for letter in name.chars() {
-        match letter {
-            '<' => depth += 1,
-            '>' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => bare.push(letter),
-            _ => {}
-        }
-    }
-    let short = bare.trim_end_matches("::").rsplit("::").next().unwrap_or_default();
-    // A trait implementation ends with its method's name; only unusual names leave an empty string.
-    if short.is_empty() { name.chars().take(60).collect() } else { short.to_owned() }
-}
-
-/// Keeps the measured samples without the frames around them, and merges all workers into one.
-fn keep_clocked(report: &mut Report) {
-    let mut kept: HashMap<Frames, isize> = HashMap::new();
-    for (mut frames, count) in report.data.drain() {
-        let outwards_to = |mark: &str| {
-            (frames.frames.iter()).position(|symbols| symbols.iter().any(|symbol| shorten(&symbol.name()) == mark))
+impl Function {
+    fn new(name: &str, file: Option<&str>) -> Self {
+        let file = file.unwrap_or_default();
+        let is_drawn = !file.contains("/library/") && !file.contains("/rayon") && !name.contains('{');
+        let short = shorten(name);
+        let bare = match short.rsplit_once('>') {
+            Some((_, method)) if !method.is_empty() => method,
+            _ => short.split('<').next().unwrap_or_default(),
         };
-        match (outwards_to(MARK), outwards_to(CALLER)) {
-            (Some(mark), _) => {
-                frames.frames.truncate(mark);
-                frames.thread_name = "caller".to_owned();
-            }
-            (None, Some(_)) => continue,
-            (None, None) => frames.thread_name = "workers".to_owned(),
-        }
-        frames.thread_id = 0;
-        frames.frames.iter_mut().for_each(simplify);
-        frames.frames.retain(|symbols| !symbols.is_empty());
-        *kept.entry(frames).or_default() += count;
+        Self { name: bare.to_owned(), is_drawn }
     }
-    report.data = kept;
+}
+
+/// The part of a stack inside the measured time, in the folded format, below the kind of its thread; `None` if the stack
+/// is outside. The innermost function is the first.
+fn folded(stack: &[Function]) -> Option<String> {
+    let outwards_to = |mark: &str| stack.iter().position(|function| function.name == mark);
+    let (thread, inside) = match (outwards_to(MARK), outwards_to(CALLER)) {
+        (Some(mark), _) => ("caller", &stack[..mark]),
+        (None, Some(_)) => return None,
+        (None, None) => ("workers", stack),
+    };
+    let mut names = vec![thread];
+    names.extend(inside.iter().rev().filter(|function| function.is_drawn).map(|function| function.name.as_str()));
+    names.dedup();
+    Some(names.join(";"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_measured_time_is_drawn() {
+        let stack = |names: &[&str]| folded(&names.iter().map(|name| Function::new(name, None)).collect::<Vec<_>>());
+        let inside =
+            ["a::add<b::C>", "<d::E as f::G>::run", "h::{{closure}}", "peers::flame::on_the_clock<i::J>", "main"];
+        assert_eq!(stack(&inside).as_deref(), Some("caller;run;add"));
+        assert_eq!(stack(&["prepare", "peers::flame::record_flamegraph<i::J>"]), None);
+        assert_eq!(stack(&["k", "k"]).as_deref(), Some("workers;k"));
+    }
 }

@@ -19,6 +19,8 @@ mod report;
 mod threads;
 mod trie;
 
+use balustrade_cli::measure::PoolError;
+use balustrade_cli::measure::workload::BenchError;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,16 +93,25 @@ enum PeersError {
         /// The cause.
         reason: String,
     },
+    /// A workload cannot be read.
+    #[error(transparent)]
+    Workload(#[from] BenchError),
     /// The system refuses threads.
     #[error("threads: {0}")]
     Threads(String),
+}
+
+impl From<PoolError> for PeersError {
+    fn from(error: PoolError) -> Self {
+        Self::Threads(error.to_string())
+    }
 }
 
 impl PeersError {
     fn status(&self) -> u8 {
         match self {
             Self::Mismatch { .. } => 1,
-            Self::Input { .. } | Self::Threads(_) => 2,
+            Self::Input { .. } | Self::Workload(_) | Self::Threads(_) => 2,
         }
     }
 }

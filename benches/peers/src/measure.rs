@@ -1,8 +1,9 @@
-//! Clocks, interleaving and medians.
+//! Clocks of processor time.
 //!
 //! In: closures. Out: nanoseconds. Contestants take turns within each round, so that other load on the machine affects
 //! all of them alike; ratios are formed per round, and their median is reported.
-//! Not here: what is measured.
+//! Not here: turns and medians (`balustrade_cli::measure`). The command measures wall time, since it also runs where
+//! these clocks do not exist.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -63,44 +64,4 @@ pub(crate) fn sample(clock: Clock, calls: u32, run: &mut dyn FnMut()) -> f64 {
 /// Number of calls that take `slice_ns`, given the time of one call.
 pub(crate) fn calls_in(slice_ns: f64, once_ns: f64) -> u32 {
     (slice_ns / once_ns.max(20.0)).clamp(1.0, 1_000_000.0) as u32
-}
-
-/// The median; `None` for an empty slice.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = sorted[(sorted.len() - 1) / 2];
-    Some((lower + upper) / 2.0)
-}
-
-/// Median over rounds of `peer / ours`.
-pub(crate) fn median_ratio(peer: &[f64], ours: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> = peer.iter().zip(ours).map(|(peer, ours)| peer / ours).collect();
-    median(&ratios)
-}
-
-/// The geometric mean; `None` without values.
-pub(crate) fn geomean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0u32);
-    for value in values {
-        sum += value.ln();
-        count += 1;
-    }
-    (count > 0).then(|| (sum / f64::from(count)).exp())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians_and_means() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
-        assert_eq!(median_ratio(&[4.0, 9.0, 2.0], &[2.0, 3.0, 1.0]), Some(2.0));
-        assert!((geomean([1.0, 4.0]).unwrap_or_default() - 2.0).abs() < 1e-12);
-        assert_eq!(geomean([]), None);
-    }
 }

@@ -1,7 +1,9 @@
 //! Output: JSON lines or a table.
 //!
 //! In: rows of named values. Out: standard output: with `--json` one object per line and nothing else, else the columns
-//! that the command selected, as text. Not here: computing figures.
+//! that the command selected, as text. A row is printed as soon as it is measured, because a comparison takes long; the
+//! tables of `balustrade bench` are drawn from all rows at the end, with widths that fit them.
+//! Not here: computing figures.
 
 use serde_json::{Value, json};
 
@@ -99,9 +101,9 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The value rounded to three decimals; `null` for `None`.
-pub(crate) fn rounded(value: Option<f64>) -> Value {
-    value.map_or(Value::Null, |value| json!((value * 1000.0).round() / 1000.0))
+/// The value rounded to three decimals; `null` for NaN.
+pub(crate) fn rounded(value: f64) -> Value {
+    json!((value * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn objects_keep_their_order() {
-        let row = row! { "b": 1, "a": "x\"", "c": rounded(None), "d": rounded(Some(1.23456)) };
+        let row = row! { "b": 1, "a": "x\"", "c": rounded(f64::NAN), "d": rounded(1.23456) };
         assert_eq!(object(&row), r#"{"b":1,"a":"x\"","c":null,"d":1.235}"#);
     }
 }

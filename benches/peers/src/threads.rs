@@ -17,17 +17,7 @@ pub(crate) fn bind(threads: Option<u16>) -> Result<usize, PeersError> {
         chosen.set(cpu);
     }
     sched_setaffinity(None, &chosen).map_err(|error| failed(&error))?;
-    builder(wanted).build_global().map_err(|error| failed(&error))?;
+    let builder = balustrade::executor::pool_builder(wanted, balustrade::Binding::OneEach, "balustrade");
+    builder.build_global().map_err(|error| failed(&error))?;
     Ok(wanted)
-}
-
-/// Each thread is bound to one processor, as the threads of our executor are: a thread that wakes on a busy processor
-/// waits there for a time slice, which would distort the figures.
-fn builder(threads: usize) -> rayon::ThreadPoolBuilder {
-    balustrade::executor::pool_builder(threads, balustrade::Binding::OneEach, "balustrade")
-}
-
-/// A pool of `threads` threads on the processors that `bind` selected.
-pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, PeersError> {
-    builder(threads).build().map_err(|error| PeersError::Threads(error.to_string()))
 }

@@ -6,8 +6,10 @@
 //! (`cold`: new columns).
 //! Not here: other decoders.
 
-use super::super::report;
-use super::{PoolError, median, pool};
+use super::super::engine::Failure;
+use super::super::measure::{least, median, pool};
+use super::super::{Status, report};
+use super::{BenchArgs, wrong};
 use balustrade::bal::{BalColumns, BalError, Limits, bal_hash, decode_into, sample};
 use serde_json::json;
 use std::hint::black_box;
@@ -19,23 +21,6 @@ const SIZES: [(&str, usize, u64); 3] = [("50 KB", 50_000, 128), ("500 KB", 500_0
 const REPEATS: u64 = 240;
 /// Maximal number of decodings of one list.
 const PASSES_MAX: u64 = 8;
-
-/// Why a measurement failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BalBenchError {
-    /// A generated list was rejected.
-    #[error("a sample list is refused: {0}")]
-    Refused(#[from] BalError),
-    /// Decoding a list to columns and encoding it again gave different bytes.
-    #[error("a sample list of {len} bytes is encoded to other bytes after decoding")]
-    Unequal {
-        /// Length of the list in bytes.
-        len: usize,
-    },
-    /// The threads could not be started.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-}
 
 /// Median nanoseconds per list of one size.
 struct Row {
@@ -49,7 +34,8 @@ struct Row {
 }
 
 /// Measures and prints the results.
-pub(super) fn run(json: bool, threads: usize) -> Result<(), BalBenchError> {
+pub(super) fn run(args: BenchArgs) -> Result<Status, Failure> {
+    let (json, threads) = (args.json, args.threads());
     let pool = pool(threads)?;
     let limits = Limits { tx_count: sample::TX_COUNT, ..Limits::format_only() };
     let mut rows = Vec::new();
@@ -66,13 +52,12 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), BalBenchError> {
         rows.push(row);
     }
     if json {
-        let least = |of: fn(&Row) -> f64| rows.iter().map(of).fold(f64::INFINITY, f64::min);
         report::json_line(&json!({"summary": {
             "threads": threads,
-            "decode_gb_per_s_min": least(|row| row.bytes as f64 / row.decode_ns),
-            "hash_share_min": least(|row| row.hash_ns / (row.hash_ns + row.decode_ns)),
+            "decode_gb_per_s_min": least(rows.iter().map(|row| row.bytes as f64 / row.decode_ns)),
+            "hash_share_min": least(rows.iter().map(|row| row.hash_ns / (row.hash_ns + row.decode_ns))),
         }}));
-        return Ok(());
+        return Ok(Status::Good);
     }
     let mut table = report::table();
     table.set_header([
@@ -101,7 +86,7 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), BalBenchError> {
     report::right_align(&mut table, 1);
     report::line(&table.to_string());
     report::line(&format!("medians; decoding includes validation; both: decoding beside hashing on {threads} threads"));
-    Ok(())
+    Ok(Status::Good)
 }
 
 /// Measures all four figures alternately over the same lists.
@@ -109,19 +94,21 @@ fn measure(
     pool: &rayon::ThreadPool,
     limits: &Limits,
     (list, len_bytes, count): (&'static str, usize, u64),
-) -> Result<Row, BalBenchError> {
+) -> Result<Row, Failure> {
     let lists: Vec<_> = (0..count).map(|seed| sample::list(seed, len_bytes).bytes).collect();
     let mut columns = BalColumns::default();
+    let refused = |error: BalError| wrong(format!("a sample list is refused: {error}"));
     for bytes in &lists {
-        decode_into(&mut columns, bytes, limits)?;
+        decode_into(&mut columns, bytes, limits).map_err(refused)?;
         if balustrade::bal::encode(&columns) != *bytes {
-            return Err(BalBenchError::Unequal { len: bytes.len() });
+            let len = bytes.len();
+            return Err(wrong(format!("a sample list of {len} bytes is encoded to other bytes after decoding")));
         }
     }
     let (mut decode, mut cold, mut hash, mut both) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for bytes in (0..(REPEATS / count).min(PASSES_MAX)).flat_map(|_| &lists) {
         let start = Instant::now();
-        decode_into(&mut columns, black_box(bytes), limits)?;
+        decode_into(&mut columns, black_box(bytes), limits).map_err(refused)?;
         decode.push(start.elapsed().as_nanos() as f64);
 
         let start = Instant::now();
@@ -130,16 +117,16 @@ fn measure(
 
         let start = Instant::now();
         let mut fresh = BalColumns::default();
-        decode_into(&mut fresh, black_box(bytes), limits)?;
+        decode_into(&mut fresh, black_box(bytes), limits).map_err(refused)?;
         cold.push(start.elapsed().as_nanos() as f64);
 
         both.push(pool.install(|| {
             let start = Instant::now();
             let (_, decoded) = rayon::join(|| black_box(bal_hash(bytes)), || decode_into(&mut columns, bytes, limits));
-            decoded.map(|_| start.elapsed().as_nanos() as f64)
+            decoded.map(|_| start.elapsed().as_nanos() as f64).map_err(refused)
         })?);
     }
     let bytes = lists.iter().map(|bytes| bytes.len()).sum::<usize>() / lists.len().max(1);
-    let [decode_ns, cold_ns, hash_ns, both_ns] = [decode, cold, hash, both].map(median);
+    let [decode_ns, cold_ns, hash_ns, both_ns] = [decode, cold, hash, both].map(|times| median(&times));
     Ok(Row { list, bytes, decode_ns, cold_ns, hash_ns, both_ns })
 }

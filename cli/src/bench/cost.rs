@@ -12,8 +12,10 @@
 
 use super::super::devnet::Devnet;
 use super::super::engine::{Chain, Engine, Failure, List};
-use super::super::report;
-use super::median;
+use super::super::measure::median;
+use super::super::{Status, report};
+use super::BenchArgs;
+use super::blocks::{Subject, elapsed_ns};
 use alloy_primitives::{Address, U256};
 use balustrade::Mode;
 use balustrade::exec::block::optimistic::cost::{GAS_MIN, GAS_PER_TX_MIN, TX_COUNT_MIN};
@@ -29,9 +31,8 @@ const ROUND_GAS: u64 = 160;
 const AROUND_GAS: u64 = 60_000;
 /// Maximal gas of a block; combinations above it are left out.
 const GAS_MAX: u64 = 58_000_000;
-/// Number of measured rounds; [`WARM_UP`] rounds before them are not measured.
-const TURNS: usize = 21;
-const WARM_UP: usize = 3;
+/// Number of measured rounds, and of rounds before them that are not measured.
+const TURNS: (usize, usize) = (21, 3);
 
 /// Median times of one block in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +102,8 @@ fn contract(number: usize) -> Address {
 }
 
 /// Measures and prints the results.
-pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
+pub(super) fn run(args: BenchArgs) -> Result<Status, Failure> {
+    let threads = args.threads();
     let mut engine = Engine::new(Some(threads as u16), LoopKind::default())?;
     let rules = Devnet::rules();
     let mut samples = Vec::new();
@@ -122,22 +124,18 @@ pub(super) fn run(json: bool, threads: usize) -> Result<(), Failure> {
             let transactions: Vec<_> =
                 (0..count).map(|at| devnet.hashing_call(at, contract(at), rounds, gas_limit, base_fee)).collect();
             let built = engine.build(&mut chain, &rules, &template, &transactions)?;
-            let mut times = [Vec::new(), Vec::new()];
-            for turn in 0..WARM_UP + TURNS {
-                for (mode, times) in [Mode::Sequential, Mode::Optimistic].into_iter().zip(&mut times) {
-                    let list = List::default();
-                    let done = engine.execute_or_record(&mut chain, &rules, &built.block, list, Some(mode), false)?;
-                    if turn >= WARM_UP {
-                        times.push(done.outcome.elapsed_ns as f64);
-                    }
-                }
-            }
-            let [sequential, optimistic] = times.map(median);
+            let (chain, rules, block, list) = (&mut chain, &rules, &built.block, List::default());
+            let mut subject = Subject { name: "generated", chain, rules, block, list };
+            let execute = |subject: &mut Subject<'_>, way: usize| {
+                subject.execute(&mut engine, [Mode::Sequential, Mode::Optimistic][way])
+            };
+            let times = subject.in_turns(TURNS, 2, execute, elapsed_ns)?;
+            let (sequential, optimistic) = (median(&times[0]), median(&times[1]));
             samples.push(Sample { transactions: count, gas: built.header.gas_used, sequential, optimistic });
         }
     }
-    print(&samples, threads, json);
-    Ok(())
+    print(&samples, threads, args.json);
+    Ok(Status::Good)
 }
 
 fn print(samples: &[Sample], threads: usize, json: bool) {

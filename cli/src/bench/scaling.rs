@@ -10,20 +10,17 @@
 
 mod model;
 
-use super::super::contents::{each_content, no_block};
-use super::super::devnet::Devnet;
-use super::super::engine::{Accepted, Chain, Engine, Failure, List};
-use super::super::{Status, interrupt, report};
-use super::{BenchArgs, median};
-use alloy_primitives::Bytes;
-use balustrade::Mode;
+use super::super::contents::no_block;
+use super::super::engine::{Accepted, Engine, Failure};
+use super::super::measure::median;
+use super::super::{Status, report};
+use super::blocks::{Subject, each_block, engines};
+use super::{BenchArgs, wrong};
 use balustrade::bal::{self, Limits};
 use balustrade::exec::block::tasks::task_order;
-use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::rules::fork::ChainRules;
 use balustrade::exec::wire::Block;
-use balustrade::executor::Stage;
-use balustrade::formats::{Bundle, Content};
+use balustrade::executor::{Span, Stage};
+use balustrade::{BlockOutcome, Mode};
 use clap::Args;
 use model::{Through, Work};
 use serde_json::{Value, json};
@@ -169,111 +166,53 @@ impl Row {
     }
 }
 
+/// What is kept of an execution.
+struct Run {
+    elapsed_ns: u64,
+    timeline: Vec<Span>,
+    /// Nanoseconds of each task.
+    tasks_ns: Vec<u64>,
+}
+
+impl Run {
+    fn of(accepted: &Accepted) -> Self {
+        let BlockOutcome { elapsed_ns, timeline, tasks, .. } = &accepted.outcome;
+        let tasks_ns = tasks.iter().map(|task| task.end_ns - task.start_ns).collect();
+        Self { elapsed_ns: *elapsed_ns, timeline: timeline.clone(), tasks_ns }
+    }
+}
+
+/// Median of a figure over the runs.
+fn over(runs: &[Run], figure: impl Fn(&Run) -> u64) -> f64 {
+    median(&runs.iter().map(|run| figure(run) as f64).collect::<Vec<_>>())
+}
+
 /// Runs the command.
-pub(super) fn main(args: &ScalingArgs) -> Status {
-    if let Err(status) = interrupt::install() {
-        return status;
-    }
-    let counts = 1..=args.bench.threads();
-    let engines = counts.map(|threads| Engine::new(Some(threads as u16), LoopKind::default()));
-    let engines = match engines.collect::<Result<Vec<_>, _>>() {
-        Ok(engines) => engines,
-        Err(error) => {
-            report::complain(&error);
-            return Status::Unusable;
-        }
-    };
-    let mut bench = Bench { args, engines, rows: Vec::new(), status: Status::Good };
-    if args.inputs.is_empty() {
-        if let Err(error) = bench.devnet() {
-            bench.failed(&"the generated chain", &error);
-        }
-    } else {
-        bench.files();
-    }
-    bench.finish()
+pub(super) fn run(args: &ScalingArgs) -> Result<Status, Failure> {
+    // One engine per number of threads, beginning with one thread.
+    let mut engines = engines(1..=args.bench.threads())?;
+    let mut bench = Bench { args, rows: Vec::new() };
+    let measure = &mut |engines: &mut [Engine], subject: &mut Subject<'_>| bench.measure(engines, subject);
+    let status = each_block(&args.inputs, BLOCKS, &mut engines, measure);
+    Ok(if bench.rows.is_empty() { no_block(status) } else { bench.print_all(status) })
 }
 
 struct Bench<'a> {
     args: &'a ScalingArgs,
-    /// One engine per number of threads, beginning with one thread.
-    engines: Vec<Engine>,
     rows: Vec<Row>,
-    status: Status,
 }
 
 impl Bench<'_> {
-    fn files(&mut self) {
-        each_content(&self.args.inputs, &mut |name, content| match content {
-            Ok(Content::Bundle(bundle)) => {
-                if let Err(error) = self.bundle(&bundle) {
-                    self.failed(&bundle.name, &error);
-                }
-            }
-            Ok(Content::Tests(_)) => self.failed(&name, &"the file holds tests, not a bundle"),
-            Err(error) => self.failed(&name, &error),
-        });
-    }
-
-    fn failed(&mut self, what: &dyn std::fmt::Display, error: &dyn std::fmt::Display) {
-        report::complain(&format_args!("{what}: {error}"));
-        self.status = Status::Unusable;
-    }
-
-    fn bundle(&mut self, bundle: &Bundle) -> Result<(), Failure> {
-        let mut chain = Chain::of_bundle(bundle)?;
-        let rules =
-            bundle.rules.ok_or_else(|| Failure::Host(format!("the fork {} is not supported", bundle.fork_name)))?;
-        let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
-        let list = self.engines[0].complete_list(&mut chain, &rules, &bundle.block, given)?;
-        self.measure(&bundle.name, &mut chain, &rules, &bundle.block, list.as_list())
-    }
-
-    fn devnet(&mut self) -> Result<(), Failure> {
-        let mut devnet = Devnet::default();
-        let rules = Devnet::rules();
-        let mut chain = Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header)?;
-        for number in 1..=BLOCKS {
-            let built = self.engines[0].build_devnet(&mut chain, &mut devnet)?;
-            let list = Some(&built.bal).into();
-            self.measure(&format!("devnet-{number:02}"), &mut chain, &rules, &built.block, list)?;
-            self.engines[0].execute_or_record(&mut chain, &rules, &built.block, list, Some(Mode::Bal), true)?;
-        }
-        Ok(())
-    }
-
     /// Measures a block on every number of threads alternately.
-    fn measure(
-        &mut self,
-        name: &str,
-        chain: &mut Chain,
-        rules: &ChainRules,
-        block: &Bytes,
-        list: List<'_>,
-    ) -> Result<(), Failure> {
-        let repeat = self.args.repeat as usize;
-        let mut runs: Vec<Vec<Accepted>> = self.engines.iter().map(|_| Vec::with_capacity(repeat)).collect();
-        for round in 0..repeat + WARM_UP {
-            for (engine, runs) in self.engines.iter_mut().zip(&mut runs) {
-                let done = engine.execute_or_record(chain, rules, block, list, Some(Mode::Bal), false)?;
-                if round >= WARM_UP {
-                    runs.push(done);
-                }
-            }
-        }
-        let time = |runs: &Vec<Accepted>| median(runs.iter().map(|run| run.outcome.elapsed_ns as f64).collect());
+    fn measure(&mut self, engines: &mut [Engine], subject: &mut Subject<'_>) -> Result<(), Failure> {
+        let ways = engines.len();
+        let execute = |subject: &mut Subject<'_>, way: usize| subject.execute(&mut engines[way], Mode::Bal);
+        let runs = subject.in_turns((self.args.repeat as usize, WARM_UP), ways, execute, Run::of)?;
         let single = &runs[0];
-        let task_work = |runs: &Vec<Accepted>| {
-            median(
-                runs.iter()
-                    .map(|run| run.outcome.tasks.iter().map(|task| (task.end_ns - task.start_ns) as f64).sum())
-                    .collect(),
-            )
-        };
-        let decoded = Block::decode(block.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        let outcome = &single[0].outcome;
-        let columns =
-            bal::decode(&outcome.bal, &Limits::format_only()).map_err(|error| Failure::Host(error.to_string()))?;
+        let task_work = |runs: &[Run]| over(runs, |run| run.tasks_ns.iter().sum());
+        let decoded = Block::decode(subject.block.clone()).map_err(|error| wrong(error.to_string()))?;
+        let list = subject.list.bal.ok_or_else(|| wrong("the block has no list".to_owned()))?;
+        let columns = bal::decode(list, &Limits::format_only()).map_err(|error| wrong(error.to_string()))?;
         let transactions = decoded.transactions.len();
         let signatures = transactions + decoded.transactions.all_authorizations().len();
         let work = work_of(single, signatures, columns.account_count().max(columns.slot_count()));
@@ -281,26 +220,24 @@ impl Bench<'_> {
         let limits = decoded.transactions.rows().iter().map(|tx| tx.gas_limit);
         let limits: Vec<u64> = [0].into_iter().chain(limits).chain([0]).collect();
         let estimates = rows_at.iter().zip(&limits).map(|(rows, limit)| estimate(*limit, *rows)).collect();
-        self.rows.push(Row {
-            block: name.to_owned(),
+        let row = Row {
+            block: subject.name.to_owned(),
             transactions,
-            gas: outcome.gas_used,
-            measured_ns: runs.iter().map(time).collect(),
+            gas: decoded.header.gas_used,
+            measured_ns: runs.iter().map(|runs| over(runs, |run| run.elapsed_ns)).collect(),
             slowdown: runs.get(1).map(|two| task_work(two) / task_work(single)),
             work,
             limits,
             estimates,
-        });
+        };
         if self.args.bench.json {
-            self.rows.last().iter().for_each(|row| report::json_line(&row.json()));
+            report::json_line(&row.json());
         }
+        self.rows.push(row);
         Ok(())
     }
 
-    fn finish(self) -> Status {
-        if self.rows.is_empty() {
-            return no_block(self.status);
-        }
+    fn print_all(self, status: Status) -> Status {
         let errors: Vec<f64> = self.rows.iter().filter_map(Row::error).map(f64::abs).collect();
         let mean_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
         let total = |time: &dyn Fn(&Row) -> f64| self.rows.iter().map(time).sum::<f64>();
@@ -309,7 +246,7 @@ impl Bench<'_> {
             .iter()
             .map(|threads| (*threads, Order::ALL.map(|order| one / total(&|row| row.predicted(*threads, order)))))
             .collect();
-        let measured: Vec<f64> = (0..self.engines.len()).map(|at| one / total(&|row| row.measured_ns[at])).collect();
+        let measured: Vec<f64> = (0..self.threads()).map(|at| one / total(&|row| row.measured_ns[at])).collect();
         if self.args.bench.json {
             let predicted = curve.iter().map(|(threads, speed_ups)| {
                 let orders = Order::ALL.iter().zip(speed_ups).map(|(order, up)| (order.name().to_owned(), json!(up)));
@@ -322,13 +259,17 @@ impl Bench<'_> {
         } else {
             self.print(&curve, &measured, mean_error);
         }
-        self.status
+        status
+    }
+
+    fn threads(&self) -> usize {
+        self.args.bench.threads()
     }
 
     fn print(&self, curve: &[(usize, [f64; Order::ALL.len()])], measured: &[f64], mean_error: f64) {
         let mut table = report::table();
         let mut header = ["block", "txs", "Mgas", "ms on 1"].map(str::to_owned).to_vec();
-        header.extend((2..=self.engines.len()).map(|threads| format!("x on {threads}")));
+        header.extend((2..=self.threads()).map(|threads| format!("x on {threads}")));
         header.extend(PREDICTED.map(|threads| format!("~x on {threads}")));
         header.extend(["error %", "slower", "path ms", "through", "largest tx", "its ms"].map(str::to_owned));
         table.set_header(header);
@@ -367,18 +308,16 @@ impl Bench<'_> {
                 list(&speed_ups)
             ));
         }
-        if self.engines.len() > 1 {
+        if self.threads() > 1 {
             report::line(&format!("mean error of the prediction for two threads: {:.1} %", 100.0 * mean_error));
         }
     }
 }
 
 /// The work of each stage and each task on one thread: medians over the runs, in nanoseconds.
-fn work_of(runs: &[Accepted], signatures: usize, rows: usize) -> Work {
-    let over_runs = |figure: &dyn Fn(&Accepted) -> u64| median(runs.iter().map(|run| figure(run) as f64).collect());
-    let stage = |stage: Stage| over_runs(&|run| report::busy_ns(&run.outcome.timeline, stage));
-    let count = runs[0].outcome.tasks.len();
-    let task = |at: usize| over_runs(&|run| run.outcome.tasks.get(at).map_or(0, |task| task.end_ns - task.start_ns));
+fn work_of(runs: &[Run], signatures: usize, rows: usize) -> Work {
+    let stage = |stage: Stage| over(runs, |run| report::busy_ns(&run.timeline, stage));
+    let task = |at: usize| over(runs, |run| run.tasks_ns.get(at).copied().unwrap_or(0));
     let mut work = Work {
         decode: stage(Stage::Decode),
         list_hash: stage(Stage::ListHash),
@@ -387,13 +326,13 @@ fn work_of(runs: &[Accepted], signatures: usize, rows: usize) -> Work {
         recover: stage(Stage::Recover),
         root: stage(Stage::Root),
         verify: 0.0,
-        tasks: (0..count).map(task).collect(),
+        tasks: (0..runs[0].tasks_ns.len()).map(task).collect(),
         signatures,
         rows,
     };
     // Time outside of all stages is serial: sealing, merging the workers' results, and gaps between
     // the stages.
-    work.verify = (over_runs(&|run| run.outcome.elapsed_ns) - work.total()).max(0.0);
+    work.verify = (over(runs, |run| run.elapsed_ns) - work.total()).max(0.0);
     work
 }
 

@@ -9,17 +9,14 @@
 //! given.
 //! Not here: the strategies (`PrefetchStrategy`).
 
-use super::super::contents::{each_content, no_block};
-use super::super::devnet::Devnet;
-use super::super::engine::{Accepted, Chain, Engine, Failure, Latency, List};
-use super::super::{Status, interrupt, report};
-use super::{BenchArgs, median};
-use alloy_primitives::Bytes;
+use super::super::contents::no_block;
+use super::super::engine::{Accepted, Engine, Failure, Latency};
+use super::super::measure::median;
+use super::super::{Status, report};
+use super::BenchArgs;
+use super::blocks::{Subject, each_block, elapsed_ns, engines};
 use balustrade::Mode;
-use balustrade::exec::interpreter::LoopKind;
-use balustrade::exec::rules::fork::ChainRules;
 use balustrade::executor::PrefetchStrategy;
-use balustrade::formats::{Bundle, Content};
 use clap::Args;
 use serde_json::{Map, json};
 use std::path::PathBuf;
@@ -80,134 +77,51 @@ struct Row {
 }
 
 /// Runs the command.
-pub(super) fn main(args: &StoreArgs) -> Status {
-    if let Err(status) = interrupt::install() {
-        return status;
-    }
-    let engine = match Engine::new(Some(args.bench.threads() as u16), LoopKind::default()) {
-        Ok(engine) => engine,
-        Err(error) => {
-            report::complain(&error);
-            return Status::Unusable;
-        }
-    };
-    let mut bench = Bench { args, engine, rows: Vec::new(), status: Status::Good };
-    if args.inputs.is_empty() {
-        bench.devnet();
-    } else {
-        bench.files();
-    }
-    bench.finish()
+pub(super) fn run(args: &StoreArgs) -> Result<Status, Failure> {
+    let mut engines = engines([args.bench.threads()])?;
+    let mut bench = Bench { args, rows: Vec::new() };
+    let status = each_block(&args.inputs, BLOCKS, &mut engines, &mut |engines, subject| {
+        let done = bench.block(&mut engines[0], subject);
+        (engines[0].latency, engines[0].parent_reads) = (None, None);
+        done
+    });
+    Ok(if bench.rows.is_empty() { no_block(status) } else { bench.print(status) })
 }
 
 struct Bench<'a> {
     args: &'a StoreArgs,
-    engine: Engine,
     rows: Vec<Row>,
-    status: Status,
 }
 
 impl Bench<'_> {
-    fn devnet(&mut self) {
-        let rules = Devnet::rules();
-        let mut devnet = Devnet::default();
-        let mut chain = match Chain::at_genesis(devnet.genesis_state(), Devnet::genesis_header) {
-            Ok(chain) => chain,
-            Err(error) => return self.refused("genesis", &error),
-        };
-        for number in 1..=BLOCKS {
-            let name = format!("devnet-{number:02}");
-            let built = match self.engine.build_devnet(&mut chain, &mut devnet) {
-                Ok(built) => built,
-                Err(error) => return self.refused(&name, &error),
-            };
-            let list = List::from(Some(&built.bal));
-            self.block(&mut chain, &name, &rules, &built.block, list);
-            self.engine.latency = None;
-            if let Err(error) =
-                self.engine.execute_or_record(&mut chain, &rules, &built.block, list, Some(Mode::Bal), true)
-            {
-                return self.refused(&name, &error);
-            }
-        }
-    }
-
-    fn files(&mut self) {
-        each_content(&self.args.inputs, &mut |name, content| match content {
-            Ok(Content::Bundle(bundle)) => self.bundle(&bundle),
-            Ok(Content::Tests(_)) => self.unusable(&format_args!("{name} is no bundle")),
-            Err(error) => self.unusable(&error),
-        });
-    }
-
-    fn bundle(&mut self, bundle: &Bundle) {
-        let Some(rules) = bundle.rules else {
-            return self.unusable(&format_args!("{}: the fork {} is not supported", bundle.name, bundle.fork_name));
-        };
-        let mut chain = match Chain::of_bundle(bundle) {
-            Ok(chain) => chain,
-            Err(error) => return self.refused(&bundle.name, &error),
-        };
-        // The existence log that a bundle may lack is recorded once, outside the measured time.
-        self.engine.latency = None;
-        let given = List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() };
-        let list = match self.engine.complete_list(&mut chain, &rules, &bundle.block, given) {
-            Ok(list) => list,
-            Err(error) => return self.refused(&bundle.name, &error),
-        };
-        self.block(&mut chain, &bundle.name, &rules, &bundle.block, list.as_list());
-    }
-
-    /// Runs one block in every way with every delay; the chain's head does not change.
-    fn block(&mut self, chain: &mut Chain, name: &str, rules: &ChainRules, block: &Bytes, list: List<'_>) {
-        let mut first: Option<Accepted> = None;
+    /// Runs one block in every way with every delay.
+    fn block(&mut self, engine: &mut Engine, subject: &mut Subject<'_>) -> Result<(), Failure> {
         for latency in &self.args.latency {
-            let mut times = WAYS.map(|_| Vec::with_capacity(self.args.repeat as usize));
-            let mut calls = [0; WAYS.len()];
-            for _ in 0..self.args.repeat {
-                for (way, (times, calls)) in WAYS.iter().zip(times.iter_mut().zip(&mut calls)) {
-                    self.engine.latency = Some(*latency);
-                    self.engine.parent_reads = way.reads;
-                    if self.args.cold {
-                        self.engine.forget_codes();
-                    }
-                    let list = if way.mode == Mode::Bal { list } else { List::default() };
-                    let done = match self.engine.execute_or_record(chain, rules, block, list, Some(way.mode), false) {
-                        Ok(done) => done,
-                        Err(error) => return self.refused(name, &error),
-                    };
-                    if let Some(what) = first.as_ref().and_then(|first| first.difference(&done)) {
-                        return self.refused(name, &Failure::Invalid { what, classes: Vec::new() });
-                    }
-                    times.push(done.outcome.elapsed_ns as f64);
-                    *calls = done.store.map_or(0, |counts| counts.batches);
-                    first.get_or_insert(done);
+            let execute = |subject: &mut Subject<'_>, way: usize| {
+                let way = WAYS[way];
+                (engine.latency, engine.parent_reads) = (Some(*latency), way.reads);
+                if self.args.cold {
+                    engine.forget_codes();
                 }
+                subject.execute(engine, way.mode)
+            };
+            let keep = |done: &Accepted| (elapsed_ns(done), done.store.map_or(0, |counts| counts.batches));
+            let runs = subject.in_turns((self.args.repeat as usize, 0), WAYS.len(), execute, keep)?;
+            let mut row = Row { block: subject.name.to_owned(), latency: *latency, ns: [0.0; _], calls: [0; _] };
+            for (way, runs) in runs.iter().enumerate() {
+                row.ns[way] = median(&runs.iter().map(|(ns, _)| *ns).collect::<Vec<_>>());
+                row.calls[way] = runs.last().map_or(0, |(_, calls)| *calls);
             }
-            let row = Row { block: name.to_owned(), latency: *latency, ns: times.map(median), calls };
             if self.args.bench.json {
                 report::json_line(&row.json());
             }
             self.rows.push(row);
         }
-    }
-
-    fn refused(&mut self, block: &str, failure: &Failure) {
-        report::complain(&format_args!("{block}: {failure}"));
-        let status = if matches!(failure, Failure::Host(_)) { Status::Unusable } else { Status::Failed };
-        self.status = self.status.max(status);
-    }
-
-    fn unusable(&mut self, error: &dyn std::fmt::Display) {
-        report::complain(error);
-        self.status = Status::Unusable;
+        Ok(())
     }
 
     /// Prints the totals per delay.
-    fn finish(self) -> Status {
-        if self.rows.is_empty() {
-            return no_block(self.status);
-        }
+    fn print(self, status: Status) -> Status {
         let mut table = report::table();
         let mut header = vec!["block".to_owned(), "µs per call,item".to_owned()];
         header.extend(WAYS.map(|way| format!("{} ms", way.name())));
@@ -243,7 +157,7 @@ impl Bench<'_> {
                 ));
             }
         }
-        self.status
+        status
     }
 
     /// Sums over all blocks with one delay.

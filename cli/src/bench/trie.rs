@@ -7,11 +7,13 @@
 //! their roots must be equal.
 //! Not here: other tries.
 
-use super::super::report;
-use super::{PoolError, median, pool};
+use super::super::engine::Failure;
+use super::super::measure::tries::{Measured, Workload, measure, permutation_ns};
+use super::super::measure::{in_turns, least, median, median_ratio, pool};
+use super::super::{Status, report};
+use super::{BenchArgs, wrong};
 use balustrade::arena::keccak::Width;
-use balustrade::trie::workload::{Measured, UpdateColumns, Workload, measure, permutation_ns};
-use balustrade::trie::{StateTries, TrieError};
+use balustrade::{StateChanges, StateTries, TrieError};
 use serde_json::json;
 
 /// Changed accounts and changed slots of a block.
@@ -23,27 +25,6 @@ const TURNS: usize = 5;
 /// Number of measured rounds over all blocks in one turn.
 const ROUNDS: usize = 2;
 
-/// Why a measurement failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TrieBenchError {
-    /// A block cannot be applied.
-    #[error(transparent)]
-    Trie(#[from] TrieError),
-    /// The roots depend on the number of threads.
-    #[error("the roots of {changed} + {slots} on {accounts} accounts differ between numbers of threads")]
-    Roots {
-        /// Number of accounts in the state.
-        accounts: u64,
-        /// Number of changed accounts.
-        changed: usize,
-        /// Number of changed slots.
-        slots: usize,
-    },
-    /// The threads could not be started.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-}
-
 /// One shape on one number of threads.
 struct Row {
     accounts: u64,
@@ -51,6 +32,8 @@ struct Row {
     threads: usize,
     /// Time of an update including its root.
     median_ns: f64,
+    /// Time of undoing an update.
+    rollback_ns: f64,
     best_ns: f64,
     cold_ns: f64,
     hashes: f64,
@@ -62,14 +45,14 @@ struct Row {
 }
 
 /// Measures and prints the figures for one thread and for `threads` threads.
-pub(super) fn run(sizes: &[u64], json: bool, threads: usize, width: Width) -> Result<(), TrieBenchError> {
-    let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
-    let pools = counts.iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn run(sizes: &[u64], args: BenchArgs, width: Width) -> Result<Status, Failure> {
+    let (json, threads) = (args.json, args.threads());
+    let pools = args.thread_counts().iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
     let mut rows = Vec::new();
     for accounts in sizes {
         let workload = Workload { accounts: *accounts };
         let state = workload.state();
-        let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state.as_update()))?;
+        let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state)).map_err(refused)?;
         drop(state);
         tries.set_width(width);
         for shape in SHAPES {
@@ -81,17 +64,21 @@ pub(super) fn run(sizes: &[u64], json: bool, threads: usize, width: Width) -> Re
         }
     }
     let over_max = rows.iter().map(Row::over_limit).fold(0.0, f64::max);
-    let scaling_min = rows.iter().filter(|row| row.threads > 1).map(|row| row.scaling).fold(f64::INFINITY, f64::min);
+    let scaling_min = least(rows.iter().filter(|row| row.threads > 1).map(|row| row.scaling));
     if json {
         let mut summary = json!({"over_keccak_limit_max": over_max, "keccak": width.name()});
         if threads > 1 {
             summary[format!("scaling_{threads}_threads_min")] = json!(scaling_min);
         }
         report::json_line(&json!({"summary": summary}));
-        return Ok(());
+        return Ok(Status::Good);
     }
     print_table(&rows, width);
-    Ok(())
+    Ok(Status::Good)
+}
+
+fn refused(error: TrieError) -> Failure {
+    wrong(error.to_string())
 }
 
 fn measure_shape(
@@ -100,21 +87,26 @@ fn measure_shape(
     shape: (usize, usize),
     pools: &[rayon::ThreadPool],
     width: Width,
-) -> Result<Vec<Row>, TrieBenchError> {
+) -> Result<Vec<Row>, Failure> {
     let (changed, slots) = shape;
-    let blocks: Vec<UpdateColumns> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
-    let mut turns: Vec<Vec<Measured>> = pools.iter().map(|_| Vec::with_capacity(TURNS)).collect();
+    let blocks: Vec<StateChanges> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
     let mut permutation = f64::INFINITY;
-    for _ in 0..TURNS {
-        permutation = permutation.min(permutation_ns(width));
-        for (pool, turns) in pools.iter().zip(&mut turns) {
-            turns.push(pool.install(|| measure(tries, &blocks, ROUNDS))?);
+    let turns = in_turns((TURNS, 0), pools.len(), |at| {
+        if at == 0 {
+            permutation = permutation.min(permutation_ns(width));
         }
-    }
+        pools[at].install(|| measure(tries, &blocks, ROUNDS)).map_err(refused)
+    })?;
     let Some(first) = turns.iter().flatten().next() else { return Ok(Vec::new()) };
     if turns.iter().flatten().any(|turn| turn.roots != first.roots) {
-        return Err(TrieBenchError::Roots { accounts: workload.accounts, changed, slots });
+        let accounts = workload.accounts;
+        let what = format!("the roots of {changed} + {slots} on {accounts} accounts differ between numbers of threads");
+        return Err(wrong(what));
     }
+    let all = |turns: &[Measured], of: fn(&Measured) -> &[f64]| {
+        median(&turns.iter().flat_map(of).copied().collect::<Vec<_>>())
+    };
+    let medians = |turns: &[Measured]| turns.iter().map(Measured::median_ns).collect::<Vec<_>>();
     let row = |(pool, own): (&rayon::ThreadPool, &Vec<Measured>)| {
         let threads = pool.current_num_threads();
         let permutations = first.permutations();
@@ -122,13 +114,14 @@ fn measure_shape(
             accounts: workload.accounts,
             shape,
             threads,
-            median_ns: median(own.iter().flat_map(|turn| turn.update_ns.iter().copied()).collect()),
+            median_ns: all(own, |turn| &turn.update_ns),
+            rollback_ns: all(own, |turn| &turn.rollback_ns),
             best_ns: own.iter().map(Measured::best_ns).fold(f64::INFINITY, f64::min),
             cold_ns: own.first().map_or(f64::NAN, |turn| turn.cold_ns),
             hashes: first.count.hashes as f64 / BLOCKS as f64,
             permutations,
             limit_ns: permutations * permutation / threads as f64,
-            scaling: median(turns[0].iter().zip(own).map(|(one, own)| one.median_ns() / own.median_ns()).collect()),
+            scaling: median_ratio(&medians(&turns[0]), &medians(own)),
         }
     };
     Ok(pools.iter().zip(&turns).map(row).collect())
@@ -144,6 +137,7 @@ impl Row {
         json!({
             "accounts": self.accounts, "changed_accounts": self.shape.0, "changed_slots": self.shape.1,
             "threads": self.threads, "median_ns": self.median_ns, "best_ns": self.best_ns, "cold_ns": self.cold_ns,
+            "rollback_ns": self.rollback_ns,
             "hashes": self.hashes, "permutations": self.permutations,
             "hashes_per_s": self.hashes * 1e9 / self.median_ns, "keccak_limit_ns": self.limit_ns,
             "over_keccak_limit": self.over_limit(), "scaling": self.scaling,

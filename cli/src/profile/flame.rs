@@ -1,17 +1,13 @@
-//! Writes the sampled stacks as files: folded stacks, and a flamegraph as SVG.
+//! The sampled stacks of all blocks, folded and as a flamegraph.
+//!
+//! In: profiles. Out: text. Not here: drawing (`measure::flame`).
 
+use super::super::measure::flame::{self, Stacks};
 use super::data::Profile;
-use inferno::flamegraph::{self, Options, TextTruncateDirection};
-use std::collections::BTreeMap;
 
-/// Folded stacks of all blocks in the usual format: frames separated by semicolons, a space, the
-/// number of samples.
+/// Folded stacks of all blocks.
 pub fn folded(profiles: &[Profile]) -> String {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for (stack, samples) in profiles.iter().flat_map(|profile| &profile.stacks) {
-        *sums.entry(stack).or_default() += samples;
-    }
-    sums.iter().map(|(stack, samples)| format!("{stack} {samples}\n")).collect()
+    flame::folded(&sums(profiles))
 }
 
 /// A flamegraph of all blocks as SVG, with the stages at its base.
@@ -20,21 +16,16 @@ pub fn folded(profiles: &[Profile]) -> String {
 /// A description: there are no samples.
 pub fn svg(profiles: &[Profile]) -> Result<String, String> {
     let names: Vec<&str> = profiles.iter().map(|profile| profile.block.as_str()).collect();
-    let mut options = Options::default();
-    options.title = match profiles.first() {
-        Some(first) => {
-            format!("{}: {} mode, {} threads, {} loop", names.join(", "), first.mode, first.threads, first.loop_name)
-        }
-        None => String::new(),
-    };
-    options.count_name = "samples".to_owned();
-    options.deterministic = true;
-    // The beginning of a name says which module and function it is.
-    options.text_truncate_direction = TextTruncateDirection::Right;
-    // Narrower frames (in percent of the width) cannot be read and would make the file large.
-    options.min_width = 0.05;
-    let folded = folded(profiles);
-    let mut svg = Vec::new();
-    flamegraph::from_lines(&mut options, folded.lines(), &mut svg).map_err(|error| error.to_string())?;
-    String::from_utf8(svg).map_err(|error| error.to_string())
+    let title = profiles.first().map_or_else(String::new, |first| {
+        format!("{}: {} mode, {} threads, {} loop", names.join(", "), first.mode, first.threads, first.loop_name)
+    });
+    flame::svg(title, &sums(profiles), 0.05)
+}
+
+fn sums(profiles: &[Profile]) -> Stacks {
+    let mut sums = Stacks::new();
+    for (stack, samples) in profiles.iter().flat_map(|profile| &profile.stacks) {
+        *sums.entry(stack.clone()).or_default() += samples;
+    }
+    sums
 }

@@ -209,7 +209,7 @@ impl Measure {
 
 /// Converts samples to times of one execution.
 fn sampling(samples: &Samples) -> Sampling {
-    let sample_ns = samples.sample_ns();
+    let sample_ns = samples.sampled.sample_ns();
     let rows = Part::ALL.into_iter().map(|part| {
         let of = |keccak| samples.parts.get(&(part, keccak)).copied().unwrap_or_default();
         let count = of(false) + of(true);
@@ -224,7 +224,7 @@ fn sampling(samples: &Samples) -> Sampling {
     });
     Sampling {
         samples: samples.inside,
-        repeats: samples.repeats,
+        repeats: samples.sampled.repeats,
         cpu_ns: (samples.inside as f64 * sample_ns) as u64,
         parts: rows.collect(),
         unavailable: None,

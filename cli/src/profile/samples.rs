@@ -4,38 +4,26 @@
 //! per stage and part. The innermost function of a stack that [`PLACES`] lists decides on stage and
 //! part, so that it does not matter which thread ran a piece of work, or whether a waiting thread
 //! took over other work. Samples outside of the executor (between two repeats) are dropped.
-//! pprof keeps one address per function and stack, so that all code inlined into a hot function
-//! would be attributed to that of the first sample. Many short sessions, each with its own first
-//! sample, even this out.
-//! Not here: drawing (`flame`), times of single instructions (`code`).
+//! Not here: taking the samples (`measure::sampler`), drawing (`flame`), times of single instructions (`code`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::c_void;
-use std::time::{Duration, Instant};
-
-/// Requested samples per second of processor time; kernels may limit it to their timer frequency,
-/// often 250.
-const FREQUENCY: i32 = 997;
-/// Length of one session.
-const SESSION: Duration = Duration::from_millis(250);
+use super::super::measure::flame::Stacks;
+use super::super::measure::sampler::{self, Sampled, shorten};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The sampled stacks of one block.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// Folded stacks, beginning with the stage, with their numbers of samples.
-    pub stacks: BTreeMap<String, u64>,
+    pub stacks: Stacks,
     /// Samples by part, and by whether Keccak ran.
     pub parts: BTreeMap<(Part, bool), u64>,
     /// Samples by part, for each session.
     pub sessions: Vec<BTreeMap<Part, u64>>,
     /// Number of samples inside of the executor.
     pub inside: u64,
-    /// Number of all samples.
-    pub all: u64,
-    /// Number of executions of the block.
-    pub repeats: u64,
-    /// Processor time of the process during the sampling, if the system reports it.
-    pub cpu_ns: Option<u64>,
+    /// All samples.
+    pub sampled: Sampled,
 }
 
 impl Samples {
@@ -47,15 +35,6 @@ impl Samples {
         let squares: f64 = counts.map(|samples| (samples - sum / count).powi(2)).sum();
         let variance = if count > 1.0 { count * squares / (count - 1.0) } else { 0.0 };
         variance.max(sum).sqrt()
-    }
-
-    /// Nanoseconds of processor time per execution that one sample represents.
-    pub fn sample_ns(&self) -> f64 {
-        let cpu_ns = match self.cpu_ns {
-            Some(ns) => ns as f64,
-            None => self.all as f64 * 1e9 / f64::from(FREQUENCY),
-        };
-        cpu_ns / self.all.max(1) as f64 / self.repeats.max(1) as f64
     }
 }
 
@@ -132,22 +111,22 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("executor/recover::", "recover", Part::Senders),
     ("exec/senders", "recover", Part::Senders),
     ("executor/check::check_body_roots", "body_roots", Part::Verify),
+    ("executor/check::compare_body_roots", "body_roots", Part::Verify),
     ("executor/check::", "decode", Part::Decode),
     ("exec/rules/header::", "decode", Part::Decode),
-    ("executor/from_bal::read_", "read", Part::State),
-    ("executor/from_bal::in_chunks", "read", Part::State),
+    ("executor/from_bal/parent_state::", "read", Part::State),
     ("exec/block/code_loader::load_expected", "read", Part::State),
     ("exec/block/code_loader::note", "read", Part::State),
     ("exec/block/code_loader", "", Part::State),
-    ("executor/changes::intern_code_rows", "read", Part::State),
-    ("executor/from_bal::check_feasible", "decode", Part::Decode),
+    ("executor/from_bal/list::", "decode", Part::Decode),
+    ("executor/from_bal/feasible::", "decode", Part::Decode),
+    ("executor/from_bal/root_task::", "root", Part::Root),
     ("executor/outcome::", "verify", Part::Verify),
     ("executor/sequential::check_", "verify", Part::Verify),
     ("executor/root::", "root", Part::Root),
-    ("executor/changes::", "root", Part::Root),
     ("executor/by_index::", "root", Part::Root),
-    ("exec/block/tasks::merge", "verify", Part::Verify),
-    ("exec/block/tasks::record", "execute", Part::Verify),
+    ("exec/block/tasks/from_bal::merge", "verify", Part::Verify),
+    ("exec/block/tasks/recording::", "execute", Part::Verify),
     ("exec/block/verify::", "execute", Part::Verify),
     ("exec/evm/state", "execute", Part::State),
     ("exec/block/providers::", "execute", Part::State),
@@ -171,7 +150,7 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("trie/ordered::", "", Part::Verify),
     ("trie", "root", Part::Root),
     ("bal::bal_hash", "list_hash", Part::Hashing),
-    ("bal::code_hashes", "read", Part::Hashing),
+    ("bal/reduce::code_hashes", "decode", Part::Hashing),
     ("bal/reduce::", "root", Part::Root),
     ("bal/record::", "execute", Part::Verify),
     ("bal/encode::", "execute", Part::Verify),
@@ -189,11 +168,11 @@ const SHARED: &str = "exec/senders/libsecp::ecrecover_point";
 /// Functions that only call the next one and are left out of flamegraphs; some appear on one thread
 /// only.
 const PASSED_THROUGH: [&str; 5] = [
-    "tasks::run_with_list",
+    "from_bal::run_with_list",
     "interpreter::drive",
     "interpreter::drive_observed",
     "tx::execute_tx_inner",
-    "tasks::run_task",
+    "context::run_task",
 ];
 
 /// The stage of functions that are not part of an execution.
@@ -314,40 +293,20 @@ fn place(frames: &[Frame]) -> Option<(usize, &'static str, Part, bool)> {
 ///
 /// # Errors
 /// The outer error is that of `once`; the inner one is the profiler's reason why it cannot run.
-pub fn sample<E>(length: Duration, mut once: impl FnMut() -> Result<(), E>) -> Result<Result<Samples, String>, E> {
+pub fn sample<E>(length: Duration, once: impl FnMut() -> Result<(), E>) -> Result<Result<Samples, String>, E> {
     let mut samples = Samples::default();
-    let mut names = Names::default();
-    let begin = Instant::now();
-    let mut cpu_ns = Some(0);
-    while begin.elapsed() < length {
-        let before = process_cpu_ns();
-        let guard = match pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).build() {
-            Ok(guard) => guard,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let session = Instant::now();
-        while session.elapsed() < SESSION {
-            once()?;
-            samples.repeats += 1;
-        }
-        cpu_ns = cpu_ns.zip(process_cpu_ns()).zip(before).map(|((sum, after), before)| sum + (after - before));
-        let report = match guard.report().build_unresolved() {
-            Ok(report) => report,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        samples.sessions.push(BTreeMap::new());
-        for (stack, count) in &report.data {
-            let addresses: Vec<usize> = stack.frames.iter().map(|frame| frame.ip() as usize).collect();
-            samples.add(&names.of_stack(&addresses), (*count).max(0) as u64);
-        }
-    }
-    samples.cpu_ns = cpu_ns;
-    Ok(Ok(samples))
+    let sampled = sampler::sample(length, Frame::new, once, |session, stack, count| {
+        samples.sessions.resize(session + 1, BTreeMap::new());
+        samples.add(&stack.concat(), count);
+    })?;
+    Ok(sampled.map(|sampled| {
+        samples.sessions.resize(sampled.sessions, BTreeMap::new());
+        Samples { sampled, ..samples }
+    }))
 }
 
 impl Samples {
     fn add(&mut self, frames: &[Frame], count: u64) {
-        self.all += count;
         let Some((shown, stage, part, keccak)) = place(frames) else { return };
         self.inside += count;
         *self.parts.entry((part, keccak)).or_default() += count;
@@ -369,83 +328,6 @@ impl Samples {
     }
 }
 
-/// Cache of the functions at each address, innermost inlined function first.
-#[derive(Debug, Default)]
-struct Names {
-    known: HashMap<usize, Vec<Frame>>,
-}
-
-impl Names {
-    /// The functions of a stack, innermost first, without those of the profiler.
-    fn of_stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
-        let mut frames = Vec::with_capacity(addresses.len() * 2);
-        let mut at = 0;
-        let mut is_leaf = true;
-        while at < addresses.len() {
-            // A return address is one instruction after its call; the resolver subtracts one from
-            // every address, so the leaf's address is increased by one.
-            let found = self.at(addresses[at] + usize::from(is_leaf));
-            if found.iter().any(|frame| frame.name.contains("perf_signal_handler")) {
-                // Frames further in belong to the profiler; the next frame out is the signal
-                // trampoline.
-                frames.clear();
-                (at, is_leaf) = (at + 2, true);
-                continue;
-            }
-            frames.extend_from_slice(found);
-            (at, is_leaf) = (at + 1, false);
-        }
-        frames
-    }
-
-    fn at(&mut self, address: usize) -> &[Frame] {
-        self.known.entry(address).or_insert_with(|| {
-            let mut frames = Vec::new();
-            backtrace::resolve(address as *mut c_void, |symbol| {
-                if let Some(name) = symbol.name() {
-                    frames.push(Frame::new(&format!("{name:#}"), symbol.filename().and_then(|file| file.to_str())));
-                }
-            });
-            frames
-        })
-    }
-}
-
-/// Processor time that all threads of this process have used, in nanoseconds, from Linux's `/proc`.
-fn process_cpu_ns() -> Option<u64> {
-    let mut sum = 0;
-    for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        // A thread may have ended meanwhile.
-        let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
-        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
-    }
-    Some(sum)
-}
-
-/// Shortens a function's name to the last piece of its path; paths in angle brackets are shortened
-/// in the same way.
-fn shorten(name: &str) -> String {
-    let mut short = String::with_capacity(name.len());
-    let mut piece = String::new();
-    let name = name.replace("::{{closure}}", "");
-    for letter in name.chars().chain([' ']) {
-        match letter {
-            ':' => piece.clear(),
-            // A semicolon separates frames in folded stacks, so it must not be in a name.
-            ';' => piece.push(','),
-            '<' | '>' | ',' | ' ' | '(' | ')' | '[' | ']' | '&' => {
-                short.push_str(&piece);
-                short.push(letter);
-                piece.clear();
-            }
-            letter => piece.push(letter),
-        }
-    }
-    // Arguments that are closures carry no information.
-    let end = short.find('<').filter(|at| *at > 0 && short[*at..].contains('{')).unwrap_or(short.len());
-    short[..end].trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -463,7 +345,7 @@ mod tests {
             ("run", "/home/a/balustrade/src/trie/hash.rs"),
             ("balustrade::executor::root::update_tries", "/home/a/balustrade/src/executor/root.rs"),
             ("execute", "/home/a/.cargo/registry/src/index/rayon-core-1.13.0/src/job.rs"),
-            ("run_with_list", "/home/a/balustrade/src/exec/block/tasks.rs"),
+            ("run_with_list", "/home/a/balustrade/src/exec/block/tasks/from_bal.rs"),
             ("execute", "/home/a/balustrade/src/executor/mod.rs"),
         ]);
         assert_eq!(place(&stack), Some((5, "root", Part::Root, true)));
@@ -487,7 +369,7 @@ mod tests {
     #[test]
     fn hashing_in_code_is_hashing_and_precompiles_are_their_own() {
         let run = ("run", "src/exec/interpreter/tail/mod.rs");
-        let task = ("work", "src/exec/block/tasks.rs");
+        let task = ("work", "src/exec/block/tasks/from_bal.rs");
         let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
         assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";
@@ -529,12 +411,5 @@ mod tests {
         let frame = Frame::new("balustrade_cli::profile::measure::once", None);
         assert!(frame.ours && frame.place.starts_with("cli/profile"), "{frame:?}");
         assert_eq!(Frame::new("memcpy", None).label().as_deref(), Some("memcpy"));
-    }
-
-    #[test]
-    fn names_become_short() {
-        assert_eq!(shorten("balustrade::executor::list::execute::{{closure}}::{{closure}}"), "execute");
-        assert_eq!(shorten("a::binary<balustrade::a::handlers::Add, b::c::Block>"), "binary<Add, Block>");
-        assert_eq!(shorten("<balustrade::x::Y as core::fmt::Debug>::fmt"), "<Y as Debug>fmt");
     }
 }

@@ -4,6 +4,8 @@
 //! instruction loads, changes and stores them. Each handler checks its own stack, charges its own gas and
 //! returns whether to continue. On our host and state this shows what LEVM's dispatch costs, apart from what
 //! its state costs.
+//! Only with the feature `reference-loop`, because it serves comparison alone. It is not a crate beside the comparison:
+//! a loop changes the frame's private fields, on whose consistency the tail loop's unsafe code relies.
 //! Relies on: `match_loop::step`. Not here: instruction bodies (`ops`); speed is no goal.
 
 use super::match_loop::{Registers, step};

@@ -8,6 +8,7 @@
 //! Relies on: `evm::host` and `evm::call`. All instructions that access state or whose gas is not constant are
 //! methods of `Evm` there, shared by all loops. Not here: the machine itself (`evm`), transactions (`tx`).
 
+#[cfg(feature = "reference-loop")]
 mod levm_loop;
 mod match_loop;
 pub mod observe;
@@ -32,6 +33,7 @@ use watch::Watch;
 /// The dispatch loop that runs frames. All loops share host and state; all but the reference loop share
 /// instruction bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LoopKind {
     /// Handlers that tail-call one another, over bytes or decoded code. Without compiler support for that: the
     /// match loop.
@@ -39,7 +41,9 @@ pub enum LoopKind {
     Tail,
     /// The plain `match` loop.
     Match,
-    /// LEVM's shape: a table of functions, with all state in the frame.
+    /// LEVM's shape: a table of functions, with all state in the frame. Only with the feature `reference-loop`: it
+    /// serves comparison alone. It is in the library because a loop needs the private state of the machine.
+    #[cfg(feature = "reference-loop")]
     Levm,
     /// `revm-interpreter`'s instructions, see [`super::interpreter::reference`]. Only with the feature
     /// `reference-loop`.
@@ -49,9 +53,10 @@ pub enum LoopKind {
 
 impl LoopKind {
     /// All loops.
-    pub const ALL: [Self; 3 + cfg!(feature = "reference-loop") as usize] = [
+    pub const ALL: [Self; 2 + 2 * cfg!(feature = "reference-loop") as usize] = [
         Self::Tail,
         Self::Match,
+        #[cfg(feature = "reference-loop")]
         Self::Levm,
         #[cfg(feature = "reference-loop")]
         Self::Reference,
@@ -62,6 +67,7 @@ impl LoopKind {
         match self {
             Self::Tail => "tail",
             Self::Match => "match",
+            #[cfg(feature = "reference-loop")]
             Self::Levm => "levm",
             #[cfg(feature = "reference-loop")]
             Self::Reference => "reference",
@@ -124,6 +130,7 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
         #[cfg(not(all(tail_calls, not(debug_assertions))))]
         LoopKind::Tail => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
         LoopKind::Match => drive(evm, |evm| match_loop::run(evm, &mut Unobserved)),
+        #[cfg(feature = "reference-loop")]
         LoopKind::Levm => drive(evm, levm_loop::run),
         #[cfg(feature = "reference-loop")]
         LoopKind::Reference => reference::run_frames(evm),
@@ -137,9 +144,9 @@ pub fn run_frames(kind: LoopKind, evm: &mut Evm<'_>) -> FrameEnd {
 pub fn run_frames_observed<O: Observer>(kind: LoopKind, evm: &mut Evm<'_>, observer: &mut O) -> FrameEnd {
     match kind {
         // Loops of ours differ in dispatch only: the match loop runs under observers in place of all of them.
-        LoopKind::Tail | LoopKind::Match | LoopKind::Levm => drive_observed(evm, observer, match_loop::run),
         #[cfg(feature = "reference-loop")]
         LoopKind::Reference => reference::run_frames_observed(evm, observer),
+        _ => drive_observed(evm, observer, match_loop::run),
     }
 }
 

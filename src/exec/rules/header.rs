@@ -11,13 +11,14 @@ use super::fork::{ChainRules, DaoExtraData, Fork, GAS_PER_BLOB};
 use crate::exec::wire::{Block, Header};
 use alloy_primitives::{B64, B256, U256, b256};
 
-/// keccak256 of the RLP of the empty list: the ommers hash of every block from Paris on.
+/// keccak256 of the RLP of the empty list: the ommers hash of every block from Paris on, and the hash of an empty block
+/// access list (EIP-7928).
 pub const EMPTY_OMMERS_HASH: B256 = b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
 
 /// EIP-7918: minimum execution gas whose price a blob must cost.
 const BLOB_BASE_COST: u64 = 1 << 13;
 /// EIP-1559: base fee in wei per gas of the first London block.
-const INITIAL_BASE_FEE: u64 = 1_000_000_000;
+pub(crate) const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
 /// Yellow Paper 4.3.4: minimum gas limit of a block.
 const GAS_LIMIT_MIN: u64 = 5_000;

@@ -3,10 +3,11 @@
 //!
 //! In: bytes. Out: slices of them, integers, cursors over nested lists. Nothing is copied or
 //! allocated.
-//! Relies on: nothing.
+//! Relies on: `arena::rlp`.
 //! Not here: the meaning of items.
 
 use super::error::{Field, WireError, WireErrorKind as Kind};
+use crate::arena::rlp::{self, RlpFault};
 use alloy_primitives::{Address, B256, U256};
 
 /// A byte range of a block's RLP, which is shorter than 4 GiB.
@@ -105,41 +106,11 @@ impl<'a> Cursor<'a> {
     fn item(&mut self, field: Field) -> Result<Item, WireError> {
         let start = self.at;
         let fail = |kind| WireError { field, offset: start, kind };
-        if start >= self.end {
-            return Err(fail(Kind::Truncated));
-        }
-        let first = self.bytes[start];
-        let (list, from, len) = match first {
-            0x00..=0x7f => (false, start, 1),
-            0x80..=0xb7 => (false, start + 1, usize::from(first - 0x80)),
-            0xc0..=0xf7 => (true, start + 1, usize::from(first - 0xc0)),
-            0xb8..=0xbf | 0xf8..=0xff => {
-                let list = first >= 0xf8;
-                let size = usize::from(first - if list { 0xf7 } else { 0xb7 });
-                let from = start + 1 + size;
-                if from > self.end {
-                    return Err(fail(Kind::Truncated));
-                }
-                let digits = &self.bytes[start + 1..from];
-                if digits[0] == 0 {
-                    return Err(fail(Kind::NonCanonicalHeader));
-                }
-                let len = digits.iter().fold(0u64, |len, digit| len << 8 | u64::from(*digit));
-                if len < 56 {
-                    return Err(fail(Kind::NonCanonicalHeader));
-                }
-                let Ok(len) = usize::try_from(len) else { return Err(fail(Kind::Truncated)) };
-                (list, from, len)
-            }
-        };
-        if len > self.end - from.min(self.end) {
-            return Err(fail(Kind::Truncated));
-        }
-        if first == 0x81 && self.bytes[from] < 0x80 {
-            return Err(fail(Kind::NonCanonicalHeader));
-        }
-        self.at = from + len;
-        Ok(Item { list, start, payload: Span::new(from, from + len) })
+        let rlp::Item { is_list, payload } = rlp::item(self.bytes, start, self.end).map_err(|fault| {
+            fail(if fault == RlpFault::Truncated { Kind::Truncated } else { Kind::NonCanonicalHeader })
+        })?;
+        self.at = payload.end;
+        Ok(Item { list: is_list, start, payload: Span::new(payload.start, payload.end) })
     }
 
     /// Number of remaining items, found by reading their headers.

@@ -12,21 +12,16 @@ use crate::arena::store::MemoryStore;
 use crate::exec::block::verify::requests_hash;
 use crate::exec::rules::chain::{ChainConfig, ChainError, Step};
 use crate::exec::rules::fork::{BlobSchedule, Fork};
-use crate::exec::rules::header::EMPTY_OMMERS_HASH;
+use crate::exec::rules::header::{EMPTY_OMMERS_HASH, INITIAL_BASE_FEE};
 use crate::exec::wire::Header;
 use crate::trie::{EMPTY_ROOT, StateTries, TrieError};
-use alloy_primitives::{Address, B64, B256, U256, b256};
+use alloy_primitives::{Address, B64, B256, U256};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::value::RawValue;
 
-/// keccak256 of the RLP of an empty list: the block access list hash (EIP-7928) of a genesis block
-/// in Amsterdam.
-const EMPTY_LIST_HASH: B256 = b256!("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347");
 /// Gas limit that go-ethereum substitutes for zero.
 const DEFAULT_GAS_LIMIT: u64 = 4_712_388;
-/// EIP-1559: the base fee of a genesis block without `baseFeePerGas`, in wei.
-const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
 /// Why a genesis file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +142,7 @@ impl Fields {
             excess_blob_gas: since(Fork::Cancun).then_some(self.excess_blob_gas),
             parent_beacon_root: since(Fork::Cancun).then_some(B256::ZERO),
             requests_hash: since(Fork::Prague).then(|| requests_hash(&[])),
-            block_access_list_hash: since(Fork::Amsterdam).then_some(EMPTY_LIST_HASH),
+            block_access_list_hash: since(Fork::Amsterdam).then_some(EMPTY_OMMERS_HASH),
             slot_number: since(Fork::Amsterdam).then_some(self.slot_number),
             ..self.header
         })

@@ -1,7 +1,7 @@
 //! Genesis files with published hashes, and malformed ones.
 
 use super::*;
-use alloy_primitives::hex;
+use alloy_primitives::{b256, hex};
 
 fn sealed(json: &str) -> (ChainConfig, Header) {
     let genesis = Genesis::from_json(json.as_bytes()).expect("valid");

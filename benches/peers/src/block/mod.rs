@@ -27,11 +27,12 @@ mod revm;
 
 use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
 use crate::flame::{self, Sampled};
-use crate::measure::{Clock, Stopwatch, geomean, median};
+use crate::measure::{Clock, Stopwatch};
 use crate::report::{Report, Row, rounded, row};
 use crate::{CommonArgs, FlameArgs, PeersError, convert, threads};
 use balustrade::Mode;
 use balustrade::formats::each_document;
+use balustrade_cli::measure::{geomean, in_turns, least, median};
 use case::Case;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -210,24 +211,21 @@ fn one_block(
     let wanted = |name: &str| args.only.is_empty() || always(name) || args.only.iter().any(|only| only == name);
     let mut contestants = contestants(&case, threads, wanted).map_err(|(who, error)| failed(who, error))?;
 
-    let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    let mut stages: BTreeMap<&'static str, Vec<Stages>> = BTreeMap::new();
     // The first round warms up memory and codes and is not counted.
-    for round in 0..=args.common.rounds {
-        for contestant in &mut contestants {
-            contestant.prepare();
-            let watch = Stopwatch::start(Clock::for_threads(threads));
-            let result = contestant.run();
-            let ns = watch.ns();
-            let split = result.map_err(|error| failed(contestant.name(), error))?;
-            if round > 0 {
-                times.entry(contestant.name()).or_default().push(ns);
-                stages.entry(contestant.name()).or_default().push(split);
-            }
-        }
+    let runs = in_turns((args.common.rounds as usize, 1), contestants.len(), |at| {
+        let contestant = &mut contestants[at];
+        contestant.prepare();
+        let watch = Stopwatch::start(Clock::for_threads(threads));
+        let result = contestant.run();
+        let ns = watch.ns();
+        result.map(|stages| (ns, stages)).map_err(|error| failed(contestant.name(), error))
+    })?;
+    let (mut medians, mut stages) = (Medians::new(), BTreeMap::new());
+    for (contestant, runs) in contestants.iter().zip(runs) {
+        let (times, splits): (Vec<f64>, Vec<Stages>) = runs.into_iter().unzip();
+        medians.insert(contestant.name(), median(&times));
+        stages.insert(contestant.name(), splits);
     }
-    let medians: Medians =
-        times.iter().filter_map(|(name, times)| median(times).map(|median| (*name, median))).collect();
     let mut row = block_row(&case, &medians, &stages);
     if args.memory {
         row.extend(memory::in_own_processes(document, threads, medians.keys().copied())?);
@@ -315,13 +313,13 @@ fn block_row(case: &Case, medians: &Medians, stages: &BTreeMap<&'static str, Vec
         "block": case.name,
         "family": case.family,
         "txs": case.transactions,
-        "mgas": rounded(Some(case.header.gas_used as f64 / 1e6)),
+        "mgas": rounded(case.header.gas_used as f64 / 1e6),
     };
     for (name, ns) in medians {
         let key = if *name == BAL { "bal_ms".to_owned() } else { (*name).to_owned() };
-        row.push((key, rounded(Some(ns / 1e6))));
+        row.push((key, rounded(ns / 1e6)));
     }
-    row.extend(row! { "ggas_per_s": rounded(medians.get(BAL).map(|ns| ggas(*ns))) });
+    row.extend(row! { "ggas_per_s": rounded(medians.get(BAL).map_or(f64::NAN, |ns| ggas(*ns))) });
     ratios(medians, &mut row);
     let mut split = serde_json::Map::new();
     for (name, runs) in stages {
@@ -329,7 +327,7 @@ fn block_row(case: &Case, medians: &Medians, stages: &BTreeMap<&'static str, Vec
         for (stage, ns) in runs.iter().flat_map(|stages| &stages.0) {
             by_stage.entry(stage).or_default().push(*ns);
         }
-        let members = by_stage.iter().map(|(stage, ns)| ((*stage).to_owned(), rounded(median(ns).map(|ns| ns / 1e6))));
+        let members = by_stage.iter().map(|(stage, ns)| ((*stage).to_owned(), rounded(median(ns) / 1e6)));
         split.insert((*name).to_owned(), serde_json::Value::Object(members.collect()));
     }
     row.extend(row! { "stages_ms": split });
@@ -341,11 +339,11 @@ fn ratios(total_ns: &Medians, row: &mut Row) {
     let Some(ours) = total_ns.get(BAL) else { return };
     for (key, name) in RATIOS {
         if let Some(ns) = total_ns.get(name) {
-            row.push((key.to_owned(), rounded(Some(ns / ours))));
+            row.push((key.to_owned(), rounded(ns / ours)));
         }
     }
-    let best = PEERS.iter().filter_map(|name| total_ns.get(name)).copied().reduce(f64::min);
-    row.push(("best_peer".to_owned(), rounded(best.map(|ns| ns / ours))));
+    let best = least(PEERS.iter().filter_map(|name| total_ns.get(name)).copied());
+    row.push(("best_peer".to_owned(), rounded(best / ours)));
 }
 
 impl Family {
@@ -355,14 +353,14 @@ impl Family {
             "family": name,
             "blocks": self.blocks,
             "txs": self.transactions,
-            "mgas": rounded(Some(self.gas as f64 / 1e6)),
+            "mgas": rounded(self.gas as f64 / 1e6),
         };
         for (name, ns) in &self.total_ns {
             let key = if *name == BAL { "bal_ms".to_owned() } else { (*name).to_owned() };
-            row.push((key, rounded(Some(ns / 1e6))));
+            row.push((key, rounded(ns / 1e6)));
         }
         for (name, ns) in &self.total_ns {
-            row.push((format!("{name}_ggas_per_s"), rounded(Some(self.gas as f64 / ns))));
+            row.push((format!("{name}_ggas_per_s"), rounded(self.gas as f64 / ns)));
         }
         ratios(&self.total_ns, &mut row);
         row
@@ -374,8 +372,9 @@ fn summary(families: &BTreeMap<String, Family>) -> Row {
     let mut row = row! { "blocks": families.values().map(|family| family.blocks).sum::<usize>() };
     let ratio = |family: &Family, name: &str| Some(family.total_ns.get(name)? / family.total_ns.get(BAL)?);
     for (key, name) in RATIOS {
-        if let Some(mean) = geomean(families.values().filter_map(|family| ratio(family, name))) {
-            row.push((key.to_owned(), rounded(Some(mean))));
+        let ratios: Vec<f64> = families.values().filter_map(|family| ratio(family, name)).collect();
+        if !ratios.is_empty() {
+            row.push((key.to_owned(), rounded(geomean(ratios))));
         }
     }
     row

@@ -1,9 +1,9 @@
 //! ethrex's LEVM on a workload: whole transactions, each on a new database, with pooled buffers as in block execution.
 
-use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
 use crate::convert;
 use crate::ethrex_flat::EthrexFlat;
+use balustrade_cli::measure::workload::{self, Workload};
 use bytes::Bytes;
 use ethrex_common::types::{
     AccountState, Code, Fork, InitcodeBuffer, LegacyTransaction, Transaction as EthrexTransaction, TxKind,
@@ -70,7 +70,7 @@ impl Levm {
         let tx = EthrexTransaction::LegacyTransaction(LegacyTransaction {
             gas: workload.gas,
             to: TxKind::Call(convert::address(workload::TARGET)),
-            data: Bytes::copy_from_slice(workload.calldata()),
+            data: Bytes::copy_from_slice(&workload.calldata),
             ..LegacyTransaction::default()
         });
         Ok(Self { store: Arc::new(flat), env, tx, stacks: Vec::new(), memories: Vec::new(), initcodes: Vec::new() })

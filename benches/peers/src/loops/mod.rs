@@ -11,17 +11,18 @@
 mod levm;
 mod ours;
 mod revm;
-mod workload;
 
 use crate::flame::{self, Sampled};
-use crate::measure::{Clock, calls_in, geomean, median, median_ratio, sample};
+use crate::measure::{Clock, calls_in, sample};
 use crate::report::{Report, Row, rounded, row};
 use crate::{CommonArgs, FlameArgs, PeersError, threads};
 use alloy_primitives::{Bytes, keccak256};
 use balustrade::exec::interpreter::LoopKind;
+use balustrade_cli::measure::workload::Workload;
+use balustrade_cli::measure::{geomean, in_turns, median, median_ratio};
 use clap::Args;
+use std::convert::Infallible;
 use std::path::PathBuf;
-use workload::Workload;
 
 /// Options of `loop`.
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ const SETUP_CALLS: u32 = 100;
 /// Runs the command.
 pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
     threads::bind(Some(1))?;
-    let workloads = workload::find(&args.paths)?;
+    let workloads = Workload::find(&args.paths)?;
     let ours = format!("{}_ns", args.kind.name());
     let columns = ["workload", &ours, "revm_ns", "ethrex_levm_ns", "mgas_per_s", "vs_revm", "vs_revm_bare", "vs_levm"];
     let mut report = Report::new(args.common.json, &columns);
@@ -116,14 +117,13 @@ pub(crate) fn main(args: &LoopArgs) -> Result<(), PeersError> {
     for workload in &workloads {
         let mut contest = Contest::new(workload, args)?;
         let mut measured = contest.measure(args);
-        let ratio = |measured: &Measured, name| measured.ratio(name).unwrap_or(f64::NAN);
-        if ratio(&measured, revm::NAME) < SLOWER {
+        if measured.ratio(revm::NAME) < SLOWER {
             let again = contest.measure(args);
-            slower += u32::from(ratio(&again, revm::NAME) < SLOWER);
+            slower += u32::from(again.ratio(revm::NAME) < SLOWER);
             measured.merge(&again);
         }
-        vs_revm.push(ratio(&measured, revm::NAME));
-        vs_levm.push(ratio(&measured, levm::NAME));
+        vs_revm.push(measured.ratio(revm::NAME));
+        vs_levm.push(measured.ratio(levm::NAME));
         report.row(&measured.row(workload, &contest.outcome));
         if let Some(folder) = &args.flame.flamegraphs {
             for (name, contestant, _) in &mut contest.contestants {
@@ -194,17 +194,16 @@ impl Contest {
     }
 
     fn measure(&mut self, args: &LoopArgs) -> Measured {
-        let mut times: Vec<(&'static str, Vec<f64>)> =
-            self.contestants.iter().map(|(name, ..)| (*name, Vec::new())).collect();
-        for _ in 0..args.common.rounds {
-            for ((_, contestant, calls), (_, times)) in self.contestants.iter_mut().zip(&mut times) {
-                let run_ns = sample(Clock::Thread, *calls, &mut || contestant.run());
-                let mut has_setup = false;
-                let setup_ns = sample(Clock::Thread, (*calls).max(SETUP_CALLS), &mut || has_setup = contestant.setup());
-                times.push(if has_setup { run_ns - setup_ns } else { run_ns });
-            }
-        }
-        Measured { times }
+        let names: Vec<&'static str> = self.contestants.iter().map(|(name, ..)| *name).collect();
+        let run = |at: usize| {
+            let (_, contestant, calls) = &mut self.contestants[at];
+            let run_ns = sample(Clock::Thread, *calls, &mut || contestant.run());
+            let mut has_setup = false;
+            let setup_ns = sample(Clock::Thread, (*calls).max(SETUP_CALLS), &mut || has_setup = contestant.setup());
+            Ok::<_, Infallible>(if has_setup { run_ns - setup_ns } else { run_ns })
+        };
+        let Ok(times) = in_turns((args.common.rounds as usize, 0), names.len(), run);
+        Measured { times: names.into_iter().zip(times).collect() }
     }
 }
 
@@ -214,9 +213,10 @@ struct Measured {
 }
 
 impl Measured {
-    fn ratio(&self, name: &str) -> Option<f64> {
-        let peer = self.times.iter().find(|(found, _)| *found == name)?;
-        median_ratio(&peer.1, &self.times.first()?.1)
+    /// The median ratio to our selected loop; NaN if the contestant did not run.
+    fn ratio(&self, name: &str) -> f64 {
+        let of = |peer: &(_, Vec<f64>)| median_ratio(&peer.1, &self.times[0].1);
+        self.times.iter().find(|(found, _)| *found == name).map_or(f64::NAN, of)
     }
 
     fn merge(&mut self, other: &Self) {
@@ -230,9 +230,9 @@ impl Measured {
         for (name, times) in &self.times {
             row.push((format!("{name}_ns"), rounded(median(times))));
         }
-        let ours = self.times.first().and_then(|(_, times)| median(times));
+        let ours = self.times.first().map_or(f64::NAN, |(_, times)| median(times));
         row.extend(row! {
-            "mgas_per_s": rounded(ours.map(|ns| outcome.gas as f64 * 1000.0 / ns)),
+            "mgas_per_s": rounded(outcome.gas as f64 * 1000.0 / ours),
             "vs_revm": rounded(self.ratio(revm::NAME)),
             "vs_revm_bare": rounded(self.ratio(revm::BARE_NAME)),
             "vs_levm": rounded(self.ratio(levm::NAME)),

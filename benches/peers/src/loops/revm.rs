@@ -1,8 +1,8 @@
 //! revm on a workload: whole transactions, and its interpreter without transaction and frames.
 
-use super::workload::{self, Workload};
 use super::{Contestant, Outcome};
 use alloy_primitives::{B256, Bytes, U256, keccak256};
+use balustrade_cli::measure::workload::{self, Workload};
 use revm::bytecode::Bytecode;
 use revm::context::{ContextSetters, ContextTr, JournalTr, TxEnv};
 use revm::database::{CacheDB, EmptyDB};
@@ -58,7 +58,7 @@ fn context(workload: &Workload) -> Result<(MainnetCtx, TxEnv, Bytecode, B256), S
         .to(workload::TARGET)
         .gas_limit(workload.gas)
         .gas_price(0)
-        .data(workload.calldata().clone())
+        .data(workload.calldata.clone())
         .build()
         .map_err(|error| format!("{error:?}"))?;
     Ok((context, tx, target.0, target.1))
@@ -108,7 +108,7 @@ impl Bare {
             instructions: EthInstructions::new_mainnet_with_spec(SpecId::CANCUN),
             interpreter: Interpreter::default(),
             code: (code, code_hash),
-            input: workload.calldata().clone(),
+            input: workload.calldata.clone(),
             gas: workload.gas,
         })
     }

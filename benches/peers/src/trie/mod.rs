@@ -1,6 +1,6 @@
 //! `peers trie`: state roots after block-like updates, against ethrex-trie and alloy-trie.
 //!
-//! In: shapes from the library's workload module. Out: per state size, update size and thread count the time of an
+//! In: shapes from the command's workload module (`balustrade_cli::measure::tries`). Out: per state size, update size and thread count the time of an
 //! update, from addresses and keys to the root. Roots must be equal. Every contestant updates its resident tries in
 //! place over a chain of different blocks. The first blocks of a shape warm up memory and are not counted; the time of
 //! the very first is printed as cold. The limit is the number of Keccak permutations times the duration of one in full
@@ -9,16 +9,17 @@
 
 mod alloy;
 
-use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexFate, EthrexTries};
-use crate::measure::{Clock, Stopwatch, median, median_ratio};
+use crate::ethrex_tries::{AccountChange, AccountStatus as EthrexStatus, EthrexTries};
+use crate::measure::{Clock, Stopwatch};
 use crate::report::{Report, rounded, row};
 use crate::{CommonArgs, PeersError, convert, threads};
 use alloy::AlloyTries;
 use alloy_primitives::B256;
 use balustrade::arena::keccak::Width;
 use balustrade::arena::store::MemoryStore;
-use balustrade::trie::workload::{UpdateColumns, Workload, permutation_ns};
-use balustrade::trie::{AccountStatus, StateTries};
+use balustrade::{AccountStatus, StateChanges, StateTries};
+use balustrade_cli::measure::tries::{Workload, permutation_ns};
+use balustrade_cli::measure::{least, median, median_ratio, pool};
 use clap::Args;
 use rayon::ThreadPool;
 
@@ -67,7 +68,7 @@ struct Extremes {
 pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
     let many = threads::bind(args.common.threads)?;
     let thread_counts = if many == 1 { vec![1] } else { vec![1, many] };
-    let pools = thread_counts.iter().map(|count| threads::pool(*count)).collect::<Result<Vec<_>, _>>()?;
+    let pools = thread_counts.iter().map(|count| pool(*count)).collect::<Result<Vec<_>, _>>()?;
     let mut report = Report::new(args.common.json, &COLUMNS);
     let mut extremes = Extremes::default();
     for accounts in &args.accounts {
@@ -77,11 +78,11 @@ pub(crate) fn main(args: &TrieArgs) -> Result<(), PeersError> {
             contest.shape(*update, &thread_counts, &pools, args, &mut report, &mut extremes)?;
         }
     }
-    let least = |values: &[f64]| rounded(values.iter().copied().reduce(f64::min));
+    let least = |values: &[f64]| rounded(least(values.iter().copied()));
     report.summary(&row! {
         "vs_ethrex_min": least(&extremes.vs_ethrex),
         "vs_alloy_min": least(&extremes.vs_alloy),
-        "over_keccak_limit_max": rounded(extremes.over_limit.iter().copied().reduce(f64::max)),
+        "over_keccak_limit_max": rounded(extremes.over_limit.iter().copied().fold(f64::NAN, f64::max)),
         "scaling_2_threads_min": least(&extremes.scaling),
     });
     Ok(())
@@ -115,8 +116,7 @@ impl Contest {
         let state = workload.state();
         let what = format!("state of {accounts} accounts");
         let failed = |who, error: String| mismatch(&what, who, error);
-        let ours =
-            StateTries::from_flat(&state.as_update()).map_err(|error| failed("balustrade", error.to_string()))?;
+        let ours = StateTries::from_flat(&state).map_err(|error| failed("balustrade", error.to_string()))?;
         let mut ethrex = EthrexTries::default();
         let root = ethrex.update(&changes(&state)).map_err(|error| failed("ethrex", error.to_string()))?;
         agree(&what, "ethrex", ours.root(), B256::from(root.0))?;
@@ -147,27 +147,27 @@ impl Contest {
                 pool.install(|| self.block(&block, *count, args.keccak, counted, times))?;
             }
         }
-        let one = median(&by_threads[0].ours).unwrap_or(f64::NAN);
+        let one = median(&by_threads[0].ours);
         for (times, count) in by_threads.iter().zip(thread_counts) {
-            let ours = median(&times.ours).unwrap_or(f64::NAN);
+            let ours = median(&times.ours);
             let (vs_ethrex, vs_alloy) =
                 (median_ratio(&times.ethrex, &times.ours), median_ratio(&times.alloy, &times.ours));
             let over_limit = median(&times.over_limit);
-            extremes.vs_ethrex.extend(vs_ethrex);
-            extremes.vs_alloy.extend(vs_alloy);
-            extremes.over_limit.extend(over_limit);
+            extremes.vs_ethrex.push(vs_ethrex);
+            extremes.vs_alloy.push(vs_alloy);
+            extremes.over_limit.push(over_limit);
             if *count > 1 {
                 extremes.scaling.push(one / ours);
             }
-            let ms = |ns: Option<f64>| rounded(ns.map(|ns| ns / 1e6));
+            let ms = |ns: f64| rounded(ns / 1e6);
             report.row(&row! {
                 "shape": format!("{} + {accounts} + {slots}", self.workload.accounts),
                 "accounts": self.workload.accounts,
                 "changed_accounts": accounts,
                 "changed_slots": slots,
                 "threads": count,
-                "ours_ms": ms(Some(ours)),
-                "cold_ms": ms(Some(times.cold_ns)),
+                "ours_ms": ms(ours),
+                "cold_ms": ms(times.cold_ns),
                 "commit_ms": ms(median(&times.commit)),
                 "ethrex_ms": ms(median(&times.ethrex)),
                 "alloy_ms": ms(median(&times.alloy)),
@@ -175,7 +175,7 @@ impl Contest {
                 "vs_alloy": rounded(vs_alloy),
                 "mhash_per_s": rounded(median(&times.hashes)),
                 "over_keccak_limit": rounded(over_limit),
-                "scaling": rounded(Some(one / ours)),
+                "scaling": rounded(one / ours),
             });
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Contest {
     /// Applies one block with all contestants and compares the roots.
     fn block(
         &mut self,
-        block: &UpdateColumns,
+        block: &StateChanges,
         threads: usize,
         width: Width,
         counted: bool,
@@ -193,11 +193,10 @@ impl Contest {
         let what = format!("block {} of {} accounts", self.blocks, self.workload.accounts);
         let peer_changes = changes(block);
         let mut staged = self.alloy.stage(block);
-        let update = block.as_update();
         let clock = Clock::for_threads(threads);
 
         let watch = Stopwatch::start(clock);
-        let root = self.ours.update(&update, &self.store);
+        let root = self.ours.update(block, &self.store);
         let ours_ns = watch.ns();
         let root = root.map_err(|error| mismatch(&what, "balustrade", error.to_string()))?;
         let watch = Stopwatch::start(clock);
@@ -246,16 +245,16 @@ fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), 
 }
 
 /// Converts the changes to ethrex's types.
-fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
+fn changes(columns: &StateChanges) -> Vec<AccountChange> {
     (0..columns.addresses.len())
         .map(|row| {
             let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;
             AccountChange {
                 address: convert::address(columns.addresses[row]),
                 status: match columns.statuses[row] {
-                    AccountStatus::Kept => EthrexFate::Kept,
-                    AccountStatus::StorageCleared => EthrexFate::StorageCleared,
-                    AccountStatus::Deleted => EthrexFate::Removed,
+                    AccountStatus::Kept => EthrexStatus::Kept,
+                    AccountStatus::StorageCleared => EthrexStatus::StorageCleared,
+                    AccountStatus::Deleted => EthrexStatus::Removed,
                 },
                 nonce: columns.nonces[row],
                 balance: columns.balances[row].map(convert::word),

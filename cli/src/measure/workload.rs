@@ -3,13 +3,14 @@
 //! In: workload files (code, calldata, gas, other accounts). Out: a function that runs the workload
 //! once, and its median time. A run is one call transaction under the rules of Cancun with gas
 //! price 0.
-//! Not here: printing (`bench_loop`).
+//! Not here: printing (`bench::loops`).
 
-use alloy_primitives::{Address, B256, Bytes, U256, address, hex, keccak256};
+use super::median;
+use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::code::CodeArena;
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+use balustrade::arena::store::MemoryStore;
 use balustrade::exec::block::providers::{Overlay, OverlayState};
 use balustrade::exec::evm::machine::{BlockEnv, Evm, EvmScratch};
 use balustrade::exec::evm::state::{StateScratch, TxState};
@@ -18,6 +19,7 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::tx::TxInput;
 use balustrade::exec::wire::Transactions;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,6 +28,9 @@ use std::time::{Duration, Instant};
 pub const SENDER: Address = address!("1000000000000000000000000000000000000001");
 /// The contract that the transaction calls.
 pub const TARGET: Address = address!("2000000000000000000000000000000000000002");
+
+/// Gas limit of the block around the transaction.
+pub const BLOCK_GAS_LIMIT: u64 = 30_000_000_000;
 
 /// Maximal length of a workload file in bytes; the parsed form takes up to twenty times as much
 /// memory.
@@ -40,32 +45,47 @@ pub struct Workload {
     /// The group over which means are taken.
     #[serde(default)]
     pub group: String,
-    /// Runtime code of the called contract, hex.
-    pub code: String,
-    /// Calldata, hex.
+    /// Runtime code of the called contract.
+    pub code: Bytes,
+    /// Calldata.
     #[serde(default)]
-    pub calldata: String,
+    pub calldata: Bytes,
     /// Gas limit of the transaction.
     pub gas: u64,
-    /// Accounts besides sender and target.
+    /// Accounts besides sender and target; an entry for the target gives its storage alone.
     #[serde(default)]
-    pub accounts: Option<Vec<WorkloadAccount>>,
+    pub accounts: Vec<WorkloadAccount>,
 }
 
 /// An account that a workload uses.
 #[derive(Clone, Debug, Deserialize)]
 pub struct WorkloadAccount {
-    /// Address, hex.
-    pub address: String,
+    /// Address.
+    pub address: Address,
     /// Balance in wei, decimal.
     #[serde(default)]
-    pub balance: String,
-    /// Runtime code, hex.
+    pub balance: U256,
+    /// Runtime code.
     #[serde(default)]
-    pub code: String,
+    pub code: Bytes,
     /// Storage: slot keys and values, hex words.
     #[serde(default)]
-    pub storage: std::collections::BTreeMap<String, String>,
+    pub storage: BTreeMap<String, String>,
+}
+
+/// An account of the state before the transaction.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Address.
+    pub address: Address,
+    /// Nonce.
+    pub nonce: u64,
+    /// Balance in wei.
+    pub balance: U256,
+    /// Runtime code.
+    pub code: Bytes,
+    /// Storage: keys and values.
+    pub storage: Vec<(U256, U256)>,
 }
 
 /// Why a workload cannot be run.
@@ -134,7 +154,7 @@ impl Workload {
             return Err(format(format!("a workload of more than {WORKLOAD_BYTES_MAX} bytes")));
         }
         let workload: Self = serde_json::from_slice(&text).map_err(|error| format(error.to_string()))?;
-        workload.store().map_err(format)?;
+        workload.state().map_err(format)?;
         Ok(workload)
     }
 
@@ -162,49 +182,47 @@ impl Workload {
         files.iter().map(|file| Self::read(file)).collect()
     }
 
-    /// Builds the state before the transaction; the error names the malformed field.
-    pub fn store(&self) -> Result<MemoryStore, String> {
-        let mut store = MemoryStore::default();
-        let bytes =
-            |field: &str, text: &str| hex::decode(text).map(Bytes::from).map_err(|error| format!("{field}: {error}"));
+    /// The state before the transaction: sender, target and the others.
+    ///
+    /// # Errors
+    /// A description: a slot's key or value is not a hex word.
+    pub fn state(&self) -> Result<Vec<Account>, String> {
         let word = |text: &str| {
             U256::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| format!("storage: {error}"))
         };
-        bytes("calldata", &self.calldata)?;
-        let hash = store.insert_code(bytes("code", &self.code)?);
-        let mut target_storage = Vec::new();
-        for account in self.accounts.iter().flatten() {
-            let address: Address = account.address.parse().map_err(|error| format!("address: {error}"))?;
-            let mut storage = Vec::new();
-            for (key, value) in &account.storage {
-                storage.push((word(key)?, word(value)?));
+        let sender = Account {
+            address: SENDER,
+            nonce: 0,
+            balance: U256::from(10).pow(U256::from(20)),
+            code: Bytes::new(),
+            storage: Vec::new(),
+        };
+        let (balance, code) = (U256::from(1_000_000_000u64), self.code.clone());
+        let mut state = vec![sender, Account { address: TARGET, nonce: 1, balance, code, storage: Vec::new() }];
+        for WorkloadAccount { address, balance, code, storage } in &self.accounts {
+            let storage = storage.iter().map(|(key, value)| Ok((word(key)?, word(value)?)));
+            let storage = storage.collect::<Result<Vec<_>, String>>()?;
+            if *address == TARGET {
+                state[1].storage = storage;
+            } else {
+                state.push(Account { address: *address, nonce: 1, balance: *balance, code: code.clone(), storage });
             }
-            if address == TARGET {
-                target_storage = storage;
-                continue;
-            }
-            let balance = account.balance.parse().unwrap_or(U256::ZERO);
-            let code = store.insert_code(bytes("accounts.code", &account.code)?);
-            store.insert_account(address, 1, balance, code, storage);
         }
-        store.insert_account(TARGET, 1, U256::from(1_000_000_000u64), hash, target_storage);
-        store.insert_account(SENDER, 0, U256::from(10).pow(U256::from(20)), KECCAK_EMPTY, []);
-        Ok(store)
+        Ok(state)
     }
 
     /// Bytes of the signed transaction. Its signature is a placeholder that is never checked.
     fn transaction(&self) -> Bytes {
-        let data = Bytes::from(hex::decode(&self.calldata).unwrap_or_default());
         let mut payload = Vec::new();
         0u64.encode(&mut payload);
         0u64.encode(&mut payload);
         self.gas.encode(&mut payload);
         TARGET.encode(&mut payload);
         U256::ZERO.encode(&mut payload);
-        data.encode(&mut payload);
-        27u64.encode(&mut payload);
-        1u64.encode(&mut payload);
-        1u64.encode(&mut payload);
+        self.calldata.encode(&mut payload);
+        for signature_part in [27u64, 1, 1] {
+            signature_part.encode(&mut payload);
+        }
         let mut out = Vec::new();
         alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
         out.extend_from_slice(&payload);
@@ -249,8 +267,7 @@ pub fn measure(
             }
             times.push(start.elapsed().as_nanos() as f64 / f64::from(per_sample));
         }
-        times.sort_by(f64::total_cmp);
-        let ns_per_run = times[times.len() / 2];
+        let ns_per_run = median(&times);
         Ok(BenchRow {
             name: workload.name.clone(),
             group: workload.group.clone(),
@@ -264,6 +281,62 @@ pub fn measure(
     })
 }
 
+/// A workload that is ready to run.
+pub struct Prepared {
+    chain: ChainRules,
+    block: BlockEnv,
+    store: MemoryStore,
+    /// Analysed codes, kept between machines.
+    codes: CodeArena,
+    transactions: Transactions,
+    /// The memory of the machine; `None` while a machine uses it.
+    memory: Option<(StateScratch, EvmScratch)>,
+}
+
+impl Prepared {
+    /// Builds the state and the transaction.
+    ///
+    /// # Errors
+    /// [`BenchError::Transaction`]: a field is malformed.
+    pub fn new(workload: &Workload) -> Result<Self, BenchError> {
+        let error = |reason: String| BenchError::Transaction { name: workload.name.clone(), reason };
+        let mut store = MemoryStore::default();
+        for Account { address, nonce, balance, code, storage } in workload.state().map_err(error)? {
+            let code_hash = store.insert_code(code);
+            store.insert_account(address, nonce, balance, code_hash, storage);
+        }
+        let block = BlockEnv {
+            chain_id: 1,
+            number: 1,
+            timestamp: 1,
+            gas_limit: BLOCK_GAS_LIMIT,
+            blob_base_fee: U256::ONE,
+            ..BlockEnv::default()
+        };
+        let transactions =
+            Transactions::decode_one(workload.transaction()).map_err(|fault| error(fault.to_string()))?;
+        let chain = ChainRules::mainnet(Fork::Cancun);
+        Ok(Self { chain, block, store, codes: CodeArena::default(), transactions, memory: Some(Default::default()) })
+    }
+
+    /// Builds a machine without ids and cached hashes, as for a new block, calls `work` with it and takes its memory
+    /// back.
+    pub fn on_new_machine<T>(&mut self, work: impl for<'b> FnOnce(&mut Evm<'b>, &TxInput<'b>) -> T) -> T {
+        let mut overlay = Overlay::default();
+        let base = Box::new(OverlayState { overlay: &mut overlay, store: &self.store, codes: &self.codes });
+        let (state, evm) = self.memory.take().unwrap_or_default();
+        let state = TxState::new(state, None, base, &self.codes, self.chain.fork);
+        let mut evm = Evm::new(evm, &self.chain, &self.block, state);
+        let transactions = &self.transactions;
+        let input = TxInput { transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };
+        let result = work(&mut evm, &input);
+        let (mut evm, state) = evm.into_scratch();
+        evm.forget_hashes();
+        self.memory = Some((state, evm));
+        result
+    }
+}
+
 /// Sets a workload up and calls `body` with a function that runs it once; the argument of that
 /// function says whether to hash the output.
 pub fn with_runner<T>(
@@ -272,33 +345,20 @@ pub fn with_runner<T>(
     body: impl FnOnce(&mut dyn FnMut(bool) -> Result<RunResult, BenchError>) -> Result<T, BenchError>,
 ) -> Result<T, BenchError> {
     let error = |reason: String| BenchError::Transaction { name: workload.name.clone(), reason };
-    let store = workload.store().map_err(error)?;
-    let chain = ChainRules::mainnet(Fork::Cancun);
-    let block = BlockEnv {
-        chain_id: 1,
-        number: 1,
-        timestamp: 1,
-        gas_limit: 30_000_000_000,
-        blob_base_fee: U256::ONE,
-        ..BlockEnv::default()
-    };
-    let transactions = Transactions::decode_one(workload.transaction()).map_err(|fault| error(fault.to_string()))?;
-    let codes = CodeArena::default();
-    let mut overlay = Overlay::default();
-    let base = Box::new(OverlayState { overlay: &mut overlay, store: &store, codes: &codes });
-    let state = TxState::new(StateScratch::default(), None, base, &codes, chain.fork);
-    let mut evm = Evm::new(EvmScratch::default(), &chain, &block, state);
-    let input = TxInput { transactions: &transactions, index: TxIndex(0), sender: Some(SENDER), authorities: &[] };
-    let (intrinsic, _) = balustrade::exec::tx::intrinsic_gas(chain.fork_rules(), &input);
+    let mut prepared = Prepared::new(workload)?;
+    let fork_rules = prepared.chain.fork_rules();
     let mut runner = Runner::from(loop_kind);
-    body(&mut |hash_output| {
-        evm.state.logs.clear();
-        evm.state.begin();
-        let outcome = evm.execute_tx(&input, &mut runner).map_err(|fault| error(format!("{fault:?}")))?;
-        Ok(RunResult {
-            success: outcome.success,
-            gas: outcome.gas_paid - intrinsic,
-            output_hash: hash_output.then(|| keccak256(evm.return_data())),
+    prepared.on_new_machine(|evm, input| {
+        let (intrinsic, _) = balustrade::exec::tx::intrinsic_gas(fork_rules, input);
+        body(&mut |hash_output| {
+            evm.state.logs.clear();
+            evm.state.begin();
+            let outcome = evm.execute_tx(input, &mut runner).map_err(|fault| error(format!("{fault:?}")))?;
+            Ok(RunResult {
+                success: outcome.success,
+                gas: outcome.gas_paid - intrinsic,
+                output_hash: hash_output.then(|| keccak256(evm.return_data())),
+            })
         })
     })
 }

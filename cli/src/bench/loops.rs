@@ -7,8 +7,9 @@
 //! within a block; values, warm sets and logs are reset.
 //! Not here: other EVMs for comparison (a workspace member of its own).
 
-use super::loop_workload::{BenchError, BenchRow, Workload, measure};
-use super::report;
+use super::super::measure::geomean;
+use super::super::measure::workload::{BenchError, BenchRow, Workload, measure};
+use super::super::{Status, report};
 use balustrade::exec::interpreter::LoopKind;
 use serde_json::json;
 use std::path::PathBuf;
@@ -16,10 +17,13 @@ use std::time::Duration;
 
 /// Measures all workloads in `paths` on each of the loops and prints the results; the last JSON
 /// line has one summary per loop.
-///
-/// # Errors
-/// A workload cannot be read, or its transaction is invalid.
-pub fn run(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), BenchError> {
+pub(super) fn run(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Status {
+    let Err(error) = measure_all(paths, json, loops) else { return Status::Good };
+    report::complain(&error);
+    if matches!(error, BenchError::Transaction { .. }) { Status::Failed } else { Status::Unusable }
+}
+
+fn measure_all(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), BenchError> {
     let workloads = Workload::find(paths)?;
     if !json {
         report::line(&format!(
@@ -27,12 +31,12 @@ pub fn run(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), Benc
             "workload", "loop", "ns/run", "gas", "Mgas/s"
         ));
     }
-    let mut log_sums = vec![0.0; loops.len()];
+    let mut speeds = vec![Vec::with_capacity(workloads.len()); loops.len()];
     // The loops alternate, so that a change of the machine's speed affects all of them.
     for workload in &workloads {
-        for (kind, log_sum) in loops.iter().zip(&mut log_sums) {
+        for (kind, speeds) in loops.iter().zip(&mut speeds) {
             let row = measure(workload, *kind, Duration::from_millis(200), 9)?;
-            *log_sum += row.mgas_per_s.max(f64::MIN_POSITIVE).ln();
+            speeds.push(row.mgas_per_s.max(f64::MIN_POSITIVE));
             if json {
                 report::json_line(&row);
             } else {
@@ -44,8 +48,7 @@ pub fn run(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), Benc
         }
     }
     let count = workloads.len();
-    let means = log_sums.iter().map(|log_sum| (log_sum / count.max(1) as f64).exp());
-    let means: Vec<(&str, f64)> = loops.iter().map(|kind| kind.name()).zip(means).collect();
+    let means: Vec<(&str, f64)> = loops.iter().map(|kind| kind.name()).zip(speeds.into_iter().map(geomean)).collect();
     if json {
         let loops = means.iter().map(|(name, geomean)| json!({"loop": name, "geomean_mgas_per_s": geomean}));
         let loops = loops.collect::<Vec<_>>();

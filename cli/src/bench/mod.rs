@@ -6,18 +6,17 @@
 
 mod bal;
 mod block;
+mod blocks;
 mod cost;
+mod loops;
 mod scaling;
 mod senders;
 mod store;
 mod trie;
 
-use super::bench_loop;
-use super::bench_pool::{PoolError, pool};
 use super::engine::Failure;
-use super::loop_workload::BenchError;
-use super::report::median;
-use super::{Status, bench_senders, loop_parser, report};
+use super::measure::PoolError;
+use super::{Status, loop_parser, report};
 use balustrade::arena::keccak::Width;
 use balustrade::exec::interpreter::LoopKind;
 use clap::{Args, Subcommand};
@@ -65,6 +64,11 @@ impl BenchArgs {
         let all = || std::thread::available_parallelism().map_or(1, |count| count.get());
         self.threads.map_or_else(all, usize::from)
     }
+
+    /// The numbers of threads of a comparison: one, and [`Self::threads`].
+    fn thread_counts(self) -> Vec<usize> {
+        if self.threads() > 1 { vec![1, self.threads()] } else { vec![1] }
+    }
 }
 
 /// Options of `bench loop`.
@@ -109,31 +113,31 @@ pub struct TrieArgs {
 
 /// Runs the command.
 pub fn main(command: &BenchCommand) -> Status {
-    match command {
-        BenchCommand::Loop(args) => match bench_loop::run(&args.paths, args.bench.json, &args.loops) {
-            Ok(()) => Status::Good,
-            Err(error) => {
-                report::complain(&error);
-                if matches!(error, BenchError::Transaction { .. }) { Status::Failed } else { Status::Unusable }
-            }
-        },
-        BenchCommand::Senders(args) if !args.inputs.is_empty() => senders::run(&args.inputs, args.bench),
-        BenchCommand::Senders(args) => {
-            let is_host = |error: &bench_senders::BenchError| matches!(error, bench_senders::BenchError::Pool(_));
-            done(bench_senders::run(args.bench.json, args.bench.threads()), is_host)
-        }
-        BenchCommand::Bal(args) => {
-            let is_host = |error: &bal::BalBenchError| matches!(error, bal::BalBenchError::Pool(_));
-            done(bal::run(args.json, args.threads()), is_host)
-        }
-        BenchCommand::Block(args) => done(block::run(args.json, args.threads()), is_host),
-        BenchCommand::Scaling(args) => scaling::main(args),
-        BenchCommand::Cost(args) => done(cost::run(args.json, args.threads()), is_host),
-        BenchCommand::Store(args) => store::main(args),
-        BenchCommand::Trie(args) => {
-            let is_host = |error: &trie::TrieBenchError| matches!(error, trie::TrieBenchError::Pool(_));
-            done(trie::run(&args.accounts, args.bench.json, args.bench.threads(), args.keccak), is_host)
-        }
+    let done = match command {
+        BenchCommand::Loop(args) => return loops::run(&args.paths, args.bench.json, &args.loops),
+        BenchCommand::Senders(args) if args.inputs.is_empty() => senders::run(args.bench),
+        BenchCommand::Senders(args) => senders::run_blocks(&args.inputs, args.bench),
+        BenchCommand::Bal(args) => bal::run(*args),
+        BenchCommand::Block(args) => block::run(*args),
+        BenchCommand::Scaling(args) => scaling::run(args),
+        BenchCommand::Cost(args) => cost::run(*args),
+        BenchCommand::Store(args) => store::run(args),
+        BenchCommand::Trie(args) => trie::run(&args.accounts, args.bench, args.keccak),
+    };
+    done.unwrap_or_else(|failure| {
+        report::complain(&failure);
+        blocks::failed(&failure)
+    })
+}
+
+/// A result is wrong, or implementations differ in it.
+fn wrong(what: String) -> Failure {
+    Failure::Invalid { what, classes: Vec::new() }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        Self::Host(error.to_string())
     }
 }
 
@@ -141,16 +145,4 @@ pub fn main(command: &BenchCommand) -> Status {
 fn width_of_name(name: &str) -> Result<Width, String> {
     let supported = || Width::supported().map(Width::name).collect::<Vec<_>>().join(", ");
     Width::of_name(name).ok_or_else(|| format!("this machine has {}", supported()))
-}
-
-/// Converts a result to a status and prints its error; `is_host` says whether the environment or
-/// the measured code failed.
-fn done<E: std::fmt::Display>(result: Result<(), E>, is_host: impl FnOnce(&E) -> bool) -> Status {
-    let Err(error) = result else { return Status::Good };
-    report::complain(&error);
-    if is_host(&error) { Status::Unusable } else { Status::Failed }
-}
-
-fn is_host(failure: &Failure) -> bool {
-    matches!(failure, Failure::Host(_))
 }
