@@ -65,7 +65,6 @@ impl Executor {
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
-            drop(context);
             let before = tries.as_deref_mut().map(StateTries::savepoint);
             let tx_count = block.transactions.len();
             let updated = update_from_recording(rules, tx_count, store, &recording, tries.as_deref_mut());
