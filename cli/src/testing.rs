@@ -1,5 +1,5 @@
-//! Files for tests: a temporary folder per test, and the shared folder of fixtures and bundles next
-//! to the checkout.
+//! Files for tests: a temporary folder per test, the files of `tests/data`, and the shared folder of
+//! large suites beside the checkout.
 
 use std::path::PathBuf;
 
@@ -34,15 +34,28 @@ impl Drop for Folder {
     }
 }
 
+/// The path of a file of `tests/data`, which is part of the repository.
+pub fn stored(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+}
+
 /// The path of a part of the shared folder, which is `../shared` next to the checkout or named by
-/// `BALUSTRADE_SHARED`. If it does not exist, prints that the test is skipped and returns `None`.
-pub fn shared(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let path = root.join(part);
-    if !path.exists() {
-        println!("skipped: {} does not exist", path.display());
-        return None;
-    }
-    Some(path)
+/// `BALUSTRADE_SHARED`. Tests that call this are marked `#[ignore]` with what they need.
+///
+/// # Panics
+/// It does not exist.
+pub fn shared(part: &str) -> PathBuf {
+    let path = shared_root().join(part);
+    assert!(path.exists(), "{} does not exist; BALUSTRADE_SHARED may name another folder", path.display());
+    path
+}
+
+/// Whether the shared folder exists.
+pub fn has_shared() -> bool {
+    shared_root().exists()
+}
+
+fn shared_root() -> PathBuf {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    std::env::var_os("BALUSTRADE_SHARED").map_or_else(beside, PathBuf::from)
 }

@@ -25,8 +25,9 @@ pub(crate) struct Call<'a> {
     pub(crate) data: &'a [u8],
 }
 
+#[allow(dead_code, reason = "each test that includes this uses a part of it")]
 impl Call<'_> {
-    fn encode(&self, signature: [U256; 3]) -> Vec<u8> {
+    fn encode(&self, signature: &[U256]) -> Vec<u8> {
         let mut payload = Vec::new();
         self.nonce.encode(&mut payload);
         1_000u64.encode(&mut payload);
@@ -43,10 +44,20 @@ impl Call<'_> {
 
     /// RLP of the transaction, signed with EIP-155 protection.
     pub(crate) fn sign(&self, key: &SecretKey) -> Vec<u8> {
-        let hash: B256 = keccak256(self.encode([U256::ONE, U256::ZERO, U256::ZERO]));
+        self.sign_with(key, &[U256::ONE, U256::ZERO, U256::ZERO], 35 + 2)
+    }
+
+    /// RLP of the transaction, signed without EIP-155 protection, as before Spurious Dragon.
+    pub(crate) fn sign_unprotected(&self, key: &SecretKey) -> Vec<u8> {
+        self.sign_with(key, &[], 27)
+    }
+
+    /// Signs the fields with `suffix` after them. The v of the signature is `v` plus the y parity.
+    fn sign_with(&self, key: &SecretKey, suffix: &[U256], v: u64) -> Vec<u8> {
+        let hash: B256 = keccak256(self.encode(suffix));
         let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
         let (id, bytes) = signature.serialize_compact();
         let (r, s) = (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..]));
-        self.encode([U256::from(35 + 2 + u64::from(id.to_u8())), r, s])
+        self.encode(&[U256::from(v + u64::from(id.to_u8())), r, s])
     }
 }
