@@ -244,7 +244,7 @@ fn balances_of_contracts_load_none_of_their_codes() {
     let call = Call { nonce: 0, gas: 10_000_000, to: Some(reader), value: 0, data: &[] };
     let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
     let mut executor = Executor::new(1).expect("threads");
-    let built = executor.build(&rules, &template(), &vec![call.sign(&secret(1))], &store, &mut tries).expect("a block");
+    let built = executor.build(&rules, &template(), &[call.sign(&secret(1))], &store, &mut tries).expect("a block");
     assert!(built.transactions[0].success && built.bal.len() > 20 * large.len(), "every contract is listed");
     let (block, bal) = (built.block, built.bal);
     let mut first: Option<BlockOutcome> = None;

@@ -1,21 +1,23 @@
 //! False existence logs with correct block access lists: each is refused in every mode, with tries and without, and
 //! before execution if no execution is needed to refuse it.
 
+mod empty_accounts;
 mod hostile;
+mod random;
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::BlockAccessIndex;
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::bal::{ExistenceFault, ExistenceLog};
 use balustrade::exec::block::error::{Mismatch, MismatchField};
-use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::wire::{Header, assemble};
+use balustrade::exec::rules::fork::Fork;
 use balustrade::trie::StateTries;
-use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use empty_accounts::{RECEIVERS, sender};
 use hostile::cases::{self, Chain, ListedBlock};
 use hostile::trial;
-use signed::{Call, address_of, secret};
+use random::block::RandomBlock;
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 
@@ -44,43 +46,21 @@ impl StateStore for Mute {
     }
 }
 
-/// The accounts that receive nothing in the transactions of [`zero_transfers`].
-const RECEIVERS: [Address; 2] = [Address::repeat_byte(0xe1), Address::repeat_byte(0xe2)];
-/// The index after the two transactions, which is the last one of the block.
-const LAST: u32 = 3;
+/// The index after the transactions of [`empty_accounts::zero_transfers`], which is the last one of the block.
+const LAST: u32 = RECEIVERS.len() as u32 + 1;
 
-/// A block with a transfer of nothing to each of the [`RECEIVERS`], which do not exist, on a state with their sender.
-/// Before Spurious Dragon this creates empty accounts (EIP-161), which a list cannot express.
+/// A block with transfers of nothing to accounts that do not exist, which are empty afterwards before Spurious Dragon.
 fn zero_transfers(fork: Fork) -> (Chain, ListedBlock) {
-    let rules = ChainRules::mainnet(fork);
-    let key = secret(1);
-    let mut store = MemoryStore::default();
-    store.insert_account(address_of(&key), 0, U256::from(10).pow(U256::from(18)), KECCAK_EMPTY, []);
-    let mut tries = StateTries::from_memory(&store).expect("a small state");
-    let calls =
-        [0, 1].map(|index| Call { nonce: index as u64, gas: 21_000, to: Some(RECEIVERS[index]), value: 0, data: &[] });
-    let transactions = calls.map(|call| call.sign_unprotected(&key));
-    let template = Header {
-        number: 1,
-        timestamp: 12,
-        gas_limit: 1_000_000,
-        difficulty: if fork < Fork::Paris { U256::from(1 << 20) } else { U256::ZERO },
-        base_fee: (fork >= Fork::London).then_some(7),
-        ..Header::default()
-    };
     let mut executor = Executor::new(1).expect("a thread");
-    let mut built = executor.build(&rules, &template, &transactions.to_vec(), &store, &mut tries).expect("valid");
-    if fork < Fork::Byzantium {
-        // Receipts contain state roots, which the builder does not compute.
-        let input = BlockInput::new(&rules, built.block);
-        let error = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect_err("no root yet");
-        let BlockError::Invalid(invalid) = error else { panic!("{error}") };
-        let InvalidBlock::ReceiptsRoot { produced, .. } = *invalid else { panic!("{invalid}") };
-        built.block = assemble(&Header { receipts_root: produced, ..built.header }, &transactions).into();
-    }
+    let RandomBlock { rules, parent, store, tries, built, .. } = empty_accounts::zero_transfers(fork, &mut executor);
     let name = format!("transfers of nothing in {}", fork.name());
-    let chain = Chain { name, rules, store, tries, is_complete: true, head: None, blocks: Vec::new() };
+    let chain = Chain { name, rules, store, tries, is_complete: true, head: Some(parent), blocks: Vec::new() };
     (chain, ListedBlock { valid: true, rlp: built.block, bal: built.bal, existence_log: None })
+}
+
+/// An event per receiver: transaction `i` creates receiver `i`.
+fn events() -> Vec<(Address, u32, bool)> {
+    RECEIVERS.into_iter().zip(1..).map(|(receiver, index)| (receiver, index, true)).collect()
 }
 
 fn existence_log(existence: &[(Address, u32, bool)]) -> ExistenceLog {
@@ -177,7 +157,7 @@ fn an_amsterdam_block_has_no_existence_log() {
 fn a_claim_beyond_the_block_is_refused() {
     let (mut chain, block) = zero_transfers(Fork::Paris);
     let with = |claim| ListedBlock { existence_log: Some(existence_log(&[claim])), ..block.clone() };
-    let (address, index) = (address_of(&secret(1)), 4_000_000_000);
+    let (address, index) = (sender(), 4_000_000_000);
     let fault = ExistenceFault::IndexBeyondBlock { address, index, max: LAST };
     assert_refused_at_once(&mut chain, &with((address, index, false)), fault);
 
@@ -196,38 +176,35 @@ fn a_claim_beyond_the_block_is_refused() {
 #[test]
 fn changes_without_a_checked_root_follow_from_verified_claims() {
     let (mut chain, block) = zero_transfers(Fork::Frontier);
-    let events = [(RECEIVERS[0], 1, true), (RECEIVERS[1], 2, true)];
     let honest = recorded(&mut chain, &block);
-    assert_eq!(honest.existence_log, Some(existence_log(&events)));
-    let [first, second] = events;
-    let address = RECEIVERS[1];
-    let with = |existence: &[(Address, u32, bool)]| ListedBlock {
-        existence_log: Some(existence_log(existence)),
-        ..block.clone()
+    assert_eq!(honest.existence_log, Some(existence_log(&events())));
+    // The honest log with other claims about the last receiver.
+    let (address, index, _) = *events().last().expect("an event");
+    let with = |claims: &[(u32, bool)]| {
+        let mut log = existence_log(&events()[..RECEIVERS.len() - 1]);
+        log.existence.extend(claims.iter().map(|(index, exists)| (address, *index, *exists)));
+        ListedBlock { existence_log: Some(log), ..block.clone() }
     };
-    let beyond = (address, 4_000_000_000, false);
-    let fault = ExistenceFault::IndexBeyondBlock { address, index: beyond.1, max: LAST };
-    assert_refused_at_once(&mut chain, &with(&[first, second, beyond]), fault);
-    let later = (address, 3, false);
-    assert_refused_by_execution(&mut chain, &with(&[first, second, later]), (address, 3), [Some(false), None]);
-    let wrong = (address, 2, false);
-    assert_refused_by_execution(&mut chain, &with(&[first, wrong]), (address, 2), [Some(false), Some(true)]);
-    assert_refused_by_execution(&mut chain, &with(&[first]), (address, 2), [None, Some(true)]);
+    let beyond = 4_000_000_000;
+    let fault = ExistenceFault::IndexBeyondBlock { address, index: beyond, max: LAST };
+    assert_refused_at_once(&mut chain, &with(&[(index, true), (beyond, false)]), fault);
+    let at = (address, LAST);
+    assert_refused_by_execution(&mut chain, &with(&[(index, true), (LAST, false)]), at, [Some(false), None]);
+    let at = (address, index);
+    assert_refused_by_execution(&mut chain, &with(&[(index, false)]), at, [Some(false), Some(true)]);
+    assert_refused_by_execution(&mut chain, &with(&[]), at, [None, Some(true)]);
 }
 
 #[test]
 fn contradictory_claims_are_not_canonical() {
     let (mut chain, block) = zero_transfers(Fork::Frontier);
-    let (address, index) = (RECEIVERS[0], 1);
+    let (address, index, _) = events()[0];
     let fault = ExistenceFault::Order { position: 1, address, index };
     let [no, yes] = [(address, index, false), (address, index, true)];
-    for wrong in [[no, yes], [yes, no], [yes, yes], [no, no]] {
+    for wrong in [[no, yes], [yes, no], [yes, yes], [no, no], [events()[1], yes]] {
         let wrong = ListedBlock { existence_log: Some(existence_log(&wrong)), ..block.clone() };
         assert_refused_at_once(&mut chain, &wrong, fault);
     }
-    let reversed = existence_log(&[(RECEIVERS[1], 2, true), (address, index, true)]);
-    let wrong = ListedBlock { existence_log: Some(reversed), ..block };
-    assert_refused_at_once(&mut chain, &wrong, fault);
 }
 
 /// An existence log without a block access list is compared as well.
@@ -235,9 +212,9 @@ fn contradictory_claims_are_not_canonical() {
 fn an_existence_log_without_a_list_is_compared() {
     let (chain, block) = zero_transfers(Fork::Frontier);
     let mut executor = Executor::new(2).expect("threads");
-    let right = existence_log(&[(RECEIVERS[0], 1, true), (RECEIVERS[1], 2, true)]);
+    let right = existence_log(&events());
     let mut wrong = right.clone();
-    wrong.existence.push((RECEIVERS[1], 3, false));
+    wrong.existence.push((RECEIVERS[RECEIVERS.len() - 1], LAST, false));
     for mode in [Mode::Sequential, Mode::Optimistic] {
         let mut run = |existence_log| {
             let mut input = chain.input(&block).with_existence_log(existence_log);

@@ -62,7 +62,7 @@ fn try_older_mutants(sources: &[Source<'_>]) {
 
 #[test]
 fn mutants_of_older_lists_and_existence_logs_are_refused() {
-    try_older_mutants(&[(&cases::each_older_stored, 4, 1_000)]);
+    try_older_mutants(&[(&cases::each_older_stored, 16, 1_000)]);
 }
 
 #[test]

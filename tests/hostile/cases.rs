@@ -145,9 +145,11 @@ pub fn each_stored(visit: Visit<'_>) {
     let _ = each_of_archive(Age::Amsterdam, &stored("chains.tar.zst"), 0, 1, visit);
 }
 
-/// As [`each_stored`], for chains before Cancun, whose lists are not recorded yet.
+/// As [`each_stored`], for chains before Cancun. Their lists and existence logs must be recorded first.
 pub fn each_older_stored(visit: Visit<'_>) {
-    let _ = each_of_archive(Age::PreCancun, &stored("chains.tar.zst"), 0, 1, visit);
+    if visit(bundle(&stored("existence-log.json.gz"))).is_continue() {
+        let _ = each_of_archive(Age::PreCancun, &stored("chains.tar.zst"), 0, 1, visit);
+    }
 }
 
 /// Calls `visit` with the Amsterdam chains of every `step`th file of the Amsterdam suite, starting with file `first`.

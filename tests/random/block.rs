@@ -60,7 +60,7 @@ impl Unbuildable {
 impl RandomBlock {
     /// Executes the block on its parent state. Before Byzantium, receipts contain state roots, which
     /// [`Executor::build`] does not compute: then puts the receipts root into the header first.
-    fn finish(&mut self, executor: &mut Executor) -> Result<BlockOutcome, BlockError> {
+    pub fn finish(&mut self, executor: &mut Executor) -> Result<BlockOutcome, BlockError> {
         let result = self.execute(executor);
         let produced = match &result {
             Err(BlockError::Invalid(invalid)) => match **invalid {
