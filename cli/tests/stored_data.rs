@@ -153,7 +153,7 @@ fn invalid_blocks(valid: &TestBlock) -> Vec<TestBlock> {
 /// Number of chains of a fork. Those before Cancun have existence logs, and Amsterdam's have lists.
 fn count(fork: Fork) -> u64 {
     match fork {
-        Fork::Amsterdam => 12,
+        Fork::Amsterdam => 10,
         Fork::Constantinople | Fork::Petersburg | Fork::Cancun | Fork::Prague | Fork::Osaka => 1,
         _ => 3,
     }
@@ -244,7 +244,7 @@ fn a_block_with_an_existence_log_is_what_the_generator_writes() {
 
 /// Files of `balustrade workload`, with its arguments.
 const WORKLOADS: [(&str, &str); 4] = [
-    ("sample.json.gz", "devnet --gas 2 --accounts 300 --senders 60 --witness"),
+    ("sample.json.gz", "devnet --gas 2 --accounts 300 --senders 60 --seed 3 --witness"),
     ("erc20.json.gz", "erc20 --gas 2 --accounts 200 --senders 40"),
     ("compute.json.gz", "compute --gas 30 --accounts 100 --senders 10"),
     ("deploy.json.gz", "deploy --gas 3 --accounts 100 --senders 10"),
