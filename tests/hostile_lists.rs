@@ -1,4 +1,5 @@
-//! The largest block access lists that a block's gas limit allows are refused in bounded time and memory.
+//! Blocks that are expensive by design: the largest block access lists that a block's gas limit allows are refused in
+//! bounded time and memory, and accesses to large codes load no code that they do not need.
 //!
 //! `cargo test --release --test hostile_lists -- --nocapture` prints the figures.
 
@@ -12,8 +13,10 @@ use balustrade::exec::block::code_loader::AHEAD_BYTES_MAX;
 use balustrade::exec::block::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Header, assemble};
+use balustrade::formats::{BundleState, Content, Document};
 use balustrade::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
+use balustrade_cli::testing::{Folder, workload};
 use hostile::list::{Account, encode};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
@@ -271,5 +274,81 @@ fn few_codes_of_listed_contracts_are_loaded() {
             assert!(asked <= may_ask, "{kind}, {what}: {asked} codes");
             assert!(grown < (40 << 20) + 2 * may_ask * CODE_LEN, "{kind}, {what}: {grown} bytes");
         }
+    }
+}
+
+/// A store that counts the codes that are read.
+struct CountingCodes<'a>(&'a MemoryStore, AtomicUsize);
+
+impl StateStore for CountingCodes<'_> {
+    fn is_resident(&self) -> bool {
+        self.0.is_resident()
+    }
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.0.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.0.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.1.fetch_add(hashes.len(), Ordering::Relaxed);
+        self.0.codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.0.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.0.trie_nodes(hashes, out)
+    }
+}
+
+/// Contracts of `worst-code` in the test's blocks.
+const LARGE_CODES: usize = 400;
+
+#[test]
+fn accesses_to_large_codes_load_only_the_codes_that_they_need() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let folder = Folder::new("worst-code");
+    println!(
+        "| block of 60 Mgas | bal cold ms | sequential cold ms | codes asked of the store | memory at most, MiB |"
+    );
+    println!("|---|---|---|---|---|");
+    for kind in ["balance", "hash", "size", "copy", "call", "init"] {
+        let options =
+            format!("worst-code --kind {kind} --contracts {LARGE_CODES} --gas 60 --accounts 400 --senders 60");
+        let [(name, gzipped)] = &workload(&folder, &options)[..] else { panic!("one block") };
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&gzipped[..]), &mut bytes).expect("gzip");
+        let Ok(Content::Bundle(bundle)) = Content::parse(&Document { name: name.clone(), bytes }, None) else {
+            panic!("{name}: no bundle")
+        };
+        let BundleState::Complete { store, .. } = &bundle.state else { panic!("the whole state") };
+        let rules = bundle.rules.expect("a fork");
+        let run = |mode: Mode| {
+            let counting = CountingCodes(store, AtomicUsize::new(0));
+            let mut executor = Executor::new(2).expect("threads");
+            let mut input = BlockInput::new(&rules, bundle.block.clone());
+            if mode == Mode::Bal {
+                input = input.with_list(bundle.bal.clone().expect("a list"));
+            }
+            let before = IN_USE.load(Ordering::Relaxed);
+            PEAK.store(before, Ordering::Relaxed);
+            let start = Instant::now();
+            let outcome = executor.execute(&input, &counting, None, Options::new(mode)).expect("a valid block");
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            let grown = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+            (outcome.hash, ms, counting.1.into_inner(), grown)
+        };
+        let (hash, bal_ms, asked, grown) = run(Mode::Bal);
+        let (other_hash, sequential_ms, sequential_asked, _) = run(Mode::Sequential);
+        assert_eq!(hash, other_hash);
+        println!("| {kind} | {bal_ms:.1} | {sequential_ms:.1} | {asked} | {} |", grown >> 20);
+        // The codes of the called contract and of the system contracts are needed in each block. A code that both
+        // threads need at the same time may be read by both.
+        let needed = if matches!(kind, "size" | "copy" | "call") { LARGE_CODES } else { 0 };
+        let most = 2 * needed + 1 + SYSTEM_CONTRACTS.len();
+        assert!((needed..=most).contains(&asked), "{kind}: {asked} codes in bal mode");
+        assert!((needed..=most).contains(&sequential_asked), "{kind}: {sequential_asked} codes in sequential mode");
+        assert!(grown < (120 << 20) + 4 * needed * CODE_LEN, "{kind}: {grown} bytes");
     }
 }

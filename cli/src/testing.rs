@@ -1,6 +1,9 @@
-//! Files for tests: a temporary folder per test, the files of `tests/data`, and the shared folder of
-//! large suites beside the checkout.
+//! Inputs for tests: a temporary folder per test, generated bundles, the files of `tests/data`, and the
+//! shared folder of large suites beside the checkout.
 
+use crate::Status;
+use crate::workload::{self, WorkloadCommand};
+use clap::Parser;
 use std::path::PathBuf;
 
 /// A folder in the system's temporary folder, removed when dropped.
@@ -32,6 +35,37 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+#[derive(Debug, Parser)]
+struct WorkloadLine {
+    #[command(subcommand)]
+    command: WorkloadCommand,
+}
+
+/// The files that `balustrade workload OPTIONS --out FOLDER` writes, by name.
+///
+/// # Panics
+/// If the options are wrong or the command fails.
+pub fn workload(folder: &Folder, options: &str) -> Vec<(String, Vec<u8>)> {
+    let out = folder.0.join(format!("workload-{}", options.replace(' ', "-")));
+    assert_eq!(workload_status(&format!("{options} --json --out {}", out.display())), Status::Good, "{options}");
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(&out)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path())
+        .map(|path| (path.display().to_string(), std::fs::read(&path).expect("readable")))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs `balustrade workload OPTIONS`.
+///
+/// # Panics
+/// If the options cannot be parsed.
+pub(crate) fn workload_status(options: &str) -> Status {
+    let words = std::iter::once("workload").chain(options.split_whitespace());
+    workload::main(&WorkloadLine::try_parse_from(words).expect("a command line").command)
 }
 
 /// The path of a file of `tests/data`, which is part of the repository.

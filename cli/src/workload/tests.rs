@@ -2,16 +2,10 @@
 //! requested gas, equal seeds give equal bytes, and both forms of bundles work.
 
 use super::super::engine::{Chain, Engine};
+use super::super::testing::{self, Folder};
 use super::*;
 use balustrade::Mode;
 use balustrade::formats::{Content, Document};
-use clap::Parser;
-
-#[derive(Debug, Parser)]
-struct Line {
-    #[command(subcommand)]
-    command: WorkloadCommand,
-}
 
 /// Every family, with options that make a small state.
 const LINES: [&str; 24] = [
@@ -41,21 +35,9 @@ const LINES: [&str; 24] = [
     "worst-code --kind init",
 ];
 
-/// Runs a command line that writes to a new folder, and returns its files by name.
-fn make(folder: &str, line: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = std::env::temp_dir().join(format!("balustrade-{}-{folder}", std::process::id()));
-    let common = format!("--accounts 400 --senders 60 --threads 2 --json --out {}", folder.display());
-    let words = format!("balustrade {line} {common}");
-    let line = Line::try_parse_from(words.split_whitespace()).expect("a command line");
-    assert_eq!(main(&line.command), Status::Good, "{words}");
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(&folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("a file").path())
-        .map(|path| (path.display().to_string(), std::fs::read(&path).expect("readable")))
-        .collect();
-    std::fs::remove_dir_all(&folder).expect("removable");
-    files.sort();
-    files
+/// The bundles of a family with a small state.
+fn make(folder: &str, options: &str) -> Vec<(String, Vec<u8>)> {
+    testing::workload(&Folder::new(folder), &format!("{options} --accounts 400 --senders 60 --threads 2"))
 }
 
 /// Executes a written bundle in all modes; returns the gas used and the number of failed
@@ -120,6 +102,5 @@ fn a_witness_gives_the_same_results_as_the_whole_state() {
 
 #[test]
 fn several_blocks_do_not_go_into_one_file() {
-    let line = Line::try_parse_from("x transfers --blocks 2 --out x.json".split(' ')).expect("a command line");
-    assert_eq!(main(&line.command), Status::Unusable);
+    assert_eq!(testing::workload_status("transfers --blocks 2 --out x.json"), Status::Unusable);
 }
