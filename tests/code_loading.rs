@@ -3,15 +3,15 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::block::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::wire::Header;
 use balustrade::executor::PrefetchStrategy;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use balustrade_cli::devnet::asm::assemble;
-use signed::{Call, address_of, secret};
+use balustrade_cli::testing::template;
+use signed::{Call, fund, secret};
 use std::sync::Mutex;
 
 /// A store that records the codes that are read from it.
@@ -102,20 +102,6 @@ struct World {
     bal: Bytes,
 }
 
-/// The header of a block before it is sealed.
-fn template() -> Header {
-    Header {
-        number: 1,
-        timestamp: 12,
-        gas_limit: 60_000_000,
-        base_fee: Some(7),
-        excess_blob_gas: Some(0),
-        parent_beacon_root: Some(B256::ZERO),
-        slot_number: Some(1),
-        ..Header::default()
-    }
-}
-
 impl World {
     fn new(access: &str) -> Self {
         let rules = ChainRules::mainnet(Fork::Amsterdam);
@@ -139,7 +125,8 @@ impl World {
         let bystander = add(BYSTANDER, vec![0x5b; 2_999]);
         let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
         let mut executor = Executor::new(1).expect("threads");
-        let built = executor.build(&rules, &template(), &Vec::new(), &store, &mut tries).expect("a block");
+        let built =
+            executor.build(&rules, &template(Fork::Amsterdam), &Vec::new(), &store, &mut tries).expect("a block");
         Self { rules, store, tries, target, bystander, block: built.block, bal: built.bal }
     }
 
@@ -240,11 +227,13 @@ fn balances_of_contracts_load_none_of_their_codes() {
     let base = 1u64 << 40;
     let text = format!("0 again: DUP1 {base} ADD BALANCE POP 1 ADD DUP1 1500 GT @again JUMPI STOP");
     add(reader, assemble(&text));
-    store.insert_account(address_of(&secret(1)), 0, U256::from(10).pow(U256::from(18)), KECCAK_EMPTY, []);
+    fund(&mut store, 1);
     let call = Call { nonce: 0, gas: 10_000_000, to: Some(reader), value: 0, data: &[] };
     let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
     let mut executor = Executor::new(1).expect("threads");
-    let built = executor.build(&rules, &template(), &[call.sign(&secret(1))], &store, &mut tries).expect("a block");
+    let built = executor
+        .build(&rules, &template(Fork::Amsterdam), &[call.sign(&secret(0))], &store, &mut tries)
+        .expect("a block");
     assert!(built.transactions[0].success && built.bal.len() > 20 * large.len(), "every contract is listed");
     let (block, bal) = (built.block, built.bal);
     let mut first: Option<BlockOutcome> = None;

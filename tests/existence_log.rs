@@ -14,10 +14,11 @@ use balustrade::exec::block::error::{Mismatch, MismatchField};
 use balustrade::exec::rules::fork::Fork;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
-use empty_accounts::{RECEIVERS, sender};
+use empty_accounts::RECEIVERS;
 use hostile::cases::{self, Chain, ListedBlock};
 use hostile::trial;
 use random::block::RandomBlock;
+use signed::{address_of, secret};
 
 const MODES: [Mode; 3] = [Mode::Bal, Mode::Sequential, Mode::Optimistic];
 
@@ -157,7 +158,7 @@ fn an_amsterdam_block_has_no_existence_log() {
 fn a_claim_beyond_the_block_is_refused() {
     let (mut chain, block) = zero_transfers(Fork::Paris);
     let with = |claim| ListedBlock { existence_log: Some(existence_log(&[claim])), ..block.clone() };
-    let (address, index) = (sender(), 4_000_000_000);
+    let (address, index) = (address_of(&secret(0)), 4_000_000_000);
     let fault = ExistenceFault::IndexBeyondBlock { address, index, max: LAST };
     assert_refused_at_once(&mut chain, &with((address, index, false)), fault);
 

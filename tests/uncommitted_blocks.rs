@@ -1,18 +1,19 @@
 //! Blocks executed on uncommitted parents: they have the same roots as blocks committed one by one, each can be rolled
 //! back alone, and a block that fails at any point leaves the uncommitted ones below it unchanged.
 
+mod signed;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::Encodable;
 use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
-use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
 use balustrade::trie::{Savepoint, StateTries, StateUpdate, TrieError, ordered_root};
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use balustrade_cli::devnet::Devnet;
+use signed::Call;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -346,21 +347,7 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
 
 /// A transaction without replay protection, gas price and value, with the signature (1, 1), and its sender.
 fn free_transaction(to: Address) -> (Vec<u8>, Address) {
-    let wrapped = |signature: &[u64]| {
-        let mut payload = Vec::new();
-        [0u64, 0, 21_000].iter().for_each(|field| field.encode(&mut payload));
-        to.encode(&mut payload);
-        0u64.encode(&mut payload);
-        payload.push(alloy_rlp::EMPTY_STRING_CODE);
-        signature.iter().for_each(|field| field.encode(&mut payload));
-        let mut out = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-        out.extend(payload);
-        out
-    };
-    let signature =
-        Signature { hash: keccak256(wrapped(&[])), r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
-    (wrapped(&[27, 1, 1]), recover_scalar(&signature).expect("r = 1 is the x coordinate of a curve point"))
+    Call { nonce: 0, gas: 21_000, to: Some(to), value: 0, data: &[] }.free()
 }
 
 /// Before Byzantium a block updates the tries once per transaction, because each receipt has a state root.

@@ -1,8 +1,10 @@
-//! Inputs for tests: a temporary folder per test, generated bundles, the files of `tests/data`, and the
+//! Inputs for tests: a temporary folder per test, generated bundles, headers to seal, the files of `tests/data`, and the
 //! shared folder of large suites beside the checkout.
 
 use crate::Status;
 use crate::workload::{self, WorkloadCommand};
+use alloy_primitives::B256;
+use balustrade::{Fork, Header};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -34,6 +36,32 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A header to seal: block 1 of a chain of this fork, with a gas limit of 60 million.
+pub fn template(fork: Fork) -> Header {
+    Header {
+        number: 1,
+        timestamp: 12,
+        gas_limit: 60_000_000,
+        base_fee: (fork >= Fork::London).then_some(7),
+        excess_blob_gas: (fork >= Fork::Cancun).then_some(0),
+        parent_beacon_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
+        slot_number: (fork >= Fork::Amsterdam).then_some(1),
+        ..Header::default()
+    }
+}
+
+/// The Cancun header of block 0, the parent of [`template`]'s block, with this state root.
+pub fn cancun_parent(state_root: B256) -> Header {
+    Header {
+        gas_limit: 60_000_000,
+        base_fee: Some(7),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        state_root,
+        ..Header::default()
     }
 }
 

@@ -10,7 +10,7 @@ use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::{BuiltBlock, Check};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
-use balustrade_cli::testing::{Folder, stored};
+use balustrade_cli::testing::{Folder, cancun_parent, stored};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -34,14 +34,7 @@ impl World {
         let mut store = MemoryStore::default();
         store.insert_account(Address::repeat_byte(1), 0, U256::from(7), KECCAK_EMPTY, []);
         let mut tries = StateTries::from_memory(&store).expect("a state");
-        let parent = Header {
-            gas_limit: 30_000_000,
-            base_fee: Some(7),
-            blob_gas_used: Some(0),
-            excess_blob_gas: Some(0),
-            state_root: tries.root(),
-            ..Header::default()
-        };
+        let parent = cancun_parent(tries.root());
         let built = build(&rules, &parent, &store, &mut tries);
         Self { rules, store, tries, parent, built }
     }

@@ -4,10 +4,10 @@
 //! Needs the modules `random` and `signed` beside it.
 
 use crate::random::block::RandomBlock;
-use crate::signed::{Call, address_of, secret};
+use crate::signed::{Call, PRICE, fund, secret};
 use alloy_primitives::{Address, U256};
 use balustrade::Executor;
-use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
+use balustrade::arena::store::{EMPTY_ROOT, MemoryStore};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_difficulty};
 use balustrade::exec::wire::Header;
@@ -23,16 +23,11 @@ pub(crate) const RECEIVERS: [Address; 6] = [
     Address::repeat_byte(0xe6),
 ];
 
-/// The sender of all transactions.
-pub(crate) fn sender() -> Address {
-    address_of(&secret(1))
-}
-
-/// The block in a fork before London, or in Paris.
+/// The block in a fork before London, or in Paris. The sender is the account of key 0.
 pub(crate) fn zero_transfers(fork: Fork, executor: &mut Executor) -> RandomBlock {
     let rules = ChainRules::mainnet(fork);
     let mut store = MemoryStore::default();
-    store.insert_account(sender(), 0, U256::from(10).pow(U256::from(18)), KECCAK_EMPTY, []);
+    fund(&mut store, 1);
     let mut tries = StateTries::from_memory(&store).expect("a small state");
     let base_fee = (fork >= Fork::London).then_some(7);
     let parent = Header {
@@ -58,7 +53,9 @@ pub(crate) fn zero_transfers(fork: Fork, executor: &mut Executor) -> RandomBlock
     let transactions: Vec<Vec<u8>> = RECEIVERS
         .into_iter()
         .zip(0..)
-        .map(|(to, nonce)| Call { nonce, gas: 21_000, to: Some(to), value: 0, data: &[] }.sign_unprotected(&secret(1)))
+        .map(|(to, nonce)| {
+            Call { nonce, gas: 21_000, to: Some(to), value: 0, data: &[] }.sign_unprotected(&secret(0), PRICE)
+        })
         .collect();
     let built = executor.build(&rules, &template, &transactions, &store, &mut tries).expect("valid");
     let mut block = RandomBlock {
