@@ -4,7 +4,8 @@
 mod small_chain;
 
 use alloy_primitives::Bytes;
-use balustrade::{BlockInput, Executor, ListLimits, Mode, Options, SlotQuery, StateTries, WitnessStore, decode_list};
+use balustrade::list::{self, Limits};
+use balustrade::{BlockInput, Executor, Mode, Options, SlotQuery, StateTries, WitnessStore};
 use small_chain::SmallChain;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +39,7 @@ fn witness(
     // What the block reads is in its list; what it changes comes from its execution.
     let input = BlockInput::new(&chain.rules, chain.block.clone()).with_list(chain.list.clone());
     let outcome = executor.execute(&input, &chain.store, None, Options::new(Mode::Bal))?;
-    let list = decode_list(&chain.list, &ListLimits::format_only())?;
+    let list = list::decode(&chain.list, &Limits::format_only())?;
     let addresses = list.addresses().as_slice();
     let slots = list.slot_accounts().as_slice().iter().zip(list.slot_keys().as_slice());
     let slots: Vec<_> =

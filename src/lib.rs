@@ -13,36 +13,104 @@
 //! Without one, the tasks run sequentially or optimistically and record the block access list; the
 //! state root is then computed from the recorded list.
 //!
-//! Modules import downwards only: `arena ← bal ← {exec, trie} ← executor`. `exec` and `trie` never
-//! import each other; [`executor`] is the one module that uses both.
+//! The interface is re-exported here and in the modules below. With the feature `internals` the
+//! modules `arena`, `bal`, `exec`, `executor` and `trie` are public too, for research; they may
+//! change in every version. They import downwards only: `arena ← bal ← {exec, trie} ← executor`.
+//! `exec` and `trie` never import each other; `executor` is the one module that uses both.
+//! Other features: `formats` (readers of bundles and test fixtures), `serde` (`Serialize` for
+//! outcomes and errors), `reference-loop` (the instructions of `revm-interpreter` as a dispatch loop).
 
+#![warn(unnameable_types)]
+// Without `internals`, the modules are private, and items that only tests, benches and the command use have no use.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
+
+#[cfg(not(feature = "internals"))]
+mod arena;
+#[cfg(feature = "internals")]
 pub mod arena;
+#[cfg(not(feature = "internals"))]
+mod bal;
+#[cfg(feature = "internals")]
 pub mod bal;
+#[cfg(not(feature = "internals"))]
+mod exec;
+#[cfg(feature = "internals")]
 pub mod exec;
+#[cfg(not(feature = "internals"))]
+mod executor;
+#[cfg(feature = "internals")]
 pub mod executor;
 #[cfg(feature = "formats")]
 pub mod formats;
+#[cfg(not(feature = "internals"))]
+mod trie;
+#[cfg(feature = "internals")]
 pub mod trie;
 
 pub use arena::cancel::CancelToken;
 pub use arena::store::{
     EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
-    StoreError, WitnessStore,
+    StoreCounts, StoreError, WitnessStore,
 };
-pub use bal::{BalColumns, ExistenceLog, Limits as ListLimits, decode as decode_list};
+pub use bal::ExistenceLog;
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
+pub use exec::interpreter::trace::TraceSink;
 pub use exec::rules::fork::{ChainRules, Fork};
 pub use exec::rules::header::{next_base_fee, next_excess_blob_gas};
-pub use exec::rules::ommers::Ancestry;
 pub use exec::senders::SenderCache;
-pub use exec::tx::TxOutcome;
-pub use exec::wire::{Header, ReceiptList};
+pub use exec::wire::Header;
 pub use executor::{
-    Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Check, Diagnosis, Executor, ExecutorBuilder,
-    Incomplete, Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
+    Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Diagnosis, Executor, ExecutorBuilder, Incomplete,
+    Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
 };
 pub use trie::{AccountStatus, StateTries, StateUpdate, TrieError};
+
+/// Chains: fork schedules by block number and time, and the ancestors that ommers are checked against.
+pub mod chain {
+    pub use crate::exec::rules::chain::{ChainConfig, ChainError, Step};
+    pub use crate::exec::rules::fork::{BlobSchedule, DaoExtraData, DaoTransfer, ForkRules};
+    pub use crate::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
+}
+
+/// Block access lists (EIP-7928) as columns.
+pub mod list {
+    pub use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, Offsets, SlotId, TxIndex};
+    pub use crate::bal::{
+        BalColumns, Changes, CodeRange, Divergence, DivergenceValue, ExistenceColumns, Limits, bal_hash, decode, diff,
+        encode, show,
+    };
+}
+
+/// The parts of a [`BlockOutcome`] and of a [`Diagnosis`].
+pub mod outcome {
+    pub use crate::exec::block::admission::BlockGas;
+    pub use crate::exec::block::optimistic::Speculation;
+    pub use crate::exec::block::tasks::{BlockLogs, TaskSpan};
+    pub use crate::exec::interpreter::watch::Touch;
+    pub use crate::exec::tx::TxOutcome;
+    pub use crate::exec::wire::{ReceiptList, ReceiptOutcome};
+    pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, Transacted};
+}
+
+/// State roots, proofs (EIP-1186) and changed trie nodes.
+pub mod tries {
+    pub use crate::arena::node::LeafAccount;
+    pub use crate::trie::{
+        AccountProof, Change, NodeChanges, NodePath, Savepoint, SlotProof, ordered_root, verify_account, verify_slot,
+    };
+}
+
+/// The details of errors.
+pub mod errors {
+    pub use crate::bal::{BalError, BalField, BalRule, ExistenceDifference, ExistenceFault};
+    pub use crate::exec::block::error::{InternalFault, Mismatch, MismatchField};
+    pub use crate::exec::rules::header::HeaderFault;
+    pub use crate::exec::rules::ommers::OmmerFault;
+    pub use crate::exec::tx::TxInvalid;
+    pub use crate::exec::wire::{Field, WireError, WireErrorKind};
+    pub use crate::trie::ProofError;
+}
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

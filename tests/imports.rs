@@ -416,6 +416,20 @@ fn nothing_but_the_command_imports_the_command() {
     }
 }
 
+/// The examples for hosts compile without the feature `internals`.
+#[test]
+fn examples_for_hosts_use_the_public_interface_only() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for name in ["async_host", "embed", "host_pool", "own_store", "small_chain/mod", "stateless"] {
+        let source = std::fs::read_to_string(examples.join(format!("{name}.rs"))).expect("an example");
+        for item in named(&without_tests(&tokens(&source))) {
+            let [library, module, ..] = &item.path[..] else { continue };
+            let is_internal = FLOORS.iter().any(|(floor, _)| floor == module && *floor != "formats");
+            assert!(library != LIBRARY || !is_internal, "{name} uses {}", item.path.join("::"));
+        }
+    }
+}
+
 #[test]
 fn execution_has_no_import_cycle_outside_the_tail_loop() {
     let sources = sources();

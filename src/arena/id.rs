@@ -50,7 +50,7 @@ ids! {
     /// A storage slot of the current block. With a block access list, ids are ranks by account,
     /// then by key; changed and read slots share one numbering.
     SlotId,
-    /// A code's position in the [`CodeArena`](super::code::CodeArena).
+    /// A code's position in the code arena.
     CodeId,
     /// A transaction's position in its block, from 0.
     TxIndex,

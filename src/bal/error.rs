@@ -94,7 +94,7 @@ pub enum BalRule {
     #[error("a code that starts with 0xef must be a delegation of 23 bytes")]
     ReservedCode,
     /// More storage accesses than the block's gas can pay for, see
-    /// [`BalColumns::check_affordable`](super::BalColumns::check_affordable).
+    /// `BalColumns::check_affordable`.
     #[error("the list declares more storage reads and changes than {gas} gas can pay, at 2000 each")]
     UnaffordableSlots {
         /// Execution gas available to transactions and system calls.
@@ -109,7 +109,7 @@ pub enum BalRule {
     /// More addresses and slots than the block's gas limit allows (EIP-7928).
     #[error("the list holds more than {max} addresses and slots, the block's gas limit / 2000")]
     ItemLimit {
-        /// Maximum number of items: gas limit / [`ITEM_COST`](super::ITEM_COST).
+        /// Maximum number of items: gas limit / 2,000.
         max: u64,
     },
 }

@@ -96,7 +96,7 @@ impl BalColumns {
     /// # Errors
     /// [`BalRule::UnaffordableSlots`] with the first account whose slots exceed the budget;
     /// [`BalRule::UnaffordableCode`].
-    pub fn check_affordable(&self, budget: &GasBudget, free: &[Address]) -> Result<(), BalError> {
+    pub(crate) fn check_affordable(&self, budget: &GasBudget, free: &[Address]) -> Result<(), BalError> {
         let error = |rule, address, field| BalError { rule, offset: 0, address, field, slot: None, index: None };
         let of_tx = |index: &&BlockAccessIndex| (1..=budget.tx_count).contains(&index.index());
         let slots_max = usize::try_from(budget.execution / READ_COST).unwrap_or(usize::MAX);

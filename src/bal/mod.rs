@@ -24,6 +24,7 @@ mod post_state;
 mod record;
 mod reduce;
 mod rlp;
+#[cfg(any(test, feature = "internals"))]
 pub mod sample;
 mod show;
 

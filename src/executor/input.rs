@@ -138,7 +138,7 @@ impl<'a> BlockInput<'a> {
 #[non_exhaustive]
 pub struct Options {
     /// How tasks run. `None`: [`Mode::Bal`] if the block has a block access list, else
-    /// [`Mode::Optimistic`] if the cost model expects it to be faster (see [`speculation_pays`]),
+    /// [`Mode::Optimistic`] if the cost model expects it to be faster,
     /// else [`Mode::Sequential`].
     pub mode: Option<Mode>,
     /// Which interpreter loop executes the code.

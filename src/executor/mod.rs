@@ -18,7 +18,8 @@ mod diagnose;
 mod from_bal;
 mod input;
 mod job;
-
+#[cfg(feature = "internals")]
+mod observe;
 mod optimistic;
 mod outcome;
 mod pool;
@@ -48,7 +49,6 @@ use crate::exec::block::error::BlockError;
 use crate::exec::block::optimistic::cost::speculation_pays;
 use crate::exec::block::tasks::WorkerScratch;
 use crate::exec::evm::ids::IdMap;
-use crate::exec::interpreter::profile::{OpcodeProfile, WorkerProfile};
 use crate::exec::interpreter::trace::TraceSink;
 use crate::exec::wire::Block;
 use crate::trie::StateTries;
@@ -98,50 +98,6 @@ impl Executor {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.scratches.len()
-    }
-
-    /// Contract codes kept from earlier blocks.
-    pub fn codes(&self) -> &CodeArena {
-        &self.codes
-    }
-
-    /// Empties the caches of mapping key hashes, so that the next block computes them again (for
-    /// benches).
-    pub fn forget_hashes(&mut self) {
-        for scratch in &mut self.scratches {
-            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).evm.forget_hashes();
-        }
-    }
-
-    /// Counts and times instructions and precompiles from now on, until [`Self::take_profile`].
-    /// Blocks run slower. If not `timed`, the profiled form of the loop runs, but nothing is
-    /// measured (see [`OpcodeProfile::untimed`]).
-    pub fn start_profile(&mut self, timed: bool) {
-        for scratch in &mut self.scratches {
-            let opcodes = if timed { OpcodeProfile::default() } else { OpcodeProfile::untimed() };
-            let profile = WorkerProfile { opcodes, ..WorkerProfile::default() };
-            scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).start_profile(profile);
-        }
-    }
-
-    /// What each worker measured since [`Self::start_profile`], by worker; empty without a call of
-    /// it. A transaction that optimistic mode executed several times counts each time.
-    pub fn take_profile(&mut self) -> Vec<WorkerProfile> {
-        let scratches = self.scratches.iter_mut();
-        scratches
-            .filter_map(|scratch| scratch.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take_profile())
-            .collect()
-    }
-
-    /// Drops all codes: the next block loads those that it runs from the store.
-    pub fn forget_codes(&mut self) {
-        self.codes.evict(0);
-    }
-
-    /// For tests: workers take tasks in a random order drawn from `seed` instead of block order.
-    #[doc(hidden)]
-    pub fn shuffle_tasks(&mut self, seed: Option<u64>) {
-        self.shuffle = seed;
     }
 
     /// Writes EIP-3155 trace lines of all transactions from now on to `sink`, with each

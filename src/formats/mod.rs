@@ -16,12 +16,12 @@ mod signed;
 mod source;
 mod state_test;
 
-pub use block_test::{BlockTest, FixtureBlock};
+pub use block_test::{BlockTest, BlockTestJson, FixtureBlock};
 pub use bundle::{Bundle, BundleState};
 pub use cost::{DOCUMENT_MEMORY_MAX, check_rlp_len};
 pub use genesis::Genesis;
 pub use source::{Document, Progress, each_document, read_document, total_bytes};
-pub use state_test::{StateCase, StateTest};
+pub use state_test::{StateCase, StateTest, StateTestJson};
 
 use alloy_primitives::Bytes;
 use bundle::BundleJson;

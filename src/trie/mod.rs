@@ -76,6 +76,7 @@ mod tuned;
 mod update;
 mod wide;
 mod worker;
+#[cfg(any(test, feature = "internals"))]
 pub mod workload;
 
 pub use changes::{Change, NodeChanges};

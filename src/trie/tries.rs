@@ -135,12 +135,14 @@ impl StateTries {
     }
 
     /// Hashes computed by the last update.
+    #[cfg(feature = "internals")]
     pub fn hash_count(&self) -> HashCount {
         self.count
     }
 
     /// Sets the number of Keccak lanes (for tests and benches). The default is the widest that the
     /// processor supports.
+    #[cfg(any(test, feature = "internals"))]
     pub fn set_width(&mut self, width: Width) {
         self.width = width;
     }

@@ -70,7 +70,7 @@ pub enum InternalFault {
     /// comparison found none.
     #[error("at index {}, the two comparisons of the task with the block access list disagree", .0.0)]
     Comparison(BlockAccessIndex),
-    /// A task ended without an error and without a [`TaskChecked`](super::verify::TaskChecked).
+    /// A task ended without an error and without a `TaskChecked`.
     #[error("a task was not compared with the block access list")]
     UncheckedTask,
     /// The transactions root and the withdrawals root were not compared with the header.

@@ -79,13 +79,13 @@ pub struct Ancestry<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OmmerFault {
-    /// The block has more than [`OMMERS_MAX`] ommers.
+    /// The block has more than two ommers.
     #[error("a block may have two ommers, this one has {0}")]
     TooMany(usize),
     /// The block includes the ommer twice.
     #[error("the block includes it twice")]
     Duplicate,
-    /// The ommer's number is not one to [`OMMER_DEPTH_MAX`] below the block's, or it is 0.
+    /// The ommer's number is not one to six below the block's, or it is 0.
     #[error("its number is {number}, the block's {block}; it must be one to six less, and not 0")]
     Depth {
         /// The ommer's number.

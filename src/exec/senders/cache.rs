@@ -60,7 +60,7 @@ impl SenderCache {
     /// `recover` is [`super::recover_batch`] or an equivalent. The three slices correspond by position; only the
     /// length of the shortest is processed. Recovered senders are not added to the cache, because a transaction is
     /// executed once.
-    pub fn recover_missing(
+    pub(crate) fn recover_missing(
         &self,
         transaction_hashes: &[B256],
         signatures: &[Signature],

@@ -1,6 +1,6 @@
 //! Receipts in their EIP-2718 encoding.
 //!
-//! In: outcome, gas and logs of each transaction. Out: [`ReceiptLogs`], the parts that depend on
+//! In: outcome, gas and logs of each transaction. Out: `ReceiptLogs`, the parts that depend on
 //! the logs alone, which can be computed for transactions in any order; [`ReceiptList`], all
 //! encodings in block order in one buffer, and the block's bloom.
 //! Spec: Yellow Paper 4.3.1, EIP-658 (status), EIP-2718.
@@ -124,7 +124,7 @@ impl ReceiptList {
     /// Encodes the next transaction's receipt and adds its logs to the block's bloom.
     ///
     /// `cumulative_gas_used` is the gas paid for by all transactions up to this one; the last
-    /// argument is a row of [`ReceiptLogs`].
+    /// argument is a row of `ReceiptLogs`.
     pub fn push(
         &mut self,
         tx_type: u8,
