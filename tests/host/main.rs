@@ -6,10 +6,10 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::ChainRules;
+use balustrade::list::{BalColumns, Limits, decode};
 use balustrade::{
-    BalColumns, Binding, BlockInput, Executor, Fork, Header, ListLimits, MemoryStore, Mode, Options, ParentAccount,
-    Pool, SlotQuery, StateStore, StateTries, StoreError, WitnessStore, decode_list,
+    Binding, BlockInput, ChainRules, Executor, Fork, Header, MemoryStore, Mode, Options, ParentAccount, Pool,
+    SlotQuery, StateStore, StateTries, StoreError, WitnessStore,
 };
 use balustrade_cli::testing::{cancun_parent, template};
 use rayon::prelude::*;
@@ -56,7 +56,7 @@ impl World {
         let built = executor.build(&rules, &template, &calls, &store, &mut tries).expect("a valid block");
         let input = BlockInput::new(&rules, built.block.clone());
         let outcome = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect("valid");
-        let columns = decode_list(&built.bal, &ListLimits::format_only()).expect("recorded");
+        let columns = decode(&built.bal, &Limits::format_only()).expect("recorded");
         let addresses = columns.addresses().as_slice();
         let changes = outcome.changes.as_update();
         let nodes = tries.witness(&store, addresses, &slots_of(&columns), &changes).expect("in memory");
