@@ -7,6 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade_cli::testing::WithNodes;
 use hostile::cases::{self, Chain, ListedBlock, Visit, WitnessCase, shared, stored};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,33 +283,18 @@ fn wrong_nodes_and_codes_of_mainnet_give_no_wrong_outcome() {
 fn check_missing_nodes(case: &WitnessCase) {
     let empty = balustrade::arena::store::WitnessStore::new(case.store.state_root(), [], []);
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
-    /// Flat values of the whole witness, but no trie nodes below the top.
-    struct NoNodes<'a>(&'a dyn StateStore, &'a dyn StateStore);
-    impl StateStore for NoNodes<'_> {
-        fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-            self.0.accounts(addresses, out)
+    // Flat values of the whole witness, but no trie nodes below the top.
+    let nodes = |hashes: &[B256], out: &mut [Bytes]| {
+        // Answers for the root and most of its children, so that every shard lacks a node of its own.
+        if hashes.len() <= 16 && case.store.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
+            return Ok(());
         }
-        fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-            self.0.slots(slots, out)
-        }
-        fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-            self.0.codes(hashes, out)
-        }
-        fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-            self.0.block_hashes(numbers, out)
-        }
-        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-            // Answers for the root and most of its children, so that every shard lacks a node of its own.
-            if hashes.len() <= 16 && self.0.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
-                return Ok(());
-            }
-            self.1.trie_nodes(hashes, out)
-        }
-    }
+        empty.trie_nodes(hashes, out)
+    };
+    let store = WithNodes { flat: &case.store, nodes };
     let errors = [1, 2, 3, 8, 16].map(|threads| {
         let mut executor = Executor::new(threads).expect("threads");
         let mut tries = StateTries::from_root(case.store.state_root());
-        let store = NoNodes(&case.store, &empty);
         executor.execute(&input, &store, Some(&mut tries), Options::new(Mode::Bal)).map(drop)
     });
     assert!(matches!(errors[0], Err(BlockError::Store(StoreError::MissingNode(_)))), "{:?}", errors[0]);

@@ -4,21 +4,22 @@
 mod hostile;
 
 use balustrade::Executor;
-use hostile::cases::{self, Visit};
+use hostile::cases::{self, Chain, ListedBlock, Visit};
 use hostile::report::Report;
 use hostile::{Rng, mutators, trial};
 use std::ops::ControlFlow;
 
-/// Tries `per_block` mutants of each valid block, until there are `total_max`; returns their number.
-fn try_mutants(each: impl FnOnce(Visit<'_>), per_block: usize, total_max: usize) -> usize {
+/// Calls `try_block` with each valid block, until there are `total_max` mutants; returns their number.
+fn try_blocks(
+    each: impl FnOnce(Visit<'_>),
+    total_max: usize,
+    mut try_block: impl FnMut(&mut Executor, &mut Chain, &ListedBlock, &mut Report),
+) -> usize {
     let mut executor = Executor::new(2).expect("threads");
-    let mut rng = Rng(7);
     let mut report = Report::default();
     each(&mut |mut chain| {
         for block in chain.take_valid() {
-            for _ in 0..per_block {
-                trial::try_one(&mut executor, &mut chain, &block, &mut rng, &mut report);
-            }
+            try_block(&mut executor, &mut chain, &block, &mut report);
             chain.advance(&mut executor, &block).expect("a valid block");
         }
         if report.total() < total_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -26,6 +27,14 @@ fn try_mutants(each: impl FnOnce(Visit<'_>), per_block: usize, total_max: usize)
     println!("{}", report.table());
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     report.total()
+}
+
+/// Tries `per_block` mutants of each valid block.
+fn try_mutants(each: impl FnOnce(Visit<'_>), per_block: usize, total_max: usize) -> usize {
+    let mut rng = Rng(7);
+    try_blocks(each, total_max, |executor, chain, block, report| {
+        (0..per_block).for_each(|_| trial::try_one(executor, chain, block, &mut rng, report));
+    })
 }
 
 #[test]
@@ -73,29 +82,13 @@ fn mutants_of_older_suites_are_refused() {
     try_older_mutants(&[(&bundles, 20, 1_000), (&fixtures, 4, 3_000)]);
 }
 
-/// Drops every item of every list, until there are `total_max` mutants; returns their number.
-fn try_drops(each: impl FnOnce(Visit<'_>), total_max: usize) -> usize {
-    let mut executor = Executor::new(2).expect("threads");
-    let mut report = Report::default();
-    each(&mut |mut chain| {
-        for block in chain.take_valid() {
-            trial::try_every_drop(&mut executor, &mut chain, &block, &mut report);
-            chain.advance(&mut executor, &block).expect("a valid block");
-        }
-        if report.total() < total_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    println!("{}", report.table());
-    assert!(report.findings.is_empty(), "{:#?}", report.findings);
-    report.total()
-}
-
 #[test]
 fn a_list_without_any_one_of_its_items_is_refused() {
-    assert!(try_drops(cases::each_stored, 1_500) >= 1_500);
+    assert!(try_blocks(cases::each_stored, 1_500, trial::try_every_drop) >= 1_500);
 }
 
 #[test]
 #[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
 fn a_list_of_the_suite_without_any_one_of_its_items_is_refused() {
-    assert!(try_drops(|visit| cases::each_fixture(7, 97, visit), 1_500) >= 1_500);
+    assert!(try_blocks(|visit| cases::each_fixture(7, 97, visit), 1_500, trial::try_every_drop) >= 1_500);
 }

@@ -13,6 +13,7 @@ use balustrade::executor::Body;
 use balustrade::trie::{Savepoint, StateTries, StateUpdate, TrieError, ordered_root};
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 use balustrade_cli::devnet::Devnet;
+use balustrade_cli::testing::WithNodes;
 use signed::Call;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -269,35 +270,18 @@ fn building_and_transacting_leave_the_uncommitted_blocks_below() {
     assert_eq!(tries.root(), first.before);
 }
 
-/// Flat values of a store in memory, trie nodes by hash.
-struct NodeStore<'a> {
-    flat: &'a MemoryStore,
-    nodes: &'a BTreeMap<B256, Bytes>,
-    /// Number of calls for nodes that succeed before the others fail.
-    node_calls_left: AtomicUsize,
-}
-
-impl StateStore for NodeStore<'_> {
-    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-        self.flat.accounts(addresses, out)
-    }
-    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        self.flat.slots(slots, out)
-    }
-    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        self.flat.codes(hashes, out)
-    }
-    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-        self.flat.block_hashes(numbers, out)
-    }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        let left = self.node_calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+/// A store with flat values in memory and trie nodes by hash; all calls for nodes after the first `calls` ones fail.
+fn node_store<'a>(flat: &'a MemoryStore, nodes: &'a BTreeMap<B256, Bytes>, calls: usize) -> impl StateStore + 'a {
+    let calls_left = AtomicUsize::new(calls);
+    let nodes = move |hashes: &[B256], out: &mut [Bytes]| {
+        let left = calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         left.map_err(|_| StoreError::Failed("as planned".into()))?;
         for (hash, out) in hashes.iter().zip(out) {
-            *out = self.nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+            *out = nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
         }
         Ok(())
-    }
+    };
+    WithNodes { flat, nodes }
 }
 
 /// Every node of a state by hash.
@@ -321,14 +305,20 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
         let mut executor = Executor::new(threads).expect("threads");
         // The tries start with the root hash only, so that both blocks read nodes from the store.
         let mut tries = StateTries::from_root(first.before);
-        let store = |flat, calls| NodeStore { flat, nodes: &nodes, node_calls_left: AtomicUsize::new(calls) };
         let options = Options::new(mode);
-        executor.execute(&first.input(), &store(&first.store, usize::MAX), Some(&mut tries), options).expect("valid");
+        executor
+            .execute(&first.input(), &node_store(&first.store, &nodes, usize::MAX), Some(&mut tries), options)
+            .expect("valid");
         // The first calls are all tried, later ones in growing steps.
         let mut calls = 0;
         loop {
             assert_eq!(tries.root(), first.after);
-            match executor.execute(&second.input(), &store(&second.store, calls), Some(&mut tries), options) {
+            match executor.execute(
+                &second.input(),
+                &node_store(&second.store, &nodes, calls),
+                Some(&mut tries),
+                options,
+            ) {
                 Ok(outcome) => {
                     assert_eq!(outcome.state_root, Some(second.after));
                     break;

@@ -3,8 +3,8 @@
 
 use crate::Status;
 use crate::workload::{self, WorkloadCommand};
-use alloy_primitives::B256;
-use balustrade::{Fork, Header};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::{Fork, Header, ParentAccount, SlotQuery, StateStore, StoreError};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -62,6 +62,38 @@ pub fn cancun_parent(state_root: B256) -> Header {
         excess_blob_gas: Some(0),
         state_root,
         ..Header::default()
+    }
+}
+
+/// A store with the flat values of one store and trie nodes from elsewhere.
+pub struct WithNodes<'a, F> {
+    /// Answers for accounts, slots, codes and block hashes.
+    pub flat: &'a dyn StateStore,
+    /// Answers for trie nodes, as [`StateStore::trie_nodes`].
+    pub nodes: F,
+}
+
+impl<F> std::fmt::Debug for WithNodes<'_, F> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("WithNodes").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&[B256], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> StateStore for WithNodes<'_, F> {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.flat.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.flat.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.flat.codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.flat.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (self.nodes)(hashes, out)
     }
 }
 
