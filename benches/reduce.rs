@@ -1,8 +1,9 @@
-//! Reduction of a decoded list to post-state values, and building of a list from recorded rows.
+//! Reduction of a decoded list to state changes, and building of a list from recorded rows.
 
+use balustrade::arena::store::ParentAccount;
 use balustrade::arena::{AccountId, Column, SlotId};
 use balustrade::bal::{
-    BalColumns, RecordedKeys, Recorder, Reduced, bal_hash, code_hashes, reduce, reduce_into, sample,
+    BalColumns, ExistenceColumns, ListedChanges, RecordedKeys, Recorder, bal_hash, code_hashes, reduce, sample,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -58,20 +59,29 @@ fn bench(criterion: &mut Criterion) {
         let lists: Vec<BalColumns> = (0..*count as u64).map(|seed| sample::list(seed, *len_bytes).columns).collect();
         let mut group = criterion.benchmark_group(format!("list of {name}"));
         group.throughput(Throughput::Elements(lists[0].change_count() as u64));
+        let existence_log = &ExistenceColumns::default();
+        let inputs: Vec<(Column<AccountId, ParentAccount>, Vec<_>)> = lists
+            .iter()
+            .map(|bal| (vec![ParentAccount::default(); bal.account_count()].into(), code_hashes(bal)))
+            .collect();
+        let listed: Vec<ListedChanges<'_>> = lists
+            .iter()
+            .zip(&inputs)
+            .map(|(bal, (parents, code_hashes))| ListedChanges {
+                bal,
+                existence_log,
+                parents,
+                code_hashes,
+                clears_storage: false,
+            })
+            .collect();
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
-            let mut next = lists.iter().cycle();
-            group.bench_function(format!("reduce, {threads} threads"), |bencher| {
+            let mut next = listed.iter().cycle();
+            group.bench_function(format!("reduce, codes hashed before, {threads} threads"), |bencher| {
                 pool.install(|| bencher.iter_batched(|| next.next().unwrap(), reduce, BatchSize::SmallInput));
             });
         }
-        let mut next = lists.iter().cycle();
-        let mut reduced = Reduced::default();
-        group.bench_function("reduce, codes hashed and memory allocated before", |bencher| {
-            let input = || next.next().map(|bal| (bal, code_hashes(bal))).unwrap();
-            let work = |(bal, hashes)| reduce_into(&mut reduced, bal, hashes);
-            bencher.iter_batched(input, work, BatchSize::LargeInput);
-        });
         let recordings: Vec<Reversed> = lists.iter().map(reversed).collect();
         println!("{} rows recorded", recordings[0].recorder.row_count());
         let mut next = recordings.iter().cycle();

@@ -7,8 +7,8 @@
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::{BranchNodeCompact, HashBuilder, Nibbles, TrieAccount};
 use balustrade::arena::keccak::Width;
-use balustrade::trie::workload::{UpdateColumns, Workload, measure, median, permutation_ns};
-use balustrade::trie::{AccountStatus, EMPTY_ROOT, StateTries};
+use balustrade::trie::workload::{Workload, measure, median, permutation_ns};
+use balustrade::{AccountStatus, EMPTY_ROOT, StateChanges, StateTries};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -99,7 +99,7 @@ fn root_of<V: AsRef<[u8]>>(leaves: &BTreeMap<B256, V>, branches: &mut Branches, 
 
 impl Database {
     /// Applies a block's changes and returns the state root.
-    fn update(&mut self, block: &UpdateColumns) -> B256 {
+    fn update(&mut self, block: &StateChanges) -> B256 {
         let mut changed = Vec::with_capacity(block.addresses.len());
         for (i, address) in block.addresses.iter().enumerate() {
             let key = keccak256(address);
@@ -154,7 +154,7 @@ fn compare(accounts: u64, permutation: f64) {
     let mut database = Database::default();
     let root = database.update(&state);
     let [one, two] = [pool(1), pool(2)];
-    let mut tries = StateTries::from_flat(&state.as_update()).expect("well formed");
+    let mut tries = StateTries::from_flat(&state).expect("well formed");
     assert_eq!(tries.root(), root, "roots of the whole state");
     drop(state);
     for (i, (changed, slots)) in SHAPES.into_iter().enumerate() {
@@ -164,15 +164,14 @@ fn compare(accounts: u64, permutation: f64) {
             let start = Instant::now();
             let expected = database.update(&block);
             walked.push(start.elapsed().as_nanos() as f64);
-            let update = block.as_update();
             let start = Instant::now();
-            let root = one.install(|| tries.update(&update, &balustrade::arena::store::MemoryStore::default()));
+            let root = one.install(|| tries.update(&block, &balustrade::arena::store::MemoryStore::default()));
             ours.push(start.elapsed().as_nanos() as f64);
             assert_eq!(root, Ok(expected), "roots of a block");
             tries.commit();
         }
         let ratios: Vec<f64> = walked.iter().zip(&ours).map(|(walked, ours)| walked / ours).collect();
-        let blocks: Vec<UpdateColumns> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
+        let blocks: Vec<StateChanges> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
         let mut run = |pool: &rayon::ThreadPool| pool.install(|| measure(&mut tries, &blocks, 10).expect("in memory"));
         let (single, double) = (run(&one), run(&two));
         let limit = single.permutations() * permutation;
@@ -206,10 +205,10 @@ fn roots(criterion: &mut Criterion) {
         compare(*accounts, permutation);
     }
     let workload = Workload { accounts: sizes[0] };
-    let mut tries = StateTries::from_flat(&workload.state().as_update()).expect("well formed");
+    let mut tries = StateTries::from_flat(&workload.state()).expect("well formed");
     let mut group = criterion.benchmark_group(format!("root/{}", sizes[0]));
     for (changed, slots) in SHAPES {
-        let blocks: Vec<UpdateColumns> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
+        let blocks: Vec<StateChanges> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
         for threads in [1, 2] {
             let pool = pool(threads);
             group.bench_function(format!("{changed}+{slots}/{threads}"), |bencher| {

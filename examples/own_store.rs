@@ -63,12 +63,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::new(Mode::Bal);
     let outcome = Executor::new(2)?.execute(&input, &store, Some(&mut tries), options)?.require_complete()?;
 
-    // Changes are columns: slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]`.
+    // Changes are columns: one row per account, which has a range of the slot columns.
     let changes = &outcome.changes;
     for (i, address) in changes.addresses.iter().enumerate() {
-        for row in changes.slot_starts[i] as usize..changes.slot_starts[i + 1] as usize {
-            store.slots.insert((*address, changes.slot_keys[row]), changes.slot_values[row]);
-        }
+        store.slots.extend(changes.slots(i).map(|(key, value)| ((*address, key), value)));
     }
     println!("block {} is valid; slots that it changed: {}", outcome.number, changes.slot_keys.len());
     assert_eq!(store.slots[&(COUNTER, U256::ZERO)], U256::from(42));

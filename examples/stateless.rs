@@ -44,7 +44,7 @@ fn witness(
     let slots = list.slot_accounts().as_slice().iter().zip(list.slot_keys().as_slice());
     let slots: Vec<_> =
         slots.map(|(owner, key)| SlotQuery { address: addresses[owner.0 as usize], key: *key }).collect();
-    let nodes = tries.witness(&chain.store, addresses, &slots, &outcome.changes.as_update())?;
+    let nodes = tries.witness(&chain.store, addresses, &slots, &outcome.changes)?;
     let codes = addresses.iter().filter_map(|address| chain.store.code(&chain.store.account(address)?.code_hash));
     Ok((nodes, codes.cloned().collect()))
 }

@@ -5,12 +5,11 @@
 #![allow(unreachable_pub, reason = "a module of several crates")]
 
 use alloy_primitives::{B256, Bytes, U256, keccak256};
-use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, WitnessStore};
+use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, WitnessStore};
 use balustrade::bal::{self, Limits};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::trie::StateTries;
-use balustrade::{BlockInput, Executor, Mode, Options};
+use balustrade::{AccountStatus, BlockInput, Executor, Mode, Options, StateChanges, StateTries};
 
 /// Name and function of a target.
 pub type Target = (&'static str, fn(&[u8]));
@@ -26,7 +25,7 @@ pub fn bal_decode(bytes: &[u8]) {
         let Ok(columns) = bal::decode(&bytes, &limits) else { continue };
         assert_eq!(bal::encode(&columns), bytes, "a list that decodes is canonical");
         assert!(bal::diff(&columns, &columns).is_empty());
-        let _ = (bal::show(&columns), bal::reduce(&columns));
+        let _ = (bal::show(&columns), columns.state_changes(&MemoryStore::default()));
     }
 }
 
@@ -54,9 +53,9 @@ pub fn witness(bytes: &[u8]) {
     let _ = store.accounts(&[address], &mut [ParentAccount::default()]);
     let _ = store.slots(&[SlotQuery { address, key: U256::ONE }], &mut [U256::ZERO]);
     let mut tries = StateTries::from_root(root);
-    let changes = balustrade::executor::StateChanges {
+    let changes = StateChanges {
         addresses: vec![address],
-        statuses: vec![balustrade::trie::AccountStatus::Kept],
+        statuses: vec![AccountStatus::Kept],
         nonces: vec![Some(1)],
         balances: vec![None],
         code_hashes: vec![None],
@@ -65,7 +64,7 @@ pub fn witness(bytes: &[u8]) {
         slot_values: vec![U256::from(2)],
         ..Default::default()
     };
-    if tries.update(&changes.as_update(), &store).is_ok() {
+    if tries.update(&changes, &store).is_ok() {
         tries.rollback();
     }
     assert_eq!(tries.root(), root);

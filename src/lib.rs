@@ -5,7 +5,7 @@
 //! error. With a block access list the stages of a block run in parallel:
 //!
 //! ```text
-//! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateUpdate ─► trie ──► state root ────────────┐
+//! BAL bytes ─► decode ─► BalColumns ─┬─► reduce ─► StateChanges ─► trie ──► state root ───────────┐
 //! parent state (batched reads) ──────┤                                                            ├─► BlockOutcome
 //! transactions ─► senders ───────────┴─► execute ─► effects of each task ─► verify ─► Verified ───┘
 //! ```
@@ -48,6 +48,7 @@ mod trie;
 pub mod trie;
 
 pub use arena::cancel::CancelToken;
+pub use arena::changes::{AccountStatus, StateChanges};
 pub use arena::store::{
     EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
     StoreCounts, StoreError, WitnessStore,
@@ -62,9 +63,9 @@ pub use exec::senders::SenderCache;
 pub use exec::wire::Header;
 pub use executor::{
     Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Diagnosis, Executor, ExecutorBuilder, Incomplete,
-    Mode, Options, Pool, PrefetchStrategy, Recovery, StateChanges, Unchecked,
+    MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Unchecked,
 };
-pub use trie::{AccountStatus, StateTries, StateUpdate, TrieError};
+pub use trie::{StateTries, TrieError};
 
 /// Chains: fork schedules by block number and time, and the ancestors that ommers are checked against.
 pub mod chain {
@@ -97,7 +98,8 @@ pub mod outcome {
 pub mod tries {
     pub use crate::arena::node::LeafAccount;
     pub use crate::trie::{
-        AccountProof, Change, NodeChanges, NodePath, Savepoint, SlotProof, ordered_root, verify_account, verify_slot,
+        AccountProof, Change, HashedKeys, NodeChanges, NodePath, Savepoint, SlotProof, ordered_root, verify_account,
+        verify_slot,
     };
 }
 

@@ -13,8 +13,8 @@ use balustrade::exec::interpreter::trace::TraceSink;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
-use balustrade::trie::{AccountStatus, StateTries, ordered_root};
-use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
+use balustrade::trie::{StateTries, ordered_root};
+use balustrade::{AccountStatus, BlockError, BlockInput, Executor, Mode, Options, StateChanges};
 use signed::{Call, list_of as rlp_list};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -320,7 +320,7 @@ fn a_cancelled_update_of_the_tries_is_rolled_back() {
     let rows = 20_000u32;
     let addresses: Vec<Address> = (0..rows).map(|i| Address::from_word(keccak256(i.to_be_bytes()))).collect();
     let count = rows as usize;
-    let changes = balustrade::executor::StateChanges {
+    let changes = StateChanges {
         statuses: vec![AccountStatus::Kept; count],
         nonces: vec![Some(1); count],
         balances: vec![Some(U256::ONE); count],
@@ -336,7 +336,7 @@ fn a_cancelled_update_of_the_tries_is_rolled_back() {
     let mut looks = 0;
     loop {
         let store = CancelledAfter(MemoryStore::default(), looks.into());
-        match tries.update(&changes.as_update(), &store) {
+        match tries.update(&changes, &store) {
             Err(error) => assert!(error.to_string().contains("cancelled"), "{error}"),
             Ok(_) => break,
         }
@@ -345,6 +345,6 @@ fn a_cancelled_update_of_the_tries_is_rolled_back() {
     }
     assert!(looks > 10, "{looks} looks");
     let mut other = StateTries::empty();
-    let expected = other.update(&changes.as_update(), &MemoryStore::default()).expect("all is in memory");
+    let expected = other.update(&changes, &MemoryStore::default()).expect("all is in memory");
     assert_eq!(tries.root(), expected);
 }

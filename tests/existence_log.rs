@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::bal::{ExistenceFault, ExistenceLog};
-use balustrade::exec::block::error::{Mismatch, MismatchField};
+use balustrade::exec::block::error::MismatchField;
 use balustrade::exec::rules::fork::Fork;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
@@ -104,12 +104,15 @@ fn assert_refused_by_execution(
     [claimed, produced]: [Option<bool>; 2],
 ) {
     let value = |exists: Option<bool>| exists.map(U256::from);
-    let (field, slot, index) = (MismatchField::Existence, None, Some(BlockAccessIndex(index)));
-    let mismatch = Mismatch { address, field, slot, index, claimed: value(claimed), produced: value(produced) };
-    let expected = Some(BlockError::from(InvalidBlock::Mismatch(Box::new(mismatch))));
     for mode in MODES {
         for has_tries in [true, false] {
-            assert_eq!(execute(chain, None, block, mode, has_tries).err(), expected, "{mode:?}, {has_tries}");
+            let Err(BlockError::Invalid(invalid)) = execute(chain, None, block, mode, has_tries) else {
+                panic!("not refused: {mode:?}, {has_tries}")
+            };
+            let InvalidBlock::Mismatch(found) = *invalid else { panic!("{invalid}: {mode:?}, {has_tries}") };
+            let place = (found.address, found.field, found.slot, found.index);
+            assert_eq!(place, (address, MismatchField::Existence, None, Some(BlockAccessIndex(index))), "{mode:?}");
+            assert_eq!((found.claimed, found.produced), (value(claimed), value(produced)), "{mode:?}, {has_tries}");
         }
     }
 }

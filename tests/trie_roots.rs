@@ -6,7 +6,6 @@ use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore};
 use balustrade::bal::{self, Limits};
 use balustrade::exec::wire::Header;
-use balustrade::executor::StateChanges;
 use balustrade::formats::{BundleState, read_document};
 use balustrade::trie::StateTries;
 use hostile::cases::{self, shared, stored};
@@ -111,9 +110,9 @@ fn check_witness(path: &Path) -> bool {
     }
     let state_root = Header::of_block(&case.block.rlp).expect("a header").state_root;
     let columns = bal::decode(&case.block.bal, &Limits::format_only()).expect("a list");
-    let changes = StateChanges::of_list(&columns, store).expect("a full witness");
+    let changes = columns.state_changes(store).expect("a full witness");
     for round in 0..2 {
-        assert_eq!(tries.update(&changes.as_update(), store), Ok(state_root), "{name} round {round}");
+        assert_eq!(tries.update(&changes, store), Ok(state_root), "{name} round {round}");
         tries.rollback();
         assert_eq!(tries.root(), store.state_root());
     }

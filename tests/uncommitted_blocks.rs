@@ -10,8 +10,8 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
-use balustrade::trie::{Savepoint, StateTries, StateUpdate, TrieError, ordered_root};
-use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use balustrade::trie::{Savepoint, StateTries, TrieError, ordered_root};
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options, StateChanges};
 use balustrade_cli::devnet::Devnet;
 use balustrade_cli::testing::WithNodes;
 use signed::Call;
@@ -291,7 +291,7 @@ fn all_nodes(store: &MemoryStore, tries: &mut StateTries) -> BTreeMap<B256, Byte
         .iter()
         .flat_map(|(address, account)| account.storage.keys().map(|key| SlotQuery { address: *address, key: *key }))
         .collect();
-    let nodes = tries.witness(store, &addresses, &slots, &StateUpdate::default()).expect("in memory");
+    let nodes = tries.witness(store, &addresses, &slots, &StateChanges::default()).expect("in memory");
     nodes.into_iter().map(|node| (keccak256(&node), node)).collect()
 }
 

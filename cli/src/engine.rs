@@ -22,10 +22,10 @@ use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, StateChanges, Transacted};
+use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, Transacted};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
-use balustrade::{Binding, BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade::{Binding, BlockError, BlockInput, BlockOutcome, Executor, Mode, Options, StateChanges};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -268,7 +268,7 @@ impl Chain {
         changes: &StateChanges,
     ) -> Result<Vec<Bytes>, Failure> {
         let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
-        let nodes = tries.witness(self.store(), addresses, slots, &changes.as_update());
+        let nodes = tries.witness(self.store(), addresses, slots, changes);
         self.tries = Some(tries);
         nodes.map_err(|error| Failure::Host(error.to_string()))
     }

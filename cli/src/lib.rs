@@ -103,12 +103,14 @@ struct ExecArgs {
 /// Returns the parser of `--loop`, which lists the loops in the help.
 fn loop_parser() -> impl TypedValueParser<Value = LoopKind> {
     let value = |kind: LoopKind| {
-        PossibleValue::new(kind.name()).help(match kind {
-            LoopKind::Tail => "handlers that call one another in tail position",
-            LoopKind::Match => "one `match` in a loop",
-            LoopKind::Levm => "a table of functions, as in LEVM",
-            LoopKind::Reference => "the instructions of revm-interpreter",
-        })
+        let value = PossibleValue::new(kind.name());
+        match kind {
+            LoopKind::Tail => value.help("handlers that call one another in tail position"),
+            LoopKind::Match => value.help("one `match` in a loop"),
+            LoopKind::Levm => value.help("a table of functions, as in LEVM"),
+            LoopKind::Reference => value.help("the instructions of revm-interpreter"),
+            _ => value,
+        }
     };
     PossibleValuesParser::new(LoopKind::ALL.map(value))
         .try_map(|name| LoopKind::from_name(&name).ok_or("there is no such loop"))

@@ -13,13 +13,12 @@
 use super::engine::{Accepted, Chain, Engine};
 use super::report::{busy_ns, ggas_per_s};
 use alloy_primitives::B256;
-use balustrade::BlockOutcome;
 use balustrade::arena::store::KECCAK_EMPTY;
 use balustrade::bal::{self, BalColumns, Limits};
 use balustrade::exec::interpreter::opcode::op;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::executor::Stage;
-use balustrade::trie::AccountStatus;
+use balustrade::{AccountStatus, BlockOutcome};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

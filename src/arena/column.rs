@@ -1,6 +1,7 @@
 //! `Column<I, T>`: a vector indexed by ids of type `I` only.
 
 use super::Id;
+use super::heap::HeapBytes;
 use core::marker::PhantomData;
 use core::ops::{Index, IndexMut};
 
@@ -14,6 +15,12 @@ pub struct Column<I, T> {
 impl<I, T> Default for Column<I, T> {
     fn default() -> Self {
         Self { rows: Vec::new(), id: PhantomData }
+    }
+}
+
+impl<I, T> HeapBytes for Column<I, T> {
+    fn heap_bytes(&self) -> usize {
+        self.rows.heap_bytes()
     }
 }
 

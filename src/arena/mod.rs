@@ -1,13 +1,15 @@
 //! Memory and ids; no protocol rules.
 //!
 //! In: nothing; this module imports no other module of the crate.
-//! Out: typed ids, columns, the code arena, the state store trait and Keccak, on which all other
-//! modules build.
+//! Out: typed ids, columns, the code arena, state changes, the state store trait and Keccak, on which
+//! all other modules build.
 //! Not here: forks, opcodes and trie construction.
 
 pub mod cancel;
+pub mod changes;
 pub mod code;
 mod column;
+pub(crate) mod heap;
 mod id;
 pub mod keccak;
 pub mod node;

@@ -4,6 +4,7 @@
 //! `OffsetBuffer` does).
 
 use super::Id;
+use super::heap::HeapBytes;
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -17,6 +18,12 @@ pub struct Offsets<P> {
 impl<P> Default for Offsets<P> {
     fn default() -> Self {
         Self { starts: vec![0], parent: PhantomData }
+    }
+}
+
+impl<P> HeapBytes for Offsets<P> {
+    fn heap_bytes(&self) -> usize {
+        self.starts.heap_bytes()
     }
 }
 

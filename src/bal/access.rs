@@ -5,6 +5,7 @@
 //! Not here: which transaction made an access; a block access list does not contain it for reads.
 
 use crate::arena::Id;
+use crate::arena::heap::HeapBytes;
 use core::marker::PhantomData;
 
 /// A set of ids that grows as needed; memory is one bit per id up to the highest one.
@@ -17,6 +18,12 @@ pub struct AccessSet<I> {
 impl<I> Default for AccessSet<I> {
     fn default() -> Self {
         Self { words: Vec::new(), id: PhantomData }
+    }
+}
+
+impl<I> HeapBytes for AccessSet<I> {
+    fn heap_bytes(&self) -> usize {
+        self.words.heap_bytes()
     }
 }
 

@@ -13,6 +13,7 @@
 //! Changes: offsets per parent ─► rows: index column, value column
 //! ```
 
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, Offsets, SlotId};
 use alloy_primitives::{Address, Bytes, U256};
 use core::ops::Range;
@@ -29,6 +30,12 @@ pub struct Changes<P, V> {
 impl<P, V> Default for Changes<P, V> {
     fn default() -> Self {
         Self { offsets: Offsets::default(), indices: Vec::new(), values: Vec::new() }
+    }
+}
+
+impl<P, V> HeapBytes for Changes<P, V> {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.offsets, &self.indices, &self.values])
     }
 }
 
@@ -190,12 +197,38 @@ pub(super) struct Scratch {
     pub(super) merged_ends: Vec<u32>,
 }
 
+impl HeapBytes for Scratch {
+    fn heap_bytes(&self) -> usize {
+        let Self { changed_keys, row_ends, read_keys, merged_ends } = self;
+        sum_heap_bytes([changed_keys, row_ends, read_keys, merged_ends])
+    }
+}
+
 impl Scratch {
     pub(super) fn clear(&mut self) {
         self.changed_keys.clear();
         self.row_ends.clear();
         self.read_keys.clear();
         self.merged_ends.clear();
+    }
+}
+
+/// Without the buffer of the codes, which is shared with the list's bytes.
+impl HeapBytes for BalColumns {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            addresses,
+            slot_offsets,
+            slot_keys,
+            slot_accounts,
+            storage,
+            balances,
+            nonces,
+            codes,
+            blob: _,
+            scratch,
+        } = self;
+        sum_heap_bytes([addresses, slot_offsets, slot_keys, slot_accounts, storage, balances, nonces, codes, scratch])
     }
 }
 

@@ -14,6 +14,7 @@ use core::fmt;
 /// The content of one list at the position of a [`Divergence`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
+#[non_exhaustive]
 pub enum DivergenceValue {
     /// The account or the read slot is listed: `true` in JSON.
     Listed(bool),
@@ -39,6 +40,7 @@ impl fmt::Display for DivergenceValue {
 /// One difference between lists `a` and `b`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Divergence {
     /// The account.
     pub address: Address,

@@ -117,6 +117,7 @@ pub enum BalRule {
 /// A part of an account's entry in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
+#[non_exhaustive]
 pub enum BalField {
     /// The entry itself: its address, or whether the account is listed.
     Account,
@@ -147,6 +148,7 @@ impl fmt::Display for BalField {
 
 /// A rule violation in a list and its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub struct BalError {
     /// The violated rule.
     pub rule: BalRule,

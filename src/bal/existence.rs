@@ -10,11 +10,13 @@
 //!
 //! In: an untrusted log. [`ExistenceLog::check`] rejects one that is not canonical before execution
 //! starts; `exec::block::verify` compares every entry with the event that the task at its index
-//! produced. Out: [`ExistenceColumns`], the events by account id.
-//! Not here: detecting the events during execution (`exec`), and applying them to a trie
-//! (`executor`).
+//! produced. Out: [`ExistenceColumns`], the events by account id, and whether an account exists
+//! before an index ([`exists_before`]).
+//! Not here: detecting the events during execution (`exec`), and the account's status after the
+//! block (`reduce`).
 
 use super::BalColumns;
+use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
 use crate::arena::{AccountId, BlockAccessIndex, Id};
 use alloy_primitives::Address;
 
@@ -129,6 +131,7 @@ impl ExistenceLog {
 
 /// An account and an index at which two existence logs differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExistenceDifference {
     /// The account.
     pub address: Address,
@@ -175,6 +178,42 @@ impl ExistenceColumns {
             }
         }
     }
+}
+
+/// Whether an account exists in the state before `index`. The latest source decides: the existence
+/// log if its last event is not older than the last field change; else the fields if one changed
+/// (empty accounts are removed, EIP-161); else the parent state.
+pub fn exists_before(
+    bal: &BalColumns,
+    existence_log: &ExistenceColumns,
+    parent: &ParentAccount,
+    account: AccountId,
+    index: BlockAccessIndex,
+) -> bool {
+    let balance = bal.balances().row_before(account, index);
+    let nonce = bal.nonces().row_before(account, index);
+    let code = bal.codes().row_before(account, index);
+    let changed_at = [
+        balance.map(|row| bal.balances().index(row)),
+        nonce.map(|row| bal.nonces().index(row)),
+        code.map(|row| bal.codes().index(row)),
+    ]
+    .into_iter()
+    .flatten()
+    .max();
+    if !existence_log.is_empty()
+        && let Some((at, exists)) = existence_log.existence_before(account, index)
+        && changed_at.is_none_or(|changed| at >= changed)
+    {
+        return exists;
+    }
+    if changed_at.is_none() {
+        return parent.exists;
+    }
+    let has_balance = balance.map_or(!parent.balance.is_zero(), |row| !bal.balances().value(row).is_zero());
+    let has_nonce = nonce.map_or(parent.nonce != 0, |row| *bal.nonces().value(row) != 0);
+    let has_code = code.map_or(parent.code_hash != KECCAK_EMPTY, |row| !bal.code_bytes(row).is_empty());
+    has_balance || has_nonce || has_code
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! EIP-7928 block access lists (BAL): decoding, queries, reduction to a post-state, encoding.
+//! EIP-7928 block access lists (BAL): decoding, queries, reduction to state changes, encoding.
 //!
 //! In: the RLP of a list, or accesses and changes recorded by an execution.
-//! Out: [`BalColumns`], and values, post-states, bytes and differences computed from them.
-//! Relies on: `arena` ids, columns and offsets.
+//! Out: [`BalColumns`], and values, state changes, bytes and differences computed from them.
+//! Relies on: `arena` ids, columns, offsets and state changes.
 //! Not here: opcodes, gas and tries; which accesses an execution makes and must list (`exec`).
 //!
 //! ```text
 //! bytes ─► decode ─► BalColumns ─┬─► value before / at an index
-//!                        ▲       ├─► reduce ─► Reduced ─► PostAccount
+//!                        ▲       ├─► reduce ─► StateChanges
 //! rows  ─► Recorder ─────┘       ├─► encode ─► bytes
 //!                                └─► diff, show
 //! ```
@@ -20,7 +20,6 @@ mod encode;
 mod error;
 mod existence;
 mod limits;
-mod post_state;
 mod record;
 mod reduce;
 mod rlp;
@@ -37,11 +36,10 @@ pub use decode::{decode, decode_into};
 pub use diff::{Divergence, DivergenceValue, diff};
 pub use encode::{encode, encode_into};
 pub use error::{BalError, BalField, BalRule};
-pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog};
+pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog, exists_before};
 pub use limits::{CODE_LEN_MAX_AMSTERDAM, GasBudget, ITEM_COST, Limits, READ_COST};
-pub use post_state::{PostAccount, exists_before};
 pub use record::{RecordedKeys, RecordedList, Recorder};
-pub use reduce::{Reduced, code_hashes, reduce, reduce_into, reduce_with_hashes};
+pub use reduce::{ListedChanges, code_hashes, reduce};
 pub use show::show;
 
 use crate::arena::keccak::keccak256;

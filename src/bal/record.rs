@@ -12,6 +12,7 @@
 //! [`Recorder::finish`].
 
 use super::{AccessSet, BalColumns, Changes, CodeRange, encode};
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, Offsets, SlotId};
 use alloy_primitives::{Address, Bytes, U256};
 
@@ -59,6 +60,19 @@ pub struct Recorder {
     nonces: Rows<AccountId, u64>,
     codes: Rows<AccountId, CodeRange>,
     code_bytes: Vec<u8>,
+}
+
+impl<P, V> HeapBytes for Rows<P, V> {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.parents, &self.indices, &self.values])
+    }
+}
+
+impl HeapBytes for Recorder {
+    fn heap_bytes(&self) -> usize {
+        let Self { accounts, slots, storage, balances, nonces, codes, code_bytes } = self;
+        sum_heap_bytes([accounts, slots, storage, balances, nonces, codes, code_bytes])
+    }
 }
 
 impl Recorder {

@@ -1,122 +1,131 @@
-//! Reduces a list to its post-state: the last value of each changed field.
+//! Reduces a list to the state changes of its block: the last value of each changed field.
 //!
-//! In: `BalColumns`. Out: [`Reduced`], columns over the changed accounts and slots, the input of
-//! the state trie update.
-//! Spec: EIP-7928; the value at a field's highest index is its post-state value.
+//! In: a list and its existence log, the listed accounts in the parent state ([`ListedChanges`]). Out:
+//! [`StateChanges`], the input of the state trie update and part of a block's outcome.
+//! Spec: EIP-7928; the value at a field's highest index is its post-state value. EIP-161: an account left without
+//! nonce, balance and code is deleted. EIP-8246: a destroyed account keeps its balance and so remains.
 //! Relies on: indices strictly ascend within a change list, so the highest one is in its last row.
-//! Not here: parent values (`post_state`), hashing of keys, and tries.
+//! Not here: verification of the list, hashing of keys, and tries.
 //!
-//! Each task reduces a contiguous range of accounts and writes its own part of the output. The
-//! result does not depend on the number of threads.
+//! Each task reduces a contiguous range of accounts and writes its own part of the output columns. The result does not
+//! depend on the number of threads.
 
-use super::BalColumns;
+use super::{BalColumns, ExistenceColumns, exists_before};
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::keccak256;
-use crate::arena::{AccountId, Id, SlotId};
-use alloy_primitives::{B256, U256};
+use crate::arena::store::{ParentAccount, StateStore, StoreError};
+use crate::arena::{AccountId, BlockAccessIndex, Column, Id, SlotId};
+use alloy_primitives::{Address, B256, U256};
 use core::ops::Range;
 use rayon::prelude::*;
 
 /// Minimum number of accounts and slots for which parallel reduction is faster.
 const PARALLEL_ITEMS_MIN: usize = 8_192;
 
-/// Post-state values of all fields that the list changes. Positions number the changed accounts,
-/// and the changed slots.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reduced {
-    /// Accounts with a change of any field or slot; ascending.
-    pub accounts: Vec<AccountId>,
-    /// Per changed account, the balance in wei; `None`: the parent's.
-    pub balances: Vec<Option<U256>>,
-    /// Per changed account, the nonce; `None`: the parent's.
-    pub nonces: Vec<Option<u64>>,
-    /// Per changed account, the row of its code in [`BalColumns::codes`]; `None`: the parent's.
-    pub code_rows: Vec<Option<u32>>,
-    /// Per changed account, one past its last changed slot.
-    slot_ends: Vec<u32>,
-    /// Changed slots, ascending.
-    pub slots: Vec<SlotId>,
-    /// Per changed slot, its value; zero deletes the slot.
-    pub slot_values: Vec<U256>,
-    /// keccak256 of every code row of the list, not only of each account's last one.
-    pub code_hashes: Vec<B256>,
+/// Above every index of a block: values before it are those after the block.
+const END: BlockAccessIndex = BlockAccessIndex(u32::MAX);
+
+/// What the state changes of a block are computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedChanges<'a> {
+    /// The list.
+    pub bal: &'a BalColumns,
+    /// Its existence log; empty from Cancun on.
+    pub existence_log: &'a ExistenceColumns,
+    /// The listed accounts in the parent state, one row per account of the list.
+    pub parents: &'a Column<AccountId, ParentAccount>,
+    /// keccak256 of each code row of the list ([`code_hashes`]).
+    pub code_hashes: &'a [B256],
+    /// Whether SELFDESTRUCT clears storage: true before Cancun (EIP-6780).
+    pub clears_storage: bool,
 }
 
-impl Reduced {
-    /// Positions in `slots` and `slot_values` of the changed slots of the changed account at `position`.
-    pub fn slot_range(&self, position: usize) -> Range<usize> {
-        let start = if position == 0 { 0 } else { self.slot_ends[position - 1] };
-        start as usize..self.slot_ends[position] as usize
+impl ListedChanges<'_> {
+    /// Status of an account after the block.
+    fn status(&self, account: AccountId) -> AccountStatus {
+        match exists_before(self.bal, self.existence_log, &self.parents[account], account, END) {
+            false => AccountStatus::Deleted,
+            true if self.clears_storage && self.bal.storage_cleared_before(account, END).is_some() => {
+                AccountStatus::StorageCleared
+            }
+            true => AccountStatus::Kept,
+        }
     }
 
-    /// Code hash of the changed account at `position`; `None`: the parent's.
-    pub fn code_hash(&self, position: usize) -> Option<B256> {
-        self.code_rows[position].map(|row| self.code_hashes[row as usize])
+    /// Zeroes the values of changed slots of `account` that were last written before its storage was cleared: they are
+    /// zero after the block, although their last row in the list is not.
+    fn clear_older_slots(&self, account: AccountId, values: &mut [U256]) {
+        let Some(cleared) = self.bal.storage_cleared_before(account, END) else { return };
+        let last_rows = self.bal.slots(account).filter_map(|slot| self.bal.storage.row_last(slot));
+        for (value, row) in values.iter_mut().zip(last_rows) {
+            if self.bal.storage.index(row) < cleared {
+                *value = U256::ZERO;
+            }
+        }
     }
 
-    /// Resizes the columns to `count`. The content of rows is unspecified until [`Part::fill`]
-    /// writes them.
-    fn resize(&mut self, count: Count) {
-        self.accounts.resize(count.accounts, AccountId::default());
-        self.balances.resize(count.accounts, None);
-        self.nonces.resize(count.accounts, None);
-        self.code_rows.resize(count.accounts, None);
-        self.slot_ends.resize(count.accounts, 0);
-        self.slots.resize(count.slots, SlotId::default());
-        self.slot_values.resize(count.slots, U256::ZERO);
-    }
-
-    /// All rows as one part, to be split.
-    fn as_part(&mut self) -> Part<'_> {
-        Part {
-            first_slot: 0,
-            accounts: &mut self.accounts,
-            balances: &mut self.balances,
-            nonces: &mut self.nonces,
-            code_rows: &mut self.code_rows,
-            slot_ends: &mut self.slot_ends,
-            slots: &mut self.slots,
-            slot_values: &mut self.slot_values,
+    /// Adds accounts that were created or removed without a change of a field or slot: they occur only in the existence
+    /// log.
+    fn push_unlisted(&self, changes: &mut StateChanges) {
+        let events = self.existence_log.existence().chunk_by(|a, b| a.0 == b.0).map(|events| events[0].0);
+        for account in events.filter(|account| !self.bal.is_changed(*account)) {
+            match (self.parents[account].exists, self.status(account)) {
+                (false, AccountStatus::Deleted) | (true, AccountStatus::Kept) => {}
+                (_, status) => changes.push_account(self.bal.addresses[account], status, None, None, None),
+            }
         }
     }
 }
 
-/// Reduces a list, on the threads of the current rayon pool.
-pub fn reduce(bal: &BalColumns) -> Reduced {
-    reduce_with_hashes(bal, code_hashes(bal))
-}
-
-/// Like [`reduce`], with the result of [`code_hashes`] passed in.
-pub fn reduce_with_hashes(bal: &BalColumns, code_hashes: Vec<B256>) -> Reduced {
-    let mut reduced = Reduced::default();
-    reduce_into(&mut reduced, bal, code_hashes);
-    reduced
-}
-
-/// Like [`reduce_with_hashes`], into existing columns, whose memory is reused.
-pub fn reduce_into(reduced: &mut Reduced, bal: &BalColumns, code_hashes: Vec<B256>) {
+/// Reduces a list, on the threads of the current rayon pool. Accounts and the slots of each account are in the order of
+/// the list; accounts that occur only in the existence log follow.
+///
+/// # Panics
+/// When the list has more accounts or code rows than `parents` or `code_hashes` has rows.
+pub fn reduce(listed: &ListedChanges<'_>) -> StateChanges {
+    let bal = listed.bal;
     let threads = if bal.item_count() < PARALLEL_ITEMS_MIN { 1 } else { rayon::current_num_threads() };
-    let parts = if threads == 1 { 1 } else { 4 * threads };
-    reduce_in_parts(reduced, bal, parts);
-    reduced.code_hashes = code_hashes;
+    let mut changes = reduce_in_parts(listed, if threads == 1 { 1 } else { 4 * threads });
+    if !bal.codes.is_empty() {
+        let rows = bal.addresses.ids().filter_map(|account| bal.codes.row_last(account));
+        changes.codes = rows.map(|row| (listed.code_hashes[row], bal.code_shared(row))).collect();
+    }
+    listed.push_unlisted(&mut changes);
+    changes
+}
+
+impl BalColumns {
+    /// The state changes according to this list, for a block of Cancun or later. Nothing is executed, and the list is
+    /// not verified.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot read the parent accounts.
+    pub fn state_changes(&self, store: &dyn StateStore) -> Result<StateChanges, StoreError> {
+        let mut parents = vec![ParentAccount::default(); self.account_count()];
+        store.accounts(self.addresses.as_slice(), &mut parents)?;
+        Ok(reduce(&ListedChanges {
+            bal: self,
+            existence_log: &ExistenceColumns::default(),
+            parents: &parents.into(),
+            code_hashes: &code_hashes(self),
+            clears_storage: false,
+        }))
+    }
 }
 
 /// Counts the rows of each part, then fills all parts in parallel, each in its own range of the
 /// output.
-fn reduce_in_parts(reduced: &mut Reduced, bal: &BalColumns, parts: usize) {
-    let ranges = account_ranges(bal, parts);
-    let counts: Vec<Count> = ranges.par_iter().map(|accounts| Count::of(bal, accounts.clone())).collect();
-    reduced.resize(counts.iter().fold(Count::default(), |sum, count| Count {
+fn reduce_in_parts(listed: &ListedChanges<'_>, parts: usize) -> StateChanges {
+    let ranges = account_ranges(listed.bal, parts);
+    let counts: Vec<Count> = ranges.par_iter().map(|accounts| Count::of(listed.bal, accounts.clone())).collect();
+    let mut changes = blank_rows(counts.iter().fold(Count::default(), |sum, count| Count {
         accounts: sum.accounts + count.accounts,
         slots: sum.slots + count.slots,
     }));
-    let mut rest = reduced.as_part();
-    let mut tasks = Vec::with_capacity(ranges.len());
-    for (accounts, count) in ranges.into_iter().zip(counts) {
-        let (part, after) = rest.split(count);
-        tasks.push((accounts, part));
-        rest = after;
-    }
-    tasks.into_par_iter().for_each(|(accounts, part)| part.fill(bal, accounts));
+    let mut rest = Part::all(&mut changes);
+    let tasks: Vec<_> = ranges.into_iter().zip(counts).map(|(accounts, count)| (accounts, rest.take(count))).collect();
+    tasks.into_par_iter().for_each(|(accounts, part)| part.fill(listed, accounts));
+    changes
 }
 
 /// Number of changed accounts and of changed slots in a range of accounts.
@@ -147,69 +156,108 @@ fn has_changed_field(bal: &BalColumns, account: AccountId) -> bool {
         && bal.codes.rows(account).is_empty())
 }
 
+/// Columns with this many rows, whose content [`Part::fill`] replaces.
+fn blank_rows(count: Count) -> StateChanges {
+    StateChanges {
+        addresses: vec![Address::ZERO; count.accounts],
+        statuses: vec![AccountStatus::Kept; count.accounts],
+        nonces: vec![None; count.accounts],
+        balances: vec![None; count.accounts],
+        code_hashes: vec![None; count.accounts],
+        slot_starts: vec![0; count.accounts + 1],
+        slot_keys: vec![U256::ZERO; count.slots],
+        slot_values: vec![U256::ZERO; count.slots],
+        codes: Vec::new(),
+    }
+}
+
 /// The output rows of one range of accounts.
 struct Part<'a> {
     /// Position of the part's first slot among all changed slots.
-    first_slot: u32,
-    accounts: &'a mut [AccountId],
-    balances: &'a mut [Option<U256>],
+    first_slot: usize,
+    addresses: &'a mut [Address],
+    statuses: &'a mut [AccountStatus],
     nonces: &'a mut [Option<u64>],
-    code_rows: &'a mut [Option<u32>],
+    balances: &'a mut [Option<U256>],
+    code_hashes: &'a mut [Option<B256>],
+    /// Per account, one past its last slot.
     slot_ends: &'a mut [u32],
-    slots: &'a mut [SlotId],
+    slot_keys: &'a mut [U256],
     slot_values: &'a mut [U256],
 }
 
-impl Part<'_> {
-    fn split(self, count: Count) -> (Self, Self) {
-        let (accounts, accounts_after) = self.accounts.split_at_mut(count.accounts);
-        let (balances, balances_after) = self.balances.split_at_mut(count.accounts);
-        let (nonces, nonces_after) = self.nonces.split_at_mut(count.accounts);
-        let (code_rows, code_rows_after) = self.code_rows.split_at_mut(count.accounts);
-        let (slot_ends, slot_ends_after) = self.slot_ends.split_at_mut(count.accounts);
-        let (slots, slots_after) = self.slots.split_at_mut(count.slots);
-        let (slot_values, slot_values_after) = self.slot_values.split_at_mut(count.slots);
-        let part =
-            Part { first_slot: self.first_slot, accounts, balances, nonces, code_rows, slot_ends, slots, slot_values };
-        let after = Part {
-            first_slot: self.first_slot + count.slots as u32,
-            accounts: accounts_after,
-            balances: balances_after,
-            nonces: nonces_after,
-            code_rows: code_rows_after,
-            slot_ends: slot_ends_after,
-            slots: slots_after,
-            slot_values: slot_values_after,
-        };
-        (part, after)
+impl<'a> Part<'a> {
+    /// All rows as one part, to be split.
+    fn all(changes: &'a mut StateChanges) -> Self {
+        Self {
+            first_slot: 0,
+            addresses: &mut changes.addresses,
+            statuses: &mut changes.statuses,
+            nonces: &mut changes.nonces,
+            balances: &mut changes.balances,
+            code_hashes: &mut changes.code_hashes,
+            slot_ends: &mut changes.slot_starts[1..],
+            slot_keys: &mut changes.slot_keys,
+            slot_values: &mut changes.slot_values,
+        }
     }
 
-    fn fill(self, bal: &BalColumns, accounts: Range<usize>) {
-        let (mut position, mut at) = (0, 0);
-        let rows = bal.storage.offsets.starts();
+    /// Splits off a part with the first `count` rows.
+    fn take(&mut self, count: Count) -> Self {
+        let Count { accounts, slots } = count;
+        let first_slot = self.first_slot;
+        self.first_slot += slots;
+        Self {
+            first_slot,
+            addresses: take_first(&mut self.addresses, accounts),
+            statuses: take_first(&mut self.statuses, accounts),
+            nonces: take_first(&mut self.nonces, accounts),
+            balances: take_first(&mut self.balances, accounts),
+            code_hashes: take_first(&mut self.code_hashes, accounts),
+            slot_ends: take_first(&mut self.slot_ends, accounts),
+            slot_keys: take_first(&mut self.slot_keys, slots),
+            slot_values: take_first(&mut self.slot_values, slots),
+        }
+    }
+
+    fn fill(self, listed: &ListedChanges<'_>, accounts: Range<usize>) {
+        let bal = listed.bal;
+        let starts = bal.storage.offsets.starts();
+        let (mut row, mut end) = (0, 0);
         for account in accounts.map(AccountId::new) {
-            let slots_before = at;
+            let first = end;
             for slot in bal.slot_offsets.range(account) {
                 // Whether a slot is changed is unpredictable: always write, and advance only if it
                 // is changed.
-                let is_changed = rows[slot] != rows[slot + 1];
-                let last = rows[slot + 1].saturating_sub(1) as usize;
-                if let (Some(value), Some(out)) = (bal.storage.values.get(last), self.slot_values.get_mut(at)) {
+                let is_changed = starts[slot] != starts[slot + 1];
+                let last = starts[slot + 1].saturating_sub(1) as usize;
+                if let (Some(value), Some(out)) = (bal.storage.values.get(last), self.slot_values.get_mut(end)) {
                     *out = *value;
-                    self.slots[at] = SlotId::new(slot);
+                    self.slot_keys[end] = bal.slot_keys[SlotId::new(slot)];
                 }
-                at += usize::from(is_changed);
+                end += usize::from(is_changed);
             }
-            if at > slots_before || has_changed_field(bal, account) {
-                self.accounts[position] = account;
-                self.balances[position] = bal.balance_post(account);
-                self.nonces[position] = bal.nonce_post(account);
-                self.code_rows[position] = bal.codes.row_last(account).map(|row| row as u32);
-                self.slot_ends[position] = self.first_slot + at as u32;
-                position += 1;
+            if end == first && !has_changed_field(bal, account) {
+                continue;
             }
+            let status = listed.status(account);
+            if status == AccountStatus::StorageCleared {
+                listed.clear_older_slots(account, &mut self.slot_values[first..end]);
+            }
+            self.addresses[row] = bal.addresses[account];
+            self.statuses[row] = status;
+            self.nonces[row] = bal.nonce_post(account);
+            self.balances[row] = bal.balance_post(account);
+            self.code_hashes[row] = bal.codes.row_last(account).map(|row| listed.code_hashes[row]);
+            self.slot_ends[row] = (self.first_slot + end) as u32;
+            row += 1;
         }
     }
+}
+
+/// Splits off the first `count` rows of a column, at most all of them.
+fn take_first<'a, T>(column: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    column.split_off_mut(..count).unwrap_or_default()
 }
 
 /// keccak256 of every code row of the list, on the threads of the current rayon pool.

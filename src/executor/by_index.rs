@@ -3,15 +3,15 @@
 //! In: the columns of a block access list, its existence log, the parent accounts. Out: the root
 //! after each transaction, and the tries updated to the end of the block. The same in every mode: a
 //! verified list holds the changes of each index.
-//! Not here: the one update per block of later forks (`changes`).
+//! Not here: the one update per block of later forks (`root`).
 
-use super::changes::{ListedChanges, StateChanges};
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, SlotId};
-use crate::bal::exists_before;
+use crate::bal::{ListedChanges, exists_before};
 use crate::exec::block::system::takes_part_in_dao_transfer;
 use crate::exec::rules::fork::{ChainRules, DaoTransfer};
-use crate::trie::{AccountStatus, StateTries, TrieError};
+use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 
 /// Updates the tries index by index and returns the root after each of `tx_count` transactions.
@@ -31,7 +31,7 @@ pub(super) fn update(
         rows = later;
         let changes = changes_at(listed, own);
         if !changes.is_empty() {
-            tries.update(&changes.as_update(), store)?;
+            tries.update(&changes, store)?;
         }
         if (1..=tx_count).contains(&index.index()) {
             roots.push(tries.root());
@@ -53,7 +53,7 @@ struct Row {
 
 /// Every change of the list and every event of the existence log, by the index of effect.
 fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
-    let ListedChanges { bal, existence_log, .. } = listed;
+    let ListedChanges { bal, existence_log, .. } = *listed;
     let mut rows: Vec<Row> = Vec::with_capacity(bal.change_count());
     for account in bal.addresses().ids() {
         // Published lists record mainnet's DAO transfer at the last index of its block, but the
@@ -81,9 +81,8 @@ fn rows_by_index(listed: &ListedChanges<'_>, rules: &ChainRules) -> Vec<Row> {
 
 /// The state changes of one index, from its rows.
 fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
-    let ListedChanges { bal, existence_log, parents, code_hashes } = listed;
+    let ListedChanges { bal, existence_log, parents, code_hashes, .. } = *listed;
     let mut changes = StateChanges::default();
-    changes.slot_starts.push(0);
     for group in rows.chunk_by(|a, b| a.account == b.account) {
         let Row { account, index, .. } = group[0];
         let parent = &parents[account];
@@ -95,16 +94,12 @@ fn changes_at(listed: &ListedChanges<'_>, rows: &[Row]) -> StateChanges {
             true if bal.storage_cleared_at(account, index) => AccountStatus::StorageCleared,
             true => AccountStatus::Kept,
         };
+        let code_hash = bal.codes().row_at(account, index).map(|row| code_hashes[row]);
+        let (nonce, balance) = (bal.nonce_at(account, index), bal.balance_at(account, index));
+        changes.push_account(bal.addresses()[account], status, nonce, balance, code_hash);
         for slot in group.iter().filter_map(|row| row.slot) {
-            changes.slot_keys.push(bal.slot_keys()[slot]);
-            changes.slot_values.push(bal.slot_at(slot, index).unwrap_or_default());
+            changes.push_slot(bal.slot_keys()[slot], bal.slot_at(slot, index).unwrap_or_default());
         }
-        changes.addresses.push(bal.addresses()[account]);
-        changes.statuses.push(status);
-        changes.nonces.push(bal.nonce_at(account, index));
-        changes.balances.push(bal.balance_at(account, index));
-        changes.code_hashes.push(bal.codes().row_at(account, index).map(|row| code_hashes[row]));
-        changes.slot_starts.push(changes.slot_keys.len() as u32);
     }
     changes
 }

@@ -8,6 +8,7 @@
 use super::input::BlockInput;
 use super::job::{Job, last_index};
 use super::outcome::{Check, Unchecked};
+use super::timeline::Stage;
 use crate::arena::TxIndex;
 use crate::bal::{BalColumns, ExistenceColumns, ExistenceFault};
 use crate::exec::block::error::{BlockError, InvalidBlock};
@@ -83,7 +84,14 @@ fn check_header(input: &BlockInput<'_>, block: &Block, unchecked: &mut Vec<Unche
 
 /// Compares the transactions root and the withdrawals root with the header; a task that runs in
 /// parallel with execution.
-pub(super) fn check_body_roots(block: &Block) -> Result<(), HeaderFault> {
+pub(super) fn check_body_roots(job: &Job<'_>) -> Result<(), HeaderFault> {
+    let start = job.clock.now();
+    let result = compare_body_roots(job.block);
+    job.clock.record(Stage::BodyRoots, start);
+    result
+}
+
+fn compare_body_roots(block: &Block) -> Result<(), HeaderFault> {
     let transactions: Vec<&[u8]> =
         (0..block.transactions.len()).map(|index| block.transactions.encoded(TxIndex(index as u32))).collect();
     if ordered_root(&transactions) != block.header.transactions_root {

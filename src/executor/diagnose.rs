@@ -38,6 +38,7 @@ pub struct Diagnosis {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Point {
     /// The account.
     pub address: Address,

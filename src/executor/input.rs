@@ -17,6 +17,7 @@ use alloy_primitives::Bytes;
 /// How a block's tasks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Mode {
     /// In parallel, each task on the state that the block access list gives for its index
     /// (EIP-7928). Requires [`BlockInput::bal`].
@@ -179,6 +180,7 @@ impl Options {
 
 /// How the parent state of the accounts and slots in a block access list is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PrefetchStrategy {
     /// In one pass by the threads of the block, before the first task. For stores that answer from
     /// memory.

@@ -12,12 +12,12 @@
 mod build;
 mod builder;
 mod by_index;
-mod changes;
 mod check;
 mod diagnose;
 mod from_bal;
 mod input;
 mod job;
+mod memory;
 #[cfg(feature = "internals")]
 mod observe;
 mod optimistic;
@@ -33,9 +33,9 @@ mod transact;
 
 pub use build::{Body, BuiltBlock};
 pub use builder::{BuildError, ExecutorBuilder};
-pub use changes::StateChanges;
 pub use diagnose::{Diagnosis, Point};
 pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
+pub use memory::MemoryUse;
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
 pub use pool::{Binding, Pool, pool_builder};
 pub use recover::Recovery;

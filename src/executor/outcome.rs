@@ -4,11 +4,11 @@
 //! made only from a [`Verified`] token, with the checks that could not be made ([`Unchecked`]).
 //! Not here: execution and the state root.
 
-use super::changes::StateChanges;
 use super::input::Mode;
 use super::job::Job;
 use super::root::Roots;
 use super::timeline::{Span, Stage};
+use crate::arena::changes::StateChanges;
 use crate::arena::{Id, TxIndex};
 use crate::bal::ExistenceLog;
 use crate::exec::block::admission::BlockGas;
@@ -64,6 +64,7 @@ impl Check {
 /// A check that was not made, and why. Never counted as passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Unchecked {
     /// The check.
     pub check: Check,
@@ -79,6 +80,7 @@ impl fmt::Display for Unchecked {
 
 /// Error of [`BlockOutcome::require_complete`]: some checks were not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub struct Incomplete {
     /// The checks that were not made; at least one.
     pub unchecked: Vec<Unchecked>,

@@ -30,6 +30,7 @@ const BATCH_MIN: usize = 16;
 
 /// How senders and authorities are recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Recovery {
     /// In batches, eight signatures per SIMD register where the processor supports it.
     #[default]

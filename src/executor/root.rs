@@ -6,10 +6,10 @@
 //! Not here: verification of the list.
 
 use super::by_index;
-use super::changes::{ListedChanges, StateChanges};
 use super::job::last_index;
+use crate::arena::changes::StateChanges;
 use crate::arena::store::{StateStore, StoreError};
-use crate::bal;
+use crate::bal::{self, ListedChanges};
 use crate::exec::block::error::{BlockError, InternalFault};
 use crate::exec::block::tasks::Recording;
 use crate::exec::block::verify::Claimed;
@@ -38,8 +38,14 @@ pub(super) fn update_from_recording(
     let code_hashes = bal::code_hashes(bal);
     let existence_log =
         recording.existence_log.resolve(bal, last_index(tx_count)).map_err(InternalFault::RecordedExistence)?;
-    let listed = ListedChanges { bal, existence_log: &existence_log, parents: &recording.parents, code_hashes };
-    let (changes, roots) = update_tries(rules, tx_count, store, listed, tries)?;
+    let listed = ListedChanges {
+        bal,
+        existence_log: &existence_log,
+        parents: &recording.parents,
+        code_hashes: &code_hashes,
+        clears_storage: rules.fork < Fork::Cancun,
+    };
+    let (changes, roots) = update_tries(rules, tx_count, store, &listed, tries)?;
     Ok((changes.release(&recording.checked), roots))
 }
 
@@ -50,22 +56,19 @@ pub(super) fn update_tries(
     rules: &ChainRules,
     tx_count: usize,
     store: &dyn StateStore,
-    listed: ListedChanges<'_>,
-    tries: Option<&mut StateTries>,
+    listed: &ListedChanges<'_>,
+    mut tries: Option<&mut StateTries>,
 ) -> Result<(Claimed<StateChanges>, Roots), BlockError> {
     let mut roots = Roots::default();
     let by_transaction = rules.fork < Fork::Byzantium;
-    let mut tries = tries;
     if by_transaction && let Some(tries) = tries.as_deref_mut() {
-        let after_each = by_index::update(&listed, rules, tx_count, tries, store).map_err(trie_error)?;
+        let after_each = by_index::update(listed, rules, tx_count, tries, store).map_err(trie_error)?;
         roots.by_transaction = Some(after_each);
         roots.state = Some(tries.root());
     }
-    let ListedChanges { bal, existence_log, parents, code_hashes } = listed;
-    let reduced = bal::reduce_with_hashes(bal, code_hashes);
-    let changes = StateChanges::from_list(bal, &reduced, parents, existence_log, rules.fork);
+    let changes = bal::reduce(listed);
     if !by_transaction && let Some(tries) = tries {
-        roots.state = Some(tries.update(&changes.as_update(), store).map_err(trie_error)?);
+        roots.state = Some(tries.update(&changes, store).map_err(trie_error)?);
     }
     Ok((Claimed::new(changes), roots))
 }
@@ -85,7 +88,7 @@ pub(super) fn undo_on_error<T>(
     result
 }
 
-/// Converts an error of the tries. The updates made here are well-formed, so anything but a store
+/// Converts an error of the tries. The changes made here are well-formed, so anything but a store
 /// error means that the store's data is corrupt.
 pub(super) fn trie_error(error: TrieError) -> BlockError {
     match error {

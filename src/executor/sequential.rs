@@ -33,15 +33,8 @@ pub(super) fn execute(
 /// Work before execution without a block access list: the body's roots, the checks of a given list,
 /// and the recovery of senders and authorities.
 pub(super) fn prepare(job: &Job<'_>) -> Result<Recovered, BlockError> {
-    let (body, recovered) = rayon::join(
-        || {
-            let start = job.clock.now();
-            let body = check_body_roots(job.block);
-            job.clock.record(Stage::BodyRoots, start);
-            body
-        },
-        || recover(job.input.rules, job.block, job.recovery_context()),
-    );
+    let (body, recovered) =
+        rayon::join(|| check_body_roots(job), || recover(job.input.rules, job.block, job.recovery_context()));
     body.map_err(InvalidBlock::Header)?;
     check_given_list(job)?;
     recovered

@@ -7,6 +7,7 @@ use std::time::Instant;
 /// A stage of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Stage {
     /// Decoding of the block and of the block access list.
     Decode,

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 /// Result of [`Executor::transact`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Transacted {
     /// State root after the transactions.
     pub state_root: B256,

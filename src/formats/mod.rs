@@ -32,6 +32,7 @@ use std::path::PathBuf;
 
 /// A file cannot be read or has the wrong format.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InputError {
     /// An error of the operating system, or a damaged archive or compressed file.
     #[error("cannot read {path}: {error}")]

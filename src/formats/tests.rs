@@ -281,7 +281,6 @@ fn files_folders_and_archives_hold_the_same_documents() {
 #[ignore = "needs ../shared/fixtures/eest-amsterdam-devnet5.tar.zst"]
 fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
     use crate::bal::{self, Limits};
-    use crate::executor::StateChanges;
     use crate::trie::StateTries;
     let path = shared("fixtures/eest-amsterdam-devnet5.tar.zst");
     let mut proven = 0;
@@ -299,8 +298,8 @@ fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
                     bal::decode(list, &Limits::format_only()).unwrap_or_else(|error| panic!("{}: {error}", test.name));
                 assert_eq!(Some(bal::bal_hash(list)), header.block_access_list_hash, "{}", test.name);
                 assert_eq!(bal::encode(&columns), *list, "{}", test.name);
-                let changes = StateChanges::of_list(&columns, &store).expect("a store in memory answers");
-                let root = tries.update(&changes.as_update(), &store).expect("all nodes are in memory");
+                let changes = columns.state_changes(&store).expect("a store in memory answers");
+                let root = tries.update(&changes, &store).expect("all nodes are in memory");
                 assert_eq!(root, header.state_root, "{}", test.name);
                 tries.commit();
                 changes.apply_to(&mut store);

@@ -1,38 +1,32 @@
 //! State roots: the account trie and all storage tries as nodes in flat memory, updated block by
 //! block.
 //!
-//! In: the state changes of a block as columns ([`StateUpdate`]), and a store for trie nodes that
+//! In: the state changes of a block as columns ([`StateChanges`](crate::StateChanges)), and a store for trie nodes that
 //! are not in memory. Out: the state root, and on request the changed nodes, proofs and witnesses.
 //!
 //! ```
 //! use alloy_primitives::{Address, U256};
-//! use balustrade::arena::store::MemoryStore;
-//! use balustrade::trie::{AccountStatus, StateTries, StateUpdate};
+//! use balustrade::{AccountStatus, MemoryStore, StateChanges, StateTries};
 //!
 //! let store = MemoryStore::default();
 //! let mut tries = StateTries::empty();
-//! let update = StateUpdate {
-//!     addresses: &[Address::repeat_byte(1), Address::repeat_byte(2)],
-//!     statuses: &[AccountStatus::Kept, AccountStatus::Kept],
-//!     nonces: &[Some(1), None],
-//!     balances: &[Some(U256::from(7)), Some(U256::from(9))],
-//!     code_hashes: &[None, None],
-//!     slot_starts: &[0, 2, 2], // slots of row i: slot_starts[i]..slot_starts[i + 1]
-//!     slot_keys: &[U256::from(3), U256::from(4)],
-//!     slot_values: &[U256::from(30), U256::from(40)],
-//!     ..StateUpdate::default()
-//! };
+//! let mut changes = StateChanges::default();
+//! changes.push_account(Address::repeat_byte(1), AccountStatus::Kept, Some(1), Some(U256::from(7)), None);
+//! changes.push_slot(U256::from(3), U256::from(30));
+//! changes.push_slot(U256::from(4), U256::from(40));
+//! changes.push_account(Address::repeat_byte(2), AccountStatus::Kept, None, Some(U256::from(9)), None);
 //! let parent = tries.root();
-//! let root = tries.update(&update, &store)?;
+//! let root = tries.update(&changes, &store)?;
 //! tries.rollback(); // restores the parent state
 //! assert_eq!(tries.root(), parent);
-//! assert_eq!(tries.update(&update, &store)?, root);
+//! assert_eq!(tries.update(&changes, &store)?, root);
 //! tries.commit(); // makes the update permanent
 //!
 //! // Two uncommitted blocks, of which the second is undone.
-//! tries.update(&update, &store)?;
+//! tries.update(&changes, &store)?;
 //! let after_first = tries.savepoint();
-//! tries.update(&StateUpdate { nonces: &[Some(2), None], ..update }, &store)?;
+//! changes.nonces[0] = Some(2);
+//! tries.update(&changes, &store)?;
 //! tries.rollback_to(after_first)?;
 //! # Ok::<(), balustrade::trie::TrieError>(())
 //! ```
@@ -82,7 +76,7 @@ pub mod workload;
 pub use changes::{Change, NodeChanges};
 pub use count::HashCount;
 pub use error::TrieError;
-pub use input::{AccountStatus, StateUpdate};
+pub use input::HashedKeys;
 pub use ordered::ordered_root;
 pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};

@@ -8,12 +8,15 @@
 //! children that deletions leave as only children.
 //! Not here: codes and ancestor headers.
 
+use super::error::TrieError;
 use super::hash::encode;
+use super::input::HashedKeys;
 use super::node::{Kind, Ref};
 use super::path::NodePath;
 use super::resolve::fetch;
 use super::top::{SHARDS, Top};
-use super::{AccountStatus, StateTries, StateUpdate, TrieError};
+use super::tries::StateTries;
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{hash_addresses, hash_slots, keccak256};
 use crate::arena::node::{KEY_NIBBLES, LeafAccount, Step, decode_account, decode_slot, nibble, step};
 use crate::arena::store::{EMPTY_ROOT, SlotQuery, StateStore, StoreError};
@@ -303,27 +306,39 @@ impl StateTries {
     }
 
     /// The nodes of the present state needed by a block that reads `addresses` and `slots` and
-    /// changes the state by `update`; each once, in unspecified order. The tries do not change.
+    /// makes `changes`; each once, in unspecified order. The tries do not change.
     ///
     /// # Errors
-    /// [`TrieError`] if the update cannot be applied.
+    /// [`TrieError`] if the changes cannot be applied.
     pub fn witness(
         &mut self,
         store: &dyn StateStore,
         addresses: &[Address],
         slots: &[SlotQuery],
-        update: &StateUpdate<'_>,
+        changes: &StateChanges,
     ) -> Result<Vec<Bytes>, TrieError> {
-        let survivors = self.survivors(update, store)?;
+        self.witness_of(store, addresses, slots, changes, None)
+    }
+
+    /// [`Self::witness`], with the hashes of the keys of `update` if the caller has them.
+    pub(super) fn witness_of(
+        &mut self,
+        store: &dyn StateStore,
+        addresses: &[Address],
+        slots: &[SlotQuery],
+        update: &StateChanges,
+        hashed: Option<HashedKeys<'_>>,
+    ) -> Result<Vec<Bytes>, TrieError> {
+        let survivors = self.survivors(update, hashed, store)?;
         let mut out = Gathered::default();
 
         let mut keys = vec![B256::ZERO; addresses.len()];
         hash_addresses(self.width, addresses, &mut keys);
-        match update.hashed_addresses {
-            Some(hashed) => keys.extend_from_slice(hashed),
+        match hashed {
+            Some(hashed) => keys.extend_from_slice(hashed.addresses),
             None => {
                 keys.resize(addresses.len() + update.addresses.len(), B256::ZERO);
-                hash_addresses(self.width, update.addresses, &mut keys[addresses.len()..]);
+                hash_addresses(self.width, &update.addresses, &mut keys[addresses.len()..]);
             }
         }
         for key in &keys {
@@ -334,9 +349,9 @@ impl StateTries {
         let updated = &keys[addresses.len()..];
         let mut owners: Vec<B256> = Vec::new();
         let mut slot_keys: Vec<B256> = vec![B256::ZERO; update.slot_keys.len()];
-        match update.hashed_slots {
-            Some(hashed) => slot_keys.copy_from_slice(hashed),
-            None => hash_slots(self.width, update.slot_keys, &mut slot_keys),
+        match hashed {
+            Some(hashed) => slot_keys.copy_from_slice(hashed.slots),
+            None => hash_slots(self.width, &update.slot_keys, &mut slot_keys),
         }
         let mut wanted: Vec<(usize, B256)> = Vec::with_capacity(slot_keys.len() + slots.len());
         let kept = |i: &usize| update.statuses[*i] == AccountStatus::Kept;
@@ -376,13 +391,14 @@ impl StateTries {
     /// be known to collapse its branch. The tries do not change.
     fn survivors(
         &mut self,
-        update: &StateUpdate<'_>,
+        update: &StateChanges,
+        hashed: Option<HashedKeys<'_>>,
         store: &dyn StateStore,
     ) -> Result<Vec<(B256, NodePath)>, TrieError> {
         let changes = self.changes.take();
         let mut tries = self.parts();
         let saved = tries.begin();
-        let result = tries.update(update, store);
+        let result = tries.update(update, hashed, store);
         let survivors = tries.scratch.survivors();
         tries.undo(saved);
         self.changes = changes;

@@ -7,6 +7,7 @@ use super::shard::Shard;
 use super::top::Top;
 use super::update::Tuning;
 use super::*;
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::Width;
 use crate::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -84,56 +85,66 @@ fn model_root(model: &Model) -> B256 {
     builder.root()
 }
 
-/// Owned columns of an update with injected hashed keys.
+/// An update with chosen hashes of its keys.
 #[derive(Clone, Debug, Default)]
 struct Columns {
+    changes: StateChanges,
     hashed_addresses: Vec<B256>,
-    statuses: Vec<AccountStatus>,
-    nonces: Vec<Option<u64>>,
-    balances: Vec<Option<U256>>,
-    code_hashes: Vec<Option<B256>>,
-    slot_starts: Vec<u32>,
     hashed_slots: Vec<B256>,
-    slot_values: Vec<U256>,
 }
 
 impl Columns {
-    fn with<R>(&self, run: impl FnOnce(&StateUpdate<'_>) -> R) -> R {
-        run(&StateUpdate {
-            addresses: &vec![Address::ZERO; self.statuses.len()],
-            statuses: &self.statuses,
-            nonces: &self.nonces,
-            balances: &self.balances,
-            code_hashes: &self.code_hashes,
-            slot_starts: &self.slot_starts,
-            slot_keys: &vec![U256::ZERO; self.slot_values.len()],
-            slot_values: &self.slot_values,
-            hashed_addresses: Some(&self.hashed_addresses),
-            hashed_slots: Some(&self.hashed_slots),
-        })
+    fn keys(&self) -> HashedKeys<'_> {
+        HashedKeys { addresses: &self.hashed_addresses, slots: &self.hashed_slots }
+    }
+
+    fn update(&self, tries: &mut StateTries, store: &dyn StateStore) -> Result<B256, TrieError> {
+        tries.update_hashed(&self.changes, self.keys(), store)
+    }
+
+    fn witness(&self, tries: &mut StateTries, store: &dyn StateStore) -> Result<Vec<Bytes>, TrieError> {
+        tries.witness_of(store, &[], &[], &self.changes, Some(self.keys()))
     }
 
     fn apply(&self, model: &mut Model) {
+        let changes = &self.changes;
         for (i, key) in self.hashed_addresses.iter().enumerate() {
-            if self.statuses[i] == AccountStatus::Deleted {
+            if changes.statuses[i] == AccountStatus::Deleted {
                 model.remove(key);
                 continue;
             }
             let account = model.entry(*key).or_default();
-            if self.statuses[i] == AccountStatus::StorageCleared {
+            if changes.statuses[i] == AccountStatus::StorageCleared {
                 account.storage.clear();
             }
-            account.nonce = self.nonces[i].unwrap_or(account.nonce);
-            account.balance = self.balances[i].unwrap_or(account.balance);
-            account.code_hash = self.code_hashes[i].unwrap_or(account.code_hash);
-            for slot in self.slot_starts[i] as usize..self.slot_starts[i + 1] as usize {
-                if self.slot_values[slot].is_zero() {
+            account.nonce = changes.nonces[i].unwrap_or(account.nonce);
+            account.balance = changes.balances[i].unwrap_or(account.balance);
+            account.code_hash = changes.code_hashes[i].unwrap_or(account.code_hash);
+            for slot in changes.slot_starts[i] as usize..changes.slot_starts[i + 1] as usize {
+                if changes.slot_values[slot].is_zero() {
                     account.storage.remove(&self.hashed_slots[slot]);
                 } else {
-                    account.storage.insert(self.hashed_slots[slot], self.slot_values[slot]);
+                    account.storage.insert(self.hashed_slots[slot], changes.slot_values[slot]);
                 }
             }
         }
+    }
+
+    fn push_account(
+        &mut self,
+        hashed: B256,
+        status: AccountStatus,
+        nonce: Option<u64>,
+        balance: Option<U256>,
+        code_hash: Option<B256>,
+    ) {
+        self.hashed_addresses.push(hashed);
+        self.changes.push_account(Address::ZERO, status, nonce, balance, code_hash);
+    }
+
+    fn push_slot(&mut self, hashed: B256, value: U256) {
+        self.hashed_slots.push(hashed);
+        self.changes.push_slot(U256::ZERO, value);
     }
 }
 
@@ -180,7 +191,7 @@ fn key(kind: Keys, noise: &mut Noise) -> B256 {
 }
 
 fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, size: usize) -> Columns {
-    let mut columns = Columns { slot_starts: vec![0], ..Columns::default() };
+    let mut columns = Columns::default();
     let mut seen = BTreeSet::new();
     let present: Vec<B256> = model.keys().copied().collect();
     for _ in 0..noise.below(size) + 1 {
@@ -192,19 +203,17 @@ fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, 
         if !seen.insert(address) {
             continue;
         }
-        columns.hashed_addresses.push(address);
-        columns.statuses.push(
-            [
-                AccountStatus::Kept,
-                AccountStatus::Kept,
-                AccountStatus::Kept,
-                AccountStatus::StorageCleared,
-                AccountStatus::Deleted,
-            ][noise.below(5)],
-        );
-        columns.nonces.push((noise.below(2) == 0).then(|| noise.next() >> noise.below(64)));
-        columns.balances.push((noise.below(2) == 0).then(|| noise.value()));
-        columns.code_hashes.push((noise.below(4) == 0).then(|| [noise.hash(), KECCAK_EMPTY][noise.below(2)]));
+        let status = [
+            AccountStatus::Kept,
+            AccountStatus::Kept,
+            AccountStatus::Kept,
+            AccountStatus::StorageCleared,
+            AccountStatus::Deleted,
+        ][noise.below(5)];
+        let nonce = (noise.below(2) == 0).then(|| noise.next() >> noise.below(64));
+        let balance = (noise.below(2) == 0).then(|| noise.value());
+        let code_hash = (noise.below(4) == 0).then(|| [noise.hash(), KECCAK_EMPTY][noise.below(2)]);
+        columns.push_account(address, status, nonce, balance, code_hash);
         let mut slot_seen = BTreeSet::new();
         let held: Vec<B256> = model.get(&address).map_or(Vec::new(), |a| a.storage.keys().copied().collect());
         let erase = noise.below(8) == 0;
@@ -212,17 +221,14 @@ fn random_update(noise: &mut Noise, accounts: Keys, slots: Keys, model: &Model, 
             let slot =
                 if !held.is_empty() && noise.below(2) == 0 { held[noise.below(held.len())] } else { key(slots, noise) };
             if slot_seen.insert(slot) {
-                columns.hashed_slots.push(slot);
-                columns.slot_values.push(if erase || noise.below(3) == 0 { U256::ZERO } else { noise.value() });
+                columns.push_slot(slot, if erase || noise.below(3) == 0 { U256::ZERO } else { noise.value() });
             }
         }
         if erase {
             for slot in held.iter().filter(|slot| slot_seen.insert(**slot)) {
-                columns.hashed_slots.push(*slot);
-                columns.slot_values.push(U256::ZERO);
+                columns.push_slot(*slot, U256::ZERO);
             }
         }
-        columns.slot_starts.push(columns.hashed_slots.len() as u32);
     }
     columns
 }
@@ -383,32 +389,32 @@ fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys, 
         let columns = random_update(&mut noise, accounts, slots, &model, 10);
         let parent = tries.root();
         if noise.below(6) == 0 {
-            let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
-            assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+            let root = columns.update(&mut tries, &database).expect("in memory");
+            assert_eq!(columns.update(&mut kept, &database), Ok(root), "{place}");
             tries.rollback();
             kept.rollback();
             check_nodes(&kept);
             assert_eq!(kept.root(), parent);
             continue;
         }
-        let nodes = columns.with(|update| tries.witness(&database, &[], &[], update)).expect("in memory");
-        let stored = columns.with(|update| kept.witness(&database, &[], &[], update)).expect("stored");
+        let nodes = columns.witness(&mut tries, &database).expect("in memory");
+        let stored = columns.witness(&mut kept, &database).expect("stored");
         assert_eq!(tries.root(), parent);
         let sorted = |nodes: &[Bytes]| nodes.iter().cloned().collect::<BTreeSet<Bytes>>();
         assert_eq!(sorted(&nodes), sorted(&stored), "{place}");
         columns.apply(&mut model);
-        let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
+        let root = columns.update(&mut tries, &database).expect("in memory");
         assert_eq!(root, model_root(&model), "{place}");
         let witness = Asked { store: WitnessStore::new(parent, nodes, []), asked: Mutex::default() };
-        let from_witness = columns.with(|update| StateTries::from_root(parent).update(update, &witness));
+        let from_witness = columns.update(&mut StateTries::from_root(parent), &witness);
         assert_eq!(from_witness, Ok(root), "{place}");
         let asked = witness.asked.into_inner().expect("no panic");
         let extra = witness.store.node_count() - asked.len();
         assert_eq!(extra, 0, "nodes unasked for, {place}");
         let mut fresh = StateTries::from_root(parent);
-        assert_eq!(columns.with(|update| fresh.update(update, &database)), Ok(root), "{place}");
+        assert_eq!(columns.update(&mut fresh, &database), Ok(root), "{place}");
         check_nodes(&fresh);
-        assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+        assert_eq!(columns.update(&mut kept, &database), Ok(root), "{place}");
         check_nodes(&kept);
         if noise.below(3) > 0 {
             kept.commit();
@@ -424,9 +430,9 @@ fn random_run_with_stores(seed: u64, steps: usize, accounts: Keys, slots: Keys, 
             // Several updates, one commit.
             let columns = random_update(&mut noise, accounts, slots, &model, 10);
             columns.apply(&mut model);
-            let root = columns.with(|update| tries.update(update, &database)).expect("in memory");
+            let root = columns.update(&mut tries, &database).expect("in memory");
             assert_eq!(root, model_root(&model), "{place}");
-            assert_eq!(columns.with(|update| kept.update(update, &database)), Ok(root), "{place}");
+            assert_eq!(columns.update(&mut kept, &database), Ok(root), "{place}");
             database.apply(tries.changes().expect("logged"));
             tries.commit();
             kept.commit();
@@ -464,7 +470,7 @@ fn random_run(seed: u64, steps: usize, accounts: Keys, slots: Keys, width: Width
     for step in 0..steps {
         let columns = random_update(&mut noise, accounts, slots, &model, size);
         columns.apply(&mut model);
-        let root = columns.with(|update| tries.update(update, &store)).expect("nothing to fetch");
+        let root = columns.update(&mut tries, &store).expect("nothing to fetch");
         assert_eq!(root, model_root(&model), "seed {seed} step {step} {accounts:?} {slots:?} {width:?}");
         assert_eq!(root, tries.root());
         check_nodes(&tries);
@@ -562,18 +568,14 @@ fn empty_and_single() {
     let store = MemoryStore::default();
     let mut tries = StateTries::empty();
     assert_eq!(tries.root(), EMPTY_ROOT);
-    assert_eq!(tries.update(&StateUpdate::default(), &store), Ok(EMPTY_ROOT));
-    let mut columns = Columns { slot_starts: vec![0, 0], ..Columns::default() };
-    columns.hashed_addresses.push(B256::repeat_byte(0x11));
-    columns.statuses.push(AccountStatus::Kept);
-    columns.nonces.push(Some(1));
-    columns.balances.push(None);
-    columns.code_hashes.push(None);
+    assert_eq!(tries.update(&StateChanges::default(), &store), Ok(EMPTY_ROOT));
+    let mut columns = Columns::default();
+    columns.push_account(B256::repeat_byte(0x11), AccountStatus::Kept, Some(1), None, None);
     let mut model = Model::new();
     columns.apply(&mut model);
-    assert_eq!(columns.with(|update| tries.update(update, &store)), Ok(model_root(&model)));
-    columns.statuses[0] = AccountStatus::Deleted;
-    assert_eq!(columns.with(|update| tries.update(update, &store)), Ok(EMPTY_ROOT));
+    assert_eq!(columns.update(&mut tries, &store), Ok(model_root(&model)));
+    columns.changes.statuses[0] = AccountStatus::Deleted;
+    assert_eq!(columns.update(&mut tries, &store), Ok(EMPTY_ROOT));
     tries.rollback();
     assert_eq!(tries.root(), EMPTY_ROOT);
 }
@@ -582,31 +584,25 @@ fn empty_and_single() {
 fn malformed_updates_change_nothing() {
     let store = MemoryStore::default();
     let mut tries = StateTries::empty();
-    let address = [Address::repeat_byte(1); 2];
-    let twice = StateUpdate {
-        addresses: &address,
-        statuses: &[AccountStatus::Kept; 2],
-        nonces: &[None; 2],
-        balances: &[None; 2],
-        code_hashes: &[None; 2],
-        slot_starts: &[0, 0, 0],
-        ..StateUpdate::default()
-    };
+    let mut twice = StateChanges::default();
+    for _ in 0..2 {
+        twice.push_account(Address::repeat_byte(1), AccountStatus::Kept, None, None, None);
+    }
     assert!(matches!(tries.update(&twice, &store), Err(TrieError::Duplicate(_))));
     assert_eq!(tries.root(), EMPTY_ROOT);
-    let slots = StateUpdate {
-        slot_starts: &[0, 2, 2],
-        slot_keys: &[U256::ONE; 2],
-        slot_values: &[U256::ONE; 2],
-        addresses: &[Address::repeat_byte(1), Address::repeat_byte(2)],
-        ..twice
-    };
+    let mut slots = StateChanges::default();
+    slots.push_account(Address::repeat_byte(1), AccountStatus::Kept, None, None, None);
+    slots.push_slot(U256::ONE, U256::ONE);
+    slots.push_slot(U256::ONE, U256::ONE);
+    slots.push_account(Address::repeat_byte(2), AccountStatus::Kept, None, None, None);
     assert!(matches!(tries.update(&slots, &store), Err(TrieError::Duplicate(_))));
     for starts in [&[0u32, 3, 2][..], &[0, 2], &[0, 2, 9], &[]] {
-        let update = StateUpdate { slot_starts: starts, ..slots };
+        let update = StateChanges { slot_starts: starts.to_vec(), ..slots.clone() };
         assert!(matches!(tries.update(&update, &store), Err(TrieError::Malformed(_))));
     }
-    let update = StateUpdate { nonces: &[None], ..slots };
+    let keys = HashedKeys { addresses: &[B256::ZERO; 2], slots: &[B256::ZERO] };
+    assert!(matches!(tries.update_hashed(&slots, keys, &store), Err(TrieError::Malformed(_))));
+    let update = StateChanges { nonces: vec![None], ..slots };
     assert!(matches!(tries.update(&update, &store), Err(TrieError::Malformed(_))));
     assert_eq!(tries.root(), EMPTY_ROOT);
 }
@@ -667,13 +663,13 @@ fn wrong_or_missing_nodes_of_a_store_are_errors() {
     tries.set_log(true);
     let mut database = Database::default();
     let columns = random_update(&mut noise, Keys::Uniform(500), Keys::Uniform(300), &Model::new(), 200);
-    let parent = columns.with(|update| tries.update(update, &database)).expect("in memory");
+    let parent = columns.update(&mut tries, &database).expect("in memory");
     database.apply(tries.changes().expect("logged"));
     tries.commit();
     let mut model = Model::new();
     columns.apply(&mut model);
     let change = random_update(&mut noise, Keys::Uniform(500), Keys::Uniform(300), &model, 60);
-    let root = change.with(|update| tries.update(update, &database)).expect("in memory");
+    let root = change.update(&mut tries, &database).expect("in memory");
 
     for hash in database.hashes.keys().copied().collect::<Vec<_>>() {
         for lie in [None, Some(0), Some(1), Some(2)] {
@@ -689,14 +685,14 @@ fn wrong_or_missing_nodes_of_a_store_are_errors() {
                 store.hashes.insert(hash, bytes.into());
             }
             let mut partial = StateTries::from_root(parent);
-            match change.with(|update| partial.update(update, &store)) {
+            match change.update(&mut partial, &store) {
                 Ok(found) => assert_eq!(found, root, "the node was not needed"),
                 Err(TrieError::Store(StoreError::MissingNode(missing))) => assert_eq!((missing, lie), (hash, None)),
                 Err(TrieError::Store(StoreError::Corrupt(_))) => assert!(lie.is_some()),
                 Err(other) => panic!("{other}"),
             }
             if partial.root() == parent {
-                assert_eq!(change.with(|update| partial.update(update, &database)), Ok(root), "tried again");
+                assert_eq!(change.update(&mut partial, &database), Ok(root), "tried again");
             }
         }
     }
@@ -711,13 +707,13 @@ fn many_small_updates_before_one_commit() {
     let mut model = Model::new();
     let start = random_update(&mut noise, Keys::Uniform(400), Keys::Uniform(50), &model, 300);
     start.apply(&mut model);
-    start.with(|update| tries.update(update, &store)).expect("in memory");
+    start.update(&mut tries, &store).expect("in memory");
     tries.commit();
     let parent = tries.root();
     for _ in 0..100 {
         let columns = random_update(&mut noise, Keys::Uniform(400), Keys::Uniform(50), &model, 3);
         columns.apply(&mut model);
-        let root = columns.with(|update| tries.update(update, &store)).expect("in memory");
+        let root = columns.update(&mut tries, &store).expect("in memory");
         assert_eq!(root, model_root(&model));
     }
     tries.rollback();

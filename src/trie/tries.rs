@@ -1,18 +1,19 @@
 //! [`StateTries`]: the account trie and all storage tries of a state, with commit and rollback.
 //!
-//! In: [`StateUpdate`]s, a store. Out: state roots.
+//! In: [`StateChanges`] of blocks, a store. Out: state roots.
 //! Not here: how an update is computed (`update.rs`), reads (`read.rs`), savepoints
 //! (`savepoint.rs`), eviction (`evict.rs`).
 
 use super::changes::{LogLength, NodeChanges};
 use super::count::HashCount;
 use super::error::TrieError;
-use super::input::{AccountStatus, StateUpdate};
+use super::input::HashedKeys;
 use super::savepoint::{Entry, Savepoint, Savepoints};
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use super::update::{Saved, Scratch, Tries, Tuning};
 use super::wide::WideTries;
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::Width;
 use crate::arena::store::{EMPTY_ROOT, MemoryStore, StateStore};
 use alloy_primitives::B256;
@@ -65,11 +66,11 @@ impl StateTries {
         }
     }
 
-    /// A complete state, given as an update of the empty state; committed.
+    /// A complete state, given as changes of the empty state; committed.
     ///
     /// # Errors
     /// [`TrieError::Malformed`] or [`TrieError::Duplicate`].
-    pub fn from_flat(state: &StateUpdate<'_>) -> Result<Self, TrieError> {
+    pub fn from_flat(state: &StateChanges) -> Result<Self, TrieError> {
         let mut tries = Self::empty();
         tries.update(state, &MemoryStore::default())?;
         tries.commit();
@@ -83,34 +84,13 @@ impl StateTries {
     /// # Errors
     /// [`TrieError::Malformed`] if the state has 2^30 accounts or slots or more.
     pub fn from_memory(store: &MemoryStore) -> Result<Self, TrieError> {
-        let rows = store.len();
-        let (mut addresses, mut nonces) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let (mut balances, mut code_hashes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let (mut slot_starts, mut slot_keys, mut slot_values) = (vec![0], Vec::new(), Vec::new());
+        let mut state = StateChanges::default();
         for (address, account) in store.iter() {
-            addresses.push(*address);
-            nonces.push(Some(account.nonce));
-            balances.push(Some(account.balance));
-            code_hashes.push(Some(account.code_hash));
-            for (key, value) in &account.storage {
-                slot_keys.push(*key);
-                slot_values.push(*value);
-            }
-            let end = u32::try_from(slot_keys.len()).map_err(|_| TrieError::Malformed("more than 2^30 rows"))?;
-            slot_starts.push(end);
+            let (nonce, balance, code_hash) = (Some(account.nonce), Some(account.balance), Some(account.code_hash));
+            state.push_account(*address, AccountStatus::Kept, nonce, balance, code_hash);
+            account.storage.iter().for_each(|(key, value)| state.push_slot(*key, *value));
         }
-        Self::from_flat(&StateUpdate {
-            addresses: &addresses,
-            statuses: &vec![AccountStatus::Kept; rows],
-            nonces: &nonces,
-            balances: &balances,
-            code_hashes: &code_hashes,
-            slot_starts: &slot_starts,
-            slot_keys: &slot_keys,
-            slot_values: &slot_values,
-            hashed_addresses: None,
-            hashed_slots: None,
-        })
+        Self::from_flat(&state)
     }
 
     /// The state root, uncommitted updates included.
@@ -118,15 +98,30 @@ impl StateTries {
         self.top.root
     }
 
-    /// Applies `update` and returns the new state root, computed on the threads of the current rayon pool.
+    /// Applies `changes` and returns the new state root, computed on the threads of the current rayon pool. Their codes
+    /// are ignored.
     ///
     /// May be called repeatedly before [`Self::commit`]; each call builds on the one before (for
     /// several blocks, or for state roots after every transaction as in receipts before Byzantium).
     ///
     /// # Errors
     /// [`TrieError`]; the tries are then as before the call, earlier uncommitted updates included.
-    pub fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
-        self.parts().update(update, store)
+    pub fn update(&mut self, changes: &StateChanges, store: &dyn StateStore) -> Result<B256, TrieError> {
+        self.parts().update(changes, None, store)
+    }
+
+    /// [`Self::update`] with the hashes of all keys, for a caller that has them: they are not computed again. The
+    /// unhashed keys in `changes` are then ignored. Wrong hashes give the root of another state.
+    ///
+    /// # Errors
+    /// As [`Self::update`]; [`TrieError::Malformed`] also when the numbers of hashes and keys differ.
+    pub fn update_hashed(
+        &mut self,
+        changes: &StateChanges,
+        keys: HashedKeys<'_>,
+        store: &dyn StateStore,
+    ) -> Result<B256, TrieError> {
+        self.parts().update(changes, Some(keys), store)
     }
 
     pub(super) fn parts(&mut self) -> Tries<'_> {

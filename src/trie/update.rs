@@ -1,7 +1,7 @@
 //! One update of the tries: hashes and groups addresses, assigns shards to threads, runs the phases
 //! and computes the root.
 //!
-//! In: [`StateUpdate`] columns and a store. Out: the new root; the tries are changed in place and
+//! In: [`StateChanges`] and a store. Out: the new root; the tries are changed in place and
 //! the changes can be undone. Each thread owns whole shards during a phase. If one storage trie has
 //! a large part of the work, it is distributed over all shards (`wide.rs`), and all threads finish
 //! a phase before the next one starts; otherwise every thread runs all phases without waiting.
@@ -10,19 +10,21 @@
 use super::assignment::Assignment;
 use super::changes::NodeChanges;
 use super::count::HashCount;
+use super::error::TrieError;
+use super::input::HashedKeys;
 use super::path::NodePath;
 use super::shard::{Mark, Shard};
 use super::top::{SHARDS, Top};
 use super::wide::{WideMark, WideTries};
-use super::worker::{Context, Group, Worker};
-use super::{StateUpdate, TrieError};
+use super::worker::{Context, Group, Input, Worker};
+use crate::arena::changes::StateChanges;
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
 use crate::arena::store::StateStore;
 use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
 
 /// Checks the lengths of an update's columns and its slot ranges.
-fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
+fn check(update: &StateChanges, keys: Option<HashedKeys<'_>>) -> Result<(), TrieError> {
     let accounts = update.addresses.len();
     let columns = [update.statuses.len(), update.nonces.len(), update.balances.len(), update.code_hashes.len()];
     if columns.iter().any(|len| *len != accounts) {
@@ -32,12 +34,10 @@ fn check(update: &StateUpdate<'_>) -> Result<(), TrieError> {
     if update.slot_values.len() != slots {
         return Err(TrieError::Malformed("slot columns differ in length"));
     }
-    if update.hashed_addresses.is_some_and(|hashed| hashed.len() != accounts)
-        || update.hashed_slots.is_some_and(|hashed| hashed.len() != slots)
-    {
+    if keys.is_some_and(|keys| keys.addresses.len() != accounts || keys.slots.len() != slots) {
         return Err(TrieError::Malformed("hashed keys differ in number from keys"));
     }
-    let starts = update.slot_starts;
+    let starts = &update.slot_starts;
     if accounts > 0 && (starts.len() != accounts + 1 || starts[accounts] as usize > slots) || !starts.is_sorted() {
         return Err(TrieError::Malformed("slot ranges are not monotone or exceed the slot columns"));
     }
@@ -139,58 +139,53 @@ impl Tries<'_> {
         self.wide.rollback(&saved.wide);
     }
 
-    /// Applies `update`. On an error the tries are as before; the error does not depend on the
-    /// number of threads.
+    /// Applies `update`; `keys` are the hashes of its keys, if the caller has them. On an error the
+    /// tries are as before; the error does not depend on the number of threads.
     ///
     /// # Errors
     /// [`TrieError`].
-    pub(super) fn update(&mut self, update: &StateUpdate<'_>, store: &dyn StateStore) -> Result<B256, TrieError> {
-        check(update)?;
+    pub(super) fn update(
+        &mut self,
+        update: &StateChanges,
+        keys: Option<HashedKeys<'_>>,
+        store: &dyn StateStore,
+    ) -> Result<B256, TrieError> {
+        check(update, keys)?;
         *self.count = HashCount::default();
         let rows = update.addresses.len() + update.slot_keys.len();
         let threads = if rows < self.tuning.parallel_rows_min { 1 } else { rayon::current_num_threads().min(SHARDS) };
         let mut own = core::mem::take(&mut self.scratch.hashed);
-        let hashed = update.hashed_addresses.unwrap_or_else(|| {
+        let hashed = keys.map(|keys| keys.addresses).unwrap_or_else(|| {
             own.resize(update.addresses.len(), B256::ZERO);
             self.count.add(own.len(), 1);
-            hash_on(threads, self.width, update.addresses, &mut own);
+            hash_on(threads, self.width, &update.addresses, &mut own);
             &own
         });
-        let mut result = self.attempt(update, hashed, store, threads);
+        let input = Input { update, hashed, hashed_slots: keys.map(|keys| keys.slots), store };
+        let mut result = self.attempt(input, threads);
         if result.is_err() && threads > 1 {
             // With several threads the error that occurs first depends on timing, so the update is
             // repeated on one thread.
-            result = self.attempt(update, hashed, store, 1);
+            result = self.attempt(input, 1);
         }
         self.scratch.hashed = own;
         result
     }
 
-    /// Applies `update` on `threads` threads, and undoes it on an error.
-    fn attempt(
-        &mut self,
-        update: &StateUpdate<'_>,
-        hashed: &[B256],
-        store: &dyn StateStore,
-        threads: usize,
-    ) -> Result<B256, TrieError> {
+    /// Applies an update on `threads` threads, and undoes it on an error.
+    fn attempt(&mut self, input: Input<'_>, threads: usize) -> Result<B256, TrieError> {
         let saved = self.begin();
         self.scratch.workers.iter_mut().for_each(Worker::clear);
         self.scratch.top_survivors.clear();
-        let result = self.apply(update, hashed, store, threads);
+        let result = self.apply(input, threads);
         if result.is_err() {
             self.undo(saved);
         }
         result
     }
 
-    fn apply(
-        &mut self,
-        update: &StateUpdate<'_>,
-        hashed: &[B256],
-        store: &dyn StateStore,
-        threads: usize,
-    ) -> Result<B256, TrieError> {
+    fn apply(&mut self, input: Input<'_>, threads: usize) -> Result<B256, TrieError> {
+        let Input { update, hashed, store, .. } = input;
         if update.addresses.is_empty() {
             return Ok(self.top.root);
         }
@@ -198,7 +193,7 @@ impl Tries<'_> {
         self.top.resolve(self.shards, true, store, width)?;
         let Scratch { hashed: _, order, workers, top_survivors } = &mut *self.scratch;
         let was = self.top.clone();
-        let context = Context { update, hashed, store, width, top: &was, log: self.changes.is_some() };
+        let context = Context { input, width, top: &was, log: self.changes.is_some() };
         let starts = group_by_shard(hashed, order);
         let owner = assign(update, &starts, order, threads);
         let mut assignment = Assignment { owner, groups: vec![Vec::with_capacity(SHARDS); threads] };
@@ -268,7 +263,7 @@ fn hash_on(threads: usize, width: Width, addresses: &[Address], hashed: &mut [B2
 
 /// The minimum number of changed slots of a storage trie to be distributed over the shards; `None`
 /// if no trie has that many.
-fn spread_min(update: &StateUpdate<'_>, threads: usize, tuning: Tuning) -> Option<usize> {
+fn spread_min(update: &StateChanges, threads: usize, tuning: Tuning) -> Option<usize> {
     let rows = update.addresses.len() + update.slot_keys.len();
     // A trie with less than half of a thread's share is balanced well enough as part of its shard.
     let min = tuning.wide_slots_min.max(rows.div_ceil(2 * threads));
@@ -300,7 +295,7 @@ fn group_by_shard(hashed: &[B256], order: &mut Vec<u32>) -> [usize; SHARDS + 1] 
 const LATE: usize = 40;
 
 /// Assigns shards to threads, heaviest first, each to the thread with the least work.
-fn assign(update: &StateUpdate<'_>, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
+fn assign(update: &StateChanges, starts: &[usize; SHARDS + 1], order: &[u32], threads: usize) -> [usize; SHARDS] {
     let mut owner = [0; SHARDS];
     if threads == 1 {
         return owner;

@@ -6,18 +6,18 @@
 //! are undone with those of the nodes.
 //! Not here: updates of the subtries, which are the same as for any trie.
 
-use super::TrieError;
 use super::assignment::Assignment;
 use super::count::HashCount;
+use super::error::TrieError;
 use super::hash::root_hash;
 use super::node::{Extension, Kind, Ref};
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use super::worker::{Context, WideJob, Worker};
-use super::{AccountStatus, EMPTY_ROOT};
+use crate::arena::changes::AccountStatus;
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::node::nibble;
-use crate::arena::store::{StateStore, StoreError};
+use crate::arena::store::{EMPTY_ROOT, StateStore, StoreError};
 use alloy_primitives::B256;
 use rayon::prelude::*;
 
@@ -121,7 +121,7 @@ impl WideTries {
         shards: &mut [Shard],
         spread_min: Option<usize>,
     ) -> Result<Vec<WideJob>, TrieError> {
-        let update = context.update;
+        let update = context.input.update;
         let mut jobs: Vec<WideJob> = Vec::new();
         for (worker, groups) in workers.iter_mut().zip(&assignment.groups) {
             let mut wide = Vec::new();
@@ -142,9 +142,9 @@ impl WideTries {
                     let Some(top) = spread(account.storage, account.storage_root, home, shards) else { continue };
                     (top, None)
                 };
-                top.resolve(shards, false, context.store, context.width)?;
+                top.resolve(shards, false, context.input.store, context.width)?;
                 let (keys, starts) = hash_keys(context, slots, &mut count);
-                let owner = context.hashed[row];
+                let owner = context.input.hashed[row];
                 wide.push((i, jobs.len()));
                 jobs.push(WideJob { owner, was: top.clone(), top, node: account.storage, index, keys, starts });
             }
@@ -187,10 +187,10 @@ fn hash_keys(
     count: &mut HashCount,
 ) -> (Vec<(B256, u32)>, [usize; SHARDS + 1]) {
     let rows = slots.start as usize..slots.end as usize;
-    let mut keys: Vec<(B256, u32)> = match context.update.hashed_slots {
+    let mut keys: Vec<(B256, u32)> = match context.input.hashed_slots {
         Some(hashed) => hashed[rows].iter().copied().zip(slots).collect(),
         None => {
-            let plain = &context.update.slot_keys[rows];
+            let plain = &context.input.update.slot_keys[rows];
             let mut hashed = vec![B256::ZERO; plain.len()];
             plain.par_chunks(HASHED_TOGETHER).zip(hashed.par_chunks_mut(HASHED_TOGETHER)).for_each(|(keys, hashed)| {
                 hash_fixed(context.width, keys.len(), |i| keys[i].to_be_bytes::<32>(), hashed);

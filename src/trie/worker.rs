@@ -9,26 +9,35 @@
 use super::changes::NodeChanges;
 use super::count::HashCount;
 use super::descent::{Descent, Rec, Root, Shards, Source};
+use super::error::TrieError;
 use super::node::Ref;
 use super::path::NodePath;
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
-use super::{AccountStatus, EMPTY_ROOT, StateUpdate, TrieError};
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{Width, hash_fixed};
 use crate::arena::prefetch::prefetch_lines;
-use crate::arena::store::{StateStore, StoreError};
+use crate::arena::store::{EMPTY_ROOT, StateStore, StoreError};
 use alloy_primitives::B256;
 
 /// Number of leaves that are prefetched together.
 const AHEAD: usize = 16;
 
-/// Input shared by all workers of an update.
+/// The input of an update.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) update: &'a StateUpdate<'a>,
+pub(super) struct Input<'a> {
+    pub(super) update: &'a StateChanges,
     /// keccak256 of each address.
     pub(super) hashed: &'a [B256],
+    /// keccak256 of each slot key; `None`: computed by the workers.
+    pub(super) hashed_slots: Option<&'a [B256]>,
     pub(super) store: &'a dyn StateStore,
+}
+
+/// What all workers of an update share.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) input: Input<'a>,
     pub(super) width: Width,
     /// The account trie's top before the update.
     pub(super) top: &'a Top,
@@ -38,8 +47,8 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// Ends the update if it was cancelled.
-    fn check_given_up(&self) -> Result<(), TrieError> {
-        if self.store.is_cancelled() { Err(StoreError::Cancelled.into()) } else { Ok(()) }
+    fn check_cancelled(&self) -> Result<(), TrieError> {
+        if self.input.store.is_cancelled() { Err(StoreError::Cancelled.into()) } else { Ok(()) }
     }
 }
 
@@ -179,9 +188,9 @@ impl Worker {
         shards: Shards<'_, '_>,
         groups: &[Group<'_>],
     ) -> Result<(), TrieError> {
-        context.check_given_up()?;
+        context.check_cancelled()?;
         self.add_accounts(context, groups)?;
-        self.accounts.descend(shards, Source::Accounts, context.store, context.width)
+        self.accounts.descend(shards, Source::Accounts, context.input.store, context.width)
     }
 
     /// Second phase: updates the storage tries, and this worker's subtries of the wide tries
@@ -196,8 +205,8 @@ impl Worker {
         groups: &[Group<'_>],
         jobs: &[WideJob],
     ) -> Result<(), TrieError> {
-        let Context { update, store, width, .. } = *context;
-        context.check_given_up()?;
+        let Context { input: Input { update, store, .. }, width, .. } = *context;
+        context.check_cancelled()?;
         self.add_storage(context, shards)?;
         for (j, job) in jobs.iter().enumerate() {
             for (local, group) in groups.iter().enumerate() {
@@ -216,7 +225,7 @@ impl Worker {
                 self.storage.add_root(Root { node, hash, owner, key: job.owner }, local, 1, lo);
             }
         }
-        self.storage.descend(shards, Source::Slots(update.slot_values), store, width)?;
+        self.storage.descend(shards, Source::Slots(&update.slot_values), store, width)?;
         self.storage.collapse(shards, store, width)?;
         self.storage.hash(shards, width, &mut self.count);
         Ok(())
@@ -232,8 +241,8 @@ impl Worker {
         shards: Shards<'_, '_>,
         jobs: &[WideJob],
     ) -> Result<(), TrieError> {
-        let Context { store, width, .. } = *context;
-        context.check_given_up()?;
+        let Context { input: Input { store, .. }, width, .. } = *context;
+        context.check_cancelled()?;
         self.fill_accounts(context, shards, jobs);
         self.accounts.collapse(shards, store, width)?;
         self.accounts.hash(shards, width, &mut self.count);
@@ -265,7 +274,7 @@ impl Worker {
     /// shard and leaf.
     pub(super) fn with_slots<'a>(
         &'a self,
-        update: &'a StateUpdate<'_>,
+        update: &'a StateChanges,
     ) -> impl Iterator<Item = (usize, usize, usize, Ref)> + 'a {
         let rows = self.rows.iter().map(|row| *row as usize).enumerate();
         let changed = rows.filter(|(_, row)| {
@@ -297,8 +306,8 @@ impl Worker {
             let lo = self.accounts.recs.len();
             for row in group.rows {
                 let row = *row as usize;
-                let hash = &context.hashed[row];
-                let live = context.update.statuses[row] != AccountStatus::Deleted;
+                let hash = &context.input.hashed[row];
+                let live = context.input.update.statuses[row] != AccountStatus::Deleted;
                 self.accounts.recs.push(Rec::new(hash, self.accounts.keys.len(), row, live));
                 self.accounts.keys.push(*hash);
             }
@@ -306,7 +315,7 @@ impl Worker {
             // Keys are stored in sorted order, so that later passes access the trie in order.
             for (i, rec) in self.accounts.recs[lo..].iter_mut().enumerate() {
                 rec.key = (lo + i) as u32;
-                self.accounts.keys[lo + i] = context.hashed[rec.row()];
+                self.accounts.keys[lo + i] = context.input.hashed[rec.row()];
                 self.rows.push(rec.row() as u32);
                 self.shard_of.push(local as u8);
             }
@@ -322,7 +331,7 @@ impl Worker {
 
     /// Adds the storage tries of all accounts with changed slots, with their sorted hashed keys.
     fn add_storage(&mut self, context: &Context<'_>, shards: Shards<'_, '_>) -> Result<(), TrieError> {
-        let update = context.update;
+        let update = context.input.update;
         self.storage.clear();
         self.slot_rows.clear();
         self.jobs.clear();
@@ -336,7 +345,7 @@ impl Worker {
         }
         let (rows, keys) = (&self.slot_rows, &mut self.storage.keys);
         keys.resize(rows.len(), B256::ZERO);
-        match update.hashed_slots {
+        match context.input.hashed_slots {
             Some(hashed) => keys.iter_mut().zip(rows).for_each(|(key, row)| *key = hashed[*row as usize]),
             None => {
                 let key = |i: usize| update.slot_keys[rows[i] as usize].to_be_bytes::<32>();
@@ -369,7 +378,7 @@ impl Worker {
     /// Prefetches the leaves and update rows of the next accounts.
     #[inline(always)]
     fn prefetch_accounts(&self, context: &Context<'_>, shards: &[&mut Shard], start: usize) {
-        let StateUpdate { nonces, balances, code_hashes, .. } = context.update;
+        let StateChanges { nonces, balances, code_hashes, .. } = context.input.update;
         let end = self.rows.len().min(start + AHEAD);
         for i in start..end {
             let row = self.rows[i] as usize;
@@ -385,7 +394,7 @@ impl Worker {
     /// Writes the fields of all account leaves. `tuned.rs` compiles this for processor features.
     #[inline(always)]
     pub(super) fn fill_accounts_here(&mut self, context: &Context<'_>, shards: Shards<'_, '_>, jobs: &[WideJob]) {
-        let update = context.update;
+        let update = context.input.update;
         self.prefetch_accounts(context, shards, 0);
         for i in 0..self.rows.len() {
             if i % AHEAD == 0 {

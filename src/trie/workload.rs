@@ -6,80 +6,14 @@
 //! state by blocks; [`permutation_ns`] times a Keccak permutation, for the lower bound of these
 //! times.
 
-use super::{AccountStatus, HashCount, StateTries, StateUpdate, TrieError};
+use super::count::HashCount;
+use super::error::TrieError;
+use super::tries::StateTries;
+use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{LANES_MAX, Lanes, PaddedBlocks, RATE, Width};
 use crate::arena::store::{KECCAK_EMPTY, MemoryStore};
 use alloy_primitives::{Address, B256, U256};
 use std::time::Instant;
-
-/// Owned columns of a [`StateUpdate`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpdateColumns {
-    /// See [`StateUpdate::addresses`].
-    pub addresses: Vec<Address>,
-    /// See [`StateUpdate::statuses`].
-    pub statuses: Vec<AccountStatus>,
-    /// See [`StateUpdate::nonces`].
-    pub nonces: Vec<Option<u64>>,
-    /// See [`StateUpdate::balances`].
-    pub balances: Vec<Option<U256>>,
-    /// See [`StateUpdate::code_hashes`].
-    pub code_hashes: Vec<Option<B256>>,
-    /// See [`StateUpdate::slot_starts`].
-    pub slot_starts: Vec<u32>,
-    /// See [`StateUpdate::slot_keys`].
-    pub slot_keys: Vec<U256>,
-    /// See [`StateUpdate::slot_values`].
-    pub slot_values: Vec<U256>,
-}
-
-impl UpdateColumns {
-    /// The columns as a borrowed [`StateUpdate`].
-    pub fn as_update(&self) -> StateUpdate<'_> {
-        StateUpdate {
-            addresses: &self.addresses,
-            statuses: &self.statuses,
-            nonces: &self.nonces,
-            balances: &self.balances,
-            code_hashes: &self.code_hashes,
-            slot_starts: &self.slot_starts,
-            slot_keys: &self.slot_keys,
-            slot_values: &self.slot_values,
-            hashed_addresses: None,
-            hashed_slots: None,
-        }
-    }
-
-    /// Adds an account; slots are added to it by [`Self::push_slot`].
-    pub fn push_account(
-        &mut self,
-        address: Address,
-        status: AccountStatus,
-        nonce: Option<u64>,
-        balance: Option<U256>,
-        code_hash: Option<B256>,
-    ) {
-        if self.slot_starts.is_empty() {
-            self.slot_starts.push(0);
-        }
-        self.addresses.push(address);
-        self.statuses.push(status);
-        self.nonces.push(nonce);
-        self.balances.push(balance);
-        self.code_hashes.push(code_hash);
-        self.slot_starts.push(self.slot_keys.len() as u32);
-    }
-
-    /// Adds a slot to the account added last.
-    ///
-    /// # Panics
-    /// When no account was added yet.
-    pub fn push_slot(&mut self, key: U256, value: U256) {
-        self.slot_keys.push(key);
-        self.slot_values.push(value);
-        *self.slot_starts.last_mut().expect("an account") = self.slot_keys.len() as u32;
-    }
-}
 
 /// Parameters of a synthetic state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +71,9 @@ impl Workload {
         ((contracts.powf(uniform) - 1.0) as u64).min(self.contracts() - 1)
     }
 
-    /// The whole state, as an update of the empty state.
-    pub fn state(&self) -> UpdateColumns {
-        let mut columns = UpdateColumns::default();
+    /// The whole state, as changes of the empty state.
+    pub fn state(&self) -> StateChanges {
+        let mut columns = StateChanges::default();
         for account in 0..self.accounts {
             let contract = account < self.contracts();
             let code_hash = if contract { B256::from(word(account ^ 0xc0de)) } else { KECCAK_EMPTY };
@@ -163,7 +97,7 @@ impl Workload {
     /// Block number `block` on top of the state: `accounts` changed accounts (one in five a contract), `slots`
     /// changed slots. Three quarters of the slots and nearly all accounts exist already; one slot in twenty is
     /// deleted, one account in a hundred.
-    pub fn block(&self, block: u64, accounts: usize, slots: usize) -> UpdateColumns {
+    pub fn block(&self, block: u64, accounts: usize, slots: usize) -> StateChanges {
         let mut draws = (0u64..).map(|i| mix(block << 40 ^ i ^ 0xb10c << 48));
         let mut draw = move || draws.next().unwrap_or_default();
         let mut contracts = std::collections::BTreeMap::<u64, std::collections::BTreeMap<U256, U256>>::new();
@@ -193,7 +127,7 @@ impl Workload {
             let known = contracts.entry(rank).or_default().insert(Self::slot_key(rank, slot), value).is_some();
             left -= usize::from(!known);
         }
-        let mut columns = UpdateColumns::default();
+        let mut columns = StateChanges::default();
         for (rank, slots) in &contracts {
             columns.push_account(self.address(*rank), AccountStatus::Kept, None, Some(balance(draw())), None);
             slots.iter().for_each(|(key, value)| columns.push_slot(*key, *value));
@@ -286,7 +220,7 @@ pub fn median(times: &[f64]) -> f64 {
 ///
 /// # Errors
 /// [`TrieError`] if a block is malformed or the state is not wholly in memory.
-pub fn measure(tries: &mut StateTries, blocks: &[UpdateColumns], rounds: usize) -> Result<Measured, TrieError> {
+pub fn measure(tries: &mut StateTries, blocks: &[StateChanges], rounds: usize) -> Result<Measured, TrieError> {
     let store = MemoryStore::default();
     let mut measured = Measured {
         update_ns: Vec::with_capacity(rounds * blocks.len()),
@@ -297,9 +231,8 @@ pub fn measure(tries: &mut StateTries, blocks: &[UpdateColumns], rounds: usize) 
     };
     for round in 0..=rounds {
         for (i, block) in blocks.iter().enumerate() {
-            let update = block.as_update();
             let start = Instant::now();
-            let root = tries.update(&update, &store)?;
+            let root = tries.update(block, &store)?;
             let updated = Instant::now();
             tries.rollback();
             let rolled_back = updated.elapsed().as_nanos() as f64;

@@ -58,20 +58,24 @@ impl World {
         let outcome = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect("valid");
         let columns = decode(&built.bal, &Limits::format_only()).expect("recorded");
         let addresses = columns.addresses().as_slice();
-        let changes = outcome.changes.as_update();
-        let nodes = tries.witness(&store, addresses, &slots_of(&columns), &changes).expect("in memory");
+        let nodes = tries.witness(&store, addresses, &slots_of(&columns), &outcome.changes).expect("in memory");
         let witness = WitnessStore::new(tries.root(), nodes, store.iter_codes().map(|(_, code)| code.clone()));
         Self { rules, parent, block: built.block, list: built.bal, witness }
     }
 
-    /// Executes the block; it has to be valid, with every check made.
+    /// Executes the block and drops the codes that it loaded.
     fn execute(&self, executor: &mut Executor, store: &dyn StateStore, mode: Mode) {
+        self.run(executor, store, mode);
+        executor.forget_codes();
+    }
+
+    /// Executes the block; it has to be valid, with every check made.
+    fn run(&self, executor: &mut Executor, store: &dyn StateStore, mode: Mode) {
         let mut tries = StateTries::from_root(self.parent.state_root);
         let input =
             BlockInput::new(&self.rules, self.block.clone()).with_list(self.list.clone()).with_parent(&self.parent);
         let outcome = executor.execute(&input, store, Some(&mut tries), Options::new(mode)).expect("valid");
         assert!(outcome.require_complete().is_ok(), "{mode:?}");
-        executor.forget_codes();
     }
 }
 
@@ -216,6 +220,27 @@ fn stores_may_use_rayon(world: &World, host: &Arc<rayon::ThreadPool>) {
     });
 }
 
+/// A block raises the memory that an executor holds to what it needs; repeating it does not raise it further.
+fn memory_is_bounded_by_the_largest_block(world: &World) {
+    for mode in MODES {
+        let mut executor = Executor::new(1).expect("a thread");
+        let idle = executor.memory_bytes();
+        let mut run = || {
+            world.run(&mut executor, &world.witness, mode);
+            executor.memory_bytes()
+        };
+        let first = run();
+        assert!(first.codes > idle.codes && first.scratch > idle.scratch, "{mode:?}: {idle:?}, then {first:?}");
+        assert_eq!(first.columns > idle.columns, mode == Mode::Bal, "{mode:?}: {idle:?}, then {first:?}");
+        assert_eq!(first.total(), first.codes + first.scratch + first.columns);
+        // The second block has room for the logs of the first.
+        let second = run();
+        for _ in 0..10 {
+            assert_eq!(run(), second, "{mode:?}");
+        }
+    }
+}
+
 #[test]
 fn an_executor_leaves_the_hosts_process_as_it_is() {
     let (sender, done) = mpsc::channel();
@@ -229,6 +254,7 @@ fn an_executor_leaves_the_hosts_process_as_it_is() {
         #[cfg(target_os = "linux")]
         threads_are_the_executors_own_and_unbound(&world, &host);
         stores_may_use_rayon(&world, &host);
+        memory_is_bounded_by_the_largest_block(&world);
         sender.send(()).expect("the test waits");
     });
     match done.recv_timeout(DEADLOCK) {

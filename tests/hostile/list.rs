@@ -5,8 +5,7 @@ use alloy_rlp::{Encodable, Header as RlpHeader};
 use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, StateStore};
 use balustrade::bal::{BalColumns, Limits, decode};
-use balustrade::executor::StateChanges;
-use balustrade::trie::{AccountStatus, StateTries};
+use balustrade::{AccountStatus, StateChanges, StateTries};
 
 /// Rows of one change list: index and new value.
 pub type Rows<V> = Vec<(u64, V)>;
@@ -96,7 +95,7 @@ pub fn state_root(bytes: &Bytes, store: &MemoryStore, tries: &mut StateTries) ->
     let addresses = bal.addresses().as_slice();
     let mut parents = vec![ParentAccount::default(); addresses.len()];
     store.accounts(addresses, &mut parents).ok()?;
-    let mut changes = StateChanges { slot_starts: vec![0], ..StateChanges::default() };
+    let mut changes = StateChanges::default();
     for (id, address) in bal.addresses().iter() {
         if !bal.is_changed(id) {
             continue;
@@ -106,20 +105,15 @@ pub fn state_root(bytes: &Bytes, store: &MemoryStore, tries: &mut StateTries) ->
         let nonce = bal.nonce_post(id).unwrap_or(parent.nonce);
         let balance = bal.balance_post(id).unwrap_or(parent.balance);
         let empty = nonce == 0 && balance.is_zero() && code_hash.unwrap_or(parent.code_hash) == KECCAK_EMPTY;
+        let status = if empty { AccountStatus::Deleted } else { AccountStatus::Kept };
+        changes.push_account(*address, status, bal.nonce_post(id), bal.balance_post(id), code_hash);
         for slot in bal.slots(id) {
             if let Some(value) = bal.slot_post(slot) {
-                changes.slot_keys.push(bal.slot_keys()[slot]);
-                changes.slot_values.push(value);
+                changes.push_slot(bal.slot_keys()[slot], value);
             }
         }
-        changes.addresses.push(*address);
-        changes.statuses.push(if empty { AccountStatus::Deleted } else { AccountStatus::Kept });
-        changes.nonces.push(bal.nonce_post(id));
-        changes.balances.push(bal.balance_post(id));
-        changes.code_hashes.push(code_hash);
-        changes.slot_starts.push(changes.slot_keys.len() as u32);
     }
-    let root = tries.update(&changes.as_update(), store).ok();
+    let root = tries.update(&changes, store).ok();
     tries.rollback();
     root
 }

@@ -19,8 +19,7 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::Fork;
 use balustrade::exec::senders::rows::SenderRows;
 use balustrade::exec::wire::Block;
-use balustrade::trie::{AccountStatus, StateTries, StateUpdate};
-use balustrade::{Executor, Mode};
+use balustrade::{AccountStatus, Executor, Mode, StateChanges, StateTries};
 use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
@@ -46,7 +45,7 @@ fn behind_tries(store: &MemoryStore) -> WitnessStore {
         .flat_map(|(address, account)| account.storage.keys().map(|key| SlotQuery { address: *address, key: *key }))
         .collect();
     let mut tries = StateTries::from_memory(store).unwrap();
-    let nodes = tries.witness(store, &addresses, &slots, &StateUpdate::default()).unwrap();
+    let nodes = tries.witness(store, &addresses, &slots, &StateChanges::default()).unwrap();
     WitnessStore::new(tries.root(), nodes, [])
 }
 

@@ -9,8 +9,9 @@ use balustrade::arena::{Id, TxIndex};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, assemble};
 use balustrade::executor::{BuiltBlock, PrefetchStrategy};
-use balustrade::trie::{StateTries, StateUpdate};
-use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
+use balustrade::{
+    BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options, StateChanges, StateTries,
+};
 use balustrade_cli::testing::WithNodes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -168,7 +169,7 @@ fn reads_of_a_store_that_is_not_resident_overlap_with_the_state_root() {
         .flat_map(|(address, account)| account.storage.keys().map(|key| SlotQuery { address: *address, key: *key }))
         .collect();
     let mut tries = StateTries::from_memory(&chain.store).unwrap();
-    let nodes = tries.witness(&chain.store, &addresses, &slots, &StateUpdate::default()).unwrap();
+    let nodes = tries.witness(&chain.store, &addresses, &slots, &StateChanges::default()).unwrap();
     let behind = WitnessStore::new(tries.root(), nodes, []);
     let nodes = |hashes: &[B256], out: &mut [Bytes]| behind.trie_nodes(hashes, out);
     let both = WithNodes { flat: &chain.store, nodes };

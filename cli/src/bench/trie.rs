@@ -9,8 +9,9 @@
 
 use super::super::report;
 use super::{PoolError, median, pool};
+use balustrade::StateChanges;
 use balustrade::arena::keccak::Width;
-use balustrade::trie::workload::{Measured, UpdateColumns, Workload, measure, permutation_ns};
+use balustrade::trie::workload::{Measured, Workload, measure, permutation_ns};
 use balustrade::trie::{StateTries, TrieError};
 use serde_json::json;
 
@@ -69,7 +70,7 @@ pub(super) fn run(sizes: &[u64], json: bool, threads: usize, width: Width) -> Re
     for accounts in sizes {
         let workload = Workload { accounts: *accounts };
         let state = workload.state();
-        let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state.as_update()))?;
+        let mut tries = pools[pools.len() - 1].install(|| StateTries::from_flat(&state))?;
         drop(state);
         tries.set_width(width);
         for shape in SHAPES {
@@ -102,7 +103,7 @@ fn measure_shape(
     width: Width,
 ) -> Result<Vec<Row>, TrieBenchError> {
     let (changed, slots) = shape;
-    let blocks: Vec<UpdateColumns> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
+    let blocks: Vec<StateChanges> = (0..BLOCKS).map(|block| workload.block(block, changed, slots)).collect();
     let mut turns: Vec<Vec<Measured>> = pools.iter().map(|_| Vec::with_capacity(TURNS)).collect();
     let mut permutation = f64::INFINITY;
     for _ in 0..TURNS {

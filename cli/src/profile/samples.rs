@@ -132,22 +132,22 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("executor/recover::", "recover", Part::Senders),
     ("exec/senders", "recover", Part::Senders),
     ("executor/check::check_body_roots", "body_roots", Part::Verify),
+    ("executor/check::compare_body_roots", "body_roots", Part::Verify),
     ("executor/check::", "decode", Part::Decode),
     ("exec/rules/header::", "decode", Part::Decode),
-    ("executor/from_bal::read_", "read", Part::State),
-    ("executor/from_bal::in_chunks", "read", Part::State),
+    ("executor/from_bal/parent_state::", "read", Part::State),
     ("exec/block/code_loader::load_expected", "read", Part::State),
     ("exec/block/code_loader::note", "read", Part::State),
     ("exec/block/code_loader", "", Part::State),
-    ("executor/changes::intern_code_rows", "read", Part::State),
-    ("executor/from_bal::check_feasible", "decode", Part::Decode),
+    ("executor/from_bal/list::", "decode", Part::Decode),
+    ("executor/from_bal/feasible::", "decode", Part::Decode),
+    ("executor/from_bal/root_task::", "root", Part::Root),
     ("executor/outcome::", "verify", Part::Verify),
     ("executor/sequential::check_", "verify", Part::Verify),
     ("executor/root::", "root", Part::Root),
-    ("executor/changes::", "root", Part::Root),
     ("executor/by_index::", "root", Part::Root),
-    ("exec/block/tasks::merge", "verify", Part::Verify),
-    ("exec/block/tasks::record", "execute", Part::Verify),
+    ("exec/block/tasks/from_bal::merge", "verify", Part::Verify),
+    ("exec/block/tasks/recording::", "execute", Part::Verify),
     ("exec/block/verify::", "execute", Part::Verify),
     ("exec/evm/state", "execute", Part::State),
     ("exec/block/providers::", "execute", Part::State),
@@ -171,7 +171,7 @@ const PLACES: &[(&str, &str, Part)] = &[
     ("trie/ordered::", "", Part::Verify),
     ("trie", "root", Part::Root),
     ("bal::bal_hash", "list_hash", Part::Hashing),
-    ("bal::code_hashes", "read", Part::Hashing),
+    ("bal/reduce::code_hashes", "decode", Part::Hashing),
     ("bal/reduce::", "root", Part::Root),
     ("bal/record::", "execute", Part::Verify),
     ("bal/encode::", "execute", Part::Verify),
@@ -189,11 +189,11 @@ const SHARED: &str = "exec/senders/libsecp::ecrecover_point";
 /// Functions that only call the next one and are left out of flamegraphs; some appear on one thread
 /// only.
 const PASSED_THROUGH: [&str; 5] = [
-    "tasks::run_with_list",
+    "from_bal::run_with_list",
     "interpreter::drive",
     "interpreter::drive_observed",
     "tx::execute_tx_inner",
-    "tasks::run_task",
+    "context::run_task",
 ];
 
 /// The stage of functions that are not part of an execution.
@@ -463,7 +463,7 @@ mod tests {
             ("run", "/home/a/balustrade/src/trie/hash.rs"),
             ("balustrade::executor::root::update_tries", "/home/a/balustrade/src/executor/root.rs"),
             ("execute", "/home/a/.cargo/registry/src/index/rayon-core-1.13.0/src/job.rs"),
-            ("run_with_list", "/home/a/balustrade/src/exec/block/tasks.rs"),
+            ("run_with_list", "/home/a/balustrade/src/exec/block/tasks/from_bal.rs"),
             ("execute", "/home/a/balustrade/src/executor/mod.rs"),
         ]);
         assert_eq!(place(&stack), Some((5, "root", Part::Root, true)));
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn hashing_in_code_is_hashing_and_precompiles_are_their_own() {
         let run = ("run", "src/exec/interpreter/tail/mod.rs");
-        let task = ("work", "src/exec/block/tasks.rs");
+        let task = ("work", "src/exec/block/tasks/from_bal.rs");
         let keccak = frames(&[("keccak256", ""), ("keccak", "src/exec/interpreter/ops/memory.rs"), run, task]);
         assert_eq!(place(&keccak), Some((4, "execute", Part::Hashing, true)));
         let registry = "/a/.cargo/registry/src/index/sha2-0.11.0/src/lib.rs";

@@ -1,10 +1,10 @@
 //! Tests `reduce` against the nested list, and for any number of threads.
 
-use super::model::{columns, list};
-use crate::arena::store::{KECCAK_EMPTY, ParentAccount};
-use crate::arena::{AccountId, Column};
-use crate::bal::{PostAccount, Reduced, code_hashes, reduce, reduce_into, sample};
-use alloy_eip7928::AccountChanges;
+use super::model::{columns, index, list};
+use crate::arena::changes::{AccountStatus, StateChanges};
+use crate::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount};
+use crate::bal::{BalColumns, ExistenceLog, ListedChanges, code_hashes, reduce, sample};
+use alloy_eip7928::{AccountChanges, BalanceChange, CodeChange, NonceChange, SlotChanges, StorageChange};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -32,41 +32,33 @@ fn naive(list: &[AccountChanges]) -> BTreeMap<Address, Naive> {
     reduced.collect()
 }
 
-fn by_address(bal: &crate::bal::BalColumns, reduced: &Reduced) -> BTreeMap<Address, Naive> {
-    let entries = reduced.accounts.iter().enumerate().map(|(position, account)| {
-        assert!(bal.is_changed(*account));
-        let slots = reduced.slot_range(position).map(|at| {
-            assert_eq!(bal.slot_accounts()[reduced.slots[at]], *account);
-            (bal.slot_keys()[reduced.slots[at]], reduced.slot_values[at])
-        });
+fn by_address(changes: &StateChanges) -> BTreeMap<Address, Naive> {
+    let entries = changes.addresses.iter().enumerate().map(|(row, address)| {
         let naive = Naive {
-            balance: reduced.balances[position],
-            nonce: reduced.nonces[position],
-            code_hash: reduced.code_hash(position),
-            slots: slots.collect(),
+            balance: changes.balances[row],
+            nonce: changes.nonces[row],
+            code_hash: changes.code_hashes[row],
+            slots: changes.slots(row).collect(),
         };
-        (bal.addresses()[*account], naive)
+        (*address, naive)
     });
     entries.collect()
+}
+
+/// The changes of a list over the empty state.
+fn reduced(bal: &BalColumns) -> StateChanges {
+    bal.state_changes(&MemoryStore::default()).expect("a store in memory")
 }
 
 proptest! {
     #[test]
     fn reduced_columns_equal_the_reduced_list(list in list()) {
-        let bal = columns(&list);
-        let reduced = reduce(&bal);
-        prop_assert!(reduced.accounts.is_sorted() && reduced.slots.is_sorted());
-        prop_assert_eq!(by_address(&bal, &reduced), naive(&list));
-    }
-}
-
-proptest! {
-    #[test]
-    fn reused_columns_keep_nothing_of_the_first_list(first in list(), second in list()) {
-        let (first, second) = (columns(&first), columns(&second));
-        let mut reduced = reduce(&first);
-        reduce_into(&mut reduced, &second, code_hashes(&second));
-        prop_assert_eq!(reduced, reduce(&second));
+        let changes = reduced(&columns(&list));
+        prop_assert!(changes.addresses.is_sorted());
+        prop_assert!((0..changes.len()).all(|row| changes.slots(row).is_sorted_by_key(|(key, _)| key)));
+        prop_assert_eq!(by_address(&changes), naive(&list));
+        let codes = list.iter().filter_map(|account| account.code_post_state());
+        prop_assert_eq!(changes.codes, codes.map(|code| (keccak256(code), code.clone())).collect::<Vec<_>>());
     }
 }
 
@@ -76,40 +68,73 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let list = alloy_rlp::decode_exact::<Vec<AccountChanges>>(&sample.bytes).unwrap();
     let with_threads = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| reduce(&sample.columns))
+        pool.install(|| reduced(&sample.columns))
     };
     let one = with_threads(1);
-    assert_eq!(by_address(&sample.columns, &one), naive(&list));
+    assert_eq!(by_address(&one), naive(&list));
     for threads in [2, 3, 8] {
         assert_eq!(with_threads(threads), one, "{threads} threads");
     }
 }
 
 #[test]
-fn post_accounts_fill_in_parents_and_remove_the_empty() {
-    use alloy_eip7928::{BalanceChange, BlockAccessIndex, CodeChange};
-    let index = BlockAccessIndex::new(1);
+fn accounts_left_without_nonce_balance_and_code_are_deleted() {
+    let index = index(1);
     let account = |byte| AccountChanges::new(Address::with_last_byte(byte));
     let bal = columns(&[
         account(1).with_balance_change(BalanceChange::new(index, U256::ZERO)),
-        account(2).with_balance_change(BalanceChange::new(index, U256::from(5))),
-        account(3).with_code_change(CodeChange::new(index, Default::default())),
+        account(2).with_balance_change(BalanceChange::new(index, U256::ZERO)),
+        account(3).with_balance_change(BalanceChange::new(index, U256::from(5))),
+        account(4).with_code_change(CodeChange::new(index, Default::default())),
     ]);
-    let parent = |nonce, code_hash| ParentAccount {
-        exists: true,
-        nonce,
-        balance: U256::from(9),
-        code_hash,
-        ..ParentAccount::default()
+    let mut store = MemoryStore::default();
+    for (byte, nonce, code_hash) in [(1, 0, KECCAK_EMPTY), (2, 3, KECCAK_EMPTY), (3, 0, B256::repeat_byte(7))] {
+        store.insert_account(Address::with_last_byte(byte), nonce, U256::from(9), code_hash, []);
+    }
+    store.insert_account(Address::with_last_byte(4), 0, U256::from(9), B256::repeat_byte(7), []);
+    let statuses = bal.state_changes(&store).expect("a store in memory").statuses;
+    use AccountStatus::{Deleted, Kept};
+    assert_eq!(statuses, [Deleted, Kept, Kept, Kept]);
+}
+
+#[test]
+fn before_cancun_a_cleared_storage_and_the_existence_log_count() {
+    let [index_1, index_2, index_3] = [1, 2, 3].map(index);
+    let slot =
+        |key: u64, at, value: u64| SlotChanges::new(U256::from(key), vec![StorageChange::new(at, U256::from(value))]);
+    let account = |byte| AccountChanges::new(Address::with_last_byte(byte));
+    // The storage of account 1 is cleared at index 2, between its two writes; the account is created again at index 3.
+    let bal = columns(&[
+        account(1)
+            .with_storage_change(slot(1, index_1, 10))
+            .with_storage_change(slot(2, index_3, 20))
+            .with_nonce_change(NonceChange::new(index_3, 1))
+            .with_code_change(CodeChange::new(index_2, Default::default())),
+        account(2),
+        account(3),
+        account(4).with_balance_change(BalanceChange::new(index_1, U256::ZERO)),
+    ]);
+    let address = Address::with_last_byte;
+    // Account 2 is created although it is empty, account 3 is removed without a change, account 4 stays although it
+    // is empty.
+    let log = ExistenceLog { existence: vec![(address(2), 1, true), (address(3), 2, false), (address(4), 1, true)] };
+    let parent = |exists| ParentAccount { exists, nonce: 0, balance: U256::from(9), ..ParentAccount::default() };
+    let listed = ListedChanges {
+        bal: &bal,
+        existence_log: &log.resolve(&bal, crate::arena::BlockAccessIndex(4)).expect("canonical"),
+        parents: &vec![parent(true), parent(false), parent(true), parent(true)].into(),
+        code_hashes: &code_hashes(&bal),
+        clears_storage: true,
     };
-    let code_hash = B256::repeat_byte(7);
-    let parents: Column<AccountId, ParentAccount> =
-        vec![parent(0, KECCAK_EMPTY), parent(3, code_hash), parent(0, code_hash)].into();
-    let post = reduce(&bal).post_accounts(&parents);
-    let expected =
-        |exists, nonce, balance, code_hash| PostAccount { exists, nonce, balance: U256::from(balance), code_hash };
-    assert_eq!(
-        post,
-        vec![expected(false, 0, 0, KECCAK_EMPTY), expected(true, 3, 5, code_hash), expected(true, 0, 9, KECCAK_EMPTY)]
-    );
+    let changes = reduce(&listed);
+    use AccountStatus::{Deleted, Kept, StorageCleared};
+    // Accounts of the log alone follow those with a changed field or slot.
+    assert_eq!(changes.addresses, [1, 4, 2, 3].map(address));
+    assert_eq!(changes.statuses, [StorageCleared, Kept, Kept, Deleted]);
+    assert_eq!(changes.slots(0).collect::<Vec<_>>(), [(U256::from(1), U256::ZERO), (U256::from(2), U256::from(20))]);
+    assert!((1..4).all(|row| changes.slots(row).len() == 0));
+
+    let since_cancun = reduce(&ListedChanges { clears_storage: false, ..listed });
+    assert_eq!(since_cancun.statuses[0], Kept);
+    assert_eq!(since_cancun.slots(0).next(), Some((U256::from(1), U256::from(10))));
 }

@@ -4,7 +4,8 @@
 //! Needs the suites' archives in the shared folder, so these tests are ignored by default.
 
 use crate::arena::BlockAccessIndex;
-use crate::bal::{BalColumns, CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, bal_hash, decode, encode, reduce};
+use crate::arena::store::MemoryStore;
+use crate::bal::{BalColumns, CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, bal_hash, decode, encode};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use balustrade_cli::testing::shared;
 use serde::Deserialize;
@@ -139,13 +140,15 @@ fn rlp(list: &[Account]) -> Bytes {
 
 /// Asserts that reduced values equal the values before an index above the block's last one.
 fn check_reduced(columns: &BalColumns) {
-    let reduced = reduce(columns);
+    let changes = columns.state_changes(&MemoryStore::default()).expect("a store in memory");
     let after = BlockAccessIndex(u32::MAX);
-    for (position, account) in reduced.accounts.iter().enumerate() {
-        assert_eq!(reduced.balances[position], columns.balance_before(*account, after));
-        assert_eq!(reduced.nonces[position], columns.nonce_before(*account, after));
-        for at in reduced.slot_range(position) {
-            assert_eq!(Some(reduced.slot_values[at]), columns.slot_before(reduced.slots[at], after));
+    for (row, address) in changes.addresses.iter().enumerate() {
+        let account = columns.find(address).expect("listed");
+        assert_eq!(changes.balances[row], columns.balance_before(account, after));
+        assert_eq!(changes.nonces[row], columns.nonce_before(account, after));
+        for (key, value) in changes.slots(row) {
+            let slot = columns.find_slot(account, &key).expect("listed");
+            assert_eq!(Some(value), columns.slot_before(slot, after));
         }
     }
 }

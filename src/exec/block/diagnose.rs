@@ -10,9 +10,9 @@ use super::admission::BlockGas;
 use super::error::BlockError;
 use super::providers::{Overlay, OverlayState};
 use super::tasks::{BlockContext, WorkerScratch, record};
+use crate::arena::BlockAccessIndex;
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
-use crate::arena::{BlockAccessIndex, TxIndex};
 use crate::bal::{RecordedKeys, RecordedList, Recorder};
 use crate::exec::evm::machine::Evm;
 use crate::exec::evm::state::TxState;
@@ -54,13 +54,13 @@ pub fn run_recorded(
     let mut stopped = None;
     for index in 0..context.tx_count() as u32 + 2 {
         let index = BlockAccessIndex(index);
-        let is_tx = index.0 > 0 && index.0 as usize <= context.tx_count();
+        let tx = context.tx_at(index);
         if let Some(watch) = &mut runner.watch {
-            watch.begin(index, is_tx.then(|| index.0 - 1));
+            watch.begin(index, tx.map(|tx| tx.0));
         }
         let result = context.run_admitted(&mut evm, &mut runner, index, &gas, &mut requests);
         match result {
-            Ok(outcome) if is_tx => gas.add(&outcome),
+            Ok(outcome) if tx.is_some() => gas.add(&outcome),
             Ok(_) => {}
             Err(error) => {
                 stopped = Some((index, error));
@@ -79,23 +79,4 @@ pub fn run_recorded(
         slot_accounts: id_map.owners(),
     });
     Recorded { list, stopped, touches }
-}
-
-impl<'b> BlockContext<'b> {
-    /// Runs the task at `index` if the gas limit of its transaction fits into the gas left in the block.
-    fn run_admitted(
-        &'b self,
-        evm: &mut Evm<'b>,
-        runner: &mut Runner,
-        index: BlockAccessIndex,
-        gas: &BlockGas,
-        requests: &mut Vec<Vec<u8>>,
-    ) -> Result<crate::exec::tx::TxOutcome, BlockError> {
-        let room = self.room(index, gas);
-        let result = match room {
-            Ok(()) => self.run_task(evm, runner, index, requests),
-            Err(no_room) => Err(self.static_fault(evm, TxIndex(index.0 - 1)).unwrap_or(no_room).into()),
-        };
-        result.map_err(|error| error.into_block_error(index))
-    }
 }

@@ -112,6 +112,7 @@ impl From<InvalidBlock> for BlockError {
 
 /// One difference between the block access list and the execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mismatch {
     /// The account.
     pub address: Address,
@@ -129,6 +130,7 @@ pub struct Mismatch {
 
 /// The subject of a [`Mismatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum MismatchField {
     /// Balance in wei.
     Balance,

@@ -12,6 +12,7 @@
 use super::code_loader::{CodeLoader, load_one};
 use super::prefetch::{Prefetch, PrefetchedAccount};
 use crate::arena::code::CodeArena;
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, ExistenceColumns, exists_before};
@@ -171,6 +172,12 @@ pub struct Overlay {
     pub account_reads: usize,
     /// Number of slots that were read from the store.
     pub slot_reads: usize,
+}
+
+impl HeapBytes for Overlay {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.accounts, &self.clearings, &self.parents, &self.slots])
+    }
 }
 
 impl Overlay {

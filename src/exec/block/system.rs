@@ -74,6 +74,7 @@ pub fn request_contracts(fork: Fork) -> &'static [(u8, Address)] {
 
 /// Why a phase failed.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum PhaseError {
     /// The block is invalid.
     Invalid(Box<InvalidBlock>),

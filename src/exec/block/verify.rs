@@ -40,6 +40,7 @@ pub struct TaskChecked(());
 
 /// Why a task differs from the claims at its index.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum TaskDifference {
     /// The first difference in list order.
     Mismatch(Box<Mismatch>),

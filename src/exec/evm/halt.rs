@@ -8,6 +8,7 @@ use alloy_primitives::{Address, U256};
 /// An exceptional halt: all gas of the frame is consumed and its changes are reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Halt {
     /// Gas ran out.
     OutOfGas,
@@ -77,6 +78,7 @@ impl Halt {
 
 /// A reason outside the EVM for which execution of a task stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// An account that is not in the block access list was accessed.
     #[error("account {0} was accessed but is not in the block access list")]

@@ -8,6 +8,7 @@
 //! Not here: the values of accounts and slots (`state`), and what happens on an access outside the list
 //! (`state::ids`).
 
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::{AccountId, Column, Id, SlotId};
 use ahash::RandomState;
 use alloy_primitives::{Address, U256};
@@ -43,6 +44,13 @@ fn hash_address(seed: &RandomState, address: &Address) -> u64 {
     hasher.write_u128(u128::from_ne_bytes(head.try_into().unwrap_or_default()));
     hasher.write_u32(u32::from_ne_bytes(tail.try_into().unwrap_or_default()));
     hasher.finish()
+}
+
+impl HeapBytes for IdMap {
+    fn heap_bytes(&self) -> usize {
+        let Self { addresses, keys, owners, by_address, by_key, seed: _ } = self;
+        sum_heap_bytes([addresses, keys, owners, by_address, by_key])
+    }
 }
 
 impl IdMap {

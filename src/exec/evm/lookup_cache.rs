@@ -6,6 +6,7 @@
 //! width in which it was written.
 //! Relies on: an id keeps its meaning until [`LookupCache::clear`]. Not here: accessed sets (EIP-2929) and values.
 
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::keccak::keccak256;
 use crate::arena::{AccountId, SlotId};
 use alloy_primitives::{B256, U256, b256};
@@ -114,6 +115,12 @@ pub struct KeccakCache {
     /// Indices of lines written since the last [`KeccakCache::clear`], possibly repeated. When it holds
     /// `HASH_LINES` entries, no more are added and `clear` resets all lines.
     written: Vec<u16>,
+}
+
+impl HeapBytes for KeccakCache {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.lines, &self.written])
+    }
 }
 
 impl Default for KeccakCache {

@@ -15,6 +15,7 @@ use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
 use crate::arena::cancel::{CancelToken, POLL_GAS};
 use crate::arena::code::{Code, EMPTY_CODE};
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::keccak::keccak256;
 use crate::exec::rules::fork::{ChainRules, Fork, ForkRules};
 use alloy_primitives::{Address, B256, U256};
@@ -263,6 +264,15 @@ pub struct EvmScratch {
     init_codes: Vec<Arc<Code>>,
     /// Counts and times the precompiles of all blocks that use this memory; `None` unless they are profiled.
     pub(in crate::exec) precompiles: Option<Box<PrecompileProfile>>,
+}
+
+/// Without the counters of a profile.
+impl HeapBytes for EvmScratch {
+    fn heap_bytes(&self) -> usize {
+        let Self { memory, frames, stack, return_data, hashes, init_codes, precompiles: _ } = self;
+        let codes: usize = init_codes.iter().map(|code| size_of::<Code>() + code.room()).sum();
+        codes + sum_heap_bytes([memory, frames, stack, return_data, hashes, init_codes])
+    }
 }
 
 impl EvmScratch {

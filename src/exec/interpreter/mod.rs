@@ -32,6 +32,7 @@ use watch::Watch;
 /// The dispatch loop that runs frames. All loops share host and state; all but the reference loop share
 /// instruction bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LoopKind {
     /// Handlers that tail-call one another, over bytes or decoded code. Without compiler support for that: the
     /// match loop.

@@ -15,6 +15,7 @@ use alloy_primitives::{Address, U256, address};
 /// delay and the blob schedule are in [`ChainRules`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Fork {
     /// Genesis, July 2015.
     Frontier,

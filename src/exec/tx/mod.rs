@@ -31,6 +31,7 @@ use validity::check_static;
 
 /// Why a transaction has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TxError {
     /// The transaction is invalid, and so is its block.
     Invalid(TxInvalid),

@@ -6,6 +6,7 @@
 /// The bytes are not a canonically encoded block, header or transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed block bytes: {field} at byte {offset}: {kind}")]
+#[non_exhaustive]
 pub struct WireError {
     /// The field in which the error occurred.
     pub field: Field,

@@ -98,21 +98,17 @@ fn random_stacks(seed: u64, steps: usize, accounts: Keys, slots: Keys, tuning: T
                     } else {
                         Breaking::new(&database, usize::MAX, noise.below(3))
                     };
-                    match columns.with(|update| kept.update(update, &breaking)) {
+                    match columns.update(&mut kept, &breaking) {
                         Err(TrieError::Store(StoreError::Failed(_) | StoreError::Cancelled)) => {
                             counts.broken += 1;
                             assert_eq!(kept.root(), root, "{place}");
                             check_nodes(&kept);
-                            assert_eq!(columns.with(|update| kept.update(update, &database)).err(), None, "{place}");
+                            assert_eq!(columns.update(&mut kept, &database).err(), None, "{place}");
                         }
                         other => assert_eq!(other.err(), None, "{place}"),
                     }
                     columns.apply(&mut model);
-                    assert_eq!(
-                        columns.with(|update| tries.update(update, &database)),
-                        Ok(model_root(&model)),
-                        "{place}"
-                    );
+                    assert_eq!(columns.update(&mut tries, &database), Ok(model_root(&model)), "{place}");
                     assert_eq!(kept.root(), tries.root(), "{place}");
                 }
             }
@@ -200,9 +196,9 @@ fn a_stack_has_the_roots_of_updates_committed_one_by_one() {
         let columns = random_update(&mut noise, Keys::Uniform(300), Keys::Uniform(60), &model, 40);
         layers.push((stacked.savepoint(), stacked.root()));
         columns.apply(&mut model);
-        let root = columns.with(|update| single.update(update, &store));
+        let root = columns.update(&mut single, &store);
         single.commit();
-        assert_eq!(columns.with(|update| stacked.update(update, &store)), root);
+        assert_eq!(columns.update(&mut stacked, &store), root);
         assert_eq!(root, Ok(model_root(&model)));
     }
     for (savepoint, root) in layers.into_iter().rev() {
@@ -220,7 +216,7 @@ fn savepoints_are_discarded_by_commits_and_older_ones() {
     let mut tries = StateTries::empty();
     let mut update = |tries: &mut StateTries| {
         let columns = random_update(&mut noise, Keys::Uniform(300), Keys::Uniform(60), &Model::new(), 20);
-        columns.with(|update| tries.update(update, &store)).expect("in memory")
+        columns.update(tries, &store).expect("in memory")
     };
     let start = tries.savepoint();
     let first = update(&mut tries);

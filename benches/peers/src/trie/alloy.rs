@@ -9,8 +9,7 @@ use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_trie::{BranchNodeCompact, EMPTY_ROOT_HASH, HashBuilder, KECCAK_EMPTY, Nibbles, TrieAccount};
-use balustrade::trie::AccountStatus;
-use balustrade::trie::workload::UpdateColumns;
+use balustrade::{AccountStatus, StateChanges};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -199,7 +198,7 @@ fn rlp(value: &impl Encodable) -> Vec<u8> {
 
 impl AlloyTries {
     /// Not measured: merges the changes into the sorted arrays, so that the update finds the new state there.
-    pub(crate) fn stage(&mut self, update: &UpdateColumns) -> Staged {
+    pub(crate) fn stage(&mut self, update: &StateChanges) -> Staged {
         let mut entries = Vec::with_capacity(update.addresses.len());
         let mut leaves = Vec::with_capacity(update.addresses.len());
         for (row, address) in update.addresses.iter().enumerate() {

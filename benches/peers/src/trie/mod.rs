@@ -17,8 +17,8 @@ use alloy::AlloyTries;
 use alloy_primitives::B256;
 use balustrade::arena::keccak::Width;
 use balustrade::arena::store::MemoryStore;
-use balustrade::trie::workload::{UpdateColumns, Workload, permutation_ns};
-use balustrade::trie::{AccountStatus, StateTries};
+use balustrade::trie::workload::{Workload, permutation_ns};
+use balustrade::{AccountStatus, StateChanges, StateTries};
 use clap::Args;
 use rayon::ThreadPool;
 
@@ -115,8 +115,7 @@ impl Contest {
         let state = workload.state();
         let what = format!("state of {accounts} accounts");
         let failed = |who, error: String| mismatch(&what, who, error);
-        let ours =
-            StateTries::from_flat(&state.as_update()).map_err(|error| failed("balustrade", error.to_string()))?;
+        let ours = StateTries::from_flat(&state).map_err(|error| failed("balustrade", error.to_string()))?;
         let mut ethrex = EthrexTries::default();
         let root = ethrex.update(&changes(&state)).map_err(|error| failed("ethrex", error.to_string()))?;
         agree(&what, "ethrex", ours.root(), B256::from(root.0))?;
@@ -184,7 +183,7 @@ impl Contest {
     /// Applies one block with all contestants and compares the roots.
     fn block(
         &mut self,
-        block: &UpdateColumns,
+        block: &StateChanges,
         threads: usize,
         width: Width,
         counted: bool,
@@ -193,11 +192,10 @@ impl Contest {
         let what = format!("block {} of {} accounts", self.blocks, self.workload.accounts);
         let peer_changes = changes(block);
         let mut staged = self.alloy.stage(block);
-        let update = block.as_update();
         let clock = Clock::for_threads(threads);
 
         let watch = Stopwatch::start(clock);
-        let root = self.ours.update(&update, &self.store);
+        let root = self.ours.update(block, &self.store);
         let ours_ns = watch.ns();
         let root = root.map_err(|error| mismatch(&what, "balustrade", error.to_string()))?;
         let watch = Stopwatch::start(clock);
@@ -246,7 +244,7 @@ fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), 
 }
 
 /// Converts the changes to ethrex's types.
-fn changes(columns: &UpdateColumns) -> Vec<AccountChange> {
+fn changes(columns: &StateChanges) -> Vec<AccountChange> {
     (0..columns.addresses.len())
         .map(|row| {
             let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;

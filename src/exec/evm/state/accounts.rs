@@ -19,9 +19,9 @@ impl<'b> TxState<'b> {
     /// The row of an account, reset to blank if its epoch is not the current one.
     #[inline]
     fn stamp(&mut self, id: AccountId) -> &mut AccountRow {
-        let row = &mut self.accounts[id];
-        if row.epoch != self.epoch {
-            row.epoch = self.epoch;
+        let row = &mut self.rows.accounts[id];
+        if row.epoch != self.rows.epoch {
+            row.epoch = self.rows.epoch;
             row.seen = 0;
             row.need = 0;
             row.flags = if row.precompile != 0 && self.precompiles_warm { flag::WARM } else { 0 };
@@ -42,7 +42,7 @@ impl<'b> TxState<'b> {
             Some(id) => (Some(id), self.is_warm(id)),
             None => {
                 let is_precompile = self.precompiles_warm && precompile::number(self.fork, address) != 0;
-                let is_listed = || self.warm_outside.as_ref().is_some_and(|warm| warm.accounts.contains(address));
+                let is_listed = || self.rows.warm_outside.as_ref().is_some_and(|warm| warm.accounts.contains(address));
                 (None, is_precompile || is_listed())
             }
         }
@@ -57,7 +57,7 @@ impl<'b> TxState<'b> {
                 self.warm(id);
             }
             None => {
-                self.warm_outside.get_or_insert_default().accounts.insert(*address);
+                self.rows.warm_outside.get_or_insert_default().accounts.insert(*address);
             }
         }
         id
@@ -67,16 +67,17 @@ impl<'b> TxState<'b> {
     /// and loaded.
     #[inline(always)]
     pub fn warm_account(&mut self, word: &U256) -> Option<AccountId> {
-        let id = self.lookup_cache.account(word)?;
-        let row = &self.accounts[id];
-        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        let id = self.rows.lookup_cache.account(word)?;
+        let row = &self.rows.accounts[id];
+        let ready =
+            row.epoch == self.rows.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
         ready.then_some(id)
     }
 
     /// Stores the id for an address word in the lookup cache, for [`Self::warm_account`].
     #[inline]
     pub fn remember_account(&mut self, word: &U256, id: AccountId) {
-        self.lookup_cache.remember_account(word, id);
+        self.rows.lookup_cache.remember_account(word, id);
     }
 
     /// Adds the account to the accessed set; returns whether it was cold. Loads nothing.
@@ -86,7 +87,7 @@ impl<'b> TxState<'b> {
         let cold = !row.has(flag::WARM);
         if cold {
             row.flags |= flag::WARM;
-            self.undo.push(Undo::AccountFlag(id, flag::WARM));
+            self.rows.undo.push(Undo::AccountFlag(id, flag::WARM));
         }
         cold
     }
@@ -97,7 +98,7 @@ impl<'b> TxState<'b> {
         if !self.stamp(id).has(flag::LOADED) {
             self.load_first(id)?;
         }
-        Ok(&mut self.accounts[id])
+        Ok(&mut self.rows.accounts[id])
     }
 
     #[cold]
@@ -107,27 +108,27 @@ impl<'b> TxState<'b> {
             Ok(base) => base,
             Err(fault) => return Err(self.fail(fault)),
         };
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.flags |= flag::LOADED
             | if base.exists { flag::EXISTS | flag::EXISTED } else { 0 }
             | if base.has_storage { flag::HAS_STORAGE } else { 0 };
         (row.nonce, row.balance, row.code) = (base.nonce, base.balance, base.code);
         (row.nonce_start, row.balance_start, row.code_start) = (base.nonce, base.balance, base.code);
-        self.touched_accounts.push(id);
+        self.rows.touched_accounts.push(id);
         Ok(())
     }
 
     /// The row of an account that is loaded in this task.
     #[inline]
     pub fn row(&self, id: AccountId) -> &AccountRow {
-        debug_assert!(self.accounts[id].epoch == self.epoch && self.accounts[id].has(flag::LOADED));
-        &self.accounts[id]
+        debug_assert!(self.rows.accounts[id].epoch == self.rows.epoch && self.rows.accounts[id].has(flag::LOADED));
+        &self.rows.accounts[id]
     }
 
     /// Balance of a loaded account, wei. Records that the task depends on it.
     #[inline]
     pub fn balance(&mut self, id: AccountId) -> U256 {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::BALANCE;
         row.balance
     }
@@ -137,7 +138,7 @@ impl<'b> TxState<'b> {
     /// this task only where they change the answer.
     #[inline]
     pub fn can_pay(&mut self, id: AccountId, amount: U256) -> bool {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         let Some(left) = row.balance.checked_sub(amount) else {
             row.seen |= seen::BALANCE;
             return false;
@@ -156,9 +157,9 @@ impl<'b> TxState<'b> {
         if !self.can_pay(id, amount) {
             return false;
         }
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         if !amount.is_zero() {
-            self.undo.push(Undo::Balance(id, row.balance));
+            self.rows.undo.push(Undo::Balance(id, row.balance));
             row.balance -= amount;
         }
         self.set_flag(id, flag::TOUCHED);
@@ -168,7 +169,7 @@ impl<'b> TxState<'b> {
     /// Nonce of a loaded account. Records that the task depends on it.
     #[inline]
     pub fn nonce(&mut self, id: AccountId) -> u64 {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::NONCE;
         row.nonce
     }
@@ -176,20 +177,20 @@ impl<'b> TxState<'b> {
     /// Whether a loaded account is empty in the sense of EIP-161: no nonce, no balance, no code.
     #[inline]
     pub fn is_empty(&mut self, id: AccountId) -> bool {
-        self.accounts[id].look_if_empty()
+        self.rows.accounts[id].look_if_empty()
     }
 
     /// Whether a loaded account has a leaf in the state trie, or will have one because it is not empty (for the
     /// refund of EIP-7702).
     pub fn is_in_state(&mut self, id: AccountId) -> bool {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::EXISTS;
         row.has(flag::EXISTS) || !row.look_if_empty()
     }
 
     /// Whether a loaded account exists, in the sense of forks before EIP-161.
     pub fn exists(&mut self, id: AccountId) -> bool {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::EXISTS;
         row.has(flag::EXISTS | flag::TOUCHED) || !row.look_if_empty()
     }
@@ -197,16 +198,16 @@ impl<'b> TxState<'b> {
     /// The number of the precompile at this account's address in this fork; 0 for any other account.
     #[inline]
     pub fn precompile(&self, id: AccountId) -> u16 {
-        self.accounts[id].precompile
+        self.rows.accounts[id].precompile
     }
 
     /// Sets flags, with a journal record by which a revert clears them.
     pub fn set_flag(&mut self, id: AccountId, flags: u8) {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         let new = flags & !row.flags;
         if new != 0 {
             row.flags |= new;
-            self.undo.push(Undo::AccountFlag(id, new));
+            self.rows.undo.push(Undo::AccountFlag(id, new));
         }
     }
 
@@ -219,10 +220,10 @@ impl<'b> TxState<'b> {
     /// Sets the balance of a loaded account and touches it.
     #[inline]
     pub fn set_balance(&mut self, id: AccountId, balance: U256) {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::BALANCE;
         if row.balance != balance {
-            self.undo.push(Undo::Balance(id, row.balance));
+            self.rows.undo.push(Undo::Balance(id, row.balance));
             row.balance = balance;
         }
         self.set_flag(id, flag::TOUCHED);
@@ -232,7 +233,7 @@ impl<'b> TxState<'b> {
     /// such additions commute.
     #[inline]
     pub fn credit(&mut self, id: AccountId, amount: U256) {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         // The sum of all balances is far below 2^128. In a pre-state that violates this the sum may saturate;
         // then the result depends on the balance.
         let sum = row.balance.saturating_add(amount);
@@ -240,7 +241,7 @@ impl<'b> TxState<'b> {
             row.seen |= seen::BALANCE;
         }
         if row.balance != sum {
-            self.undo.push(Undo::Balance(id, row.balance));
+            self.rows.undo.push(Undo::Balance(id, row.balance));
             row.balance = sum;
         }
         self.set_flag(id, flag::TOUCHED);
@@ -249,17 +250,17 @@ impl<'b> TxState<'b> {
     /// Sets the nonce of a loaded account and touches it.
     #[inline]
     pub fn set_nonce(&mut self, id: AccountId, nonce: u64) {
-        let row = &mut self.accounts[id];
+        let row = &mut self.rows.accounts[id];
         row.seen |= seen::NONCE;
-        self.undo.push(Undo::Nonce(id, row.nonce));
+        self.rows.undo.push(Undo::Nonce(id, row.nonce));
         row.nonce = nonce;
         self.set_flag(id, flag::TOUCHED);
     }
 
     /// Sets the code of a loaded account and touches it.
     pub fn set_code(&mut self, id: AccountId, code: CodeId) {
-        let row = &mut self.accounts[id];
-        self.undo.push(Undo::Code(id, row.code));
+        let row = &mut self.rows.accounts[id];
+        self.rows.undo.push(Undo::Code(id, row.code));
         row.code = code;
         self.set_flag(id, flag::TOUCHED);
     }

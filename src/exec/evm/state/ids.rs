@@ -35,11 +35,11 @@ impl TxState<'_> {
     /// Extends the row columns to one row per id, and sets the precompile numbers of new account rows.
     pub(super) fn grow_rows(&mut self) {
         let id_map = self.ids.get();
-        for id in self.accounts.len()..id_map.account_count() {
+        for id in self.rows.accounts.len()..id_map.account_count() {
             let precompile = precompile::number(self.fork, &id_map.addresses()[AccountId(id as u32)]);
-            self.accounts.push(AccountRow { precompile, ..AccountRow::BLANK });
+            self.rows.accounts.push(AccountRow { precompile, ..AccountRow::BLANK });
         }
-        self.slots.resize(id_map.slot_count(), SlotRow::BLANK);
+        self.rows.slots.resize(id_map.slot_count(), SlotRow::BLANK);
     }
 
     /// The id of an address. With a closed id map, [`Fault::UnlistedAccount`] if it has none.
@@ -100,7 +100,7 @@ impl TxState<'_> {
             }
             StateIds::Growing(id_map) => {
                 let id = id_map.add_slot(account, *key);
-                self.slots.resize(id_map.slot_count(), SlotRow::BLANK);
+                self.rows.slots.resize(id_map.slot_count(), SlotRow::BLANK);
                 Ok(id)
             }
         }

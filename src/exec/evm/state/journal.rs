@@ -35,7 +35,7 @@ impl TxState<'_> {
     #[inline]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
-            undo: self.undo.len() as u32,
+            undo: self.rows.undo.len() as u32,
             logs: self.logs.len() as u32,
             log_bytes: self.logs.data.len() as u32,
         }
@@ -43,22 +43,22 @@ impl TxState<'_> {
 
     /// Reverts all changes since the checkpoint. What was loaded stays accessed.
     pub fn revert(&mut self, to: Checkpoint) {
-        while self.undo.len() > to.undo as usize {
-            let Some(undo) = self.undo.pop() else { break };
+        while self.rows.undo.len() > to.undo as usize {
+            let Some(undo) = self.rows.undo.pop() else { break };
             match undo {
                 Undo::AccountFlag(id, flags) => {
                     // A revert does not undo the touch of RIPEMD-160: in block 2,675,119 of mainnet such a
                     // touch deleted the account.
                     let cleared = self.fork >= Fork::SpuriousDragon;
-                    let keep = if cleared && self.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
-                    self.accounts[id].flags &= !flags | keep;
+                    let keep = if cleared && self.rows.accounts[id].precompile == 3 { flag::TOUCHED } else { 0 };
+                    self.rows.accounts[id].flags &= !flags | keep;
                 }
-                Undo::SlotWarm(id) => self.slots[id].flags &= !flag::WARM,
-                Undo::Balance(id, balance) => self.accounts[id].balance = balance,
-                Undo::Nonce(id, nonce) => self.accounts[id].nonce = nonce,
-                Undo::Code(id, code) => self.accounts[id].code = code,
-                Undo::Slot(id, value) => self.slots[id].value = value,
-                Undo::Transient(index, value) => self.transient[index as usize].2 = value,
+                Undo::SlotWarm(id) => self.rows.slots[id].flags &= !flag::WARM,
+                Undo::Balance(id, balance) => self.rows.accounts[id].balance = balance,
+                Undo::Nonce(id, nonce) => self.rows.accounts[id].nonce = nonce,
+                Undo::Code(id, code) => self.rows.accounts[id].code = code,
+                Undo::Slot(id, value) => self.rows.slots[id].value = value,
+                Undo::Transient(index, value) => self.rows.transient[index as usize].2 = value,
             }
         }
         self.logs.truncate(to.logs as usize, to.log_bytes as usize);

@@ -2,6 +2,7 @@
 //!
 //! In: each log when it is emitted. Out: logs by index. Not here: gas of logs, and their RLP in receipts.
 
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use alloy_primitives::{Address, B256};
 
 /// Logs of one worker's tasks, in the order of emission.
@@ -15,6 +16,12 @@ pub struct Logs {
     pub data_ends: Vec<u32>,
     /// Data of all logs, one after the other.
     pub data: Vec<u8>,
+}
+
+impl HeapBytes for Logs {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.addresses, &self.topics, &self.data_ends, &self.data])
+    }
 }
 
 impl Logs {

@@ -22,6 +22,7 @@ use super::halt::{Fault, Halt};
 use super::ids::IdMap;
 use super::lookup_cache::LookupCache;
 use crate::arena::code::{CodeArena, EMPTY_CODE};
+use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, SlotId};
 use crate::exec::rules::fork::{Fork, ForkRules};
 use ahash::RandomState;
@@ -61,9 +62,9 @@ struct WarmOutside {
     slots: HashSet<(AccountId, U256), RandomState>,
 }
 
-/// Memory of a [`TxState`], kept between blocks.
+/// The columns of a [`TxState`].
 #[derive(Debug, Default)]
-pub struct StateScratch {
+struct StateRows {
     accounts: Column<AccountId, AccountRow>,
     slots: Column<SlotId, SlotRow>,
     undo: Vec<Undo>,
@@ -72,10 +73,41 @@ pub struct StateScratch {
     transient: Vec<(AccountId, U256, U256)>,
     transient_index: HashMap<(AccountId, U256), u32, RandomState>,
     warm_outside: Option<Box<WarmOutside>>,
-    logs: Logs,
     epoch: u32,
-    id_map: Box<IdMap>,
     lookup_cache: Box<LookupCache>,
+}
+
+/// Memory of a [`TxState`], kept between blocks.
+#[derive(Debug, Default)]
+pub struct StateScratch {
+    rows: StateRows,
+    logs: Logs,
+    id_map: Box<IdMap>,
+}
+
+impl HeapBytes for WarmOutside {
+    fn heap_bytes(&self) -> usize {
+        sum_heap_bytes([&self.accounts, &self.slots])
+    }
+}
+
+impl HeapBytes for StateScratch {
+    fn heap_bytes(&self) -> usize {
+        let Self { rows, logs, id_map } = self;
+        size_of_val(&*rows.lookup_cache)
+            + sum_heap_bytes([
+                &rows.accounts,
+                &rows.slots,
+                &rows.undo,
+                &rows.touched_accounts,
+                &rows.touched_slots,
+                &rows.transient,
+                &rows.transient_index,
+                &rows.warm_outside,
+                logs,
+                id_map,
+            ])
+    }
 }
 
 impl StateScratch {
@@ -97,26 +129,17 @@ pub struct TxState<'b> {
     pub logs: Logs,
     /// The reason why execution has to stop; set when a method returned [`Halt::Fault`].
     pub fault: Option<Fault>,
-    accounts: Column<AccountId, AccountRow>,
-    slots: Column<SlotId, SlotRow>,
-    undo: Vec<Undo>,
-    touched_accounts: Vec<AccountId>,
-    touched_slots: Vec<SlotId>,
-    transient: Vec<(AccountId, U256, U256)>,
-    transient_index: HashMap<(AccountId, U256), u32, RandomState>,
-    warm_outside: Option<Box<WarmOutside>>,
+    rows: StateRows,
     /// Whether precompiles are in the accessed set from the start (EIP-2929), as in every transaction.
     precompiles_warm: bool,
-    epoch: u32,
     fork: Fork,
-    lookup_cache: Box<LookupCache>,
     /// The growing id map while the state uses a closed one; returned with the scratch.
     spare: Option<Box<IdMap>>,
 }
 
 impl core::fmt::Debug for TxState<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("TxState").field("epoch", &self.epoch).field("fault", &self.fault).finish_non_exhaustive()
+        f.debug_struct("TxState").field("epoch", &self.rows.epoch).field("fault", &self.fault).finish_non_exhaustive()
     }
 }
 
@@ -130,25 +153,12 @@ impl<'b> TxState<'b> {
         codes: &'b CodeArena,
         fork: Fork,
     ) -> Self {
-        let StateScratch {
-            mut accounts,
-            mut slots,
-            undo,
-            touched_accounts,
-            touched_slots,
-            transient,
-            transient_index,
-            warm_outside,
-            mut logs,
-            epoch,
-            mut id_map,
-            mut lookup_cache,
-        } = scratch;
+        let StateScratch { mut rows, mut logs, mut id_map } = scratch;
         // Ids have other meanings in this block: rows start blank, and their precompile numbers are set again.
-        accounts.clear();
-        slots.clear();
+        rows.accounts.clear();
+        rows.slots.clear();
+        rows.lookup_cache.clear();
         logs.clear();
-        lookup_cache.clear();
         let (ids, spare) = match closed {
             Some(closed) => (StateIds::Closed(closed), Some(id_map)),
             None => {
@@ -156,26 +166,7 @@ impl<'b> TxState<'b> {
                 (StateIds::Growing(id_map), None)
             }
         };
-        let mut state = Self {
-            ids,
-            base,
-            codes,
-            logs,
-            fault: None,
-            accounts,
-            slots,
-            undo,
-            touched_accounts,
-            touched_slots,
-            transient,
-            transient_index,
-            warm_outside,
-            precompiles_warm: true,
-            epoch,
-            fork,
-            lookup_cache,
-            spare,
-        };
+        let mut state = Self { ids, base, codes, logs, fault: None, rows, precompiles_warm: true, fork, spare };
         state.grow_rows();
         state.begin();
         state
@@ -187,20 +178,7 @@ impl<'b> TxState<'b> {
             StateIds::Growing(id_map) => id_map,
             StateIds::Closed(_) => self.spare.unwrap_or_default(),
         };
-        StateScratch {
-            accounts: self.accounts,
-            slots: self.slots,
-            undo: self.undo,
-            touched_accounts: self.touched_accounts,
-            touched_slots: self.touched_slots,
-            transient: self.transient,
-            transient_index: self.transient_index,
-            warm_outside: self.warm_outside,
-            logs: self.logs,
-            epoch: self.epoch,
-            id_map,
-            lookup_cache: self.lookup_cache,
-        }
+        StateScratch { rows: self.rows, logs: self.logs, id_map }
     }
 
     /// Sets the block access index of the next task.
@@ -210,25 +188,25 @@ impl<'b> TxState<'b> {
 
     /// Starts a task: nothing is loaded, warm, touched or journaled. Logs of earlier tasks stay.
     pub fn begin(&mut self) {
-        self.undo.clear();
-        self.touched_accounts.clear();
-        self.touched_slots.clear();
-        if !self.transient.is_empty() {
-            self.transient.clear();
-            self.transient_index.clear();
+        self.rows.undo.clear();
+        self.rows.touched_accounts.clear();
+        self.rows.touched_slots.clear();
+        if !self.rows.transient.is_empty() {
+            self.rows.transient.clear();
+            self.rows.transient_index.clear();
         }
-        if let Some(warm) = &mut self.warm_outside {
+        if let Some(warm) = &mut self.rows.warm_outside {
             warm.accounts.clear();
             warm.slots.clear();
         }
         self.fault = None;
         self.precompiles_warm = true;
-        self.epoch = self.epoch.wrapping_add(1);
-        if self.epoch == 0 {
+        self.rows.epoch = self.rows.epoch.wrapping_add(1);
+        if self.rows.epoch == 0 {
             // The epoch has wrapped after 2^32 tasks: reset the epochs of all rows, so that none seems current.
-            self.accounts.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
-            self.slots.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
-            self.epoch = 1;
+            self.rows.accounts.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
+            self.rows.slots.as_mut_slice().iter_mut().for_each(|row| row.epoch = 0);
+            self.rows.epoch = 1;
         }
     }
 
@@ -244,22 +222,22 @@ impl<'b> TxState<'b> {
     /// previous calls left them.
     pub fn begin_system_call(&mut self) {
         // Each account or slot that is warm now has a journal record, even if it was never loaded.
-        for undo in self.undo.drain(..) {
+        for undo in self.rows.undo.drain(..) {
             match undo {
-                Undo::AccountFlag(id, flags) => self.accounts[id].flags &= !(flags & flag::WARM),
-                Undo::SlotWarm(id) => self.slots[id].flags &= !flag::WARM,
+                Undo::AccountFlag(id, flags) => self.rows.accounts[id].flags &= !(flags & flag::WARM),
+                Undo::SlotWarm(id) => self.rows.slots[id].flags &= !flag::WARM,
                 _ => {}
             }
         }
-        for index in 0..self.touched_accounts.len() {
-            let row = &mut self.accounts[self.touched_accounts[index]];
+        for index in 0..self.rows.touched_accounts.len() {
+            let row = &mut self.rows.accounts[self.rows.touched_accounts[index]];
             row.flags &= !(flag::CREATED | flag::DESTROYED);
         }
-        for index in 0..self.touched_slots.len() {
-            self.slots[self.touched_slots[index]].flags &= !flag::CREATED;
+        for index in 0..self.rows.touched_slots.len() {
+            self.rows.slots[self.rows.touched_slots[index]].flags &= !flag::CREATED;
         }
-        self.transient.clear();
-        self.transient_index.clear();
+        self.rows.transient.clear();
+        self.rows.transient_index.clear();
     }
 
     /// Takes the logs of all tasks so far. The columns left for the next block have room for as many.
@@ -270,12 +248,12 @@ impl<'b> TxState<'b> {
 
     /// Accounts that this task loaded, in order of first access.
     pub fn touched_accounts(&self) -> &[AccountId] {
-        &self.touched_accounts
+        &self.rows.touched_accounts
     }
 
     /// Slots that this task loaded, in order of first access.
     pub fn touched_slots(&self) -> &[SlotId] {
-        &self.touched_slots
+        &self.rows.touched_slots
     }
 
     /// Records a fault, unless there already is one, and returns [`Halt::Fault`].
@@ -287,16 +265,16 @@ impl<'b> TxState<'b> {
 
     /// Passes the settled values of all accounts and slots that this task loaded to the state provider.
     pub fn commit(&mut self) {
-        for index in 0..self.touched_accounts.len() {
-            let id = self.touched_accounts[index];
-            let row = &self.accounts[id];
+        for index in 0..self.rows.touched_accounts.len() {
+            let id = self.rows.touched_accounts[index];
+            let row = &self.rows.accounts[id];
             let account = row.settled();
             self.base.commit_account(id, account, row.has(flag::DESTROYED));
         }
-        for index in 0..self.touched_slots.len() {
-            let id = self.touched_slots[index];
+        for index in 0..self.rows.touched_slots.len() {
+            let id = self.rows.touched_slots[index];
             let account = self.ids.get().owners()[id];
-            self.base.commit_slot(id, account, self.slots[id].value);
+            self.base.commit_slot(id, account, self.rows.slots[id].value);
         }
     }
 
@@ -304,8 +282,8 @@ impl<'b> TxState<'b> {
     /// the rows.
     pub fn settle(&mut self, rules: &ForkRules) {
         let mut storage_cleared = false;
-        for index in 0..self.touched_accounts.len() {
-            let row = &mut self.accounts[self.touched_accounts[index]];
+        for index in 0..self.rows.touched_accounts.len() {
+            let row = &mut self.rows.accounts[self.rows.touched_accounts[index]];
             if row.has(flag::DESTROYED) {
                 row.seen |= seen::BALANCE | seen::NONCE;
                 row.nonce = 0;
@@ -325,16 +303,16 @@ impl<'b> TxState<'b> {
             }
         }
         if storage_cleared {
-            for index in 0..self.touched_slots.len() {
-                let id = self.touched_slots[index];
-                let owner = &self.accounts[self.ids.get().owners()[id]];
+            for index in 0..self.rows.touched_slots.len() {
+                let id = self.rows.touched_slots[index];
+                let owner = &self.rows.accounts[self.ids.get().owners()[id]];
                 if owner.has(flag::DESTROYED) {
-                    let row = &mut self.slots[id];
+                    let row = &mut self.rows.slots[id];
                     row.value = if keeps_storage(owner, rules) { row.start } else { U256::ZERO };
                 }
             }
-            for index in 0..self.touched_accounts.len() {
-                let row = &mut self.accounts[self.touched_accounts[index]];
+            for index in 0..self.rows.touched_accounts.len() {
+                let row = &mut self.rows.accounts[self.rows.touched_accounts[index]];
                 if keeps_storage(row, rules) {
                     row.flags &= !flag::DESTROYED;
                 }

@@ -14,23 +14,24 @@ impl TxState<'_> {
     /// The slot's id, if it is in the lookup cache, warm and loaded.
     #[inline(always)]
     pub fn ready_slot(&mut self, account: AccountId, key: &U256) -> Option<SlotId> {
-        let id = self.lookup_cache.slot(account, key)?;
-        let row = &self.slots[id];
-        let ready = row.epoch == self.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
+        let id = self.rows.lookup_cache.slot(account, key)?;
+        let row = &self.rows.slots[id];
+        let ready =
+            row.epoch == self.rows.epoch && row.flags & (flag::WARM | flag::LOADED) == flag::WARM | flag::LOADED;
         ready.then_some(id)
     }
 
     /// Stores a slot's id in the lookup cache, for [`Self::ready_slot`].
     #[inline]
     pub fn remember_slot(&mut self, account: AccountId, key: &U256, id: SlotId) {
-        self.lookup_cache.remember_slot(account, key, id);
+        self.rows.lookup_cache.remember_slot(account, key, id);
     }
 
     #[inline]
     fn stamp_slot(&mut self, id: SlotId) -> &mut SlotRow {
-        let row = &mut self.slots[id];
-        if row.epoch != self.epoch {
-            row.epoch = self.epoch;
+        let row = &mut self.rows.slots[id];
+        if row.epoch != self.rows.epoch {
+            row.epoch = self.rows.epoch;
             row.flags = 0;
         }
         row
@@ -53,7 +54,7 @@ impl TxState<'_> {
 
     #[cold]
     fn is_warm_outside(&self, account: AccountId, key: &U256) -> bool {
-        self.warm_outside.as_ref().is_some_and(|warm| warm.slots.contains(&(account, *key)))
+        self.rows.warm_outside.as_ref().is_some_and(|warm| warm.slots.contains(&(account, *key)))
     }
 
     /// Adds a slot to the accessed set before the first frame, whether or not the block access list contains
@@ -64,7 +65,7 @@ impl TxState<'_> {
                 self.warm_slot(id);
             }
             None => {
-                self.warm_outside.get_or_insert_default().slots.insert((account, *key));
+                self.rows.warm_outside.get_or_insert_default().slots.insert((account, *key));
             }
         }
     }
@@ -76,7 +77,7 @@ impl TxState<'_> {
         let cold = row.flags & flag::WARM == 0;
         if cold {
             row.flags |= flag::WARM;
-            self.undo.push(Undo::SlotWarm(id));
+            self.rows.undo.push(Undo::SlotWarm(id));
         }
         cold
     }
@@ -87,7 +88,7 @@ impl TxState<'_> {
         if self.stamp_slot(id).flags & flag::LOADED == 0 {
             self.load_slot_first(id)?;
         }
-        Ok(&self.slots[id])
+        Ok(&self.rows.slots[id])
     }
 
     #[cold]
@@ -95,8 +96,8 @@ impl TxState<'_> {
         let ids = self.ids.get();
         let account = ids.owners()[id];
         let (address, key) = (ids.addresses()[account], ids.keys()[id]);
-        let owner = &self.accounts[account];
-        let is_created = owner.epoch == self.epoch && owner.has(flag::CREATED);
+        let owner = &self.rows.accounts[account];
+        let is_created = owner.epoch == self.rows.epoch && owner.has(flag::CREATED);
         // A created account has no storage, except for storage from before its creation (see
         // `ChainRules::storage_collision`).
         let value = if is_created && !owner.has(flag::HAS_STORAGE) {
@@ -107,25 +108,25 @@ impl TxState<'_> {
                 Err(fault) => return Err(self.fail(fault)),
             }
         };
-        let row = &mut self.slots[id];
+        let row = &mut self.rows.slots[id];
         row.flags |= flag::LOADED | if is_created { flag::CREATED } else { 0 };
         (row.value, row.start) = (value, value);
-        self.touched_slots.push(id);
+        self.rows.touched_slots.push(id);
         Ok(())
     }
 
     /// The row of a slot that is loaded in this task.
     #[inline]
     pub fn slot_row(&self, id: SlotId) -> &SlotRow {
-        &self.slots[id]
+        &self.rows.slots[id]
     }
 
     /// Sets the value of a loaded slot.
     #[inline]
     pub fn set_slot(&mut self, id: SlotId, value: U256) {
-        let row = &mut self.slots[id];
+        let row = &mut self.rows.slots[id];
         if row.value != value {
-            self.undo.push(Undo::Slot(id, row.value));
+            self.rows.undo.push(Undo::Slot(id, row.value));
             row.value = value;
         }
     }
@@ -134,21 +135,24 @@ impl TxState<'_> {
 
     /// TLOAD: the transient value, zero if never set.
     pub fn transient(&self, account: AccountId, key: &U256) -> U256 {
-        if self.transient.is_empty() {
+        if self.rows.transient.is_empty() {
             return U256::ZERO;
         }
-        self.transient_index.get(&(account, *key)).map_or(U256::ZERO, |index| self.transient[*index as usize].2)
+        self.rows
+            .transient_index
+            .get(&(account, *key))
+            .map_or(U256::ZERO, |index| self.rows.transient[*index as usize].2)
     }
 
     /// TSTORE: sets the transient value, with a journal record.
     pub fn set_transient(&mut self, account: AccountId, key: U256, value: U256) {
-        let next = self.transient.len() as u32;
-        let index = *self.transient_index.entry((account, key)).or_insert(next);
+        let next = self.rows.transient.len() as u32;
+        let index = *self.rows.transient_index.entry((account, key)).or_insert(next);
         if index == next {
-            self.transient.push((account, key, U256::ZERO));
+            self.rows.transient.push((account, key, U256::ZERO));
         }
-        let slot = &mut self.transient[index as usize].2;
-        self.undo.push(Undo::Transient(index, *slot));
+        let slot = &mut self.rows.transient[index as usize].2;
+        self.rows.undo.push(Undo::Transient(index, *slot));
         *slot = value;
     }
 }

@@ -1,0 +1,120 @@
+//! State changes of a block, as columns: what `bal` reduces a block access list to, what `trie` computes the state
+//! root from, and what an outcome returns to the caller.
+//!
+//! In: rows, from a reduction or one by one. Out: the columns.
+//! Relies on: `store` for writing the changes to a store in memory.
+//! Not here: where the changes come from (`bal`), the state root (`trie`).
+
+use super::store::MemoryStore;
+use alloy_primitives::{Address, B256, Bytes, U256};
+
+/// Status of a changed account after the block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum AccountStatus {
+    /// The account exists after the block. Its storage is that of the parent state with the listed
+    /// slots changed.
+    #[default]
+    Kept,
+    /// The account exists after the block, but its storage in the parent state was cleared; only
+    /// the listed slots exist. (Before EIP-6780: a contract that self-destructed and was created
+    /// again.)
+    StorageCleared,
+    /// The account does not exist after the block. Its fields and slots are ignored.
+    Deleted,
+}
+
+/// Changed accounts and slots with their values after the block: one row per account, in any order, each address at
+/// most once; the slots of each account are a range of the slot columns.
+///
+/// A field that is `None` keeps its parent value (for a new account: nonce 0, balance 0, no code).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct StateChanges {
+    /// Changed accounts.
+    pub addresses: Vec<Address>,
+    /// Status of each account after the block.
+    pub statuses: Vec<AccountStatus>,
+    /// Nonce after the block; `None` if unchanged.
+    pub nonces: Vec<Option<u64>>,
+    /// Balance in wei after the block; `None` if unchanged.
+    pub balances: Vec<Option<U256>>,
+    /// keccak256 of the code after the block; `None` if unchanged.
+    pub code_hashes: Vec<Option<B256>>,
+    /// Slots of account `i` are rows `slot_starts[i]..slot_starts[i + 1]` of the slot columns. One element more than
+    /// accounts; may be empty if there is no account.
+    pub slot_starts: Vec<u32>,
+    /// Keys of changed slots, unhashed; each key at most once per account.
+    pub slot_keys: Vec<U256>,
+    /// Their values after the block; zero deletes the slot.
+    pub slot_values: Vec<U256>,
+    /// Codes that the block deployed, each with its keccak256.
+    pub codes: Vec<(B256, Bytes)>,
+}
+
+impl StateChanges {
+    /// Adds an account without slots; [`Self::push_slot`] adds slots to it.
+    pub fn push_account(
+        &mut self,
+        address: Address,
+        status: AccountStatus,
+        nonce: Option<u64>,
+        balance: Option<U256>,
+        code_hash: Option<B256>,
+    ) {
+        if self.slot_starts.is_empty() {
+            self.slot_starts.push(0);
+        }
+        self.addresses.push(address);
+        self.statuses.push(status);
+        self.nonces.push(nonce);
+        self.balances.push(balance);
+        self.code_hashes.push(code_hash);
+        self.slot_starts.push(self.slot_keys.len() as u32);
+    }
+
+    /// Adds a slot to the account added last.
+    ///
+    /// # Panics
+    /// When no account was added yet.
+    pub fn push_slot(&mut self, key: U256, value: U256) {
+        self.slot_keys.push(key);
+        self.slot_values.push(value);
+        *self.slot_starts.last_mut().expect("an account") = self.slot_keys.len() as u32;
+    }
+
+    /// The changed slots of the account in this row, as key and value after the block.
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::len`].
+    pub fn slots(&self, row: usize) -> impl ExactSizeIterator<Item = (U256, U256)> {
+        let rows = self.slot_starts[row] as usize..self.slot_starts[row + 1] as usize;
+        self.slot_keys[rows.clone()].iter().copied().zip(self.slot_values[rows].iter().copied())
+    }
+
+    /// Writes the changes to a store in memory: the parent state of the next block.
+    pub fn apply_to(&self, store: &mut MemoryStore) {
+        for (row, address) in self.addresses.iter().enumerate() {
+            if self.statuses[row] == AccountStatus::Deleted {
+                store.remove_account(address);
+                continue;
+            }
+            let (nonce, balance, code_hash) = (self.nonces[row], self.balances[row], self.code_hashes[row]);
+            let clears_storage = self.statuses[row] == AccountStatus::StorageCleared;
+            store.update_account(address, nonce, balance, code_hash, clears_storage, self.slots(row));
+        }
+        for (_, code) in &self.codes {
+            store.insert_code(code.clone());
+        }
+    }
+
+    /// Number of changed accounts.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+}
