@@ -3,7 +3,7 @@
 //!
 //! With `drops` every item of every list is dropped once, and the seed has no effect; else about COUNT mutants of all
 //! valid Amsterdam blocks in the shared folder are tried, and as many per block of the lists and existence logs of
-//! blocks before Cancun. JOBS executors (one per processor) run in parallel with THREADS threads each (2).
+//! blocks before Cancun. Without that folder, only the blocks of `tests/data` are tried. JOBS executors (one per processor) run in parallel with THREADS threads each (2).
 //! Every chain of blocks has its own seed, so that the mutants do not depend on JOBS, and the parts `0 OF` to `OF-1 OF`
 //! together try the mutants of one whole run. Prints the counts per mutator and per check. The status is 1 if a mutant
 //! was accepted wrongly or caused a panic, and 2 if the arguments are wrong or the system refuses threads.
@@ -13,6 +13,7 @@ mod hostile;
 
 use balustrade::Executor;
 use balustrade::exec::rules::fork::Fork;
+use balustrade_cli::testing::has_shared;
 use hostile::report::Report;
 use hostile::{Rng, cases, trial};
 use std::num::NonZero;
@@ -26,6 +27,8 @@ const USAGE: &str = "usage: mutate COUNT|drops [SEED [THREADS [PART OF [JOBS]]]]
 
 /// Approximate number of valid blocks in the fixtures.
 const FIXTURE_BLOCKS: usize = 14_000;
+/// Approximate number of valid blocks in `tests/data`.
+const STORED_BLOCKS: usize = 100;
 /// Mutants of each bundle; its block is about a hundred times as large as a block of the fixtures.
 const PER_BUNDLE: usize = 8;
 
@@ -128,11 +131,20 @@ fn run() -> Result<Report, String> {
             true => (0, None, None),
             false => (400_000, Some(PER_BUNDLE), Some(count.div_ceil(FIXTURE_BLOCKS).max(1))),
         };
-        cases::each_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
-        cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block));
-        if !every_drop {
-            cases::each_older_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
-            cases::each_older_fixture(0, 1, &mut |chain| visit(chain, per_block));
+        let per_stored = per_block.map(|_| count.div_ceil(STORED_BLOCKS).max(1));
+        if has_shared() {
+            cases::each_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
+            cases::each_fixture(0, 1, &mut |chain| visit(chain, per_block));
+            if !every_drop {
+                cases::each_older_bundle(bundle_bytes_max, &mut |chain| visit(chain, per_bundle));
+                cases::each_older_fixture(0, 1, &mut |chain| visit(chain, per_block));
+            }
+        } else {
+            println!("without the shared folder: the blocks of tests/data alone");
+            cases::each_stored(&mut |chain| visit(chain, per_stored));
+            if !every_drop {
+                cases::each_older_stored(&mut |chain| visit(chain, per_stored));
+            }
         }
         drop(sender);
         let mut report = Report::default();

@@ -1,6 +1,8 @@
 //! Cancellation: blocks that would run for years stop soon after their token is cancelled, in every mode and dispatch
 //! loop and in every stage. Afterwards tries and executor are as before, and no thread is left.
 
+mod signed;
+
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
@@ -9,11 +11,11 @@ use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::trace::TraceSink;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
 use balustrade::trie::{StateTries, ordered_root};
 use balustrade::{AccountStatus, BlockError, BlockInput, Executor, Mode, Options, StateChanges};
+use signed::{Call, list_of as rlp_list};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,28 +43,7 @@ const LOOPS: [(&str, &str); 6] = [
 
 /// A transaction without replay protection and with the signature (1, 1), and its sender.
 fn transaction(nonce: u64, to: Option<Address>, gas: u64, data: &[u8]) -> (Vec<u8>, Address) {
-    let fields = |out: &mut Vec<u8>| {
-        nonce.encode(out);
-        U256::ZERO.encode(out);
-        gas.encode(out);
-        to.as_ref().map_or(&[][..], |to| to.as_slice()).encode(out);
-        U256::ZERO.encode(out);
-        data.encode(out);
-    };
-    let wrapped = |signature: bool| {
-        let mut payload = Vec::new();
-        fields(&mut payload);
-        if signature {
-            [27u64, 1, 1].iter().for_each(|field| field.encode(&mut payload));
-        }
-        let mut out = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-        out.extend(payload);
-        out
-    };
-    let hash = keccak256(wrapped(false));
-    let signature = Signature { hash, r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
-    (wrapped(true), recover_scalar(&signature).expect("r = 1 is the x coordinate of a curve point"))
+    Call { nonce, gas, to, value: 0, data }.free()
 }
 
 /// A block and its parent state.
@@ -134,20 +115,14 @@ impl Case {
 
 /// RLP of a block access list with these accounts, a read of slot 0 of those with code, and no change.
 fn list_of(names: &[Address], codes: &[(Address, Bytes)]) -> Bytes {
-    let list = |payload: &[u8]| {
-        let mut out = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-        out.extend_from_slice(payload);
-        out
-    };
     let account = |name: &Address| {
         let mut fields = Vec::new();
         name.encode(&mut fields);
         let reads: &[u8] = if codes.iter().any(|(address, _)| address == name) { &[0x80] } else { &[] };
-        [&[][..], reads, &[], &[], &[]].iter().for_each(|items| fields.extend(list(items)));
-        list(&fields)
+        [&[][..], reads, &[], &[], &[]].iter().for_each(|items| fields.extend(rlp_list(items)));
+        rlp_list(&fields)
     };
-    list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
+    rlp_list(&names.iter().flat_map(account).collect::<Vec<_>>()).into()
 }
 
 /// Runs with a token whose deadline is after `patience`; returns the position that the error reports.

@@ -1,19 +1,17 @@
 //! Loading of codes: a code is loaded when it runs or its bytes are read, once per block, in every mode.
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex};
+mod signed;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::block::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::wire::Header;
 use balustrade::executor::PrefetchStrategy;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
 use balustrade_cli::devnet::asm::assemble;
-use balustrade_cli::testing::shared;
-use flate2::read::GzDecoder;
-use serde_json::Value;
-use std::fs::File;
-use std::io::BufReader;
+use balustrade_cli::testing::template;
+use signed::{Call, fund, secret};
 use std::sync::Mutex;
 
 /// A store that records the codes that are read from it.
@@ -126,18 +124,9 @@ impl World {
         let target = add(TARGET, vec![0x5b; 3_000]);
         let bystander = add(BYSTANDER, vec![0x5b; 2_999]);
         let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
-        let template = Header {
-            number: 1,
-            timestamp: 12,
-            gas_limit: 60_000_000,
-            base_fee: Some(7),
-            excess_blob_gas: Some(0),
-            parent_beacon_root: Some(B256::ZERO),
-            slot_number: Some(1),
-            ..Header::default()
-        };
         let mut executor = Executor::new(1).expect("threads");
-        let built = executor.build(&rules, &template, &Vec::new(), &store, &mut tries).expect("a block");
+        let built =
+            executor.build(&rules, &template(Fork::Amsterdam), &Vec::new(), &store, &mut tries).expect("a block");
         Self { rules, store, tries, target, bystander, block: built.block, bal: built.bal }
     }
 
@@ -218,42 +207,35 @@ fn a_missing_or_corrupt_code_is_an_error_of_the_store_only_where_it_is_used() {
     }
 }
 
-fn bytes(value: &Value) -> Bytes {
-    hex::decode(value.as_str().expect("text")).expect("hex").into()
-}
-
-fn word(value: &Value) -> U256 {
-    value.as_str().expect("text").parse().expect("a quantity")
-}
-
-/// `cases/balances` of the shared folder: BALANCE of 1,500 contracts with 24 KiB of code each, which nothing runs.
+/// BALANCE of 1,500 contracts with 24 KiB of code each, which nothing runs.
 #[test]
 fn balances_of_contracts_load_none_of_their_codes() {
-    let Some(path) = shared("cases/balances.json.gz") else { return };
-    let reader = BufReader::new(GzDecoder::new(File::open(path).expect("readable")));
-    let bundle: Value = serde_json::from_reader(reader).expect("JSON");
-    let mut store = MemoryStore::default();
-    let mut large = Vec::new();
-    for code in bundle["codes"].as_array().expect("codes") {
-        let code = bytes(code);
-        let is_large = code.len() > 20_000;
-        let hash = store.insert_code(code);
-        large.extend(is_large.then_some(hash));
-    }
-    assert_eq!(large.len(), 1_500);
-    for (address, account) in bundle["preState"].as_object().expect("accounts") {
-        let code_hash = account.get("codeHash").and_then(Value::as_str).map(|hash| hash.parse().expect("a hash"));
-        let slots = account.get("storage").and_then(Value::as_object).into_iter().flatten();
-        let storage: Vec<_> = slots.map(|(key, value)| (key.parse().expect("a key"), word(value))).collect();
-        let nonce = word(&account["nonce"]).to();
-        let code_hash =
-            code_hash.unwrap_or_else(|| store.insert_code(account.get("code").map(bytes).unwrap_or_default()));
-        let address = address.parse().expect("an address");
-        store.insert_account(address, nonce, word(&account["balance"]), code_hash, storage);
-    }
     let rules = ChainRules { chain_id: 1, ..ChainRules::mainnet(Fork::Amsterdam) };
-    let (block, bal) = (bytes(&bundle["block"]), bytes(&bundle["blockAccessList"]));
+    let mut store = MemoryStore::default();
+    let mut add = |address, code: Vec<u8>| {
+        let hash = store.insert_code(code.into());
+        store.insert_account(address, 1, U256::from(1), hash, []);
+        hash
+    };
+    for system in balustrade::exec::block::system::SYSTEM_CONTRACTS {
+        add(system, vec![0x00]);
+    }
+    let code = |number: u64| [&[0x5b; 24_568][..], &number.to_be_bytes()].concat();
+    let address = |number: u64| Address::from_word(U256::from((1 << 40) + number).into());
+    let large: Vec<B256> = (0..1_500).map(|number| add(address(number), code(number))).collect();
+    let reader = Address::repeat_byte(0x4e);
+    let base = 1u64 << 40;
+    let text = format!("0 again: DUP1 {base} ADD BALANCE POP 1 ADD DUP1 1500 GT @again JUMPI STOP");
+    add(reader, assemble(&text));
+    fund(&mut store, 1);
+    let call = Call { nonce: 0, gas: 10_000_000, to: Some(reader), value: 0, data: &[] };
     let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
+    let mut executor = Executor::new(1).expect("threads");
+    let built = executor
+        .build(&rules, &template(Fork::Amsterdam), &[call.sign(&secret(0))], &store, &mut tries)
+        .expect("a block");
+    assert!(built.transactions[0].success && built.bal.len() > 20 * large.len(), "every contract is listed");
+    let (block, bal) = (built.block, built.bal);
     let mut first: Option<BlockOutcome> = None;
     for (mode, parent_reads, threads) in ways() {
         for is_resident in [true, false] {

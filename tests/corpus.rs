@@ -1,4 +1,4 @@
-//! The fuzz targets on stable Rust, over valid and damaged inputs: generated from seeds, from the shared folder, and
+//! The fuzz targets on stable Rust, over valid and damaged inputs: generated from seeds, from `tests/data`, and
 //! from the corpora and findings of earlier runs of cargo-fuzz in `fuzz/corpus` and `fuzz/artifacts`.
 
 mod hostile;
@@ -7,7 +7,8 @@ mod random;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
-use hostile::{Rng, cases};
+use hostile::Rng;
+use hostile::cases::{self, Visit};
 use random::block::{Forks, Generator};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -88,22 +89,34 @@ fn corpora_and_findings_of_cargo_fuzz() {
     }
 }
 
-#[test]
-fn damaged_blocks_and_lists() {
+/// Returns the number of inputs.
+fn run_blocks(each: impl FnOnce(Visit<'_>)) -> usize {
     let mut rng = Rng(2);
     let mut inputs = 0;
-    cases::each_fixture(4, 90, &mut |chain| {
+    each(&mut |chain| {
         for block in &chain.blocks {
             inputs += run_block(&block.rlp, &block.bal, &mut rng);
         }
         if inputs < 8_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     println!("{inputs} inputs");
+    inputs
+}
+
+#[test]
+fn damaged_blocks_and_lists() {
+    assert!(run_blocks(cases::each_stored) > 1_000);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
+fn damaged_blocks_and_lists_of_the_suite() {
+    assert!(run_blocks(|visit| cases::each_fixture(4, 90, visit)) > 2_000);
 }
 
 #[test]
 fn damaged_nodes() {
-    let Some(case) = cases::witness("mainnet-19840104") else { return };
+    let case = cases::witness(&cases::stored("sample.json.gz"));
     let mut rng = Rng(3);
     use balustrade::arena::store::StateStore;
     let mut root = [Default::default()];

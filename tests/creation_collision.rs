@@ -6,9 +6,9 @@ use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
+use balustrade_cli::testing::template;
 use signed::{Call, address_of, secret};
 
 const FACTORY: Address = Address::repeat_byte(0xfa);
@@ -55,19 +55,10 @@ fn create(rules: &ChainRules, init: &[u8], to: Option<Address>, destination: Add
     store.insert_account(destination, 0, U256::ONE, KECCAK_EMPTY, slots);
     let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
 
-    let template = Header {
-        number: 1,
-        timestamp: 12,
-        gas_limit: 60_000_000,
-        base_fee: Some(7),
-        excess_blob_gas: (rules.fork >= Fork::Cancun).then_some(0),
-        parent_beacon_root: (rules.fork >= Fork::Cancun).then_some(B256::ZERO),
-        slot_number: (rules.fork >= Fork::Amsterdam).then_some(1),
-        ..Header::default()
-    };
     let transaction = Call { nonce: 0, gas: 2_000_000, to, value: 0, data: init }.sign(&secret(0));
     let mut executor = Executor::new(2).expect("threads");
-    let built = executor.build(rules, &template, &[transaction], &store, &mut tries).expect("a valid transaction");
+    let built =
+        executor.build(rules, &template(rules.fork), &[transaction], &store, &mut tries).expect("a valid transaction");
     let mut first: Option<Created> = None;
     for mode in [Mode::Sequential, Mode::Bal, Mode::Optimistic] {
         for loop_kind in LoopKind::ALL {

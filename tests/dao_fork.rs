@@ -2,16 +2,16 @@
 //! balances. Mainnet's fork block has no transaction that could observe the order; there the transfer is recorded after
 //! the transactions, as in the published block access lists.
 
-use alloy_primitives::{Address, Bytes, U256, address, keccak256};
-use alloy_rlp::{EMPTY_STRING_CODE, Encodable};
+mod signed;
+
+use alloy_primitives::{Address, Bytes, U256, address};
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
 use balustrade::bal::{BalField, DivergenceValue};
 use balustrade::exec::rules::chain::{ChainConfig, Step};
 use balustrade::exec::rules::fork::{ChainRules, DaoTransfer, Fork};
 use balustrade::exec::wire::{Header, assemble};
 use balustrade::{BlockInput, Executor};
-use secp256k1::ecdsa::RecoverableSignature;
-use secp256k1::{Message, PublicKey, SecretKey};
+use signed::{Call, PRICE, fund, secret};
 
 /// The DAO, the first account whose balance is transferred.
 const THE_DAO: Address = address!("bb9bc244d798123fde783fcc1c72d3bb8c189413");
@@ -19,45 +19,19 @@ const REFUND_CONTRACT: Address = address!("bf4ed7b27f1d666546e30d74d50d173d20bca
 /// A contract that stores the DAO's balance.
 const WATCHER: Address = Address::repeat_byte(0x77);
 
-fn list(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-    out.extend_from_slice(payload);
-    out
-}
-
-/// A call of the watcher, signed as before EIP-155.
-fn call(key: &SecretKey) -> Vec<u8> {
-    let mut fields = Vec::new();
-    0u64.encode(&mut fields);
-    1u64.encode(&mut fields);
-    100_000u64.encode(&mut fields);
-    WATCHER.encode(&mut fields);
-    fields.extend([EMPTY_STRING_CODE; 2]);
-    let hash = keccak256(list(&fields));
-    let (id, bytes) =
-        RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key).serialize_compact();
-    (27 + u64::from(id.to_u8())).encode(&mut fields);
-    U256::from_be_slice(&bytes[..32]).encode(&mut fields);
-    U256::from_be_slice(&bytes[32..]).encode(&mut fields);
-    list(&fields)
-}
-
 /// Diagnoses a fork block with one call of the watcher. Returns the balance changes of the DAO and of the refund
 /// contract with their block access indices, and the value that the watcher stored.
 fn recorded(rules: &ChainRules) -> (Vec<(Address, u32, String)>, Option<DivergenceValue>) {
-    let key = SecretKey::from_secret_bytes([7; 32]).expect("a key");
-    let public = PublicKey::from_secret_key(&key).serialize_uncompressed();
-    let sender = Address::from_slice(&keccak256(&public[1..])[12..]);
     let mut store = MemoryStore::default();
-    store.insert_account(sender, 0, U256::from(1_000_000), KECCAK_EMPTY, []);
+    fund(&mut store, 1);
     store.insert_account(THE_DAO, 1, U256::from(42), KECCAK_EMPTY, []);
     // PUSH20 the DAO, BALANCE, PUSH1 0, SSTORE; the slot held 1.
     let code = [&[0x73][..], THE_DAO.as_slice(), &[0x31, 0x60, 0x00, 0x55]].concat();
     let code_hash = store.insert_code(code.into());
     store.insert_account(WATCHER, 1, U256::ZERO, code_hash, [(U256::ZERO, U256::ONE)]);
     let header = Header { number: 5, gas_limit: 1_000_000, coinbase: Address::repeat_byte(0xcb), ..Header::default() };
-    let block: Bytes = assemble(&header, &[call(&key)]).into();
+    let call = Call { nonce: 0, gas: 100_000, to: Some(WATCHER), value: 0, data: &[] };
+    let block: Bytes = assemble(&header, &[call.sign_unprotected(&secret(0), PRICE)]).into();
     let input = BlockInput::new(rules, block).with_list(Bytes::from_static(&[0xc0]));
     let diagnosis = Executor::new(1).expect("a thread").diagnose(&input, &store).expect("well-formed");
     assert_eq!(diagnosis.stopped, None);

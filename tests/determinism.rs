@@ -7,7 +7,7 @@ use alloy_primitives::{B256, U256, keccak256};
 use balustrade::arena::cancel::CancelToken;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockOutcome, Executor, InvalidBlock, Mode, Options};
-use hostile::cases::{self, Chain, ListedBlock};
+use hostile::cases::{self, Chain, ListedBlock, Visit};
 use hostile::mutators::Parts;
 use hostile::{Rng, list, trial};
 use std::ops::ControlFlow;
@@ -72,12 +72,12 @@ fn assert_one_answer(executors: &mut [Executor], chain: &mut Chain, block: &List
     }
 }
 
-#[test]
-fn fixtures_and_their_mutants_have_one_answer() {
+/// Returns the numbers of blocks and of mutants of them.
+fn compare_answers(each: impl FnOnce(Visit<'_>)) -> [usize; 2] {
     let mut executors = executors();
     let mut rng = Rng(3);
     let mut counts = [0; 2];
-    cases::each_fixture(3, 50, &mut |mut chain| {
+    each(&mut |mut chain| {
         for block in std::mem::take(&mut chain.blocks) {
             assert_one_answer(&mut executors, &mut chain, &block);
             counts[0] += 1;
@@ -95,23 +95,51 @@ fn fixtures_and_their_mutants_have_one_answer() {
         if counts[0] < 250 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     println!("blocks, and mutants of them: {counts:?}");
+    counts
 }
 
 #[test]
+fn blocks_and_their_mutants_have_one_answer() {
+    let [blocks, mutants] = compare_answers(cases::each_stored);
+    assert!(blocks > 40 && mutants > 40);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
+fn fixtures_and_their_mutants_have_one_answer() {
+    let [blocks, mutants] = compare_answers(|visit| cases::each_fixture(3, 50, visit));
+    assert!(blocks >= 250 && mutants > 250);
+}
+
+fn compare_answers_of_bundle(executors: &mut [Executor], mut chain: Chain) {
+    let mut rng = Rng(5);
+    for block in std::mem::take(&mut chain.blocks) {
+        assert_one_answer(executors, &mut chain, &block);
+        if let Some(mutant) = trial::draw(&mut chain, &block, &mut rng) {
+            assert_one_answer(executors, &mut chain, &mutant.block);
+        }
+    }
+}
+
+#[test]
+fn larger_blocks_and_their_mutants_have_one_answer() {
+    let mut executors = executors();
+    for name in ["erc20.json.gz", "deploy.json.gz"] {
+        compare_answers_of_bundle(&mut executors, cases::bundle(&cases::stored(name)));
+    }
+}
+
+#[test]
+#[ignore = "needs ../shared/blocks"]
 fn large_blocks_and_their_mutants_have_one_answer() {
     let mut executors = executors();
-    let mut rng = Rng(5);
     let mut left = 3;
-    cases::each_bundle(120_000, &mut |mut chain| {
-        for block in std::mem::take(&mut chain.blocks) {
-            assert_one_answer(&mut executors, &mut chain, &block);
-            if let Some(mutant) = trial::draw(&mut chain, &block, &mut rng) {
-                assert_one_answer(&mut executors, &mut chain, &mutant.block);
-            }
-        }
+    cases::each_bundle(120_000, &mut |chain| {
+        compare_answers_of_bundle(&mut executors, chain);
         left -= 1;
         if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
+    assert_eq!(left, 0);
 }
 
 /// Positions in the order in which errors are reported (docs/errors.md).
@@ -202,12 +230,12 @@ fn spoiled(block: &ListedBlock, faults: &[Level]) -> ListedBlock {
     ListedBlock { valid: false, rlp: trial::assemble(&parts).into(), bal: bal.into(), existence_log: None }
 }
 
-#[test]
-fn of_two_errors_the_earlier_level_is_reported_for_any_number_of_threads() {
+/// Tries every pair of faults in four blocks.
+fn try_pairs_of_faults(each: impl FnOnce(Visit<'_>)) {
     let mut executors: Vec<Executor> = [1, 2, 8].map(|threads| Executor::new(threads).expect("threads")).into();
     executors[2].shuffle_tasks(Some(77));
     let mut blocks = 0;
-    cases::each_fixture(1, 130, &mut |mut chain| {
+    each(&mut |mut chain| {
         let Some(block) = chain.take_valid().first().cloned() else { return ControlFlow::Continue(()) };
         let parts = trial::take_apart(&block);
         if parts.transactions.is_empty() || parts.list.iter().all(|account| account.balances.is_empty()) {
@@ -239,59 +267,62 @@ fn of_two_errors_the_earlier_level_is_reported_for_any_number_of_threads() {
         blocks += 1;
         if blocks < 4 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    println!("{blocks} blocks, every pair of {} faults", LEVELS.len());
+    assert_eq!(blocks, 4);
+}
+
+#[test]
+fn of_two_errors_the_earlier_level_is_reported_for_any_number_of_threads() {
+    try_pairs_of_faults(cases::each_stored);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
+fn of_two_errors_in_fixtures_the_earlier_level_is_reported_for_any_number_of_threads() {
+    try_pairs_of_faults(|visit| cases::each_fixture(1, 130, visit));
 }
 
 #[test]
 fn a_cancelled_block_stops_and_leaves_everything_as_before() {
-    let mut done = false;
-    cases::each_bundle(150_000, &mut |mut chain| {
-        if !chain.name.starts_with("compute") {
-            return ControlFlow::Continue(());
-        }
-        let block = chain.blocks[0].clone();
-        let root = chain.tries.root();
-        let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
-        let mut executor = Executor::new(2).expect("threads");
-        for mode in MODES {
-            let start = Instant::now();
-            executor.execute(&chain.input(&block), &chain.store, Some(&mut tries), Options::new(mode)).expect("valid");
-            let whole = start.elapsed();
-            tries.rollback();
-            let cancelled = CancelToken::new();
-            cancelled.cancel();
-            let late = CancelToken::new().with_deadline(Instant::now());
-            let soon = CancelToken::new().with_deadline(Instant::now() + whole / 4);
-            let from_outside = CancelToken::new();
-            let canceller = std::thread::spawn({
-                let token = from_outside.clone();
-                move || {
-                    std::thread::sleep(Duration::from_millis(2));
-                    token.cancel();
-                }
-            });
-            for token in [&cancelled, &late, &soon, &from_outside] {
-                let input = chain.input(&block).with_cancel(token);
-                let result = executor.execute(&input, &chain.store, Some(&mut tries), Options::new(mode));
-                match result {
-                    Err(BlockError::Cancelled(at)) => {
-                        assert!(at.contains("index") || at.contains("state root"), "{at}")
-                    }
-                    // The block may have finished before it was cancelled, on a machine that was suspended.
-                    Ok(_) => tries.rollback(),
-                    Err(error) => panic!("{error}"),
-                }
-                assert_eq!(tries.root(), root);
+    let mut chain = cases::bundle(&cases::stored("compute.json.gz"));
+    let block = chain.blocks[0].clone();
+    let root = chain.tries.root();
+    let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
+    let mut executor = Executor::new(2).expect("threads");
+    for mode in MODES {
+        let start = Instant::now();
+        executor.execute(&chain.input(&block), &chain.store, Some(&mut tries), Options::new(mode)).expect("valid");
+        let whole = start.elapsed();
+        tries.rollback();
+        let cancelled = CancelToken::new();
+        cancelled.cancel();
+        let late = CancelToken::new().with_deadline(Instant::now());
+        let soon = CancelToken::new().with_deadline(Instant::now() + whole / 4);
+        let from_outside = CancelToken::new();
+        let canceller = std::thread::spawn({
+            let token = from_outside.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(2));
+                token.cancel();
             }
-            canceller.join().expect("it only sleeps");
-            let input = chain.input(&block).with_cancel(&cancelled);
+        });
+        for token in [&cancelled, &late, &soon, &from_outside] {
+            let input = chain.input(&block).with_cancel(token);
             let result = executor.execute(&input, &chain.store, Some(&mut tries), Options::new(mode));
-            assert!(matches!(result, Err(BlockError::Cancelled(_))), "{mode:?}");
-            executor.execute(&chain.input(&block), &chain.store, Some(&mut tries), Options::new(mode)).expect("usable");
-            tries.rollback();
+            match result {
+                Err(BlockError::Cancelled(at)) => {
+                    assert!(at.contains("index") || at.contains("state root"), "{at}")
+                }
+                // The block may have finished before it was cancelled, on a machine that was suspended.
+                Ok(_) => tries.rollback(),
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(tries.root(), root);
         }
-        done = true;
-        ControlFlow::Break(())
-    });
-    println!("cancelled: {done}");
+        canceller.join().expect("it only sleeps");
+        let input = chain.input(&block).with_cancel(&cancelled);
+        let result = executor.execute(&input, &chain.store, Some(&mut tries), Options::new(mode));
+        assert!(matches!(result, Err(BlockError::Cancelled(_))), "{mode:?}");
+        executor.execute(&chain.input(&block), &chain.store, Some(&mut tries), Options::new(mode)).expect("usable");
+        tries.rollback();
+    }
 }

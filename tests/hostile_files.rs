@@ -4,9 +4,8 @@
 mod files;
 
 use balustrade::formats::{self, Content, Document, InputError};
-use balustrade_cli::testing::shared;
-use flate2::read::GzDecoder;
-use std::io::Read;
+use balustrade_cli::testing::{shared, stored};
+use std::path::{Path, PathBuf};
 
 fn run_all(bytes: &[u8]) {
     files::content(bytes);
@@ -118,38 +117,50 @@ fn huge_numbers_and_strings_cost_no_more_than_their_length() {
     assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }
 
+/// Reads every bundle, and damages of it.
+fn damage_bundles(paths: &[PathBuf], times: usize) {
+    let mut rng = Rng(23);
+    for path in paths {
+        let document = formats::read_document(path).expect("readable");
+        assert!(matches!(Content::parse(&document, None), Ok(Content::Bundle(_))), "{}", path.display());
+        run_all(&document.bytes);
+        (0..times).for_each(|_| run_all(&damage(&document.bytes, &mut rng)));
+    }
+}
+
+/// Reads every `every`th document of an archive of tests, and damages of it; returns the number of these documents.
+fn damage_archive(path: &Path, every: usize, times: usize) -> usize {
+    let mut rng = Rng(29);
+    let (mut number, mut taken) = (0, 0);
+    let read = formats::each_document(path, &mut |_| (), &mut |document| {
+        number += 1;
+        if number % every == 0 && document.bytes.len() < 300_000 {
+            run_all(&document.bytes);
+            (0..times).for_each(|_| run_all(&damage(&document.bytes, &mut rng)));
+            taken += 1;
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(read.is_ok());
+    taken
+}
+
 #[test]
 fn damaged_bundles_and_tests() {
-    let mut rng = Rng(23);
-    let mut count = 0;
-    let mut try_all = |text: &[u8], times: usize| {
-        run_all(text);
-        for _ in 0..times {
-            run_all(&damage(text, &mut rng));
-            count += 1;
-        }
-    };
-    for part in ["bundles/prestate/mainnet-46147.json.gz", "bundles/prestate/mainnet-2688148.json.gz"] {
-        let Some(path) = shared(part) else { continue };
-        let mut text = Vec::new();
-        GzDecoder::new(std::fs::File::open(path).expect("readable")).read_to_end(&mut text).expect("readable");
-        let document = Document { name: part.to_owned(), bytes: text.clone() };
-        assert!(matches!(Content::parse(&document, None), Ok(Content::Bundle(_))), "{part}");
-        try_all(&text, 1500);
-    }
-    for (part, every) in [("fixtures/amsterdam.tar.zst", 400), ("fixtures/eest-state.tar.zst", 500)] {
-        let Some(path) = shared(part) else { continue };
-        let mut number = 0;
-        let read = formats::each_document(&path, &mut |_| (), &mut |document| {
-            number += 1;
-            if number % every == 0 && document.bytes.len() < 200_000 {
-                try_all(&document.bytes, 30);
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        assert!(read.is_ok());
-    }
-    println!("{count} damaged documents");
+    damage_bundles(&["existence-log.json.gz", "deploy.json.gz"].map(stored), 400);
+    assert!(damage_archive(&stored("chains.tar.zst"), 2, 30) > 10);
+    assert_eq!(damage_archive(&stored("state.tar.zst"), 1, 100), 1);
+}
+
+#[test]
+#[ignore = "needs ../shared/bundles and ../shared/fixtures"]
+fn damaged_bundles_and_tests_of_the_suites() {
+    damage_bundles(
+        &["46147", "2688148"].map(|number| shared(&format!("bundles/prestate/mainnet-{number}.json.gz"))),
+        1500,
+    );
+    assert!(damage_archive(&shared("fixtures/amsterdam.tar.zst"), 100, 30) > 4);
+    assert!(damage_archive(&shared("fixtures/eest-state.tar.zst"), 500, 30) > 2);
 }
 
 #[test]

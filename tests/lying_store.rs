@@ -7,7 +7,8 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
-use hostile::cases::{self, Chain, ListedBlock};
+use balustrade_cli::testing::WithNodes;
+use hostile::cases::{self, Chain, ListedBlock, Visit, WitnessCase, shared, stored};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -225,12 +226,12 @@ fn silence_planned_panics() {
     }));
 }
 
-#[test]
-fn wrong_flat_state_gives_no_wrong_outcome() {
+/// Returns how many runs ended with a store error, with an invalid block, and without effect.
+fn check_flat_states(each: impl FnOnce(Visit<'_>)) -> [usize; 3] {
     silence_planned_panics();
     let mut counts = [0; 3];
     let mut chains = 0;
-    cases::each_fixture(0, 260, &mut |mut chain: Chain| {
+    each(&mut |mut chain: Chain| {
         let mut executor = Executor::new(1).expect("threads");
         for block in chain.take_valid() {
             let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
@@ -243,12 +244,24 @@ fn wrong_flat_state_gives_no_wrong_outcome() {
         if chains < 12 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     println!("faults that gave a store error, an invalid block, no effect: {counts:?}");
+    counts
 }
 
 #[test]
-fn wrong_nodes_and_codes_give_no_wrong_outcome() {
+fn wrong_flat_state_gives_no_wrong_outcome() {
+    let counts = check_flat_states(cases::each_stored);
+    assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
+fn wrong_flat_state_of_the_suite_gives_no_wrong_outcome() {
+    let counts = check_flat_states(|visit| cases::each_fixture(0, 260, visit));
+    assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
+}
+
+fn check_witness(case: &WitnessCase) {
     silence_planned_panics();
-    let Some(case) = cases::witness("mainnet-19840104") else { return };
     let mut tries = StateTries::from_root(case.store.state_root());
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
     let counts = check_lies(&input, &case.store, &mut tries);
@@ -257,37 +270,31 @@ fn wrong_nodes_and_codes_give_no_wrong_outcome() {
 }
 
 #[test]
-fn without_nodes_every_thread_count_reports_the_same_missing_node() {
-    let Some(case) = cases::witness("mainnet-19426587") else { return };
+fn wrong_nodes_and_codes_give_no_wrong_outcome() {
+    check_witness(&cases::witness(&stored("sample.json.gz")));
+}
+
+#[test]
+#[ignore = "needs ../shared/bundles"]
+fn wrong_nodes_and_codes_of_mainnet_give_no_wrong_outcome() {
+    check_witness(&cases::witness(&shared("bundles/trie/mainnet-19840104.json.gz")));
+}
+
+fn check_missing_nodes(case: &WitnessCase) {
     let empty = balustrade::arena::store::WitnessStore::new(case.store.state_root(), [], []);
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
-    /// Flat values of the whole witness, but no trie nodes below the top.
-    struct NoNodes<'a>(&'a dyn StateStore, &'a dyn StateStore);
-    impl StateStore for NoNodes<'_> {
-        fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-            self.0.accounts(addresses, out)
+    // Flat values of the whole witness, but no trie nodes below the top.
+    let nodes = |hashes: &[B256], out: &mut [Bytes]| {
+        // Answers for the root and most of its children, so that every shard lacks a node of its own.
+        if hashes.len() <= 16 && case.store.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
+            return Ok(());
         }
-        fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-            self.0.slots(slots, out)
-        }
-        fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-            self.0.codes(hashes, out)
-        }
-        fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-            self.0.block_hashes(numbers, out)
-        }
-        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-            // Answers for the root and most of its children, so that every shard lacks a node of its own.
-            if hashes.len() <= 16 && self.0.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
-                return Ok(());
-            }
-            self.1.trie_nodes(hashes, out)
-        }
-    }
+        empty.trie_nodes(hashes, out)
+    };
+    let store = WithNodes { flat: &case.store, nodes };
     let errors = [1, 2, 3, 8, 16].map(|threads| {
         let mut executor = Executor::new(threads).expect("threads");
         let mut tries = StateTries::from_root(case.store.state_root());
-        let store = NoNodes(&case.store, &empty);
         executor.execute(&input, &store, Some(&mut tries), Options::new(Mode::Bal)).map(drop)
     });
     assert!(matches!(errors[0], Err(BlockError::Store(StoreError::MissingNode(_)))), "{:?}", errors[0]);
@@ -295,9 +302,20 @@ fn without_nodes_every_thread_count_reports_the_same_missing_node() {
 }
 
 #[test]
+fn without_nodes_every_thread_count_reports_the_same_missing_node() {
+    check_missing_nodes(&cases::witness(&stored("sample.json.gz")));
+}
+
+#[test]
+#[ignore = "needs ../shared/bundles"]
+fn without_nodes_of_mainnet_every_thread_count_reports_the_same_missing_node() {
+    check_missing_nodes(&cases::witness(&shared("bundles/trie/mainnet-19426587.json.gz")));
+}
+
+#[test]
 fn an_empty_store_gives_no_outcome() {
     let mut done = 0;
-    cases::each_fixture(5, 400, &mut |mut chain: Chain| {
+    cases::each_stored(&mut |mut chain: Chain| {
         let Some(block): Option<ListedBlock> = chain.blocks.first().cloned() else { return ControlFlow::Continue(()) };
         let mut tries = std::mem::replace(&mut chain.tries, StateTries::empty());
         let root = tries.root();
@@ -311,4 +329,5 @@ fn an_empty_store_gives_no_outcome() {
         done += 1;
         if done < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
+    assert_eq!(done, 10);
 }

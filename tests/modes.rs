@@ -2,6 +2,7 @@
 //! outcome in all modes; stages of `bal` mode overlap. Not here: comparisons with optimistic mode (`tests/optimistic`).
 
 mod hostile;
+mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
@@ -15,7 +16,9 @@ use balustrade::exec::wire::Header;
 use balustrade::executor::{Recovery, Stage};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
-use secp256k1::{Message, SecretKey};
+use balustrade_cli::testing::template;
+use secp256k1::SecretKey;
+use signed::{Call, address_of, fund, list_of, secret, sign};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 
@@ -26,52 +29,9 @@ struct World {
     tries: StateTries,
 }
 
-fn secret(index: u64) -> SecretKey {
-    let bytes = keccak256(index.to_be_bytes());
-    SecretKey::from_secret_bytes(bytes.0).expect("a hash is a valid key with near certainty")
-}
-
-fn address_of(key: &SecretKey) -> Address {
-    let public = secp256k1::PublicKey::from_secret_key(key).serialize_uncompressed();
-    Address::from_slice(&keccak256(&public[1..])[12..])
-}
-
-/// RLP list with this payload.
-fn list_of(payload: Vec<u8>) -> Vec<u8> {
-    let mut out = Vec::new();
-    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-    out.extend(payload);
-    out
-}
-
-/// A signature: r, s and the y parity.
-fn sign(key: &SecretKey, hash: B256) -> (U256, U256, u64) {
-    let signature = secp256k1::ecdsa::RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
-    let (id, bytes) = signature.serialize_compact();
-    (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..]), u64::from(id.to_u8()))
-}
-
-/// A signed legacy transaction with EIP-155 protection for chain 1, as its RLP.
+/// A signed legacy transaction without data.
 fn transaction(key: &SecretKey, nonce: u64, gas: u64, to: Address, value: u64) -> Vec<u8> {
-    let fields = |out: &mut Vec<u8>| {
-        nonce.encode(out);
-        1_000u64.encode(out);
-        gas.encode(out);
-        to.encode(out);
-        value.encode(out);
-        out.push(alloy_rlp::EMPTY_STRING_CODE);
-    };
-    let mut unsigned = Vec::new();
-    fields(&mut unsigned);
-    1u64.encode(&mut unsigned);
-    unsigned.extend([alloy_rlp::EMPTY_STRING_CODE; 2]);
-    let (r, s, parity) = sign(key, keccak256(list_of(unsigned)));
-    let mut signed = Vec::new();
-    fields(&mut signed);
-    (35 + 2 + parity).encode(&mut signed);
-    r.encode(&mut signed);
-    s.encode(&mut signed);
-    list_of(signed)
+    Call { nonce, gas, to: Some(to), value, data: &[] }.sign(key)
 }
 
 /// A signed transaction with an access list (EIP-2930): each account with one slot.
@@ -88,15 +48,15 @@ fn warming_transaction(key: &SecretKey, gas: u64, to: Address, warmed: &[(Addres
         address.encode(&mut account);
         let mut keys = Vec::new();
         B256::from(*slot).encode(&mut keys);
-        account.extend(list_of(keys));
-        list_of(account)
+        account.extend(list_of(&keys));
+        list_of(&account)
     });
-    fields.extend(list_of(accounts.collect()));
-    let (r, s, parity) = sign(key, keccak256([vec![1], list_of(fields.clone())].concat()));
+    fields.extend(list_of(&accounts.collect::<Vec<u8>>()));
+    let (r, s, parity) = sign(key, keccak256([vec![1], list_of(&fields)].concat()));
     parity.encode(&mut fields);
     r.encode(&mut fields);
     s.encode(&mut fields);
-    [vec![1], list_of(fields)].concat()
+    [vec![1], list_of(&fields)].concat()
 }
 
 impl World {
@@ -104,10 +64,7 @@ impl World {
     fn new(code: &[u8]) -> Self {
         let rules = ChainRules::mainnet(Fork::Cancun);
         let mut store = MemoryStore::default();
-        for index in 0..20 {
-            let funds = U256::from(10).pow(U256::from(18));
-            store.insert_account(address_of(&secret(index)), 0, funds, KECCAK_EMPTY, []);
-        }
+        fund(&mut store, 20);
         let hash = store.insert_code(code.to_vec().into());
         store.insert_account(CONTRACT, 1, U256::ZERO, hash, []);
         let tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
@@ -115,16 +72,7 @@ impl World {
     }
 
     fn template() -> Header {
-        Header {
-            number: 1,
-            timestamp: 12,
-            gas_limit: 60_000_000,
-            base_fee: Some(7),
-            excess_blob_gas: Some(0),
-            parent_beacon_root: Some(B256::ZERO),
-            coinbase: Address::repeat_byte(0xfe),
-            ..Header::default()
-        }
+        Header { coinbase: Address::repeat_byte(0xfe), ..template(Fork::Cancun) }
     }
 
     fn build(

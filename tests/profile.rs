@@ -1,9 +1,10 @@
 //! The instruction profile: counts and gas are exact in every mode, in every dispatch loop and for any number of
 //! threads; the time of a call excludes the time of the called frame.
 
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::Encodable;
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore};
+mod signed;
+
+use alloy_primitives::{Address, Bytes, U256};
+use balustrade::arena::store::MemoryStore;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::opcode::op;
 use balustrade::exec::interpreter::profile::{OUTSIDE, PrecompileRow, Row, WorkerProfile};
@@ -11,7 +12,8 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
-use secp256k1::{Message, PublicKey, SecretKey, ecdsa::RecoverableSignature};
+use balustrade_cli::testing::template;
+use signed::{Call, fund, secret};
 use std::collections::BTreeMap;
 
 const CALLER: Address = Address::repeat_byte(0xca);
@@ -42,42 +44,6 @@ fn callee_code() -> Vec<u8> {
     code
 }
 
-fn secret(index: u64) -> SecretKey {
-    SecretKey::from_secret_bytes(keccak256(index.to_be_bytes()).0).expect("a valid key")
-}
-
-fn address_of(key: &SecretKey) -> Address {
-    Address::from_slice(&keccak256(&PublicKey::from_secret_key(key).serialize_uncompressed()[1..])[12..])
-}
-
-fn list(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-    out.extend(payload);
-    out
-}
-
-/// A signed legacy transaction for chain 1.
-fn transaction(key: &SecretKey, to: Address) -> Vec<u8> {
-    let mut fields = Vec::new();
-    0u64.encode(&mut fields);
-    1_000u64.encode(&mut fields);
-    GAS.encode(&mut fields);
-    to.encode(&mut fields);
-    0u64.encode(&mut fields);
-    fields.push(alloy_rlp::EMPTY_STRING_CODE);
-    let mut unsigned = fields.clone();
-    1u64.encode(&mut unsigned);
-    unsigned.extend([alloy_rlp::EMPTY_STRING_CODE; 2]);
-    let hash = keccak256(list(&unsigned));
-    let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), key);
-    let (id, bytes) = signature.serialize_compact();
-    (37 + u64::from(id.to_u8())).encode(&mut fields);
-    U256::from_be_slice(&bytes[..32]).encode(&mut fields);
-    U256::from_be_slice(&bytes[32..]).encode(&mut fields);
-    list(&fields)
-}
-
 struct World {
     rules: ChainRules,
     store: MemoryStore,
@@ -91,10 +57,7 @@ impl World {
     fn new() -> Self {
         let rules = ChainRules::mainnet(Fork::Cancun);
         let mut store = MemoryStore::default();
-        for index in 0..SENDERS {
-            let funds = U256::from(10).pow(U256::from(18));
-            store.insert_account(address_of(&secret(index)), 0, funds, KECCAK_EMPTY, []);
-        }
+        fund(&mut store, SENDERS);
         // INVALID uses all remaining gas.
         for (address, code) in [(CALLER, caller_code()), (CALLEE, callee_code()), (FAILING, vec![op::PUSH0, 0xfe])] {
             let hash = store.insert_code(code.into());
@@ -102,17 +65,9 @@ impl World {
         }
         let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
         let to = |index| if index % 4 == 3 { FAILING } else { CALLER };
-        let transactions: Vec<_> = (0..SENDERS).map(|index| transaction(&secret(index), to(index))).collect();
-        let template = Header {
-            number: 1,
-            timestamp: 12,
-            gas_limit: 60_000_000,
-            base_fee: Some(7),
-            excess_blob_gas: Some(0),
-            parent_beacon_root: Some(B256::ZERO),
-            coinbase: Address::repeat_byte(0xfe),
-            ..Header::default()
-        };
+        let call = |index| Call { nonce: 0, gas: GAS, to: Some(to(index)), value: 0, data: &[] };
+        let transactions: Vec<_> = (0..SENDERS).map(|index| call(index).sign(&secret(index))).collect();
+        let template = Header { coinbase: Address::repeat_byte(0xfe), ..template(Fork::Cancun) };
         let mut executor = Executor::new(1).expect("a thread");
         let built = executor.build(&rules, &template, &transactions, &store, &mut tries).expect("valid transactions");
         Self { rules, store, tries, block: built.block, bal: built.bal }

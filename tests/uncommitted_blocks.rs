@@ -1,18 +1,20 @@
 //! Blocks executed on uncommitted parents: they have the same roots as blocks committed one by one, each can be rolled
 //! back alone, and a block that fails at any point leaves the uncommitted ones below it unchanged.
 
+mod signed;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::Encodable;
 use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
-use balustrade::exec::senders::{Signature, recover_scalar};
 use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::Body;
 use balustrade::trie::{Savepoint, StateTries, TrieError, ordered_root};
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options, StateChanges};
 use balustrade_cli::devnet::Devnet;
+use balustrade_cli::testing::WithNodes;
+use signed::Call;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -268,35 +270,18 @@ fn building_and_transacting_leave_the_uncommitted_blocks_below() {
     assert_eq!(tries.root(), first.before);
 }
 
-/// Flat values of a store in memory, trie nodes by hash.
-struct NodeStore<'a> {
-    flat: &'a MemoryStore,
-    nodes: &'a BTreeMap<B256, Bytes>,
-    /// Number of calls for nodes that succeed before the others fail.
-    node_calls_left: AtomicUsize,
-}
-
-impl StateStore for NodeStore<'_> {
-    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-        self.flat.accounts(addresses, out)
-    }
-    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-        self.flat.slots(slots, out)
-    }
-    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-        self.flat.codes(hashes, out)
-    }
-    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-        self.flat.block_hashes(numbers, out)
-    }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        let left = self.node_calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+/// A store with flat values in memory and trie nodes by hash; all calls for nodes after the first `calls` ones fail.
+fn node_store<'a>(flat: &'a MemoryStore, nodes: &'a BTreeMap<B256, Bytes>, calls: usize) -> impl StateStore + 'a {
+    let calls_left = AtomicUsize::new(calls);
+    let nodes = move |hashes: &[B256], out: &mut [Bytes]| {
+        let left = calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         left.map_err(|_| StoreError::Failed("as planned".into()))?;
         for (hash, out) in hashes.iter().zip(out) {
-            *out = self.nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+            *out = nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
         }
         Ok(())
-    }
+    };
+    WithNodes { flat, nodes }
 }
 
 /// Every node of a state by hash.
@@ -320,14 +305,20 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
         let mut executor = Executor::new(threads).expect("threads");
         // The tries start with the root hash only, so that both blocks read nodes from the store.
         let mut tries = StateTries::from_root(first.before);
-        let store = |flat, calls| NodeStore { flat, nodes: &nodes, node_calls_left: AtomicUsize::new(calls) };
         let options = Options::new(mode);
-        executor.execute(&first.input(), &store(&first.store, usize::MAX), Some(&mut tries), options).expect("valid");
+        executor
+            .execute(&first.input(), &node_store(&first.store, &nodes, usize::MAX), Some(&mut tries), options)
+            .expect("valid");
         // The first calls are all tried, later ones in growing steps.
         let mut calls = 0;
         loop {
             assert_eq!(tries.root(), first.after);
-            match executor.execute(&second.input(), &store(&second.store, calls), Some(&mut tries), options) {
+            match executor.execute(
+                &second.input(),
+                &node_store(&second.store, &nodes, calls),
+                Some(&mut tries),
+                options,
+            ) {
                 Ok(outcome) => {
                     assert_eq!(outcome.state_root, Some(second.after));
                     break;
@@ -346,21 +337,7 @@ fn an_update_that_fails_while_it_resolves_nodes_leaves_the_uncommitted_blocks_be
 
 /// A transaction without replay protection, gas price and value, with the signature (1, 1), and its sender.
 fn free_transaction(to: Address) -> (Vec<u8>, Address) {
-    let wrapped = |signature: &[u64]| {
-        let mut payload = Vec::new();
-        [0u64, 0, 21_000].iter().for_each(|field| field.encode(&mut payload));
-        to.encode(&mut payload);
-        0u64.encode(&mut payload);
-        payload.push(alloy_rlp::EMPTY_STRING_CODE);
-        signature.iter().for_each(|field| field.encode(&mut payload));
-        let mut out = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut out);
-        out.extend(payload);
-        out
-    };
-    let signature =
-        Signature { hash: keccak256(wrapped(&[])), r: U256::ONE, s: U256::ONE, y_parity: false, low_s: true };
-    (wrapped(&[27, 1, 1]), recover_scalar(&signature).expect("r = 1 is the x coordinate of a curve point"))
+    Call { nonce: 0, gas: 21_000, to: Some(to), value: 0, data: &[] }.free()
 }
 
 /// Before Byzantium a block updates the tries once per transaction, because each receipt has a state root.

@@ -1,8 +1,10 @@
-//! Inputs for tests: a temporary folder per test, generated bundles, and the shared folder of fixtures
-//! and bundles next to the checkout.
+//! Inputs for tests: a temporary folder per test, generated bundles, headers to seal, the files of `tests/data`, and the
+//! shared folder of large suites beside the checkout.
 
 use crate::Status;
 use crate::workload::{self, WorkloadCommand};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::{Fork, Header, ParentAccount, SlotQuery, StateStore, StoreError};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -37,6 +39,64 @@ impl Drop for Folder {
     }
 }
 
+/// A header to seal: block 1 of a chain of this fork, with a gas limit of 60 million.
+pub fn template(fork: Fork) -> Header {
+    Header {
+        number: 1,
+        timestamp: 12,
+        gas_limit: 60_000_000,
+        base_fee: (fork >= Fork::London).then_some(7),
+        excess_blob_gas: (fork >= Fork::Cancun).then_some(0),
+        parent_beacon_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
+        slot_number: (fork >= Fork::Amsterdam).then_some(1),
+        ..Header::default()
+    }
+}
+
+/// The Cancun header of block 0, the parent of [`template`]'s block, with this state root.
+pub fn cancun_parent(state_root: B256) -> Header {
+    Header {
+        gas_limit: 60_000_000,
+        base_fee: Some(7),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        state_root,
+        ..Header::default()
+    }
+}
+
+/// A store with the flat values of one store and trie nodes from elsewhere.
+pub struct WithNodes<'a, F> {
+    /// Answers for accounts, slots, codes and block hashes.
+    pub flat: &'a dyn StateStore,
+    /// Answers for trie nodes, as [`StateStore::trie_nodes`].
+    pub nodes: F,
+}
+
+impl<F> std::fmt::Debug for WithNodes<'_, F> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("WithNodes").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&[B256], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> StateStore for WithNodes<'_, F> {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        self.flat.accounts(addresses, out)
+    }
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        self.flat.slots(slots, out)
+    }
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.flat.codes(hashes, out)
+    }
+    fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
+        self.flat.block_hashes(numbers, out)
+    }
+    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (self.nodes)(hashes, out)
+    }
+}
+
 #[derive(Debug, Parser)]
 struct WorkloadLine {
     #[command(subcommand)]
@@ -68,15 +128,28 @@ pub(crate) fn workload_status(options: &str) -> Status {
     workload::main(&WorkloadLine::try_parse_from(words).expect("a command line").command)
 }
 
+/// The path of a file of `tests/data`, which is part of the repository.
+pub fn stored(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+}
+
 /// The path of a part of the shared folder, which is `../shared` next to the checkout or named by
-/// `BALUSTRADE_SHARED`. If it does not exist, prints that the test is skipped and returns `None`.
-pub fn shared(part: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let path = root.join(part);
-    if !path.exists() {
-        println!("skipped: {} does not exist", path.display());
-        return None;
-    }
-    Some(path)
+/// `BALUSTRADE_SHARED`. Tests that call this are marked `#[ignore]` with what they need.
+///
+/// # Panics
+/// It does not exist.
+pub fn shared(part: &str) -> PathBuf {
+    let path = shared_root().join(part);
+    assert!(path.exists(), "{} does not exist; BALUSTRADE_SHARED may name another folder", path.display());
+    path
+}
+
+/// Whether the shared folder exists.
+pub fn has_shared() -> bool {
+    shared_root().exists()
+}
+
+fn shared_root() -> PathBuf {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    std::env::var_os("BALUSTRADE_SHARED").map_or_else(beside, PathBuf::from)
 }

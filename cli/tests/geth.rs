@@ -1,7 +1,9 @@
 //! The test commands when they are called as go-ethereum's `evm`, directly and by goevmlab; and the
 //! chains of `--chain`.
 
-use balustrade_cli::testing::{Folder, shared};
+use alloy_primitives::U256;
+use balustrade::{ChainRules, Executor, Fork, Header, MemoryStore, StateTries};
+use balustrade_cli::testing::{Folder, stored};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
@@ -161,9 +163,9 @@ fn paths_on_standard_input_are_answered_one_by_one() {
 
 #[test]
 fn blocktest_output_has_the_form_of_evm() {
-    let Some(path) = shared("fixtures/eest-transitions.tar.zst") else { return };
+    let path = stored("chains.tar.zst");
     let path = path.to_str().expect("text");
-    let filter = ["--run", "blob_gas"];
+    let filter = ["--run", "cancun|shanghai"];
     let output = balustrade(&[&["blocktest", "--geth"], &filter[..], &[path]].concat());
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let results: Vec<Value> = serde_json::from_slice(&output.stdout).expect("an array");
@@ -200,8 +202,18 @@ fn chains_are_found_by_name_and_by_genesis_file() {
         assert_eq!(balustrade(&["run", "--chain", wrong]).status.code(), Some(2), "{wrong}");
     }
 
-    let Some(bundle) = shared("bundles/trie/mainnet-1.json.gz") else { return };
-    let bundle = bundle.to_str().expect("text");
+    let template = Header { number: 1, gas_limit: 5_000, difficulty: U256::from(1 << 17), ..Header::default() };
+    let store = MemoryStore::default();
+    let mut tries = StateTries::from_memory(&store).expect("a small state");
+    let rules = ChainRules::mainnet(Fork::Frontier);
+    let built = Executor::new(1).expect("a thread").build(&rules, &template, &Vec::new(), &store, &mut tries);
+    let built = built.expect("valid");
+    let bundle = serde_json::json!({
+        "chainId": 1, "number": 1, "hash": built.header.hash(), "block": built.block, "blockAccessList": built.bal,
+        "preState": {},
+    });
+    let bundle = folder.file("first.json", &bundle.to_string());
+    let bundle = bundle.as_str();
     let output = balustrade(&["run", "--json", "--chain", "mainnet", bundle]);
     assert_eq!((output.status.code(), &lines(&output.stdout)[0]["fork"]), (Some(0), &"Frontier".into()));
     assert_eq!(balustrade(&["run", "--json", "--chain", "sepolia", bundle]).status.code(), Some(2));

@@ -1,7 +1,7 @@
 //! A block access list that cannot be decoded makes its block invalid; it is never an error of the
 //! host (execution-apis#869).
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
+use alloy_primitives::{Address, Bytes, U256, hex, keccak256};
 use balustrade::arena::store::MemoryStore;
 use balustrade::exec::block::system::SYSTEM_CONTRACTS;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
@@ -9,7 +9,7 @@ use balustrade::exec::wire::{Header, assemble};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, InvalidBlock, Mode, Options};
-use balustrade_cli::testing::Folder;
+use balustrade_cli::testing::{Folder, template};
 use std::process::Command;
 
 /// An empty Amsterdam block on a state that holds only the system contracts.
@@ -18,17 +18,7 @@ fn empty_block(rules: &ChainRules) -> (MemoryStore, StateTries, BuiltBlock) {
     let hash = store.insert_code(vec![0].into());
     SYSTEM_CONTRACTS.iter().for_each(|contract| store.insert_account(*contract, 1, U256::ZERO, hash, []));
     let mut tries = StateTries::from_memory(&store).expect("a state in memory has a trie");
-    let template = Header {
-        number: 1,
-        timestamp: 12,
-        gas_limit: 60_000_000,
-        base_fee: Some(7),
-        excess_blob_gas: Some(0),
-        parent_beacon_root: Some(B256::ZERO),
-        coinbase: Address::repeat_byte(0xcb),
-        slot_number: Some(1),
-        ..Header::default()
-    };
+    let template = Header { coinbase: Address::repeat_byte(0xcb), ..template(rules.fork) };
     let mut executor = Executor::new(1).expect("threads");
     let built = executor.build(rules, &template, &[], &store, &mut tries).expect("an empty block is valid");
     (store, tries, built)

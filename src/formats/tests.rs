@@ -1,14 +1,14 @@
-//! Reads every shared document: its blocks decode, form a chain and encode to the same bytes.
+//! Reads the documents of `tests/data`, and in tests that are ignored by default those of the shared folder: its blocks decode, form a chain and encode to the same bytes.
 //! Damaged files give typed errors.
 
 use super::*;
 use crate::exec::rules::chain::ChainConfig;
 use crate::exec::wire::{Block, Header};
 use alloy_primitives::{B256, Bytes};
-use balustrade_cli::testing::shared;
+use balustrade_cli::testing::{shared, stored};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn contents(path: &Path, visit: &mut dyn FnMut(Content)) -> Result<(), InputError> {
     let mut parsed = Ok(());
@@ -36,10 +36,10 @@ fn decode_and_encode(name: &str, rlp: &Bytes) -> Block {
 
 /// Checks that valid blocks decode and form a chain to the last hash. Returns the numbers of tests,
 /// of valid blocks, and of invalid blocks refused by decoding.
-fn check_suite(archive: &str) -> Option<[usize; 3]> {
-    let path = shared(&format!("fixtures/{archive}.tar.zst"))?;
+fn check_suite(path: &Path) -> [usize; 3] {
+    let archive = path.display();
     let mut counts = [0; 3];
-    contents(&path, &mut |content| {
+    contents(path, &mut |content| {
         let Content::Tests(tests) = content else { panic!("{archive} holds tests") };
         for test in tests {
             counts[0] += 1;
@@ -51,7 +51,10 @@ fn check_suite(archive: &str) -> Option<[usize; 3]> {
                     (None, _) => {
                         let decoded = decode_and_encode(&test.name, &block.rlp);
                         assert_eq!(decoded.header.parent_hash, head, "{}", test.name);
-                        assert_eq!(network.rules(decoded.header.number, decoded.header.timestamp).chain_id, 1);
+                        assert!(
+                            [1, 1337]
+                                .contains(&network.rules(decoded.header.number, decoded.header.timestamp).chain_id)
+                        );
                         let hash = decoded.header.block_access_list_hash;
                         if let (Some(bal), Some(hash)) = (&block.bal, hash) {
                             assert_eq!(alloy_primitives::keccak256(bal), hash, "{}", test.name);
@@ -73,34 +76,41 @@ fn check_suite(archive: &str) -> Option<[usize; 3]> {
     })
     .unwrap_or_else(|error| panic!("{archive}: {error}"));
     eprintln!("{archive}: tests, valid blocks, blocks refused by decoding: {counts:?}");
-    Some(counts)
+    counts
 }
 
 #[test]
+fn block_tests_decode() {
+    let [tests, valid, refused] = check_suite(&stored("chains.tar.zst"));
+    assert!(tests > 30 && valid > 100 && refused == 1);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
 fn amsterdam_suite_decodes() {
-    if let Some([tests, valid, _]) = check_suite("amsterdam") {
-        assert_eq!(tests, 12_075);
-        assert!(valid > 14_000);
-    }
+    let [tests, valid, _] = check_suite(&shared("fixtures/amsterdam.tar.zst"));
+    assert_eq!(tests, 12_075);
+    assert!(valid > 14_000);
 }
 
 #[test]
+#[ignore = "needs ../shared/fixtures/eest-amsterdam-devnet5.tar.zst"]
 fn draft_suite_has_lists_that_hash_to_their_headers() {
-    check_suite("eest-amsterdam-devnet5");
+    check_suite(&shared("fixtures/eest-amsterdam-devnet5.tar.zst"));
 }
 
 #[test]
+#[ignore = "needs ../shared/fixtures"]
 fn older_suites_decode() {
     for suite in ["legacy", "paris", "shanghai", "cancun", "prague", "osaka", "transitions", "benchmark"] {
-        check_suite(&format!("eest-{suite}"));
+        check_suite(&shared(&format!("fixtures/eest-{suite}.tar.zst")));
     }
 }
 
-#[test]
-fn state_tests_give_blocks_of_one_transaction() {
-    let Some(path) = shared("fixtures/eest-state.tar.zst") else { return };
+/// Returns the numbers of cases whose transaction decodes, and does not.
+fn check_state_tests(path: &Path) -> [usize; 2] {
     let mut cases = [0; 2];
-    let flow = each_document(&path, &mut |_| (), &mut |document| {
+    let flow = each_document(path, &mut |_| (), &mut |document| {
         let tests: Vec<StateTest> = parse_tests(&document, None).unwrap_or_else(|error| panic!("{error}"));
         for test in &tests {
             for case in &test.cases {
@@ -114,16 +124,30 @@ fn state_tests_give_blocks_of_one_transaction() {
         ControlFlow::Continue(())
     });
     assert!(flow.is_ok());
-    eprintln!("state tests: cases that decode, and that do not: {cases:?}");
+    cases
 }
 
 #[test]
-fn bundles_of_all_three_kinds() {
-    let mut kinds = [0; 3];
-    for (folder, kind) in [("bundles/trie", 0), ("bundles/prestate", 1), ("blocks", 2)] {
-        let Some(path) = shared(folder) else { continue };
+fn state_tests_give_blocks_of_one_transaction() {
+    let [decoded, refused] = check_state_tests(&stored("state.tar.zst"));
+    assert!(decoded > 20 && refused == 0);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/eest-state.tar.zst"]
+fn state_tests_of_the_suite_give_blocks_of_one_transaction() {
+    let cases = check_state_tests(&shared("fixtures/eest-state.tar.zst"));
+    assert!(cases.iter().all(|count| *count > 0), "{cases:?}");
+}
+
+/// Checks that bundles hold a witness (kind 0), a partial (1) or a complete state (2).
+fn check_bundles(paths: impl IntoIterator<Item = (PathBuf, usize)>) {
+    for (path, kind) in paths {
+        let folder = path.display();
+        let mut found_any = false;
         contents(&path, &mut |content| {
             let Content::Bundle(bundle) = content else { panic!("{folder} holds bundles") };
+            found_any = true;
             let found = match &bundle.state {
                 BundleState::Witness { nodes, .. } => {
                     assert!(!nodes.is_empty());
@@ -136,12 +160,11 @@ fn bundles_of_all_three_kinds() {
                 }
             };
             assert_eq!(found, kind, "{}", bundle.name);
-            kinds[kind] += 1;
             let block = decode_and_encode(&bundle.name, &bundle.block);
             assert_eq!(block.header_hash, bundle.hash, "{}", bundle.name);
             assert!(bundle.rules.is_some() && bundle.bal.is_some(), "{}", bundle.name);
             // The fork of a mainnet block is that of its chain at its number and time.
-            if kind < 2 {
+            if bundle.chain_id != 1337 && kind < 2 {
                 let chain = ChainConfig::of_chain_id(bundle.chain_id).expect("a public chain");
                 assert_eq!(Some(chain.rules_of(&block.header)), bundle.rules, "{}", bundle.name);
             }
@@ -150,8 +173,21 @@ fn bundles_of_all_three_kinds() {
             }
         })
         .unwrap_or_else(|error| panic!("{folder}: {error}"));
+        assert!(found_any, "{folder}");
     }
-    eprintln!("bundles: witness, partial, complete: {kinds:?}");
+}
+
+#[test]
+fn bundles_with_a_witness_and_with_a_complete_state() {
+    let kinds = [("sample.json.gz", 0), ("existence-log.json.gz", 2), ("erc20.json.gz", 2), ("deploy.json.gz", 2)];
+    check_bundles(kinds.map(|(name, kind)| (stored(name), kind)));
+}
+
+#[test]
+#[ignore = "needs ../shared/blocks and ../shared/bundles"]
+fn mainnet_bundles_of_all_three_kinds() {
+    let kinds = [("bundles/trie", 0), ("bundles/prestate", 1), ("blocks", 2)];
+    check_bundles(kinds.map(|(folder, kind)| (shared(folder), kind)));
 }
 
 const TEST_FILE: &str = r#"{"a[fork]": {"network": "Cancun", "pre": {"0x0000000000000000000000000000000000000001":
@@ -242,10 +278,11 @@ fn files_folders_and_archives_hold_the_same_documents() {
 /// Blocks of an earlier draft of Amsterdam with different gas rules: state roots computed from
 /// their block access lists alone must be those of the headers.
 #[test]
+#[ignore = "needs ../shared/fixtures/eest-amsterdam-devnet5.tar.zst"]
 fn lists_of_the_april_draft_give_the_state_roots_of_their_headers() {
     use crate::bal::{self, Limits};
     use crate::trie::StateTries;
-    let Some(path) = shared("fixtures/eest-amsterdam-devnet5.tar.zst") else { return };
+    let path = shared("fixtures/eest-amsterdam-devnet5.tar.zst");
     let mut proven = 0;
     contents(&path, &mut |content| {
         let Content::Tests(tests) = content else { panic!("the archive holds tests") };

@@ -6,13 +6,14 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::list::{self, BalColumns};
+use balustrade::list::{BalColumns, Limits, decode};
 use balustrade::{
-    Binding, BlockInput, ChainRules, Executor, Fork, Header, KECCAK_EMPTY, MemoryStore, Mode, Options, ParentAccount,
-    Pool, SlotQuery, StateStore, StateTries, StoreError, WitnessStore,
+    Binding, BlockInput, ChainRules, Executor, Fork, Header, MemoryStore, Mode, Options, ParentAccount, Pool,
+    SlotQuery, StateStore, StateTries, StoreError, WitnessStore,
 };
+use balustrade_cli::testing::{cancun_parent, template};
 use rayon::prelude::*;
-use signed::{Call, address_of, secret};
+use signed::{Call, fund, secret};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -38,6 +39,7 @@ impl World {
     fn new(executor: &mut Executor) -> Self {
         let rules = ChainRules::mainnet(Fork::Cancun);
         let mut store = MemoryStore::default();
+        fund(&mut store, 40);
         let mut calls = Vec::new();
         for index in 0..40u64 {
             // slot[CALLER] = index + slot[NUMBER]; each pair of senders shares a contract.
@@ -45,34 +47,16 @@ impl World {
             let code = store.insert_code(vec![0x60, index as u8 / 2, 0x43, 0x54, 0x01, 0x33, 0x55, 0x00].into());
             let slots = (0..4).map(|key| (U256::from(key), U256::from(index + 7)));
             store.insert_account(contract, 1, U256::ZERO, code, slots);
-            let funds = U256::from(10).pow(U256::from(18));
-            store.insert_account(address_of(&secret(index)), 0, funds, KECCAK_EMPTY, []);
             let call = Call { nonce: 0, gas: 100_000, to: Some(contract), value: index, data: &[] };
             calls.push(call.sign(&secret(index)));
         }
         let mut tries = StateTries::from_memory(&store).expect("in memory");
-        let parent = Header {
-            gas_limit: 30_000_000,
-            base_fee: Some(7),
-            blob_gas_used: Some(0),
-            excess_blob_gas: Some(0),
-            state_root: tries.root(),
-            ..Header::default()
-        };
-        let template = Header {
-            parent_hash: parent.hash(),
-            number: 1,
-            timestamp: 12,
-            gas_limit: 30_000_000,
-            base_fee: Some(7),
-            excess_blob_gas: Some(0),
-            parent_beacon_root: Some(B256::ZERO),
-            ..Header::default()
-        };
+        let parent = cancun_parent(tries.root());
+        let template = Header { parent_hash: parent.hash(), ..template(Fork::Cancun) };
         let built = executor.build(&rules, &template, &calls, &store, &mut tries).expect("a valid block");
         let input = BlockInput::new(&rules, built.block.clone());
         let outcome = executor.execute(&input, &store, None, Options::new(Mode::Sequential)).expect("valid");
-        let columns = list::decode(&built.bal, &list::Limits::format_only()).expect("recorded");
+        let columns = decode(&built.bal, &Limits::format_only()).expect("recorded");
         let addresses = columns.addresses().as_slice();
         let nodes = tries.witness(&store, addresses, &slots_of(&columns), &outcome.changes).expect("in memory");
         let witness = WitnessStore::new(tries.root(), nodes, store.iter_codes().map(|(_, code)| code.clone()));

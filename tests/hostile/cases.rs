@@ -1,18 +1,15 @@
-//! Valid blocks with their parent states, from the shared folder: Amsterdam blocks with their block access lists, and
-//! older blocks, whose lists and existence logs must be recorded first.
+//! Blocks with their parent states, from `tests/data` and from the suites of the shared folder: Amsterdam blocks with
+//! their block access lists, and older blocks, whose lists and existence logs must be recorded first.
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use alloy_primitives::Bytes;
 use balustrade::arena::store::{MemoryStore, WitnessStore};
 use balustrade::bal::ExistenceLog;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::wire::{Block, Header};
+use balustrade::exec::wire::Header;
+use balustrade::formats::{BlockTest, Bundle, BundleState, Content, Document, each_document, read_document};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, Executor, Mode, Options};
-pub use balustrade_cli::testing::shared;
-use flate2::read::GzDecoder;
-use serde_json::Value;
-use std::fs::File;
-use std::io::Read;
+pub use balustrade_cli::testing::{shared, stored};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +84,9 @@ impl Chain {
     }
 }
 
+/// Is called with chain after chain until it breaks.
+pub type Visit<'a> = &'a mut dyn FnMut(Chain) -> ControlFlow<()>;
+
 /// Selects blocks by fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
@@ -97,176 +97,133 @@ enum Age {
 }
 
 impl Age {
-    /// The rules of a fork by its name; `None` for forks that are not selected.
-    fn rules(self, fork: &str) -> Option<ChainRules> {
-        let fork = Fork::from_name(fork)?;
-        let is_wanted = match self {
+    fn selects(self, fork: Fork) -> bool {
+        match self {
             Self::Amsterdam => fork == Fork::Amsterdam,
             Self::PreCancun => fork < Fork::Cancun,
-        };
-        is_wanted.then(|| ChainRules { chain_id: 1, ..ChainRules::mainnet(fork) })
+        }
     }
 }
 
-fn bytes(value: &Value) -> Option<Bytes> {
-    hex::decode(value.as_str()?).ok().map(Into::into)
-}
-
-fn word(value: &Value) -> U256 {
-    let text = value.as_str().unwrap_or("0x0");
-    let digits = text.trim_start_matches("0x");
-    if digits.is_empty() { U256::ZERO } else { U256::from_str_radix(digits, 16).expect("quantity") }
-}
-
-fn fill(store: &mut MemoryStore, alloc: &Value) {
-    for (address, account) in alloc.as_object().into_iter().flatten() {
-        let address: Address = address.parse().expect("address");
-        let code_hash: B256 = match account.get("codeHash").and_then(Value::as_str) {
-            Some(hash) => hash.parse().expect("hash"),
-            None => store.insert_code(account.get("code").and_then(bytes).unwrap_or_default()),
-        };
-        let slots = account.get("storage").and_then(Value::as_object).into_iter().flatten();
-        let storage: Vec<_> = slots.map(|(key, value)| (word(&Value::from(key.as_str())), word(value))).collect();
-        let (nonce, balance) = (word(&account["nonce"]).to(), word(&account["balance"]));
-        store.insert_account(address, nonce, balance, code_hash, storage);
-    }
-}
-
-/// One test of a fixture file; `None` for forks that are not selected.
-fn chain_of_test(age: Age, name: &str, test: &Value) -> Option<Chain> {
-    let rules = age.rules(test["network"].as_str()?)?;
-    let mut store = MemoryStore::default();
-    fill(&mut store, &test["pre"]);
-    let head = Block::decode(bytes(&test["genesisRLP"])?).ok()?.header;
+/// One block test; `None` for networks that are not one selected fork.
+fn chain_of_test(age: Age, test: BlockTest) -> Option<Chain> {
+    Fork::from_name(&test.network_name).filter(|fork| age.selects(*fork))?;
+    let head = Header::of_block(&test.genesis).ok()?;
+    let rules = test.network.as_ref()?.rules(head.number, head.timestamp);
+    let mut store = test.pre;
     store.insert_block_hash(head.number, head.hash());
-    let blocks = test["blocks"].as_array()?.iter().filter_map(|block| {
-        let valid = block.get("expectException").is_none();
+    let blocks = test.blocks.into_iter().filter_map(|block| {
         let bal = match age {
-            Age::Amsterdam => bytes(&block["blockAccessListRlp"])?,
+            Age::Amsterdam => block.bal?,
             Age::PreCancun => Bytes::new(),
         };
-        Some(ListedBlock { valid, rlp: bytes(&block["rlp"])?, bal, existence_log: None })
+        Some(ListedBlock { valid: block.expect_exception.is_none(), rlp: block.rlp, bal, existence_log: None })
     });
     let blocks: Vec<_> = blocks.collect();
     let tries = StateTries::from_memory(&store).ok()?;
-    Some(Chain { name: name.to_owned(), rules, store, tries, is_complete: true, head: Some(head), blocks })
+    Some(Chain { name: test.name, rules, store, tries, is_complete: true, head: Some(head), blocks })
 }
 
 /// The block of a bundle with a flat pre-state; `None` for forks that are not selected, and for blocks whose ommers are
 /// missing.
-fn chain_of_bundle(age: Age, name: &str, bundle: &Value) -> Option<Chain> {
-    let rules = age.rules(bundle["fork"].as_str()?)?;
-    if bundle.get("ommersOmitted").is_some() || bundle.get("preState").is_none() {
-        return None;
-    }
-    let mut store = MemoryStore::default();
-    for code in bundle["codes"].as_array().into_iter().flatten() {
-        store.insert_code(bytes(code)?);
-    }
-    fill(&mut store, &bundle["preState"]);
-    let headers = bundle["headers"].as_array().into_iter().flatten().chain([&bundle["parentHeader"]]);
-    for header in headers.filter_map(bytes) {
-        let header = Header::decode(&header).ok()?;
-        store.insert_block_hash(header.number, header.hash());
-    }
-    for (number, hash) in bundle["blockHashes"].as_object().into_iter().flatten() {
-        store.insert_block_hash(number.parse().ok()?, hash.as_str()?.parse().ok()?);
-    }
-    let head = bytes(&bundle["parentHeader"]).and_then(|header| Header::decode(&header).ok());
-    let existence_log = serde_json::from_value(bundle["blockAccessListSidecar"].clone()).ok();
-    let bal = bytes(&bundle["blockAccessList"])?;
-    let blocks = vec![ListedBlock { valid: true, rlp: bytes(&bundle["block"])?, bal, existence_log }];
+fn chain_of_bundle(age: Age, bundle: Bundle) -> Option<Chain> {
+    let rules = bundle.rules.filter(|rules| age.selects(rules.fork) && bundle.ommers_omitted == 0)?;
+    let (store, is_complete) = match bundle.state {
+        BundleState::Complete { store, .. } => (store, true),
+        BundleState::Partial(store) => (store, false),
+        BundleState::Witness { .. } => return None,
+    };
+    let head = bundle.parent_header.and_then(|header| Header::decode(&header).ok());
+    let (rlp, bal, existence_log) = (bundle.block, bundle.bal?, bundle.existence_log);
+    let blocks = vec![ListedBlock { valid: true, rlp, bal, existence_log }];
     let tries = StateTries::from_memory(&store).ok()?;
-    let is_complete = bundle["preStateComplete"] == true;
-    Some(Chain { name: name.to_owned(), rules, store, tries, is_complete, head, blocks })
+    Some(Chain { name: bundle.name, rules, store, tries, is_complete, head, blocks })
 }
 
-/// Calls `visit` with the Amsterdam chains of every `step`th fixture file, starting with file `first`.
-pub fn each_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
-    let _ = each_of_archive(Age::Amsterdam, "amsterdam", first, step, visit);
+/// Calls `visit` with the Amsterdam chains of `tests/data`; they include blocks that are invalid in every way.
+pub fn each_stored(visit: Visit<'_>) {
+    let _ = each_of_archive(Age::Amsterdam, &stored("chains.tar.zst"), 0, 1, visit);
 }
 
-/// As [`each_fixture`], for chains before Cancun, whose lists are not recorded yet.
-pub fn each_older_fixture(first: usize, step: usize, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+/// As [`each_stored`], for chains before Cancun. Their lists and existence logs must be recorded first.
+pub fn each_older_stored(visit: Visit<'_>) {
+    if visit(bundle(&stored("existence-log.json.gz"))).is_continue() {
+        let _ = each_of_archive(Age::PreCancun, &stored("chains.tar.zst"), 0, 1, visit);
+    }
+}
+
+/// Calls `visit` with the Amsterdam chains of every `step`th file of the Amsterdam suite, starting with file `first`.
+pub fn each_fixture(first: usize, step: usize, visit: Visit<'_>) {
+    let _ = each_of_archive(Age::Amsterdam, &shared("fixtures/amsterdam.tar.zst"), first, step, visit);
+}
+
+/// As [`each_fixture`], for the chains before Cancun of the older suites, whose lists are not recorded yet.
+pub fn each_older_fixture(first: usize, step: usize, visit: Visit<'_>) {
     for archive in ["eest-legacy", "eest-paris", "eest-shanghai"] {
-        if each_of_archive(Age::PreCancun, archive, first, step, visit).is_break() {
+        let path = shared(&format!("fixtures/{archive}.tar.zst"));
+        if each_of_archive(Age::PreCancun, &path, first, step, visit).is_break() {
             return;
         }
     }
 }
 
-fn each_of_archive(
-    age: Age,
-    archive: &str,
-    first: usize,
-    step: usize,
-    visit: &mut dyn FnMut(Chain) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let Some(path) = shared(&format!("fixtures/{archive}.tar.zst")) else { return ControlFlow::Continue(()) };
-    let mut decoder = zstd::Decoder::new(File::open(path).expect("readable")).expect("zstd");
-    decoder.window_log_max(27).expect("zstd");
-    let mut archive = tar::Archive::new(decoder);
-    let files = archive.entries().expect("tar").map(|entry| entry.expect("tar"));
-    let is_json =
-        |entry: &tar::Entry<'_, _>| entry.path().is_ok_and(|path| path.extension().is_some_and(|e| e == "json"));
-    for mut entry in files.filter(is_json).skip(first).step_by(step) {
-        let mut text = Vec::new();
-        entry.read_to_end(&mut text).expect("readable");
-        let file: Value = serde_json::from_slice(&text).expect("JSON");
-        for (name, test) in file.as_object().into_iter().flatten() {
-            if let Some(chain) = chain_of_test(age, name, test) {
-                visit(chain)?;
-            }
+fn each_of_archive(age: Age, path: &Path, first: usize, step: usize, visit: Visit<'_>) -> ControlFlow<()> {
+    let mut number = 0;
+    let flow = each_document(path, &mut |_| (), &mut |document| {
+        number += 1;
+        if number <= first || !(number - 1 - first).is_multiple_of(step) {
+            return ControlFlow::Continue(());
         }
-    }
-    ControlFlow::Continue(())
+        match Content::parse(&document, None).unwrap_or_else(|error| panic!("{error}")) {
+            Content::Tests(tests) => {
+                tests.into_iter().filter_map(|test| chain_of_test(age, test)).try_for_each(&mut *visit)
+            }
+            Content::Bundle(bundle) => chain_of_bundle(age, *bundle).map_or(ControlFlow::Continue(()), &mut *visit),
+        }
+    });
+    flow.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Calls `visit` with every Amsterdam bundle whose compressed file has at most `bytes_max` bytes.
-pub fn each_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+pub fn each_bundle(bytes_max: u64, visit: Visit<'_>) {
     each_of_folder(Age::Amsterdam, "blocks", bytes_max, visit);
 }
 
 /// As [`each_bundle`], for mainnet blocks before Cancun, whose existence logs are not recorded yet. Their states are
 /// incomplete.
-pub fn each_older_bundle(bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
+pub fn each_older_bundle(bytes_max: u64, visit: Visit<'_>) {
     each_of_folder(Age::PreCancun, "bundles/prestate", bytes_max, visit);
 }
 
-/// One bundle; `None` if its fork is neither Amsterdam nor before Cancun.
-pub fn bundle(part: &str) -> Option<Chain> {
-    let bundle = read_bundle(&shared(part)?);
-    [Age::Amsterdam, Age::PreCancun].into_iter().find_map(|age| chain_of_bundle(age, part, &bundle))
-}
-
-fn read_bundle(path: &Path) -> Value {
-    let file = File::open(path).expect("readable");
-    serde_json::from_reader(std::io::BufReader::new(GzDecoder::new(file))).expect("JSON")
-}
-
-fn each_of_folder(age: Age, part: &str, bytes_max: u64, visit: &mut dyn FnMut(Chain) -> ControlFlow<()>) {
-    let Some(folder) = shared(part) else { return };
-    let mut files: Vec<PathBuf> = folder.read_dir().expect("folder").flatten().map(|entry| entry.path()).collect();
+fn each_of_folder(age: Age, part: &str, bytes_max: u64, visit: Visit<'_>) {
+    let entries = shared(part).read_dir().expect("a folder").flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "gz"));
+    files.retain(|path| path.metadata().is_ok_and(|meta| meta.len() <= bytes_max));
     files.sort();
-    for path in files {
-        if path.metadata().is_ok_and(|meta| meta.len() > bytes_max) {
-            continue;
-        }
-        let bundle = read_bundle(&path);
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if let Some(chain) = chain_of_bundle(age, &name, &bundle)
-            && visit(chain).is_break()
-        {
-            return;
-        }
+    let _ = files.iter().filter_map(|path| chain_of_bundle(age, read_bundle(path))).try_for_each(visit);
+}
+
+/// The bundle in a file.
+pub fn read_bundle(path: &Path) -> Bundle {
+    let document: Document = read_document(path).unwrap_or_else(|error| panic!("{error}"));
+    match Content::parse(&document, None) {
+        Ok(Content::Bundle(bundle)) => *bundle,
+        other => panic!("{} is no bundle: {other:?}", path.display()),
     }
 }
 
-/// A block before Amsterdam whose parent state is a witness, with its recorded list.
+/// The chain of a bundle of Amsterdam or before Cancun.
+pub fn bundle(path: &Path) -> Chain {
+    let bundle = read_bundle(path);
+    let age = if bundle.rules.is_some_and(|rules| rules.fork < Fork::Cancun) { Age::PreCancun } else { Age::Amsterdam };
+    chain_of_bundle(age, bundle).expect("a flat state and a selected fork")
+}
+
+/// A block whose parent state is a witness, with its list.
 #[derive(Debug)]
 pub struct WitnessCase {
-    /// Mainnet's rules of its fork.
+    /// Rules of the block.
     pub rules: ChainRules,
     /// The block and its list.
     pub block: ListedBlock,
@@ -274,18 +231,13 @@ pub struct WitnessCase {
     pub store: WitnessStore,
 }
 
-/// A mainnet bundle with a witness.
-pub fn witness(name: &str) -> Option<WitnessCase> {
-    let bundle = read_bundle(&shared(&format!("bundles/trie/{name}.json.gz"))?);
-    let all = |items: &Value| items.as_array().into_iter().flatten().filter_map(bytes).collect::<Vec<_>>();
-    let root = bundle["preStateRoot"].as_str()?.parse().ok()?;
-    let mut store = WitnessStore::new(root, all(&bundle["witness"]["state"]), all(&bundle["witness"]["codes"]));
-    for header in all(&bundle["headers"]) {
-        let header = Header::decode(&header).ok()?;
-        store.insert_block_hash(header.number, header.hash());
-    }
-    let rules = ChainRules::mainnet(Fork::from_name(bundle["fork"].as_str()?)?);
-    let (rlp, bal) = (bytes(&bundle["block"])?, bytes(&bundle["blockAccessList"])?);
-    let block = ListedBlock { valid: true, rlp, bal, existence_log: None };
-    Some(WitnessCase { rules, block, store })
+/// The block of a bundle with a witness.
+pub fn witness(path: &Path) -> WitnessCase {
+    let bundle = read_bundle(path);
+    let BundleState::Witness { root, nodes, codes } = bundle.state else { panic!("{}: no witness", path.display()) };
+    let mut store = WitnessStore::new(root, nodes, codes);
+    bundle.block_hashes.iter().for_each(|(number, hash)| store.insert_block_hash(*number, *hash));
+    let (rules, bal) = (bundle.rules.expect("a known fork"), bundle.bal.expect("a list"));
+    let block = ListedBlock { valid: true, rlp: bundle.block, bal, existence_log: None };
+    WitnessCase { rules, block, store }
 }

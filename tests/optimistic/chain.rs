@@ -1,7 +1,7 @@
 //! A small chain for optimistic execution: keys, contracts, a state, and blocks built from transactions.
 
+use crate::signed::{Call, address_of, secret};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header as RlpHeader};
 use balustrade::arena::TxIndex;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, StateStore};
 use balustrade::exec::block::error::BlockError;
@@ -11,8 +11,6 @@ use balustrade::exec::wire::{Header, Transactions};
 use balustrade::executor::BuiltBlock;
 use balustrade::trie::StateTries;
 use balustrade::{BlockInput, BlockOutcome, Executor, Mode, Options};
-use secp256k1::ecdsa::RecoverableSignature;
-use secp256k1::{Message, PublicKey, SecretKey};
 use std::collections::BTreeMap;
 
 /// Base fee in wei per gas; a fee above it goes to the coinbase.
@@ -22,12 +20,7 @@ pub(crate) const COINBASE: Address = Address::repeat_byte(0xcb);
 
 /// The address of the `index`-th key.
 pub(crate) fn sender(index: u64) -> Address {
-    let public = PublicKey::from_secret_key(&key(index)).serialize_uncompressed();
-    Address::from_slice(&keccak256(&public[1..])[12..])
-}
-
-fn key(index: u64) -> SecretKey {
-    SecretKey::from_secret_bytes(keccak256(index.to_be_bytes()).0).unwrap()
+    address_of(&secret(index))
 }
 
 /// An unsigned transaction.
@@ -121,23 +114,8 @@ impl Chain {
         let next = self.nonces.entry(draft.key).or_default();
         let nonce = draft.nonce.unwrap_or(*next);
         *next = nonce + 1;
-        let mut fields = Vec::new();
-        nonce.encode(&mut fields);
-        (BASE_FEE + draft.tip).encode(&mut fields);
-        draft.gas_limit.encode(&mut fields);
-        match draft.to {
-            Some(to) => to.encode(&mut fields),
-            None => fields.push(EMPTY_STRING_CODE),
-        }
-        draft.value.encode(&mut fields);
-        draft.input.as_slice().encode(&mut fields);
-        let hash = keccak256(list(&fields));
-        let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key(draft.key));
-        let (id, bytes) = signature.serialize_compact();
-        (27 + u64::from(id.to_u8())).encode(&mut fields);
-        U256::from_be_slice(&bytes[..32]).encode(&mut fields);
-        U256::from_be_slice(&bytes[32..]).encode(&mut fields);
-        list(&fields)
+        let call = Call { nonce, gas: draft.gas_limit, to: draft.to, value: draft.value, data: &draft.input };
+        call.sign_unprotected(&secret(draft.key), BASE_FEE + draft.tip)
     }
 
     /// The sender of a transaction of this chain.
@@ -191,11 +169,4 @@ impl Chain {
         let mut tries = StateTries::from_memory(&self.store).unwrap();
         executor.execute(&input, store, Some(&mut tries), Options::new(mode))
     }
-}
-
-fn list(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(payload.len() + 9);
-    RlpHeader { list: true, payload_length: payload.len() }.encode(&mut out);
-    out.extend_from_slice(payload);
-    out
 }

@@ -3,6 +3,8 @@
 mod chain;
 mod race;
 mod reads;
+#[path = "../signed/mod.rs"]
+mod signed;
 mod stress;
 
 use alloy_primitives::{Address, Bytes, U256};

@@ -4,9 +4,7 @@
 use super::chain::{Chain, Draft, sender, word};
 use super::{CONTRACT, COUNTER, THREADS, maker};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use balustrade::arena::store::{
-    LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore,
-};
+use balustrade::arena::store::{LatencyStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use balustrade::arena::{Id, TxIndex};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::{Block, assemble};
@@ -14,6 +12,7 @@ use balustrade::executor::{BuiltBlock, PrefetchStrategy};
 use balustrade::{
     BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options, StateChanges, StateTries,
 };
+use balustrade_cli::testing::WithNodes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -172,26 +171,8 @@ fn reads_of_a_store_that_is_not_resident_overlap_with_the_state_root() {
     let mut tries = StateTries::from_memory(&chain.store).unwrap();
     let nodes = tries.witness(&chain.store, &addresses, &slots, &StateChanges::default()).unwrap();
     let behind = WitnessStore::new(tries.root(), nodes, []);
-    /// Flat values of one store, trie nodes of another.
-    struct Both<'a>(&'a MemoryStore, &'a WitnessStore);
-    impl StateStore for Both<'_> {
-        fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
-            self.0.accounts(addresses, out)
-        }
-        fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
-            self.0.slots(slots, out)
-        }
-        fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
-            self.0.codes(hashes, out)
-        }
-        fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
-            self.0.block_hashes(numbers, out)
-        }
-        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-            self.1.trie_nodes(hashes, out)
-        }
-    }
-    let both = Both(&chain.store, &behind);
+    let nodes = |hashes: &[B256], out: &mut [Bytes]| behind.trie_nodes(hashes, out);
+    let both = WithNodes { flat: &chain.store, nodes };
     for threads in THREADS {
         let store = Probe { inner: Some(&both), slots_wait_for_node: true, ..Probe::default() };
         let mut tries = StateTries::from_root(behind.state_root());

@@ -5,15 +5,16 @@ use super::devnet::transactions::{CHAIN_ID, Signer, withdrawal};
 use super::transactions::{Drafter, Unsigned};
 use super::world::{SIGNERS, World};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use balustrade::arena::TxIndex;
 use balustrade::arena::store::{EMPTY_ROOT, MemoryStore};
 use balustrade::bal::bal_hash;
 use balustrade::exec::block::verify::requests_hash;
 use balustrade::exec::rules::fork::{ChainRules, Fork, GAS_PER_BLOB};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_base_fee, next_difficulty, next_excess_blob_gas};
-use balustrade::exec::wire::Header;
+use balustrade::exec::wire::{Block, Header, assemble};
 use balustrade::executor::{Body, BuiltBlock};
 use balustrade::trie::StateTries;
-use balustrade::{BlockError, Executor, InvalidBlock};
+use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, InvalidBlock, Mode, Options};
 
 /// The forks of the generated blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,59 @@ pub struct Unbuildable {
     pub error: String,
 }
 
+impl Unbuildable {
+    fn new(seed: u64, error: impl std::fmt::Display) -> Self {
+        Self { seed, error: error.to_string() }
+    }
+}
+
+impl RandomBlock {
+    /// Executes the block on its parent state. Before Byzantium, receipts contain state roots, which
+    /// [`Executor::build`] does not compute: then puts the receipts root into the header first.
+    pub fn finish(&mut self, executor: &mut Executor) -> Result<BlockOutcome, BlockError> {
+        let result = self.execute(executor);
+        let produced = match &result {
+            Err(BlockError::Invalid(invalid)) => match **invalid {
+                InvalidBlock::ReceiptsRoot { produced, .. } if self.rules.fork < Fork::Byzantium => produced,
+                _ => return result,
+            },
+            _ => return result,
+        };
+        self.built.header.receipts_root = produced;
+        let transactions = Block::decode(self.built.block.clone())
+            .map_err(|error| BlockError::from(InvalidBlock::Wire(error)))?
+            .transactions;
+        let encoded: Vec<&[u8]> =
+            (0..transactions.len()).map(|index| transactions.encoded(TxIndex(index as u32))).collect();
+        self.built.block = assemble(&self.built.header, &encoded).into();
+        self.execute(executor)
+    }
+
+    /// Executes the block on its parent state in sequential mode.
+    pub fn execute(&mut self, executor: &mut Executor) -> Result<BlockOutcome, BlockError> {
+        let input = BlockInput::new(&self.rules, self.built.block.clone()).with_parent(&self.parent);
+        let result = executor.execute(&input, &self.store, Some(&mut self.tries), Options::new(Mode::Sequential));
+        self.tries.rollback();
+        result
+    }
+}
+
+/// The rules of a fork on the generated chains.
+fn rules_of(fork: Fork) -> ChainRules {
+    ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(fork) }
+}
+
+/// What a block is drawn on, besides the state.
+struct Before {
+    seed: u64,
+    rules: ChainRules,
+    parent: Header,
+    /// Block hashes that BLOCKHASH can read.
+    block_hashes: Vec<(u64, B256)>,
+    /// The tries of the state.
+    tries: StateTries,
+}
+
 /// Generates blocks; keeps keys and threads between blocks.
 #[derive(Debug)]
 pub struct Generator {
@@ -83,22 +137,60 @@ impl Generator {
             Forks::All if random.below(4) == 0 => Fork::ALL[4 + random.below(12) as usize],
             _ => Fork::Amsterdam,
         };
-        let rules = ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(fork) };
+        let rules = rules_of(fork);
         let mut world = World::draw(&mut random, &rules, &self.signers);
-        let unbuildable = |error: &dyn std::fmt::Display| Unbuildable { seed, error: error.to_string() };
-        let mut tries = StateTries::from_memory(&world.store).map_err(|error| unbuildable(&error))?;
+        let tries = StateTries::from_memory(&world.store).map_err(|error| Unbuildable::new(seed, error))?;
         let parent = draw_parent(&mut random, &rules, tries.root());
         let block_hashes = ancestors(&parent);
+        self.next(&mut random, Before { seed, rules, parent, block_hashes, tries }, &mut world)
+    }
+
+    /// A chain of blocks of one fork, from Spurious Dragon on, on a genesis with a random state. A block's parent state
+    /// is the state after the block before it.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    pub fn chain(&mut self, fork: Fork, seed: u64, count: usize) -> Result<Vec<RandomBlock>, Unbuildable> {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xc4a1_57ad);
+        let rules = rules_of(fork);
+        let mut world = World::draw(&mut random, &rules, &self.signers);
+        let mut parent = Header { number: 0, ..draw_parent(&mut random, &rules, B256::ZERO) };
+        parent.slot_number = parent.slot_number.map(|_| 0);
+        let (mut blocks, mut block_hashes): (Vec<RandomBlock>, Vec<_>) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let tries = StateTries::from_memory(&world.store).map_err(|error| Unbuildable::new(seed, error))?;
+            if blocks.is_empty() {
+                parent.state_root = tries.root();
+            }
+            block_hashes.push((parent.number, parent.hash()));
+            let before = Before { seed, rules, parent, block_hashes: block_hashes.clone(), tries };
+            let mut block = self.next(&mut random, before, &mut world)?;
+            let outcome = block.finish(&mut self.executor).map_err(|error| Unbuildable::new(seed, error))?;
+            outcome.changes.apply_to(&mut world.store);
+            for (nonce, signer) in world.nonces.iter_mut().zip(&self.signers) {
+                *nonce = world.store.account(&signer.address).map_or(0, |account| account.nonce);
+            }
+            parent = block.built.header.clone();
+            blocks.push(block);
+        }
+        Ok(blocks)
+    }
+
+    /// The next block on the state of `world`.
+    fn next(&mut self, random: &mut Random, before: Before, world: &mut World) -> Result<RandomBlock, Unbuildable> {
+        let Before { seed, rules, parent, block_hashes, mut tries } = before;
+        let fork = rules.fork;
+        let unbuildable = |error: BlockError| Unbuildable::new(seed, error);
         block_hashes.iter().for_each(|(number, hash)| world.store.insert_block_hash(*number, *hash));
-        let template = draw_template(&mut random, &rules, &parent, world.coinbase);
-        let withdrawals = draw_withdrawals(&mut random, fork, &world, &self.signers);
+        let template = draw_template(random, &rules, &parent, world.coinbase);
+        let withdrawals = draw_withdrawals(random, fork, world, &self.signers);
 
         let mut drafter = Drafter {
             blobs_left: if fork >= Fork::Cancun { rules.blob_schedule.max } else { 0 },
             base_fee: template.base_fee.unwrap_or_default(),
             block_gas: template.gas_limit,
-            random: &mut random,
-            world: &mut world,
+            random: &mut *random,
+            world: &mut *world,
             rules: &rules,
             signers: &self.signers,
         };
@@ -108,10 +200,10 @@ impl Generator {
         let drawn = drafts.len();
 
         let means = Sealing { rules: &rules, template: &template, withdrawals: &withdrawals, store: &world.store };
-        let mut built = self.seal(&means, &mut drafts, &mut tries).map_err(|error| unbuildable(&error))?;
+        let mut built = self.seal(&means, &mut drafts, &mut tries).map_err(unbuildable)?;
         // Seals again with gas limits near the gas that some transactions used: these run out of gas, or barely do not.
-        if random.below(3) == 0 && tighten(&mut random, &mut drafts, &built) {
-            built = self.seal(&means, &mut drafts, &mut tries).map_err(|error| unbuildable(&error))?;
+        if random.below(3) == 0 && tighten(random, &mut drafts, &built) {
+            built = self.seal(&means, &mut drafts, &mut tries).map_err(unbuildable)?;
         }
         Ok(RandomBlock {
             seed,
@@ -122,7 +214,7 @@ impl Generator {
             types: drafts.iter().map(|unsigned| unsigned.draft.tx_type).collect(),
             dropped: drawn - drafts.len(),
             built,
-            store: world.store,
+            store: world.store.clone(),
         })
     }
 

@@ -14,6 +14,7 @@
 pub mod block;
 pub mod bundle;
 pub mod check;
+pub mod fixture;
 mod transactions;
 mod world;
 

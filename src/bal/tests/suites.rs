@@ -1,13 +1,13 @@
 //! Test suites: every valid block's list decodes, hashes to its header's value and is encoded to
 //! the same bytes.
 //!
-//! Needs the shared folder with the suites' archives; without it the tests are skipped with a
-//! message.
+//! Needs the suites' archives in the shared folder, so these tests are ignored by default.
 
 use crate::arena::BlockAccessIndex;
 use crate::arena::store::MemoryStore;
 use crate::bal::{BalColumns, CODE_LEN_MAX_AMSTERDAM, ITEM_COST, Limits, bal_hash, decode, encode};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use balustrade_cli::testing::shared;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io::Read;
@@ -76,18 +76,6 @@ struct Change {
 struct CodeChange {
     block_access_index: U64,
     new_code: Bytes,
-}
-
-/// The archive of a suite; `None`, with a message, if it is missing.
-fn archive(name: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("BALUSTRADE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = shared.join("fixtures").join(name);
-    if !path.is_file() {
-        eprintln!("skipped: {} is absent; set BALUSTRADE_SHARED to the folder that holds fixtures/", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// Calls `visit` with every block of the suite.
@@ -218,21 +206,17 @@ fn check_invalid(name: &str, block: &Block) -> bool {
 }
 
 #[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
 fn amsterdam() {
-    if let Some(path) = archive("amsterdam.tar.zst") {
-        let (valid, refused) = check_suite(path);
-        eprintln!("{valid} valid lists, {refused} malformed ones");
-        assert!(valid > 14_000 && refused > 80);
-    }
+    let (valid, refused) = check_suite(shared("fixtures/amsterdam.tar.zst"));
+    assert!(valid > 14_000 && refused > 80, "{valid} valid lists, {refused} malformed ones");
 }
 
 #[test]
+#[ignore = "needs ../shared/fixtures/eest-amsterdam-devnet5.tar.zst"]
 fn amsterdam_draft_of_april() {
-    if let Some(path) = archive("eest-amsterdam-devnet5.tar.zst") {
-        let (valid, _) = check_suite(path);
-        eprintln!("{valid} valid lists");
-        assert!(valid > 7_900);
-    }
+    let (valid, _) = check_suite(shared("fixtures/eest-amsterdam-devnet5.tar.zst"));
+    assert!(valid > 7_900, "{valid} valid lists");
 }
 
 #[test]
