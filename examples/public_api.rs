@@ -1,10 +1,8 @@
 //! Lists the library's public interface, one item a line, or compares it with a stored list.
 //!
 //! `public_api RUSTDOC.json` prints the list; `public_api RUSTDOC.json LIST.txt` prints the differences and ends with
-//! status 1 if there are any. The rustdoc JSON is made by
-//! `RUSTC_BOOTSTRAP=1 cargo rustdoc --lib -p balustrade --features formats -- -Z unstable-options --output-format json`.
-//! Its format changes between versions of Rust: with another version than that of `public-api` the program says so and
-//! ends with status 3.
+//! status 1 if there are any. `scripts/public-api` makes the rustdoc JSON. Its format changes between versions of Rust:
+//! with another version than that of `public-api` the program says so and ends with status 3.
 
 use public_api::Builder;
 use std::collections::BTreeSet;

@@ -8,6 +8,7 @@
 //! Not here: choosing transactions, ommers.
 
 use super::Executor;
+use super::check::check_item_limit;
 use super::outcome::receipts_of;
 use super::recover::{RecoveryContext, recover};
 use super::root::{trie_error, update_from_recording};
@@ -79,7 +80,8 @@ impl Executor {
     /// before it returns, earlier uncommitted updates included.
     ///
     /// # Errors
-    /// [`BlockError::Invalid`] names the first invalid transaction; [`BlockError::Cancelled`] if
+    /// [`BlockError::Invalid`] names the first invalid transaction, or says that the block access
+    /// list has more items than the gas limit allows (EIP-7928); [`BlockError::Cancelled`] if
     /// `cancel` was set, with the point that execution had reached.
     pub fn build_body(
         &mut self,
@@ -124,6 +126,9 @@ impl Executor {
             header.logs_bloom = *receipts.bloom();
             header.gas_used = executed.gas.used();
             header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
+            if fork >= Fork::Amsterdam {
+                check_item_limit(&recording.list, transactions.len(), header.gas_limit)?;
+            }
             let bal = recording.list.bytes.clone();
             header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
             let before = tries.savepoint();
@@ -139,4 +144,42 @@ impl Executor {
 
 fn as_slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
     items.iter().map(Vec::as_slice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::store::MemoryStore;
+    use crate::bal::BalRule;
+    use crate::exec::block::system::SYSTEM_CONTRACTS;
+    use alloy_primitives::U256;
+
+    #[test]
+    fn a_block_whose_list_exceeds_the_item_limit_is_not_built() {
+        let mut store = MemoryStore::default();
+        let stop = store.insert_code(Bytes::from_static(&[0]));
+        for contract in SYSTEM_CONTRACTS {
+            store.insert_account(contract, 1, U256::ZERO, stop, []);
+        }
+        let rules = ChainRules::mainnet(Fork::Amsterdam);
+        let mut tries = StateTries::from_memory(&store).expect("a state in memory");
+        let mut executor = Executor::new(1).expect("threads");
+        // The list of an empty block contains the six system contracts; each 2,000 gas allow one item.
+        let mut build = |gas_limit| {
+            let template =
+                Header { gas_limit, number: 1, base_fee: Some(7), slot_number: Some(1), ..Header::default() };
+            let template = Header {
+                excess_blob_gas: Some(0),
+                parent_beacon_root: Some(B256::ZERO),
+                withdrawals_root: Some(EMPTY_ROOT),
+                ..template
+            };
+            executor.build(&rules, &template, &[], &store, &mut tries)
+        };
+        let items = SYSTEM_CONTRACTS.len() as u64;
+        assert!(build(2_000 * items).is_ok());
+        let Err(BlockError::Invalid(invalid)) = build(2_000 * items - 1) else { panic!("the block is built") };
+        let InvalidBlock::Bal(error) = *invalid else { panic!("{invalid}") };
+        assert!(matches!(error.rule, BalRule::ItemLimit { .. }), "{error}");
+    }
 }

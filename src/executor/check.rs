@@ -1,17 +1,18 @@
 //! Checks before execution: the parent state, the header, the existence log; and, in parallel with
-//! execution, the transactions root and the withdrawals root.
+//! execution, the transactions root and the withdrawals root. After execution: the size of a recorded
+//! list.
 //!
 //! In: a [`BlockInput`]. Out: the decoded block and the checks that could not be made
 //! ([`Unchecked`]).
-//! Not here: checks of what execution produces (`outcome`).
+//! Not here: other checks of what execution produces (`outcome`).
 
 use super::input::BlockInput;
 use super::job::{Job, last_index};
 use super::outcome::{Check, Unchecked};
 use super::timeline::Stage;
 use crate::arena::TxIndex;
-use crate::bal::{BalColumns, ExistenceColumns, ExistenceFault};
-use crate::exec::block::error::{BlockError, InvalidBlock};
+use crate::bal::{self, BalColumns, ExistenceColumns, ExistenceFault, Limits, RecordedList};
+use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
 use crate::exec::rules::fork::Fork;
 use crate::exec::rules::header::{HeaderFault, check_against_parent, check_alone};
 use crate::exec::rules::ommers::check_ommers;
@@ -37,6 +38,17 @@ pub(super) fn resolve_existence_log(
         None => existence_log.check(last).map(|()| ExistenceColumns::default()),
     };
     resolved.map_err(InvalidBlock::Existence)
+}
+
+/// Refuses a recorded list with more items than the block's gas limit allows (EIP-7928). A given list is refused when
+/// it is decoded.
+pub(super) fn check_item_limit(recorded: &RecordedList, tx_count: usize, gas_limit: u64) -> Result<(), BlockError> {
+    let limits = Limits::amsterdam(tx_count, gas_limit);
+    if limits.item_count_max.is_some_and(|max| recorded.columns.item_count() as u64 > max) {
+        bal::decode(&recorded.bytes, &limits).map_err(InvalidBlock::Bal)?;
+        return Err(InternalFault::ItemLimit.into());
+    }
+    Ok(())
 }
 
 /// Compares the tries' root with the parent header's state root, if both are given.

@@ -2,7 +2,7 @@
 //! computed from the recorded list. Also the parts that optimistic mode shares: [`prepare`],
 //! [`check_recorded_list`] and [`finish`].
 
-use super::check::{check_body_roots, resolve_existence_log};
+use super::check::{check_body_roots, check_item_limit, resolve_existence_log};
 use super::job::Job;
 use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::{Recovered, recover};
@@ -110,11 +110,7 @@ pub(super) fn check_recorded_list(job: &Job<'_>, recording: &Recording) -> Resul
         check_recorded_existence_log(given, &recording.existence_log)?;
     }
     if let Some(claimed) = header.block_access_list_hash {
-        let limits = Limits::amsterdam(job.block.transactions.len(), header.gas_limit);
-        if limits.item_count_max.is_some_and(|max| recorded.columns.item_count() as u64 > max) {
-            bal::decode(&recorded.bytes, &limits).map_err(InvalidBlock::Bal)?;
-            return Err(InternalFault::ItemLimit.into());
-        }
+        check_item_limit(recorded, job.block.transactions.len(), header.gas_limit)?;
         let produced = bal::bal_hash(&recorded.bytes);
         if claimed != produced {
             return Err(InvalidBlock::BalHash { claimed, produced }.into());

@@ -3,6 +3,7 @@
 //! In: a block on its parent state, accounts and slots of interest. Out: the block access list (BAL) of the tasks up to
 //! the first error, and which instructions accessed the accounts and slots of interest.
 //! The claimed BAL is not used, so its errors cannot affect the result.
+//! Separate from `tasks::run_sequential`, which returns no recording when a task fails and has no watcher.
 //! Relies on: `tasks` to run and record one task, `interpreter::watch` to observe accesses.
 //! Not here: the comparison with a claimed BAL (`executor`).
 
