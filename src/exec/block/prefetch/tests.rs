@@ -55,11 +55,14 @@ struct Probe {
     bad: Vec<Address>,
     bad_slots: Vec<Address>,
     closed: AtomicBool,
+    /// Set when the first call begins.
+    is_called: AtomicBool,
     calls: Mutex<Vec<usize>>,
 }
 
 impl Probe {
     fn answer(&self, names: &[Address], bad: &[Address]) -> Result<(), StoreError> {
+        self.is_called.store(true, Ordering::Release);
         while self.closed.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -238,6 +241,10 @@ fn waiting_tasks_are_cancelled_when_reading_stops() {
     let prefetch = &Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || read_all(prefetch));
+        // Otherwise the reader may begin with the batch that the task waits for, and none is wanted.
+        while !store.is_called.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
         let last = prefetch.slots.order[ACCOUNTS - 1];
         let task = scope.spawn(move || prefetch.slot(last));
         while !prefetch.queue.is_wanted() {
