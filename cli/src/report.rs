@@ -12,7 +12,7 @@ use balustrade::exec::block::optimistic::Speculation;
 use balustrade::executor::{Span, Stage, Unchecked};
 use balustrade::formats::Progress;
 use balustrade::{BlockOutcome, Mode};
-use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -413,9 +413,25 @@ pub fn table() -> Table {
     table
 }
 
+/// Width of tables in characters. Cells of wider tables are broken into several lines.
+const TABLE_WIDTH: u16 = 100;
+
+/// Creates an empty table without lines, for names with descriptions.
+pub fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).force_no_tty();
+    table.set_width(TABLE_WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
 /// Formats a finished table: the header is bold, and all columns from index `first` on, which hold
 /// numbers, are aligned to the right.
 pub fn right_align(table: &mut Table, first: usize) {
+    let width = table.lines().map(|line| console::measure_text_width(&line)).max().unwrap_or_default();
+    if width > usize::from(TABLE_WIDTH) {
+        narrow(table);
+        table.set_width(TABLE_WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
+    }
     if let Some(header) = table.header() {
         let bold = |cell: &Cell| Cell::new(cell.content()).add_attribute(Attribute::Bold);
         let header: Vec<Cell> = header.cell_iter().map(bold).collect();

@@ -41,6 +41,8 @@ fn measure_all(paths: &[PathBuf], json: bool, loops: &[LoopKind]) -> Result<(), 
                 report::json_line(&row);
             } else {
                 let BenchRow { name, loop_name, ns_per_run, gas, mgas_per_s, output_hash, .. } = row;
+                // The whole hash is in the JSON.
+                let output_hash = &output_hash.to_string()[..10];
                 report::line(&format!(
                     "{name:32} {loop_name:9} {ns_per_run:>12.1} {gas:>12} {mgas_per_s:>10.1}  {output_hash}"
                 ));

@@ -40,18 +40,19 @@ pub fn print(args: &ListArgs) {
         report::json_line(&json!({"summary": {"families": families.len()}}));
         return;
     }
-    let line = |(flag, values, default, help): &Knob| {
-        let flag = format!("--{flag} {values}");
+    let mut table = report::plain_table();
+    let row = |(flag, values, default, help): &Knob| {
         let default = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        report::line(&format!("    {flag:38} {help}{default}"));
+        [format!("  --{flag} {values}"), format!("{help}{default}")]
     };
     for (family, knobs) in &families {
         let about = family.get_about().map(ToString::to_string).unwrap_or_default();
-        report::line(&format!("{:13} {about}", family.get_name()));
-        knobs.iter().filter(|knob| !is_common(&knob.0)).for_each(line);
+        table.add_row([family.get_name(), &about]);
+        table.add_rows(knobs.iter().filter(|knob| !is_common(&knob.0)).map(row));
     }
-    report::line("all families");
-    families.iter().take(1).flat_map(|(_, knobs)| knobs).filter(|knob| is_common(&knob.0)).for_each(line);
+    table.add_row(["all families"]);
+    table.add_rows(families.iter().take(1).flat_map(|(_, knobs)| knobs).filter(|knob| is_common(&knob.0)).map(row));
+    report::line(&table.to_string());
 }
 
 fn knobs(family: &Command) -> Vec<Knob> {
