@@ -11,7 +11,7 @@ use super::Executor;
 use super::check::check_item_limit;
 use super::outcome::receipts_of;
 use super::recover::{RecoveryContext, recover};
-use super::root::{trie_error, update_from_recording};
+use super::root::roots_from_recording;
 use crate::arena::cancel::CancelToken;
 use crate::arena::store::{Guarded, StateStore};
 use crate::bal;
@@ -131,10 +131,7 @@ impl Executor {
             }
             let bal = recording.list.bytes.clone();
             header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
-            let before = tries.savepoint();
-            let updated = update_from_recording(rules, transactions.len(), store, &recording, Some(tries));
-            tries.rollback_to(before).map_err(trie_error)?;
-            let (_, roots) = updated?;
+            let (_, roots) = roots_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
             header.state_root = roots.state.unwrap_or_default();
             let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();
             Ok(BuiltBlock { header, block, bal, transactions: executed.outcomes })

@@ -49,6 +49,23 @@ pub(super) fn update_from_recording(
     Ok((changes.release(&recording.checked), roots))
 }
 
+/// [`update_from_recording`] on tries that are restored afterwards, also on an error; earlier
+/// uncommitted updates stay.
+pub(super) fn roots_from_recording(
+    rules: &ChainRules,
+    tx_count: usize,
+    store: &dyn StateStore,
+    recording: &Recording,
+    mut tries: Option<&mut StateTries>,
+) -> Result<(StateChanges, Roots), BlockError> {
+    let before = tries.as_deref_mut().map(StateTries::savepoint);
+    let updated = update_from_recording(rules, tx_count, store, recording, tries.as_deref_mut());
+    if let (Some(tries), Some(before)) = (tries, before) {
+        tries.rollback_to(before).map_err(trie_error)?;
+    }
+    updated
+}
+
 /// Reduces the block access list to its final values and updates the tries. The list may not be
 /// verified yet: the changes are returned as [`Claimed`], and the caller rolls the tries back if
 /// verification fails.

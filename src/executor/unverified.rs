@@ -9,7 +9,7 @@ use super::Executor;
 use super::input::BlockInput;
 use super::outcome::receipts_of;
 use super::recover::{RecoveryContext, recover};
-use super::root::{trie_error, update_from_recording};
+use super::root::roots_from_recording;
 use crate::arena::changes::StateChanges;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::error::{BlockError, InvalidBlock};
@@ -53,7 +53,7 @@ impl Executor {
         &mut self,
         input: &BlockInput<'_>,
         store: &dyn StateStore,
-        mut tries: Option<&mut StateTries>,
+        tries: Option<&mut StateTries>,
     ) -> Result<Unverified, BlockError> {
         let BlockInput { rules, cancel, .. } = *input;
         let store: &dyn StateStore = &Guarded { store, cancel };
@@ -65,13 +65,7 @@ impl Executor {
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
-            let before = tries.as_deref_mut().map(StateTries::savepoint);
-            let tx_count = block.transactions.len();
-            let updated = update_from_recording(rules, tx_count, store, &recording, tries.as_deref_mut());
-            if let (Some(tries), Some(before)) = (tries, before) {
-                tries.rollback_to(before).map_err(trie_error)?;
-            }
-            let (changes, roots) = updated?;
+            let (changes, roots) = roots_from_recording(rules, block.transactions.len(), store, &recording, tries)?;
             Ok(Unverified {
                 receipts: receipts_of(&block, &executed, roots.by_transaction.as_deref()),
                 senders: recovered.senders,
