@@ -15,7 +15,7 @@ use crate::arena::keccak::keccak256_many;
 use crate::exec::block::error::BlockError;
 use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::exec::senders::rows::{RecoveredBatches, SenderRows};
-use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar};
+use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar, tx_signatures};
 use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
 use alloy_primitives::{Address, B256};
 use core::ops::Range;
@@ -102,7 +102,7 @@ pub(super) fn recover(
 pub(super) struct Recovering<'a> {
     transactions: &'a Transactions,
     context: RecoveryContext<'a>,
-    low_s: bool,
+    fork: Fork,
     /// The results so far.
     pub(super) rows: RecoveredBatches,
     sender_batch: usize,
@@ -129,7 +129,7 @@ impl<'a> Recovering<'a> {
         Self {
             transactions,
             context,
-            low_s: rules.fork >= Fork::Homestead,
+            fork: rules.fork,
             rows,
             sender_batch,
             authority_batch,
@@ -201,7 +201,7 @@ impl<'a> Recovering<'a> {
     }
 
     fn senders(&self, batch: usize, out: &mut [Option<Address>]) {
-        let Self { transactions, context, low_s, .. } = *self;
+        let Self { transactions, context, fork, .. } = *self;
         let range = self.rows(batch);
         let mut tx_hashes = Vec::new();
         if let Some(known) = context.known {
@@ -213,13 +213,7 @@ impl<'a> Recovering<'a> {
                 return;
             }
         }
-        let mut hashes = Vec::with_capacity(out.len());
-        transactions.signing_hashes(range.clone(), &mut SigningScratch::default(), &mut hashes, &keccak256_many);
-        let signatures: Vec<_> = transactions.rows()[range]
-            .iter()
-            .zip(&hashes)
-            .map(|(tx, hash)| Signature { hash: *hash, r: tx.r, s: tx.s, y_parity: tx.y_parity, low_s })
-            .collect();
+        let signatures = tx_signatures(transactions, range, fork);
         let recover_many =
             |signatures: &[Signature], out: &mut [Option<Address>]| context.recovery.run(signatures, out);
         match context.known {

@@ -33,7 +33,11 @@ mod scalar;
 pub use cache::SenderCache;
 pub use libsecp::{ecrecover_point, recover_scalar};
 
+use crate::arena::keccak::keccak256_many;
+use crate::exec::rules::fork::Fork;
+use crate::exec::wire::{SigningScratch, Transaction, Transactions};
 use alloy_primitives::{Address, B256, U256};
+use core::ops::Range;
 
 /// Half of the group order, rounded down: the largest valid s of a transaction from Homestead on (EIP-2).
 pub const HALF_ORDER: U256 =
@@ -69,6 +73,19 @@ pub fn recover_batch(signatures: &[Signature], out: &mut [Option<Address>]) {
     for (signature, out) in signatures.iter().zip(out) {
         *out = recover_scalar(signature);
     }
+}
+
+/// The signatures of these transactions, with the rule of the fork for s. Transactions are rows of the block.
+///
+/// # Panics
+/// If the block has fewer transactions.
+pub fn tx_signatures(transactions: &Transactions, rows: Range<usize>, fork: Fork) -> Vec<Signature> {
+    let low_s = fork >= Fork::Homestead;
+    let mut hashes = Vec::with_capacity(rows.len());
+    transactions.signing_hashes(rows.clone(), &mut SigningScratch::default(), &mut hashes, &keccak256_many);
+    let signature =
+        |(tx, hash): (&Transaction, &B256)| Signature { hash: *hash, r: tx.r, s: tx.s, y_parity: tx.y_parity, low_s };
+    transactions.rows()[rows].iter().zip(&hashes).map(signature).collect()
 }
 
 #[cfg(test)]
