@@ -385,9 +385,8 @@ fn readers_start_from_the_state_after_the_pre_execution_system_calls() {
         }
         let outcome = chain.execute(&mut Executor::new(4).unwrap(), &block, &chain.store, Mode::Optimistic).unwrap();
         let row = outcome.changes.addresses.iter().position(|address| *address == CONTRACT).unwrap();
-        let slots = outcome.changes.slot_starts[row] as usize..outcome.changes.slot_starts[row + 1] as usize;
-        assert_eq!(slots.len(), 16);
-        assert!(outcome.changes.slot_values[slots].iter().all(|value| *value == U256::from_be_bytes([0xbe; 32])));
+        assert_eq!(outcome.changes.slots(row).len(), 16);
+        assert!(outcome.changes.slots(row).all(|(_, value)| value == U256::from_be_bytes([0xbe; 32])));
     }
 }
 
@@ -441,8 +440,7 @@ fn blocks_on_both_sides_of_a_precompile_activation_boundary_agree() {
             let outcome = chain.execute(&mut Executor::new(2).unwrap(), &block, &chain.store, Mode::Optimistic);
             let outcome = outcome.unwrap();
             let row = outcome.changes.addresses.iter().position(|address| *address == CONTRACT).unwrap();
-            let slots = outcome.changes.slot_starts[row] as usize..outcome.changes.slot_starts[row + 1] as usize;
-            outcome.changes.slot_values[slots].to_vec()
+            outcome.changes.slots(row).map(|(_, value)| value).collect::<Vec<_>>()
         });
         assert_ne!(costs[0], costs[1], "{precompile:#x} is a plain account in {before:?}, a precompile in {after:?}");
     }

@@ -213,13 +213,11 @@ impl AlloyTries {
             account.nonce = update.nonces[row].unwrap_or(account.nonce);
             account.balance = update.balances[row].unwrap_or(account.balance);
             account.code_hash = update.code_hashes[row].unwrap_or(account.code_hash);
-            let slots = update.slot_starts[row] as usize..update.slot_starts[row + 1] as usize;
-            let mut slot_leaves: Vec<(B256, Vec<u8>)> = slots
-                .clone()
-                .map(|slot| {
-                    let value = update.slot_values[slot];
+            let mut slot_leaves: Vec<(B256, Vec<u8>)> = update
+                .slots(row)
+                .map(|(key, value)| {
                     let encoded = if value.is_zero() { Vec::new() } else { rlp(&value) };
-                    (keccak256(B256::from(update.slot_keys[slot])), encoded)
+                    (keccak256(B256::from(key)), encoded)
                 })
                 .collect();
             slot_leaves.sort_unstable_by_key(|leaf| leaf.0);
@@ -227,7 +225,7 @@ impl AlloyTries {
             let removed = status == AccountStatus::Deleted;
             // Only the length matters here: the update overwrites the leaf once the storage root is known.
             leaves.push((key, if removed { Vec::new() } else { vec![0] }));
-            entries.push((*address, entry, update.slot_keys[slots].to_vec(), removed));
+            entries.push((*address, entry, update.slots(row).map(|(key, _)| key).collect(), removed));
         }
         leaves.sort_unstable_by_key(|leaf| leaf.0);
         self.trie.merge(leaves);

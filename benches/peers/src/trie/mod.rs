@@ -247,22 +247,17 @@ fn agree(what: &str, who: &'static str, ours: B256, theirs: B256) -> Result<(), 
 /// Converts the changes to ethrex's types.
 fn changes(columns: &StateChanges) -> Vec<AccountChange> {
     (0..columns.addresses.len())
-        .map(|row| {
-            let slots = columns.slot_starts[row] as usize..columns.slot_starts[row + 1] as usize;
-            AccountChange {
-                address: convert::address(columns.addresses[row]),
-                status: match columns.statuses[row] {
-                    AccountStatus::Kept => EthrexStatus::Kept,
-                    AccountStatus::StorageCleared => EthrexStatus::StorageCleared,
-                    AccountStatus::Deleted => EthrexStatus::Removed,
-                },
-                nonce: columns.nonces[row],
-                balance: columns.balances[row].map(convert::word),
-                code_hash: columns.code_hashes[row].map(convert::hash),
-                slots: slots
-                    .map(|slot| (convert::key(columns.slot_keys[slot]), convert::word(columns.slot_values[slot])))
-                    .collect(),
-            }
+        .map(|row| AccountChange {
+            address: convert::address(columns.addresses[row]),
+            status: match columns.statuses[row] {
+                AccountStatus::Kept => EthrexStatus::Kept,
+                AccountStatus::StorageCleared => EthrexStatus::StorageCleared,
+                AccountStatus::Deleted => EthrexStatus::Removed,
+            },
+            nonce: columns.nonces[row],
+            balance: columns.balances[row].map(convert::word),
+            code_hash: columns.code_hashes[row].map(convert::hash),
+            slots: columns.slots(row).map(|(key, value)| (convert::key(key), convert::word(value))).collect(),
         })
         .collect()
 }
