@@ -134,19 +134,17 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
     Ok((executed, root))
 }
 
-/// What differs from the fixture's state after the block, if the block is the last valid one.
+/// What differs from the fixture's state after the block, if the fixture states it.
 fn causes(engine: &mut Engine, chain: &mut Chain, test: &BlockTest, number: usize, classes: &[&str]) -> Vec<String> {
     let block = &test.blocks[number];
     let Some(rules) = chain.rules_of(test, block) else { return Vec::new() };
-    let is_last = test.blocks[number + 1..].iter().all(|block| block.expect_exception.is_some());
-    let post_state = if is_last { test.post_state() } else { None };
     let subject = Subject {
         name: &test.name,
         rules: &rules,
         block: &block.rlp,
         list: block.bal.as_ref().into(),
         expected: &Expected::default(),
-        post_state: post_state.as_ref(),
+        test: Some((test, number)),
     };
     subject.causes(engine, chain, classes)
 }

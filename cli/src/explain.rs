@@ -11,15 +11,16 @@ use super::engine::{Chain, Engine, List};
 use super::output::{OutputError, OutputFile};
 use super::report;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
+use balustrade::BlockOutcome;
 use balustrade::arena::store::MemoryStore;
 use balustrade::arena::{Id, TxIndex};
 use balustrade::bal::bal_hash;
 use balustrade::exec::block::verify::requests_hash;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::senders::{Signature, recover_batch};
+use balustrade::exec::senders::{recover_batch, tx_signatures};
 use balustrade::exec::wire::Block;
 use balustrade::executor::{Diagnosis, Unverified};
-use balustrade::formats::Expected;
+use balustrade::formats::{BlockTest, Expected};
 use balustrade::trie::ordered_root;
 use receipt::Receipt;
 use std::fmt::Display;
@@ -44,8 +45,8 @@ pub struct Subject<'a> {
     pub list: List<'a>,
     /// Results that its file states.
     pub expected: &'a Expected,
-    /// The expected state after the block, where given.
-    pub post_state: Option<&'a MemoryStore>,
+    /// The block test that may state the state after the block, and the block's position in it.
+    pub test: Option<(&'a BlockTest, usize)>,
 }
 
 /// The first transaction whose receipt is not the one of the file.
@@ -62,6 +63,8 @@ pub struct Differences {
     pub lines: Vec<String>,
     /// The first transaction that differs.
     transaction: Option<usize>,
+    /// Whether the file states the state after the block.
+    has_post_state: bool,
 }
 
 /// Hash of a transaction.
@@ -71,16 +74,7 @@ fn tx_hash(block: &Block, tx: usize) -> B256 {
 
 /// Recovers the sender of each transaction.
 fn senders(block: &Block, rules: &ChainRules) -> Vec<Option<Address>> {
-    let mut payload = Vec::new();
-    let signatures: Vec<Signature> = (0..block.transactions.len())
-        .map(|tx| {
-            let row = block.transactions.row(TxIndex::new(tx));
-            payload.clear();
-            block.transactions.signing_payload(TxIndex::new(tx), &mut payload);
-            let (hash, low_s) = (keccak256(&payload), rules.fork >= Fork::Homestead);
-            Signature { hash, r: row.r, s: row.s, y_parity: row.y_parity, low_s }
-        })
-        .collect();
+    let signatures = tx_signatures(&block.transactions, 0..block.transactions.len(), rules.fork);
     let mut out = vec![None; signatures.len()];
     recover_batch(&signatures, &mut out);
     out
@@ -209,9 +203,13 @@ impl Subject<'_> {
 
     /// Compares an accepted block with what its file says: receipts, requests, senders, hash of the
     /// block access list. Returns the differences as sentences.
-    pub fn differences(&self, receipts: &[&[u8]], requests: &[Vec<u8>]) -> Vec<String> {
+    pub fn differences(&self, outcome: &BlockOutcome) -> Vec<String> {
+        if *self.expected == Expected::default() {
+            return Vec::new();
+        }
         let Ok(block) = Block::decode(self.block.clone()) else { return Vec::new() };
-        let mut lines = self.compare_results(&block, receipts, requests).lines;
+        let receipts: Vec<&[u8]> = outcome.receipts.iter().collect();
+        let mut lines = self.compare_results(&block, &receipts, &outcome.requests).lines;
         if let Some(expected) = &self.expected.senders {
             lines.extend(sender_difference(&block, expected, &senders(&block, self.rules)));
         }
@@ -231,10 +229,12 @@ impl Subject<'_> {
         if let Some(expected) = &self.expected.senders {
             found.lines.extend(sender_difference(block, expected, &produced.senders));
         }
-        if let (Some(expected), Some(parent)) = (self.post_state, chain.memory()) {
+        let post_state = self.test.and_then(|(test, position)| test.post_state_after(position));
+        found.has_post_state = post_state.is_some();
+        if let (Some(expected), Some(parent)) = (post_state, chain.memory()) {
             let mut after = parent.clone();
             produced.changes.apply_to(&mut after);
-            let accounts = account_differences(&after, expected);
+            let accounts = account_differences(&after, &expected);
             found.lines.extend(accounts.iter().take(ACCOUNTS_SHOWN).cloned());
             if accounts.len() > ACCOUNTS_SHOWN {
                 let more = (accounts.len() - ACCOUNTS_SHOWN) as u64;
@@ -259,13 +259,13 @@ impl Subject<'_> {
         }
         let Ok(block) = Block::decode(self.block.clone()) else { return Vec::new() };
         let Ok(produced) = engine.unverified(chain, self.rules, self.block) else { return Vec::new() };
-        let mut lines = self.explain(&block, chain, &produced).lines;
+        let Differences { mut lines, has_post_state, .. } = self.explain(&block, chain, &produced);
         if lines.is_empty() {
             let mut same = Vec::new();
             same.extend(self.expected.receipts.is_some().then_some("receipts"));
             same.extend(self.expected.requests.is_some().then_some("requests"));
             same.extend(self.list.bal.filter(|_| classes.contains(&COMMITMENTS[4])).map(|_| "block access list"));
-            same.extend(self.post_state.map(|_| "state after the block"));
+            same.extend(has_post_state.then_some("state after the block"));
             lines.push(match same.as_slice() {
                 [] => "the file has no receipts and no state after the block to compare with".to_owned(),
                 same => format!("execution and file agree in: {}", same.join(", ")),
@@ -435,8 +435,8 @@ fn changes(produced: &Unverified, out: &mut impl Write) -> io::Result<()> {
         if let Some(hash) = changes.code_hashes[row] {
             write!(out, ", code hash {hash}")?;
         }
-        for slot in changes.slot_starts[row] as usize..changes.slot_starts[row + 1] as usize {
-            write!(out, "\n  - slot {:#x}: {:#x}", changes.slot_keys[slot], changes.slot_values[slot])?;
+        for (key, value) in changes.slots(row) {
+            write!(out, "\n  - slot {key:#x}: {value:#x}")?;
         }
         writeln!(out)?;
     }

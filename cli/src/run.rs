@@ -16,7 +16,7 @@ use super::trace::Lines;
 use super::{ExecArgs, Status, chain, input_path, interrupt};
 use alloy_primitives::Bytes;
 use balustrade::BlockOutcome;
-use balustrade::arena::store::{MemoryStore, StoreCounts};
+use balustrade::arena::store::StoreCounts;
 use balustrade::exec::block::optimistic::Speculation;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
@@ -205,14 +205,14 @@ struct Step<'a> {
     list: List<'a>,
     expect_exception: Option<&'a str>,
     expected: Expected,
-    /// The expected state after the block, where its file has it.
-    post_state: Option<MemoryStore>,
+    /// The block test and the block's position in it, where the block is from one.
+    test: Option<(&'a BlockTest, usize)>,
 }
 
 impl<'a> Step<'a> {
     fn subject(&'a self, rules: &'a ChainRules) -> Subject<'a> {
-        let Self { ref name, block, list, ref expected, ref post_state, .. } = *self;
-        Subject { name, rules, block, list, expected, post_state: post_state.as_ref() }
+        let Self { ref name, block, list, ref expected, test, .. } = *self;
+        Subject { name, rules, block, list, expected, test }
     }
 }
 
@@ -261,7 +261,7 @@ impl Run<'_> {
                         list: Some(&built.bal).into(),
                         expect_exception: None,
                         expected: Expected::default(),
-                        post_state: None,
+                        test: None,
                     },
                 ),
                 Err(error) => return self.unusable(&format_args!("devnet-{number:02}: {error}")),
@@ -298,7 +298,7 @@ impl Run<'_> {
                     list: List { bal: bundle.bal.as_ref(), existence_log: bundle.existence_log.as_ref() },
                     expect_exception: None,
                     expected: bundle.expected.clone(),
-                    post_state: None,
+                    test: None,
                 },
             ),
             Err(error) => self.unusable(&format_args!("{}: {error}", bundle.name)),
@@ -313,7 +313,6 @@ impl Run<'_> {
             Ok(chain) => chain,
             Err(error) => return self.unusable(&format_args!("{}: {error}", test.name)),
         };
-        let last_valid = test.blocks.iter().rposition(|block| block.expect_exception.is_none());
         for (number, block) in test.blocks.iter().enumerate() {
             if interrupt::flow().is_break() {
                 return;
@@ -326,7 +325,7 @@ impl Run<'_> {
                 list: block.bal.as_ref().into(),
                 expect_exception: block.expect_exception.as_deref(),
                 expected: Expected::default(),
-                post_state: test.post_state().filter(|_| last_valid == Some(number)),
+                test: Some((test, number)),
             };
             self.step(&mut chain, &step);
         }
@@ -358,8 +357,7 @@ impl Run<'_> {
         }
         let subject = step.subject(&rules);
         if let Some(accepted) = runs.first().and_then(|runs| runs.last.as_ref()) {
-            let receipts: Vec<&[u8]> = accepted.outcome.receipts.iter().collect();
-            let lines = subject.differences(&receipts, &accepted.outcome.requests);
+            let lines = subject.differences(&accepted.outcome);
             if !lines.is_empty() {
                 return self.refused(step, &Failure::Host(explain::DISAGREEMENT.to_owned()), &lines);
             }

@@ -143,9 +143,8 @@ impl Verify<'_> {
         };
         let (what, classes) = match self.engine.execute_or_record(chain, &rules, block, list, Some(Mode::Bal), true) {
             Ok(accepted) => {
-                let subject = Subject { name, rules: &rules, block, list, expected, post_state: None };
-                let receipts: Vec<&[u8]> = accepted.outcome.receipts.iter().collect();
-                let lines = subject.differences(&receipts, &accepted.outcome.requests);
+                let subject = Subject { name, rules: &rules, block, list, expected, test: None };
+                let lines = subject.differences(&accepted.outcome);
                 if !lines.is_empty() {
                     let lines = lines.join("\n  ");
                     return self.unusable(&format_args!("{name}: {}\n  {lines}", explain::DISAGREEMENT));

@@ -40,9 +40,13 @@ pub struct BlockTest {
 }
 
 impl BlockTest {
-    /// The expected state after the last valid block; `None` if the fixture lacks it or it does not
-    /// parse. It is parsed by this call, because only failed tests need it.
-    pub fn post_state(&self) -> Option<MemoryStore> {
+    /// The expected state after the block at `position` of [`Self::blocks`], which a fixture states for
+    /// its last valid block alone; `None` if the fixture lacks it or it does not parse. It is parsed by
+    /// this call, because only failed tests need it.
+    pub fn post_state_after(&self, position: usize) -> Option<MemoryStore> {
+        if self.blocks.iter().rposition(|block| block.expect_exception.is_none()) != Some(position) {
+            return None;
+        }
         let alloc: Alloc = serde_json::from_str(self.post_state.as_ref()?.get()).ok()?;
         Some(alloc.into_store(Vec::new()))
     }

@@ -56,7 +56,7 @@ pub struct Bundle {
 
 /// Results of a block according to its bundle; `None` for what the file lacks. They are not needed
 /// to execute the block: readers compare them with the outcome.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// EIP-2718 encodings of the receipts. Before Byzantium they may have a status in place of the
     /// state root.
