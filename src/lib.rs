@@ -32,6 +32,10 @@ pub mod arena;
 mod bal;
 #[cfg(feature = "internals")]
 pub mod bal;
+#[cfg(all(feature = "disk", not(feature = "internals")))]
+mod disk;
+#[cfg(all(feature = "disk", feature = "internals"))]
+pub mod disk;
 #[cfg(not(feature = "internals"))]
 mod exec;
 #[cfg(feature = "internals")]
