@@ -64,7 +64,7 @@ pub(super) fn finish(
 }
 
 /// Checks a given block access list: it must be well-formed and have the hash in the header. A
-/// given existence log must be canonical.
+/// given existence log must be canonical. A correct list is then announced to the store.
 fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
@@ -83,6 +83,9 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
         }
     }
     resolve_existence_log(job, columns.as_ref())?;
+    if let Some(columns) = &columns {
+        job.store.announce(columns.addresses().as_slice(), &columns.slot_queries())?;
+    }
     job.clock.record(Stage::Decode, start);
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! sent to it. The rest follows in list order. A batch that a task waits for is read before all others.
 //!
 //! There is no deadlock: readers wait for the store only, tasks wait for readers only and sleep meanwhile (`queue`),
-//! and no reader thread runs tasks. The partition into batches depends on the block alone. The reported error of
+//! and no reader thread runs tasks. The partition into batches depends on the block and the store alone. The reported error of
 //! several ([`Prefetch::first_error`], the first in reading order) depends on block and store alone, because all
 //! batches before a failed one are still read.
 //! Relies on: `code_loader`, which loads the codes; an account is read with the hash of its code.
@@ -26,10 +26,6 @@ use crate::exec::wire::Transactions;
 use alloy_primitives::U256;
 use queue::Queue;
 use std::sync::OnceLock;
-
-/// Rows per batch: large enough to spread the fixed cost of a store call, small enough that the first rows are
-/// available early.
-const BATCH: usize = 128;
 
 /// An account of the parent state and the arena's id of its code.
 pub type PrefetchedAccount = (ParentAccount, CodeId);
@@ -130,7 +126,7 @@ impl<'b> Prefetch<'b> {
     ) -> Self {
         let expectation = Expectation::new(bal, id_map, transactions);
         let (accounts, slots) = first_needs(bal, id_map, transactions);
-        let batch_len = if on_demand { 1 } else { BATCH };
+        let batch_len = if on_demand { 1 } else { loader.store().call_rows().max(1) };
         let accounts = Rows::new(&accounts, batch_len);
         let slots = Rows::new(&slots, batch_len);
         let queue = Queue::new(accounts.batches.len(), slots.batches.len());

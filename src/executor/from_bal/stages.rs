@@ -16,6 +16,7 @@ use super::list::DecodedList;
 use super::parent_state::read_pre_state;
 use super::root_task::{RootResult, RootTask};
 use crate::arena::cancel::CancelToken;
+use crate::arena::store::{SlotQuery, StoreError};
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::prefetch::{Prefetch, Progress};
@@ -30,8 +31,8 @@ use crate::executor::recover::Recovering;
 use crate::executor::timeline::Stage;
 use crate::trie::StateTries;
 use rayon::ThreadPool;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, OnceLock};
 
 /// Number of reader threads, which is the number of concurrent calls to the store.
 pub(in crate::executor) const READERS: usize = 8;
@@ -83,7 +84,8 @@ impl<'a> Stages<'a> {
     fn read_in_one_pass(&self) -> TasksResult {
         let Self { job, list, .. } = self;
         let start = job.clock.now();
-        let pre = read_pre_state(job.store, job.codes, list.columns)?;
+        let queries = self.announce()?;
+        let pre = read_pre_state(job.store, job.codes, list.columns, &queries)?;
         if pre.codes.iter().any(|(_, code)| job.codes.get(*code).is_none()) {
             let expectation = Expectation::new(list.columns, list.id_map, &job.block.transactions);
             self.loader.note(pre.codes.iter().map(|(account, code)| (account, *code)), &expectation);
@@ -97,6 +99,7 @@ impl<'a> Stages<'a> {
 
     /// Each task reads what it needs, row by row; the state root comes after the last task.
     fn read_on_demand(&self) -> TasksResult {
+        self.announce()?;
         let prefetch = self.prefetch(true);
         let executed = self.run_tasks(ParentRows::Prefetching(&prefetch))?;
         match self.compute_root(&prefetch) {
@@ -108,6 +111,7 @@ impl<'a> Stages<'a> {
 
     /// Everything is read before the first task, by reader threads.
     fn read_before(&self, readers: &ThreadPool) -> TasksResult {
+        self.announce()?;
         let prefetch = &self.prefetch(false);
         readers.in_place_scope(|scope| {
             (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, || ())));
@@ -121,21 +125,39 @@ impl<'a> Stages<'a> {
         first_error_or(prefetch, result)
     }
 
-    /// Everything is read by reader threads while the tasks run. The reader that completes the accounts computes the
-    /// state root.
+    /// Everything is announced and read by reader threads while the tasks run. The reader that completes the accounts
+    /// computes the state root.
     fn read_beside(&self, readers: &ThreadPool) -> TasksResult {
         let prefetch = &self.prefetch(false);
         let compute_root = || self.try_compute_root(prefetch);
         let compute_root = &compute_root;
+        let refused = OnceLock::new();
         let result = readers.in_place_scope(|scope| {
-            (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, compute_root)));
-            // Without accounts no reader completes them.
-            if self.list.columns.account_count() == 0 {
-                scope.spawn(|_| compute_root());
-            }
+            scope.spawn(|scope| {
+                if let Err(error) = self.announce() {
+                    let _ = refused.set(error);
+                    return prefetch.stop();
+                }
+                (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, compute_root)));
+                // Without accounts no reader completes them.
+                if self.list.columns.account_count() == 0 {
+                    scope.spawn(|_| compute_root());
+                }
+            });
             self.run_tasks_beside_readers(prefetch)
         });
-        first_error_or(prefetch, result)
+        match refused.into_inner() {
+            Some(error) => Err(error.into()),
+            None => first_error_or(prefetch, result),
+        }
+    }
+
+    /// Names the accounts and slots of the list to the store; returns the slots.
+    fn announce(&self) -> Result<Vec<SlotQuery>, StoreError> {
+        let columns = self.list.columns;
+        let queries = columns.slot_queries();
+        self.job.store.announce(columns.addresses().as_slice(), &queries)?;
+        Ok(queries)
     }
 
     fn prefetch(&self, on_demand: bool) -> Prefetch<'_> {

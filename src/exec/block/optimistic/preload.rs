@@ -89,6 +89,14 @@ impl StateStore for Preload<'_> {
         self.store.is_resident()
     }
 
+    fn call_rows(&self) -> usize {
+        self.store.call_rows()
+    }
+
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.store.announce(accounts, slots)
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         for (address, out) in addresses.iter().zip(out) {
             match self.accounts.get(address) {
