@@ -32,6 +32,10 @@ pub mod arena;
 mod bal;
 #[cfg(feature = "internals")]
 pub mod bal;
+#[cfg(not(feature = "internals"))]
+mod db;
+#[cfg(feature = "internals")]
+pub mod db;
 #[cfg(all(feature = "disk", not(feature = "internals")))]
 mod disk;
 #[cfg(all(feature = "disk", feature = "internals"))]
@@ -58,6 +62,7 @@ pub use arena::store::{
     StoreCounts, StoreError, WitnessStore,
 };
 pub use bal::ExistenceLog;
+pub use db::{DbError, StateDb};
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
 pub use exec::interpreter::trace::TraceSink;

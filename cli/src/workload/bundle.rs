@@ -81,9 +81,11 @@ pub fn write(
         .map_err(|error| Failure::Host(format!("the generated block access list: {error}")))?;
     let witness = match form {
         Form::Complete => None,
-        Form::Witness => {
-            Some(generator.chain.witness(columns.addresses().as_slice(), &columns.slot_queries(), &made.outcome.changes)?)
-        }
+        Form::Witness => Some(generator.chain.witness(
+            columns.addresses().as_slice(),
+            &columns.slot_queries(),
+            &made.outcome.changes,
+        )?),
     };
     let store = generator.chain.memory().ok_or_else(|| Failure::Host("the chain has no state".into()))?;
     let state = match form {

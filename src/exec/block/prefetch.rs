@@ -19,7 +19,7 @@ mod queue;
 use super::code_loader::{CodeLoader, Expectation};
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, ListedParents};
 use crate::exec::evm::halt::Fault;
 use crate::exec::evm::ids::IdMap;
 use crate::exec::wire::Transactions;
@@ -67,6 +67,12 @@ impl<I: Id, T: Copy> Rows<I, T> {
     fn ids(&self, batch: usize) -> &[I] {
         let start = batch * self.batch_len;
         &self.order[start..self.order.len().min(start + self.batch_len)]
+    }
+
+    /// The row of an id; `None` if it has not been read.
+    fn read(&self, id: I) -> Option<T> {
+        let (batch, place) = self.find(id);
+        self.batches[batch].get()?.as_ref().ok()?.get(place).copied()
     }
 
     fn first_error(&self) -> Option<&StoreError> {
@@ -202,6 +208,16 @@ impl<'b> Prefetch<'b> {
     pub fn parents(&self) -> Result<Column<AccountId, ParentAccount>, Fault> {
         let parents: Result<Vec<_>, Fault> = self.bal.addresses().ids().map(|id| Ok(self.account(id)?.0)).collect();
         Ok(parents?.into())
+    }
+
+    /// All accounts and slots that have been read, by id of the list; the others have their default values.
+    pub fn rows(&self) -> ListedParents {
+        let accounts = self.bal.addresses().ids().map(|id| self.accounts.read(id).map(|(account, _)| account));
+        let slots = self.bal.slot_keys().ids().map(|id| self.slots.read(id));
+        ListedParents {
+            accounts: accounts.map(Option::unwrap_or_default).collect::<Vec<_>>().into(),
+            slots: slots.map(Option::unwrap_or_default).collect::<Vec<_>>().into(),
+        }
     }
 
     /// Waits for a batch. If no reader has taken it yet, it is read next.

@@ -17,6 +17,7 @@ use super::parent_state::read_pre_state;
 use super::root_task::{RootResult, RootTask};
 use crate::arena::cancel::CancelToken;
 use crate::arena::store::{SlotQuery, StoreError};
+use crate::bal::ListedParents;
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::prefetch::{Prefetch, Progress};
@@ -39,11 +40,14 @@ pub(in crate::executor) const READERS: usize = 8;
 
 /// Result of the tasks.
 type TasksResult = Result<(Executed, ListChecked), BlockError>;
+/// Result of the tasks, and the parent state that was read for them.
+type ReadResult = Result<((Executed, ListChecked), ListedParents), BlockError>;
 
 /// A block whose tasks all ran and did what the list claims.
 pub(super) struct Completed {
     pub(super) executed: Executed,
     pub(super) checked: ListChecked,
+    pub(super) parents: ListedParents,
     /// `None` if the root task did not run.
     pub(super) root: Option<RootResult>,
 }
@@ -76,12 +80,12 @@ impl<'a> Stages<'a> {
             (PrefetchStrategy::Beside, Some(readers)) => self.read_beside(readers),
             (PrefetchStrategy::OnDemand, _) | (_, None) => self.read_on_demand(),
         };
-        let (executed, checked) = result?;
-        Ok(Completed { executed, checked, root: self.root.into_result() })
+        let ((executed, checked), parents) = result?;
+        Ok(Completed { executed, checked, parents, root: self.root.into_result() })
     }
 
     /// Everything is read before the first task, by the threads of the block.
-    fn read_in_one_pass(&self) -> TasksResult {
+    fn read_in_one_pass(&self) -> ReadResult {
         let Self { job, list, .. } = self;
         let start = job.clock.now();
         let queries = self.announce()?;
@@ -91,26 +95,27 @@ impl<'a> Stages<'a> {
             self.loader.note(pre.codes.iter().map(|(account, code)| (account, *code)), &expectation);
         }
         job.clock.record(Stage::Read, start);
-        rayon::scope(|scope| {
+        let tasks = rayon::scope(|scope| {
             scope.spawn(|_| self.root.run(&pre.accounts));
             self.run_tasks(ParentRows::Known(&pre))
-        })
+        })?;
+        Ok((tasks, ListedParents { accounts: pre.accounts, slots: pre.slots }))
     }
 
     /// Each task reads what it needs, row by row; the state root comes after the last task.
-    fn read_on_demand(&self) -> TasksResult {
+    fn read_on_demand(&self) -> ReadResult {
         self.announce()?;
         let prefetch = self.prefetch(true);
         let executed = self.run_tasks(ParentRows::Prefetching(&prefetch))?;
         match self.compute_root(&prefetch) {
-            Ok(()) => Ok(executed),
+            Ok(()) => Ok((executed, prefetch.rows())),
             Err(Fault::Store(error)) => Err(error.into()),
             Err(fault) => Err(BlockError::Cancelled(format!("while the parent state was read: {fault}"))),
         }
     }
 
     /// Everything is read before the first task, by reader threads.
-    fn read_before(&self, readers: &ThreadPool) -> TasksResult {
+    fn read_before(&self, readers: &ThreadPool) -> ReadResult {
         self.announce()?;
         let prefetch = &self.prefetch(false);
         readers.in_place_scope(|scope| {
@@ -127,7 +132,7 @@ impl<'a> Stages<'a> {
 
     /// Everything is announced and read by reader threads while the tasks run. The reader that completes the accounts
     /// computes the state root.
-    fn read_beside(&self, readers: &ThreadPool) -> TasksResult {
+    fn read_beside(&self, readers: &ThreadPool) -> ReadResult {
         let prefetch = &self.prefetch(false);
         let compute_root = || self.try_compute_root(prefetch);
         let compute_root = &compute_root;
@@ -236,9 +241,9 @@ fn reader_count(prefetch: &Prefetch<'_>) -> usize {
 }
 
 /// An error of the store that a reader met precedes the result of the tasks, which may have waited for that read.
-fn first_error_or(prefetch: &Prefetch<'_>, result: TasksResult) -> TasksResult {
+fn first_error_or(prefetch: &Prefetch<'_>, result: TasksResult) -> ReadResult {
     match prefetch.first_error() {
         Some(error) => Err(error.clone().into()),
-        None => result,
+        None => Ok((result?, prefetch.rows())),
     }
 }
