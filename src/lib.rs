@@ -14,9 +14,9 @@
 //! state root is then computed from the recorded list.
 //!
 //! The interface is re-exported here and in the modules below. With the feature `internals` the
-//! modules `arena`, `bal`, `exec`, `executor` and `trie` are public too, for research; they may
+//! modules `arena`, `bal`, `db`, `exec`, `executor` and `trie` are public too, for research; they may
 //! change in every version. They import downwards only: `arena ← bal ← {exec, trie} ← executor`.
-//! `exec` and `trie` never import each other; `executor` is the one module that uses both.
+//! `exec` and `trie` never import each other; they meet in `executor`. `db` is above it.
 //! Other features: `formats` (readers of bundles and test fixtures), `serde` (`Serialize` for
 //! outcomes and errors), `reference-loop` (the instructions of `revm-interpreter` as a dispatch loop).
 
@@ -127,3 +127,8 @@ pub mod errors {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles the example of the page about hosts.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;
