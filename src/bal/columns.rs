@@ -285,7 +285,7 @@ impl BalColumns {
         &self.slot_accounts
     }
 
-    /// All slots in the form in which a store is asked for them, in list order; on the threads of the current rayon pool.
+    /// All slots in the form in which a store is asked for them, in list order. Uses the current rayon pool.
     pub fn slot_queries(&self) -> Vec<SlotQuery> {
         let (owners, keys) = (self.slot_accounts.as_slice(), self.slot_keys.as_slice());
         let query = |(owner, key): (&AccountId, &U256)| SlotQuery { address: self.addresses[*owner], key: *key };

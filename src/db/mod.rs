@@ -112,9 +112,9 @@ impl StateDb {
         self
     }
 
-    /// The same with the head and the blocks before it, newest first, which the rules for ommers need (before the merge):
-    /// [`ANCESTORS_NEEDED`](crate::exec::rules::ommers::ANCESTORS_NEEDED) of them, or all down to the genesis. From here
-    /// on they are kept. Default: the head alone.
+    /// The same with the head and the blocks before it, newest first, which the rules for ommers need before the merge:
+    /// [`ANCESTORS_NEEDED`](crate::chain::ANCESTORS_NEEDED) of them, or all down to the genesis. From here on they are
+    /// kept. Default: the head alone.
     pub fn with_ancestors(mut self, ancestors: Vec<Ancestor>) -> Self {
         self.chain.head.ancestors = ancestors;
         self
@@ -186,8 +186,8 @@ impl StateDb {
     /// Undoes all blocks above block `number`, newest first. The state root after each must be that of the header.
     ///
     /// # Errors
-    /// [`DbError::AboveHead`], [`DbError::OutOfWindow`]. [`DbError::StateRoot`] and [`DbError::Tries`] mean that the tries
-    /// are damaged; the head is then the block that could not be undone.
+    /// [`DbError::AboveHead`], [`DbError::OutOfWindow`]. [`DbError::StateRoot`] and [`DbError::Tries`] mean that the
+    /// state is damaged; the head is then the block that could not be undone.
     pub fn revert_to(&mut self, number: u64) -> Result<(), DbError> {
         self.drop_executed();
         let head = self.head().number;

@@ -163,14 +163,17 @@ pub struct BlockOutcome {
     /// and the existence log, which are verified against every task; so the changes are correct
     /// even if the state root is unchecked.
     pub changes: StateChanges,
-    /// The inverse of `changes`: the same accounts in the same order, with the values before the block of the fields and
-    /// slots that changed. Applied to the state after the block it gives the state before it. Read from the store during
-    /// execution, thus as right as the store's answers. The same in every mode.
+    /// The inverse of `changes`: the same accounts in the same order, with the values before the block
+    /// of the fields and slots that changed. Applied to the state after the block it gives the state
+    /// before it. Read from the store during execution, thus as correct as the store's answers. The
+    /// same in every mode.
     ///
-    /// An account that did not exist before the block is [`AccountStatus::Deleted`], without slots. An account that the
-    /// block deleted, or whose storage it cleared (before Cancun), is [`AccountStatus::StorageCleared`], without slots:
-    /// a [`StateStore`](crate::StateStore) cannot list the storage of an account, so the caller adds all slots that it had
-    /// before the block. Codes that the block deployed stay.
+    /// An account that did not exist before the block is
+    /// [`Deleted`](crate::AccountStatus::Deleted), without slots. An account that the block deleted,
+    /// or whose storage it cleared (before Cancun), is
+    /// [`StorageCleared`](crate::AccountStatus::StorageCleared), without slots: a
+    /// [`StateStore`](crate::StateStore) cannot list the storage of an account, so the caller adds all
+    /// slots that it had before the block. There are no codes: those that the block deployed stay.
     pub before: StateChanges,
     /// Checks that could not be made. All others were made and passed.
     pub unchecked: Vec<Unchecked>,

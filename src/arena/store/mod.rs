@@ -126,10 +126,10 @@ pub trait StateStore: Send + Sync {
     fn call_rows(&self) -> usize {
         CALL_ROWS
     }
-    /// Names all accounts and slots of a block access list, those that are only read included, so that the store can
-    /// prepare the answers; it may wait for them. Called at most once per block and only for a block with a list, before
-    /// the rows of the list are read. The list's format was checked then, but its hash may still be compared with the
-    /// header at the same time, and execution may ask for rows that were not announced. Default: does nothing.
+    /// Names all accounts and slots of a block access list, also those that are only read, so that the store can prepare
+    /// the answers; it may wait for them. Called at most once per block, and only for a block with a list, before the
+    /// rows of the list are read. The format of the list was checked; its hash may be compared with the header at the
+    /// same time. Execution may also ask for rows that were not announced. Default: does nothing.
     fn announce(&self, _accounts: &[Address], _slots: &[SlotQuery]) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The parent state of a block access list, read in one pass before the first task.
 //!
-//! In: a decoded list and its slots as queries, a store that answers from memory. Out: [`PreState`], or the error of the first batch that failed.
+//! In: a decoded list and its slots as queries, a store that answers from memory. Out: [`PreState`], or the error of the
+//! first batch that failed.
 //! Relies on: the threads of the current rayon pool.
 //! Not here: reads while the tasks run (`exec::block::prefetch`), codes (`exec::block::code_loader`).
 
