@@ -4,8 +4,8 @@
 //! Not here: what a page holds. A page store neither interprets pages nor checks them; their reader
 //! compares units with hashes.
 
+use crate::arena::path::NodePath;
 use crate::arena::store::StoreError;
-use crate::trie::NodePath;
 use alloy_primitives::{B256, Bytes};
 use core::fmt::Debug;
 
