@@ -8,3 +8,4 @@
 //! Not here: execution, the chain's head (`db`).
 
 pub mod pages;
+pub mod state;
