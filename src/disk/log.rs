@@ -354,11 +354,11 @@ impl Log {
             );
         }
         // A last segment without header was being created: no record of it was acknowledged.
+        let mut incomplete = None;
         if let [.., _, last] = firsts[start..] {
             let reader = Reader::open(&*files, store, last)?;
             if reader.before()?.is_err() && reader.acknowledged_behind(0)?.is_none() {
-                opened.cut_bytes += remove_segment(&*files, last)?;
-                firsts.pop();
+                incomplete = firsts.pop();
             }
         }
         let mut scan = Scan { next: first, sum: None, block: None, end: 0, synced: 0, offsets: Vec::new() };
@@ -366,14 +366,14 @@ impl Log {
         let mut damage = None;
         for (i, first) in firsts[start..].iter().enumerate() {
             let reader = Reader::open(&*files, store, *first)?;
-            let is_last = start + i + 1 == firsts.len();
+            let next = firsts.get(start + i + 1).or(incomplete.as_ref());
             if let Some(fault) = scan.segment(&reader)? {
-                let behind = if is_last {
-                    reader
+                // A segment is created when all records before it are durable.
+                let behind = match next {
+                    Some(next) => Some(format!("segment {} follows it", name(*next))),
+                    None => reader
                         .acknowledged_behind(scan.end)?
-                        .map(|record| format!("record {} of block {} behind it is whole", record.number, record.block))
-                } else {
-                    Some(format!("segment {} follows it", name(firsts[start + i + 1])))
+                        .map(|record| format!("record {} of block {} behind it is whole", record.number, record.block)),
                 };
                 // Without a record the segment has no end to cut at: its header is bad.
                 let behind = behind.or_else(|| (scan.end == 0).then(|| "it is the header of the segment".into()));
@@ -408,7 +408,7 @@ impl Log {
             let missing = DiskError::LogIncomplete { first, last: first - 1, needed: from };
             return Self::begin_anew(files, store, options, from, missing);
         };
-        for first in firsts[start + kept.len()..].iter().rev() {
+        for first in incomplete.iter().chain(firsts[start + kept.len()..].iter().rev()) {
             opened.cut_bytes += remove_segment(&*files, *first)?;
         }
         if scan.next < from {

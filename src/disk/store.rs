@@ -94,7 +94,9 @@ impl Description {
     /// [`DiskError::Io`] if the operating system gives no random bytes.
     pub fn new(pages: PagesKind, page_bytes: u32, chain_id: u64, genesis: B256) -> Result<Self, DiskError> {
         let mut id = [0; 16];
-        let fail = |error| DiskError::io("get random bytes for", DESCRIPTION, &std::io::Error::from(error));
+        let fail = |error: getrandom::Error| {
+            DiskError::io("get random bytes for", DESCRIPTION, &std::io::Error::other(error.to_string()))
+        };
         getrandom::fill(&mut id).map_err(fail)?;
         Ok(Self { pages, page_bytes, chain_id, genesis, id: StoreId(id) })
     }

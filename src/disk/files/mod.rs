@@ -12,7 +12,7 @@ mod ring;
 #[cfg(any(test, feature = "internals"))]
 pub mod simulated;
 #[cfg(test)]
-mod tests;
+pub(in crate::disk) mod tests;
 
 pub use folder::{Folder, ReadMethod};
 pub(super) use folder::{LOCK, sync_folder};

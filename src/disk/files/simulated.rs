@@ -154,8 +154,8 @@ impl Disk {
         self.state().operations
     }
 
-    /// Makes one operation fail: that with this number, counted from 0. A failed write or sync keeps a random part of
-    /// its changes, and later syncs do not repair it.
+    /// Makes one operation fail: that with this number, counted from 0. A failed write or sync of a file keeps a
+    /// random part of its changes, and later syncs do not repair it.
     pub fn fail_at(&self, operation: u64, random: &mut Random) {
         let mut state = self.state();
         state.fail_at = Some(operation);
@@ -305,14 +305,14 @@ impl Files for Disk {
         let mut state = self.state();
         let fails = state.fails();
         state.watched();
-        let mut random = Random(state.random);
-        let mut keep = keeper(&mut random);
-        for (name, file) in core::mem::take(&mut state.unsynced_names) {
-            if !fails || keep() {
-                set(&mut state.synced_names, name, file);
-            }
+        if fails {
+            // Names are in the journal of a file system, which does not drop them as the cache drops content.
+            return Err(fault("sync", "the folder"));
         }
-        if fails { Err(fault("sync", "the folder")) } else { Ok(()) }
+        for (name, file) in core::mem::take(&mut state.unsynced_names) {
+            set(&mut state.synced_names, name, file);
+        }
+        Ok(())
     }
 }
 
@@ -389,8 +389,15 @@ impl File for SimulatedFile {
         state.watched();
         let mut random = Random(state.random);
         let mut keep = keeper(&mut random);
-        // A failed sync loses changes for good, as Linux does: the cached content is no longer written later.
-        state.files[self.file].settle(|| !fails || keep());
+        let content = &mut state.files[self.file];
+        let is_length = |change: &&Change| matches!(change, Change::Length(_));
+        let lengths: Vec<Change> = content.unsynced.iter().filter(is_length).cloned().collect();
+        // A failed sync loses changes for good, as Linux does: the cached content is no longer written later. Lengths
+        // are in the journal.
+        content.settle(|| !fails || keep());
+        if fails {
+            content.unsynced = lengths;
+        }
         if fails { Err(fault("sync", &self.name)) } else { Ok(()) }
     }
 }

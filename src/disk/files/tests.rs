@@ -173,3 +173,8 @@ impl Disk {
         self.list().expect("names")
     }
 }
+
+/// How many losses of power the tests of crashes try, each.
+pub(in crate::disk) fn crash_points() -> usize {
+    std::env::var("BALUSTRADE_CRASH_POINTS").map_or(2000, |points| points.parse().expect("a number"))
+}
