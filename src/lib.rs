@@ -53,6 +53,7 @@ pub mod trie;
 
 pub use arena::cancel::CancelToken;
 pub use arena::changes::{AccountStatus, StateChanges};
+pub use arena::path::NodeQuery;
 pub use arena::store::{
     EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
     StoreCounts, StoreError, WitnessStore,
@@ -101,9 +102,9 @@ pub mod outcome {
 /// State roots, proofs (EIP-1186) and changed trie nodes.
 pub mod tries {
     pub use crate::arena::node::LeafAccount;
+    pub use crate::arena::path::NodePath;
     pub use crate::trie::{
-        AccountProof, Change, HashedKeys, NodeChanges, NodePath, Savepoint, SlotProof, ordered_root, verify_account,
-        verify_slot,
+        AccountProof, Change, HashedKeys, NodeChanges, Savepoint, SlotProof, ordered_root, verify_account, verify_slot,
     };
 }
 

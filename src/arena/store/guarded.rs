@@ -8,6 +8,7 @@
 
 use super::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::cancel::CancelToken;
+use crate::arena::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
@@ -61,7 +62,7 @@ impl StateStore for Guarded<'_> {
         self.guard(|| self.store.block_hashes(numbers, out))
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.guard(|| self.store.trie_nodes(hashes, out))
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.guard(|| self.store.trie_nodes(nodes, out))
     }
 }

@@ -7,6 +7,7 @@
 //! Not here: queues and their depth; calls from several threads wait independently.
 
 use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -95,10 +96,10 @@ impl<S: StateStore> StateStore for LatencyStore<S> {
         self.inner.block_hashes(numbers, out)
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.nodes.fetch_add(hashes.len(), Ordering::Relaxed);
-        self.wait(hashes.len());
-        self.inner.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.nodes.fetch_add(nodes.len(), Ordering::Relaxed);
+        self.wait(nodes.len());
+        self.inner.trie_nodes(nodes, out)
     }
 
     fn is_cancelled(&self) -> bool {

@@ -18,6 +18,7 @@ pub use latency::{LatencyStore, StoreCounts};
 pub use memory::{MemoryAccount, MemoryStore};
 pub use witness::WitnessStore;
 
+use super::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// keccak256 of no bytes: the code hash of an account without code.
@@ -127,11 +128,11 @@ pub trait StateStore: Send + Sync {
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
-    /// RLP of trie nodes by hash, both of the account trie and of storage tries. Called for nodes that
-    /// are not in the caller's [`StateTries`](crate::trie::StateTries). Default, for stores without
-    /// tries: [`StoreError::MissingNode`] with the first hash.
-    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
-        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
+    /// RLP of trie nodes, both of the account trie and of storage tries. Called for nodes that are not
+    /// in the caller's [`StateTries`](crate::trie::StateTries). Default, for stores without tries:
+    /// [`StoreError::MissingNode`] with the first hash.
+    fn trie_nodes(&self, nodes: &[NodeQuery], _out: &mut [Bytes]) -> Result<(), StoreError> {
+        nodes.first().map_or(Ok(()), |node| Err(StoreError::MissingNode(node.hash)))
     }
     /// Whether the caller has cancelled the block. Long computations poll this between store calls.
     /// Implementations keep the default; the executor wraps the store and answers from its cancel
@@ -157,8 +158,8 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         (**self).block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        (**self).trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (**self).trie_nodes(nodes, out)
     }
     fn is_cancelled(&self) -> bool {
         (**self).is_cancelled()

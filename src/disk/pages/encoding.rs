@@ -4,7 +4,7 @@
 //! path, and, unless the unit was removed, its place. The item takes 33 bytes without its trailing zeros, a hash 32.
 
 use super::{Head, PageId, UnitKey, UnitPlace};
-use crate::trie::NodePath;
+use crate::arena::path::NodePath;
 use alloy_primitives::B256;
 
 /// Bytes of an encoded head.

@@ -16,8 +16,8 @@ pub use self::memory::MemoryPages;
 pub use self::redb::RedbPages;
 
 use super::error::DiskError;
+use crate::arena::path::NodePath;
 use crate::arena::store::StoreError;
-use crate::trie::NodePath;
 use alloy_primitives::{B256, Bytes};
 use core::fmt::Debug;
 

@@ -9,6 +9,7 @@
 
 use super::cache::SharedCache;
 use crate::arena::code::CodeArena;
+use crate::arena::path::NodeQuery;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::exec::block::tasks::Recording;
 use ahash::RandomState;
@@ -123,8 +124,8 @@ impl StateStore for Preload<'_> {
         self.store.block_hashes(numbers, out)
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.store.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.store.trie_nodes(nodes, out)
     }
 
     fn is_cancelled(&self) -> bool {

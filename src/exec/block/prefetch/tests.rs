@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arena::code::CodeArena;
+use crate::arena::path::NodeQuery;
 use crate::arena::store::{MemoryStore, StateStore};
 use crate::bal::{RecordedKeys, Recorder};
 use alloy_primitives::{Address, B256, Bytes};
@@ -101,8 +102,8 @@ impl StateStore for Probe {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         MemoryStore::default().block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        MemoryStore::default().trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(nodes, out)
     }
 }
 
