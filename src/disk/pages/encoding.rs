@@ -4,13 +4,11 @@
 //! path, and, unless the unit was removed, its place. The item takes 33 bytes without its trailing zeros, a hash 32.
 
 use super::{Head, PageId, UnitKey, UnitPlace};
-use crate::arena::path::NodePath;
+use crate::arena::path::{KEY_NIBBLES, NodePath};
 use alloy_primitives::B256;
 
 /// Bytes of an encoded head.
 pub(super) const HEAD_BYTES: usize = 88;
-/// Most nibbles of a path.
-const PATH_MAX: usize = 64;
 
 /// The unit was removed: no place follows.
 const REMOVED: u8 = 1;
@@ -119,13 +117,14 @@ pub(super) fn unit(input: &mut Input<'_>, before: Option<B256>) -> Option<(UnitK
         SAME_OWNER => Some(before?),
         _ => return None,
     };
-    let len = input.u8()?;
-    if usize::from(len) > PATH_MAX {
+    let len = usize::from(input.u8()?);
+    if len > KEY_NIBBLES {
         return None;
     }
-    let mut path = NodePath { nibbles: [0; 32], len };
-    let bytes = usize::from(len).div_ceil(2);
-    path.nibbles[..bytes].copy_from_slice(input.take(bytes)?);
+    let mut nibbles = [0; 32];
+    let bytes = len.div_ceil(2);
+    nibbles[..bytes].copy_from_slice(input.take(bytes)?);
+    let path = NodePath::new(&nibbles, len);
     let key = UnitKey { owner, path };
     if flags & REMOVED != 0 {
         return Some((key, None));
