@@ -169,6 +169,17 @@ struct Header {
 /// What is wrong with bytes that should be a record.
 type Fault = &'static str;
 
+/// A whole record in a segment.
+#[derive(Debug)]
+struct Found {
+    header: Header,
+    record: Record,
+    /// Its checksum.
+    sum: u32,
+    /// Offset behind it.
+    end: u64,
+}
+
 /// Reads the records of one segment.
 #[derive(Clone, Debug)]
 struct Reader {
@@ -217,8 +228,7 @@ impl Reader {
         }))
     }
 
-    /// The record at an offset, its checksum, and the offset behind it.
-    fn record(&self, offset: u64) -> Result<Result<(Header, Record, u32, u64), Fault>, DiskError> {
+    fn record(&self, offset: u64) -> Result<Result<Found, Fault>, DiskError> {
         let header = match self.header(offset)? {
             Ok(header) => header,
             Err(fault) => return Ok(Err(fault)),
@@ -236,7 +246,8 @@ impl Reader {
         }
         body.truncate(header.body);
         let end = start + (header.body + SUM) as u64;
-        Ok(decode(header.number, &body.into()).map(|record| (header, record, sum, end)).ok_or("has a bad body"))
+        let record = decode(header.number, &body.into());
+        Ok(record.map(|record| Found { header, record, sum, end }).ok_or("has a bad body"))
     }
 
     /// A whole record behind `bad` that was written when the bytes at `bad` were known to be durable.
@@ -248,10 +259,10 @@ impl Reader {
             self.file.read_at(at, &mut bytes)?;
             for (i, window) in bytes.windows(RECORD_MAGIC.len()).enumerate() {
                 if window == RECORD_MAGIC
-                    && let Ok((header, record, ..)) = self.record(at + i as u64)?
-                    && header.synced > bad
+                    && let Ok(found) = self.record(at + i as u64)?
+                    && found.header.synced > bad
                 {
-                    return Ok(Some(record));
+                    return Ok(Some(found.record));
                 }
             }
             // The magic may begin in the last bytes.
@@ -483,7 +494,7 @@ impl Log {
     }
 
     /// Appends a record and returns its number. With [`LogOptions::group`] records since the last sync it is durable,
-    /// with all before it, when this returns.
+    /// with all before it, when this returns. A checkpoint that includes a record needs [`Self::sync`] first.
     ///
     /// # Errors
     /// [`DiskError::TooLong`]; [`DiskError::Io`] if the write or the sync fails. After such a failure every further
@@ -637,8 +648,11 @@ impl Log {
 }
 
 fn segments(files: &dyn Files) -> Result<Vec<u64>, DiskError> {
-    let names = files.list()?;
-    let mut firsts: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect();
+    let first = |found: &String| {
+        let first = found.strip_prefix(PREFIX)?.parse().ok()?;
+        (first > 0 && name(first) == *found).then_some(first)
+    };
+    let mut firsts: Vec<u64> = files.list()?.iter().filter_map(first).collect();
     firsts.sort_unstable();
     Ok(firsts)
 }
@@ -690,7 +704,7 @@ impl Scan {
         self.sum = Some(before);
         self.end = SEGMENT_HEADER as u64;
         while self.end < reader.bytes {
-            let (header, record, sum, end) = match reader.record(self.end)? {
+            let Found { header, record, sum, end } = match reader.record(self.end)? {
                 Ok(found) => found,
                 Err(fault) => return Ok(Some(fault)),
             };
@@ -731,7 +745,7 @@ impl Records<'_> {
         let Some(offset) = log.offsets(segment, &reader)?.get(index).copied() else {
             return Err(log.damaged(&reader, reader.bytes, number, "is missing"));
         };
-        let (header, record, ..) =
+        let Found { header, record, .. } =
             reader.record(offset)?.map_err(|fault| log.damaged(&reader, offset, number, fault))?;
         if header.number != number {
             return Err(log.damaged(&reader, offset, number, "has another number"));

@@ -12,7 +12,7 @@ use super::log::{Log, LogOpened, LogOptions};
 use super::pages::{FilePages, PageStore, RedbPages};
 use super::sum::{StoreId, extend};
 use alloy_primitives::{B256, hex};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Name of the description.
@@ -164,9 +164,12 @@ impl Store {
         if is_occupied {
             return Err(DiskError::Exists(path.display().to_string()));
         }
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let temporary = PathBuf::from(temporary);
+        let Some(name) = path.file_name() else {
+            return Err(fail("create", path)(std::io::ErrorKind::InvalidInput.into()));
+        };
+        let mut name = name.to_owned();
+        name.push(".new");
+        let temporary = path.with_file_name(name);
         std::fs::create_dir_all(&temporary).map_err(fail("create", &temporary))?;
         // Only an interrupted creation has made the lock.
         let is_ours = temporary.join(LOCK).exists();
@@ -181,19 +184,29 @@ impl Store {
         let file = folder.create(DESCRIPTION)?;
         file.write_at(0, text.as_bytes())?;
         file.sync()?;
-        let files: Arc<dyn Files> = Arc::new(folder);
-        let Description { page_bytes, id, .. } = description;
-        match description.pages {
-            PagesKind::Files => drop(FilePages::create(Arc::clone(&files), id, page_bytes as usize)?),
-            PagesKind::Redb => drop(RedbPages::create(&*files, id, page_bytes as usize, options.cache_bytes)?),
-        }
-        drop(Log::create(Arc::clone(&files), id, options.log, 1)?);
-        files.sync_names()?;
-        drop(files);
+        drop(Self::create_in(Arc::new(folder), description, options)?);
         std::fs::rename(&temporary, path).map_err(fail("rename", &temporary))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_folder(parent).map_err(fail("sync", parent))?;
         Self::open(path, options).map(|(store, _)| store)
+    }
+
+    /// Creates the files of an empty store, except for its description, and opens them.
+    ///
+    /// # Errors
+    /// [`DiskError`]s of the parts.
+    pub fn create_in(
+        files: Arc<dyn Files>,
+        description: Description,
+        options: &OpenOptions,
+    ) -> Result<Self, DiskError> {
+        let Description { page_bytes, id, .. } = description;
+        let pages: Box<dyn PageStore> = match description.pages {
+            PagesKind::Files => Box::new(FilePages::create(Arc::clone(&files), id, page_bytes as usize)?),
+            PagesKind::Redb => Box::new(RedbPages::create(&*files, id, page_bytes as usize, options.cache_bytes)?),
+        };
+        let log = Log::create(files, id, options.log, 1)?;
+        Ok(Self { description, pages, log })
     }
 
     /// The description of the store in a folder.
@@ -218,14 +231,25 @@ impl Store {
     /// [`DiskError::InUse`] if another process has opened it; [`DiskError`]s of the parts.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<(Self, LogOpened), DiskError> {
         let description = Self::describe(path)?;
-        let files: Arc<dyn Files> = Arc::new(Folder::open(path, options.reads)?);
+        Self::open_in(Arc::new(Folder::open(path, options.reads)?), description, options)
+    }
+
+    /// Opens the store in a folder of files, as [`Self::open`] does.
+    ///
+    /// # Errors
+    /// [`DiskError`]s of the parts.
+    pub fn open_in(
+        files: Arc<dyn Files>,
+        description: Description,
+        options: &OpenOptions,
+    ) -> Result<(Self, LogOpened), DiskError> {
         let Description { page_bytes, id, .. } = description;
         let pages: Box<dyn PageStore> = match description.pages {
             PagesKind::Files => Box::new(FilePages::open(Arc::clone(&files), id, page_bytes as usize)?),
             PagesKind::Redb => Box::new(RedbPages::open(&*files, id, page_bytes as usize, options.cache_bytes)?),
         };
         let record = pages.head()?.map_or(0, |(head, _)| head.record);
-        let (log, opened) = Log::open(files, id, options.log, record + 1)?;
+        let (log, opened) = Log::open(files, id, options.log, record.saturating_add(1))?;
         Ok((Self { description, pages, log }, opened))
     }
 }

@@ -27,8 +27,11 @@ pub(super) struct Readers(Mutex<Pool>);
 #[derive(Debug, Default)]
 struct Pool {
     threads: Vec<JoinHandle<()>>,
-    queue: Option<(Sender<Arc<Batch>>, Arc<Mutex<Receiver<Arc<Batch>>>>)>,
+    queue: Option<(Sender<Arc<Batch>>, Queue)>,
 }
+
+/// Where the threads wait for batches.
+type Queue = Arc<Mutex<Receiver<Arc<Batch>>>>;
 
 /// A batch that several threads work on.
 #[derive(Debug)]

@@ -58,7 +58,8 @@ pub struct Head {
     pub hash: B256,
     /// State root after the block.
     pub state_root: B256,
-    /// Number of the last log record whose changes the state includes; 0 if it includes none.
+    /// Number of the last log record whose changes the state includes, which must be durable before the checkpoint is
+    /// made; 0 if it includes none.
     pub record: u64,
 }
 

@@ -73,6 +73,10 @@ fn a_store_is_created_in_an_empty_folder_only() {
     }
     create().expect("a new store");
     assert!(!temporary.exists());
+    let slash = parent.0.join("other/");
+    Store::create(&slash, description(PagesKind::Files), &OpenOptions::default()).expect("a new store");
+    assert!(parent.0.join("other").join(DESCRIPTION).exists());
+    assert!(Store::create(Path::new("/"), description(PagesKind::Files), &OpenOptions::default()).is_err());
     assert_eq!(create().expect_err("occupied"), DiskError::Exists(path.display().to_string()));
 }
 
