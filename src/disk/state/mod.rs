@@ -100,11 +100,10 @@ impl DiskState {
             free.extend((next..page.0).map(PageId));
             next = page.0 + 1;
         }
-        // The lowest numbers are used first.
-        free.reverse();
         let units = Units::new(pages, cache_bytes);
         let overlay = Overlay::default();
-        Ok(Self { crown, units, overlay, head, header, free, freed: Vec::new(), next_page, failed: None })
+        // The checkpoint before this one may name any page that this one does not.
+        Ok(Self { crown, units, overlay, head, header, free: Vec::new(), freed: free, next_page, failed: None })
     }
 
     /// The last checkpoint; its `sequence` is 0 for an empty store.
