@@ -152,12 +152,8 @@ fn kill_again_and_again(pages: PagesKind) {
 
 #[test]
 #[cfg(unix)]
-fn a_store_in_files_survives_kills() {
+fn stores_survive_kills() {
+    // One after the other: a process that starts has the open files of its parent, and so its locks, for a moment.
     kill_again_and_again(PagesKind::Files);
-}
-
-#[test]
-#[cfg(unix)]
-fn a_store_in_a_database_survives_kills() {
     kill_again_and_again(PagesKind::Redb);
 }
