@@ -81,6 +81,12 @@ impl<F> std::fmt::Debug for WithNodes<'_, F> {
 }
 
 impl<F: Fn(&[NodeQuery], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> StateStore for WithNodes<'_, F> {
+    fn call_rows(&self) -> usize {
+        self.flat.call_rows()
+    }
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.flat.announce(accounts, slots)
+    }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         self.flat.accounts(addresses, out)
     }

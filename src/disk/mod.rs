@@ -11,6 +11,7 @@ mod error;
 pub mod files;
 pub mod log;
 pub mod pages;
+pub mod state;
 pub mod store;
 mod sum;
 

@@ -6,7 +6,7 @@
 //! the block is cancelled, the store is no longer called.
 //! Not here: panics of this crate, which are bugs.
 
-use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use super::{CALL_ROWS, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::cancel::CancelToken;
 use crate::arena::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -44,6 +44,14 @@ impl StateStore for Guarded<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn call_rows(&self) -> usize {
+        catch_unwind(AssertUnwindSafe(|| self.store.call_rows())).unwrap_or(CALL_ROWS)
+    }
+
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.guard(|| self.store.announce(accounts, slots))
     }
 
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {

@@ -28,6 +28,10 @@ pub const KECCAK_EMPTY: B256 = alloy_primitives::KECCAK256_EMPTY;
 pub const EMPTY_ROOT: B256 =
     alloy_primitives::b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
 
+/// Rows per call that [`StateStore::call_rows`] returns by default: large enough to spread the fixed cost of a call,
+/// small enough that the first rows are available early.
+pub(crate) const CALL_ROWS: usize = 128;
+
 /// An account as the parent state holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentAccount {
@@ -118,6 +122,18 @@ pub trait StateStore: Send + Sync {
     fn is_resident(&self) -> bool {
         false
     }
+    /// Number of rows that a call of [`Self::accounts`] or [`Self::slots`] should have, as far as the block has so many.
+    /// Reader threads use it; zero counts as one. Default: 128.
+    fn call_rows(&self) -> usize {
+        CALL_ROWS
+    }
+    /// Names all accounts and slots of a block access list, also those that are only read, so that the store can prepare
+    /// the answers; it may wait for them. Called at most once per block, and only for a block with a list, before the
+    /// rows of the list are read. The format of the list was checked; its hash may be compared with the header at the
+    /// same time. Execution may also ask for rows that were not announced. Default: does nothing.
+    fn announce(&self, _accounts: &[Address], _slots: &[SlotQuery]) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Accounts by address. An absent account is [`ParentAccount::default`], not an error.
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
@@ -145,6 +161,12 @@ pub trait StateStore: Send + Sync {
 impl<S: StateStore + ?Sized> StateStore for &S {
     fn is_resident(&self) -> bool {
         (**self).is_resident()
+    }
+    fn call_rows(&self) -> usize {
+        (**self).call_rows()
+    }
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        (**self).announce(accounts, slots)
     }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         (**self).accounts(addresses, out)

@@ -18,6 +18,7 @@ pub use self::redb::RedbPages;
 use super::error::DiskError;
 use crate::arena::path::NodePath;
 use crate::arena::store::StoreError;
+use crate::trie::ItemBytes;
 use alloy_primitives::{B256, Bytes};
 use core::fmt::Debug;
 
@@ -44,7 +45,7 @@ pub struct UnitPlace {
     /// Number of leaves.
     pub leaves: u16,
     /// The top node as its parent encodes it: 0xa0 and its hash, or its RLP if that is shorter than 32 bytes.
-    pub item: [u8; 33],
+    pub item: ItemBytes,
 }
 
 /// The block whose state a checkpoint holds.
