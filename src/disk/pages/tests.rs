@@ -456,6 +456,43 @@ fn a_flipped_bit_is_noticed_or_harmless() {
 }
 
 #[test]
+fn the_checkpoint_before_the_last_one_stays_whole() {
+    let mut random = Random(8);
+    let disk = Disk::default();
+    let store = create_files(disk.files());
+    let models = Arc::new(Mutex::new(vec![Model::default()]));
+    let fallbacks = Arc::new(AtomicUsize::new(0));
+    let (shared, counted) = (Arc::clone(&models), Arc::clone(&fallbacks));
+    disk.watch(move |disk| {
+        // Within the next checkpoint: the slot of the last complete one is damaged.
+        let models = shared.lock().expect("no panic");
+        let [.., before, last, _] = &models[..] else { return };
+        disk.flip("meta", 8 * 4096 * (last.head.sequence % 2) as usize + 77);
+        match open_files(disk.files()) {
+            Ok(store) if before.compare(&*store).is_ok() => {
+                before.check(&*store);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(store) => models[models.len() - 1].check(&*store),
+            // The slot of `before` is being overwritten.
+            Err(error) => assert_eq!(error, DiskError::damaged("meta", 0, "neither slot is whole")),
+        }
+    });
+    for _ in 0..60 {
+        let (after, next) = {
+            let mut models = models.lock().expect("no panic");
+            let (after, next) = models[models.len() - 1].next(&mut random);
+            models.push(after.clone());
+            (after, next)
+        };
+        store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+        after.check(&*store);
+    }
+    let fallbacks = fallbacks.load(Ordering::Relaxed);
+    assert!(fallbacks > 300, "{fallbacks}");
+}
+
+#[test]
 fn files_of_another_store_are_refused() {
     for (create, _) in STORES {
         let disk = Disk::default();
