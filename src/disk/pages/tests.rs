@@ -493,6 +493,36 @@ fn the_checkpoint_before_the_last_one_stays_whole() {
 }
 
 #[test]
+fn an_interrupted_checkpoint_never_becomes_whole_later() {
+    let mut random = Random(11);
+    let disk = Disk::default();
+    let store = create_files(disk.files());
+    let mut model = Model::default();
+    for _ in 0..2 {
+        let (after, next) = model.next(&mut random);
+        store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+        model = after;
+    }
+    let before = disk.content("meta");
+    let (_, next) = model.next(&mut random);
+    store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+    let whole = disk.content("meta");
+    // Checkpoint 3 is in the second slot.
+    for sector in (4096..8192).step_by(512).filter(|sector| before[*sector..][..512] != whole[*sector..][..512]) {
+        let disk = disk.copy();
+        let write = |content: &[u8]| {
+            let meta = disk.open("meta").expect("it exists");
+            meta.write_at(sector as u64, &content[sector..][..512]).expect("a working disk");
+        };
+        // One sector of the slot was not written; the next attempt writes only this sector, with the same content.
+        write(&before);
+        model.check(&*open_files(disk.files()).expect("the checkpoint before"));
+        write(&whole);
+        model.check(&*open_files(disk.files()).expect("the checkpoint before"));
+    }
+}
+
+#[test]
 fn files_of_another_store_are_refused() {
     for (create, _) in STORES {
         let disk = Disk::default();
