@@ -83,14 +83,17 @@ pub enum DbError {
     #[error(transparent)]
     Disk(#[from] crate::disk::DiskError),
     /// A record of the log that is whole does not hold what it should.
+    #[cfg(feature = "disk")]
     #[error("a record of the log cannot be applied: {0}; restore the store from a copy, or create it again")]
     Record(String),
     /// The creation of the state was interrupted.
+    #[cfg(feature = "disk")]
     #[error("the creation of the store {0} was interrupted; delete the folder and create the store again")]
     Unfinished(String),
 }
 
 /// What opening a state on disk found.
+#[cfg(feature = "disk")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// Blocks and reverts of the log that were applied on top of the last checkpoint.
