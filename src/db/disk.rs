@@ -211,11 +211,11 @@ impl Disk {
         let mut next = disk.log.first();
         while next < disk.log.next() {
             let record = disk.log.read(next)?;
+            let is_new = record.number > checkpoint.record;
+            disk.replay(&record, is_new, &mut heads)?;
             if record.number == checkpoint.record && heads.last().is_some_and(|head| head.hash != checkpoint.hash) {
                 return Err(DbError::Record(format!("block {} is not the one of the checkpoint", record.block)));
             }
-            let is_new = record.number > checkpoint.record;
-            disk.replay(&record, is_new, &mut heads)?;
             opened.blocks += u64::from(is_new);
             next += 1;
         }
