@@ -126,22 +126,22 @@ fn kill_again_and_again(pages: PagesKind) {
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program starts");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let reader = std::thread::spawn(move || {
-            let mut last = None;
-            for line in output.lines().map_while(Result::ok) {
-                if let Some(numbers) = line.strip_prefix("acknowledged ") {
-                    let (record, sequence) = numbers.split_once(' ').expect("two numbers");
-                    last = Some((record.parse().expect("a number"), sequence.parse().expect("a number")));
-                }
-            }
-            last
-        });
-        // Different moments, all of them after the start of a process that is not slowed down.
-        std::thread::sleep(Duration::from_millis(60 + kill * 37 % 101));
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let mut next = || {
+            let numbers = output.find_map(|line| Some(line.strip_prefix("acknowledged ")?.to_owned()))?;
+            let (record, sequence) = numbers.split_once(' ').expect("two numbers");
+            Some((record.parse().expect("a number"), sequence.parse().expect("a number")))
+        };
+        // After some records, so that a slow machine makes progress, too; then at different moments.
+        for _ in 0..1 + kill * 13 % 40 {
+            acknowledged = next().expect("the child process runs until it is killed");
+        }
+        std::thread::sleep(Duration::from_micros(kill * 397 % 3001));
         child.kill().expect("a process of ours");
         child.wait().expect("it has ended");
-        acknowledged = reader.join().expect("no panic").unwrap_or(acknowledged);
+        while let Some(numbers) = next() {
+            acknowledged = numbers;
+        }
         let (store, _) = Store::open(&folder, &options()).expect("a store whose process was killed");
         let (record, sequence) = check(&store);
         assert!(record >= acknowledged.0 && sequence >= acknowledged.1, "{record} {sequence} {acknowledged:?}");
