@@ -1,7 +1,7 @@
 //! A state on disk is what was committed last, wherever its process is interrupted.
 //!
 //! A chain with commits, reverts and checkpoints runs on a simulated disk. At every operation of the disk the power may
-//! fail: any part of what was not synced is lost. `BALUSTRADE_CRASHES` is the number of these crash points (default 400).
+//! fail: any part of what was not synced is lost. `BALUSTRADE_CRASHES` is the number of these crash points (default 200).
 
 use alloy_primitives::{B256, Bytes};
 use balustrade::db::DiskOptions;
@@ -46,6 +46,9 @@ fn chain(count: usize, executor: &mut Executor) -> Chain {
     Chain { state, genesis, rules, blocks, heads }
 }
 
+/// The error of a disk with faults.
+type Stop = Box<dyn std::error::Error>;
+
 /// Blocks above the genesis that the head may have after a crash: the acknowledged one, and the one in progress.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
@@ -54,11 +57,11 @@ struct Expected {
 }
 
 impl Chain {
-    fn commit(&self, db: &mut StateDb, executor: &mut Executor, at: usize) -> Result<(), DbError> {
+    fn commit(&self, db: &mut StateDb, executor: &mut Executor, at: usize) -> Result<(), Stop> {
         let (block, list) = &self.blocks[at];
         let input = BlockInput::new(&self.rules, block.clone()).with_list(list.clone());
-        let outcome = db.execute(executor, &input, Options::new(Mode::Bal)).expect("a valid block");
-        db.commit(&outcome)
+        let outcome = db.execute(executor, &input, Options::new(Mode::Bal))?;
+        Ok(db.commit(&outcome)?)
     }
 
     /// Commits all blocks with reverts between them; `expect` is called before each change with what it leads to.
@@ -75,7 +78,7 @@ impl Chain {
                 head = next;
             }
             expect(Expected { acknowledged: head, in_progress: head });
-            Ok::<(), DbError>(())
+            Ok::<(), Stop>(())
         };
         for to in [3, 1, self.blocks.len(), self.blocks.len() - 2, self.blocks.len()] {
             step(db, to)?;
@@ -85,11 +88,11 @@ impl Chain {
 }
 
 fn description(pages: PagesKind) -> Description {
-    Description { pages, page_bytes: 1024, chain_id: 1, genesis: B256::ZERO, id: StoreId([7; 16]) }
+    Description { pages, page_bytes: 2048, chain_id: 1, genesis: B256::ZERO, id: StoreId([7; 16]) }
 }
 
 fn options(pages: PagesKind, checkpoint_bytes: usize) -> DiskOptions {
-    DiskOptions { pages, page_bytes: 1024, checkpoint_bytes, ..DiskOptions::default() }
+    DiskOptions { pages, page_bytes: 2048, checkpoint_bytes, ..DiskOptions::default() }
 }
 
 fn create(disk: &Disk, chain: &Chain, options: DiskOptions) -> StateDb {
@@ -104,7 +107,7 @@ fn open(disk: &Disk, options: DiskOptions) -> Result<StateDb, DbError> {
 
 #[test]
 fn no_loss_of_power_loses_an_acknowledged_block() {
-    let wanted: usize = std::env::var("BALUSTRADE_CRASHES").map_or(400, |count| count.parse().expect("a number"));
+    let wanted: usize = std::env::var("BALUSTRADE_CRASHES").map_or(200, |count| count.parse().expect("a number"));
     let mut executor = Executor::new(2).expect("threads");
     let chain = chain(6, &mut executor);
     let mut done = 0;
