@@ -32,7 +32,7 @@ mod suite;
 pub mod testing;
 mod trace;
 mod verify;
-mod workload;
+pub mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};

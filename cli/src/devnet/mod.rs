@@ -343,10 +343,7 @@ impl Random {
     /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.0)
     }
 
     /// Returns a number below `bound`, with a bias that is negligible here.
@@ -355,9 +352,32 @@ impl Random {
     }
 }
 
+/// The bijection of SplitMix64 (Steele, Lea, Flood 2014): every bit of the result depends on every
+/// bit of `z`.
+pub const fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The inverse of [`mix`]. Its factors are the inverses of those in `mix` modulo 2^64.
+pub const fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(0x3196_42b2_d24d_8ec3);
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(0x96de_1b17_3f11_9089);
+    z ^ (z >> 30) ^ (z >> 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mixing_can_be_undone() {
+        let mut random = Random(1);
+        for z in [0, 1, u64::MAX].into_iter().chain((0..1_000).map(|_| random.next_u64())) {
+            assert_eq!((unmix(mix(z)), mix(unmix(z))), (z, z));
+        }
+    }
 
     #[test]
     fn blocks_are_the_same_every_time_and_decode() {
