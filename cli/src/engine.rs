@@ -235,6 +235,13 @@ impl Chain {
         self.head.as_ref()
     }
 
+    /// Hash of an ancestor of the head, if it is known.
+    #[cfg(test)]
+    pub fn block_hash(&self, number: u64) -> Option<B256> {
+        let mut hash = [B256::ZERO];
+        self.store().block_hashes(&[number], &mut hash).ok().map(|()| hash[0])
+    }
+
     /// The whole state at the head; `None` where only a witness is known.
     pub const fn memory(&self) -> Option<&MemoryStore> {
         match &self.state {

@@ -19,6 +19,8 @@ mod determinism;
 pub mod devnet;
 mod engine;
 mod explain;
+#[cfg(test)]
+mod import;
 mod interrupt;
 pub mod measure;
 mod output;
@@ -28,6 +30,8 @@ mod report;
 mod run;
 mod slow_block;
 mod statetest;
+#[cfg(test)]
+mod store;
 mod suite;
 pub mod testing;
 mod trace;

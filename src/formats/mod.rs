@@ -22,6 +22,7 @@ pub use block_test::{BlockTest, BlockTestJson, FixtureBlock};
 pub use bundle::{Bundle, BundleState, Expected};
 pub use cost::{DOCUMENT_MEMORY_MAX, check_rlp_len};
 pub use genesis::Genesis;
+pub use network::network_chain;
 pub use source::{Document, Progress, each_document, read_document, total_bytes};
 pub use state_test::{StateCase, StateTest, StateTestJson};
 

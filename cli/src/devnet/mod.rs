@@ -16,9 +16,11 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
 use balustrade::bal::bal_hash;
 use balustrade::exec::block::verify::requests_hash;
+use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_base_fee, next_excess_blob_gas};
 use balustrade::exec::wire::Header;
+use balustrade::formats::network_chain;
 use std::collections::BTreeMap;
 use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
 use transactions::{Authorization, CHAIN_ID, Draft, Signer};
@@ -122,6 +124,11 @@ impl Devnet {
     /// The rules of the chain: final Amsterdam.
     pub fn rules() -> ChainRules {
         ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(Fork::Amsterdam) }
+    }
+
+    /// The schedule that gives every block [`Self::rules`].
+    pub fn config() -> ChainConfig {
+        network_chain(Fork::Amsterdam.name(), CHAIN_ID).unwrap_or(ChainConfig::frontier(CHAIN_ID))
     }
 
     /// The genesis header for this state root.
@@ -389,6 +396,10 @@ mod tests {
             for transaction in block {
                 balustrade::exec::wire::Transactions::decode_one(transaction.into()).expect("decodes");
             }
+        }
+        let genesis = Devnet::genesis_header(B256::ZERO);
+        for header in [Devnet::template(&genesis), genesis] {
+            assert_eq!(Devnet::config().rules_of(&header), Devnet::rules());
         }
         assert_eq!(one.genesis_state().len() as u64, SIGNERS + 5 + SYSTEM_CONTRACTS.len() as u64);
     }

@@ -1,0 +1,236 @@
+//! The state that `balustrade store init` starts with.
+//!
+//! In: a genesis file, a bundle, or the sizes of a generated state. Out: [`Initial`]: the state, the
+//! header of its block, and the chain's fork schedule.
+//! Not here: writing the store (the library).
+
+use super::chain;
+use super::devnet::Devnet;
+use super::workload::state::{Sizes, State};
+use super::workload::state_blocks::StateBlocks;
+use alloy_primitives::B256;
+use balustrade::exec::rules::chain::ChainConfig;
+use balustrade::exec::rules::ommers::Ancestor;
+use balustrade::exec::wire::Header;
+use balustrade::formats::{self, Bundle, BundleState, Content};
+use balustrade::{MemoryStore, StateTries};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "Examples:
+  balustrade store init db --genesis genesis.json
+  balustrade store init db --bundle block.json.gz       # the state before this block
+  balustrade store init db --accounts 10000000 --slots 50000000";
+
+/// Options of `store init`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct InitArgs {
+    /// Folder of the store, which must not exist or be empty
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// Where the state comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Start with the state of a genesis file in go-ethereum's format
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<String>,
+    /// Start with the complete state of a bundle, which is the state before its block
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Start with a generated state of N accounts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    accounts: Option<u64>,
+}
+
+/// Options of a generated state.
+#[derive(Clone, Copy, Debug, Args)]
+struct SizeArgs {
+    /// Number of contracts among the generated accounts; by default a tenth of them
+    #[arg(long, value_name = "N", requires = "accounts")]
+    contracts: Option<u64>,
+    /// Number of slots of the generated contracts; by default five per account
+    #[arg(long, value_name = "N", requires = "accounts", value_parser = clap::value_parser!(u64).range(0..=10_000_000_000))]
+    slots: Option<u64>,
+    /// Number of further accounts, with keys, that send the transactions of generated blocks
+    #[arg(long, value_name = "N", requires = "accounts", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    senders: u64,
+    /// Number of accounts and slots that each generated block accesses, which determines the gas limit
+    #[arg(long, value_name = "N", requires = "accounts", default_value_t = 2_500,
+        value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    accesses: u64,
+    /// Seed of the generated state
+    #[arg(long, value_name = "N", requires = "accounts", default_value_t = 0)]
+    seed: u64,
+}
+
+/// A state to start with.
+#[derive(Debug)]
+pub enum Initial {
+    /// A state in memory.
+    Whole(Box<Whole>),
+    /// A generated state, whose leaves are streamed.
+    Generated {
+        /// The state.
+        state: Box<State>,
+        /// Number of accounts and slots that each block accesses.
+        accesses: u64,
+    },
+}
+
+/// A state in memory and its block.
+#[derive(Debug)]
+pub struct Whole {
+    /// The state after the block.
+    pub state: MemoryStore,
+    /// Header of the block, with the root of the state.
+    pub header: Header,
+    /// The chain's fork schedule.
+    pub config: ChainConfig,
+    /// The block and those before it, newest first, as far as they are known.
+    pub ancestors: Vec<Ancestor>,
+}
+
+impl InitArgs {
+    /// Reads the state that the options name.
+    ///
+    /// # Errors
+    /// In words: the file cannot be read, it lacks a part of the state, or its state root is not that
+    /// of the header.
+    pub fn initial(&self) -> Result<Initial, String> {
+        if let Some(path) = &self.source.bundle {
+            return of_bundle(path).map(|whole| Initial::Whole(Box::new(whole)));
+        }
+        if let Some(name_or_path) = &self.source.genesis {
+            return of_genesis(name_or_path).map(|whole| Initial::Whole(Box::new(whole)));
+        }
+        let accounts = self.source.accounts.unwrap_or_default();
+        let SizeArgs { contracts, slots, senders, accesses, seed } = self.sizes;
+        let contracts = contracts.unwrap_or(accounts / 10).min(accounts);
+        let slots = slots.unwrap_or(5 * accounts);
+        let state = State::new(Sizes { accounts, contracts, slots, senders, seed });
+        Ok(Initial::Generated { state: Box::new(state), accesses })
+    }
+}
+
+impl Initial {
+    /// The chain's fork schedule.
+    pub fn config(&self) -> ChainConfig {
+        match self {
+            Self::Whole(whole) => whole.config.clone(),
+            Self::Generated { .. } => Devnet::config(),
+        }
+    }
+
+    /// The header of the state's block, for the root of the state.
+    pub fn header(&self, state_root: B256) -> Header {
+        match self {
+            Self::Whole(whole) => Header { state_root, ..whole.header.clone() },
+            Self::Generated { state, accesses } => StateBlocks::new(state, *accesses, 0).genesis_header(state_root),
+        }
+    }
+}
+
+fn of_genesis(name_or_path: &str) -> Result<Whole, String> {
+    let (config, genesis) = chain::read(name_or_path)?;
+    let genesis = genesis.ok_or_else(|| {
+        format!("the state of the genesis of {name_or_path} is not a part of this program: give its genesis file")
+    })?;
+    let (header, _) = genesis.seal().map_err(|error| format!("{name_or_path}: {error}"))?;
+    let ancestors = vec![Ancestor::of_header(header.clone())];
+    Ok(Whole { state: genesis.state, header, config, ancestors })
+}
+
+fn of_bundle(path: &Path) -> Result<Whole, String> {
+    let document = formats::read_document(path).map_err(|error| error.to_string())?;
+    let fail = |what: &str| format!("{}: {what}", path.display());
+    match Content::parse(&document, None).map_err(|error| error.to_string())? {
+        Content::Bundle(bundle) => whole(*bundle).map_err(|what| fail(&what)),
+        Content::Tests(_) => Err(fail("block tests, not a bundle")),
+    }
+}
+
+/// The state before the block of a bundle.
+fn whole(bundle: Bundle) -> Result<Whole, String> {
+    let BundleState::Complete { store: state, .. } = bundle.state else {
+        return Err("the bundle has only the part of the state that its block reads".to_owned());
+    };
+    let header = bundle.parent_header.ok_or("the bundle has no parentHeader")?;
+    let header = Header::decode(&header).map_err(|error| format!("the parent's header: {error}"))?;
+    let found = StateTries::from_memory(&state).map_err(|error| error.to_string())?.root();
+    if found != header.state_root {
+        return Err(format!("the state has the root {found}, the parent's header has {}", header.state_root));
+    }
+    let config = bundle.chain.ok_or_else(|| format!("the fork {} is not supported", bundle.fork_name))?;
+    Ok(Whole { state, header, config, ancestors: bundle.ancestors })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, Folder, stored};
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: InitArgs,
+    }
+
+    fn initial(options: &str) -> Result<Initial, String> {
+        let words = ["init", "db"].into_iter().chain(options.split_whitespace());
+        let Line { args } = Line::try_parse_from(words).expect("a command line");
+        assert_eq!(args.dir, Path::new("db"));
+        args.initial()
+    }
+
+    #[test]
+    fn a_bundle_gives_the_state_before_its_block() {
+        let folder = Folder::new("store-bundle");
+        let (path, _) = testing::workload(&folder, "erc20 --gas 1 --accounts 200 --senders 20 --threads 1").remove(0);
+        let Ok(Initial::Whole(whole)) = initial(&format!("--bundle {path}")) else { panic!("a whole state") };
+        assert_eq!((whole.header.number, whole.config.chain_id), (0, Devnet::rules().chain_id));
+        assert_eq!(whole.config.rules_of(&Devnet::template(&whole.header)), Devnet::rules());
+        assert_eq!(StateTries::from_memory(&whole.state).expect("tries").root(), whole.header.state_root);
+        let partial = initial(&format!("--bundle {}", stored("existence-log.json.gz").display()));
+        assert!(partial.is_err_and(|error| error.contains("only the part")));
+        assert!(initial("--bundle missing.json").is_err());
+    }
+
+    #[test]
+    fn a_genesis_file_gives_state_header_and_schedule() {
+        let folder = Folder::new("store-genesis");
+        let path = folder.file(
+            "genesis.json",
+            r#"{"config": {"chainId": 5, "homesteadBlock": 0}, "gasLimit": "0x1000", "difficulty": "0x1",
+                "alloc": {"0x00000000000000000000000000000000000000aa": {"balance": "0x5"}}}"#,
+        );
+        let Ok(Initial::Whole(whole)) = initial(&format!("--genesis {path}")) else { panic!("a whole state") };
+        assert_eq!((whole.header.number, whole.header.gas_limit, whole.config.chain_id), (0, 0x1000, 5));
+        assert_eq!(whole.ancestors.len(), 1);
+        assert_eq!(StateTries::from_memory(&whole.state).expect("tries").root(), whole.header.state_root);
+        let named = initial("--genesis mainnet");
+        assert!(named.is_err_and(|error| error.contains("give its genesis file")));
+    }
+
+    #[test]
+    fn a_generated_state_has_the_sizes_of_the_options() {
+        let generated = initial("--accounts 1000 --seed 3").expect("a state");
+        let header = generated.header(B256::with_last_byte(1));
+        assert_eq!((header.number, header.state_root), (0, B256::with_last_byte(1)));
+        assert_eq!(generated.config().rules_of(&header), Devnet::rules());
+        let Initial::Generated { state, .. } = generated else { panic!("a generated state") };
+        let sizes = Sizes { accounts: 1_000, contracts: 100, slots: 5_000, senders: 2_000, seed: 3 };
+        assert_eq!(*state.sizes(), sizes);
+        let parse = |options: &str| Line::try_parse_from(["init", "db"].into_iter().chain(options.split_whitespace()));
+        assert!(parse("").is_err() && parse("--slots 5").is_err() && parse("--accounts 5 --genesis a.json").is_err());
+    }
+}
