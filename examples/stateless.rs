@@ -41,10 +41,7 @@ fn witness(
     let outcome = executor.execute(&input, &chain.store, None, Options::new(Mode::Bal))?;
     let list = list::decode(&chain.list, &Limits::format_only())?;
     let addresses = list.addresses().as_slice();
-    let slots = list.slot_accounts().as_slice().iter().zip(list.slot_keys().as_slice());
-    let slots: Vec<_> =
-        slots.map(|(owner, key)| SlotQuery { address: addresses[owner.0 as usize], key: *key }).collect();
-    let nodes = tries.witness(&chain.store, addresses, &slots, &outcome.changes)?;
+    let nodes = tries.witness(&chain.store, addresses, &list.slot_queries(), &outcome.changes)?;
     let codes = addresses.iter().filter_map(|address| chain.store.code(&chain.store.account(address)?.code_hash));
     Ok((nodes, codes.cloned().collect()))
 }

@@ -14,9 +14,9 @@
 //! state root is then computed from the recorded list.
 //!
 //! The interface is re-exported here and in the modules below. With the feature `internals` the
-//! modules `arena`, `bal`, `exec`, `executor` and `trie` are public too, for research; they may
+//! modules `arena`, `bal`, `db`, `exec`, `executor` and `trie` are public too, for research; they may
 //! change in every version. They import downwards only: `arena ← bal ← {exec, trie} ← executor`.
-//! `exec` and `trie` never import each other; `executor` is the one module that uses both.
+//! `exec` and `trie` never import each other; they meet in `executor`. `db` is above it.
 //! Other features: `formats` (readers of bundles and test fixtures), `serde` (`Serialize` for
 //! outcomes and errors), `reference-loop` (the instructions of `revm-interpreter` as a dispatch loop).
 
@@ -32,6 +32,10 @@ pub mod arena;
 mod bal;
 #[cfg(feature = "internals")]
 pub mod bal;
+#[cfg(not(feature = "internals"))]
+mod db;
+#[cfg(feature = "internals")]
+pub mod db;
 #[cfg(all(feature = "disk", not(feature = "internals")))]
 mod disk;
 #[cfg(all(feature = "disk", feature = "internals"))]
@@ -53,11 +57,13 @@ pub mod trie;
 
 pub use arena::cancel::CancelToken;
 pub use arena::changes::{AccountStatus, StateChanges};
+pub use arena::path::NodeQuery;
 pub use arena::store::{
     EMPTY_ROOT, KECCAK_EMPTY, LatencyStore, MemoryAccount, MemoryStore, ParentAccount, SlotQuery, StateStore,
     StoreCounts, StoreError, WitnessStore,
 };
 pub use bal::ExistenceLog;
+pub use db::{DbError, StateDb};
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
 pub use exec::interpreter::trace::TraceSink;
@@ -101,9 +107,9 @@ pub mod outcome {
 /// State roots, proofs (EIP-1186) and changed trie nodes.
 pub mod tries {
     pub use crate::arena::node::LeafAccount;
+    pub use crate::arena::path::NodePath;
     pub use crate::trie::{
-        AccountProof, Change, HashedKeys, NodeChanges, NodePath, Savepoint, SlotProof, ordered_root, verify_account,
-        verify_slot,
+        AccountProof, Change, HashedKeys, NodeChanges, Savepoint, SlotProof, ordered_root, verify_account, verify_slot,
     };
 }
 
@@ -122,3 +128,8 @@ pub mod errors {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles the example of the page about hosts.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;

@@ -7,6 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use alloy_rlp::Encodable;
 use balustrade::arena::TxIndex;
 use balustrade::arena::cancel::CancelToken;
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::trace::TraceSink;
@@ -193,8 +194,8 @@ impl StateStore for Slow<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.0.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.0.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.0.trie_nodes(nodes, out)
     }
 }
 
@@ -310,8 +311,8 @@ fn a_cancelled_update_of_the_tries_is_rolled_back() {
         fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
             self.0.block_hashes(numbers, out)
         }
-        fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-            self.0.trie_nodes(hashes, out)
+        fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+            self.0.trie_nodes(nodes, out)
         }
         fn is_cancelled(&self) -> bool {
             self.1.fetch_sub(1, core::sync::atomic::Ordering::Relaxed) <= 0

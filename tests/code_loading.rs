@@ -3,6 +3,7 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::block::system::{BEACON_ROOTS, CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
@@ -72,8 +73,8 @@ impl StateStore for Noting<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.inner.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.inner.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.inner.trie_nodes(nodes, out)
     }
 }
 

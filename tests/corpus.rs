@@ -7,6 +7,7 @@ mod random;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
+use balustrade::arena::path::NodeQuery;
 use hostile::Rng;
 use hostile::cases::{self, Visit};
 use random::block::{Forks, Generator};
@@ -120,7 +121,9 @@ fn damaged_nodes() {
     let mut rng = Rng(3);
     use balustrade::arena::store::StateStore;
     let mut root = [Default::default()];
-    case.store.trie_nodes(&[case.store.state_root()], &mut root).expect("the root");
+    case.store
+        .trie_nodes(&[NodeQuery { hash: case.store.state_root(), ..NodeQuery::default() }], &mut root)
+        .expect("the root");
     for _ in 0..4_000 {
         targets::witness(&damage(&root[0], &mut rng));
     }

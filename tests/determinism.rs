@@ -34,7 +34,7 @@ fn words_of(result: &Result<BlockOutcome, BlockError>) -> String {
             outcome.receipts.iter().map(keccak256).collect::<Vec<_>>(),
             outcome.receipts.bloom(),
             (transactions, &outcome.requests, &outcome.bal),
-            (&outcome.changes, &outcome.unchecked, &outcome.existence_log),
+            (&outcome.changes, &outcome.before, &outcome.unchecked, &outcome.existence_log),
         )
     )
 }

@@ -8,6 +8,7 @@ mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::BlockAccessIndex;
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::bal::{ExistenceFault, ExistenceLog};
 use balustrade::exec::block::error::MismatchField;
@@ -42,7 +43,7 @@ impl StateStore for Mute {
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
         mute()
     }
-    fn trie_nodes(&self, _: &[B256], _: &mut [Bytes]) -> Result<(), StoreError> {
+    fn trie_nodes(&self, _: &[NodeQuery], _: &mut [Bytes]) -> Result<(), StoreError> {
         mute()
     }
 }

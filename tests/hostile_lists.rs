@@ -8,6 +8,7 @@
 mod hostile;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::block::code_loader::AHEAD_BYTES_MAX;
 use balustrade::exec::block::system::{HISTORY_STORAGE, SYSTEM_CONTRACTS};
@@ -41,8 +42,8 @@ impl StateStore for Counting<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.0.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.0.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.0.trie_nodes(nodes, out)
     }
 }
 
@@ -98,8 +99,8 @@ impl StateStore for Contracts {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         MemoryStore::default().block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        MemoryStore::default().trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(nodes, out)
     }
 }
 
@@ -297,8 +298,8 @@ impl StateStore for RecordedCodes<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.0.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.0.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.0.trie_nodes(nodes, out)
     }
 }
 

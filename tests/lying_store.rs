@@ -4,6 +4,7 @@
 mod hostile;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::trie::StateTries;
 use balustrade::{BlockError, BlockInput, BlockOutcome, Executor, Mode, Options};
@@ -136,10 +137,10 @@ impl StateStore for LyingStore<'_> {
         self.inner.block_hashes(numbers, out)
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.call()?;
-        self.inner.trie_nodes(hashes, out)?;
-        for (node, hash) in out.iter_mut().zip(hashes) {
+        self.inner.trie_nodes(nodes, out)?;
+        for (node, NodeQuery { hash, .. }) in out.iter_mut().zip(nodes) {
             if self.lies(&[Lie::NoNode, Lie::Node, Lie::EmptyNode]) {
                 match self.lie {
                     Lie::NoNode => return Err(StoreError::MissingNode(*hash)),
@@ -284,12 +285,12 @@ fn check_missing_nodes(case: &WitnessCase) {
     let empty = balustrade::arena::store::WitnessStore::new(case.store.state_root(), [], []);
     let input = BlockInput::new(&case.rules, case.block.rlp.clone()).with_list(case.block.bal.clone());
     // Flat values of the whole witness, but no trie nodes below the top.
-    let nodes = |hashes: &[B256], out: &mut [Bytes]| {
+    let nodes = |nodes: &[NodeQuery], out: &mut [Bytes]| {
         // Answers for the root and most of its children, so that every shard lacks a node of its own.
-        if hashes.len() <= 16 && case.store.trie_nodes(hashes, out).is_ok() && !hashes[0].0[0].is_multiple_of(4) {
+        if nodes.len() <= 16 && case.store.trie_nodes(nodes, out).is_ok() && !nodes[0].hash[0].is_multiple_of(4) {
             return Ok(());
         }
-        empty.trie_nodes(hashes, out)
+        empty.trie_nodes(nodes, out)
     };
     let store = WithNodes { flat: &case.store, nodes };
     let errors = [1, 2, 3, 8, 16].map(|threads| {

@@ -5,6 +5,7 @@ mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use balustrade::arena::cancel::CancelToken;
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::EMPTY_OMMERS_HASH;
@@ -182,9 +183,9 @@ impl StateStore for FailingStore<'_> {
         self.call()?;
         self.store.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.call()?;
-        self.store.trie_nodes(hashes, out)
+        self.store.trie_nodes(nodes, out)
     }
 }
 
@@ -273,10 +274,10 @@ fn building_and_transacting_leave_the_uncommitted_blocks_below() {
 /// A store with flat values in memory and trie nodes by hash; all calls for nodes after the first `calls` ones fail.
 fn node_store<'a>(flat: &'a MemoryStore, nodes: &'a BTreeMap<B256, Bytes>, calls: usize) -> impl StateStore + 'a {
     let calls_left = AtomicUsize::new(calls);
-    let nodes = move |hashes: &[B256], out: &mut [Bytes]| {
+    let nodes = move |queries: &[NodeQuery], out: &mut [Bytes]| {
         let left = calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         left.map_err(|_| StoreError::Failed("as planned".into()))?;
-        for (hash, out) in hashes.iter().zip(out) {
+        for (NodeQuery { hash, .. }, out) in queries.iter().zip(out) {
             *out = nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
         }
         Ok(())

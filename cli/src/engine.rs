@@ -20,12 +20,14 @@ use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::interpreter::trace::TraceSink;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
-use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor, Ancestry};
+use balustrade::exec::rules::ommers::{Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, Transacted, Unverified};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
-use balustrade::{Binding, BlockError, BlockInput, BlockOutcome, Executor, Mode, Options, StateChanges};
+use balustrade::{
+    Binding, BlockError, BlockInput, BlockOutcome, DbError, Executor, Mode, Options, StateChanges, StateDb,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,8 @@ impl Accepted {
             "the existence log"
         } else if one.changes != two.changes {
             "the changes"
+        } else if one.before != two.before {
+            "the values before the block"
         } else if self.trace != other.trace {
             "the trace"
         } else {
@@ -125,25 +129,46 @@ impl From<BlockError> for Failure {
     }
 }
 
-/// The state at the head of a chain, and the ancestors that the next block needs.
+/// A chain at whose head blocks are executed.
 #[derive(Debug)]
 pub struct Chain {
-    state: ParentState,
-    tries: Option<StateTries>,
-    head: Option<Header>,
-    head_hash: B256,
-    /// The chain whose rules check ommers, where it is known.
-    config: Option<ChainConfig>,
-    /// The head and the blocks before it, newest first, as far as ommer checks need them; empty
-    /// after the merge.
-    ancestors: Vec<Ancestor>,
+    state: State,
     ommers_omitted: bool,
 }
 
 #[derive(Debug)]
-enum ParentState {
+enum State {
+    /// A whole state, which blocks move forward.
+    Db(Box<StateDb>),
+    /// The parent state of a bundle's block.
+    Bundle(Box<Parent>),
+}
+
+/// The parent of one block, of which parts may be missing.
+#[derive(Debug)]
+struct Parent {
+    store: ParentStore,
+    tries: Option<StateTries>,
+    header: Option<Header>,
+    /// The chain whose rules check ommers, where it is known.
+    config: Option<ChainConfig>,
+    ancestors: Vec<Ancestor>,
+}
+
+#[derive(Debug)]
+enum ParentStore {
     Memory(MemoryStore),
     Witness(WitnessStore),
+}
+
+impl ParentStore {
+    /// In the form that the executor takes.
+    fn as_dyn(&self) -> &dyn StateStore {
+        match self {
+            Self::Memory(store) => store,
+            Self::Witness(store) => store,
+        }
+    }
 }
 
 impl Chain {
@@ -152,15 +177,10 @@ impl Chain {
     ///
     /// # Errors
     /// [`Failure::Host`]: the tries cannot be built.
-    pub fn at_genesis(mut state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
-        let tries = tries_of(&state, None)?;
-        let header = header(tries.root());
-        let head_hash = header.hash();
-        state.insert_block_hash(header.number, head_hash);
-        let state = ParentState::Memory(state);
-        let ancestors = vec![Ancestor::of_header(header.clone())];
-        let tries = Some(tries);
-        Ok(Self { state, tries, head: Some(header), head_hash, config: None, ancestors, ommers_omitted: false })
+    pub fn at_genesis(state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
+        let db = StateDb::at_genesis(state, header).map_err(|error| Failure::Host(error.to_string()))?;
+        // The commands revert no block.
+        Ok(Self { state: State::Db(Box::new(db.with_window(0))), ommers_omitted: false })
     }
 
     /// Creates a chain at the genesis of a test.
@@ -170,21 +190,32 @@ impl Chain {
     /// pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
         let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        let claimed = genesis.header.state_root;
-        let mut chain = Self::at_genesis(test.pre.clone(), |_| genesis.header)?;
-        chain.config = test.network.clone();
-        match &chain.tries {
-            Some(tries) if tries.root() != claimed => Err(other_root(tries.root(), claimed)),
-            _ => Ok(chain),
-        }
+        let db = StateDb::in_memory(test.pre.clone(), genesis.header).map_err(|error| match error {
+            DbError::StateRoot { expected, found, .. } => other_root(found, expected),
+            error => Failure::Host(error.to_string()),
+        })?;
+        let db = db.with_window(0);
+        let db = match &test.network {
+            Some(network) => db.with_schedule(network.clone()),
+            None => db,
+        };
+        Ok(Self { state: State::Db(Box::new(db)), ommers_omitted: false })
     }
 
-    /// Creates a chain at the parent of a bundle's block.
+    /// Creates a chain at the parent of a bundle's block, which cannot become the head.
     ///
     /// # Errors
     /// [`Failure::Host`]: the block's hash or the root of the pre-state is not the one that the
     /// file names, or the parent's header does not decode.
     pub fn of_bundle(bundle: &Bundle) -> Result<Self, Failure> {
+        Self::of_bundle_with(bundle, None)
+    }
+
+    /// [`Self::of_bundle`] with this schedule in place of that of the bundle's chain.
+    ///
+    /// # Errors
+    /// Those of [`Self::of_bundle`].
+    pub fn of_bundle_with(bundle: &Bundle, config: Option<ChainConfig>) -> Result<Self, Failure> {
         // A block without a decodable header is an invalid block, which is found when it is
         // executed.
         if let Ok(header) = Header::of_block(&bundle.block)
@@ -193,46 +224,40 @@ impl Chain {
             let (found, claimed) = (header.hash(), bundle.hash);
             return Err(Failure::Host(format!("holds block {found}, the file says {claimed}")));
         }
-        let head = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
-        let head = head.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
-        let (state, tries) = match &bundle.state {
+        let header = bundle.parent_header.as_ref().map(|rlp| Header::decode(rlp)).transpose();
+        let header = header.map_err(|error| Failure::Host(format!("the parent's header: {error}")))?;
+        let (store, tries) = match &bundle.state {
             BundleState::Witness { root, nodes, codes } => {
                 let mut store = WitnessStore::new(*root, nodes.iter().cloned(), codes.iter().cloned());
                 for (number, hash) in &bundle.block_hashes {
                     store.insert_block_hash(*number, *hash);
                 }
-                (ParentState::Witness(store), Some(StateTries::from_root(*root)))
+                (ParentStore::Witness(store), Some(StateTries::from_root(*root)))
             }
             BundleState::Complete { store, root } => {
-                (ParentState::Memory(store.clone()), Some(tries_of(store, *root)?))
+                (ParentStore::Memory(store.clone()), Some(tries_of(store, *root)?))
             }
-            BundleState::Partial(store) => (ParentState::Memory(store.clone()), None),
+            BundleState::Partial(store) => (ParentStore::Memory(store.clone()), None),
         };
-        let head_hash = head.as_ref().map_or(B256::ZERO, Header::hash);
-        Ok(Self {
-            state,
-            tries,
-            head,
-            head_hash,
-            config: ChainConfig::of_chain_id(bundle.chain_id),
-            ancestors: bundle.ancestors.clone(),
-            ommers_omitted: bundle.ommers_omitted > 0,
-        })
-    }
-
-    /// Returns the same chain with this schedule; `None` changes nothing.
-    pub fn with_config(self, config: Option<ChainConfig>) -> Self {
-        Self { config: config.or(self.config), ..self }
+        let config = config.or_else(|| ChainConfig::of_chain_id(bundle.chain_id));
+        let parent = Parent { store, tries, header, config, ancestors: bundle.ancestors.clone() };
+        Ok(Self { state: State::Bundle(Box::new(parent)), ommers_omitted: bundle.ommers_omitted > 0 })
     }
 
     /// Hash of the head: the last block that was kept, or the genesis.
-    pub const fn head_hash(&self) -> B256 {
-        self.head_hash
+    pub fn head_hash(&self) -> B256 {
+        match &self.state {
+            State::Db(db) => db.head_hash(),
+            State::Bundle(parent) => parent.header.as_ref().map_or(B256::ZERO, Header::hash),
+        }
     }
 
     /// Header of the head; `None` for a bundle without its parent's header.
-    pub const fn head(&self) -> Option<&Header> {
-        self.head.as_ref()
+    pub fn head(&self) -> Option<&Header> {
+        match &self.state {
+            State::Db(db) => Some(db.head()),
+            State::Bundle(parent) => parent.header.as_ref(),
+        }
     }
 
     /// Hash of an ancestor of the head, if it is known.
@@ -243,10 +268,13 @@ impl Chain {
     }
 
     /// The whole state at the head; `None` where only a witness is known.
-    pub const fn memory(&self) -> Option<&MemoryStore> {
+    pub fn memory(&self) -> Option<&MemoryStore> {
         match &self.state {
-            ParentState::Memory(store) => Some(store),
-            ParentState::Witness(_) => None,
+            State::Db(db) => db.memory(),
+            State::Bundle(parent) => match &parent.store {
+                ParentStore::Memory(store) => Some(store),
+                ParentStore::Witness(_) => None,
+            },
         }
     }
 
@@ -274,17 +302,58 @@ impl Chain {
         slots: &[SlotQuery],
         changes: &StateChanges,
     ) -> Result<Vec<Bytes>, Failure> {
-        let mut tries = self.tries.take().ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
-        let nodes = tries.witness(self.store(), addresses, slots, changes);
-        self.tries = Some(tries);
-        nodes.map_err(|error| Failure::Host(error.to_string()))
+        let (store, tries) = self.parts();
+        let tries = tries.ok_or_else(|| Failure::Host("a witness needs state tries".into()))?;
+        tries.witness(store, addresses, slots, changes).map_err(|error| Failure::Host(error.to_string()))
     }
 
-    /// The parent state in the form that the executor takes.
+    /// The state at the head in the form that the executor takes.
     fn store(&self) -> &dyn StateStore {
         match &self.state {
-            ParentState::Memory(store) => store,
-            ParentState::Witness(store) => store,
+            State::Db(db) => db.store(),
+            State::Bundle(parent) => parent.store.as_dyn(),
+        }
+    }
+
+    /// The state at the head and its tries, for work that leaves them as they are.
+    fn parts(&mut self) -> (&dyn StateStore, Option<&mut StateTries>) {
+        match &mut self.state {
+            State::Db(db) => {
+                let (store, tries) = db.parts();
+                (store, Some(tries))
+            }
+            State::Bundle(parent) => (parent.store.as_dyn(), parent.tries.as_mut()),
+        }
+    }
+
+    /// Executes a block on the head with `run`. If it is valid and `keep` is set, it becomes the head; the block of a
+    /// bundle does not.
+    fn execute(
+        &mut self,
+        input: &BlockInput<'_>,
+        keep: bool,
+        run: impl FnOnce(&BlockInput<'_>, &dyn StateStore, Option<&mut StateTries>) -> Result<BlockOutcome, BlockError>,
+    ) -> Result<BlockOutcome, Failure> {
+        let mut input = input.clone();
+        input.ommers_omitted = self.ommers_omitted;
+        match &mut self.state {
+            State::Db(db) => {
+                let outcome = db.execute_with(&input, |input, store, tries| run(input, store, Some(tries)))?;
+                if keep {
+                    db.commit(&outcome).map_err(|error| Failure::Host(error.to_string()))?;
+                }
+                Ok(outcome)
+            }
+            State::Bundle(parent) => {
+                let Parent { store, tries, header, config, ancestors } = &mut **parent;
+                input.parent = header.as_ref();
+                input.ancestry = config.as_ref().map(|chain| Ancestry { chain, blocks: ancestors });
+                let outcome = run(&input, store.as_dyn(), tries.as_mut())?;
+                if let Some(tries) = tries {
+                    tries.rollback();
+                }
+                Ok(outcome)
+            }
         }
     }
 
@@ -293,33 +362,12 @@ impl Chain {
     /// supported.
     pub fn rules_of(&self, test: &BlockTest, block: &FixtureBlock) -> Option<ChainRules> {
         let network = test.network.as_ref()?;
-        let (number, timestamp) = match (Header::of_block(&block.rlp), &self.head) {
+        let (number, timestamp) = match (Header::of_block(&block.rlp), self.head()) {
             (Ok(header), _) => (header.number, header.timestamp),
             (Err(_), Some(head)) => (head.number.saturating_add(1), head.timestamp.saturating_add(1)),
             (Err(_), None) => (0, 0),
         };
         Some(network.rules(number, timestamp))
-    }
-
-    /// Makes an accepted block the head. A witness store has no state after its one block.
-    fn advance(&mut self, block: &Bytes, outcome: &BlockOutcome) {
-        if let Some(tries) = &mut self.tries {
-            tries.commit();
-        }
-        if let ParentState::Memory(store) = &mut self.state {
-            outcome.changes.apply_to(store);
-            store.insert_block_hash(outcome.number, outcome.hash);
-        }
-        self.head = Header::of_block(block).ok();
-        self.head_hash = outcome.hash;
-        match &self.head {
-            Some(head) if !head.difficulty.is_zero() => {
-                self.ancestors.truncate(ANCESTORS_NEEDED - 1);
-                let known = Ancestor::of_block(block.clone());
-                self.ancestors.insert(0, known.unwrap_or_else(|_| Ancestor::of_header(head.clone())));
-            }
-            _ => self.ancestors.clear(),
-        }
     }
 }
 
@@ -540,11 +588,10 @@ impl Engine {
         template: &Header,
         body: impl Into<Body<'b>>,
     ) -> Result<BuiltBlock, Failure> {
-        let mut tries = chain.tries.take().ok_or_else(|| Failure::Host("a build needs state tries".into()))?;
+        let (store, tries) = chain.parts();
+        let tries = tries.ok_or_else(|| Failure::Host("a build needs state tries".into()))?;
         let cancel = Some(super::interrupt::token());
-        let built = self.executor.build_body(rules, template, body.into(), chain.store(), &mut tries, cancel);
-        chain.tries = Some(tries);
-        Ok(built?)
+        Ok(self.executor.build_body(rules, template, body.into(), store, tries, cancel)?)
     }
 
     /// Runs only the transactions of a block on a state. If a transaction is not valid in the
@@ -665,10 +712,8 @@ impl Engine {
     pub fn unverified(&mut self, chain: &mut Chain, rules: &ChainRules, block: &Bytes) -> Result<Unverified, Failure> {
         let cancel = self.cancel_token();
         let input = BlockInput::new(rules, block.clone()).with_cancel(&cancel);
-        let mut tries = chain.tries.take();
-        let produced = self.executor.execute_unverified(&input, chain.store(), tries.as_mut());
-        chain.tries = tries;
-        Ok(produced?)
+        let (store, tries) = chain.parts();
+        Ok(self.executor.execute_unverified(&input, store, tries)?)
     }
 
     /// The token that Ctrl-C cancels, with the time limit counted from now on.
@@ -692,26 +737,19 @@ impl Engine {
         let mut input = BlockInput::new(rules, block.clone()).with_cancel(&cancel);
         input.bal = bal.cloned();
         input.existence_log = existence_log;
-        input.parent = chain.head.as_ref();
-        input.ancestry = chain.config.as_ref().map(|config| Ancestry { chain: config, blocks: &chain.ancestors });
-        input.ommers_omitted = chain.ommers_omitted;
-        let mut tries = chain.tries.take();
-        let delayed =
-            self.latency.map(|Latency { per_batch, per_item }| LatencyStore::new(chain.store(), per_batch, per_item));
-        let store = delayed.as_ref().map_or_else(|| chain.store(), |delayed| delayed as &dyn StateStore);
         let options = mode.map_or_else(Options::automatic, Options::new);
         let options =
             options.with_loop(self.loop_kind).with_parent_reads(self.parent_reads).with_recovery(self.recovery);
-        let (result, trace) = self.traced(|executor| executor.execute(&input, store, tries.as_mut(), options));
-        let counts = delayed.as_ref().map(LatencyStore::counts);
-        chain.tries = tries;
-        let outcome = result?;
-        if keep {
-            chain.advance(block, &outcome);
-        } else if let Some(tries) = &mut chain.tries {
-            tries.rollback();
-        }
-        Ok(Accepted { mode: outcome.mode, outcome, store: counts, trace })
+        let latency = self.latency;
+        let (mut store_counts, mut trace) = (None, None);
+        let outcome = chain.execute(&input, keep, |input, store, tries| {
+            let delayed = latency.map(|Latency { per_batch, per_item }| LatencyStore::new(store, per_batch, per_item));
+            let store = delayed.as_ref().map_or(store, |delayed| delayed as &dyn StateStore);
+            let (result, hash) = self.traced(|executor| executor.execute(input, store, tries, options));
+            (store_counts, trace) = (delayed.as_ref().map(LatencyStore::counts), hash);
+            result
+        })?;
+        Ok(Accepted { mode: outcome.mode, outcome, store: store_counts, trace })
     }
 }
 

@@ -287,7 +287,7 @@ impl Run<'_> {
             let scheduled = config.rules_of(header);
             (fork, rules) = (scheduled.fork.name(), Some(scheduled));
         }
-        match Chain::of_bundle(bundle).map(|chain| chain.with_config(config.cloned())) {
+        match Chain::of_bundle_with(bundle, config.cloned()) {
             Ok(mut chain) => self.step(
                 &mut chain,
                 &Step {

@@ -4,6 +4,7 @@
 use crate::Status;
 use crate::workload::{self, WorkloadCommand};
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::{Fork, Header, ParentAccount, SlotQuery, StateStore, StoreError};
 use clap::Parser;
 use std::path::PathBuf;
@@ -79,7 +80,13 @@ impl<F> std::fmt::Debug for WithNodes<'_, F> {
     }
 }
 
-impl<F: Fn(&[B256], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> StateStore for WithNodes<'_, F> {
+impl<F: Fn(&[NodeQuery], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> StateStore for WithNodes<'_, F> {
+    fn call_rows(&self) -> usize {
+        self.flat.call_rows()
+    }
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.flat.announce(accounts, slots)
+    }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         self.flat.accounts(addresses, out)
     }
@@ -92,8 +99,8 @@ impl<F: Fn(&[B256], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> State
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.flat.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        (self.nodes)(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (self.nodes)(nodes, out)
     }
 }
 

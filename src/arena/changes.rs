@@ -53,6 +53,18 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
+    /// Reserves room for more accounts and slots.
+    pub(crate) fn reserve(&mut self, accounts: usize, slots: usize) {
+        self.addresses.reserve(accounts);
+        self.statuses.reserve(accounts);
+        self.nonces.reserve(accounts);
+        self.balances.reserve(accounts);
+        self.code_hashes.reserve(accounts);
+        self.slot_starts.reserve(accounts + 1);
+        self.slot_keys.reserve(slots);
+        self.slot_values.reserve(slots);
+    }
+
     /// Adds an account without slots; [`Self::push_slot`] adds slots to it.
     pub fn push_account(
         &mut self,

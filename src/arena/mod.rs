@@ -14,6 +14,7 @@ mod id;
 pub mod keccak;
 pub mod node;
 mod offsets;
+pub mod path;
 pub(crate) mod prefetch;
 pub(crate) mod region;
 pub(crate) mod rlp;

@@ -7,12 +7,10 @@
 //! Source: Yellow Paper, appendices B (RLP), C (hex prefix) and D (trie).
 //! Not here: fetching nodes, and the in-memory nodes of the `trie` module.
 
+use super::path::{KEY_NIBBLES, NodePath, NodeQuery};
 use super::rlp::{Item, RlpFault, item};
 use super::store::{EMPTY_ROOT, StoreError};
 use alloy_primitives::{B256, Bytes, U256};
-
-/// Number of nibbles of a hashed key.
-pub const KEY_NIBBLES: usize = 64;
 
 /// A node's reference to one child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -317,6 +315,8 @@ pub enum At {
 /// The look-up of one hashed key in a trie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
+    /// Hashed address of the storage trie's account; zero for the account trie.
+    pub owner: B256,
     /// The hashed key.
     pub key: B256,
     /// Its current position.
@@ -325,31 +325,31 @@ pub struct Walk {
 
 impl Walk {
     /// A look-up that starts at the trie's root node.
-    pub fn from_root(root: &B256, key: B256) -> Self {
+    pub fn from_root(owner: B256, root: &B256, key: B256) -> Self {
         let at = if *root == EMPTY_ROOT { At::Absent } else { At::Below { hash: *root, depth: 0 } };
-        Self { key, at }
+        Self { owner, key, at }
     }
 }
 
 /// Completes all look-ups, with one call of `fetch` per trie level. `fetch` fills its second
-/// argument with the nodes of the given hashes, in order, and must check that they hash to them.
+/// argument with the given nodes, in order, and must check that they hash to the hashes of the queries.
 /// Look-ups sorted by key share fetched nodes.
 ///
 /// # Errors
 /// Those of `fetch`, and [`StoreError::Corrupt`] when a node does not decode.
 pub fn walk_all(
     walks: &mut [Walk],
-    mut fetch: impl FnMut(&[B256], &mut [Bytes]) -> Result<(), StoreError>,
+    mut fetch: impl FnMut(&[NodeQuery], &mut [Bytes]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut asked: Vec<B256> = Vec::new();
+    let mut asked: Vec<NodeQuery> = Vec::new();
     let mut nodes: Vec<Bytes> = Vec::new();
     loop {
         asked.clear();
         for walk in walks.iter() {
-            if let At::Below { hash, .. } = &walk.at
-                && asked.last() != Some(hash)
+            if let At::Below { hash, depth } = walk.at
+                && asked.last().is_none_or(|last| last.hash != hash)
             {
-                asked.push(*hash);
+                asked.push(NodeQuery { owner: walk.owner, path: NodePath::new(&walk.key, depth), hash });
             }
         }
         if asked.is_empty() {
@@ -361,7 +361,7 @@ pub fn walk_all(
         let mut node = 0;
         for walk in walks.iter_mut() {
             let At::Below { hash, depth } = walk.at else { continue };
-            while asked[node] != hash {
+            while asked[node].hash != hash {
                 node += 1;
             }
             walk.at = match step(&nodes[node], &walk.key, depth)? {

@@ -14,9 +14,14 @@
 //! ```
 
 use crate::arena::heap::{HeapBytes, sum_heap_bytes};
+use crate::arena::store::SlotQuery;
 use crate::arena::{AccountId, BlockAccessIndex, Column, Id, Offsets, SlotId};
 use alloy_primitives::{Address, Bytes, U256};
 use core::ops::Range;
+use rayon::prelude::*;
+
+/// Fewer slots than this are converted by one job.
+const QUERIES_PER_JOB: usize = 4_096;
 
 /// Change lists of one field. Each parent (account or slot) has a range of rows; a row is a block
 /// access index and the value after that index.
@@ -278,6 +283,13 @@ impl BalColumns {
     #[inline]
     pub fn slot_accounts(&self) -> &Column<SlotId, AccountId> {
         &self.slot_accounts
+    }
+
+    /// All slots in the form in which a store is asked for them, in list order. Uses the current rayon pool.
+    pub fn slot_queries(&self) -> Vec<SlotQuery> {
+        let (owners, keys) = (self.slot_accounts.as_slice(), self.slot_keys.as_slice());
+        let query = |(owner, key): (&AccountId, &U256)| SlotQuery { address: self.addresses[*owner], key: *key };
+        owners.par_iter().zip(keys).with_min_len(QUERIES_PER_JOB).map(query).collect()
     }
 
     /// Slots per account, as ranges of [`SlotId`]s.

@@ -39,7 +39,7 @@ pub use error::{BalError, BalField, BalRule};
 pub use existence::{ExistenceColumns, ExistenceDifference, ExistenceFault, ExistenceLog, exists_before};
 pub use limits::{CODE_LEN_MAX_AMSTERDAM, GasBudget, ITEM_COST, Limits, READ_COST};
 pub use record::{RecordedKeys, RecordedList, Recorder};
-pub use reduce::{ListedChanges, code_hashes, reduce};
+pub use reduce::{ListedChanges, ListedParents, code_hashes, reduce};
 pub use show::show;
 
 use crate::arena::keccak::keccak256;

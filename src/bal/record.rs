@@ -34,6 +34,10 @@ pub struct RecordedList {
     pub bytes: Bytes,
     /// The same list as columns; its ids are ranks by address and key.
     pub columns: BalColumns,
+    /// For each account of the list, the id with which it was recorded.
+    pub account_ids: Column<AccountId, AccountId>,
+    /// For each slot of the list, the id with which it was recorded.
+    pub slot_ids: Column<SlotId, SlotId>,
 }
 
 /// Changes of one field, in order of recording.
@@ -179,17 +183,21 @@ impl Recorder {
     /// When `recorded` lacks a recorded id.
     pub fn finish(&self, recorded: &RecordedKeys<'_>) -> RecordedList {
         let mut columns = BalColumns { blob: Bytes::copy_from_slice(&self.code_bytes), ..BalColumns::default() };
-        let account_ranks = self.rank_accounts(recorded, &mut columns);
-        let slot_ranks = self.rank_slots(recorded, &account_ranks, &mut columns);
+        let (account_ids, account_ranks) = self.rank_accounts(recorded, &mut columns);
+        let (slot_ids, slot_ranks) = self.rank_slots(recorded, &account_ranks, &mut columns);
         columns.storage = self.storage.group(&slot_ranks, columns.slot_keys.len());
         columns.balances = self.balances.group(&account_ranks, columns.addresses.len());
         columns.nonces = self.nonces.group(&account_ranks, columns.addresses.len());
         columns.codes = self.codes.group(&account_ranks, columns.addresses.len());
-        RecordedList { bytes: encode(&columns), columns }
+        RecordedList { bytes: encode(&columns), columns, account_ids, slot_ids }
     }
 
-    /// Sorts the accessed accounts by address; returns the rank of each recorded id.
-    fn rank_accounts(&self, recorded: &RecordedKeys<'_>, columns: &mut BalColumns) -> Column<AccountId, AccountId> {
+    /// Sorts the accessed accounts by address; returns the recorded id of each rank, and the rank of each recorded id.
+    fn rank_accounts(
+        &self,
+        recorded: &RecordedKeys<'_>,
+        columns: &mut BalColumns,
+    ) -> (Column<AccountId, AccountId>, Column<AccountId, AccountId>) {
         let mut listed = self.accounts.clone();
         for slot in self.slots.iter() {
             listed.insert(recorded.slot_accounts[slot]);
@@ -198,19 +206,20 @@ impl Recorder {
         order.sort_unstable_by_key(|account| recorded.addresses[*account]);
         let mut ranks = Column::default();
         ranks.resize(recorded.addresses.len(), AccountId::default());
-        for account in order {
-            ranks[account] = columns.addresses.push(recorded.addresses[account]);
+        for account in &order {
+            ranks[*account] = columns.addresses.push(recorded.addresses[*account]);
         }
-        ranks
+        (order.into(), ranks)
     }
 
-    /// Sorts the accessed slots by account and key; returns the rank of each recorded id.
+    /// Sorts the accessed slots by account and key; returns the recorded id of each rank, and the rank of each recorded
+    /// id.
     fn rank_slots(
         &self,
         recorded: &RecordedKeys<'_>,
         account_ranks: &Column<AccountId, AccountId>,
         columns: &mut BalColumns,
-    ) -> Column<SlotId, SlotId> {
+    ) -> (Column<SlotId, SlotId>, Column<SlotId, SlotId>) {
         let mut order: Vec<(AccountId, SlotId)> =
             self.slots.iter().map(|slot| (account_ranks[recorded.slot_accounts[slot]], slot)).collect();
         order.sort_unstable_by(|(a, slot_a), (b, slot_b)| {
@@ -218,7 +227,7 @@ impl Recorder {
         });
         let mut ranks = Column::default();
         ranks.resize(recorded.slot_keys.len(), SlotId::default());
-        for (account, slot) in order {
+        for &(account, slot) in &order {
             while columns.slot_offsets.len() < account.index() {
                 columns.slot_offsets.close(columns.slot_keys.len());
             }
@@ -228,7 +237,7 @@ impl Recorder {
         while columns.slot_offsets.len() < columns.addresses.len() {
             columns.slot_offsets.close(columns.slot_keys.len());
         }
-        ranks
+        (order.into_iter().map(|(_, slot)| slot).collect::<Vec<_>>().into(), ranks)
     }
 }
 

@@ -94,6 +94,58 @@ pub fn reduce(listed: &ListedChanges<'_>) -> StateChanges {
     changes
 }
 
+/// The listed accounts and slots in the parent state, by the ids of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListedParents {
+    /// The accounts.
+    pub accounts: Column<AccountId, ParentAccount>,
+    /// The values of the slots. Zero also where execution did not need the value: in an account that the block created,
+    /// or whose storage it had cleared.
+    pub slots: Column<SlotId, U256>,
+}
+
+impl ListedParents {
+    /// The values before the block of everything that `changes` holds, which were reduced from `bal`: the accounts of
+    /// `changes` in the same order, with the fields and slots that are changed there.
+    ///
+    /// An account that did not exist before is [`AccountStatus::Deleted`] and has no slots. An account that the block
+    /// deleted or whose storage it cleared is [`AccountStatus::StorageCleared`] and has no slots, as its storage before
+    /// the block is not known here as a whole; if it was deleted, all its fields are set.
+    ///
+    /// # Panics
+    /// When the ids or `changes` are those of another list.
+    pub fn before(&self, bal: &BalColumns, changes: &StateChanges) -> StateChanges {
+        let mut before = StateChanges::default();
+        before.reserve(changes.len(), changes.slot_keys.len());
+        let mut listed = bal.addresses.ids();
+        for (row, address) in changes.addresses.iter().enumerate() {
+            // Changed accounts are in list order; those that only the existence log has follow.
+            let account = listed.by_ref().find(|account| bal.addresses[*account] == *address);
+            let account = account.or_else(|| bal.find(address)).expect("changes of the list's accounts");
+            let parent = &self.accounts[account];
+            if !parent.exists {
+                before.push_account(*address, AccountStatus::Deleted, None, None, None);
+                continue;
+            }
+            let status = changes.statuses[row];
+            let is_deleted = status == AccountStatus::Deleted;
+            let keeps_storage = status == AccountStatus::Kept;
+            before.push_account(
+                *address,
+                if keeps_storage { AccountStatus::Kept } else { AccountStatus::StorageCleared },
+                (is_deleted || changes.nonces[row].is_some()).then_some(parent.nonce),
+                (is_deleted || changes.balances[row].is_some()).then_some(parent.balance),
+                (is_deleted || changes.code_hashes[row].is_some()).then_some(parent.code_hash),
+            );
+            if keeps_storage {
+                let changed = bal.slots(account).filter(|slot| !bal.is_read_only(*slot));
+                changed.for_each(|slot| before.push_slot(bal.slot_keys[slot], self.slots[slot]));
+            }
+        }
+        before
+    }
+}
+
 impl BalColumns {
     /// The state changes according to this list, for a block of Cancun or later. Nothing is executed, and the list is
     /// not verified.

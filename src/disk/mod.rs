@@ -7,4 +7,13 @@
 //!
 //! Not here: execution, the chain's head (`db`).
 
+mod error;
+pub mod files;
+pub mod log;
 pub mod pages;
+pub mod state;
+pub mod store;
+mod sum;
+
+pub use error::DiskError;
+pub use sum::StoreId;

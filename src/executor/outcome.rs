@@ -10,7 +10,7 @@ use super::root::Roots;
 use super::timeline::{Span, Stage};
 use crate::arena::changes::StateChanges;
 use crate::arena::{Id, TxIndex};
-use crate::bal::ExistenceLog;
+use crate::bal::{BalColumns, ExistenceLog, ListedParents};
 use crate::exec::block::admission::BlockGas;
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::block::optimistic::Speculation;
@@ -163,6 +163,18 @@ pub struct BlockOutcome {
     /// and the existence log, which are verified against every task; so the changes are correct
     /// even if the state root is unchecked.
     pub changes: StateChanges,
+    /// The inverse of `changes`: the same accounts in the same order, with the values before the block
+    /// of the fields and slots that changed. Applied to the state after the block it gives the state
+    /// before it. Read from the store during execution, thus as correct as the store's answers. The
+    /// same in every mode.
+    ///
+    /// An account that did not exist before the block is
+    /// [`Deleted`](crate::AccountStatus::Deleted), without slots. An account that the block deleted,
+    /// or whose storage it cleared (before Cancun), is
+    /// [`StorageCleared`](crate::AccountStatus::StorageCleared), without slots: a
+    /// [`StateStore`](crate::StateStore) cannot list the storage of an account, so the caller adds all
+    /// slots that it had before the block. There are no codes: those that the block deployed stay.
+    pub before: StateChanges,
     /// Checks that could not be made. All others were made and passed.
     pub unchecked: Vec<Unchecked>,
     /// When each stage ran, in nanoseconds since the start of the call.
@@ -187,12 +199,15 @@ impl BlockOutcome {
 }
 
 /// What a mode hands over for the checks after execution.
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     pub(super) executed: Executed,
     pub(super) reads: ParentReadCount,
     pub(super) bal: Bytes,
     pub(super) existence_log: ExistenceLog,
     pub(super) changes: StateChanges,
+    /// The list from which `changes` were reduced, and its accounts and slots in the parent state.
+    pub(super) columns: &'a BalColumns,
+    pub(super) parents: ListedParents,
     pub(super) roots: Roots,
     /// Evidence that the list and the existence log, from which the changes were computed, match
     /// what the tasks did.
@@ -257,13 +272,17 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
 }
 
 /// Computes receipts, checks the header's commitments and makes the outcome.
-pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, BlockError> {
-    let Candidate { executed, reads, bal, existence_log, changes, roots, checked, mut unchecked } = candidate;
+pub(super) fn seal(job: &Job<'_>, candidate: Candidate<'_>) -> Result<BlockOutcome, BlockError> {
+    let Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, .. } = candidate;
+    let Candidate { checked, mut unchecked, .. } = candidate;
     let state_root = roots.state;
     let start = job.clock.now();
     let header = &job.block.header;
     let byzantium = job.input.rules.fork >= Fork::Byzantium;
-    let receipts = receipts_of(job.block, &executed, roots.by_transaction.as_deref());
+    let (receipts, before) = rayon::join(
+        || receipts_of(job.block, &executed, roots.by_transaction.as_deref()),
+        || parents.before(columns, &changes),
+    );
     let receipts_root = if byzantium || roots.by_transaction.is_some() {
         let items: Vec<&[u8]> = receipts.iter().collect();
         Some(ordered_root(&items))
@@ -312,6 +331,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate) -> Result<BlockOutcome, 
         bal,
         existence_log,
         changes,
+        before,
         unchecked,
         timeline: job.clock.spans(),
         tasks: executed.spans,

@@ -41,7 +41,7 @@ pub(super) fn update_from_recording(
     let listed = ListedChanges {
         bal,
         existence_log: &existence_log,
-        parents: &recording.parents,
+        parents: &recording.parents.accounts,
         code_hashes: &code_hashes,
         clears_storage: rules.fork < Fork::Cancun,
     };

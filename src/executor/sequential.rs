@@ -58,13 +58,14 @@ pub(super) fn finish(
     let n = job.block.transactions.len();
     let (changes, roots) = update_from_recording(job.input.rules, n, job.store, &recording, tries)?;
     job.clock.record(Stage::Root, start);
-    let Recording { list, existence_log, store_reads: (accounts, slots), checked, .. } = recording;
+    let Recording { list, existence_log, parents, store_reads: (accounts, slots), checked } = recording;
     let reads = ParentReadCount { accounts, slots };
-    seal(job, Candidate { executed, reads, bal: list.bytes, existence_log, changes, roots, checked, unchecked })
+    let (bal, columns) = (list.bytes, &list.columns);
+    seal(job, Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, checked, unchecked })
 }
 
 /// Checks a given block access list: it must be well-formed and have the hash in the header. A
-/// given existence log must be canonical.
+/// given existence log must be canonical. A correct list is then announced to the store.
 fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
     let start = job.clock.now();
     let header = &job.block.header;
@@ -83,6 +84,9 @@ fn check_given_list(job: &Job<'_>) -> Result<(), BlockError> {
         }
     }
     resolve_existence_log(job, columns.as_ref())?;
+    if let Some(columns) = &columns {
+        job.store.announce(columns.addresses().as_slice(), &columns.slot_queries())?;
+    }
     job.clock.record(Stage::Decode, start);
     Ok(())
 }

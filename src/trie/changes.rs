@@ -8,11 +8,11 @@
 use super::descent::{CLEAN, DEAD, Descent, ROOT, TOOK_OVER, Visit};
 use super::hash::encode;
 use super::node::{Account, Item, Kind, Ref};
-use super::path::NodePath;
 use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use crate::arena::keccak::keccak256;
 use crate::arena::node::LeafAccount;
+use crate::arena::path::NodePath;
 use alloy_primitives::B256;
 
 /// Kind of a row of [`NodeChanges`].

@@ -12,10 +12,10 @@ use super::descent::{
     BELOW_EXTENSION, CHILD_CHANGED, CHILD_GONE, DEAD, Descent, RESHAPED, ROOT, Shards, Survivor, TOOK_OVER,
 };
 use super::node::{Extension, Kind, Ref, set_nibble};
-use super::path::NodePath;
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::nibble;
+use crate::arena::path::NodePath;
 use crate::arena::store::StateStore;
 
 impl Descent {

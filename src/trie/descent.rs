@@ -13,10 +13,10 @@
 use super::TrieError;
 use super::encoded::Encoded;
 use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank};
-use super::path::NodePath;
 use super::shard::Shard;
 use crate::arena::keccak::Width;
-use crate::arena::node::{KEY_NIBBLES, nibble};
+use crate::arena::node::nibble;
+use crate::arena::path::{KEY_NIBBLES, NodePath};
 use crate::arena::prefetch::{Head, prefetch_heads};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};

@@ -56,12 +56,13 @@ mod input;
 mod lines;
 mod node;
 mod ordered;
-mod path;
 mod proof;
 mod read;
 mod resolve;
 mod savepoint;
 mod shard;
+#[cfg(feature = "disk")]
+mod single;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -76,9 +77,12 @@ pub use count::HashCount;
 pub use error::TrieError;
 pub use input::HashedKeys;
 pub use ordered::ordered_root;
-pub use path::NodePath;
 pub use proof::{AccountProof, ProofError, SlotProof, verify_account, verify_slot};
 pub use savepoint::Savepoint;
+#[cfg(feature = "disk")]
+pub use single::ItemBytes;
+#[cfg(feature = "disk")]
+pub(crate) use single::{put_account_leaf, put_branch, put_extension, put_slot_leaf};
 pub use tries::StateTries;
 
 /// Root of the empty trie: keccak256(0x80).

@@ -12,13 +12,13 @@ use super::error::TrieError;
 use super::hash::encode;
 use super::input::HashedKeys;
 use super::node::{Kind, Ref};
-use super::path::NodePath;
 use super::resolve::fetch;
 use super::top::{SHARDS, Top};
 use super::tries::StateTries;
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{hash_addresses, hash_slots, keccak256};
-use crate::arena::node::{KEY_NIBBLES, LeafAccount, Step, decode_account, decode_slot, nibble, step};
+use crate::arena::node::{LeafAccount, Step, decode_account, decode_slot, nibble, step};
+use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
 use crate::arena::store::{EMPTY_ROOT, SlotQuery, StateStore, StoreError};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -132,6 +132,8 @@ impl Gathered {
 /// A subtrie: its top node with hash and depth, and its shard.
 #[derive(Clone, Copy)]
 struct Place {
+    /// Hashed address of the storage trie's account; zero for the account trie.
+    owner: B256,
     shard: usize,
     node: Ref,
     hash: B256,
@@ -149,7 +151,7 @@ impl StateTries {
         out: &mut Gathered,
     ) -> Result<(), StoreError> {
         match place.node.kind() {
-            Kind::Wide => self.gather_top(self.wide.get(place.node), key, end, store, out),
+            Kind::Wide => self.gather_top(place.owner, self.wide.get(place.node), key, end, store, out),
             _ => self.gather(place, key, end, store, out),
         }
     }
@@ -163,7 +165,7 @@ impl StateTries {
         store: &dyn StateStore,
         out: &mut Gathered,
     ) -> Result<(), StoreError> {
-        let Place { shard, mut node, mut hash, mut depth } = place;
+        let Place { owner, shard, mut node, mut hash, mut depth } = place;
         let shard = &self.shards[shard];
         let mut own = true;
         while depth <= end {
@@ -175,7 +177,7 @@ impl StateTries {
                 });
             }
             let item = match node.kind() {
-                Kind::Stub => return self.gather_stored(hash, key, depth, end, store, out),
+                Kind::Stub => return self.gather_stored(owner, (hash, depth), key, end, store, out),
                 Kind::None | Kind::Wide | Kind::Slot | Kind::Plain | Kind::Contract => return Ok(()),
                 Kind::Extension => {
                     let extension = shard.extension(node);
@@ -202,18 +204,19 @@ impl StateTries {
         Ok(())
     }
 
-    /// As [`Self::gather`], in the store, from the node `hash` down.
+    /// As [`Self::gather`], in the store, from the node with this hash and depth down.
     fn gather_stored(
         &self,
-        mut hash: B256,
+        owner: B256,
+        (mut hash, mut depth): (B256, usize),
         key: &B256,
-        mut depth: usize,
         end: usize,
         store: &dyn StateStore,
         out: &mut Gathered,
     ) -> Result<(), StoreError> {
         while depth <= end {
-            let node = fetch(&[hash], store, self.width)?.pop().unwrap_or_default();
+            let query = NodeQuery { owner, path: NodePath::new(key, depth), hash };
+            let node = fetch(&[query], store, self.width)?.pop().unwrap_or_default();
             out.add(&hash, || node.clone());
             match step(&node, key, depth)? {
                 Step::Below { hash: below, depth: further } => (hash, depth) = (*below, further),
@@ -231,11 +234,12 @@ impl StateTries {
         store: &dyn StateStore,
         out: &mut Gathered,
     ) -> Result<(), StoreError> {
-        self.gather_top(&self.top, key, end, store, out)
+        self.gather_top(B256::ZERO, &self.top, key, end, store, out)
     }
 
     fn gather_top(
         &self,
+        owner: B256,
         top: &Top,
         key: &B256,
         end: usize,
@@ -247,12 +251,12 @@ impl StateTries {
         }
         let single = top.single();
         if top.stub || single.is_some_and(|n| top.nodes[n] == Ref::STUB) {
-            return self.gather_stored(top.root, key, 0, end, store, out);
+            return self.gather_stored(owner, (top.root, 0), key, end, store, out);
         }
         out.add(&top.root, || top.encode(&self.shards).into());
         let n = nibble(key, 0) as usize;
         debug_assert!(n < SHARDS);
-        let mut place = Place { shard: n, node: top.nodes[n], hash: top.hashes[n], depth: 1 };
+        let mut place = Place { owner, shard: n, node: top.nodes[n], hash: top.hashes[n], depth: 1 };
         if single == Some(n) && place.node.kind() == Kind::Extension {
             // The root is this extension with one more nibble at the front.
             let extension = self.shards[n].extension(place.node);
@@ -260,7 +264,7 @@ impl StateTries {
                 return Ok(());
             }
             let hash = extension.item.as_hash().copied().unwrap_or_default();
-            place = Place { shard: n, node: extension.child, hash, depth: extension.end as usize };
+            place = Place { node: extension.child, hash, depth: extension.end as usize, ..place };
         } else if single == Some(n) && place.node.kind().is_leaf() {
             return Ok(());
         }
@@ -272,7 +276,8 @@ impl StateTries {
         let accounts = self.find_accounts(store, keys)?;
         let place = |(account, key): (Option<super::node::Account>, &B256)| {
             let account = account.unwrap_or_default();
-            Place { shard: nibble(key, 0) as usize, node: account.storage, hash: account.storage_root, depth: 0 }
+            let (shard, node) = (nibble(key, 0) as usize, account.storage);
+            Place { owner: *key, shard, node, hash: account.storage_root, depth: 0 }
         };
         Ok(accounts.into_iter().zip(keys).map(place).collect())
     }

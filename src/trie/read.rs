@@ -11,7 +11,8 @@ use super::resolve::fetch;
 use super::shard::Shard;
 use super::top::Top;
 use crate::arena::keccak::{hash_addresses, hash_slots};
-use crate::arena::node::{At, KEY_NIBBLES, Walk, decode_account, decode_slot, nibble, walk_all};
+use crate::arena::node::{At, Walk, decode_account, decode_slot, nibble, walk_all};
+use crate::arena::path::KEY_NIBBLES;
 use crate::arena::store::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
 use alloy_primitives::{Address, B256, U256};
 
@@ -79,8 +80,8 @@ struct Storage {
 
 impl StateTries {
     fn walk_store(&self, walks: &mut [Walk], store: &dyn StateStore) -> Result<(), StoreError> {
-        walk_all(walks, |hashes, out| {
-            out.clone_from_slice(&fetch(hashes, store, self.width)?);
+        walk_all(walks, |nodes, out| {
+            out.clone_from_slice(&fetch(nodes, store, self.width)?);
             Ok(())
         })
     }
@@ -98,7 +99,7 @@ impl StateTries {
                 Found::Leaf(node) => accounts[row] = Some(self.shards[nibble(key, 0) as usize].account(node)),
                 Found::Absent => {}
                 Found::Below { hash, depth } => {
-                    walks.push(Walk { key: *key, at: At::Below { hash, depth } });
+                    walks.push(Walk { owner: B256::ZERO, key: *key, at: At::Below { hash, depth } });
                     rows.push(row);
                 }
             }
@@ -191,7 +192,7 @@ impl StateTries {
                 Found::Leaf(node) => out[row] = self.shards[shard].slot_value(node),
                 Found::Absent => out[row] = U256::ZERO,
                 Found::Below { hash, depth } => {
-                    walks.push(Walk { key: *key, at: At::Below { hash, depth } });
+                    walks.push(Walk { owner: owner_keys[owner], key: *key, at: At::Below { hash, depth } });
                     rows.push(row);
                 }
             }

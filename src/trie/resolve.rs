@@ -10,28 +10,29 @@ use super::descent::{Descent, ROOT, Shards, Survivor};
 use super::node::{Account, Extension, Item, Kind, Ref, set_nibble};
 use super::shard::Shard;
 use crate::arena::keccak::{Batch, Width};
-use crate::arena::node::{Child, KEY_NIBBLES, Node, Path, decode, decode_account, decode_slot, nibble};
+use crate::arena::node::{Child, Node, Path, decode, decode_account, decode_slot};
+use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
 use crate::arena::store::{EMPTY_ROOT, StateStore, StoreError};
 use alloy_primitives::{B256, Bytes};
 
-/// Reads the nodes of `hashes` from the store and checks each against its hash.
+/// Reads nodes from the store and checks each against its hash.
 ///
 /// # Errors
 /// The store's error, or [`StoreError::Corrupt`] for a wrong hash.
-pub(super) fn fetch(hashes: &[B256], store: &dyn StateStore, width: Width) -> Result<Vec<Bytes>, StoreError> {
-    let mut nodes = vec![Bytes::new(); hashes.len()];
-    if hashes.is_empty() {
+pub(super) fn fetch(queries: &[NodeQuery], store: &dyn StateStore, width: Width) -> Result<Vec<Bytes>, StoreError> {
+    let mut nodes = vec![Bytes::new(); queries.len()];
+    if queries.is_empty() {
         return Ok(nodes);
     }
-    store.trie_nodes(hashes, &mut nodes)?;
-    let mut digests = vec![B256::ZERO; hashes.len()];
+    store.trie_nodes(queries, &mut nodes)?;
+    let mut digests = vec![B256::ZERO; queries.len()];
     let mut batch = Batch::new(width);
     for (row, node) in nodes.iter().enumerate() {
         batch.push(node, row, &mut digests);
     }
     batch.finish(&mut digests);
-    match digests.iter().zip(hashes).find(|(digest, hash)| digest != hash) {
-        Some((digest, hash)) => Err(StoreError::Corrupt(format!("trie node {hash} hashes to {digest}"))),
+    match digests.iter().zip(queries).find(|(digest, query)| **digest != query.hash) {
+        Some((digest, query)) => Err(StoreError::Corrupt(format!("trie node {} hashes to {digest}", query.hash))),
         None => Ok(nodes),
     }
 }
@@ -141,21 +142,25 @@ impl Descent {
         if stubs.is_empty() {
             return Ok(());
         }
-        let hash_of = |v: &u32| {
+        let query = |v: &u32| {
             let visit = self.visits[*v as usize];
-            if visit.parent & ROOT != 0 {
-                return Ok(self.roots[(visit.parent & !ROOT) as usize].hash);
-            }
-            let above = self.visits[visit.parent as usize].node;
-            let shard = &shards[visit.shard as usize];
-            let item = match above.kind() {
-                Kind::Extension => shard.extension(above).item,
-                _ => shard.branch(above).item(visit.nibble),
+            let root = &self.roots[self.root_row(*v)];
+            let hash = if visit.parent & ROOT != 0 {
+                root.hash
+            } else {
+                let above = self.visits[visit.parent as usize].node;
+                let shard = &shards[visit.shard as usize];
+                let item = match above.kind() {
+                    Kind::Extension => shard.extension(above).item,
+                    _ => shard.branch(above).item(visit.nibble),
+                };
+                *item.as_hash().ok_or_else(misplaced)?
             };
-            item.as_hash().copied().ok_or_else(misplaced)
+            let path = NodePath::new(self.key_of(self.recs[visit.lo as usize]), visit.depth as usize);
+            Ok(NodeQuery { owner: root.key, path, hash })
         };
-        let hashes: Vec<B256> = stubs.iter().map(hash_of).collect::<Result<_, _>>()?;
-        let nodes = fetch(&hashes, store, width)?;
+        let queries: Vec<NodeQuery> = stubs.iter().map(query).collect::<Result<_, StoreError>>()?;
+        let nodes = fetch(&queries, store, width)?;
         for (v, rlp) in stubs.iter().zip(&nodes) {
             let visit = self.visits[*v as usize];
             let shard = &mut *shards[visit.shard as usize];
@@ -183,8 +188,14 @@ impl Descent {
         store: &dyn StateStore,
         width: Width,
     ) -> Result<(), TrieError> {
-        let hashes: Vec<B256> = survivors.iter().map(|survivor| survivor.hash).collect();
-        let nodes = fetch(&hashes, store, width)?;
+        let query = |survivor: &Survivor| {
+            let visit = &self.visits[survivor.visit];
+            let owner = self.roots[self.root_row(survivor.visit as u32)].key;
+            let path = NodePath::new(self.key_of(self.recs[visit.lo as usize]), visit.depth as usize);
+            NodeQuery { owner, path: path.child(survivor.nibble), hash: survivor.hash }
+        };
+        let queries: Vec<NodeQuery> = survivors.iter().map(query).collect();
+        let nodes = fetch(&queries, store, width)?;
         for (survivor, rlp) in survivors.iter().zip(&nodes) {
             let visit = self.visits[survivor.visit];
             let shard = &mut *shards[visit.shard as usize];
@@ -205,14 +216,12 @@ impl Descent {
 pub(super) fn resolve_below_top(
     shard: &mut Shard,
     hash: &B256,
+    owner: B256,
     first: u8,
-    accounts: bool,
     store: &dyn StateStore,
     width: Width,
 ) -> Result<Ref, StoreError> {
-    let nodes = fetch(core::slice::from_ref(hash), store, width)?;
-    let mut key = [0; 32];
-    set_nibble(&mut key, 0, first);
-    debug_assert_eq!(nibble(&key, 0), first);
-    shard.import(&nodes[0], &key, 1, accounts)
+    let path = NodePath::default().child(first);
+    let nodes = fetch(&[NodeQuery { owner, path, hash: *hash }], store, width)?;
+    shard.import(&nodes[0], &path.nibbles, 1, owner == B256::ZERO)
 }

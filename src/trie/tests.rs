@@ -9,6 +9,7 @@ use super::update::Tuning;
 use super::*;
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::Width;
+use crate::arena::path::{NodePath, NodeQuery};
 use crate::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
@@ -271,9 +272,11 @@ impl StateStore for Database {
     fn block_hashes(&self, _: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
         Err(StoreError::Failed("not used by these tests".into()))
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        for (hash, out) in hashes.iter().zip(out) {
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (NodeQuery { owner, path, hash }, out) in nodes.iter().zip(out) {
             *out = self.hashes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+            let at_path = self.paths.get(&(*owner, *path)).map(alloy_primitives::keccak256);
+            assert_eq!(at_path, Some(*hash), "{owner} {path:?}");
         }
         Ok(())
     }
@@ -298,9 +301,9 @@ impl StateStore for Asked {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.store.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.asked.lock().expect("no panic").extend(hashes);
-        self.store.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.asked.lock().expect("no panic").extend(nodes.iter().map(|node| node.hash));
+        self.store.trie_nodes(nodes, out)
     }
 }
 

@@ -14,6 +14,7 @@ use super::resolve::{fetch, resolve_below_top};
 use super::shard::Shard;
 use crate::arena::keccak::{RATE, Width, keccak256};
 use crate::arena::node::{Child, Node, decode};
+use crate::arena::path::{NodePath, NodeQuery};
 use crate::arena::store::{StateStore, StoreError};
 use alloy_primitives::B256;
 
@@ -38,14 +39,15 @@ impl Top {
         Self { nodes: [Ref::NONE; SHARDS], hashes: [B256::ZERO; SHARDS], root, stub: root != EMPTY_ROOT }
     }
 
-    /// Reads the root node from the store and distributes its children over the shards.
+    /// Reads the root node from the store and distributes its children over the shards. `owner` is the hashed address of
+    /// the storage trie's account, or zero for the account trie.
     ///
     /// # Errors
     /// [`StoreError`]; the top does not change then.
     pub(super) fn resolve(
         &mut self,
         shards: &mut [Shard],
-        accounts: bool,
+        owner: B256,
         store: &dyn StateStore,
         width: Width,
     ) -> Result<(), StoreError> {
@@ -53,7 +55,8 @@ impl Top {
             return Ok(());
         }
         let corrupt = || StoreError::Corrupt("trie node: cannot be the root of a trie with 32-byte keys".into());
-        let rlp = fetch(&[self.root], store, width)?.pop().unwrap_or_default();
+        let query = NodeQuery { owner, path: NodePath::default(), hash: self.root };
+        let rlp = fetch(&[query], store, width)?.pop().unwrap_or_default();
         let (mut nodes, mut hashes) = ([Ref::NONE; SHARDS], [B256::ZERO; SHARDS]);
         match decode(&rlp)? {
             Node::Branch(children) => {
@@ -73,7 +76,7 @@ impl Top {
             Node::Extension { path, .. } | Node::Leaf { path, .. } => {
                 let n = path.nibble(0) as usize;
                 let shard = &mut shards[n];
-                let mut node = shard.import(&rlp, &[0; 32], 0, accounts)?;
+                let mut node = shard.import(&rlp, &[0; 32], 0, owner == B256::ZERO)?;
                 if node.kind() == Kind::Extension {
                     shard.change_extension(node, |extension| extension.start = 1);
                 }
@@ -88,7 +91,7 @@ impl Top {
         Ok(())
     }
 
-    /// Computes the root hash from the present subtries.
+    /// Computes the root hash from the present subtries; `owner` as in [`Self::resolve`].
     ///
     /// # Errors
     /// [`StoreError`] if a single subtrie is left whose top node, with which the root merges,
@@ -96,7 +99,7 @@ impl Top {
     pub(super) fn close(
         &mut self,
         shards: &mut [Shard],
-        accounts: bool,
+        owner: B256,
         store: &dyn StateStore,
         width: Width,
         count: &mut HashCount,
@@ -104,7 +107,7 @@ impl Top {
         if let Some(n) = self.single()
             && self.nodes[n] == Ref::STUB
         {
-            self.nodes[n] = resolve_below_top(&mut shards[n], &self.hashes[n], n as u8, accounts, store, width)?;
+            self.nodes[n] = resolve_below_top(&mut shards[n], &self.hashes[n], owner, n as u8, store, width)?;
         }
         let rlp = self.encode(shards);
         self.root = if rlp.is_empty() { EMPTY_ROOT } else { keccak256(&rlp) };

@@ -12,13 +12,13 @@ use super::changes::NodeChanges;
 use super::count::HashCount;
 use super::error::TrieError;
 use super::input::HashedKeys;
-use super::path::NodePath;
 use super::shard::{Mark, Shard};
 use super::top::{SHARDS, Top};
 use super::wide::{WideMark, WideTries};
 use super::worker::{Context, Group, Input, Worker};
 use crate::arena::changes::StateChanges;
 use crate::arena::keccak::{LANES_MAX, Width, hash_addresses};
+use crate::arena::path::NodePath;
 use crate::arena::store::StateStore;
 use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
@@ -190,7 +190,7 @@ impl Tries<'_> {
             return Ok(self.top.root);
         }
         let width = self.width;
-        self.top.resolve(self.shards, true, store, width)?;
+        self.top.resolve(self.shards, B256::ZERO, store, width)?;
         let Scratch { hashed: _, order, workers, top_survivors } = &mut *self.scratch;
         let was = self.top.clone();
         let context = Context { input, width, top: &was, log: self.changes.is_some() };
@@ -240,7 +240,7 @@ impl Tries<'_> {
                 self.wide.drop_trie(dropped, self.shards);
             }
         }
-        let root = self.top.close(self.shards, true, store, width, self.count)?;
+        let root = self.top.close(self.shards, B256::ZERO, store, width, self.count)?;
         top_survivors.extend(self.top.survivor(&was).map(|path| (B256::ZERO, path)));
         if let Some(changes) = self.changes {
             workers.iter_mut().for_each(|worker| changes.append(&mut worker.changes));

@@ -142,9 +142,9 @@ impl WideTries {
                     let Some(top) = spread(account.storage, account.storage_root, home, shards) else { continue };
                     (top, None)
                 };
-                top.resolve(shards, false, context.input.store, context.width)?;
-                let (keys, starts) = hash_keys(context, slots, &mut count);
                 let owner = context.input.hashed[row];
+                top.resolve(shards, owner, context.input.store, context.width)?;
+                let (keys, starts) = hash_keys(context, slots, &mut count);
                 wide.push((i, jobs.len()));
                 jobs.push(WideJob { owner, was: top.clone(), top, node: account.storage, index, keys, starts });
             }
@@ -163,7 +163,7 @@ impl WideTries {
         width: Width,
         count: &mut HashCount,
     ) -> Result<(), StoreError> {
-        let root = job.top.close(shards, false, store, width, count)?;
+        let root = job.top.close(shards, job.owner, store, width, count)?;
         let index = match job.index {
             Some(index) => {
                 self.set(index, job.top.clone());

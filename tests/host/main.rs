@@ -6,6 +6,7 @@
 mod signed;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::list::{BalColumns, Limits, decode};
 use balustrade::{
     Binding, BlockInput, ChainRules, Executor, Fork, Header, MemoryStore, Mode, Options, ParentAccount, Pool,
@@ -123,8 +124,8 @@ impl StateStore for RayonStore<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.each(numbers, out, |numbers, out| self.inner.block_hashes(numbers, out))
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.each(hashes, out, |hashes, out| self.inner.trie_nodes(hashes, out))
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.each(nodes, out, |nodes, out| self.inner.trie_nodes(nodes, out))
     }
 }
 

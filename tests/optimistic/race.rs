@@ -7,6 +7,7 @@ use super::chain::{Chain, Draft, word};
 use super::{CHILD, CONTRACT, COUNTER, compare, maker, speculate_slowly};
 use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use balustrade::arena::code::CodeArena;
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{
     KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore,
 };
@@ -192,8 +193,8 @@ impl StateStore for Witnessed<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.inner.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.inner.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.inner.trie_nodes(nodes, out)
     }
 }
 

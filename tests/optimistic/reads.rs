@@ -4,6 +4,7 @@
 use super::chain::{Chain, Draft, sender, word};
 use super::{CONTRACT, COUNTER, THREADS, maker};
 use alloy_primitives::{Address, B256, Bytes, U256};
+use balustrade::arena::path::NodeQuery;
 use balustrade::arena::store::{LatencyStore, ParentAccount, SlotQuery, StateStore, StoreError, WitnessStore};
 use balustrade::arena::{Id, TxIndex};
 use balustrade::exec::rules::fork::{ChainRules, Fork};
@@ -89,9 +90,9 @@ impl StateStore for Probe<'_> {
         self.hash_asked.store(true, Ordering::Release);
         self.inner().block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
         self.node_asked.store(true, Ordering::Release);
-        self.inner().trie_nodes(hashes, out)
+        self.inner().trie_nodes(nodes, out)
     }
 }
 
@@ -171,7 +172,7 @@ fn reads_of_a_store_that_is_not_resident_overlap_with_the_state_root() {
     let mut tries = StateTries::from_memory(&chain.store).unwrap();
     let nodes = tries.witness(&chain.store, &addresses, &slots, &StateChanges::default()).unwrap();
     let behind = WitnessStore::new(tries.root(), nodes, []);
-    let nodes = |hashes: &[B256], out: &mut [Bytes]| behind.trie_nodes(hashes, out);
+    let nodes = |nodes: &[NodeQuery], out: &mut [Bytes]| behind.trie_nodes(nodes, out);
     let both = WithNodes { flat: &chain.store, nodes };
     for threads in THREADS {
         let store = Probe { inner: Some(&both), slots_wait_for_node: true, ..Probe::default() };

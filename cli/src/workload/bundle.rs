@@ -11,7 +11,7 @@ use super::WorkloadError;
 use super::generator::{Generator, Made};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::TxIndex;
-use balustrade::arena::store::{KECCAK_EMPTY, MemoryAccount, MemoryStore, SlotQuery};
+use balustrade::arena::store::{KECCAK_EMPTY, MemoryAccount, MemoryStore};
 use balustrade::bal::{self, BalColumns, Limits};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -81,9 +81,11 @@ pub fn write(
         .map_err(|error| Failure::Host(format!("the generated block access list: {error}")))?;
     let witness = match form {
         Form::Complete => None,
-        Form::Witness => {
-            Some(generator.chain.witness(columns.addresses().as_slice(), &slots_of(&columns), &made.outcome.changes)?)
-        }
+        Form::Witness => Some(generator.chain.witness(
+            columns.addresses().as_slice(),
+            &columns.slot_queries(),
+            &made.outcome.changes,
+        )?),
     };
     let store = generator.chain.memory().ok_or_else(|| Failure::Host("the chain has no state".into()))?;
     let state = match form {
@@ -107,16 +109,6 @@ fn serialize<W: Write>(mut writer: W, document: &Document<'_>) -> std::io::Resul
     serde_json::to_writer(&mut writer, document)?;
     writer.write_all(b"\n")?;
     Ok(writer)
-}
-
-fn slots_of(columns: &BalColumns) -> Vec<SlotQuery> {
-    let addresses = columns.addresses().as_slice();
-    let owners = columns.slot_accounts().as_slice().iter();
-    let query = |(owner, key): (&balustrade::arena::AccountId, &U256)| SlotQuery {
-        address: addresses[balustrade::arena::Id::index(*owner)],
-        key: *key,
-    };
-    owners.zip(columns.slot_keys().as_slice()).map(query).collect()
 }
 
 /// The JSON document of a bundle.

@@ -6,8 +6,9 @@
 //! the block is cancelled, the store is no longer called.
 //! Not here: panics of this crate, which are bugs.
 
-use super::{ParentAccount, SlotQuery, StateStore, StoreError};
+use super::{CALL_ROWS, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::cancel::CancelToken;
+use crate::arena::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
@@ -45,6 +46,14 @@ impl StateStore for Guarded<'_> {
         self.cancel.is_some_and(CancelToken::is_cancelled)
     }
 
+    fn call_rows(&self) -> usize {
+        catch_unwind(AssertUnwindSafe(|| self.store.call_rows())).unwrap_or(CALL_ROWS)
+    }
+
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.guard(|| self.store.announce(accounts, slots))
+    }
+
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         self.guard(|| self.store.accounts(addresses, out))
     }
@@ -61,7 +70,7 @@ impl StateStore for Guarded<'_> {
         self.guard(|| self.store.block_hashes(numbers, out))
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.guard(|| self.store.trie_nodes(hashes, out))
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.guard(|| self.store.trie_nodes(nodes, out))
     }
 }

@@ -100,6 +100,11 @@ impl MemoryStore {
         self.block_hashes.insert(number, hash);
     }
 
+    /// Removes the hash of block `number`.
+    pub fn remove_block_hash(&mut self, number: u64) {
+        self.block_hashes.remove(&number);
+    }
+
     /// All accounts, in unspecified order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Address, &MemoryAccount)> {
         self.accounts.iter()

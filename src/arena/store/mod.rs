@@ -18,6 +18,7 @@ pub use latency::{LatencyStore, StoreCounts};
 pub use memory::{MemoryAccount, MemoryStore};
 pub use witness::WitnessStore;
 
+use super::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// keccak256 of no bytes: the code hash of an account without code.
@@ -26,6 +27,10 @@ pub const KECCAK_EMPTY: B256 = alloy_primitives::KECCAK256_EMPTY;
 /// Root of the empty trie: keccak256 of the byte 0x80, the RLP of the empty string.
 pub const EMPTY_ROOT: B256 =
     alloy_primitives::b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
+
+/// Rows per call that [`StateStore::call_rows`] returns by default: large enough to spread the fixed cost of a call,
+/// small enough that the first rows are available early.
+pub(crate) const CALL_ROWS: usize = 128;
 
 /// An account as the parent state holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +122,18 @@ pub trait StateStore: Send + Sync {
     fn is_resident(&self) -> bool {
         false
     }
+    /// Number of rows that a call of [`Self::accounts`] or [`Self::slots`] should have, as far as the block has so many.
+    /// Reader threads use it; zero counts as one. Default: 128.
+    fn call_rows(&self) -> usize {
+        CALL_ROWS
+    }
+    /// Names all accounts and slots of a block access list, also those that are only read, so that the store can prepare
+    /// the answers; it may wait for them. Called at most once per block, and only for a block with a list, before the
+    /// rows of the list are read. The format of the list was checked; its hash may be compared with the header at the
+    /// same time. Execution may also ask for rows that were not announced. Default: does nothing.
+    fn announce(&self, _accounts: &[Address], _slots: &[SlotQuery]) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Accounts by address. An absent account is [`ParentAccount::default`], not an error.
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError>;
     /// Slot values. An absent slot is zero, not an error.
@@ -127,11 +144,11 @@ pub trait StateStore: Send + Sync {
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
-    /// RLP of trie nodes by hash, both of the account trie and of storage tries. Called for nodes that
-    /// are not in the caller's [`StateTries`](crate::trie::StateTries). Default, for stores without
-    /// tries: [`StoreError::MissingNode`] with the first hash.
-    fn trie_nodes(&self, hashes: &[B256], _out: &mut [Bytes]) -> Result<(), StoreError> {
-        hashes.first().map_or(Ok(()), |hash| Err(StoreError::MissingNode(*hash)))
+    /// RLP of trie nodes, both of the account trie and of storage tries. Called for nodes that are not
+    /// in the caller's [`StateTries`](crate::trie::StateTries). Default, for stores without tries:
+    /// [`StoreError::MissingNode`] with the first hash.
+    fn trie_nodes(&self, nodes: &[NodeQuery], _out: &mut [Bytes]) -> Result<(), StoreError> {
+        nodes.first().map_or(Ok(()), |node| Err(StoreError::MissingNode(node.hash)))
     }
     /// Whether the caller has cancelled the block. Long computations poll this between store calls.
     /// Implementations keep the default; the executor wraps the store and answers from its cancel
@@ -145,6 +162,12 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     fn is_resident(&self) -> bool {
         (**self).is_resident()
     }
+    fn call_rows(&self) -> usize {
+        (**self).call_rows()
+    }
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        (**self).announce(accounts, slots)
+    }
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         (**self).accounts(addresses, out)
     }
@@ -157,8 +180,8 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         (**self).block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        (**self).trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        (**self).trie_nodes(nodes, out)
     }
     fn is_cancelled(&self) -> bool {
         (**self).is_cancelled()

@@ -10,6 +10,7 @@
 use super::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::arena::keccak::{Batch, Width, hash_addresses, hash_slots};
 use crate::arena::node::{At, LeafAccount, Walk, decode_account, decode_slot, walk_all};
+use crate::arena::path::NodeQuery;
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use hashbrown::HashMap;
@@ -68,16 +69,16 @@ impl WitnessStore {
         self.nodes.len()
     }
 
-    fn fetch(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        for (hash, out) in hashes.iter().zip(out) {
-            *out = self.nodes.get(hash).cloned().ok_or(StoreError::MissingNode(*hash))?;
+    fn fetch(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        for (node, out) in nodes.iter().zip(out) {
+            *out = self.nodes.get(&node.hash).cloned().ok_or(StoreError::MissingNode(node.hash))?;
         }
         Ok(())
     }
 
     /// Follows all walks to their ends; `place` returns the account or slot on whose path a walk is.
     fn walk(&self, walks: &mut [Walk], place: impl Fn(usize) -> (Address, Option<U256>)) -> Result<(), StoreError> {
-        let missing = match walk_all(walks, |hashes, out| self.fetch(hashes, out)) {
+        let missing = match walk_all(walks, |nodes, out| self.fetch(nodes, out)) {
             Err(StoreError::MissingNode(hash)) => hash,
             result => return result,
         };
@@ -94,7 +95,8 @@ impl WitnessStore {
     fn leaves(&self, addresses: &[Address]) -> Result<Vec<Option<LeafAccount>>, StoreError> {
         let mut keys = vec![B256::ZERO; addresses.len()];
         hash_addresses(Width::detect(), addresses, &mut keys);
-        let mut walks: Vec<Walk> = keys.into_iter().map(|key| Walk::from_root(&self.state_root, key)).collect();
+        let mut walks: Vec<Walk> =
+            keys.into_iter().map(|key| Walk::from_root(B256::ZERO, &self.state_root, key)).collect();
         self.walk(&mut walks, |row| (addresses[row], None))?;
         let leaf = |walk: &Walk| match &walk.at {
             At::Value(value) => decode_account(value).map(Some),
@@ -127,6 +129,8 @@ impl StateStore for WitnessStore {
         let mut owners: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
         owners.dedup();
         let leaves = self.leaves(&owners)?;
+        let mut owner_keys = vec![B256::ZERO; owners.len()];
+        hash_addresses(Width::detect(), &owners, &mut owner_keys);
 
         let slot_keys: Vec<U256> = slots.iter().map(|slot| slot.key).collect();
         let mut keys = vec![B256::ZERO; slots.len()];
@@ -136,7 +140,7 @@ impl StateStore for WitnessStore {
         for (slot, key) in slots.iter().zip(keys) {
             owner += usize::from(owners[owner] != slot.address);
             let root = leaves[owner].map_or(EMPTY_ROOT, |leaf| leaf.storage_root);
-            walks.push(Walk::from_root(&root, key));
+            walks.push(Walk::from_root(owner_keys[owner], &root, key));
         }
         self.walk(&mut walks, |row| (slots[row].address, Some(slots[row].key)))?;
         for (walk, out) in walks.iter().zip(out) {
@@ -162,8 +166,8 @@ impl StateStore for WitnessStore {
         Ok(())
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.fetch(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.fetch(nodes, out)
     }
 }
 

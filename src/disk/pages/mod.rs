@@ -4,8 +4,21 @@
 //! Not here: what a page holds. A page store neither interprets pages nor checks them; their reader
 //! compares units with hashes.
 
+mod encoding;
+pub mod files;
+pub mod memory;
+pub mod redb;
+#[cfg(test)]
+mod tests;
+
+pub use self::files::FilePages;
+pub use self::memory::MemoryPages;
+pub use self::redb::RedbPages;
+
+use super::error::DiskError;
+use crate::arena::path::NodePath;
 use crate::arena::store::StoreError;
-use crate::trie::NodePath;
+use crate::trie::ItemBytes;
 use alloy_primitives::{B256, Bytes};
 use core::fmt::Debug;
 
@@ -32,7 +45,7 @@ pub struct UnitPlace {
     /// Number of leaves.
     pub leaves: u16,
     /// The top node as its parent encodes it: 0xa0 and its hash, or its RLP if that is shorter than 32 bytes.
-    pub item: [u8; 33],
+    pub item: ItemBytes,
 }
 
 /// The block whose state a checkpoint holds.
@@ -46,6 +59,9 @@ pub struct Head {
     pub hash: B256,
     /// State root after the block.
     pub state_root: B256,
+    /// Number of the last log record whose changes the state includes, which must be durable before the checkpoint is
+    /// made; 0 if it includes none.
+    pub record: u64,
 }
 
 /// One checkpoint: what changed since the one before.
@@ -53,11 +69,13 @@ pub struct Head {
 pub struct Checkpoint<'a> {
     /// The block. Its `sequence` is that of the present head plus one.
     pub head: Head,
-    /// New pages, each of [`PageStore::page_bytes`] bytes. No head that can still be read names their numbers.
+    /// New pages, each of [`PageStore::page_bytes`] bytes. A number that the state before checkpoint `k` used and the
+    /// state of checkpoint `k` does not use may be given to a new page from checkpoint `k + 2` on: until then a store
+    /// may have to answer from the checkpoint before `k`.
     pub pages: &'a [(PageId, Vec<u8>)],
     /// New and moved units.
     pub units: &'a [(UnitKey, UnitPlace)],
-    /// Units that no longer exist.
+    /// Units that no longer exist; none of them is in `units`.
     pub removed: &'a [UnitKey],
     /// Codes by keccak256; some may be stored already.
     pub codes: &'a [(B256, Bytes)],
@@ -73,7 +91,8 @@ pub trait PageStore: Send + Sync + Debug {
     /// Reads pages in one batch; `out` has one element per page, in order.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if a page was never written; [`StoreError::Failed`] if the device fails.
+    /// [`StoreError::Corrupt`] if a page is missing; [`StoreError::Failed`] if the device fails. A number that no page
+    /// was ever written to may also give arbitrary bytes.
     fn read(&self, pages: &[PageId], out: &mut [Bytes]) -> Result<(), StoreError>;
 
     /// Codes by keccak256; `None` for codes that were never stored.
@@ -99,6 +118,22 @@ pub trait PageStore: Send + Sync + Debug {
     /// name are afterwards those of this checkpoint or those of the one before.
     ///
     /// # Errors
-    /// [`StoreError`]. The store is then at the checkpoint before, or it fails every later call until it is opened again.
+    /// [`StoreError`]. After a failure of the device the store refuses every later checkpoint until it is opened again;
+    /// reads answer from the checkpoint before, or fail.
     fn checkpoint(&self, checkpoint: &Checkpoint<'_>) -> Result<(), StoreError>;
+}
+
+/// Whether a store whose last checkpoint has the number `last` may take this one.
+fn check(checkpoint: &Checkpoint<'_>, last: u64, page_bytes: usize) -> Result<(), DiskError> {
+    let sequence = checkpoint.head.sequence;
+    if sequence != last + 1 {
+        return Err(DiskError::Checkpoint(format!("its number is {sequence}, that of the last checkpoint {last}")));
+    }
+    match checkpoint.pages.iter().find(|(_, page)| page.len() != page_bytes) {
+        Some((id, page)) => {
+            let (id, bytes) = (id.0, page.len());
+            Err(DiskError::Checkpoint(format!("page {id} has {bytes} bytes, a page of this store has {page_bytes}")))
+        }
+        None => Ok(()),
+    }
 }

@@ -8,7 +8,7 @@
 //! sent to it. The rest follows in list order. A batch that a task waits for is read before all others.
 //!
 //! There is no deadlock: readers wait for the store only, tasks wait for readers only and sleep meanwhile (`queue`),
-//! and no reader thread runs tasks. The partition into batches depends on the block alone. The reported error of
+//! and no reader thread runs tasks. The partition into batches depends on the block and the store alone. The reported error of
 //! several ([`Prefetch::first_error`], the first in reading order) depends on block and store alone, because all
 //! batches before a failed one are still read.
 //! Relies on: `code_loader`, which loads the codes; an account is read with the hash of its code.
@@ -19,17 +19,13 @@ mod queue;
 use super::code_loader::{CodeLoader, Expectation};
 use crate::arena::store::{ParentAccount, SlotQuery, StoreError};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, ListedParents};
 use crate::exec::evm::halt::Fault;
 use crate::exec::evm::ids::IdMap;
 use crate::exec::wire::Transactions;
 use alloy_primitives::U256;
 use queue::Queue;
 use std::sync::OnceLock;
-
-/// Rows per batch: large enough to spread the fixed cost of a store call, small enough that the first rows are
-/// available early.
-const BATCH: usize = 128;
 
 /// An account of the parent state and the arena's id of its code.
 pub type PrefetchedAccount = (ParentAccount, CodeId);
@@ -71,6 +67,12 @@ impl<I: Id, T: Copy> Rows<I, T> {
     fn ids(&self, batch: usize) -> &[I] {
         let start = batch * self.batch_len;
         &self.order[start..self.order.len().min(start + self.batch_len)]
+    }
+
+    /// The row of an id; `None` if it has not been read.
+    fn read(&self, id: I) -> Option<T> {
+        let (batch, place) = self.find(id);
+        self.batches[batch].get()?.as_ref().ok()?.get(place).copied()
     }
 
     fn first_error(&self) -> Option<&StoreError> {
@@ -130,7 +132,7 @@ impl<'b> Prefetch<'b> {
     ) -> Self {
         let expectation = Expectation::new(bal, id_map, transactions);
         let (accounts, slots) = first_needs(bal, id_map, transactions);
-        let batch_len = if on_demand { 1 } else { BATCH };
+        let batch_len = if on_demand { 1 } else { loader.store().call_rows().max(1) };
         let accounts = Rows::new(&accounts, batch_len);
         let slots = Rows::new(&slots, batch_len);
         let queue = Queue::new(accounts.batches.len(), slots.batches.len());
@@ -206,6 +208,16 @@ impl<'b> Prefetch<'b> {
     pub fn parents(&self) -> Result<Column<AccountId, ParentAccount>, Fault> {
         let parents: Result<Vec<_>, Fault> = self.bal.addresses().ids().map(|id| Ok(self.account(id)?.0)).collect();
         Ok(parents?.into())
+    }
+
+    /// All accounts and slots that have been read, by id of the list; the others have their default values.
+    pub fn rows(&self) -> ListedParents {
+        let accounts = self.bal.addresses().ids().map(|id| self.accounts.read(id).map(|(account, _)| account));
+        let slots = self.bal.slot_keys().ids().map(|id| self.slots.read(id));
+        ListedParents {
+            accounts: accounts.map(Option::unwrap_or_default).collect::<Vec<_>>().into(),
+            slots: slots.map(Option::unwrap_or_default).collect::<Vec<_>>().into(),
+        }
     }
 
     /// Waits for a batch. If no reader has taken it yet, it is read next.

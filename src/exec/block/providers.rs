@@ -168,6 +168,8 @@ pub struct Overlay {
     /// For each slot that was read: how often the account's storage had been cleared when the value was stored, and the
     /// value. Where the storage was cleared since, the slot is zero.
     pub slots: Column<SlotId, Option<(u32, U256)>>,
+    /// The values of slots in the parent state; zero where the value was not read.
+    pub parent_slots: Column<SlotId, U256>,
     /// Number of accounts that were read from the store.
     pub account_reads: usize,
     /// Number of slots that were read from the store.
@@ -176,7 +178,7 @@ pub struct Overlay {
 
 impl HeapBytes for Overlay {
     fn heap_bytes(&self) -> usize {
-        sum_heap_bytes([&self.accounts, &self.clearings, &self.parents, &self.slots])
+        sum_heap_bytes([&self.accounts, &self.clearings, &self.parents, &self.slots, &self.parent_slots])
     }
 }
 
@@ -187,6 +189,7 @@ impl Overlay {
         self.clearings.clear();
         self.parents.clear();
         self.slots.clear();
+        self.parent_slots.clear();
         (self.account_reads, self.slot_reads) = (0, 0);
     }
 
@@ -202,6 +205,7 @@ impl Overlay {
     fn slot_slot(&mut self, id: SlotId) -> &mut Option<(u32, U256)> {
         if id.index() >= self.slots.len() {
             self.slots.resize(id.index() + 1, None);
+            self.parent_slots.resize(id.index() + 1, U256::ZERO);
         }
         &mut self.slots[id]
     }
@@ -248,6 +252,7 @@ impl StateProvider for OverlayState<'_> {
                 let mut out = [U256::ZERO];
                 self.store.slots(&[SlotQuery { address: *address, key: *key }], &mut out)?;
                 self.overlay.slot_reads += 1;
+                self.overlay.parent_slots[id] = out[0];
                 out[0]
             }
         };

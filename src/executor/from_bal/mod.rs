@@ -54,13 +54,14 @@ pub(super) fn execute(
         let list = DecodedList::new(job, bytes, columns, id_map)?;
         Stages::new(job, &list, scratches, tries).run()
     });
-    let Completed { executed, checked, root } = in_order(job, bytes, body_roots.into_inner(), result)?;
+    let Completed { executed, checked, parents, root } = in_order(job, bytes, body_roots.into_inner(), result)?;
     let root = root.unwrap_or_else(|| Err(BlockError::Cancelled("the root task did not run".to_owned())));
     let (changes, roots) = root?;
     let changes = changes.release(&checked);
     let existence_log = job.input.existence_log.cloned().unwrap_or_default();
     let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
-    seal(job, Candidate { executed, reads, bal: bytes.clone(), existence_log, changes, roots, checked, unchecked })
+    let bal = bytes.clone();
+    seal(job, Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, checked, unchecked })
 }
 
 /// The result of the stages, unless an error of the header or of the list precedes it. Errors are reported in a fixed

@@ -16,6 +16,8 @@ use super::list::DecodedList;
 use super::parent_state::read_pre_state;
 use super::root_task::{RootResult, RootTask};
 use crate::arena::cancel::CancelToken;
+use crate::arena::store::{SlotQuery, StoreError};
+use crate::bal::ListedParents;
 use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::prefetch::{Prefetch, Progress};
@@ -30,19 +32,22 @@ use crate::executor::recover::Recovering;
 use crate::executor::timeline::Stage;
 use crate::trie::StateTries;
 use rayon::ThreadPool;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, OnceLock};
 
 /// Number of reader threads, which is the number of concurrent calls to the store.
 pub(in crate::executor) const READERS: usize = 8;
 
 /// Result of the tasks.
 type TasksResult = Result<(Executed, ListChecked), BlockError>;
+/// Result of the tasks, and the parent state that was read for them.
+type ReadResult = Result<((Executed, ListChecked), ListedParents), BlockError>;
 
 /// A block whose tasks all ran and did what the list claims.
 pub(super) struct Completed {
     pub(super) executed: Executed,
     pub(super) checked: ListChecked,
+    pub(super) parents: ListedParents,
     /// `None` if the root task did not run.
     pub(super) root: Option<RootResult>,
 }
@@ -75,39 +80,43 @@ impl<'a> Stages<'a> {
             (PrefetchStrategy::Beside, Some(readers)) => self.read_beside(readers),
             (PrefetchStrategy::OnDemand, _) | (_, None) => self.read_on_demand(),
         };
-        let (executed, checked) = result?;
-        Ok(Completed { executed, checked, root: self.root.into_result() })
+        let ((executed, checked), parents) = result?;
+        Ok(Completed { executed, checked, parents, root: self.root.into_result() })
     }
 
     /// Everything is read before the first task, by the threads of the block.
-    fn read_in_one_pass(&self) -> TasksResult {
+    fn read_in_one_pass(&self) -> ReadResult {
         let Self { job, list, .. } = self;
         let start = job.clock.now();
-        let pre = read_pre_state(job.store, job.codes, list.columns)?;
+        let queries = self.announce()?;
+        let pre = read_pre_state(job.store, job.codes, list.columns, &queries)?;
         if pre.codes.iter().any(|(_, code)| job.codes.get(*code).is_none()) {
             let expectation = Expectation::new(list.columns, list.id_map, &job.block.transactions);
             self.loader.note(pre.codes.iter().map(|(account, code)| (account, *code)), &expectation);
         }
         job.clock.record(Stage::Read, start);
-        rayon::scope(|scope| {
+        let tasks = rayon::scope(|scope| {
             scope.spawn(|_| self.root.run(&pre.accounts));
             self.run_tasks(ParentRows::Known(&pre))
-        })
+        })?;
+        Ok((tasks, ListedParents { accounts: pre.accounts, slots: pre.slots }))
     }
 
     /// Each task reads what it needs, row by row; the state root comes after the last task.
-    fn read_on_demand(&self) -> TasksResult {
+    fn read_on_demand(&self) -> ReadResult {
+        self.announce()?;
         let prefetch = self.prefetch(true);
         let executed = self.run_tasks(ParentRows::Prefetching(&prefetch))?;
         match self.compute_root(&prefetch) {
-            Ok(()) => Ok(executed),
+            Ok(()) => Ok((executed, prefetch.rows())),
             Err(Fault::Store(error)) => Err(error.into()),
             Err(fault) => Err(BlockError::Cancelled(format!("while the parent state was read: {fault}"))),
         }
     }
 
     /// Everything is read before the first task, by reader threads.
-    fn read_before(&self, readers: &ThreadPool) -> TasksResult {
+    fn read_before(&self, readers: &ThreadPool) -> ReadResult {
+        self.announce()?;
         let prefetch = &self.prefetch(false);
         readers.in_place_scope(|scope| {
             (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, || ())));
@@ -121,21 +130,39 @@ impl<'a> Stages<'a> {
         first_error_or(prefetch, result)
     }
 
-    /// Everything is read by reader threads while the tasks run. The reader that completes the accounts computes the
-    /// state root.
-    fn read_beside(&self, readers: &ThreadPool) -> TasksResult {
+    /// Everything is announced and read by reader threads while the tasks run. The reader that completes the accounts
+    /// computes the state root.
+    fn read_beside(&self, readers: &ThreadPool) -> ReadResult {
         let prefetch = &self.prefetch(false);
         let compute_root = || self.try_compute_root(prefetch);
         let compute_root = &compute_root;
+        let refused = OnceLock::new();
         let result = readers.in_place_scope(|scope| {
-            (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, compute_root)));
-            // Without accounts no reader completes them.
-            if self.list.columns.account_count() == 0 {
-                scope.spawn(|_| compute_root());
-            }
+            scope.spawn(|scope| {
+                if let Err(error) = self.announce() {
+                    let _ = refused.set(error);
+                    return prefetch.stop();
+                }
+                (0..reader_count(prefetch)).for_each(|_| scope.spawn(|_| self.read(prefetch, compute_root)));
+                // Without accounts no reader completes them.
+                if self.list.columns.account_count() == 0 {
+                    scope.spawn(|_| compute_root());
+                }
+            });
             self.run_tasks_beside_readers(prefetch)
         });
-        first_error_or(prefetch, result)
+        match refused.into_inner() {
+            Some(error) => Err(error.into()),
+            None => first_error_or(prefetch, result),
+        }
+    }
+
+    /// Names the accounts and slots of the list to the store; returns the slots.
+    fn announce(&self) -> Result<Vec<SlotQuery>, StoreError> {
+        let columns = self.list.columns;
+        let queries = columns.slot_queries();
+        self.job.store.announce(columns.addresses().as_slice(), &queries)?;
+        Ok(queries)
     }
 
     fn prefetch(&self, on_demand: bool) -> Prefetch<'_> {
@@ -214,9 +241,9 @@ fn reader_count(prefetch: &Prefetch<'_>) -> usize {
 }
 
 /// An error of the store that a reader met precedes the result of the tasks, which may have waited for that read.
-fn first_error_or(prefetch: &Prefetch<'_>, result: TasksResult) -> TasksResult {
+fn first_error_or(prefetch: &Prefetch<'_>, result: TasksResult) -> ReadResult {
     match prefetch.first_error() {
         Some(error) => Err(error.clone().into()),
-        None => result,
+        None => Ok((result?, prefetch.rows())),
     }
 }

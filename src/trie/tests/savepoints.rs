@@ -2,6 +2,7 @@
 //! root computed from scratch.
 
 use super::*;
+use crate::arena::path::NodeQuery;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// A store of nodes that fails, or reports cancellation, after a number of calls.
@@ -34,11 +35,11 @@ impl StateStore for Breaking<'_> {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         self.store.block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
         if !count_down(&self.calls_left) {
             return Err(StoreError::Failed("as planned".into()));
         }
-        self.store.trie_nodes(hashes, out)
+        self.store.trie_nodes(nodes, out)
     }
     fn is_cancelled(&self) -> bool {
         !count_down(&self.checks_left)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arena::keccak::keccak256;
+use crate::arena::path::NodeQuery;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery};
 use crate::arena::{Column, SlotId};
 use crate::bal::{RecordedKeys, Recorder};
@@ -62,8 +63,8 @@ impl StateStore for Probe {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         MemoryStore::default().block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        MemoryStore::default().trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(nodes, out)
     }
 }
 

@@ -240,8 +240,8 @@ impl SharedCache {
     }
 
     /// An account of the parent state; `None` if no worker has read it.
-    pub fn parent_account(&self, address: &Address, codes: &CodeArena) -> Option<ParentAccount> {
-        let parent = self.account(self.account_id(address)).parent.get()?;
+    pub fn parent_account(&self, id: AccountId, codes: &CodeArena) -> Option<ParentAccount> {
+        let parent = self.account(id).parent.get()?;
         Some(ParentAccount {
             exists: parent.exists,
             nonce: parent.nonce,

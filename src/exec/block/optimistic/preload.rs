@@ -8,7 +8,9 @@
 //! Not here: codes, block hashes and trie nodes, which are forwarded without being counted.
 
 use super::cache::SharedCache;
+use crate::arena::AccountId;
 use crate::arena::code::CodeArena;
+use crate::arena::path::NodeQuery;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::exec::block::tasks::Recording;
 use ahash::RandomState;
@@ -42,9 +44,9 @@ impl<'b> Preload<'b> {
             Self { store, accounts: HashMap::default(), slots: HashMap::default(), store_reads: AtomicUsize::new(0) };
         let Recording { list, existence_log, .. } = recording;
         let bal = &list.columns;
-        let mut take_account = |address: Address| {
-            if let Some(parent) = cache.parent_account(&address, codes) {
-                preload.accounts.insert(address, parent);
+        let mut take_account = |id: AccountId| {
+            if let Some(parent) = cache.parent_account(id, codes) {
+                preload.accounts.insert(cache.account(id).address, parent);
             }
         };
         for account in bal.addresses().ids() {
@@ -54,17 +56,15 @@ impl<'b> Preload<'b> {
                 && bal.codes().indices(account).is_empty());
             for slot in bal.slots(account).filter(|slot| !bal.storage().indices(*slot).is_empty()) {
                 is_written = true;
-                let key = bal.slot_keys()[slot];
-                let id = cache.slot_id(cache.account_id(&address), &key);
-                if let Some(value) = cache.slot(id).parent.get() {
-                    preload.slots.insert(SlotQuery { address, key }, value);
+                if let Some(value) = cache.slot(list.slot_ids[slot]).parent.get() {
+                    preload.slots.insert(SlotQuery { address, key: bal.slot_keys()[slot] }, value);
                 }
             }
             if is_written {
-                take_account(address);
+                take_account(list.account_ids[account]);
             }
         }
-        existence_log.existence.iter().for_each(|event| take_account(event.0));
+        existence_log.existence.iter().for_each(|event| take_account(cache.account_id(&event.0)));
         preload
     }
 
@@ -87,6 +87,14 @@ impl<'b> Preload<'b> {
 impl StateStore for Preload<'_> {
     fn is_resident(&self) -> bool {
         self.store.is_resident()
+    }
+
+    fn call_rows(&self) -> usize {
+        self.store.call_rows()
+    }
+
+    fn announce(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        self.store.announce(accounts, slots)
     }
 
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
@@ -123,8 +131,8 @@ impl StateStore for Preload<'_> {
         self.store.block_hashes(numbers, out)
     }
 
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        self.store.trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        self.store.trie_nodes(nodes, out)
     }
 
     fn is_cancelled(&self) -> bool {

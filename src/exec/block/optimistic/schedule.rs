@@ -18,7 +18,7 @@ use super::{Speculated, Speculation};
 use crate::arena::code::CodeArena;
 use crate::arena::store::StateStore;
 use crate::arena::{AccountId, BlockAccessIndex, Id, TxIndex};
-use crate::bal::{ExistenceLog, RecordedKeys, Recorder};
+use crate::bal::{ExistenceLog, ListedParents, RecordedKeys, Recorder};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::tasks::{
     BlockContext, Executed, Recording, TaskError, TaskSpan, WorkerScratch, current_thread,
@@ -429,9 +429,16 @@ fn recording(
     let keys = RecordedKeys { addresses: &addresses, slot_keys: &slot_keys, slot_accounts: &slot_accounts };
     let list = recorder.finish(&keys);
     existence_log.existence.sort_unstable();
-    let listed = list.columns.addresses().as_slice();
-    let parents: Vec<_> =
-        listed.iter().map(|address| cache.parent_account(address, codes).unwrap_or_default()).collect();
-    let store_reads = (counts.account_reads, counts.slot_reads);
-    Recording { list, existence_log, parents: parents.into(), store_reads, checked: ListChecked::recorded() }
+    let accounts = list.account_ids.iter().map(|(_, id)| cache.parent_account(*id, codes).unwrap_or_default());
+    let slots = list.slot_ids.iter().map(|(_, id)| cache.slot(*id).parent.get().unwrap_or_default());
+    Recording {
+        parents: ListedParents {
+            accounts: accounts.collect::<Vec<_>>().into(),
+            slots: slots.collect::<Vec<_>>().into(),
+        },
+        list,
+        existence_log,
+        store_reads: (counts.account_reads, counts.slot_reads),
+        checked: ListChecked::recorded(),
+    }
 }

@@ -4,10 +4,10 @@ use super::cache::{ReadCounts, SharedCache};
 use super::overlay::{AccountVersions, AccountWrite, BalanceWrite, SlotVersions, Version};
 use super::preload::Preload;
 use super::reader::Reader;
+use crate::arena::BlockAccessIndex;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{KECCAK_EMPTY, LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore};
-use crate::arena::{BlockAccessIndex, Column};
-use crate::bal::{ExistenceLog, RecordedKeys, Recorder};
+use crate::bal::{ExistenceLog, ListedParents, RecordedKeys, Recorder};
 use crate::exec::block::tasks::Recording;
 use crate::exec::block::verify::ListChecked;
 use crate::exec::evm::state::AccountState;
@@ -117,7 +117,7 @@ fn the_preload_holds_parent_values_of_changed_accounts_and_slots_only() {
     let recording = Recording {
         list: recorder.finish(&keys),
         existence_log: ExistenceLog::default(),
-        parents: Column::default(),
+        parents: ListedParents::default(),
         store_reads: (0, 0),
         checked: ListChecked::recorded(),
     };

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{MemoryStore, StateStore};
+use crate::arena::path::NodeQuery;
+use crate::arena::store::{CALL_ROWS, MemoryStore, StateStore};
 use crate::bal::{RecordedKeys, Recorder};
 use alloy_primitives::{Address, B256, Bytes};
 use core::time::Duration;
@@ -10,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of listed accounts. Each has a slot 7, and every third one a balance change at an index of its own.
-const ACCOUNTS: usize = 3 * BATCH + 5;
+const ACCOUNTS: usize = 3 * CALL_ROWS + 5;
 
 fn address(number: usize) -> Address {
     Address::left_padding_from(&(number as u32 + 1).to_be_bytes())
@@ -101,8 +102,8 @@ impl StateStore for Probe {
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError> {
         MemoryStore::default().block_hashes(numbers, out)
     }
-    fn trie_nodes(&self, hashes: &[B256], out: &mut [Bytes]) -> Result<(), StoreError> {
-        MemoryStore::default().trie_nodes(hashes, out)
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        MemoryStore::default().trie_nodes(nodes, out)
     }
 }
 
@@ -199,7 +200,7 @@ fn of_several_errors_the_first_in_reading_order_is_reported() {
     let store = Probe::default();
     let loader = CodeLoader::new(&store, &codes);
     let order = Prefetch::new(&bal, &id_map, &Transactions::default(), &loader, false).accounts.order;
-    let (early, late) = (order[BATCH + 3], order[2 * BATCH + 3]);
+    let (early, late) = (order[CALL_ROWS + 3], order[2 * CALL_ROWS + 3]);
     for (bad, bad_slots, expected) in [
         (vec![late, early], vec![order[0]], early),
         (vec![late], vec![early], late),

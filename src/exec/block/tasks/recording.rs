@@ -5,10 +5,9 @@
 //! Relies on: `evm::state` for the accounts and slots that a task accessed, with their values before and after it.
 //! Not here: the order of the rows in the recorded BAL (`bal`).
 
+use crate::arena::BlockAccessIndex;
 use crate::arena::code::CodeArena;
-use crate::arena::store::ParentAccount;
-use crate::arena::{AccountId, BlockAccessIndex, Column};
-use crate::bal::{ExistenceLog, RecordedList, Recorder};
+use crate::bal::{ExistenceLog, ListedParents, RecordedList, Recorder};
 use crate::exec::block::verify::ListChecked;
 use crate::exec::evm::state::TxState;
 
@@ -19,8 +18,8 @@ pub struct Recording {
     pub list: RecordedList,
     /// Existence changes that the list cannot express; empty from Cancun on.
     pub existence_log: ExistenceLog,
-    /// The listed accounts in the parent state.
-    pub parents: Column<AccountId, ParentAccount>,
+    /// The listed accounts and slots in the parent state.
+    pub parents: ListedParents,
     /// Number of accounts and of slots that were read from the store.
     pub store_reads: (usize, usize),
     /// Proof that list and existence log match the execution; trivial, as they were recorded from it.

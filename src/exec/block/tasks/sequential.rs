@@ -9,20 +9,18 @@ use super::context::BlockContext;
 use super::executed::{Executed, TaskSpan, current_thread};
 use super::recording::{Recording, record, record_events};
 use super::scratch::{SequentialScratch, WorkerScratch};
+use crate::arena::BlockAccessIndex;
 use crate::arena::cancel::CancelToken;
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, StateStore};
-use crate::arena::{AccountId, BlockAccessIndex, Column};
-use crate::bal::{ExistenceLog, RecordedKeys, RecordedList, Recorder};
+use crate::arena::store::StateStore;
+use crate::bal::{ExistenceLog, ListedParents, RecordedKeys, Recorder};
 use crate::exec::block::error::BlockError;
-use crate::exec::block::providers::{Overlay, OverlayState};
+use crate::exec::block::providers::OverlayState;
 use crate::exec::block::verify::ListChecked;
-use crate::exec::evm::ids::IdMap;
 use crate::exec::evm::machine::Evm;
 use crate::exec::evm::state::TxState;
 use crate::exec::interpreter::Runner;
 use crate::exec::rules::fork::Fork;
-use alloy_primitives::Address;
 use std::time::Instant;
 
 /// Runs the tasks one after another and records the block access list.
@@ -67,20 +65,19 @@ pub fn run_sequential(
         slot_accounts: id_map.owners(),
     });
     existence_log.existence.sort_unstable();
+    let accounts = list.account_ids.iter().map(|(_, id)| overlay.parents.get(*id).copied().unwrap_or_default());
+    let slots = list.slot_ids.iter().map(|(_, id)| overlay.parent_slots.get(*id).copied().unwrap_or_default());
     let recording = Recording {
-        parents: parents_of(&list, id_map, overlay),
+        parents: ListedParents {
+            accounts: accounts.collect::<Vec<_>>().into(),
+            slots: slots.collect::<Vec<_>>().into(),
+        },
         list,
         existence_log,
         store_reads: (overlay.account_reads, overlay.slot_reads),
         checked: ListChecked::recorded(),
     };
     Ok((executed, recording))
-}
-
-/// The listed accounts in the parent state, by the ids of the list.
-fn parents_of(list: &RecordedList, id_map: &IdMap, overlay: &Overlay) -> Column<AccountId, ParentAccount> {
-    let of = |address: &Address| id_map.account(address).and_then(|id| overlay.parents.get(id)).copied();
-    list.columns.addresses().as_slice().iter().map(|address| of(address).unwrap_or_default()).collect::<Vec<_>>().into()
 }
 
 /// A sequential run: its inputs, and what the tasks so far produced.

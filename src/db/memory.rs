@@ -1,0 +1,109 @@
+//! A state in hash maps with its tries, and the values before its last blocks.
+//!
+//! In: outcomes of blocks. Out: the state after them, or before them.
+//! Relies on: `chain` for the number of blocks that can be reverted, and for the headers.
+//! Not here: the head.
+
+use super::DbError;
+use crate::arena::changes::{AccountStatus, StateChanges};
+use crate::arena::store::{MemoryStore, StateStore};
+use crate::exec::wire::Header;
+use crate::executor::BlockOutcome;
+use crate::trie::StateTries;
+use alloy_primitives::B256;
+use std::collections::VecDeque;
+
+/// Number of ancestors whose hashes BLOCKHASH returns.
+const BLOCK_HASHES: u64 = 256;
+
+/// The state at the head.
+#[derive(Debug)]
+pub(super) struct Memory {
+    store: MemoryStore,
+    /// The tries of `store`; on top of it at most one executed block, uncommitted.
+    tries: StateTries,
+    /// The values before each of the last blocks, the head's last.
+    befores: VecDeque<StateChanges>,
+}
+
+impl Memory {
+    /// The state after block `number` with the hash `hash`.
+    pub(super) fn new(mut store: MemoryStore, tries: StateTries, number: u64, hash: B256) -> Self {
+        store.insert_block_hash(number, hash);
+        Self { store, tries, befores: VecDeque::new() }
+    }
+
+    pub(super) fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    pub(super) fn parts(&mut self) -> (&dyn StateStore, &mut StateTries) {
+        (&self.store, &mut self.tries)
+    }
+
+    pub(super) fn root(&self) -> B256 {
+        self.tries.root()
+    }
+
+    /// Undoes the update of an executed block.
+    pub(super) fn rollback(&mut self) {
+        self.tries.rollback();
+    }
+
+    /// Keeps the values before the last `blocks` blocks.
+    pub(super) fn trim(&mut self, blocks: usize) {
+        let excess = self.befores.len().saturating_sub(blocks);
+        self.befores.drain(..excess);
+    }
+
+    /// Commits the executed block; the last `reverts` blocks, this one included, can then be reverted.
+    pub(super) fn commit(&mut self, outcome: &BlockOutcome, reverts: usize) {
+        if reverts > 0 {
+            self.befores.push_back(with_storage(&outcome.before, &self.store));
+        }
+        self.trim(reverts);
+        self.tries.commit();
+        outcome.changes.apply_to(&mut self.store);
+        self.store.insert_block_hash(outcome.number, outcome.hash);
+        // No block that can still follow asks for this hash.
+        if let Some(number) = outcome.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
+            self.store.remove_block_hash(number);
+        }
+    }
+
+    /// Undoes the last block; `parent` is the header of the block before.
+    pub(super) fn revert(&mut self, parent: &Header) -> Result<(), DbError> {
+        let Some(before) = self.befores.back() else { return Ok(()) };
+        let (number, expected) = (parent.number, parent.state_root);
+        let found = self.tries.update(before, &self.store)?;
+        if found != expected {
+            self.tries.rollback();
+            return Err(DbError::StateRoot { number, expected, found });
+        }
+        self.tries.commit();
+        before.apply_to(&mut self.store);
+        self.befores.pop_back();
+        self.store.remove_block_hash(number + 1);
+        Ok(())
+    }
+}
+
+/// Adds to the values before a block the whole storage of the accounts from which the block removed it. `store` is the
+/// state before the block.
+fn with_storage(before: &StateChanges, store: &MemoryStore) -> StateChanges {
+    if !before.statuses.contains(&AccountStatus::StorageCleared) {
+        return before.clone();
+    }
+    let mut whole = StateChanges::default();
+    for (row, address) in before.addresses.iter().enumerate() {
+        let (nonce, balance, code_hash) = (before.nonces[row], before.balances[row], before.code_hashes[row]);
+        whole.push_account(*address, before.statuses[row], nonce, balance, code_hash);
+        before.slots(row).for_each(|(key, value)| whole.push_slot(key, value));
+        if before.statuses[row] == AccountStatus::StorageCleared
+            && let Some(account) = store.account(address)
+        {
+            account.storage.iter().for_each(|(key, value)| whole.push_slot(*key, *value));
+        }
+    }
+    whole
+}

@@ -1,0 +1,300 @@
+//! The crown: the branches above all units, in memory, with the item and the place of each unit.
+//!
+//! In: units by position; changed leaves. Out: where a key lies, the RLP of the crown's nodes, the
+//! state root. A branch is in the crown if the subtrie below it does not fit into a unit; so which
+//! branches these are depends on the state alone.
+//! Not here: reading units (`unit`), merging leaves (`merge`).
+
+use super::leaf::corrupt;
+use super::unit::hash_item;
+use crate::arena::keccak::keccak256;
+use crate::arena::node::nibble;
+use crate::arena::path::{KEY_NIBBLES, NodePath};
+use crate::arena::store::{EMPTY_ROOT, StoreError};
+use crate::disk::pages::{PageId, UnitKey, UnitPlace};
+use crate::trie::{ItemBytes, put_branch, put_extension};
+use ahash::RandomState;
+use alloy_primitives::B256;
+use hashbrown::HashMap;
+
+/// Where a unit is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) page: PageId,
+    pub(super) index: u16,
+    pub(super) leaves: u16,
+}
+
+/// What lies below a branch, or at a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Unit(Place),
+    /// A branch of the crown by number; an extension may lie above it.
+    Branch(u32),
+    /// A unit that has no place yet: its row in a list of new units.
+    New(u32),
+}
+
+/// A subtrie and its item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Child {
+    pub(super) item: ItemBytes,
+    pub(super) link: Link,
+}
+
+/// A branch of the crown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Branch {
+    pub(super) path: NodePath,
+    pub(super) mask: u16,
+    pub(super) children: Vec<Child>,
+    /// Whether its item is to be computed again: items below it or the depth of its top have changed.
+    pub(super) is_dirty: bool,
+}
+
+impl Branch {
+    /// The child at nibble `n`.
+    pub(super) fn child(&self, n: u8) -> Option<&Child> {
+        let below = self.mask & ((1u32 << n) - 1) as u16;
+        (self.mask >> n & 1 == 1).then(|| &self.children[below.count_ones() as usize])
+    }
+
+    /// The nibbles of the children.
+    pub(super) fn nibbles(&self) -> impl Iterator<Item = u8> + use<> {
+        let mask = self.mask;
+        (0..16).filter(move |n| mask >> n & 1 == 1)
+    }
+
+    fn put_rlp(&self, out: &mut Vec<u8>) {
+        put_branch(self.nibbles().zip(self.children.iter().map(|child| &child.item)), out);
+    }
+}
+
+/// Where the path to a key or to a node ends in the crown.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// No key has this prefix.
+    Absent,
+    /// In the unit at a path of this length.
+    Unit { depth: usize, child: Child },
+    /// At a branch of the crown: its number, and the depth of its top, which is an extension if it is less than the
+    /// branch's depth.
+    Branch { branch: u32, top: usize },
+}
+
+/// The branches above all units of the account trie and of the storage tries that have units.
+#[derive(Debug, Default)]
+pub(super) struct Crown {
+    branches: Vec<Branch>,
+    free: Vec<u32>,
+    pub(super) accounts: Option<Child>,
+    pub(super) storages: HashMap<B256, Child, RandomState>,
+}
+
+impl Crown {
+    pub(super) fn branch(&self, number: u32) -> &Branch {
+        &self.branches[number as usize]
+    }
+
+    pub(super) fn branch_mut(&mut self, number: u32) -> &mut Branch {
+        &mut self.branches[number as usize]
+    }
+
+    pub(super) fn add(&mut self, branch: Branch) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.branches[number as usize] = branch;
+                number
+            }
+            None => {
+                self.branches.push(branch);
+                self.branches.len() as u32 - 1
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, number: u32) -> Branch {
+        self.free.push(number);
+        core::mem::take(&mut self.branches[number as usize])
+    }
+
+    /// The top of a trie: `None` is the account trie.
+    pub(super) fn root(&self, owner: Option<&B256>) -> Option<&Child> {
+        match owner {
+            None => self.accounts.as_ref(),
+            Some(owner) => self.storages.get(owner),
+        }
+    }
+
+    /// The state root.
+    pub(super) fn state_root(&self) -> B256 {
+        self.accounts.as_ref().map_or(EMPTY_ROOT, |root| B256::from_slice(&root.item[1..]))
+    }
+
+    /// Follows the first `len` nibbles of `key`.
+    pub(super) fn find(&self, owner: Option<&B256>, key: &B256, len: usize) -> Found {
+        let Some(mut child) = self.root(owner) else { return Found::Absent };
+        let mut top = 0;
+        loop {
+            let number = match child.link {
+                Link::Unit(_) | Link::New(_) => return Found::Unit { depth: top, child: *child },
+                Link::Branch(number) => number,
+            };
+            let branch = self.branch(number);
+            let depth = branch.path.len as usize;
+            if (top..depth.min(len)).any(|i| nibble(&branch.path.nibbles, i) != nibble(key, i)) {
+                return Found::Absent;
+            }
+            if len <= depth {
+                return Found::Branch { branch: number, top };
+            }
+            match branch.child(nibble(key, depth)) {
+                Some(below) => child = below,
+                None => return Found::Absent,
+            }
+            top = depth + 1;
+        }
+    }
+
+    /// RLP of the crown's node at a path of `len` nibbles to or above `branch`; `None` if there is no node of that depth.
+    pub(super) fn node(&self, branch: u32, top: usize, len: usize) -> Option<Vec<u8>> {
+        let branch = self.branch(branch);
+        let depth = branch.path.len as usize;
+        let mut rlp = Vec::with_capacity(544);
+        branch.put_rlp(&mut rlp);
+        if len == depth {
+            return Some(rlp);
+        }
+        if len != top {
+            return None;
+        }
+        let item = hash_item(&keccak256(&rlp));
+        rlp.clear();
+        put_extension(&branch.path.nibbles, top, depth, &item, &mut rlp);
+        Some(rlp)
+    }
+
+    /// The number of leaves below a subtrie.
+    pub(super) fn count(&self, child: &Child) -> usize {
+        match child.link {
+            Link::Unit(place) => place.leaves as usize,
+            Link::New(_) => 0,
+            Link::Branch(number) => self.branch(number).children.iter().map(|child| self.count(child)).sum(),
+        }
+    }
+
+    /// Passes the position and the place of each unit below `child` to `each`; `path` is that of `child`.
+    pub(super) fn visit(&self, path: NodePath, child: &Child, each: &mut dyn FnMut(NodePath, &ItemBytes, Place)) {
+        match child.link {
+            Link::Unit(place) => each(path, &child.item, place),
+            Link::New(_) => {}
+            Link::Branch(number) => {
+                let branch = self.branch(number);
+                for (n, child) in branch.nibbles().zip(&branch.children) {
+                    self.visit(branch.path.child(n), child, each);
+                }
+            }
+        }
+    }
+
+    /// Computes the item of a subtrie whose top is at `depth`; `new` returns the item of a new unit, and its place.
+    pub(super) fn settle(&mut self, child: &mut Child, depth: usize, new: &dyn Fn(u32) -> (ItemBytes, Place)) {
+        match child.link {
+            Link::Unit(_) => {}
+            Link::New(row) => {
+                let (item, place) = new(row);
+                *child = Child { item, link: Link::Unit(place) };
+            }
+            Link::Branch(number) => {
+                if !self.branch(number).is_dirty {
+                    return;
+                }
+                let mut branch = core::mem::take(&mut self.branches[number as usize]);
+                let below = branch.path.len as usize + 1;
+                branch.children.iter_mut().for_each(|child| self.settle(child, below, new));
+                branch.is_dirty = false;
+                let mut rlp = Vec::with_capacity(544);
+                branch.put_rlp(&mut rlp);
+                child.item = hash_item(&keccak256(&rlp));
+                if depth < branch.path.len as usize {
+                    rlp.clear();
+                    put_extension(&branch.path.nibbles, depth, branch.path.len as usize, &child.item, &mut rlp);
+                    // Keys that agree in 58 nibbles or more do not occur, so an extension takes 32 bytes or more.
+                    child.item = hash_item(&keccak256(&rlp));
+                }
+                self.branches[number as usize] = branch;
+            }
+        }
+    }
+
+    /// Changes the place of a unit that is in the crown.
+    pub(super) fn move_unit(&mut self, key: &UnitKey, place: Place) {
+        let mut number = None;
+        let Some(mut child) = self.root(key.owner.as_ref()).copied() else { return };
+        while let Link::Branch(branch) = child.link {
+            let n = nibble(&key.path.nibbles, self.branch(branch).path.len as usize);
+            let Some(below) = self.branch(branch).child(n) else { return };
+            child = *below;
+            number = Some((branch, n));
+        }
+        let moved = Child { link: Link::Unit(place), ..child };
+        match (number, key.owner) {
+            (Some((branch, n)), _) => {
+                let branch = self.branch_mut(branch);
+                let row = (branch.mask & ((1u32 << n) - 1) as u16).count_ones() as usize;
+                branch.children[row] = moved;
+            }
+            (None, None) => self.accounts = Some(moved),
+            (None, Some(owner)) => drop(self.storages.insert(owner, moved)),
+        }
+    }
+
+    /// Whether the crown has a unit at this position and place.
+    pub(super) fn has(&self, key: &UnitKey, page: PageId, index: u16) -> bool {
+        let found = self.find(key.owner.as_ref(), &B256::from(key.path.nibbles), KEY_NIBBLES);
+        matches!(found, Found::Unit { depth, child: Child { link: Link::Unit(place), .. } }
+            if depth == key.path.len as usize && place.page == page && place.index == index)
+    }
+
+    /// Adds the units of one trie, sorted by path, and computes its root.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if they are not the units of one trie.
+    pub(super) fn insert(&mut self, owner: Option<B256>, units: &[(NodePath, UnitPlace)]) -> Result<(), StoreError> {
+        let mut root = self.link(units, 0)?;
+        self.settle(&mut root, 0, &|_| unreachable!("all units have places"));
+        match owner {
+            None => self.accounts = Some(root),
+            Some(owner) => drop(self.storages.insert(owner, root)),
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, units: &[(NodePath, UnitPlace)], depth: usize) -> Result<Child, StoreError> {
+        let wrong = || corrupt("the units do not form a trie");
+        let [(first, place), rest @ ..] = units else { return Err(wrong()) };
+        let Some((last, _)) = rest.last() else {
+            if first.len as usize != depth {
+                return Err(wrong());
+            }
+            let link = Link::Unit(Place { page: place.page, index: place.index, leaves: place.leaves });
+            return Ok(Child { item: place.item, link });
+        };
+        let ends = first.len.min(last.len) as usize;
+        let fork = (depth..ends).find(|i| nibble(&first.nibbles, *i) != nibble(&last.nibbles, *i)).ok_or_else(wrong)?;
+        let mut branch = Branch { path: NodePath::new(&first.nibbles, fork), is_dirty: true, ..Branch::default() };
+        for group in units.chunk_by(|(a, _), (b, _)| nibble(&a.nibbles, fork) == nibble(&b.nibbles, fork)) {
+            if group.iter().any(|(path, _)| (path.len as usize) <= fork) {
+                return Err(wrong());
+            }
+            let n = nibble(&group[0].0.nibbles, fork);
+            if branch.mask >> n != 0 {
+                return Err(wrong());
+            }
+            branch.mask |= 1 << n;
+            let child = self.link(group, fork + 1)?;
+            branch.children.push(child);
+        }
+        Ok(Child { item: [0; 33], link: Link::Branch(self.add(branch)) })
+    }
+}

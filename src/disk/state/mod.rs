@@ -1,0 +1,435 @@
+//! The state in pages, with the crown and the latest changes in memory.
+//!
+//! In: a page store; changes of committed blocks. Out: accounts, slots, codes and trie nodes of the
+//! state after the last committed block, each proven by the crown; checkpoints.
+//! Reads go to the changes since the last checkpoint, then to units in memory, then to pages, those
+//! of a call in one batch. Trie nodes are those of the last checkpoint: tries that use this store hold
+//! all nodes that changed after it.
+//! Not here: the log, which brings a checkpoint up to date (`log`).
+
+mod checkpoint;
+mod crown;
+mod leaf;
+mod merge;
+mod overlay;
+mod subtrie;
+#[cfg(test)]
+mod tests;
+mod unit;
+mod units;
+
+pub use checkpoint::Written;
+pub use units::PageReads;
+
+use crate::arena::changes::{AccountStatus, StateChanges};
+use crate::arena::keccak::{hash_addresses, hash_slots};
+use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
+use crate::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::disk::pages::{Head, PageId, PageStore, UnitKey, UnitPlace};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use crown::{Child, Crown, Found, Link};
+use leaf::{AccountLeaf, Leaf};
+use overlay::{AccountChange, Fields, Overlay};
+use std::sync::Arc;
+use unit::{Unit, find_leaf};
+use units::Units;
+
+/// A state over a page store.
+#[derive(Debug)]
+pub struct DiskState {
+    crown: Crown,
+    units: Units,
+    overlay: Overlay,
+    head: Head,
+    header: Bytes,
+    /// Pages that may be written.
+    free: Vec<PageId>,
+    /// Pages that the last checkpoint freed; the one before may still name them.
+    freed: Vec<PageId>,
+    next_page: u32,
+    /// The error of a failed checkpoint; the state cannot be used after it.
+    failed: Option<StoreError>,
+}
+
+/// Where a leaf would be.
+enum At {
+    Absent,
+    Unit(UnitKey, Child),
+}
+
+impl DiskState {
+    /// Opens the state of the last checkpoint. An empty page store gives the empty state. `cache_bytes` bounds the units
+    /// that are kept in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the units do not give the checkpoint's state root.
+    pub fn open(pages: Arc<dyn PageStore>, cache_bytes: u64) -> Result<Self, StoreError> {
+        let (head, header) = pages.head()?.unwrap_or_default();
+        let mut crown = Crown::default();
+        let mut used: Vec<PageId> = Vec::new();
+        let mut owner: Option<B256> = None;
+        let mut trie: Vec<(NodePath, UnitPlace)> = Vec::new();
+        pages.units(&mut |key, place| {
+            if key.owner != owner {
+                if !trie.is_empty() {
+                    crown.insert(owner, &trie)?;
+                    trie.clear();
+                }
+                owner = key.owner;
+            }
+            used.push(place.page);
+            trie.push((key.path, place));
+            Ok(())
+        })?;
+        if !trie.is_empty() {
+            crown.insert(owner, &trie)?;
+        }
+        let expected = if head.sequence == 0 { EMPTY_ROOT } else { head.state_root };
+        if crown.state_root() != expected {
+            return Err(StoreError::Corrupt(format!(
+                "the units have the state root {}, the checkpoint {expected}",
+                crown.state_root()
+            )));
+        }
+        used.sort_unstable();
+        used.dedup();
+        let next_page = used.last().map_or(0, |page| page.0 + 1);
+        let mut free = Vec::new();
+        let mut next = 0;
+        for page in &used {
+            free.extend((next..page.0).map(PageId));
+            next = page.0 + 1;
+        }
+        let units = Units::new(pages, cache_bytes);
+        let overlay = Overlay::default();
+        // The checkpoint before this one may name any page that this one does not.
+        Ok(Self { crown, units, overlay, head, header, free: Vec::new(), freed: free, next_page, failed: None })
+    }
+
+    /// The last checkpoint; its `sequence` is 0 for an empty store.
+    pub fn checkpoint_head(&self) -> Head {
+        self.head
+    }
+
+    /// RLP of the header of the last checkpoint's block.
+    pub fn checkpoint_header(&self) -> &Bytes {
+        &self.header
+    }
+
+    /// State root of the last checkpoint.
+    pub fn checkpoint_root(&self) -> B256 {
+        self.crown.state_root()
+    }
+
+    /// Bytes of the changes since the last checkpoint.
+    pub fn changed_bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// Whether nothing changed since the last checkpoint.
+    pub fn is_clean(&self) -> bool {
+        self.overlay.is_empty()
+    }
+
+    /// Pages read so far.
+    pub fn reads(&self) -> PageReads {
+        self.units.reads()
+    }
+
+    /// Drops the units that are kept in memory.
+    pub fn clear_cache(&self) {
+        self.units.clear();
+    }
+
+    /// Adds the changes of a committed block.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the accounts before it cannot be read.
+    pub fn apply(&mut self, changes: &StateChanges) -> Result<(), StoreError> {
+        let mut keys = vec![B256::ZERO; changes.addresses.len()];
+        hash_addresses(self.units.width, &changes.addresses, &mut keys);
+        let mut slot_keys = vec![B256::ZERO; changes.slot_keys.len()];
+        hash_slots(self.units.width, &changes.slot_keys, &mut slot_keys);
+        self.apply_hashed(changes, &keys, &slot_keys)
+    }
+
+    /// [`Self::apply`] with the hashes of all keys; the unhashed ones are ignored.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_hashed(
+        &mut self,
+        changes: &StateChanges,
+        keys: &[B256],
+        slot_keys: &[B256],
+    ) -> Result<(), StoreError> {
+        let before = self.fields(keys)?;
+        for (row, (key, before)) in keys.iter().zip(before).enumerate() {
+            let change = self.overlay.entry(*key, before);
+            if changes.statuses[row] == AccountStatus::Deleted {
+                *change = AccountChange { fields: None, is_cleared: true, slots: Default::default() };
+                continue;
+            }
+            let before = change.fields.unwrap_or(Fields { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY });
+            change.fields = Some(Fields {
+                nonce: changes.nonces[row].unwrap_or(before.nonce),
+                balance: changes.balances[row].unwrap_or(before.balance),
+                code_hash: changes.code_hashes[row].unwrap_or(before.code_hash),
+            });
+            if changes.statuses[row] == AccountStatus::StorageCleared {
+                change.is_cleared = true;
+                change.slots.clear();
+            }
+            let rows = changes.slot_starts[row] as usize..changes.slot_starts[row + 1] as usize;
+            let count = rows.len();
+            change.slots.extend(rows.map(|slot| (slot_keys[slot], changes.slot_values[slot])));
+            self.overlay.add_slots(count);
+        }
+        self.overlay.codes.extend(changes.codes.iter().cloned());
+        Ok(())
+    }
+
+    /// Fails after a failed checkpoint, which has taken the changes out of memory.
+    fn usable(&self) -> Result<(), StoreError> {
+        self.failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Where the leaf of a hashed key would be in the pages.
+    fn locate(&self, owner: Option<&B256>, key: &B256) -> At {
+        match self.crown.find(owner, key, KEY_NIBBLES) {
+            Found::Unit { depth, child } => {
+                At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
+            }
+            Found::Absent | Found::Branch { .. } => At::Absent,
+        }
+    }
+
+    /// Calls `each` with the unit of each of these places, all read in one batch; `None` for absent keys.
+    fn with_units(
+        &self,
+        places: Vec<At>,
+        mut each: impl FnMut(usize, Option<&Unit>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.usable()?;
+        let mut wanted = Vec::with_capacity(places.len());
+        let mut rows = Vec::with_capacity(places.len());
+        for place in places {
+            rows.push(match place {
+                At::Absent => None,
+                At::Unit(key, child) => {
+                    wanted.push((key, child));
+                    Some(wanted.len() - 1)
+                }
+            });
+        }
+        let units = self.units.many(&wanted)?;
+        rows.into_iter().enumerate().try_for_each(|(row, unit)| each(row, unit.map(|unit| &units[unit])))
+    }
+
+    /// The leaf of an account in its unit. An account whose slots have units must have the root that the crown has.
+    fn account_in<'a>(&self, unit: &'a Unit, key: &B256) -> Result<Option<(usize, &'a AccountLeaf)>, StoreError> {
+        let found = find_leaf(&unit.accounts()?.leaves, key);
+        if let Some((_, leaf)) = found
+            && leaf.has_large_storage()
+        {
+            let root = self.crown.storages.get(key).map(|root| B256::from_slice(&root.item[1..]));
+            if root != Some(leaf.storage_root) {
+                return Err(StoreError::Corrupt(format!("the units of the storage of {key} have another root")));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fields of accounts in the pages.
+    fn fields(&self, keys: &[B256]) -> Result<Vec<Option<Fields>>, StoreError> {
+        let mut out = vec![None; keys.len()];
+        let unknown = |key: &B256| !self.overlay.accounts.contains_key(key);
+        let rows: Vec<usize> = (0..keys.len()).filter(|row| unknown(&keys[*row])).collect();
+        let places = rows.iter().map(|row| self.locate(None, &keys[*row])).collect();
+        self.with_units(places, |row, unit| {
+            let Some(unit) = unit else { return Ok(()) };
+            let row = rows[row];
+            if let Some((_, leaf)) = self.account_in(unit, &keys[row])? {
+                let AccountLeaf { nonce, balance, code_hash, .. } = *leaf;
+                out[row] = Some(Fields { nonce, balance, code_hash });
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Where a slot is in the pages: in a unit of its storage trie, or with its account.
+    fn locate_slot(&self, owner: &B256, key: &B256) -> At {
+        if self.crown.storages.contains_key(owner) { self.locate(Some(owner), key) } else { self.locate(None, owner) }
+    }
+
+    /// Whether a changed account has storage.
+    fn has_storage(&self, key: &B256, change: &AccountChange) -> Result<bool, StoreError> {
+        if change.slots.values().any(|value| !value.is_zero()) {
+            return Ok(true);
+        }
+        if change.is_cleared {
+            return Ok(false);
+        }
+        let is_left = |slot: &B256| !change.slots.contains_key(slot);
+        if let Some(root) = self.crown.storages.get(key) {
+            if self.crown.count(root) > change.slots.len() {
+                return Ok(true);
+            }
+            let mut wanted = Vec::new();
+            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
+                wanted.push((UnitKey { owner: Some(*key), path }, Child { item: *item, link: Link::Unit(place) }));
+            });
+            for unit in self.units.many(&wanted)? {
+                if unit.slots()?.leaves.iter().any(|slot| is_left(&slot.key)) {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        }
+        let mut has_storage = false;
+        self.with_units(vec![self.locate(None, key)], |_, unit| {
+            let leaf = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten();
+            has_storage = leaf.is_some_and(|(_, leaf)| leaf.slots.iter().any(|slot| is_left(&slot.key)));
+            Ok(())
+        })?;
+        Ok(has_storage)
+    }
+
+    /// Owners and keys of slots, hashed. Consecutive queries of one account hash its address once.
+    fn hash_queries(&self, slots: &[SlotQuery]) -> Vec<(B256, B256)> {
+        let mut addresses: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
+        addresses.dedup();
+        let mut owners = vec![B256::ZERO; addresses.len()];
+        hash_addresses(self.units.width, &addresses, &mut owners);
+        let plain: Vec<U256> = slots.iter().map(|slot| slot.key).collect();
+        let mut keys = vec![B256::ZERO; plain.len()];
+        hash_slots(self.units.width, &plain, &mut keys);
+        let mut at = 0;
+        let pairs = slots.iter().zip(keys).map(|(slot, key)| {
+            at += usize::from(addresses[at] != slot.address);
+            (owners[at], key)
+        });
+        pairs.collect()
+    }
+
+    /// Reads the units of all these accounts and slots in one batch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
+        let mut keys = vec![B256::ZERO; accounts.len()];
+        hash_addresses(self.units.width, accounts, &mut keys);
+        let mut places: Vec<At> = keys.iter().map(|key| self.locate(None, key)).collect();
+        places.extend(self.hash_queries(slots).iter().map(|(owner, key)| self.locate_slot(owner, key)));
+        self.with_units(places, |_, _| Ok(()))
+    }
+
+    /// RLP of a trie node of the last checkpoint's state.
+    fn node(&self, query: &NodeQuery, unit: Option<&Unit>) -> Result<Bytes, StoreError> {
+        let missing = || StoreError::MissingNode(query.hash);
+        let owner = (query.owner != B256::ZERO).then_some(&query.owner);
+        let Some(unit) = unit else {
+            let key = B256::from(query.path.nibbles);
+            let len = query.path.len as usize;
+            let Found::Branch { branch, top } = self.crown.find(owner, &key, len) else { return Err(missing()) };
+            return self.crown.node(branch, top, len).map(Bytes::from).ok_or_else(missing);
+        };
+        let rlp = match (unit, owner) {
+            (Unit::Accounts(unit), None) => unit.nodes.find(&query.path, |row| &unit.leaves[row].key),
+            (Unit::Slots(unit), Some(_)) => unit.nodes.find(&query.path, |row| &unit.leaves[row].key),
+            (Unit::Accounts(unit), Some(owner)) => find_leaf(&unit.leaves, owner).and_then(|(row, leaf)| {
+                let at = unit.storage.binary_search_by_key(&row, |(row, _)| *row).ok()?;
+                unit.storage[at].1.find(&query.path, |slot| leaf.slots[slot].key())
+            }),
+            (Unit::Slots(_), None) => None,
+        };
+        rlp.map(Bytes::copy_from_slice).ok_or_else(missing)
+    }
+}
+
+impl StateStore for DiskState {
+    fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
+        let mut keys = vec![B256::ZERO; addresses.len()];
+        hash_addresses(self.units.width, addresses, &mut keys);
+        let changed = |key: &B256| self.overlay.accounts.get(key);
+        let place = |key: &B256| if changed(key).is_some() { At::Absent } else { self.locate(None, key) };
+        self.with_units(keys.iter().map(place).collect(), |row, unit| {
+            let key = &keys[row];
+            out[row] = ParentAccount::default();
+            if let Some(change) = changed(key) {
+                if let Some(Fields { nonce, balance, code_hash }) = change.fields {
+                    let has_storage = self.has_storage(key, change)?;
+                    out[row] = ParentAccount { exists: true, nonce, balance, code_hash, has_storage };
+                }
+            } else if let Some((_, leaf)) = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten() {
+                let AccountLeaf { nonce, balance, code_hash, .. } = *leaf;
+                let has_storage = leaf.storage_root != EMPTY_ROOT;
+                out[row] = ParentAccount { exists: true, nonce, balance, code_hash, has_storage };
+            }
+            Ok(())
+        })
+    }
+
+    fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
+        let keys = self.hash_queries(slots);
+        let changed = |(owner, key): &(B256, B256)| {
+            let change = self.overlay.accounts.get(owner)?;
+            change.slots.get(key).copied().or_else(|| change.is_cleared.then_some(U256::ZERO))
+        };
+        let values: Vec<Option<U256>> = keys.iter().map(changed).collect();
+        let places = keys.iter().zip(&values).map(|((owner, key), value)| match value {
+            Some(_) => At::Absent,
+            None => self.locate_slot(owner, key),
+        });
+        self.with_units(places.collect(), |row, unit| {
+            let (owner, key) = &keys[row];
+            out[row] = match (values[row], unit) {
+                (Some(value), _) => value,
+                (None, None) => U256::ZERO,
+                (None, Some(Unit::Slots(unit))) => {
+                    find_leaf(&unit.leaves, key).map_or(U256::ZERO, |(_, slot)| slot.value)
+                }
+                (None, Some(unit)) => {
+                    let account = self.account_in(unit, owner)?;
+                    let slot = account.and_then(|(_, leaf)| find_leaf(&leaf.slots, key));
+                    slot.map_or(U256::ZERO, |(_, slot)| slot.value)
+                }
+            };
+            Ok(())
+        })
+    }
+
+    fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
+        self.usable()?;
+        self.units.pages.codes(hashes, out)?;
+        for (hash, out) in hashes.iter().zip(out).filter(|(_, out)| out.is_none()) {
+            *out = self.overlay.codes.get(hash).cloned();
+        }
+        Ok(())
+    }
+
+    fn block_hashes(&self, numbers: &[u64], _: &mut [B256]) -> Result<(), StoreError> {
+        numbers.first().map_or(Ok(()), |number| Err(StoreError::MissingBlockHash(*number)))
+    }
+
+    fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
+        let place = |query: &NodeQuery| {
+            let key = B256::from(query.path.nibbles);
+            let owner = (query.owner != B256::ZERO).then_some(&query.owner);
+            match owner {
+                Some(owner) if !self.crown.storages.contains_key(owner) => self.locate(None, owner),
+                _ => match self.crown.find(owner, &key, query.path.len as usize) {
+                    Found::Unit { depth, child } => {
+                        At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
+                    }
+                    Found::Absent | Found::Branch { .. } => At::Absent,
+                },
+            }
+        };
+        self.with_units(nodes.iter().map(place).collect(), |row, unit| {
+            out[row] = self.node(&nodes[row], unit)?;
+            Ok(())
+        })
+    }
+}
