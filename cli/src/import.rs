@@ -7,6 +7,7 @@
 
 use super::engine::{Accepted, Chain, Engine, Failure, List, modes};
 use super::report::{self, BlockRow, RunSummary};
+use super::store::head_json;
 use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::B256;
 use balustrade::Mode;
@@ -251,9 +252,7 @@ impl Import<'_> {
             summary["blocks_per_s"] = json!(self.totals.blocks as f64 / seconds.max(1e-9));
             summary["invalid"] = json!(u64::from(status == Status::Failed));
             summary["error"] = json!(stopped.map(ToString::to_string));
-            summary["head"] = json!(head.map(|head| json!({
-                "number": head.number, "hash": self.opened.chain.head_hash(), "state_root": head.state_root,
-            })));
+            summary["head"] = json!(head.map(|head| head_json(head, self.opened.chain.head_hash())));
             report::json_line(&line);
             return status;
         }

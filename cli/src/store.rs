@@ -1,20 +1,22 @@
-//! The state that `balustrade store init` starts with.
+//! The state that `balustrade store init` starts with; `revert` and `get`.
 //!
-//! In: a genesis file, a bundle, or the sizes of a generated state. Out: [`Initial`]: the state, the
-//! header of its block, and the chain's fork schedule.
-//! Not here: writing the store (the library).
+//! In: a genesis file, a bundle, or the sizes of a generated state; an open store. Out: [`Initial`]: the
+//! state, the header of its block, and the chain's fork schedule; values and proofs at the head.
+//! Not here: writing the store (the library), importing blocks (`import`).
 
-use super::chain;
 use super::devnet::Devnet;
 use super::workload::state::{Sizes, State};
 use super::workload::state_blocks::StateBlocks;
-use alloy_primitives::B256;
+use super::{Status, chain, report};
+use alloy_primitives::{Address, B256, U256};
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::ommers::Ancestor;
 use balustrade::exec::wire::Header;
+use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
-use balustrade::{MemoryStore, StateTries};
+use balustrade::{EMPTY_ROOT, MemoryStore, ParentAccount, StateDb, StateTries, StoreError};
 use clap::Args;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
@@ -70,6 +72,138 @@ struct SizeArgs {
     /// Seed of the generated state
     #[arg(long, value_name = "N", requires = "accounts", default_value_t = 0)]
     seed: u64,
+}
+
+const REVERT_EXAMPLES: &str = "Examples:
+  balustrade revert --store db --to 1000";
+
+/// Options of `revert`.
+#[derive(Debug, Args)]
+#[command(after_help = REVERT_EXAMPLES)]
+pub struct RevertArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Undo all blocks above the block with this number, which becomes the head
+    #[arg(long, value_name = "N")]
+    to: u64,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+const GET_EXAMPLES: &str = "Examples:
+  balustrade get --store db 0x0000f90827f1c53a10cb7a02335b175320002935
+  balustrade get --store db 0x0000f90827f1c53a10cb7a02335b175320002935 0 1 --proof --json";
+
+/// Options of `get`.
+#[derive(Debug, Args)]
+#[command(after_help = GET_EXAMPLES)]
+pub struct GetArgs {
+    /// Folder of the store
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// The account
+    #[arg(value_name = "ADDRESS")]
+    address: Address,
+    /// Keys of slots of the account, decimal or with 0x
+    #[arg(value_name = "SLOT", value_parser = slot_key)]
+    slots: Vec<U256>,
+    /// Also print the trie nodes that prove these values against the state root (EIP-1186), from the
+    /// root down
+    #[arg(long)]
+    proof: bool,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// Parses the key of a slot.
+fn slot_key(text: &str) -> Result<U256, String> {
+    Quantity::parse(text).map(|key| key.0).ok_or_else(|| "neither a decimal number nor one with 0x, below 2^256".into())
+}
+
+/// The head of a store as JSON.
+pub fn head_json(head: &Header, hash: B256) -> Value {
+    json!({"number": head.number, "hash": hash, "state_root": head.state_root})
+}
+
+/// Runs `revert` on an open store.
+pub fn revert(args: &RevertArgs, db: &mut StateDb) -> Status {
+    let before = db.head().number;
+    if let Err(error) = db.revert_to(args.to) {
+        report::complain(&error);
+        return Status::Unusable;
+    }
+    let reverted = before - db.head().number;
+    if args.json {
+        let head = head_json(db.head(), db.head_hash());
+        report::json_line(&json!({"summary": {"reverted": reverted, "head": head}}));
+    } else {
+        report::line(&format!("{} undone", report::counted(reverted, "block")));
+        report::line(&format!("head: block {} {}", db.head().number, db.head_hash()));
+    }
+    Status::Good
+}
+
+/// Runs `get` on an open store.
+pub fn get(args: &GetArgs, db: &mut StateDb) -> Status {
+    match values(args, db) {
+        Ok(value) if args.json => report::json_line(&json!({"summary": value})),
+        Ok(value) => print_values(&value),
+        Err(error) => {
+            report::complain(&error);
+            return Status::Unusable;
+        }
+    }
+    Status::Good
+}
+
+/// The account and its slots in the form of `eth_getProof` (EIP-1186), with the head.
+fn values(args: &GetArgs, db: &mut StateDb) -> Result<Value, StoreError> {
+    let ParentAccount { exists, nonce, balance, code_hash, .. } = db.account(args.address)?;
+    let mut value = json!({
+        "head": head_json(db.head(), db.head_hash()), "address": args.address, "exists": exists,
+        "nonce": nonce, "balance": balance, "codeHash": code_hash,
+    });
+    let slots = args.slots.iter().map(|key| Ok(json!({"key": key, "value": db.slot(args.address, *key)?})));
+    let mut slots = slots.collect::<Result<Vec<Value>, StoreError>>()?;
+    if args.proof {
+        let proof = db.prove(args.address, &args.slots)?;
+        value["storageHash"] = json!(proof.account.map_or(EMPTY_ROOT, |account| account.storage_root));
+        value["accountProof"] = json!(proof.nodes);
+        for (slot, proof) in slots.iter_mut().zip(&proof.slots) {
+            slot["proof"] = json!(proof.nodes);
+        }
+    }
+    value["storageProof"] = json!(slots);
+    Ok(value)
+}
+
+/// Prints what [`values`] returned.
+fn print_values(value: &Value) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let nodes = |nodes: &Value| {
+        nodes.as_array().into_iter().flatten().for_each(|node| report::line(&format!("  node {}", text(node))));
+    };
+    let head = &value["head"];
+    report::line(&format!("block {} {}", text(&head["number"]), text(&head["hash"])));
+    report::line(&format!("state root {}", text(&head["state_root"])));
+    if value["exists"] == json!(false) {
+        report::line(&format!("{} does not exist", text(&value["address"])));
+    }
+    for (name, key) in
+        [("nonce", "nonce"), ("balance", "balance"), ("code hash", "codeHash"), ("storage root", "storageHash")]
+    {
+        if let Some(found) = value.get(key) {
+            report::line(&format!("{name} {}", text(found)));
+        }
+    }
+    nodes(&value["accountProof"]);
+    for slot in value["storageProof"].as_array().into_iter().flatten() {
+        report::line(&format!("slot {} {}", text(&slot["key"]), text(&slot["value"])));
+        nodes(&slot["proof"]);
+    }
 }
 
 /// A state to start with.
@@ -177,6 +311,7 @@ fn whole(bundle: Bundle) -> Result<Whole, String> {
 mod tests {
     use super::super::testing::{self, Folder, stored};
     use super::*;
+    use balustrade::trie::verify_account;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -190,6 +325,53 @@ mod tests {
         let Line { args } = Line::try_parse_from(words).expect("a command line");
         assert_eq!(args.dir, Path::new("db"));
         args.initial()
+    }
+
+    #[derive(Debug, Parser)]
+    struct RevertLine {
+        #[command(flatten)]
+        args: RevertArgs,
+    }
+
+    #[derive(Debug, Parser)]
+    struct GetLine {
+        #[command(flatten)]
+        args: GetArgs,
+    }
+
+    #[test]
+    fn values_and_their_proofs_at_the_head() {
+        let state = State::new(Sizes { accounts: 300, contracts: 30, slots: 500, senders: 3, seed: 1 });
+        let blocks = StateBlocks::new(&state, 100, 50);
+        let mut db = StateDb::at_genesis(state.to_memory(), |root| blocks.genesis_header(root)).expect("a state");
+        let get = |words: &str| {
+            let words = ["get", "--store", "db"].into_iter().chain(words.split_whitespace());
+            GetLine::try_parse_from(words).map(|line| line.args)
+        };
+        let args = get(&format!("{} 0 0x3 99999 --proof", state.address(0))).expect("options");
+        let value = values(&args, &mut db).expect("values");
+        let slots = value["storageProof"].as_array().expect("slots");
+        assert_eq!(slots.len(), 3);
+        assert_eq!(slots[2]["value"], json!("0x0"));
+        let proof = db.prove(state.address(0), &args.slots).expect("a proof");
+        let account =
+            verify_account(&db.state_root(), &state.address(0), &proof.nodes).expect("proven").expect("there");
+        assert_eq!(value["storageHash"], json!(account.storage_root));
+        assert_eq!(value["codeHash"], json!(account.code_hash));
+        for (slot, proof) in slots.iter().zip(&proof.slots) {
+            assert_eq!(slot["value"], json!(proof.value));
+            assert_eq!(slot["proof"], json!(proof.nodes));
+        }
+        assert_eq!(super::get(&args, &mut db), Status::Good);
+        let absent = values(&get(&Address::ZERO.to_string()).expect("options"), &mut db).expect("values");
+        assert_eq!((&absent["exists"], &absent["nonce"]), (&json!(false), &json!(0)));
+        assert_eq!(absent["head"]["state_root"], json!(db.state_root()));
+        assert!(get("0x12").is_err() && get(&format!("{} 0xg", Address::ZERO)).is_err());
+
+        let revert = |to| RevertLine::try_parse_from(["revert", "--store", "db", "--to", to]).expect("options").args;
+        assert_eq!(super::revert(&revert("0"), &mut db), Status::Good);
+        assert_eq!(super::revert(&revert("1"), &mut db), Status::Unusable);
+        assert_eq!([args.store, revert("1").store], ["db", "db"].map(PathBuf::from));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::super::devnet::{Random, mix, unmix};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use balustrade::arena::keccak::{Width, hash_addresses, hash_slots};
 use balustrade::arena::store::KECCAK_EMPTY;
-use balustrade::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::{AccountStatus, MemoryStore, ParentAccount, SlotQuery, StateChanges, StateStore, StoreError};
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -82,6 +82,30 @@ pub struct SlotLeaf {
     pub key: U256,
     /// The value.
     pub value: U256,
+}
+
+/// A part of a state, as changes of the empty state.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Accounts and slots.
+    pub changes: StateChanges,
+    /// keccak256 of each address.
+    pub keys: Vec<B256>,
+    /// keccak256 of each slot's key.
+    pub slot_keys: Vec<B256>,
+}
+
+impl Chunk {
+    fn push(&mut self, leaf: &Leaf) {
+        let Leaf { hashed, address, nonce, balance, code_hash, .. } = *leaf;
+        self.keys.push(hashed);
+        self.changes.push_account(address, AccountStatus::Kept, Some(nonce), Some(balance), Some(code_hash));
+    }
+
+    fn push_slot(&mut self, slot: &SlotLeaf) {
+        self.slot_keys.push(slot.hashed);
+        self.changes.push_slot(slot.key, slot.value);
+    }
 }
 
 impl State {
@@ -209,7 +233,7 @@ impl State {
 
     /// The leaves of an account's storage trie, in order. Takes 16 bytes of memory per slot, for at
     /// most [`ROWS_MAX`] slots.
-    pub fn slot_leaves(&self, leaf: &Leaf) -> impl Iterator<Item = SlotLeaf> + '_ {
+    pub fn slot_leaves<'a>(&'a self, leaf: &Leaf) -> impl Iterator<Item = SlotLeaf> + use<'a> {
         let hashes = |keys: &[u64], out: &mut [B256]| {
             let keys: Vec<U256> = keys.iter().map(|key| U256::from(*key)).collect();
             hash_slots(Width::detect(), &keys, out);
@@ -221,6 +245,35 @@ impl State {
             hashed,
             key: U256::from(key),
             value: self.value(index, key),
+        })
+    }
+
+    /// The whole state as changes of the empty state, in the order of hashed keys, at most `rows`
+    /// accounts and slots at a time. An account with more slots is continued in the next chunk. The
+    /// first chunk has all codes.
+    pub fn chunks(&self, rows: usize) -> impl Iterator<Item = Chunk> + '_ {
+        let mut leaves = self.leaves(0..PREFIXES);
+        let mut continued = None;
+        let mut codes = Some(self.codes().collect());
+        std::iter::from_fn(move || {
+            let mut chunk = Chunk::default();
+            chunk.changes.codes = codes.take().unwrap_or_default();
+            while chunk.keys.len() + chunk.slot_keys.len() < rows.max(2) {
+                let (leaf, mut slots) = match continued.take() {
+                    Some(continued) => continued,
+                    None => match leaves.next() {
+                        Some(leaf) => (leaf, self.slot_leaves(&leaf).peekable()),
+                        None => break,
+                    },
+                };
+                chunk.push(&leaf);
+                let left = rows.max(2) - chunk.keys.len() - chunk.slot_keys.len();
+                slots.by_ref().take(left).for_each(|slot| chunk.push_slot(&slot));
+                if slots.peek().is_some() {
+                    continued = Some((leaf, slots));
+                }
+            }
+            (!chunk.keys.is_empty()).then_some(chunk)
         })
     }
 
@@ -401,6 +454,10 @@ pub fn access(key: u64, write: bool) -> [u8; 32] {
 mod tests {
     use super::*;
     use balustrade::StateTries;
+    use balustrade::disk::pages::Head;
+    use balustrade::disk::pages::memory::MemoryPages;
+    use balustrade::disk::state::DiskState;
+    use std::sync::Arc;
 
     const SIZES: Sizes = Sizes { accounts: 20_000, contracts: 1_000, slots: 30_000, senders: 50, seed: 7 };
 
@@ -427,6 +484,33 @@ mod tests {
         assert!(slots.abs_diff(SIZES.slots) <= SIZES.contracts, "{slots}");
         let largest = all.iter().map(|leaf| leaf.slots).max().expect("leaves");
         assert!(largest > slots / 10 && largest == state.slots_of(0), "{largest}");
+    }
+
+    #[test]
+    fn chunks_fill_a_store_of_pages() {
+        let state = State::new(SIZES);
+        let memory = state.to_memory();
+        let root = StateTries::from_memory(&memory).expect("tries").root();
+        for rows in [900, 1 << 20] {
+            let mut pages = DiskState::open(Arc::new(MemoryPages::new(4_096)), 1 << 20).expect("an empty store");
+            let (mut filled, mut accounts) = (MemoryStore::default(), 0);
+            for (number, chunk) in state.chunks(rows).enumerate() {
+                let Chunk { changes, keys, slot_keys } = chunk;
+                assert!(keys.len() + slot_keys.len() <= rows && keys.is_sorted());
+                accounts += keys.len();
+                changes.apply_to(&mut filled);
+                pages.apply_hashed(&changes, &keys, &slot_keys).expect("applied");
+                if number % 10 == 9 {
+                    let head = Head { sequence: pages.checkpoint_head().sequence + 1, ..Head::default() };
+                    pages.checkpoint(head, &Bytes::new(), false).expect("written");
+                }
+            }
+            assert!(accounts as u64 >= state.len());
+            let head = Head { sequence: pages.checkpoint_head().sequence + 1, state_root: root, ..Head::default() };
+            pages.checkpoint(head, &Bytes::new(), true).expect("the root of the state");
+            assert_eq!(StateTries::from_memory(&filled).expect("tries").root(), root);
+            assert_eq!(filled.iter_codes().len(), memory.iter_codes().len());
+        }
     }
 
     #[test]
