@@ -180,7 +180,12 @@ impl Chain {
     pub fn at_genesis(state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
         let db = StateDb::at_genesis(state, header).map_err(|error| Failure::Host(error.to_string()))?;
         // The commands revert no block.
-        Ok(Self { state: State::Db(Box::new(db.with_window(0))), ommers_omitted: false })
+        Ok(Self::of_db(db.with_window(0)))
+    }
+
+    /// Creates a chain at the head of a whole state.
+    pub fn of_db(db: StateDb) -> Self {
+        Self { state: State::Db(Box::new(db)), ommers_omitted: false }
     }
 
     /// Creates a chain at the genesis of a test.
@@ -199,7 +204,7 @@ impl Chain {
             Some(network) => db.with_schedule(network.clone()),
             None => db,
         };
-        Ok(Self { state: State::Db(Box::new(db)), ommers_omitted: false })
+        Ok(Self::of_db(db))
     }
 
     /// Creates a chain at the parent of a bundle's block, which cannot become the head.

@@ -5,18 +5,21 @@
 //! Not here: writing the store (the library), importing blocks (`import`).
 
 use super::devnet::Devnet;
+use super::engine::{Chain, Engine, Failure};
 use super::workload::state::{Sizes, State};
 use super::workload::state_blocks::StateBlocks;
-use super::{Status, chain, report};
+use super::{Status, chain, interrupt, report};
 use alloy_primitives::{Address, B256, U256};
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::ommers::Ancestor;
 use balustrade::exec::wire::Header;
+use balustrade::executor::Body;
 use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
 use balustrade::{EMPTY_ROOT, MemoryStore, ParentAccount, StateDb, StateTries, StoreError};
 use clap::Args;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
@@ -220,6 +223,35 @@ pub enum Initial {
     },
 }
 
+/// Builds `count` blocks on a generated state, each on the one before, from the chain's head on. Writes
+/// their RLP to `chain_file`, and that of their block access lists to `list_file`; both can be imported
+/// into a store that starts with the same state.
+///
+/// # Errors
+/// [`Failure`]: a block cannot be built, or is not valid on the head; a file cannot be written.
+pub fn build_blocks(
+    engine: &mut Engine,
+    chain: &mut Chain,
+    blocks: &mut StateBlocks<'_>,
+    count: u64,
+    [chain_file, list_file]: [&mut dyn Write; 2],
+) -> Result<(), Failure> {
+    let rules = Devnet::rules();
+    for _ in 0..count {
+        let template = chain.head().map(|head| blocks.template(head));
+        let template = template.ok_or_else(|| Failure::Host("the chain has no head to build on".into()))?;
+        let transactions = blocks.transactions();
+        let built = engine.build(chain, &rules, &template, Body { transactions: &transactions, withdrawals: &[] })?;
+        engine.execute_or_record(chain, &rules, &built.block, Some(&built.bal).into(), None, true)?;
+        let written = chain_file.write_all(&built.block).and_then(|()| list_file.write_all(&built.bal));
+        written.map_err(|error| Failure::Host(error.to_string()))?;
+        if interrupt::flow().is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A state in memory and its block.
 #[derive(Debug)]
 pub struct Whole {
@@ -309,8 +341,10 @@ fn whole(bundle: Bundle) -> Result<Whole, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{self, Folder, stored};
+    use super::super::testing::{self, Folder};
     use super::*;
+    use balustrade::exec::interpreter::LoopKind;
+    use balustrade::formats::chain::ChainReader;
     use balustrade::trie::verify_account;
     use clap::Parser;
 
@@ -375,6 +409,33 @@ mod tests {
     }
 
     #[test]
+    fn built_blocks_are_valid_on_the_same_state() {
+        let state = State::new(Sizes { accounts: 2_000, contracts: 200, slots: 3_000, senders: 20, seed: 5 });
+        let genesis = || {
+            let blocks = StateBlocks::new(&state, 300, 50);
+            Chain::at_genesis(state.to_memory(), |root| blocks.genesis_header(root)).expect("a genesis")
+        };
+        let (mut chain, mut blocks) = (genesis(), StateBlocks::new(&state, 300, 50));
+        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
+        let (mut rlp, mut lists) = (Vec::new(), Vec::new());
+        build_blocks(&mut engine, &mut chain, &mut blocks, 3, [&mut rlp, &mut lists]).expect("valid blocks");
+        let folder = Folder::new("store-blocks");
+        let [rlp_path, lists_path] = [("chain.rlp", rlp), ("lists", lists)].map(|(name, bytes)| {
+            let path = PathBuf::from(folder.path(name));
+            std::fs::write(&path, bytes).expect("writable");
+            path
+        });
+        let mut imported = genesis();
+        for item in ChainReader::open(&[rlp_path], Some(&lists_path)).expect("a file") {
+            let item = item.expect("a block");
+            let list = item.bal.as_ref().into();
+            engine.execute_or_record(&mut imported, &Devnet::rules(), &item.block, list, None, true).expect("valid");
+        }
+        assert_eq!(imported.head().expect("a head").number, 3);
+        assert_eq!(imported.head_hash(), chain.head_hash());
+    }
+
+    #[test]
     fn a_bundle_gives_the_state_before_its_block() {
         let folder = Folder::new("store-bundle");
         let (path, _) = testing::workload(&folder, "erc20 --gas 1 --accounts 200 --senders 20 --threads 1").remove(0);
@@ -382,7 +443,9 @@ mod tests {
         assert_eq!((whole.header.number, whole.config.chain_id), (0, Devnet::rules().chain_id));
         assert_eq!(whole.config.rules_of(&Devnet::template(&whole.header)), Devnet::rules());
         assert_eq!(StateTries::from_memory(&whole.state).expect("tries").root(), whole.header.state_root);
-        let partial = initial(&format!("--bundle {}", stored("existence-log.json.gz").display()));
+        let witness = "erc20 --gas 1 --accounts 200 --senders 20 --threads 1 --witness";
+        let (path, _) = testing::workload(&folder, witness).remove(0);
+        let partial = initial(&format!("--bundle {path}"));
         assert!(partial.is_err_and(|error| error.contains("only the part")));
         assert!(initial("--bundle missing.json").is_err());
     }
