@@ -5,7 +5,7 @@ mod small_chain;
 
 use alloy_primitives::Bytes;
 use balustrade::list::{self, Limits};
-use balustrade::{BlockInput, Executor, Mode, Options, SlotQuery, StateTries, WitnessStore};
+use balustrade::{BlockInput, Executor, Mode, Options, StateTries, WitnessStore};
 use small_chain::SmallChain;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

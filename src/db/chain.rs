@@ -53,6 +53,18 @@ impl Chain {
         Self { schedule: None, head, former: VecDeque::new(), window }
     }
 
+    /// The newest of `heads`, which is their last one; the chain can return to the others. There is at least one.
+    #[cfg(feature = "disk")]
+    pub(super) fn of_heads(mut heads: Vec<Head>, window: usize) -> Option<Self> {
+        let head = heads.pop()?;
+        Some(Self { schedule: None, head, former: heads.into(), window })
+    }
+
+    /// Number of blocks that can be reverted after the next one.
+    pub(super) fn reverts_next(&self) -> usize {
+        (self.former.len() + 1).min(self.window)
+    }
+
     /// The ancestors of the next block, if the schedule is known.
     pub(super) fn ancestry(&self) -> Option<Ancestry<'_>> {
         self.schedule.as_ref().map(|chain| Ancestry { chain, blocks: &self.head.ancestors })

@@ -41,10 +41,6 @@ impl Memory {
         (&self.store, &mut self.tries)
     }
 
-    pub(super) fn root(&self) -> B256 {
-        self.tries.root()
-    }
-
     /// Undoes the update of an executed block.
     pub(super) fn rollback(&mut self) {
         self.tries.rollback();

@@ -8,18 +8,30 @@
 //! Not here: which of several chains to follow, and the validity of the first head.
 
 mod chain;
+#[cfg(feature = "disk")]
+mod disk;
 mod memory;
+#[cfg(feature = "disk")]
+mod record;
+
+#[cfg(feature = "disk")]
+pub use disk::{DiskOptions, NewState};
 
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::rules::chain::ChainConfig;
+use crate::exec::rules::fork::Fork;
 use crate::exec::rules::ommers::Ancestor;
 use crate::exec::wire::Header;
 use crate::executor::{BlockInput, BlockOutcome, Executor, Options};
 use crate::trie::{AccountProof, StateTries, TrieError};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use chain::{Chain, Head};
+#[cfg(feature = "disk")]
+use disk::Disk;
 use memory::Memory;
+#[cfg(feature = "disk")]
+use std::path::Path;
 
 /// Number of last blocks that [`StateDb::revert_to`] can undo, unless [`StateDb::with_window`] sets another number.
 const WINDOW: usize = 1_024;
@@ -63,11 +75,103 @@ pub enum DbError {
     /// The tries of the state cannot be built or updated.
     #[error(transparent)]
     Tries(#[from] TrieError),
+    /// The store of the state failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The files of the state failed.
+    #[cfg(feature = "disk")]
+    #[error(transparent)]
+    Disk(#[from] crate::disk::DiskError),
+    /// A record of the log that is whole does not hold what it should.
+    #[error("a record of the log cannot be applied: {0}; restore the store from a copy, or create it again")]
+    Record(String),
+    /// The creation of the state was interrupted.
+    #[error("the creation of the store {0} was interrupted; delete the folder and create the store again")]
+    Unfinished(String),
 }
 
-/// The state at the head of a chain. The state and its tries are in memory.
+/// What opening a state on disk found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Blocks and reverts of the log that were applied on top of the last checkpoint.
+    pub blocks: u64,
+    /// Bytes cut from the log: a record at its end that was never acknowledged.
+    pub cut_bytes: u64,
+}
+
+/// Where the state is.
+#[derive(Debug)]
+enum State {
+    Memory(Box<Memory>),
+    #[cfg(feature = "disk")]
+    Disk(Box<Disk>),
+}
+
+impl State {
+    fn store(&self) -> &dyn StateStore {
+        match self {
+            Self::Memory(memory) => memory.store(),
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.store(),
+        }
+    }
+
+    fn parts(&mut self) -> (&dyn StateStore, &mut StateTries) {
+        match self {
+            Self::Memory(memory) => memory.parts(),
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.parts(),
+        }
+    }
+
+    fn rollback(&mut self) {
+        match self {
+            Self::Memory(memory) => memory.rollback(),
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.rollback(),
+        }
+    }
+
+    fn trim(&mut self, blocks: usize) {
+        match self {
+            Self::Memory(memory) => memory.trim(blocks),
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.trim(blocks),
+        }
+    }
+
+    fn commit(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.commit(outcome, reverts);
+                Ok(())
+            }
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.commit(executed, outcome, reverts),
+        }
+    }
+
+    fn revert(&mut self, parent: &Header) -> Result<(), DbError> {
+        match self {
+            Self::Memory(memory) => memory.revert(parent),
+            #[cfg(feature = "disk")]
+            Self::Disk(disk) => disk.revert(parent),
+        }
+    }
+}
+
+/// A block that was executed and is not committed.
+#[derive(Debug)]
+struct Executed {
+    head: Head,
+    block: Bytes,
+    /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
+    clears_storage: bool,
+}
+
+/// The state at the head of a chain, in memory or (with the feature `disk`) on disk.
 ///
-/// Reverts need the values before each of the last 1,024 blocks: about 100 bytes for each account and 64 bytes for each
+/// In memory, reverts need the values before each of the last 1,024 blocks: about 100 bytes for each account and 64 bytes for each
 /// slot that a block changed ([`Self::with_window`]).
 ///
 /// Methods that compute a state root work on the current rayon pool, as those of [`StateTries`] do; [`Self::execute`]
@@ -75,9 +179,9 @@ pub enum DbError {
 #[derive(Debug)]
 pub struct StateDb {
     chain: Chain,
-    state: Memory,
-    /// The head that the commit of the last executed block would make. The tries then hold its update, uncommitted.
-    executed: Option<Head>,
+    state: State,
+    /// The last executed block, if it is not committed. The tries then hold its update, uncommitted.
+    executed: Option<Executed>,
 }
 
 impl StateDb {
@@ -88,8 +192,8 @@ impl StateDb {
     /// [`DbError::StateRoot`] if the state's root is not the header's; [`DbError::Tries`].
     pub fn in_memory(state: MemoryStore, head: Header) -> Result<Self, DbError> {
         let (number, expected) = (head.number, head.state_root);
-        let db = Self::at_genesis(state, |_| head)?;
-        match db.state.root() {
+        let mut db = Self::at_genesis(state, |_| head)?;
+        match db.root() {
             found if found == expected => Ok(db),
             found => Err(DbError::StateRoot { number, expected, found }),
         }
@@ -102,8 +206,89 @@ impl StateDb {
     pub fn at_genesis(state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, DbError> {
         let tries = StateTries::from_memory(&state)?;
         let head = Head::of_header(header(tries.root()));
-        let state = Memory::new(state, tries, head.header.number, head.hash);
+        let state = State::Memory(Box::new(Memory::new(state, tries, head.header.number, head.hash)));
         Ok(Self { chain: Chain::new(head, WINDOW), state, executed: None })
+    }
+
+    /// Creates a state on disk in the folder `path`, which must not exist or be empty. `fill` adds its accounts; `header`
+    /// makes the header of its block from the state root; `hashes` are those of ancestors that BLOCKHASH returns, by
+    /// number. `chain_id` (EIP-155) and `genesis`, the hash of the genesis block, are noted in the folder.
+    ///
+    /// # Errors
+    /// [`DbError`]. The folder of an interrupted creation is refused by [`Self::open`].
+    #[cfg(feature = "disk")]
+    pub fn create(
+        path: &Path,
+        options: DiskOptions,
+        (chain_id, genesis): (u64, Option<B256>),
+        hashes: impl IntoIterator<Item = (u64, B256)>,
+        fill: impl FnOnce(&mut NewState<'_>) -> Result<(), DbError>,
+        header: impl FnOnce(B256) -> Header,
+    ) -> Result<Self, DbError> {
+        let hashes = hashes.into_iter().collect();
+        let (disk, header) = Disk::create(path, options, (chain_id, genesis), hashes, fill, header)?;
+        let (number, expected, found) = (header.number, header.state_root, disk.state().checkpoint_root());
+        if found != expected {
+            return Err(DbError::StateRoot { number, expected, found });
+        }
+        let chain = Chain::new(Head::of_header(header), WINDOW);
+        Ok(Self { chain, state: State::Disk(Box::new(disk)), executed: None })
+    }
+
+    /// [`Self::create`] with the accounts, codes and block hashes of a store in memory, as the state after `head`.
+    ///
+    /// # Errors
+    /// [`DbError::StateRoot`] if the state's root is not the header's; other [`DbError`]s.
+    #[cfg(feature = "disk")]
+    pub fn create_from(
+        path: &Path,
+        options: DiskOptions,
+        ids: (u64, Option<B256>),
+        state: &MemoryStore,
+        head: Header,
+    ) -> Result<Self, DbError> {
+        let hashes = state.iter_block_hashes().map(|(number, hash)| (*number, *hash));
+        Self::create(path, options, ids, hashes, |new| disk::add_memory(new, state), |_| head)
+    }
+
+    /// Opens the state on disk in the folder `path` as of the last commit that was acknowledged, whatever ended the
+    /// process that wrote it.
+    ///
+    /// # Errors
+    /// [`DbError`]: another process has opened it, it is damaged, or its creation was interrupted.
+    #[cfg(feature = "disk")]
+    pub fn open(path: &Path, options: DiskOptions) -> Result<(Self, Opened), DbError> {
+        let (disk, heads, opened) = Disk::open(path, options, WINDOW)?;
+        let chain = Chain::of_heads(heads, WINDOW).ok_or_else(|| DbError::Record("no block".into()))?;
+        Ok((Self { chain, state: State::Disk(Box::new(disk)), executed: None }, opened))
+    }
+
+    /// Writes all changes to the pages of a state on disk, so that opening it applies no block of the log. Drops a block
+    /// that was executed and not committed. Does nothing for a state in memory.
+    ///
+    /// # Errors
+    /// [`DbError`]. The state must then be opened again; no committed block is lost.
+    #[cfg(feature = "disk")]
+    pub fn checkpoint(&mut self) -> Result<(), DbError> {
+        self.drop_executed();
+        match &mut self.state {
+            State::Memory(_) => Ok(()),
+            State::Disk(disk) => disk.checkpoint(&self.chain.head),
+        }
+    }
+
+    /// The state in pages; `None` for a state in memory.
+    #[cfg(all(feature = "disk", feature = "internals"))]
+    pub fn disk(&self) -> Option<&crate::disk::state::DiskState> {
+        match &self.state {
+            State::Memory(_) => None,
+            State::Disk(disk) => Some(disk.state()),
+        }
+    }
+
+    /// Root of the tries, an executed block included.
+    fn root(&mut self) -> B256 {
+        self.state.parts().1.root()
     }
 
     /// The same with the chain's fork schedule, which the rules for ommers need (before the merge).
@@ -167,7 +352,9 @@ impl StateDb {
         let (store, tries) = self.state.parts();
         let outcome = run(&input, store, tries)?;
         let head = self.chain.head.after(&input.block).map_err(InvalidBlock::Wire);
-        self.executed = Some(head.inspect_err(|_| tries.rollback())?);
+        let head = head.inspect_err(|_| tries.rollback())?;
+        let clears_storage = input.rules.fork < Fork::Cancun;
+        self.executed = Some(Executed { head, block: input.block.clone(), clears_storage });
         Ok(outcome)
     }
 
@@ -176,10 +363,10 @@ impl StateDb {
     /// # Errors
     /// [`DbError::NotExecuted`] if `outcome` is not that of the last execution, or the executed block was dropped.
     pub fn commit(&mut self, outcome: &BlockOutcome) -> Result<(), DbError> {
-        let head = self.executed.take_if(|head| head.hash == outcome.hash);
-        let head = head.ok_or(DbError::NotExecuted { given: outcome.hash })?;
-        self.chain.push(head);
-        self.state.commit(outcome, self.chain.reverts());
+        let executed = self.executed.take_if(|executed| executed.head.hash == outcome.hash);
+        let executed = executed.ok_or(DbError::NotExecuted { given: outcome.hash })?;
+        self.state.commit(&executed, outcome, self.chain.reverts_next())?;
+        self.chain.push(executed.head);
         Ok(())
     }
 
@@ -267,7 +454,11 @@ impl StateDb {
     /// The state at the head, if all of it is in memory.
     #[cfg(feature = "internals")]
     pub fn memory(&self) -> Option<&MemoryStore> {
-        Some(self.state.store())
+        match &self.state {
+            State::Memory(memory) => Some(memory.store()),
+            #[cfg(feature = "disk")]
+            State::Disk(_) => None,
+        }
     }
 
     /// The state and the tries at the head, for work that leaves the tries as they are ([`Executor::build`],

@@ -98,11 +98,24 @@ impl StateTries {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
+    /// Notes that the store of later updates has all nodes of the committed state: [`Self::evict`] then keeps the nodes
+    /// that are updated from here on.
+    pub fn mark_stored(&mut self) {
+        self.stored_age = self.shards.first().map(|shard| shard.age);
+    }
+
     /// Evicts the nodes that were not updated for the longest time, until the others take at most
-    /// `bytes_max` bytes or only the top is left. The nodes must be in the store of later updates.
-    /// Does nothing while an update is uncommitted.
+    /// `bytes_max` bytes or only those are left that must stay: the top, and nodes updated after
+    /// [`Self::mark_stored`]. The others must be in the store of later updates. Does nothing while an
+    /// update is uncommitted.
     pub fn evict(&mut self, bytes_max: usize) {
         if self.memory_bytes() <= bytes_max || self.shards.iter().any(Shard::has_journal) {
+            return;
+        }
+        let age = self.shards.first().map_or(0, |shard| shard.age);
+        // Branches visited after the mark have an age of less than this.
+        let ages_kept = self.stored_age.map_or(0, |stored| age.wrapping_sub(stored) as usize + 1);
+        if ages_kept >= AGES {
             return;
         }
         let mut bytes = [0; AGES];
@@ -127,7 +140,7 @@ impl StateTries {
             kept += **age_bytes;
             kept <= bytes_max
         };
-        let ages = bytes.iter().take_while(fits).count();
+        let ages = bytes.iter().take_while(fits).count().max(ages_kept);
         shards.par_iter_mut().zip(&mut nodes).for_each(|(shard, nodes)| {
             for node in nodes {
                 // `ages` ages fit, so the oldest one to keep is `ages - 1`; if none fits,

@@ -36,6 +36,8 @@ pub struct StateTries {
     /// Log of the updates since the last commit, if [`Self::set_log`] is on.
     pub(super) changes: Option<NodeChanges>,
     pub(super) width: Width,
+    /// The commit interval that began when all nodes were in the store.
+    pub(super) stored_age: Option<u32>,
 }
 
 impl Default for StateTries {
@@ -63,6 +65,7 @@ impl StateTries {
             count: HashCount::default(),
             changes: None,
             width: Width::detect(),
+            stored_age: None,
         }
     }
 
@@ -125,7 +128,7 @@ impl StateTries {
     }
 
     pub(super) fn parts(&mut self) -> Tries<'_> {
-        let Self { shards, top, savepoints: _, wide, scratch, tuning, count, changes, width } = self;
+        let Self { shards, top, savepoints: _, wide, scratch, tuning, count, changes, width, stored_age: _ } = self;
         Tries { shards, top, wide, scratch, count, changes, width: *width, tuning: *tuning }
     }
 

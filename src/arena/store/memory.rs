@@ -105,6 +105,11 @@ impl MemoryStore {
         self.block_hashes.remove(&number);
     }
 
+    /// The block hashes by number, in unspecified order.
+    pub fn iter_block_hashes(&self) -> impl ExactSizeIterator<Item = (&u64, &B256)> {
+        self.block_hashes.iter()
+    }
+
     /// All accounts, in unspecified order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Address, &MemoryAccount)> {
         self.accounts.iter()

@@ -118,6 +118,14 @@ impl Crown {
         core::mem::take(&mut self.branches[number as usize])
     }
 
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let children: usize = self.branches.iter().map(|branch| branch.children.capacity()).sum();
+        self.branches.capacity() * size_of::<Branch>()
+            + children * size_of::<Child>()
+            + self.storages.capacity() * size_of::<(B256, Child)>()
+    }
+
     /// The top of a trie: `None` is the account trie.
     pub(super) fn root(&self, owner: Option<&B256>) -> Option<&Child> {
         match owner {

@@ -51,6 +51,28 @@ pub struct DiskState {
     failed: Option<StoreError>,
 }
 
+/// Units that one step of [`DiskState::check`] reads.
+const CHECKED_TOGETHER: usize = 4096;
+
+/// Sizes of a state in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Accounts.
+    pub accounts: usize,
+    /// Units that hold them.
+    pub account_units: usize,
+    /// Slots that do not lie with their accounts.
+    pub slots: usize,
+    /// Units that hold them.
+    pub slot_units: usize,
+    /// Pages, free ones included.
+    pub pages: usize,
+    /// Pages that are free, or will be after the next checkpoint.
+    pub free_pages: usize,
+    /// Memory in bytes of the branches above all units.
+    pub crown_bytes: usize,
+}
+
 /// Where a leaf would be.
 enum At {
     Absent,
@@ -189,6 +211,76 @@ impl DiskState {
         Ok(())
     }
 
+    /// Makes every later call fail with this error.
+    pub(crate) fn fail(&mut self, error: StoreError) {
+        self.failed = Some(error);
+    }
+
+    /// The slots of an account that are not zero, by hashed key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn storage(&self, key: &B256) -> Result<Vec<(B256, U256)>, StoreError> {
+        let change = self.overlay.accounts.get(key);
+        let mut slots: Vec<(B256, U256)> = Vec::new();
+        if change.is_none_or(|change| !change.is_cleared) {
+            let stored = self.stored_slots(key)?;
+            let is_left = |slot: &B256| change.is_none_or(|change| !change.slots.contains_key(slot));
+            slots.extend(stored.iter().filter(|slot| is_left(&slot.key)).map(|slot| (slot.key, slot.value)));
+        }
+        let changed = change.into_iter().flat_map(|change| &change.slots);
+        slots.extend(changed.filter(|(_, value)| !value.is_zero()).map(|(key, value)| (*key, *value)));
+        Ok(slots)
+    }
+
+    /// Units in the account trie and in storage tries, and their leaves.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        let add = |units: &mut usize, leaves: &mut usize, root: &Child| {
+            self.crown.visit(NodePath::default(), root, &mut |_, _, place| {
+                *units += 1;
+                *leaves += place.leaves as usize;
+            });
+        };
+        if let Some(root) = &self.crown.accounts {
+            add(&mut counts.account_units, &mut counts.accounts, root);
+        }
+        for root in self.crown.storages.values() {
+            add(&mut counts.slot_units, &mut counts.slots, root);
+        }
+        counts.pages = self.next_page as usize;
+        counts.free_pages = self.free.len() + self.freed.len();
+        counts.crown_bytes = self.crown.bytes();
+        counts
+    }
+
+    /// Reads every unit and compares it with the hash that the branch above it holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for the first wrong unit.
+    pub fn check(&self, mut progress: impl FnMut(usize)) -> Result<(), StoreError> {
+        let mut wanted = Vec::new();
+        let mut add = |owner: Option<B256>, root: &Child| {
+            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
+                wanted.push((UnitKey { owner, path }, Child { item: *item, link: Link::Unit(place) }));
+            });
+        };
+        if let Some(root) = &self.crown.accounts {
+            add(None, root);
+        }
+        self.crown.storages.iter().for_each(|(owner, root)| add(Some(*owner), root));
+        for group in wanted.chunks(CHECKED_TOGETHER) {
+            for unit in self.units.many(group)? {
+                let Unit::Accounts(unit) = unit else { continue };
+                for leaf in &unit.leaves {
+                    self.check_storage_root(leaf)?;
+                }
+            }
+            progress(group.len());
+        }
+        Ok(())
+    }
+
     /// Fails after a failed checkpoint, which has taken the changes out of memory.
     fn usable(&self) -> Result<(), StoreError> {
         self.failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
@@ -229,15 +321,20 @@ impl DiskState {
     /// The leaf of an account in its unit. An account whose slots have units must have the root that the crown has.
     fn account_in<'a>(&self, unit: &'a Unit, key: &B256) -> Result<Option<(usize, &'a AccountLeaf)>, StoreError> {
         let found = find_leaf(&unit.accounts()?.leaves, key);
-        if let Some((_, leaf)) = found
-            && leaf.has_large_storage()
-        {
-            let root = self.crown.storages.get(key).map(|root| B256::from_slice(&root.item[1..]));
-            if root != Some(leaf.storage_root) {
-                return Err(StoreError::Corrupt(format!("the units of the storage of {key} have another root")));
-            }
+        if let Some((_, leaf)) = found {
+            self.check_storage_root(leaf)?;
         }
         Ok(found)
+    }
+
+    /// Compares the storage root of an account with its units.
+    fn check_storage_root(&self, leaf: &AccountLeaf) -> Result<(), StoreError> {
+        let root = self.crown.storages.get(&leaf.key).map(|root| B256::from_slice(&root.item[1..]));
+        let expected = leaf.has_large_storage().then_some(leaf.storage_root);
+        if root == expected {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(format!("the units of the storage of account {} have another root", leaf.key)))
     }
 
     /// Fields of accounts in the pages.
