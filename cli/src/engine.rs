@@ -265,8 +265,29 @@ impl Chain {
         }
     }
 
+    /// Writes the state of a store on disk, so that opening it applies no block of its log.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the state cannot be written.
+    pub fn checkpoint(&mut self) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Db(db) => db.checkpoint().map_err(|error| Failure::Host(error.to_string())),
+            State::Bundle(_) => Ok(()),
+        }
+    }
+
+    /// Undoes all blocks above block `number`.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the values before these blocks are not kept.
+    pub fn revert_to(&mut self, number: u64) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Db(db) => db.revert_to(number).map_err(|error| Failure::Host(error.to_string())),
+            State::Bundle(_) => Err(Failure::Host("the parent state of a bundle has no block to undo".into())),
+        }
+    }
+
     /// Hash of an ancestor of the head, if it is known.
-    #[cfg(test)]
     pub fn block_hash(&self, number: u64) -> Option<B256> {
         let mut hash = [B256::ZERO];
         self.store().block_hashes(&[number], &mut hash).ok().map(|()| hash[0])

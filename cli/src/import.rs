@@ -3,15 +3,15 @@
 //! In: chain files and a store. Out: the store with a new head, and totals.
 //! Blocks at or below the head are skipped, so that an import that was stopped goes on when it is
 //! called again. The first invalid block ends the import; its parent is then the head.
+//! Afterwards the store is at a checkpoint.
 //! Not here: reading files (`balustrade::formats::chain`), making a block durable (the library).
 
-use super::engine::{Accepted, Chain, Engine, Failure, List, modes};
+use super::engine::{Accepted, Engine, Failure, List, modes};
 use super::report::{self, BlockRow, RunSummary};
-use super::store::head_json;
+use super::store::{Opened, head_json};
 use super::{ExecArgs, Status, interrupt};
 use alloy_primitives::B256;
 use balustrade::Mode;
-use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::wire::Header;
 use balustrade::formats::chain::{ChainFileError, ChainItem, ChainReader};
 use clap::Args;
@@ -48,15 +48,6 @@ pub struct ImportArgs {
     until: Option<u64>,
     #[command(flatten)]
     exec: ExecArgs,
-}
-
-/// A store that is open, and the schedule of its chain.
-#[derive(Debug)]
-pub struct Opened {
-    /// The chain at the head of the store.
-    pub chain: Chain,
-    /// The chain's fork schedule.
-    pub config: ChainConfig,
 }
 
 /// Why an import ended before the end of its files.
@@ -141,8 +132,12 @@ fn run(args: &ImportArgs, opened: Opened) -> (Opened, Status) {
         started: Instant::now(),
     };
     let bar = report::progress_import(reader.bytes_total());
-    let stopped = import.blocks(&mut reader, &bar).err();
+    let mut stopped = import.blocks(&mut reader, &bar).err();
     bar.finish_and_clear();
+    if let Err(failure) = import.opened.chain.checkpoint() {
+        let number = import.opened.chain.head().map_or(0, |head| head.number);
+        stopped = Some(Stopped::Block { number, failure });
+    }
     let status = import.finish(stopped.as_ref());
     (import.opened, status)
 }
@@ -268,8 +263,9 @@ impl Import<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::devnet::Devnet;
+    use super::super::engine::Chain;
     use super::super::testing::Folder;
     use super::*;
     use balustrade::exec::interpreter::LoopKind;
@@ -298,6 +294,12 @@ mod tests {
             (built.block.to_vec(), built.bal.to_vec())
         };
         (0..count).map(|_| next()).collect()
+    }
+
+    /// Runs the command on a store on disk.
+    pub fn status(line: &str) -> Status {
+        let words = std::iter::once("import").chain(line.split_whitespace());
+        main(&Line::try_parse_from(words).expect("a command line").args, super::super::store::open)
     }
 
     /// A store in memory that lives from one call of the command to the next.

@@ -1,31 +1,48 @@
-//! The state that `balustrade store init` starts with; `revert` and `get`.
+//! `balustrade store`, `revert` and `get`: stores of a chain's state on disk.
 //!
-//! In: a genesis file, a bundle, or the sizes of a generated state; an open store. Out: [`Initial`]: the
-//! state, the header of its block, and the chain's fork schedule; values and proofs at the head.
-//! Not here: writing the store (the library), importing blocks (`import`).
+//! In: a genesis file, a bundle, or the sizes of a generated state; the folder of a store. Out: a store;
+//! values and proofs at its head.
+//! Beside the files of the library, the folder has `chain.json`: the chain's fork schedule.
+//! Not here: the files of a store (the library), importing blocks (`import`).
 
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure};
+use super::output::OutputFile;
 use super::workload::state::{Sizes, State};
 use super::workload::state_blocks::StateBlocks;
 use super::{Status, chain, interrupt, report};
 use alloy_primitives::{Address, B256, U256};
+use balustrade::db::{DiskOptions, NewState};
+use balustrade::disk::store::Store;
+use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::chain::ChainConfig;
-use balustrade::exec::rules::ommers::Ancestor;
 use balustrade::exec::wire::Header;
 use balustrade::executor::Body;
+use balustrade::formats::genesis::{chain_from_json, chain_to_json};
 use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
-use balustrade::{EMPTY_ROOT, MemoryStore, ParentAccount, StateDb, StateTries, StoreError};
-use clap::Args;
+use balustrade::{DbError, EMPTY_ROOT, MemoryStore, ParentAccount, StateDb, StateTries, StoreError};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const EXAMPLES: &str = "Examples:
+/// Text below the help of `store` and `store init`.
+pub const EXAMPLES: &str = "Examples:
   balustrade store init db --genesis genesis.json
   balustrade store init db --bundle block.json.gz       # the state before this block
-  balustrade store init db --accounts 10000000 --slots 50000000";
+  balustrade store init db --accounts 10000000 --slots 50000000
+  balustrade store init db --accounts 100000 --blocks 50 --chain-file chain.rlp --list-file lists.rlp
+  balustrade store stat db --json";
+
+/// What to do with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Create a store from a genesis file, a bundle or a generated state
+    Init(InitArgs),
+    /// Show the head of a store, its size and its page store
+    Stat(StatArgs),
+}
 
 /// Options of `store init`.
 #[derive(Debug, Args)]
@@ -38,6 +55,176 @@ pub struct InitArgs {
     source: Source,
     #[command(flatten)]
     sizes: SizeArgs,
+    #[command(flatten)]
+    blocks: BlockArgs,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `store stat`.
+#[derive(Debug, Args)]
+pub struct StatArgs {
+    /// Folder of the store
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
+}
+
+/// File of the fork schedule in the folder of a store.
+const CHAIN_FILE: &str = "chain.json";
+/// Rows of a generated state that are added at once.
+const CHUNK_ROWS: usize = 1 << 20;
+/// Percentage of the slots that generated blocks write.
+const WRITES_PERCENT: u64 = 50;
+
+/// Runs the command.
+pub fn main(command: &StoreCommand) -> Status {
+    if let Err(status) = interrupt::install() {
+        return status;
+    }
+    let done = match command {
+        StoreCommand::Init(args) => init(args),
+        StoreCommand::Stat(args) => stat(args),
+    };
+    done.map_or_else(
+        |error| {
+            report::complain(&error);
+            Status::Unusable
+        },
+        |()| Status::Good,
+    )
+}
+
+/// Creates a store.
+fn init(args: &InitArgs) -> Result<(), String> {
+    let initial = args.initial()?;
+    let config = initial.config();
+    let fail = |error: DbError| format!("{}: {error}", args.dir.display());
+    let mut db = create(&args.dir, &initial).map_err(fail)?;
+    let file = OutputFile::create(&args.dir.join(CHAIN_FILE)).map_err(|error| error.to_string())?;
+    file.complete(chain_to_json(&config).as_bytes()).map_err(|error| error.to_string())?;
+    db.checkpoint().map_err(fail)?;
+    if args.json {
+        report::json_line(&json!({"summary": {"head": head_json(db.head(), db.head_hash())}}));
+    } else {
+        report::line(&format!("head: block {} {}", db.head().number, db.head_hash()));
+        report::line(&format!("state root {}", db.state_root()));
+    }
+    let BlockArgs { blocks: Some(count), chain_file: Some(chain_file), list_file: Some(list_file) } = &args.blocks
+    else {
+        return Ok(());
+    };
+    let Initial::Generated { state, accesses } = &initial else { return Ok(()) };
+    let mut blocks = StateBlocks::new(state, *accesses, WRITES_PERCENT);
+    let mut files = [OutputFile::create(chain_file), OutputFile::create(list_file)]
+        .into_iter()
+        .collect::<Result<Vec<OutputFile>, _>>()
+        .map_err(|error| error.to_string())?;
+    let mut chain = Chain::of_db(db.with_schedule(config));
+    let built = Engine::new(None, LoopKind::default())
+        .and_then(|mut engine| build_blocks(&mut engine, &mut chain, &mut blocks, *count, &mut files));
+    built.and_then(|()| chain.revert_to(0)).and_then(|()| chain.checkpoint()).map_err(|error| error.to_string())?;
+    files.into_iter().try_for_each(|file| file.finish().map(drop)).map_err(|error| error.to_string())
+}
+
+/// Creates the state of a store.
+fn create(dir: &Path, initial: &Initial) -> Result<StateDb, DbError> {
+    let chain_id = initial.config().chain_id;
+    match initial {
+        Initial::Whole(whole) => {
+            let genesis = (whole.header.number == 0).then(|| whole.header.hash());
+            let ids = (chain_id, genesis);
+            StateDb::create_from(dir, DiskOptions::default(), ids, &whole.state, whole.header.clone())
+        }
+        Initial::Generated { state, .. } => {
+            let bar = report::progress_accounts(state.len());
+            let fill = |new: &mut NewState<'_>| {
+                for chunk in state.chunks(CHUNK_ROWS) {
+                    if interrupt::flow().is_break() {
+                        return Err(StoreError::Cancelled.into());
+                    }
+                    new.add_hashed(&chunk.changes, &chunk.keys, &chunk.slot_keys)?;
+                    bar.inc(chunk.keys.len() as u64);
+                }
+                Ok(())
+            };
+            let header = |root| initial.header(root);
+            let db = StateDb::create(dir, DiskOptions::default(), (chain_id, None), [], fill, header);
+            bar.finish_and_clear();
+            db
+        }
+    }
+}
+
+/// A store that is open, and the schedule of its chain.
+#[derive(Debug)]
+pub struct Opened {
+    /// The chain at the head of the store.
+    pub chain: Chain,
+    /// The chain's fork schedule.
+    pub config: ChainConfig,
+}
+
+/// Opens the store in a folder, whose commits are synced in groups of `sync` blocks.
+///
+/// # Errors
+/// In words: the folder is no store, or the store cannot be opened.
+pub fn open(dir: &Path, sync: u32) -> Result<Opened, String> {
+    let (db, config, _) = open_db(dir, sync)?;
+    Ok(Opened { chain: Chain::of_db(db), config })
+}
+
+/// Calls `run` with the store in a folder.
+pub fn on_head(dir: &Path, run: impl FnOnce(&mut StateDb) -> Status) -> Status {
+    match open_db(dir, 1) {
+        Ok((mut db, ..)) => run(&mut db),
+        Err(error) => {
+            report::complain(&format_args!("{}: {error}", dir.display()));
+            Status::Unusable
+        }
+    }
+}
+
+/// Opens a store with its chain's fork schedule.
+fn open_db(dir: &Path, sync: u32) -> Result<(StateDb, ChainConfig, balustrade::db::Opened), String> {
+    let mut options = DiskOptions::default();
+    options.files.log.group = sync;
+    let (db, opened) = StateDb::open(dir, options).map_err(|error| error.to_string())?;
+    let file = dir.join(CHAIN_FILE);
+    let json = std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let config = chain_from_json(&json).map_err(|error| format!("{CHAIN_FILE}: {error}"))?;
+    Ok((db.with_schedule(config.clone()), config, opened))
+}
+
+/// Prints what a store holds.
+fn stat(args: &StatArgs) -> Result<(), String> {
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", args.dir.display());
+    let description = Store::describe(&args.dir).map_err(|error| error.to_string())?;
+    let (db, config, opened) = open_db(&args.dir, 1).map_err(|error| fail(&error))?;
+    let files = args.dir.read_dir().map_err(|error| fail(&error))?;
+    let bytes: u64 = files.filter_map(|file| file.ok()?.metadata().ok()).map(|meta| meta.len()).sum();
+    let checkpoint = db.disk().map(|disk| disk.checkpoint_head().number);
+    let fork = config.rules_of(db.head()).fork.name();
+    let pages = description.pages.name();
+    if args.json {
+        report::json_line(&json!({"summary": {
+            "head": head_json(db.head(), db.head_hash()), "chain_id": config.chain_id, "fork": fork,
+            "checkpoint": checkpoint, "blocks_applied": opened.blocks, "bytes_cut": opened.cut_bytes,
+            "pages": pages, "page_bytes": description.page_bytes, "bytes": bytes,
+        }}));
+        return Ok(());
+    }
+    report::line(&format!("head: block {} {}", db.head().number, db.head_hash()));
+    report::line(&format!("state root {}", db.state_root()));
+    report::line(&format!("chain id {}, fork of the head {fork}", config.chain_id));
+    let checkpoint = checkpoint.map_or_else(|| "none".to_owned(), |number| format!("block {number}"));
+    let applied = report::counted(opened.blocks, "block");
+    report::line(&format!("checkpoint: {checkpoint}; {applied} of the log applied, {} bytes cut", opened.cut_bytes));
+    report::line(&format!("pages: {pages}, {} bytes each; {bytes} bytes on disk", description.page_bytes));
+    Ok(())
 }
 
 /// Where the state comes from.
@@ -75,6 +262,21 @@ struct SizeArgs {
     /// Seed of the generated state
     #[arg(long, value_name = "N", requires = "accounts", default_value_t = 0)]
     seed: u64,
+}
+
+/// Blocks on a generated state.
+#[derive(Clone, Debug, Args)]
+struct BlockArgs {
+    /// Also build N blocks on the generated state, which are undone afterwards: they can be imported
+    #[arg(long, value_name = "N", requires_all = ["accounts", "chain_file", "list_file"],
+        value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    blocks: Option<u64>,
+    /// Write the RLP of the blocks to this file
+    #[arg(long, value_name = "FILE", requires = "blocks")]
+    chain_file: Option<PathBuf>,
+    /// Write the RLP of their block access lists to this file
+    #[arg(long, value_name = "FILE", requires = "blocks")]
+    list_file: Option<PathBuf>,
 }
 
 const REVERT_EXAMPLES: &str = "Examples:
@@ -224,31 +426,35 @@ pub enum Initial {
 }
 
 /// Builds `count` blocks on a generated state, each on the one before, from the chain's head on. Writes
-/// their RLP to `chain_file`, and that of their block access lists to `list_file`; both can be imported
+/// their RLP to the first file, and that of their block access lists to the second; both can be imported
 /// into a store that starts with the same state.
 ///
 /// # Errors
 /// [`Failure`]: a block cannot be built, or is not valid on the head; a file cannot be written.
-pub fn build_blocks(
+fn build_blocks(
     engine: &mut Engine,
     chain: &mut Chain,
     blocks: &mut StateBlocks<'_>,
     count: u64,
-    [chain_file, list_file]: [&mut dyn Write; 2],
+    files: &mut [OutputFile],
 ) -> Result<(), Failure> {
     let rules = Devnet::rules();
+    let bar = report::progress_blocks(count);
     for _ in 0..count {
         let template = chain.head().map(|head| blocks.template(head));
         let template = template.ok_or_else(|| Failure::Host("the chain has no head to build on".into()))?;
         let transactions = blocks.transactions();
         let built = engine.build(chain, &rules, &template, Body { transactions: &transactions, withdrawals: &[] })?;
         engine.execute_or_record(chain, &rules, &built.block, Some(&built.bal).into(), None, true)?;
-        let written = chain_file.write_all(&built.block).and_then(|()| list_file.write_all(&built.bal));
-        written.map_err(|error| Failure::Host(error.to_string()))?;
+        for (file, bytes) in files.iter_mut().zip([&built.block, &built.bal]) {
+            file.write_all(bytes).map_err(|error| Failure::Host(file.fault(error).to_string()))?;
+        }
+        bar.inc(1);
         if interrupt::flow().is_break() {
             break;
         }
     }
+    bar.finish_and_clear();
     Ok(())
 }
 
@@ -261,8 +467,6 @@ pub struct Whole {
     pub header: Header,
     /// The chain's fork schedule.
     pub config: ChainConfig,
-    /// The block and those before it, newest first, as far as they are known.
-    pub ancestors: Vec<Ancestor>,
 }
 
 impl InitArgs {
@@ -311,8 +515,7 @@ fn of_genesis(name_or_path: &str) -> Result<Whole, String> {
         format!("the state of the genesis of {name_or_path} is not a part of this program: give its genesis file")
     })?;
     let (header, _) = genesis.seal().map_err(|error| format!("{name_or_path}: {error}"))?;
-    let ancestors = vec![Ancestor::of_header(header.clone())];
-    Ok(Whole { state: genesis.state, header, config, ancestors })
+    Ok(Whole { state: genesis.state, header, config })
 }
 
 fn of_bundle(path: &Path) -> Result<Whole, String> {
@@ -336,15 +539,14 @@ fn whole(bundle: Bundle) -> Result<Whole, String> {
         return Err(format!("the state has the root {found}, the parent's header has {}", header.state_root));
     }
     let config = bundle.chain.ok_or_else(|| format!("the fork {} is not supported", bundle.fork_name))?;
-    Ok(Whole { state, header, config, ancestors: bundle.ancestors })
+    Ok(Whole { state, header, config })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::import;
     use super::super::testing::{self, Folder};
     use super::*;
-    use balustrade::exec::interpreter::LoopKind;
-    use balustrade::formats::chain::ChainReader;
     use balustrade::trie::verify_account;
     use clap::Parser;
 
@@ -408,31 +610,56 @@ mod tests {
         assert_eq!([args.store, revert("1").store], ["db", "db"].map(PathBuf::from));
     }
 
+    #[derive(Debug, Parser)]
+    struct StoreLine {
+        #[command(subcommand)]
+        command: StoreCommand,
+    }
+
+    fn store(words: &str) -> Status {
+        let words = std::iter::once("store").chain(words.split_whitespace());
+        super::main(&StoreLine::try_parse_from(words).expect("a command line").command)
+    }
+
     #[test]
-    fn built_blocks_are_valid_on_the_same_state() {
-        let state = State::new(Sizes { accounts: 2_000, contracts: 200, slots: 3_000, senders: 20, seed: 5 });
-        let genesis = || {
-            let blocks = StateBlocks::new(&state, 300, 50);
-            Chain::at_genesis(state.to_memory(), |root| blocks.genesis_header(root)).expect("a genesis")
-        };
-        let (mut chain, mut blocks) = (genesis(), StateBlocks::new(&state, 300, 50));
-        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
-        let (mut rlp, mut lists) = (Vec::new(), Vec::new());
-        build_blocks(&mut engine, &mut chain, &mut blocks, 3, [&mut rlp, &mut lists]).expect("valid blocks");
+    fn a_generated_store_takes_the_blocks_that_were_built_on_it() {
         let folder = Folder::new("store-blocks");
-        let [rlp_path, lists_path] = [("chain.rlp", rlp), ("lists", lists)].map(|(name, bytes)| {
-            let path = PathBuf::from(folder.path(name));
-            std::fs::write(&path, bytes).expect("writable");
-            path
-        });
-        let mut imported = genesis();
-        for item in ChainReader::open(&[rlp_path], Some(&lists_path)).expect("a file") {
-            let item = item.expect("a block");
-            let list = item.bal.as_ref().into();
-            engine.execute_or_record(&mut imported, &Devnet::rules(), &item.block, list, None, true).expect("valid");
-        }
-        assert_eq!(imported.head().expect("a head").number, 3);
-        assert_eq!(imported.head_hash(), chain.head_hash());
+        let [db, chain, lists] = ["db", "chain.rlp", "lists"].map(|name| folder.path(name));
+        let sizes = "--accounts 2000 --contracts 200 --slots 3000 --senders 20 --seed 5 --accesses 300";
+        let line = format!("init {db} {sizes} --blocks 3 --chain-file {chain} --list-file {lists}");
+        assert_eq!(store(&line), Status::Good);
+        assert_eq!(store(&format!("init {db} {sizes}")), Status::Unusable, "the folder is not empty");
+        let number = || on_head_of(&db, |db| db.head().number);
+        assert_eq!(number(), 0);
+        let import = |options: &str| import::tests::status(&format!("{chain} --store {db} {options}"));
+        assert_eq!(import("--until 2"), Status::Good);
+        assert_eq!(number(), 2);
+        assert_eq!(import(&format!("--lists {lists} --sync 5 --mode bal")), Status::Good);
+        assert_eq!(number(), 3);
+        let root = on_head_of(&db, |db| db.state_root());
+        let revert = RevertLine::try_parse_from(["revert", "--store", &db, "--to", "1"]).expect("options").args;
+        assert_eq!(on_head(&revert.store, |db| super::revert(&revert, db)), Status::Good);
+        assert_eq!(number(), 1);
+        assert_eq!(import("--mode sequential"), Status::Good);
+        assert_eq!(on_head_of(&db, |db| db.state_root()), root);
+        assert_eq!(store(&format!("stat {db} --json")), Status::Good);
+        assert_eq!(store(&format!("stat {}", folder.path("none"))), Status::Unusable);
+    }
+
+    fn on_head_of<T>(dir: &str, run: impl FnOnce(&mut StateDb) -> T) -> T {
+        let (mut db, ..) = open_db(Path::new(dir), 1).expect("a store");
+        run(&mut db)
+    }
+
+    #[test]
+    fn a_store_starts_with_the_state_before_the_block_of_a_bundle() {
+        let folder = Folder::new("store-of-bundle");
+        let bundles = testing::workload(&folder, "erc20 --gas 1 --accounts 200 --senders 20 --threads 1 --blocks 2");
+        let (db, bundle) = (folder.path("db"), &bundles[0].0);
+        assert_eq!(store(&format!("init {db} --bundle {bundle}")), Status::Good);
+        let blocks = Path::new(bundle).parent().expect("a folder").display();
+        assert_eq!(import::tests::status(&format!("{blocks} --store {db}")), Status::Good);
+        assert_eq!(on_head_of(&db, |db| db.head().number), 2);
     }
 
     #[test]
@@ -460,7 +687,6 @@ mod tests {
         );
         let Ok(Initial::Whole(whole)) = initial(&format!("--genesis {path}")) else { panic!("a whole state") };
         assert_eq!((whole.header.number, whole.header.gas_limit, whole.config.chain_id), (0, 0x1000, 5));
-        assert_eq!(whole.ancestors.len(), 1);
         assert_eq!(StateTries::from_memory(&whole.state).expect("tries").root(), whole.header.state_root);
         let named = initial("--genesis mainnet");
         assert!(named.is_err_and(|error| error.contains("give its genesis file")));
