@@ -65,7 +65,7 @@ impl Chain {
     }
 
     /// Commits all blocks with reverts between them; `expect` is called before each change with what it leads to.
-    fn run(&self, db: &mut StateDb, executor: &mut Executor, mut expect: impl FnMut(Expected)) -> Result<(), DbError> {
+    fn run(&self, db: &mut StateDb, executor: &mut Executor, mut expect: impl FnMut(Expected)) -> Result<(), Stop> {
         let mut head = 0;
         let mut step = |db: &mut StateDb, to: usize| {
             while head != to {

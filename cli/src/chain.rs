@@ -30,7 +30,7 @@ pub struct ChainArgs {
 }
 
 /// Returns the chain of this name; or the chain of the genesis file at this path, with its genesis.
-fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
+pub fn read(name_or_path: &str) -> Result<(ChainConfig, Option<Genesis>), String> {
     match ChainConfig::named(name_or_path) {
         Ok(chain) => Ok((chain, None)),
         Err(unknown @ ChainError::UnknownChain(_)) => match read_document(name_or_path.as_ref()) {

@@ -180,7 +180,12 @@ impl Chain {
     pub fn at_genesis(state: MemoryStore, header: impl FnOnce(B256) -> Header) -> Result<Self, Failure> {
         let db = StateDb::at_genesis(state, header).map_err(|error| Failure::Host(error.to_string()))?;
         // The commands revert no block.
-        Ok(Self { state: State::Db(Box::new(db.with_window(0))), ommers_omitted: false })
+        Ok(Self::of_db(db.with_window(0)))
+    }
+
+    /// Creates a chain at the head of a whole state.
+    pub fn of_db(db: StateDb) -> Self {
+        Self { state: State::Db(Box::new(db)), ommers_omitted: false }
     }
 
     /// Creates a chain at the genesis of a test.
@@ -199,7 +204,7 @@ impl Chain {
             Some(network) => db.with_schedule(network.clone()),
             None => db,
         };
-        Ok(Self { state: State::Db(Box::new(db)), ommers_omitted: false })
+        Ok(Self::of_db(db))
     }
 
     /// Creates a chain at the parent of a bundle's block, which cannot become the head.
@@ -258,6 +263,34 @@ impl Chain {
             State::Db(db) => Some(db.head()),
             State::Bundle(parent) => parent.header.as_ref(),
         }
+    }
+
+    /// Writes the state of a store on disk, so that opening it applies no block of its log.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the state cannot be written.
+    pub fn checkpoint(&mut self) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Db(db) => db.checkpoint().map_err(|error| Failure::Host(error.to_string())),
+            State::Bundle(_) => Ok(()),
+        }
+    }
+
+    /// Undoes all blocks above block `number`.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the values before these blocks are not kept.
+    pub fn revert_to(&mut self, number: u64) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Db(db) => db.revert_to(number).map_err(|error| Failure::Host(error.to_string())),
+            State::Bundle(_) => Err(Failure::Host("the parent state of a bundle has no block to undo".into())),
+        }
+    }
+
+    /// Hash of an ancestor of the head, if it is known.
+    pub fn block_hash(&self, number: u64) -> Option<B256> {
+        let mut hash = [B256::ZERO];
+        self.store().block_hashes(&[number], &mut hash).ok().map(|()| hash[0])
     }
 
     /// The whole state at the head; `None` where only a witness is known.

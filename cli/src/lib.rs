@@ -19,6 +19,7 @@ mod determinism;
 pub mod devnet;
 mod engine;
 mod explain;
+mod import;
 mod interrupt;
 pub mod measure;
 mod output;
@@ -28,11 +29,12 @@ mod report;
 mod run;
 mod slow_block;
 mod statetest;
+mod store;
 mod suite;
 pub mod testing;
 mod trace;
 mod verify;
-mod workload;
+pub mod workload;
 
 use balustrade::exec::interpreter::LoopKind;
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -71,6 +73,16 @@ enum Command {
     Bal(bal::BalCommand),
     /// Show the fork schedule of a chain, and the genesis block of a geth-style genesis file
     Chain(chain::ChainArgs),
+    /// Create a store of a chain's state on disk, and show what it holds
+    #[command(subcommand, after_help = store::EXAMPLES)]
+    Store(store::StoreCommand),
+    /// Execute the blocks of chain files on a store and keep them; called again, it goes on after the
+    /// store's head
+    Import(import::ImportArgs),
+    /// Undo the last blocks of a store
+    Revert(store::RevertArgs),
+    /// Show an account and slots of a store, with proofs on request
+    Get(store::GetArgs),
     /// Measure the parts: interpreter loop, sender recovery, block access list decoding, state
     /// root, whole blocks
     #[command(subcommand, after_help = BENCH_EXAMPLES)]
@@ -241,6 +253,10 @@ fn run(command: Command) -> Status {
         Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
         Command::Chain(args) => chain::main(&args),
+        Command::Store(command) => store::main(&command),
+        Command::Import(args) => import::main(&args, store::open),
+        Command::Revert(args) => store::on_head(&args.store, |db| store::revert(&args, db)),
+        Command::Get(args) => store::on_head(&args.store, |db| store::get(&args, db)),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
         Command::Completions { shell } => {

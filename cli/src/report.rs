@@ -35,6 +35,17 @@ pub fn progress_blocks(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} blocks {elapsed} {msg}")
 }
 
+/// A progress bar over `total` bytes of chain files, with bytes per second and the time left; hidden
+/// if standard error is not a terminal.
+pub fn progress_import(total: u64) -> ProgressBar {
+    progress(total, "{bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta} left {msg}")
+}
+
+/// A progress bar over `total` accounts; hidden if standard error is not a terminal.
+pub fn progress_accounts(total: u64) -> ProgressBar {
+    progress(total, "{bar:30} {pos}/{len} accounts {elapsed}, {eta} left")
+}
+
 /// Returns a line that says what is being done; hidden where standard error is no terminal. It is
 /// drawn when its message is set, not by a thread of its own, which could disturb a measurement.
 pub fn progress_message() -> ProgressBar {

@@ -9,10 +9,11 @@
 use super::cost::check_rlp_len;
 use super::genesis::BlobScheduleJson;
 use super::json::{self, Alloc};
-use super::network::bundle_rules;
+use super::network::{bundle_chain, bundle_rules};
 use crate::arena::keccak::keccak256;
 use crate::arena::store::MemoryStore;
 use crate::bal::ExistenceLog;
+use crate::exec::rules::chain::ChainConfig;
 use crate::exec::rules::fork::ChainRules;
 use crate::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor};
 use crate::exec::wire::Header;
@@ -31,6 +32,9 @@ pub struct Bundle {
     pub fork_name: String,
     /// The block's rules; `None` if the fork is not supported.
     pub rules: Option<ChainRules>,
+    /// A chain whose schedule gives the block its rules: that of its chain id, or one with the rules of
+    /// the bundle's fork in all blocks; `None` if neither does.
+    pub chain: Option<ChainConfig>,
     /// The block's hash according to the file.
     pub hash: B256,
     /// The block's RLP.
@@ -193,6 +197,7 @@ impl BundleJson {
             Header::of_block(&self.block).unwrap_or_else(|_| Header { number: self.number, ..Header::default() });
         let schedule = self.blob_schedule.map(Into::into);
         let rules = bundle_rules(self.fork.as_deref(), self.chain_id, &header, schedule);
+        let chain = rules.as_ref().and_then(|rules| bundle_chain(self.fork.as_deref(), self.chain_id, &header, rules));
         let fork_name = self.fork.unwrap_or_else(|| match rules {
             Some(rules) => rules.fork.name().to_owned(),
             None => format!("of chain {}", self.chain_id),
@@ -201,6 +206,7 @@ impl BundleJson {
             name,
             chain_id: self.chain_id,
             rules,
+            chain,
             fork_name,
             ancestors,
             hash: self.hash,

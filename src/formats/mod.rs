@@ -1,12 +1,14 @@
-//! Readers of block files: bundles and test fixtures, as single files, in folders or in archives.
+//! Readers of block files: bundles and test fixtures, as single files, in folders or in archives;
+//! chain files, one block at a time ([`chain`]).
 //!
 //! In: paths. Out: [`Document`]s, one per file, in a fixed order, and their parsed [`Content`].
-//! Every error in a file is an [`InputError`].
+//! Every error in a file is an [`InputError`], or in a chain file a [`chain::ChainFileError`].
 //! Not here: decoding of block bytes, execution.
 
 mod bal_json;
 mod block_test;
 mod bundle;
+pub mod chain;
 mod cost;
 pub mod genesis;
 pub mod json;
@@ -20,6 +22,7 @@ pub use block_test::{BlockTest, BlockTestJson, FixtureBlock};
 pub use bundle::{Bundle, BundleState, Expected};
 pub use cost::{DOCUMENT_MEMORY_MAX, check_rlp_len};
 pub use genesis::Genesis;
+pub use network::network_chain;
 pub use source::{Document, Progress, each_document, read_document, total_bytes};
 pub use state_test::{StateCase, StateTest, StateTestJson};
 

@@ -21,6 +21,31 @@ pub(super) fn fixture_network(
     Some(ChainConfig { storage_collision: Some(true), ..network(name, chain_id, schedules)? })
 }
 
+/// The chain of a network by the name of its fork (`Cancun`) or of a transition
+/// (`ShanghaiToCancunAtTime15k`), with the deposit contract of mainnet; `None` if a fork in it is
+/// unknown.
+pub fn network_chain(name: &str, chain_id: u64) -> Option<ChainConfig> {
+    network(name, chain_id, &[])
+}
+
+/// The chain whose blocks have the rules of a bundle: that of its chain id, or else one with all forks
+/// up to the bundle's from the genesis on. `None` if neither has these rules at the bundle's block.
+pub(super) fn bundle_chain(
+    fork: Option<&str>,
+    chain_id: u64,
+    header: &Header,
+    rules: &ChainRules,
+) -> Option<ChainConfig> {
+    let with_blobs = |chain: ChainConfig| {
+        let last = Step::BLOBS.into_iter().rev().find(|step| chain.at(*step).is_some())?;
+        Some(chain.with_blobs(last, rules.blob_schedule))
+    };
+    let network = fork.and_then(|fork| network(fork, chain_id, &[]));
+    let network = network.map(|chain| ChainConfig { deposit_contract: rules.deposit_contract, ..chain });
+    let chains = [ChainConfig::of_chain_id(chain_id), network.clone(), network.and_then(with_blobs)];
+    chains.into_iter().flatten().find(|chain| chain.rules_of(header) == *rules)
+}
+
 /// The chain of a network by the name of its fork or transition; `None` if a fork in it is unknown.
 /// `schedules`: blob parameters by fork name; forks that it lacks have mainnet's.
 fn network(name: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {

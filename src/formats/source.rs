@@ -104,7 +104,7 @@ pub fn each_document(
         documents += 1;
         visit(document)
     };
-    let mut found = Found::default();
+    let mut found = Found::new(Kind::of);
     if path.is_dir() {
         found.collect(path).map_err(|error| InputError::Io { path: path.into(), error })?;
         found.files.sort_unstable();
@@ -128,7 +128,7 @@ pub fn each_document(
 pub fn total_bytes(paths: &[PathBuf]) -> u64 {
     let mut total = 0;
     for path in paths {
-        let mut found = Found::default();
+        let mut found = Found::new(Kind::of);
         if path.is_dir() {
             // Errors of folders are reported by `each_document`.
             let _ = found.collect(path);
@@ -141,17 +141,24 @@ pub fn total_bytes(paths: &[PathBuf]) -> u64 {
 }
 
 /// Files below a folder.
-#[derive(Default)]
-struct Found {
-    files: Vec<(PathBuf, Kind)>,
+pub(super) struct Found<K> {
+    /// The kind of a file by its name; `None`: it is not read.
+    kind_of: fn(&Path) -> Option<K>,
+    /// The files to read, with their kinds.
+    pub(super) files: Vec<(PathBuf, K)>,
     /// Files that are not regular: FIFOs, sockets, devices.
     special: Vec<PathBuf>,
     /// Folders already read, by device and inode, since links can be cyclic.
     folders: HashSet<(u64, u64)>,
 }
 
-impl Found {
-    fn collect(&mut self, folder: &Path) -> std::io::Result<()> {
+impl<K> Found<K> {
+    pub(super) fn new(kind_of: fn(&Path) -> Option<K>) -> Self {
+        Self { kind_of, files: Vec::new(), special: Vec::new(), folders: HashSet::new() }
+    }
+
+    /// Adds the files below a folder. Hidden files and folders are left out.
+    pub(super) fn collect(&mut self, folder: &Path) -> std::io::Result<()> {
         let meta = folder.metadata()?;
         if !self.folders.insert((meta.dev(), meta.ino())) {
             return Ok(());
@@ -168,7 +175,7 @@ impl Found {
             let meta = path.metadata();
             if meta.as_ref().is_ok_and(Metadata::is_dir) {
                 self.collect(&path)?;
-            } else if let Some(kind) = Kind::of(&path) {
+            } else if let Some(kind) = (self.kind_of)(&path) {
                 match meta {
                     Ok(meta) if !meta.is_file() => self.special.push(path),
                     // An error of `metadata` is reported when the file is read.

@@ -16,9 +16,11 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
 use balustrade::bal::bal_hash;
 use balustrade::exec::block::verify::requests_hash;
+use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_base_fee, next_excess_blob_gas};
 use balustrade::exec::wire::Header;
+use balustrade::formats::network_chain;
 use std::collections::BTreeMap;
 use system_contracts::{FACTORY, SYSTEM_CONTRACTS};
 use transactions::{Authorization, CHAIN_ID, Draft, Signer};
@@ -122,6 +124,11 @@ impl Devnet {
     /// The rules of the chain: final Amsterdam.
     pub fn rules() -> ChainRules {
         ChainRules { chain_id: CHAIN_ID, ..ChainRules::mainnet(Fork::Amsterdam) }
+    }
+
+    /// The schedule that gives every block [`Self::rules`].
+    pub fn config() -> ChainConfig {
+        network_chain(Fork::Amsterdam.name(), CHAIN_ID).unwrap_or(ChainConfig::frontier(CHAIN_ID))
     }
 
     /// The genesis header for this state root.
@@ -343,10 +350,7 @@ impl Random {
     /// Returns the next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.0)
     }
 
     /// Returns a number below `bound`, with a bias that is negligible here.
@@ -355,9 +359,32 @@ impl Random {
     }
 }
 
+/// The bijection of SplitMix64 (Steele, Lea, Flood 2014): every bit of the result depends on every
+/// bit of `z`.
+pub const fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The inverse of [`mix`]. Its factors are the inverses of those in `mix` modulo 2^64.
+pub const fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(0x3196_42b2_d24d_8ec3);
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(0x96de_1b17_3f11_9089);
+    z ^ (z >> 30) ^ (z >> 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mixing_can_be_undone() {
+        let mut random = Random(1);
+        for z in [0, 1, u64::MAX].into_iter().chain((0..1_000).map(|_| random.next_u64())) {
+            assert_eq!((unmix(mix(z)), mix(unmix(z))), (z, z));
+        }
+    }
 
     #[test]
     fn blocks_are_the_same_every_time_and_decode() {
@@ -369,6 +396,10 @@ mod tests {
             for transaction in block {
                 balustrade::exec::wire::Transactions::decode_one(transaction.into()).expect("decodes");
             }
+        }
+        let genesis = Devnet::genesis_header(B256::ZERO);
+        for header in [Devnet::template(&genesis), genesis] {
+            assert_eq!(Devnet::config().rules_of(&header), Devnet::rules());
         }
         assert_eq!(one.genesis_state().len() as u64, SIGNERS + 5 + SYSTEM_CONTRACTS.len() as u64);
     }

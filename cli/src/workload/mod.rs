@@ -5,7 +5,8 @@
 //! execution computed and all modes confirmed.
 //! Families: the mix of the generated chain (`mix`); transfers, tokens and swaps (`tokens`); loops
 //! (`loops`); deployments and delegations (`codes`); precompiles (`precompiles`); worst cases
-//! (`worst`, `worst_code`). Not here: executing bundles (`run`).
+//! (`worst`, `worst_code`). States too large for a bundle, and blocks on them: `state`, `state_blocks`.
+//! Not here: executing bundles (`run`).
 
 mod bundle;
 mod codes;
@@ -14,6 +15,8 @@ mod list;
 mod loops;
 mod mix;
 mod precompiles;
+pub mod state;
+pub mod state_blocks;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -147,7 +150,7 @@ fn percent() -> RangedU64ValueParser<u64> {
 }
 
 /// Runs the command.
-pub fn main(command: &WorkloadCommand) -> Status {
+pub(crate) fn main(command: &WorkloadCommand) -> Status {
     if let Err(status) = interrupt::install() {
         return status;
     }

@@ -61,10 +61,16 @@ pub struct World {
     /// Number of blobs that still fit into the block.
     pub blobs_left: u64,
     accounts: u64,
-    signers: Vec<Signer>,
-    nonces: Vec<u64>,
+    wallets: Wallets,
     fresh: u64,
     seed: u64,
+}
+
+/// The accounts with keys, with the nonces of their next transactions.
+#[derive(Debug)]
+pub struct Wallets {
+    signers: Vec<Signer>,
+    nonces: Vec<u64>,
 }
 
 impl World {
@@ -76,7 +82,6 @@ impl World {
             let code_hash = store.insert_code(code.to_vec().into());
             store.insert_account(address, 1, U256::ZERO, code_hash, []);
         }
-        let signers: Vec<Signer> = (0..senders.min(accounts)).filter_map(Signer::new).collect();
         let mut world = Self {
             random: Random(0x776f_726b_6c6f_6164 ^ seed),
             store,
@@ -84,13 +89,12 @@ impl World {
             tx_gas_max: 1 << 24,
             blobs_left: 0,
             accounts,
-            nonces: vec![0; signers.len()],
-            signers,
+            wallets: Wallets::new(senders.min(accounts)),
             fresh: 0,
             seed,
         };
         for index in 0..accounts {
-            let wei = if index < world.signers.len() as u64 { RICH } else { POOR };
+            let wei = if index < world.senders() { RICH } else { POOR };
             world.store.insert_account(world.account(index), 0, U256::from(wei), KECCAK_EMPTY, []);
         }
         world
@@ -103,16 +107,13 @@ impl World {
 
     /// Number of accounts with keys, which are the first ones.
     pub const fn senders(&self) -> u64 {
-        self.signers.len() as u64
+        self.wallets.len()
     }
 
     /// The account at `index`. Without a key its address is the last 20 bytes of keccak256(seed ‖
     /// index), both as 32-byte words, so that contracts can compute it.
     pub fn account(&self, index: u64) -> Address {
-        match self.signers.get(index as usize) {
-            Some(signer) => signer.address,
-            None => derived(self.seed, index),
-        }
+        self.wallets.address(index).unwrap_or_else(|| derived(self.seed, index))
     }
 
     /// The seed, for contracts that compute addresses.
@@ -151,6 +152,39 @@ impl World {
 
     /// Signs the delegation of the account of `sender` to `target` (EIP-7702).
     pub fn authorize(&mut self, sender: u64, target: Address) -> Authorization {
+        self.wallets.authorize(sender, target)
+    }
+
+    /// Signs a transaction of `sender`.
+    pub fn sign(&mut self, sender: u64, call: Call) -> Signed {
+        self.wallets.sign(sender, call)
+    }
+
+    /// The usual gas of one transaction: a thirtieth of the block's gas, within these bounds.
+    pub fn usual_tx_gas(&self, least: u64, most: u64) -> u64 {
+        (self.gas / 30).clamp(least, most)
+    }
+}
+
+impl Wallets {
+    /// The first `count` accounts with keys, none of which has sent a transaction.
+    pub fn new(count: u64) -> Self {
+        let signers: Vec<Signer> = (0..count).filter_map(Signer::new).collect();
+        Self { nonces: vec![0; signers.len()], signers }
+    }
+
+    /// Number of accounts.
+    pub const fn len(&self) -> u64 {
+        self.signers.len() as u64
+    }
+
+    /// The account at `index`; `None` if there are fewer.
+    pub fn address(&self, index: u64) -> Option<Address> {
+        self.signers.get(index as usize).map(|signer| signer.address)
+    }
+
+    /// Signs the delegation of the account of `sender` to `target` (EIP-7702).
+    pub fn authorize(&mut self, sender: u64, target: Address) -> Authorization {
         let nonce = self.next_nonce(sender);
         Authorization::new(&self.signers[sender as usize], target, nonce)
     }
@@ -179,11 +213,6 @@ impl World {
         let nonce = &mut self.nonces[sender as usize];
         *nonce += 1;
         *nonce - 1
-    }
-
-    /// The usual gas of one transaction: a thirtieth of the block's gas, within these bounds.
-    pub fn usual_tx_gas(&self, least: u64, most: u64) -> u64 {
-        (self.gas / 30).clamp(least, most)
     }
 }
 

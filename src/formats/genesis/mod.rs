@@ -18,6 +18,7 @@ use crate::trie::{EMPTY_ROOT, StateTries, TrieError};
 use alloy_primitives::{Address, B64, B256, U256};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 /// Gas limit that go-ethereum substitutes for zero.
@@ -120,6 +121,43 @@ impl Genesis {
     }
 }
 
+/// Reads a chain's schedule from the `config` section of a genesis file, whose other sections may be
+/// missing.
+///
+/// # Errors
+/// [`GenesisError`], but not [`GenesisError::State`].
+pub fn chain_from_json(json: &[u8]) -> Result<ChainConfig, GenesisError> {
+    let entries: Entries<String, &RawValue> = serde_json::from_slice(json)?;
+    let config = entries.0.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("config"));
+    read_config(config.ok_or(GenesisError::Missing("config"))?.1)
+}
+
+/// Writes a chain's schedule as the `config` section of a genesis file. [`chain_from_json`] reads the
+/// same schedule from it.
+pub fn chain_to_json(chain: &ChainConfig) -> String {
+    let mut config = serde_json::Map::new();
+    let mut set = |key: &str, value: serde_json::Value| drop(config.insert(key.to_owned(), value));
+    set("chainId", chain.chain_id.into());
+    for (step, at) in chain.schedule() {
+        set(step.key(), at.into());
+    }
+    set("daoForkSupport", chain.dao_support.into());
+    if let Some(difficulty) = chain.terminal_total_difficulty {
+        set("terminalTotalDifficulty", difficulty.to_string().into());
+    }
+    set("depositContractAddress", chain.deposit_contract.to_string().into());
+    if let Some(active) = chain.storage_collision {
+        set("storageCollision", active.into());
+    }
+    let blobs = Step::BLOBS.into_iter().filter_map(|step| Some((step, chain.blobs[step as usize]?)));
+    let blobs = blobs.map(|(step, BlobSchedule { target, max, base_fee_update_fraction })| {
+        let schedule = json!({"target": target, "max": max, "baseFeeUpdateFraction": base_fee_update_fraction});
+        (step.key().trim_end_matches("Time").to_owned(), schedule)
+    });
+    set("blobSchedule", serde_json::Value::Object(blobs.collect()));
+    format!("{:#}\n", json!({"config": config}))
+}
+
 impl Fields {
     /// The header without the state root; the fork schedule determines which optional fields are
     /// present.
@@ -183,6 +221,8 @@ fn read_config(json: &RawValue) -> Result<ChainConfig, GenesisError> {
         let lower = key.to_ascii_lowercase();
         match lower.as_str() {
             "chainid" => chain.chain_id = quantity_u64(value)?,
+            // Not a key of go-ethereum: whether EIP-7610 is in force in all forks.
+            "storagecollision" => chain.storage_collision = Some(parse(value)?),
             "daoforksupport" => chain.dao_support = parse(value)?,
             "terminaltotaldifficulty" => chain.terminal_total_difficulty = Some(quantity(value)?),
             "depositcontractaddress" => chain.deposit_contract = parse::<Address>(value)?,

@@ -225,3 +225,20 @@ fn damaged_files_are_typed_errors() {
     let wide = json.replace("5000", "18446744073709551616");
     assert!(matches!(Genesis::from_json(wide.as_bytes()), Err(GenesisError::Json(_))));
 }
+
+/// A schedule written as the `config` section is read as the same schedule.
+#[test]
+fn schedules_are_written_and_read() {
+    let named =
+        ["mainnet", "sepolia", "hoodi", "holesky"].map(|name| ChainConfig::named(name).expect("a public chain"));
+    let networks = ["Frontier", "Byzantium", "London", "Paris", "Cancun", "Osaka", "BPO2", "Amsterdam"];
+    let networks = networks.map(|name| super::super::network_chain(name, 1337).expect("a network"));
+    let mut chains = [named.to_vec(), networks.to_vec()].concat();
+    chains.push(ChainConfig { storage_collision: Some(true), dao_support: true, ..chains[0].clone() });
+    for chain in chains {
+        let json = chain_to_json(&chain);
+        assert_eq!(chain_from_json(json.as_bytes()).expect("a schedule"), chain, "{json}");
+    }
+    assert!(matches!(chain_from_json(b"{}"), Err(GenesisError::Missing("config"))));
+    assert!(matches!(chain_from_json(br#"{"config": {"nextBlock": 1}}"#), Err(GenesisError::Chain(_))));
+}
