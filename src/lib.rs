@@ -104,6 +104,16 @@ pub mod outcome {
     pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, Transacted, Unverified};
 }
 
+/// State on disk ([`StateDb::create`], [`StateDb::open`]): how it is kept, and its errors.
+#[cfg(feature = "disk")]
+pub mod storage {
+    pub use crate::db::{DiskOptions, NewState, Opened};
+    pub use crate::disk::DiskError;
+    pub use crate::disk::files::ReadMethod;
+    pub use crate::disk::log::LogOptions;
+    pub use crate::disk::store::{OpenOptions, PagesKind};
+}
+
 /// State roots, proofs (EIP-1186) and changed trie nodes.
 pub mod tries {
     pub use crate::arena::node::LeafAccount;

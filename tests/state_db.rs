@@ -7,6 +7,9 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use balustrade::arena::changes::AccountStatus;
 use balustrade::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, MemoryStore};
 use balustrade::bal::ExistenceLog;
+use balustrade::db::DiskOptions;
+use balustrade::disk::DiskError;
+use balustrade::disk::store::PagesKind;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_difficulty};
@@ -20,11 +23,12 @@ use balustrade::{
 };
 use balustrade_cli::devnet::Devnet;
 use balustrade_cli::devnet::asm::assemble;
-use balustrade_cli::testing::{shared, stored, template};
+use balustrade_cli::testing::{Folder, shared, stored, template};
 use signed::{Call, fund, list_of, secret};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A block with what the executor needs besides the head.
 #[derive(Clone, Debug)]
@@ -146,12 +150,93 @@ fn check_before(parent: &MemoryStore, outcome: &BlockOutcome, counts: &mut Count
     assert!(flat(&store) == flat(parent), "the state before the block");
 }
 
+/// Compares everything that a state on disk answers with the same state in memory; `all` are all addresses of the chain.
+fn check_answers(what: &str, db: &mut StateDb, memory: &MemoryStore, all: &BTreeSet<Address>) {
+    let root = db.state_root();
+    for address in all {
+        let (account, expected) = (db.account(*address).expect("a whole store"), memory.account(address));
+        assert_eq!(account.exists, expected.is_some(), "{what}: {address}");
+        let Some(expected) = expected else { continue };
+        assert_eq!(
+            (account.nonce, account.balance, account.code_hash, account.has_storage),
+            (expected.nonce, expected.balance, expected.code_hash, !expected.storage.is_empty()),
+            "{what}: {address}"
+        );
+        for (key, value) in &expected.storage {
+            assert_eq!(db.slot(*address, *key), Ok(*value), "{what}: {address} {key}");
+        }
+        assert_eq!(db.slot(*address, U256::MAX), Ok(U256::ZERO));
+        if account.code_hash != KECCAK_EMPTY {
+            assert_eq!(db.code(account.code_hash).expect("a whole store").as_ref(), memory.code(&account.code_hash));
+        }
+    }
+    for address in all.iter().take(3) {
+        let proof = db.prove(*address, &[U256::ONE]).expect("a whole store");
+        let leaf = verify_account(&root, address, &proof.nodes).expect("a proof");
+        assert_eq!(leaf.map(|leaf| leaf.nonce), memory.account(address).map(|account| account.nonce));
+    }
+    db.disk().expect("on disk").check(|_| ()).expect("all units are right");
+}
+
+/// Number of folders so far.
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// The same chain on disk, closed and opened after each step: blocks, reverts, blocks again. `memories` are the states
+/// in memory from the first head on.
+fn check_on_disk(name: &str, head: &Header, memories: &[MemoryStore], links: &[Link], executor: &mut Executor) {
+    let all: BTreeSet<Address> =
+        memories.iter().flat_map(|memory| memory.iter().map(|(address, _)| *address)).collect();
+    for pages in [PagesKind::Files, PagesKind::Redb] {
+        let folder = Folder::new(&format!("state-db-{}", FOLDERS.fetch_add(1, Ordering::Relaxed)));
+        let path = std::path::PathBuf::from(folder.path("db"));
+        // Every second state on disk makes a checkpoint at each block.
+        let checkpoint_bytes = if pages == PagesKind::Files { 0 } else { usize::MAX };
+        let options = DiskOptions { pages, checkpoint_bytes, ..DiskOptions::default() };
+        let reopen = |db: StateDb| {
+            let hash = db.head_hash();
+            drop(db);
+            let (db, _) = StateDb::open(&path, options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(db.head_hash(), hash, "{name}: nothing committed is lost");
+            db
+        };
+        let first = head.number;
+        let created = StateDb::create_from(&path, options, (1, None), &memories[0], head.clone());
+        let mut db = reopen(created.unwrap_or_else(|error| panic!("{name}: {error}")));
+        check_answers(name, &mut db, &memories[0], &all);
+        for round in 0..2 {
+            for (at, link) in links.iter().enumerate() {
+                let mode = [Mode::Bal, Mode::Sequential, Mode::Optimistic][(at + round) % 3];
+                let outcome = link.execute(&mut db, executor, mode).unwrap_or_else(|e| panic!("{name}: {e}"));
+                db.commit(&outcome).unwrap_or_else(|error| panic!("{name}: {error}"));
+                check_answers(name, &mut db, &memories[at + 1], &all);
+                db = reopen(db);
+                check_answers(name, &mut db, &memories[at + 1], &all);
+            }
+            if round == 0 {
+                for left in (0..links.len()).rev() {
+                    db.revert_to(first + left as u64).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    check_answers(name, &mut db, &memories[left], &all);
+                    db = reopen(db);
+                    check_answers(name, &mut db, &memories[left], &all);
+                }
+            }
+        }
+        db.checkpoint().expect("writable");
+        drop(db);
+        let (db, opened) = StateDb::open(&path, options).expect("a store");
+        assert_eq!((opened.blocks, opened.cut_bytes), (0, 0));
+        assert!(matches!(StateDb::open(&path, options), Err(DbError::Disk(DiskError::InUse(_)))));
+        drop(db);
+    }
+}
+
 /// Executes the blocks in every mode and commits them; reverts to each block, and executes and commits the rest again.
 fn check_chain(name: &str, mut db: StateDb, links: &mut [Link], executor: &mut Executor, counts: &mut Counts) {
     let first = db.head().number;
     let numbers = || first..first + links.len() as u64 + 1;
     let all = numbers();
     let mut seen = vec![see(&mut db, all.clone())];
+    let (head, mut memories) = (db.head().clone(), vec![db.memory().expect("in memory").clone()]);
     let mut unchecked = Vec::new();
     for link in links.iter_mut() {
         let parent = db.memory().expect("in memory").clone();
@@ -170,7 +255,9 @@ fn check_chain(name: &str, mut db: StateDb, links: &mut [Link], executor: &mut E
         db.commit(&outcome).expect("it was executed");
         unchecked.push(outcome.unchecked);
         seen.push(see(&mut db, all.clone()));
+        memories.push(db.memory().expect("in memory").clone());
     }
+    check_on_disk(name, &head, &memories, links, executor);
     for depth in 1..=links.len() {
         let left = links.len() - depth;
         db.revert_to(first + left as u64).unwrap_or_else(|e| panic!("{name}, {depth} blocks: {e}"));

@@ -13,16 +13,15 @@ use super::{DbError, Executed, Opened};
 use crate::arena::keccak::keccak256;
 use crate::arena::path::NodeQuery;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::disk::log::{Entry, Log, Record, RecordKind};
+use crate::disk::log::{Entry, Log, LogOpened, Record, RecordKind};
 use crate::disk::pages::Head as CheckpointHead;
 use crate::disk::state::DiskState;
-use crate::disk::store::{Description, OpenOptions, PagesKind, Store};
+use crate::disk::store::{OpenOptions, PagesKind, Store};
 use crate::exec::wire::Header;
 use crate::executor::BlockOutcome;
 use crate::trie::{HashedKeys, StateTries};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Number of ancestors whose hashes BLOCKHASH returns.
@@ -153,20 +152,15 @@ impl NewState<'_> {
 }
 
 impl Disk {
-    /// Creates a state in the folder `path`; `fill` adds its accounts, `header` makes the header of its block from the
-    /// state root.
+    /// Creates a state in an empty store; `fill` adds its accounts, `header` makes the header of its block from the state
+    /// root.
     pub(super) fn create(
-        path: &Path,
+        Store { pages, mut log, .. }: Store,
         options: DiskOptions,
-        (chain_id, genesis): (u64, Option<B256>),
-        hashes: BTreeMap<u64, B256>,
+        mut hashes: BTreeMap<u64, B256>,
         fill: impl FnOnce(&mut NewState<'_>) -> Result<(), DbError>,
         header: impl FnOnce(B256) -> Header,
     ) -> Result<(Self, Header), DbError> {
-        // The genesis hash of the description is not known before the state root, where the state is the genesis.
-        let genesis = genesis.unwrap_or_default();
-        let description = Description::new(options.pages, options.page_bytes, chain_id, genesis)?;
-        let Store { pages, mut log, .. } = Store::create(path, description, &options.files)?;
         let mut state = DiskState::open(Arc::from(pages), options.cache_bytes)?;
         fill(&mut NewState { state: &mut state })?;
         let head = CheckpointHead::default();
@@ -174,7 +168,6 @@ impl Disk {
         let header = header(state.checkpoint_root());
         let (number, hash, state_root) = (header.number, header.hash(), header.state_root);
         let rlp = rlp_of(&header);
-        let mut hashes = hashes;
         hashes.insert(number, hash);
         let parts: [&[u8]; 2] = [&rlp, &encode_hashes(hashes.iter())];
         let record = log.append(&Entry { kind: RecordKind::Block, block: number, hash, parts: &parts })?;
@@ -187,14 +180,17 @@ impl Disk {
         Ok((Self { store, tries, log, records, former_checkpoint: record, options }, header))
     }
 
-    /// Opens the state in the folder `path` as of the last commit. Returns the heads down to the oldest one that can be
-    /// reverted to, the newest last.
-    pub(super) fn open(path: &Path, options: DiskOptions, window: usize) -> Result<(Self, Vec<Head>, Opened), DbError> {
-        let (Store { pages, log, .. }, cut) = Store::open(path, &options.files)?;
+    /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
+    /// to, the newest last.
+    pub(super) fn open(
+        (Store { pages, log, .. }, cut): (Store, LogOpened),
+        options: DiskOptions,
+        window: usize,
+    ) -> Result<(Self, Vec<Head>, Opened), DbError> {
         let state = DiskState::open(Arc::from(pages), options.cache_bytes)?;
         let checkpoint = state.checkpoint_head();
         if state.checkpoint_header().is_empty() {
-            return Err(DbError::Unfinished(path.display().to_string()));
+            return Err(DbError::Unfinished);
         }
         let header = Header::decode(state.checkpoint_header()).map_err(|error| DbError::Record(error.to_string()))?;
         let mut disk = Self {
@@ -211,11 +207,11 @@ impl Disk {
         let mut next = disk.log.first();
         while next < disk.log.next() {
             let record = disk.log.read(next)?;
+            let is_new = record.number > checkpoint.record;
+            disk.replay(&record, is_new, &mut heads)?;
             if record.number == checkpoint.record && heads.last().is_some_and(|head| head.hash != checkpoint.hash) {
                 return Err(DbError::Record(format!("block {} is not the one of the checkpoint", record.block)));
             }
-            let is_new = record.number > checkpoint.record;
-            disk.replay(&record, is_new, &mut heads)?;
             opened.blocks += u64::from(is_new);
             next += 1;
         }

@@ -18,6 +18,10 @@ mod record;
 pub use disk::{DiskOptions, NewState};
 
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+#[cfg(feature = "disk")]
+use crate::disk::log::LogOpened;
+#[cfg(feature = "disk")]
+use crate::disk::store::{Description, Store};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::rules::chain::ChainConfig;
 use crate::exec::rules::fork::Fork;
@@ -83,14 +87,17 @@ pub enum DbError {
     #[error(transparent)]
     Disk(#[from] crate::disk::DiskError),
     /// A record of the log that is whole does not hold what it should.
+    #[cfg(feature = "disk")]
     #[error("a record of the log cannot be applied: {0}; restore the store from a copy, or create it again")]
     Record(String),
     /// The creation of the state was interrupted.
-    #[error("the creation of the store {0} was interrupted; delete the folder and create the store again")]
-    Unfinished(String),
+    #[cfg(feature = "disk")]
+    #[error("the creation of the store was interrupted; delete its folder and create it again")]
+    Unfinished,
 }
 
 /// What opening a state on disk found.
+#[cfg(feature = "disk")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// Blocks and reverts of the log that were applied on top of the last checkpoint.
@@ -225,8 +232,23 @@ impl StateDb {
         fill: impl FnOnce(&mut NewState<'_>) -> Result<(), DbError>,
         header: impl FnOnce(B256) -> Header,
     ) -> Result<Self, DbError> {
-        let hashes = hashes.into_iter().collect();
-        let (disk, header) = Disk::create(path, options, (chain_id, genesis), hashes, fill, header)?;
+        let description = Description::new(options.pages, options.page_bytes, chain_id, genesis.unwrap_or_default())?;
+        Self::in_store(Store::create(path, description, &options.files)?, options, hashes, fill, header)
+    }
+
+    /// [`Self::create`] in an empty store.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    #[cfg(feature = "disk")]
+    fn in_store(
+        store: Store,
+        options: DiskOptions,
+        hashes: impl IntoIterator<Item = (u64, B256)>,
+        fill: impl FnOnce(&mut NewState<'_>) -> Result<(), DbError>,
+        header: impl FnOnce(B256) -> Header,
+    ) -> Result<Self, DbError> {
+        let (disk, header) = Disk::create(store, options, hashes.into_iter().collect(), fill, header)?;
         let (number, expected, found) = (header.number, header.state_root, disk.state().checkpoint_root());
         if found != expected {
             return Err(DbError::StateRoot { number, expected, found });
@@ -258,7 +280,30 @@ impl StateDb {
     /// [`DbError`]: another process has opened it, it is damaged, or its creation was interrupted.
     #[cfg(feature = "disk")]
     pub fn open(path: &Path, options: DiskOptions) -> Result<(Self, Opened), DbError> {
-        let (disk, heads, opened) = Disk::open(path, options, WINDOW)?;
+        Self::of_store(Store::open(path, &options.files)?, options)
+    }
+
+    /// [`Self::create_from`] in an empty store, for instance on a simulated disk.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    #[cfg(all(feature = "disk", feature = "internals"))]
+    pub fn create_in(store: Store, options: DiskOptions, state: &MemoryStore, head: Header) -> Result<Self, DbError> {
+        Self::in_store(store, options, [], |new| disk::add_memory(new, state), |_| head)
+    }
+
+    /// [`Self::open`] for a store that is open, for instance on a simulated disk.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    #[cfg(all(feature = "disk", feature = "internals"))]
+    pub fn open_in(store: (Store, LogOpened), options: DiskOptions) -> Result<(Self, Opened), DbError> {
+        Self::of_store(store, options)
+    }
+
+    #[cfg(feature = "disk")]
+    fn of_store(store: (Store, LogOpened), options: DiskOptions) -> Result<(Self, Opened), DbError> {
+        let (disk, heads, opened) = Disk::open(store, options, WINDOW)?;
         let chain = Chain::of_heads(heads, WINDOW).ok_or_else(|| DbError::Record("no block".into()))?;
         Ok((Self { chain, state: State::Disk(Box::new(disk)), executed: None }, opened))
     }

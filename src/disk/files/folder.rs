@@ -3,6 +3,7 @@
 //! In: the path of a folder. Out: [`Files`] over it, with a lock on the file `lock` in it as long as it is open.
 //! Not here: how batches of reads are spread (`readers`, `ring`).
 
+use super::positioned::{read_exact_at, write_all_at};
 use super::readers::Readers;
 #[cfg(target_os = "linux")]
 use super::ring::Rings;
@@ -178,42 +179,4 @@ impl File for RealFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|error| DiskError::io("sync", &self.name, &error))
     }
-}
-
-/// Fills `out` with the bytes of `file` from `offset` on.
-#[cfg(unix)]
-pub(super) fn read_exact_at(file: &std::fs::File, offset: u64, out: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &std::fs::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-/// Fills `out` with the bytes of `file` from `offset` on.
-#[cfg(windows)]
-pub(super) fn read_exact_at(file: &std::fs::File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-    while !out.is_empty() {
-        let read = std::os::windows::fs::FileExt::seek_read(file, out, offset)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        offset += read as u64;
-        out = &mut out[read..];
-    }
-    Ok(())
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &std::fs::File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        offset += written as u64;
-        bytes = &bytes[written..];
-    }
-    Ok(())
 }

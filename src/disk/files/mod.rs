@@ -6,6 +6,7 @@
 //! Not here: what the files hold.
 
 mod folder;
+mod positioned;
 mod readers;
 #[cfg(target_os = "linux")]
 mod ring;

@@ -3,7 +3,7 @@
 //! In: a file and ranges of it. Out: their bytes, in order, or the first error that a thread met.
 //! Threads start with the first batch that needs them and end when the pool is dropped.
 
-use super::folder::read_exact_at;
+use super::positioned::read_exact_at;
 use alloy_primitives::Bytes;
 use std::fs::File;
 use std::io;

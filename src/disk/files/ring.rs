@@ -6,7 +6,7 @@
 //! complete. The buffers belong to the batch, are not touched until then, and are leaked if the queue fails before.
 #![allow(unsafe_code)]
 
-use super::folder::read_exact_at;
+use super::positioned::read_exact_at;
 use super::readers::ReadError;
 use alloy_primitives::Bytes;
 use io_uring::{IoUring, Probe, opcode, types};

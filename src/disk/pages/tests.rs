@@ -456,6 +456,73 @@ fn a_flipped_bit_is_noticed_or_harmless() {
 }
 
 #[test]
+fn the_checkpoint_before_the_last_one_stays_whole() {
+    let mut random = Random(8);
+    let disk = Disk::default();
+    let store = create_files(disk.files());
+    let models = Arc::new(Mutex::new(vec![Model::default()]));
+    let fallbacks = Arc::new(AtomicUsize::new(0));
+    let (shared, counted) = (Arc::clone(&models), Arc::clone(&fallbacks));
+    disk.watch(move |disk| {
+        // Within the next checkpoint: the slot of the last complete one is damaged.
+        let models = shared.lock().expect("no panic");
+        let [.., before, last, _] = &models[..] else { return };
+        disk.flip("meta", 8 * 4096 * (last.head.sequence % 2) as usize + 77);
+        match open_files(disk.files()) {
+            Ok(store) if before.compare(&*store).is_ok() => {
+                before.check(&*store);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(store) => models[models.len() - 1].check(&*store),
+            // The slot of `before` is being overwritten.
+            Err(error) => assert_eq!(error, DiskError::damaged("meta", 0, "neither slot is whole")),
+        }
+    });
+    for _ in 0..60 {
+        let (after, next) = {
+            let mut models = models.lock().expect("no panic");
+            let (after, next) = models[models.len() - 1].next(&mut random);
+            models.push(after.clone());
+            (after, next)
+        };
+        store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+        after.check(&*store);
+    }
+    let fallbacks = fallbacks.load(Ordering::Relaxed);
+    assert!(fallbacks > 300, "{fallbacks}");
+}
+
+#[test]
+fn an_interrupted_checkpoint_never_becomes_whole_later() {
+    let mut random = Random(11);
+    let disk = Disk::default();
+    let store = create_files(disk.files());
+    let mut model = Model::default();
+    for _ in 0..2 {
+        let (after, next) = model.next(&mut random);
+        store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+        model = after;
+    }
+    let before = disk.content("meta");
+    let (_, next) = model.next(&mut random);
+    store.checkpoint(&next.checkpoint()).expect("a checkpoint");
+    let whole = disk.content("meta");
+    // Checkpoint 3 is in the second slot.
+    for sector in (4096..8192).step_by(512).filter(|sector| before[*sector..][..512] != whole[*sector..][..512]) {
+        let disk = disk.copy();
+        let write = |content: &[u8]| {
+            let meta = disk.open("meta").expect("it exists");
+            meta.write_at(sector as u64, &content[sector..][..512]).expect("a working disk");
+        };
+        // One sector of the slot was not written; the next attempt writes only this sector, with the same content.
+        write(&before);
+        model.check(&*open_files(disk.files()).expect("the checkpoint before"));
+        write(&whole);
+        model.check(&*open_files(disk.files()).expect("the checkpoint before"));
+    }
+}
+
+#[test]
 fn files_of_another_store_are_refused() {
     for (create, _) in STORES {
         let disk = Disk::default();

@@ -31,6 +31,9 @@ struct Packed {
     bytes: Vec<u8>,
 }
 
+/// A page to be written.
+type NewPage = (PageId, Vec<u8>);
+
 /// What a checkpoint wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -274,7 +277,7 @@ impl DiskState {
     }
 
     /// Distributes sorted units over free pages.
-    fn pack(&mut self, units: &[Packed]) -> (Vec<(PageId, Vec<u8>)>, Vec<(UnitKey, UnitPlace)>) {
+    fn pack(&mut self, units: &[Packed]) -> (Vec<NewPage>, Vec<(UnitKey, UnitPlace)>) {
         let len = self.units.pages.page_bytes();
         let mut pages = Vec::new();
         let mut places = Vec::with_capacity(units.len());

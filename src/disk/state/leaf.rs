@@ -149,7 +149,8 @@ impl Leaf for AccountLeaf {
         let has_code = self.code_hash != KECCAK_EMPTY;
         let has_root = self.has_large_storage();
         let has_slots = !self.slots.is_empty();
-        out.push(u8::from(has_code) * HAS_CODE | u8::from(has_root) * HAS_ROOT | u8::from(has_slots) * HAS_SLOTS);
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.push(flag(has_code, HAS_CODE) | flag(has_root, HAS_ROOT) | flag(has_slots, HAS_SLOTS));
         put_number(&self.nonce.to_be_bytes(), out);
         put_number(&self.balance.to_be_bytes::<32>(), out);
         if has_code {

@@ -92,7 +92,10 @@ impl<L: InUnit> Merge<'_, L> {
     }
 
     fn fits(&self, leaves: &[L]) -> bool {
-        leaves.len() <= UNIT_LEAVES && leaves.iter().map(Leaf::page_len).sum::<usize>() <= self.units.unit_bytes_max()
+        // A page holds every single leaf.
+        leaves.len() == 1
+            || leaves.len() <= UNIT_LEAVES
+                && leaves.iter().map(Leaf::page_len).sum::<usize>() <= self.units.unit_bytes_max()
     }
 
     fn child(&mut self, sub: Sub<L>, path: NodePath) -> Option<Child> {

@@ -51,6 +51,8 @@ pub struct DiskState {
     failed: Option<StoreError>,
 }
 
+/// Bytes that a page may have: at least the largest leaf with its row in the table; at most what 16 bits express.
+const PAGE_BYTES: core::ops::RangeInclusive<usize> = 2_048..=32_768;
 /// Units that one step of [`DiskState::check`] reads.
 const CHECKED_TOGETHER: usize = 4096;
 
@@ -84,8 +86,13 @@ impl DiskState {
     /// that are kept in memory.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if the units do not give the checkpoint's state root.
+    /// [`StoreError::Corrupt`] if the units do not give the checkpoint's state root; [`StoreError::Failed`] if pages have
+    /// fewer than 2,048 or more than 32,768 bytes.
     pub fn open(pages: Arc<dyn PageStore>, cache_bytes: u64) -> Result<Self, StoreError> {
+        if !PAGE_BYTES.contains(&pages.page_bytes()) {
+            let (bytes, least, most) = (pages.page_bytes(), PAGE_BYTES.start(), PAGE_BYTES.end());
+            return Err(StoreError::Failed(format!("pages of {bytes} bytes; a page has {least} to {most} bytes")));
+        }
         let (head, header) = pages.head()?.unwrap_or_default();
         let mut crown = Crown::default();
         let mut used: Vec<PageId> = Vec::new();

@@ -110,6 +110,11 @@ impl FilePages {
         let newest = newest.ok_or_else(|| DiskError::damaged(META, 0, "neither slot is whole"))?;
         // A process that was killed may have written the slot without making it durable.
         meta.write_at(slot_of(newest.head.sequence) * SLOT_BYTES as u64, &newest.encode(&store))?;
+        if older.is_none() {
+            // Part of a checkpoint that was interrupted may be here. Zeros keep it from becoming whole by a part of the
+            // next attempt, of which some sectors may be the same.
+            meta.write_at((1 - slot_of(newest.head.sequence)) * SLOT_BYTES as u64, &[0; SLOT_BYTES])?;
+        }
         meta.sync()?;
 
         let needed: BTreeSet<String> = older.iter().chain([&newest]).flat_map(|slot| slot.names()).collect();
