@@ -32,7 +32,7 @@ pub const EXAMPLES: &str = "Examples:
   balustrade store init db --genesis genesis.json
   balustrade store init db --bundle block.json.gz       # the state before this block
   balustrade store init db --accounts 10000000 --slots 50000000
-  balustrade store init db --accounts 100000 --blocks 50 --chain-file chain.rlp --list-file lists.rlp
+  balustrade store init db --accounts 9999 --blocks 5 --chain-file c --list-file l
   balustrade store stat db --json";
 
 /// What to do with a store.
