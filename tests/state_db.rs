@@ -175,7 +175,7 @@ fn check_answers(what: &str, db: &mut StateDb, memory: &MemoryStore, all: &BTree
         let leaf = verify_account(&root, address, &proof.nodes).expect("a proof");
         assert_eq!(leaf.map(|leaf| leaf.nonce), memory.account(address).map(|account| account.nonce));
     }
-    db.disk().expect("on disk").check(|_| ()).expect("all units are right");
+    db.disk().expect("on disk").check(|_| true).expect("all units are right");
 }
 
 /// Number of folders so far.

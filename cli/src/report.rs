@@ -46,6 +46,11 @@ pub fn progress_accounts(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} accounts {elapsed}, {eta} left")
 }
 
+/// Returns a bar for the units of a store.
+pub fn progress_units(total: u64) -> ProgressBar {
+    progress(total, "{bar:30} {pos}/{len} units {elapsed}, {eta} left")
+}
+
 /// Returns a line that says what is being done; hidden where standard error is no terminal. It is
 /// drawn when its message is set, not by a thread of its own, which could disturb a measurement.
 pub fn progress_message() -> ProgressBar {

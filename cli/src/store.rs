@@ -33,7 +33,8 @@ pub const EXAMPLES: &str = "Examples:
   balustrade store init db --bundle block.json.gz       # the state before this block
   balustrade store init db --accounts 10000000 --slots 50000000
   balustrade store init db --accounts 9999 --blocks 5 --chain-file c --list-file l
-  balustrade store stat db --json";
+  balustrade store stat db --json
+  balustrade store check db                             # reads every page";
 
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,8 @@ pub enum StoreCommand {
     Init(InitArgs),
     /// Show the head of a store, its size and its page store
     Stat(StatArgs),
+    /// Read every page of a store and compare it with the state root of the head
+    Check(StatArgs),
 }
 
 /// Options of `store init`.
@@ -62,7 +65,7 @@ pub struct InitArgs {
     json: bool,
 }
 
-/// Options of `store stat`.
+/// Options of `store stat` and `store check`.
 #[derive(Debug, Args)]
 pub struct StatArgs {
     /// Folder of the store
@@ -88,6 +91,7 @@ pub fn main(command: &StoreCommand) -> Status {
     let done = match command {
         StoreCommand::Init(args) => init(args),
         StoreCommand::Stat(args) => stat(args),
+        StoreCommand::Check(args) => return check(args),
     };
     done.map_or_else(
         |error| {
@@ -207,6 +211,8 @@ fn stat(args: &StatArgs) -> Result<(), String> {
     let files = args.dir.read_dir().map_err(|error| fail(&error))?;
     let bytes: u64 = files.filter_map(|file| file.ok()?.metadata().ok()).map(|meta| meta.len()).sum();
     let checkpoint = db.disk().map(|disk| disk.checkpoint_head().number);
+    let counts = db.disk().map(|disk| disk.counts()).unwrap_or_default();
+    let units = counts.account_units + counts.slot_units;
     let fork = config.rules_of(db.head()).fork.name();
     let pages = description.pages.name();
     if args.json {
@@ -214,6 +220,8 @@ fn stat(args: &StatArgs) -> Result<(), String> {
             "head": head_json(db.head(), db.head_hash()), "chain_id": config.chain_id, "fork": fork,
             "checkpoint": checkpoint, "blocks_applied": opened.blocks, "bytes_cut": opened.cut_bytes,
             "pages": pages, "page_bytes": description.page_bytes, "bytes": bytes,
+            "accounts": counts.accounts, "slots_in_units": counts.slots, "units": units, "page_count": counts.pages,
+            "free_pages": counts.free_pages, "crown_bytes": counts.crown_bytes,
         }}));
         return Ok(());
     }
@@ -223,8 +231,52 @@ fn stat(args: &StatArgs) -> Result<(), String> {
     let checkpoint = checkpoint.map_or_else(|| "none".to_owned(), |number| format!("block {number}"));
     let applied = report::counted(opened.blocks, "block");
     report::line(&format!("checkpoint: {checkpoint}; {applied} of the log applied, {} bytes cut", opened.cut_bytes));
-    report::line(&format!("pages: {pages}, {} bytes each; {bytes} bytes on disk", description.page_bytes));
+    let (accounts, slots) = (counts.accounts, counts.slots);
+    report::line(&format!("{accounts} accounts; {slots} slots besides those that lie with their accounts"));
+    report::line(&format!(
+        "pages: {pages}, {} of {} bytes, {} of them free; {units} units",
+        counts.pages, description.page_bytes, counts.free_pages
+    ));
+    report::line(&format!("{bytes} bytes on disk; {} bytes of branches in memory", counts.crown_bytes));
     Ok(())
+}
+
+/// Compares all of a store with the state root of its head. Opening compares the log and the branches above all units;
+/// this reads the units.
+fn check(args: &StatArgs) -> Status {
+    let (db, ..) = match open_db(&args.dir, 1) {
+        Ok(opened) => opened,
+        Err(error) => {
+            report::complain(&format_args!("{}: {error}", args.dir.display()));
+            return Status::Unusable;
+        }
+    };
+    let Some(disk) = db.disk() else { return Status::Unusable };
+    let counts = disk.counts();
+    let units = counts.account_units + counts.slot_units;
+    let bar = report::progress_units(units as u64);
+    let result = disk.check(|units| {
+        bar.inc(units as u64);
+        interrupt::flow().is_continue()
+    });
+    bar.finish_and_clear();
+    let (status, error) = match &result {
+        Ok(()) => (Status::Good, None),
+        Err(StoreError::Cancelled) => (Status::Unusable, Some("stopped by a signal".to_owned())),
+        Err(error) => (Status::Failed, Some(error.to_string())),
+    };
+    if let Some(error) = &error {
+        report::complain(&format_args!("{}: {error}", args.dir.display()));
+    }
+    if args.json {
+        report::json_line(&json!({"summary": {
+            "head": head_json(db.head(), db.head_hash()), "units": units, "pages": counts.pages, "error": error,
+        }}));
+    } else if status == Status::Good {
+        let (units, pages) = (report::counted(units as u64, "unit"), report::counted(counts.pages as u64, "page"));
+        report::line(&format!("{units} in {pages} have the hashes of the state root {}", db.state_root()));
+    }
+    status
 }
 
 /// Where the state comes from.

@@ -261,11 +261,12 @@ impl DiskState {
         counts
     }
 
-    /// Reads every unit and compares it with the hash that the branch above it holds.
+    /// Reads every unit and compares it with the hash that the branch above it holds. `progress` gets the number of units
+    /// of each step, and says whether to go on.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] for the first wrong unit.
-    pub fn check(&self, mut progress: impl FnMut(usize)) -> Result<(), StoreError> {
+    /// [`StoreError::Corrupt`] for the first wrong unit, [`StoreError::Cancelled`].
+    pub fn check(&self, mut progress: impl FnMut(usize) -> bool) -> Result<(), StoreError> {
         let mut wanted = Vec::new();
         let mut add = |owner: Option<B256>, root: &Child| {
             self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
@@ -283,7 +284,9 @@ impl DiskState {
                     self.check_storage_root(leaf)?;
                 }
             }
-            progress(group.len());
+            if !progress(group.len()) {
+                return Err(StoreError::Cancelled);
+            }
         }
         Ok(())
     }
