@@ -140,7 +140,7 @@ fn create(dir: &Path, initial: &Initial) -> Result<StateDb, DbError> {
             StateDb::create_from(dir, DiskOptions::default(), ids, &whole.state, whole.header.clone())
         }
         Initial::Generated { state, .. } => {
-            let bar = report::progress_accounts(state.len());
+            let bar = report::progress_accounts(state.account_count());
             let fill = |new: &mut NewState<'_>| {
                 for chunk in state.chunks(CHUNK_ROWS) {
                     if interrupt::flow().is_break() {
