@@ -143,3 +143,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/library.md")]
 struct LibraryPage;
+
+/// Compiles the example of the page about state on disk.
+#[cfg(all(doctest, feature = "disk"))]
+#[doc = include_str!("../docs/storage.md")]
+struct StoragePage;

@@ -118,8 +118,9 @@ pub struct NewState<'a> {
 }
 
 impl NewState<'_> {
-    /// Adds accounts with their slots, given as changes of the empty state, and codes. An account is added once.
-    /// Accounts that are sorted by the keccak256 of their addresses are written once; others cost more writes.
+    /// Adds accounts with their slots, given as changes of the state so far, and codes. The slots of an account may be
+    /// added in several calls. Accounts that are sorted by the keccak256 of their addresses are written once; others cost
+    /// more writes.
     ///
     /// # Errors
     /// [`StoreError`].
