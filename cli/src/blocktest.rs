@@ -15,12 +15,14 @@ use balustrade::Mode;
 use balustrade::formats::{BlockTest, Content, Expected, FixtureBlock, InputError};
 use clap::Args;
 use regex::Regex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const EXAMPLES: &str = "Examples:
   balustrade blocktest fixtures/blockchain_tests
   balustrade blocktest suite.tar.zst --run eip7928 --json
-  balustrade blocktest test.json --mode all";
+  balustrade blocktest test.json --mode all
+  balustrade blocktest suite.tar.zst --store /dev/shm/states   # states on disk, opened again after each block";
 
 /// Options of `blocktest`.
 #[derive(Debug, Args)]
@@ -32,6 +34,10 @@ pub struct BlocktestArgs {
     /// Run only the tests whose name matches this regular expression; by default all
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
+    /// Keep the state of each test on disk in a folder below DIR, closed and opened again after each
+    /// block, and removed after the test
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     #[command(flatten)]
     exec: ExecArgs,
     #[command(flatten)]
@@ -57,7 +63,7 @@ pub fn main(args: &BlocktestArgs) -> Status {
         };
         let wanted = tests.into_iter().take_while(|_| interrupt::flow().is_continue());
         let results = wanted.map(|test| {
-            let ended = worker.run(|engine| run_test(engine, mode, &test));
+            let ended = worker.run(|engine| run_test(engine, mode, &test, args.store.as_deref()));
             let (state_root, outcome) = ended.unwrap_or_else(|failure| (None, Outcome::Failed(failure)));
             if geth.trace {
                 // A program that reads the trace waits for this line, so it is written even where
@@ -76,6 +82,7 @@ fn run_test(
     engine: &mut Engine,
     mode: Option<ModeArg>,
     test: &BlockTest,
+    store: Option<&Path>,
 ) -> Result<(Option<B256>, Outcome), TestFailure> {
     if test.network.is_none() {
         return Ok((None, Outcome::Skipped(format!("the network {} is not supported", test.network_name))));
@@ -84,7 +91,13 @@ fn run_test(
     for mode in modes(mode) {
         // Only the trace of the first mode is written; those of the others are compared by hash.
         engine.write_trace(first.is_none());
-        let (accepted, root) = run_chain(engine, test, *mode)?;
+        let (accepted, root) = match store {
+            Some(store) => run_on_disk(engine, test, *mode, store)?,
+            None => {
+                let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
+                run_chain(engine, &mut chain, test, *mode, |_| Ok(()))?
+            }
+        };
         if let Some((first, _)) = &first
             && let Some(difference) = first.iter().zip(&accepted).find_map(|(a, b)| a.difference(b))
         {
@@ -95,20 +108,49 @@ fn run_test(
     Ok((first.map(|(_, root)| root), Outcome::Passed))
 }
 
-/// Runs the test's blocks in one mode; returns the results of the valid ones, and the state root of
-/// the last block.
-fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Result<(Vec<Accepted>, B256), TestFailure> {
-    let mut chain = Chain::of_test(test).map_err(|error| TestFailure::new("genesis", error.to_string()))?;
+/// Results of a test's valid blocks, and the state root of the last one.
+type Executed = (Vec<Accepted>, B256);
+
+/// [`run_chain`] with the state in a new folder below `store`, closed and opened after each block.
+fn run_on_disk(
+    engine: &mut Engine,
+    test: &BlockTest,
+    mode: Option<Mode>,
+    store: &Path,
+) -> Result<Executed, TestFailure> {
+    static FOLDERS: AtomicU64 = AtomicU64::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let path = store.join(format!("{}-{number}", std::process::id()));
+    let run = |engine: &mut Engine| {
+        let chain = Chain::of_test_on_disk(test, &path);
+        let mut chain = chain.map_err(|error| TestFailure::new("genesis", error.to_string()))?;
+        run_chain(engine, &mut chain, test, mode, |chain| chain.reopen(test, &path))
+    };
+    let result = run(engine);
+    match std::fs::remove_dir_all(&path) {
+        Ok(()) => result,
+        Err(error) => result.and(Err(TestFailure::host(format!("cannot remove {}: {error}", path.display())))),
+    }
+}
+
+/// Runs the test's blocks in one mode; calls `kept` after each that became the head.
+fn run_chain(
+    engine: &mut Engine,
+    chain: &mut Chain,
+    test: &BlockTest,
+    mode: Option<Mode>,
+    mut kept: impl FnMut(&mut Chain) -> Result<(), Failure>,
+) -> Result<Executed, TestFailure> {
     let mut executed = Vec::new();
     for (number, block) in test.blocks.iter().enumerate() {
         let at = |kind, what: String| TestFailure::new(kind, format!("block {} of the test: {what}", number + 1));
-        match (run_block(engine, &mut chain, test, block, mode), &block.expect_exception) {
+        match (run_block(engine, chain, test, block, mode), &block.expect_exception) {
             (Ok(_), Some(expected)) => return Err(at("accepted an invalid block", format!("expected {expected}"))),
             (Err(Failure::Host(what)), _) => {
                 return Err(TestFailure::host(format!("block {} of the test: {what}", number + 1)));
             }
             (Err(Failure::Invalid { what, classes }), None) => {
-                let causes = causes(engine, &mut chain, test, number, &classes);
+                let causes = causes(engine, chain, test, number, &classes);
                 let causes: String = causes.iter().map(|cause| format!("\n    {cause}")).collect();
                 return Err(at("refused a valid block", what + &causes));
             }
@@ -123,6 +165,7 @@ fn run_chain(engine: &mut Engine, test: &BlockTest, mode: Option<Mode>) -> Resul
                     return Err(at("gas dimensions", format!("expected {expected:?}, found {found:?}")));
                 }
                 executed.push(done);
+                kept(chain).map_err(|error| TestFailure::host(format!("block {} of the test: {error}", number + 1)))?;
             }
         }
     }

@@ -15,6 +15,7 @@ use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
 };
 use balustrade::bal::ExistenceLog;
+use balustrade::db::DiskOptions;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::interpreter::profile::WorkerProfile;
 use balustrade::exec::interpreter::trace::TraceSink;
@@ -28,6 +29,7 @@ use balustrade::trie::StateTries;
 use balustrade::{
     Binding, BlockError, BlockInput, BlockOutcome, DbError, Executor, Mode, Options, StateChanges, StateDb,
 };
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -194,17 +196,37 @@ impl Chain {
     /// [`Failure::Host`]: the genesis does not decode, or its state root is not that of the test's
     /// pre-state.
     pub fn of_test(test: &BlockTest) -> Result<Self, Failure> {
-        let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
-        let db = StateDb::in_memory(test.pre.clone(), genesis.header).map_err(|error| match error {
-            DbError::StateRoot { expected, found, .. } => other_root(found, expected),
-            error => Failure::Host(error.to_string()),
-        })?;
-        let db = db.with_window(0);
-        let db = match &test.network {
-            Some(network) => db.with_schedule(network.clone()),
-            None => db,
-        };
-        Ok(Self::of_db(db))
+        let genesis = genesis_of(test)?;
+        let db = StateDb::in_memory(test.pre.clone(), genesis).map_err(of_genesis)?;
+        Ok(Self::of_db(scheduled(db.with_window(0), test)))
+    }
+
+    /// Creates a chain at the genesis of a test, with its state on disk in the folder `path`.
+    ///
+    /// # Errors
+    /// Those of [`Self::of_test`]; [`Failure::Host`]: the state cannot be written.
+    pub fn of_test_on_disk(test: &BlockTest, path: &Path) -> Result<Self, Failure> {
+        let (genesis, ids) = (genesis_of(test)?, (1, None));
+        let db = StateDb::create_from(path, DiskOptions::default(), ids, &test.pre, genesis).map_err(of_genesis)?;
+        Ok(Self::of_db(scheduled(db, test)))
+    }
+
+    /// Closes the state on disk in the folder `path`, which is this chain's, and opens it again.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the state cannot be read, or its head is not the one that was committed last.
+    pub fn reopen(&mut self, test: &BlockTest, path: &Path) -> Result<(), Failure> {
+        let host = |error: DbError| Failure::Host(error.to_string());
+        let head = self.head_hash();
+        // A folder has one state at a time.
+        let closed = StateDb::at_genesis(MemoryStore::default(), |_| Header::default()).map_err(host)?;
+        self.state = State::Db(Box::new(closed));
+        let (db, _) = StateDb::open(path, DiskOptions::default()).map_err(host)?;
+        self.state = State::Db(Box::new(scheduled(db, test)));
+        if self.head_hash() == head {
+            return Ok(());
+        }
+        Err(Failure::Host(format!("opened again, the head is {}, and block {head} was committed", self.head_hash())))
     }
 
     /// Creates a chain at the parent of a bundle's block, which cannot become the head.
@@ -394,6 +416,27 @@ impl Chain {
             (Err(_), None) => (0, 0),
         };
         Some(network.rules(number, timestamp))
+    }
+}
+
+/// The genesis header of a test.
+fn genesis_of(test: &BlockTest) -> Result<Header, Failure> {
+    let genesis = Block::decode(test.genesis.clone()).map_err(|error| Failure::Host(error.to_string()))?;
+    Ok(genesis.header)
+}
+
+/// A state with the fork schedule of a test.
+fn scheduled(db: StateDb, test: &BlockTest) -> StateDb {
+    match &test.network {
+        Some(network) => db.with_schedule(network.clone()),
+        None => db,
+    }
+}
+
+fn of_genesis(error: DbError) -> Failure {
+    match error {
+        DbError::StateRoot { expected, found, .. } => other_root(found, expected),
+        error => Failure::Host(error.to_string()),
     }
 }
 

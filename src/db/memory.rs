@@ -5,6 +5,7 @@
 //! Not here: the head.
 
 use super::DbError;
+use super::chain::Head;
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::store::{MemoryStore, StateStore};
 use crate::exec::wire::Header;
@@ -52,17 +53,17 @@ impl Memory {
         self.befores.drain(..excess);
     }
 
-    /// Commits the executed block; the last `reverts` blocks, this one included, can then be reverted.
-    pub(super) fn commit(&mut self, outcome: &BlockOutcome, reverts: usize) {
+    /// Commits the executed block, which is `head`; the last `reverts` blocks, this one included, can then be reverted.
+    pub(super) fn commit(&mut self, head: &Head, outcome: &BlockOutcome, reverts: usize) {
         if reverts > 0 {
             self.befores.push_back(with_storage(&outcome.before, &self.store));
         }
         self.trim(reverts);
         self.tries.commit();
         outcome.changes.apply_to(&mut self.store);
-        self.store.insert_block_hash(outcome.number, outcome.hash);
+        self.store.insert_block_hash(head.header.number, head.hash);
         // No block that can still follow asks for this hash.
-        if let Some(number) = outcome.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
+        if let Some(number) = head.header.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
             self.store.remove_block_hash(number);
         }
     }

@@ -24,6 +24,7 @@ use crate::disk::log::LogOpened;
 use crate::disk::store::{Description, Store};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::rules::chain::ChainConfig;
+#[cfg(feature = "disk")]
 use crate::exec::rules::fork::Fork;
 use crate::exec::rules::ommers::Ancestor;
 use crate::exec::wire::Header;
@@ -150,7 +151,7 @@ impl State {
     fn commit(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
         match self {
             Self::Memory(memory) => {
-                memory.commit(outcome, reverts);
+                memory.commit(&executed.head, outcome, reverts);
                 Ok(())
             }
             #[cfg(feature = "disk")]
@@ -171,8 +172,10 @@ impl State {
 #[derive(Debug)]
 struct Executed {
     head: Head,
+    #[cfg(feature = "disk")]
     block: Bytes,
     /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
+    #[cfg(feature = "disk")]
     clears_storage: bool,
 }
 
@@ -398,8 +401,13 @@ impl StateDb {
         let outcome = run(&input, store, tries)?;
         let head = self.chain.head.after(&input.block).map_err(InvalidBlock::Wire);
         let head = head.inspect_err(|_| tries.rollback())?;
-        let clears_storage = input.rules.fork < Fork::Cancun;
-        self.executed = Some(Executed { head, block: input.block.clone(), clears_storage });
+        self.executed = Some(Executed {
+            head,
+            #[cfg(feature = "disk")]
+            block: input.block.clone(),
+            #[cfg(feature = "disk")]
+            clears_storage: input.rules.fork < Fork::Cancun,
+        });
         Ok(outcome)
     }
 
