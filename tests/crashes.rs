@@ -1,7 +1,7 @@
 //! A state on disk is what was committed last, wherever its process is interrupted.
 //!
 //! A chain with commits, reverts and checkpoints runs on a simulated disk. At every operation of the disk the power may
-//! fail: any part of what was not synced is lost. `BALUSTRADE_CRASHES` is the number of these crash points (default 200).
+//! fail: any part of what was not synced is lost. `BALUSTRADE_CRASHES` is the number of these crash points (default 60).
 
 use alloy_primitives::{B256, Bytes};
 use balustrade::db::DiskOptions;
@@ -107,7 +107,7 @@ fn open(disk: &Disk, options: DiskOptions) -> Result<StateDb, DbError> {
 
 #[test]
 fn no_loss_of_power_loses_an_acknowledged_block() {
-    let wanted: usize = std::env::var("BALUSTRADE_CRASHES").map_or(200, |count| count.parse().expect("a number"));
+    let wanted: usize = std::env::var("BALUSTRADE_CRASHES").map_or(60, |count| count.parse().expect("a number"));
     let mut executor = Executor::new(2).expect("threads");
     let chain = chain(6, &mut executor);
     let mut done = 0;
