@@ -200,7 +200,7 @@ impl State {
     }
 
     /// The leaves of the account trie whose hashed addresses begin with two bytes in `range`, in order.
-    /// Takes 16 bytes of memory per account, for at most [`ROWS_MAX`] accounts.
+    /// Takes 16 bytes of memory per account, for at most 4,194,304 accounts.
     pub fn leaves(&self, range: Range<u32>) -> impl Iterator<Item = Leaf> + '_ {
         let hashes = |indexes: &[u64], out: &mut [B256]| {
             let addresses: Vec<Address> = indexes.iter().map(|index| self.address(*index)).collect();
@@ -232,7 +232,7 @@ impl State {
     }
 
     /// The leaves of an account's storage trie, in order. Takes 16 bytes of memory per slot, for at
-    /// most [`ROWS_MAX`] slots.
+    /// most 4,194,304 slots.
     pub fn slot_leaves<'a>(&'a self, leaf: &Leaf) -> impl Iterator<Item = SlotLeaf> + use<'a> {
         let hashes = |keys: &[u64], out: &mut [B256]| {
             let keys: Vec<U256> = keys.iter().map(|key| U256::from(*key)).collect();
