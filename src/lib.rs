@@ -63,7 +63,7 @@ pub use arena::store::{
     StoreCounts, StoreError, WitnessStore,
 };
 pub use bal::ExistenceLog;
-pub use db::{DbError, StateDb};
+pub use db::{DbError, Replay, ReplayError, StateDb, WindowOptions};
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
 pub use exec::interpreter::trace::TraceSink;
@@ -73,7 +73,7 @@ pub use exec::senders::SenderCache;
 pub use exec::wire::Header;
 pub use executor::{
     Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Diagnosis, Executor, ExecutorBuilder, Incomplete,
-    MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Unchecked,
+    MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Roots, Unchecked,
 };
 pub use trie::{StateTries, TrieError};
 

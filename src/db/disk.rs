@@ -315,34 +315,48 @@ impl Disk {
         self.records.drain(..excess);
     }
 
-    /// Makes the executed block durable and then the head; the last `reverts` blocks can then be reverted.
+    /// Makes the executed blocks durable and then the last of them the head; after block `row` of them, the last
+    /// `reverts(row)` blocks can be reverted.
     ///
     /// # Errors
-    /// [`DbError`]; the block is then not committed, and its update is undone.
+    /// [`DbError`]. If the first block was not committed, the updates of the blocks are undone. If a later one was not, the
+    /// store must be opened again; the blocks before it are not lost.
     pub(super) fn commit(
         &mut self,
-        executed: &Executed,
-        outcome: &BlockOutcome,
-        reverts: usize,
+        blocks: &[(Executed, &BlockOutcome)],
+        reverts: impl Fn(usize) -> usize,
     ) -> Result<(), DbError> {
-        let result = self.append(executed, outcome);
-        if result.is_err() {
+        for (row, (executed, outcome)) in blocks.iter().enumerate() {
+            let Err(error) = self.keep(executed, outcome, reverts(row)) else { continue };
             self.tries.rollback();
+            if row > 0 {
+                // The tries are those before the first block, the state is the one after the last that was kept.
+                self.store.state.fail(StoreError::Failed(error.to_string()));
+            }
+            return Err(error);
         }
-        self.records.push_back(result?);
+        self.tries.commit();
+        match blocks.last() {
+            Some((last, _)) if self.store.state.changed_bytes() >= self.options.checkpoint_bytes => {
+                self.checkpoint(&last.head)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a block durable and applies its changes to the state, not to the tries.
+    fn keep(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
+        let record = self.append(executed, outcome)?;
+        self.records.push_back(record);
         self.trim(reverts);
         if let Err(error) = self.store.state.apply(&outcome.changes) {
             // The log has the block already: opening the store again applies it.
             self.store.state.fail(error.clone());
             return Err(error.into());
         }
-        self.tries.commit();
         self.store.hashes.insert(outcome.number, outcome.hash);
         if let Some(number) = outcome.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
             self.store.hashes.remove(&number);
-        }
-        if self.store.state.changed_bytes() >= self.options.checkpoint_bytes {
-            self.checkpoint(&executed.head)?;
         }
         Ok(())
     }

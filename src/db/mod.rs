@@ -13,9 +13,11 @@ mod disk;
 mod memory;
 #[cfg(feature = "disk")]
 mod record;
+mod window;
 
 #[cfg(feature = "disk")]
 pub use disk::{DiskOptions, NewState};
+pub use window::{Replay, ReplayError, WindowOptions};
 
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 #[cfg(feature = "disk")]
@@ -27,8 +29,8 @@ use crate::exec::rules::chain::ChainConfig;
 #[cfg(feature = "disk")]
 use crate::exec::rules::fork::Fork;
 use crate::exec::rules::ommers::Ancestor;
-use crate::exec::wire::Header;
-use crate::executor::{BlockInput, BlockOutcome, Executor, Options};
+use crate::exec::wire::{Header, WireError};
+use crate::executor::{BlockInput, BlockOutcome, Executor, Options, Roots};
 use crate::trie::{AccountProof, StateTries, TrieError};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use chain::{Chain, Head};
@@ -148,14 +150,22 @@ impl State {
         }
     }
 
-    fn commit(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
+    /// Commits executed blocks, whose updates the tries hold; after block `row` of them, the last `reverts(row)` blocks
+    /// can be reverted.
+    fn commit(
+        &mut self,
+        blocks: &[(Executed, &BlockOutcome)],
+        reverts: impl Fn(usize) -> usize,
+    ) -> Result<(), DbError> {
         match self {
             Self::Memory(memory) => {
-                memory.commit(&executed.head, outcome, reverts);
+                for (row, (executed, outcome)) in blocks.iter().enumerate() {
+                    memory.commit(&executed.head, outcome, reverts(row));
+                }
                 Ok(())
             }
             #[cfg(feature = "disk")]
-            Self::Disk(disk) => disk.commit(executed, outcome, reverts),
+            Self::Disk(disk) => disk.commit(blocks, reverts),
         }
     }
 
@@ -192,6 +202,19 @@ pub struct StateDb {
     state: State,
     /// The last executed block, if it is not committed. The tries then hold its update, uncommitted.
     executed: Option<Executed>,
+}
+
+impl Executed {
+    /// The block of `input`, whose parent is `parent`.
+    fn new(parent: &Head, input: &BlockInput<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            head: parent.after(&input.block)?,
+            #[cfg(feature = "disk")]
+            block: input.block.clone(),
+            #[cfg(feature = "disk")]
+            clears_storage: input.rules.fork < Fork::Cancun,
+        })
+    }
 }
 
 impl StateDb {
@@ -399,16 +422,40 @@ impl StateDb {
         input.ancestry = self.chain.ancestry().or(input.ancestry);
         let (store, tries) = self.state.parts();
         let outcome = run(&input, store, tries)?;
-        let head = self.chain.head.after(&input.block).map_err(InvalidBlock::Wire);
-        let head = head.inspect_err(|_| tries.rollback())?;
-        self.executed = Some(Executed {
-            head,
-            #[cfg(feature = "disk")]
-            block: input.block.clone(),
-            #[cfg(feature = "disk")]
-            clears_storage: input.rules.fork < Fork::Cancun,
-        });
+        let executed = Executed::new(&self.chain.head, &input).map_err(InvalidBlock::Wire);
+        self.executed = Some(executed.inspect_err(|_| tries.rollback())?);
         Ok(outcome)
+    }
+
+    /// Executes consecutive blocks together and commits those that were proven; returns their outcomes. If there are
+    /// fewer than blocks, the next one has to be executed alone.
+    ///
+    /// # Errors
+    /// [`DbError`] if a block could not be committed.
+    fn execute_window(
+        &mut self,
+        executor: &mut Executor,
+        blocks: &[BlockInput<'_>],
+        options: Options,
+        roots: Roots,
+    ) -> Result<Vec<BlockOutcome>, DbError> {
+        self.drop_executed();
+        let mut inputs = blocks.to_vec();
+        if let Some(first) = inputs.first_mut() {
+            first.parent = Some(&self.chain.head.header);
+        }
+        let (store, tries) = self.state.parts();
+        let outcomes = executor.execute_window(&inputs, store, tries, options, roots);
+        let mut executed: Vec<(Executed, &BlockOutcome)> = Vec::with_capacity(outcomes.len());
+        for (input, outcome) in inputs.iter().zip(&outcomes) {
+            let parent = executed.last().map_or(&self.chain.head, |(before, _)| &before.head);
+            // The executor has decoded the block.
+            let Ok(block) = Executed::new(parent, input) else { break };
+            executed.push((block, outcome));
+        }
+        self.state.commit(&executed, |row| self.chain.reverts_after(row + 1))?;
+        executed.into_iter().for_each(|(block, _)| self.chain.push(block.head));
+        Ok(outcomes)
     }
 
     /// Makes the block that was executed last the head. Whether [`BlockOutcome::unchecked`] is empty is not asked.
@@ -418,7 +465,9 @@ impl StateDb {
     pub fn commit(&mut self, outcome: &BlockOutcome) -> Result<(), DbError> {
         let executed = self.executed.take_if(|executed| executed.head.hash == outcome.hash);
         let executed = executed.ok_or(DbError::NotExecuted { given: outcome.hash })?;
-        self.state.commit(&executed, outcome, self.chain.reverts_next())?;
+        let blocks = [(executed, outcome)];
+        self.state.commit(&blocks, |_| self.chain.reverts_after(1))?;
+        let [(executed, _)] = blocks;
         self.chain.push(executed.head);
         Ok(())
     }

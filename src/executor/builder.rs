@@ -100,6 +100,7 @@ impl ExecutorBuilder {
             codes: CodeArena::default(),
             bal: BalColumns::default(),
             id_map: IdMap::default(),
+            lists: Vec::new(),
             shuffle: None,
             trace: None,
         })

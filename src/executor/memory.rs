@@ -20,7 +20,8 @@ pub struct MemoryUse {
     /// Working memory of all threads: rows of accounts and slots, journals, stacks, EVM memory, caches. It has the size
     /// that the largest block so far needed.
     pub scratch: usize,
-    /// Columns of the block access list and ids of its accounts and slots; as large as those of the largest list so far.
+    /// Columns of the block access list and ids of its accounts and slots; as large as those of the largest list so
+    /// far, and those of the largest window of blocks.
     pub columns: usize,
 }
 
@@ -38,10 +39,11 @@ impl Executor {
         let of_worker = |scratch: &Mutex<WorkerScratch>| {
             scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).heap_bytes()
         };
+        let lists = self.lists.iter().map(HeapBytes::heap_bytes).sum::<usize>();
         MemoryUse {
             codes: self.codes.bytes_held(),
             scratch: self.scratches.iter().map(of_worker).sum(),
-            columns: self.bal.heap_bytes() + self.id_map.heap_bytes(),
+            columns: self.bal.heap_bytes() + self.id_map.heap_bytes() + lists,
         }
     }
 }

@@ -31,6 +31,7 @@ mod serialize;
 mod timeline;
 mod transact;
 mod unverified;
+mod window;
 
 pub use build::{Body, BuiltBlock};
 pub use builder::{BuildError, ExecutorBuilder};
@@ -43,6 +44,7 @@ pub use recover::Recovery;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
 pub use unverified::Unverified;
+pub use window::Roots;
 
 use crate::arena::code::CodeArena;
 use crate::arena::store::{Guarded, StateStore};
@@ -62,6 +64,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use timeline::Clock;
+use window::ListMemory;
 
 #[cfg(doc)]
 use crate::exec::block::verify::Verified;
@@ -79,6 +82,8 @@ pub struct Executor {
     scratches: Vec<Mutex<WorkerScratch>>,
     bal: BalColumns,
     id_map: IdMap,
+    /// Lists of the blocks of a window.
+    lists: Vec<ListMemory>,
     shuffle: Option<u64>,
     trace: Option<TraceSink>,
 }

@@ -144,7 +144,14 @@ impl<'a> Recovering<'a> {
     /// This never waits for another thread and never runs other jobs of the pool, so that waiting
     /// for a batch cannot deadlock.
     pub(super) fn help(&self) {
-        while let Some(batch) = self.queue.take() {
+        self.help_while(|| true);
+    }
+
+    /// [`Self::help`] as long as a condition holds.
+    pub(super) fn help_while(&self, go_on: impl Fn() -> bool) {
+        while go_on()
+            && let Some(batch) = self.queue.take()
+        {
             self.run(batch);
         }
     }

@@ -20,7 +20,7 @@ use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
 use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
-use balustrade::bal::{self, BalColumns, ExistenceColumns, ExistenceLog};
+use balustrade::bal::{self, BalColumns, ExistenceColumns, ExistenceLog, ListedParents};
 use balustrade::exec::block::code_loader::CodeLoader;
 use balustrade::exec::block::providers::{BalState, Overlay, OverlayState, ParentRows, PreState};
 use balustrade::exec::block::tasks::{BlockContext, ListState, WorkerScratch, run_sequential, run_with_list};
@@ -127,7 +127,10 @@ impl Bed {
         List {
             rows_at: columns.rows_per_index(self.block.transactions.len()),
             existence_log: ExistenceLog::default().resolve(&columns, BlockAccessIndex(0)).expect("an empty one"),
-            pre: PreState { accounts: Column::from(accounts), codes: Column::from(codes), slots: Column::from(slots) },
+            pre: PreState {
+                parents: ListedParents { accounts: accounts.into(), slots: slots.into() },
+                codes: codes.into(),
+            },
             code_rows,
             id_map,
             columns,

@@ -15,7 +15,7 @@ use crate::arena::code::CodeArena;
 use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::{BalColumns, ExistenceColumns, exists_before};
+use crate::bal::{BalColumns, ExistenceColumns, ListedParents, exists_before};
 use crate::exec::evm::halt::Fault;
 use crate::exec::evm::state::{AccountState, StateProvider};
 use crate::exec::rules::fork::Fork;
@@ -24,12 +24,10 @@ use alloy_primitives::{Address, B256, U256};
 /// The parent state of all accounts and slots of a block access list, read in full before the tasks.
 #[derive(Clone, Debug, Default)]
 pub struct PreState {
-    /// Accounts as the store returned them.
-    pub accounts: Column<AccountId, ParentAccount>,
+    /// Accounts and slots.
+    pub parents: ListedParents,
     /// The arena's id of each account's code.
     pub codes: Column<AccountId, CodeId>,
-    /// Slot values.
-    pub slots: Column<SlotId, U256>,
 }
 
 /// The parent state of all accounts and slots of a block access list, read in full or being read.
@@ -45,7 +43,7 @@ impl ParentRows<'_> {
     #[inline]
     fn account(&self, id: AccountId) -> Result<PrefetchedAccount, Fault> {
         match self {
-            Self::Known(pre) => Ok((pre.accounts[id], pre.codes[id])),
+            Self::Known(pre) => Ok((pre.parents.accounts[id], pre.codes[id])),
             Self::Prefetching(prefetch) => prefetch.account(id),
         }
     }
@@ -53,7 +51,7 @@ impl ParentRows<'_> {
     #[inline]
     fn slot(&self, id: SlotId) -> Result<U256, Fault> {
         match self {
-            Self::Known(pre) => Ok(pre.slots[id]),
+            Self::Known(pre) => Ok(pre.parents.slots[id]),
             Self::Prefetching(prefetch) => prefetch.slot(id),
         }
     }

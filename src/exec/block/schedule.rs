@@ -25,7 +25,7 @@ pub struct TaskQueue<'b> {
     refused: &'b AtomicBool,
     cancel: Option<&'b CancelToken>,
     /// The order in which tasks are handed out; block order where it is empty.
-    order: &'b [u32],
+    order: Vec<u32>,
     /// For tests: seed of a random order, which replaces `order`.
     shuffle: Option<u64>,
 }
@@ -49,7 +49,7 @@ impl<'b> TaskQueue<'b> {
         gas_limit: u64,
         refused: &'b AtomicBool,
         cancel: Option<&'b CancelToken>,
-        order: &'b [u32],
+        order: Vec<u32>,
         shuffle: Option<u64>,
     ) -> Self {
         Self {

@@ -10,6 +10,8 @@ use crate::arena::CodeId;
 use crate::arena::code::CodeArena;
 use crate::bal::{self, BalColumns, ExistenceColumns, Limits};
 use crate::exec::block::error::{BlockError, InvalidBlock};
+use crate::exec::block::providers::ParentRows;
+use crate::exec::block::tasks::ListState;
 use crate::exec::evm::ids::IdMap;
 use crate::exec::rules::fork::Fork;
 use crate::executor::check::resolve_existence_log;
@@ -18,17 +20,17 @@ use crate::executor::timeline::Stage;
 use alloy_primitives::{B256, Bytes};
 
 /// A decoded block access list.
-pub(super) struct DecodedList<'a> {
-    pub(super) columns: &'a BalColumns,
+pub(in crate::executor) struct DecodedList<'a> {
+    pub(in crate::executor) columns: &'a BalColumns,
     /// Ids of the listed addresses and slot keys.
-    pub(super) id_map: &'a IdMap,
-    pub(super) existence_log: ExistenceColumns,
+    pub(in crate::executor) id_map: &'a IdMap,
+    pub(in crate::executor) existence_log: ExistenceColumns,
     /// Number of listed changes per block access index, including the events of the existence log.
-    pub(super) rows_at: Vec<u32>,
+    pub(in crate::executor) rows_at: Vec<u32>,
     /// keccak256 of each code row of the list.
-    pub(super) code_hashes: Vec<B256>,
+    pub(in crate::executor) code_hashes: Vec<B256>,
     /// The arena's id of each code row of the list.
-    pub(super) code_rows: Vec<CodeId>,
+    pub(in crate::executor) code_rows: Vec<CodeId>,
 }
 
 impl<'a> DecodedList<'a> {
@@ -37,7 +39,7 @@ impl<'a> DecodedList<'a> {
     /// # Errors
     /// [`InvalidBlock::Bal`], also if the block's gas cannot pay for the list; [`InvalidBlock::Existence`]; an error of
     /// the store, from which an infeasible list's system contracts are read.
-    pub(super) fn new(
+    pub(in crate::executor) fn new(
         job: &Job<'_>,
         bytes: &Bytes,
         columns: &'a mut BalColumns,
@@ -65,6 +67,20 @@ impl<'a> DecodedList<'a> {
         let code_rows = intern_code_rows(columns, &code_hashes, job.codes);
         job.clock.record(Stage::Decode, start);
         Ok(Self { columns, id_map, existence_log, rows_at, code_hashes, code_rows })
+    }
+
+    /// What the tasks of the block need of the list.
+    pub(in crate::executor) fn state<'b>(&'b self, job: &'b Job<'_>, parent: ParentRows<'b>) -> ListState<'b> {
+        ListState {
+            bal: self.columns,
+            existence_log: &self.existence_log,
+            id_map: self.id_map,
+            parent,
+            code_rows: &self.code_rows,
+            rows_at: &self.rows_at,
+            refused: &job.list_hash.refused,
+            shuffle: job.shuffle,
+        }
     }
 }
 

@@ -5,10 +5,10 @@
 //! Relies on: the threads of the current rayon pool.
 //! Not here: reads while the tasks run (`exec::block::prefetch`), codes (`exec::block::code_loader`).
 
+use crate::arena::CodeId;
 use crate::arena::code::CodeArena;
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::arena::{AccountId, CodeId, Column};
-use crate::bal::BalColumns;
+use crate::bal::{BalColumns, ListedParents};
 use crate::exec::block::providers::PreState;
 use alloy_primitives::U256;
 use rayon::prelude::*;
@@ -32,11 +32,7 @@ pub(super) fn read_pre_state(
     in_chunks(&mut slots, |range, out| store.slots(&queries[range], out))?;
 
     let codes: Vec<CodeId> = accounts.iter().map(|account| codes.intern(account.code_hash)).collect();
-    Ok(PreState {
-        accounts: Column::<AccountId, _>::from(accounts),
-        codes: Column::from(codes),
-        slots: Column::from(slots),
-    })
+    Ok(PreState { parents: ListedParents { accounts: accounts.into(), slots: slots.into() }, codes: codes.into() })
 }
 
 /// Runs `read` over all of `out`, on all threads if it is longer than a chunk. Returns the error of

@@ -22,7 +22,7 @@ use crate::exec::block::code_loader::{CodeLoader, Expectation};
 use crate::exec::block::error::BlockError;
 use crate::exec::block::prefetch::{Prefetch, Progress};
 use crate::exec::block::providers::ParentRows;
-use crate::exec::block::tasks::{Executed, ListState, WorkerScratch, run_with_list};
+use crate::exec::block::tasks::{Executed, WorkerScratch, run_with_list};
 use crate::exec::block::verify::ListChecked;
 use crate::exec::evm::halt::Fault;
 use crate::exec::senders::rows::SenderRows;
@@ -96,10 +96,10 @@ impl<'a> Stages<'a> {
         }
         job.clock.record(Stage::Read, start);
         let tasks = rayon::scope(|scope| {
-            scope.spawn(|_| self.root.run(&pre.accounts));
+            scope.spawn(|_| self.root.run(&pre.parents.accounts));
             self.run_tasks(ParentRows::Known(&pre))
         })?;
-        Ok((tasks, ListedParents { accounts: pre.accounts, slots: pre.slots }))
+        Ok((tasks, pre.parents))
     }
 
     /// Each task reads what it needs, row by row; the state root comes after the last task.
@@ -219,16 +219,7 @@ impl<'a> Stages<'a> {
         let Self { job, list, scratches, loader, .. } = self;
         let recovering = Recovering::new(job.input.rules, job.block, job.recovery_context(), 2 * scratches.len());
         let context = job.context(SenderRows::Arriving(&recovering.rows));
-        let list = ListState {
-            bal: list.columns,
-            existence_log: &list.existence_log,
-            id_map: list.id_map,
-            parent,
-            code_rows: &list.code_rows,
-            rows_at: &list.rows_at,
-            refused: &job.list_hash.refused,
-            shuffle: job.shuffle,
-        };
+        let list = list.state(job, parent);
         let result = run_with_list(&context, &list, loader, scratches, &|| recovering.help(), job.clock.zero);
         recovering.check_complete()?;
         result

@@ -25,7 +25,7 @@ use crate::exec::rules::fork::Fork;
 use crate::exec::tx::TxOutcome;
 use crate::exec::wire::{LogRef, ReceiptLogs};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// A block access list with everything that its tasks need of it.
@@ -65,13 +65,82 @@ struct WorkerShare {
     requests: Vec<Vec<u8>>,
 }
 
-/// Runs all tasks in parallel, each on parent state plus block access list, on the threads of the current rayon pool,
-/// and verifies them. Each worker calls `recover` before its first task; once all workers have called it, every sender
-/// and authority is recovered or being recovered.
+/// The tasks of one block, which workers join and leave. Several blocks may have tasks at the same time.
+#[derive(Debug)]
+pub struct BlockTasks<'b> {
+    context: &'b BlockContext<'b>,
+    list: ListState<'b>,
+    loader: &'b CodeLoader<'b>,
+    queue: TaskQueue<'b>,
+    shares: Mutex<Shares>,
+}
+
+/// The workers of a block.
+#[derive(Debug, Default)]
+struct Shares {
+    /// Number of workers that have joined and not left.
+    active: usize,
+    /// Whether no task is left to hand out, so that no further worker joins.
+    closed: bool,
+    /// Results of the workers that left, with their numbers.
+    ended: Vec<(usize, WorkerShare)>,
+}
+
+impl<'b> BlockTasks<'b> {
+    /// The tasks of a block on parent state plus block access list. About `workers` workers will join.
+    pub fn new(context: &'b BlockContext<'b>, list: ListState<'b>, loader: &'b CodeLoader<'b>, workers: usize) -> Self {
+        let task_count = context.tx_count() as u32 + 2;
+        let gas_limit = context.block.header.gas_limit;
+        let shuffle = list.shuffle.filter(|_| context.trace.is_none());
+        let rows = context.block.transactions.rows();
+        let order = task_order(rows.len(), |row| rows[row].gas_limit, workers);
+        let queue = TaskQueue::new(task_count, gas_limit, list.refused, context.cancel, order, shuffle);
+        Self { context, list, loader, queue, shares: Mutex::default() }
+    }
+
+    /// Runs and verifies tasks until none is left to start. `worker` is the caller's number, by which results are sorted;
+    /// each number joins at most once. `recover` is called before the first task; once all workers have called it, every
+    /// sender and authority must be recovered or being recovered. Returns true on the last worker to leave: all tasks have
+    /// then ended. Returns false at once if no task is left.
+    pub fn join(&self, worker: usize, scratch: &Mutex<WorkerScratch>, recover: impl FnOnce(), clock: Instant) -> bool {
+        {
+            let mut shares = self.lock();
+            if shares.closed {
+                return false;
+            }
+            shares.active += 1;
+        }
+        recover();
+        let share = work(self.context, &self.list, self.loader, scratch, worker, &self.queue, clock);
+        let mut shares = self.lock();
+        shares.closed = true;
+        shares.active -= 1;
+        shares.ended.push((worker, share));
+        shares.active == 0
+    }
+
+    /// The result, after [`Self::join`] has returned true: the tasks in block order, and the proof that each did what the
+    /// list claims.
+    ///
+    /// # Errors
+    /// The error of the lowest index that has one, independent of timing. All lower tasks matched the list, so the failing
+    /// task ran on the same state as in sequential execution.
+    pub fn finish(&self) -> Result<(Executed, ListChecked), BlockError> {
+        let mut shares = core::mem::take(&mut self.lock().ended);
+        shares.sort_unstable_by_key(|(worker, _)| *worker);
+        merge(self.context, &self.list, shares.into_iter().map(|(_, share)| share).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs all tasks of one block in parallel, on the threads of the current rayon pool, and verifies them. `recover` is as
+/// in [`BlockTasks::join`].
 ///
 /// # Errors
-/// The error of the lowest index that has one, independent of timing. All lower tasks matched the list, so the failing
-/// task ran on the same state as in sequential execution.
+/// Those of [`BlockTasks::finish`].
 pub fn run_with_list(
     context: &BlockContext<'_>,
     list: &ListState<'_>,
@@ -80,30 +149,20 @@ pub fn run_with_list(
     recover: &(dyn Fn() + Sync),
     clock: Instant,
 ) -> Result<(Executed, ListChecked), BlockError> {
-    let task_count = context.tx_count() as u32 + 2;
-    let gas_limit = context.block.header.gas_limit;
     // Trace lines are written as they are produced, so one worker runs the tasks in block order.
-    let (workers_max, shuffle) = if context.trace.is_some() { (1, None) } else { (scratches.len(), list.shuffle) };
-    let workers = workers_max.min(task_count as usize);
-    let rows = context.block.transactions.rows();
-    let order = task_order(rows.len(), |row| rows[row].gas_limit, workers);
-    let schedule = TaskQueue::new(task_count, gas_limit, list.refused, context.cancel, &order, shuffle);
-    let shares: Mutex<Vec<(usize, WorkerShare)>> = Mutex::new(Vec::with_capacity(workers));
+    let workers_max = if context.trace.is_some() { 1 } else { scratches.len() };
+    let workers = workers_max.min(context.tx_count() + 2);
+    let tasks = BlockTasks::new(context, *list, loader, workers);
     let started = AtomicUsize::new(0);
     rayon::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|_| {
                 let worker = started.fetch_add(1, Ordering::Relaxed);
-                recover();
-                let share = work(context, list, loader, &scratches[worker], worker, &schedule, clock);
-                shares.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((worker, share));
+                tasks.join(worker, &scratches[worker], recover, clock);
             });
         }
     });
-    let mut shares = shares.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    shares.sort_unstable_by_key(|(worker, _)| *worker);
-    let shares: Vec<_> = shares.into_iter().map(|(_, share)| share).collect();
-    merge(context, list, shares)
+    tasks.finish()
 }
 
 fn work(

@@ -22,7 +22,7 @@ mod sequential;
 pub use context::BlockContext;
 pub(in crate::exec) use error::TaskError;
 pub use executed::{BlockLogs, Executed, TaskSpan, current_thread};
-pub use from_bal::{ListState, run_with_list};
+pub use from_bal::{BlockTasks, ListState, run_with_list};
 pub use order::task_order;
 pub use recording::Recording;
 pub(in crate::exec) use recording::record;
