@@ -7,11 +7,11 @@
 
 use super::crown::{Branch, Child, Crown, Link, Place};
 use super::leaf::{AccountLeaf, Leaf, SlotLeaf};
-use super::subtrie::{fork, group_end};
+use super::subtrie::group_end;
 use super::unit::{UNIT_LEAVES, Unit};
 use super::units::Units;
 use crate::arena::node::nibble;
-use crate::arena::path::NodePath;
+use crate::arena::path::{NodePath, fork};
 use crate::arena::store::StoreError;
 use crate::disk::pages::UnitKey;
 use alloy_primitives::B256;
