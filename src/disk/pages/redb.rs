@@ -4,8 +4,9 @@
 //! Slower than `files` by design: the database keeps trees of its own over pages and units. It is a second, independent
 //! implementation of a durable store.
 
-use super::encoding::{HEAD_BYTES, Input, head, put_head, put_unit, unit};
+use super::encoding::{HEAD_BYTES, head, put_head, put_unit, unit};
 use super::{Checkpoint, Head, PageId, PageStore, UnitKey, UnitPlace, check};
+use crate::arena::input::Input;
 use crate::arena::store::StoreError;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};

@@ -4,6 +4,7 @@
 //! `BALUSTRADE_CRASH_POINTS` sets how many losses of power are tried.
 
 use super::*;
+use crate::arena::input::Input;
 use crate::disk::files::simulated::{Disk, Random};
 use crate::disk::files::tests::{Temporary, crash_points, methods};
 use crate::disk::files::{Files, Folder};
@@ -578,12 +579,12 @@ fn any_bytes_are_a_unit_or_none() {
                 *path &= 15;
             }
         }
-        let mut input = encoding::Input(&content);
+        let mut input = Input(&content);
         if let Some((key, place)) = encoding::unit(&mut input, Some(B256::ZERO)) {
             units += 1;
             let mut again = Vec::new();
             encoding::put_unit(&mut again, Some(B256::ZERO), &key, place.as_ref());
-            assert_eq!(encoding::unit(&mut encoding::Input(&again), Some(B256::ZERO)), Some((key, place)));
+            assert_eq!(encoding::unit(&mut Input(&again), Some(B256::ZERO)), Some((key, place)));
         }
     }
     assert!(units > 1000, "{units}");

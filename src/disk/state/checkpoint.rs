@@ -6,12 +6,12 @@
 //! so pages stay full and no page in use is overwritten.
 
 use super::DiskState;
-use super::crown::{Child, Link, Place};
+use super::crown::Place;
 use super::leaf::{AccountLeaf, INLINE_SLOTS, Leaf, SlotLeaf};
 use super::merge::{Change, Merge, NewUnit, Sub, drop_storage, merged};
 use super::overlay::{AccountChange, Overlay};
 use super::subtrie::{Leaves, build};
-use super::unit::{entry_len, fill_storage_roots, find_leaf, item_at, read_table, write_leaves, write_page};
+use super::unit::{entry_len, fill_storage_roots, item_at, read_table, root_hash, write_leaves, write_page};
 use crate::arena::keccak::Width;
 use crate::arena::store::{EMPTY_ROOT, StoreError};
 use crate::disk::pages::{Checkpoint, Head, PageId, UnitKey, UnitPlace};
@@ -123,7 +123,7 @@ impl DiskState {
             let leaf = &mut leaves[row];
             let Some(mut root) = self.crown.storages.get(&leaf.key).copied() else { continue };
             self.crown.settle(&mut root, 0, &new);
-            leaf.storage_root = B256::from_slice(&root.item[1..]);
+            leaf.storage_root = root_hash(&root.item);
             self.crown.storages.insert(leaf.key, root);
         }
         leaves.par_chunks_mut(HASHED_TOGETHER).for_each(|leaves| drop(fill_storage_roots(leaves, width)));
@@ -240,7 +240,6 @@ impl DiskState {
         };
         match merge.top(sub) {
             Some(root) => {
-                leaf.storage_root = B256::from_slice(&root.item[1..]);
                 self.crown.storages.insert(key, root);
                 Ok(Some((leaf, true)))
             }
@@ -260,17 +259,12 @@ impl DiskState {
         for (page, bytes) in vacated.iter().zip(&bytes) {
             for (index, entry) in read_table(bytes)?.into_iter().enumerate() {
                 self.units.forget(*page, index as u16);
-                if !self.crown.has(&entry.key, *page, index as u16) {
-                    continue;
+                if let Some((item, Place { page: at, index: row, leaves })) = self.crown.unit(&entry.key)
+                    && (at, usize::from(row)) == (*page, index)
+                {
+                    let bytes = bytes.get(entry.bytes).unwrap_or_default().to_vec();
+                    units.push(Packed { key: entry.key, leaves, item, bytes });
                 }
-                let key = B256::from(entry.key.path.nibbles);
-                let super::At::Unit(_, Child { item, link: Link::Unit(place) }) =
-                    self.locate(entry.key.owner.as_ref(), &key)
-                else {
-                    continue;
-                };
-                let bytes = bytes.get(entry.bytes).unwrap_or_default().to_vec();
-                units.push(Packed { key: entry.key, leaves: place.leaves, item, bytes });
             }
         }
         Ok(vacated)
@@ -316,17 +310,15 @@ impl DiskState {
         let mut slots = Vec::new();
         if let Some(root) = self.crown.storages.get(key) {
             let mut wanted = Vec::new();
-            self.crown.visit(Default::default(), root, &mut |path, item, place| {
-                wanted.push((UnitKey { owner: Some(*key), path }, Child { item: *item, link: Link::Unit(place) }));
-            });
+            self.crown.units(Some(*key), root, &mut wanted);
             for unit in self.units.many(&wanted)? {
                 slots.extend_from_slice(&unit.slots()?.leaves);
             }
             return Ok(slots);
         }
         self.with_units(vec![self.locate(None, key)], |_, unit| {
-            let leaf = unit.map(|unit| Ok::<_, StoreError>(find_leaf(&unit.accounts()?.leaves, key))).transpose()?;
-            slots = leaf.flatten().map_or_else(Vec::new, |(_, leaf)| leaf.slots.clone());
+            let leaf = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten();
+            slots = leaf.map_or_else(Vec::new, |(_, leaf)| leaf.slots.clone());
             Ok(())
         })?;
         Ok(slots)

@@ -6,7 +6,7 @@
 //! Not here: reading units (`unit`), merging leaves (`merge`).
 
 use super::leaf::corrupt;
-use super::unit::hash_item;
+use super::unit::{hash_item, root_hash};
 use crate::arena::keccak::keccak256;
 use crate::arena::node::nibble;
 use crate::arena::path::{KEY_NIBBLES, NodePath};
@@ -136,7 +136,7 @@ impl Crown {
 
     /// The state root.
     pub(super) fn state_root(&self) -> B256 {
-        self.accounts.as_ref().map_or(EMPTY_ROOT, |root| B256::from_slice(&root.item[1..]))
+        self.accounts.as_ref().map_or(EMPTY_ROOT, |root| root_hash(&root.item))
     }
 
     /// Follows the first `len` nibbles of `key`.
@@ -205,6 +205,13 @@ impl Crown {
         }
     }
 
+    /// Adds the units of a trie to `out`; `root` is the trie's top.
+    pub(super) fn units(&self, owner: Option<B256>, root: &Child, out: &mut Vec<(UnitKey, Child)>) {
+        self.visit(NodePath::default(), root, &mut |path, item, place| {
+            out.push((UnitKey { owner, path }, Child { item: *item, link: Link::Unit(place) }));
+        });
+    }
+
     /// Computes the item of a subtrie whose top is at `depth`; `new` returns the item of a new unit, and its place.
     pub(super) fn settle(&mut self, child: &mut Child, depth: usize, new: &dyn Fn(u32) -> (ItemBytes, Place)) {
         match child.link {
@@ -257,11 +264,14 @@ impl Crown {
         }
     }
 
-    /// Whether the crown has a unit at this position and place.
-    pub(super) fn has(&self, key: &UnitKey, page: PageId, index: u16) -> bool {
-        let found = self.find(key.owner.as_ref(), &B256::from(key.path.nibbles), KEY_NIBBLES);
-        matches!(found, Found::Unit { depth, child: Child { link: Link::Unit(place), .. } }
-            if depth == key.path.len as usize && place.page == page && place.index == index)
+    /// The unit at this position.
+    pub(super) fn unit(&self, key: &UnitKey) -> Option<(ItemBytes, Place)> {
+        match self.find(key.owner.as_ref(), &B256::from(key.path.nibbles), KEY_NIBBLES) {
+            Found::Unit { depth, child: Child { item, link: Link::Unit(place) } } if depth == key.path.len as usize => {
+                Some((item, place))
+            }
+            _ => None,
+        }
     }
 
     /// Adds the units of one trie, sorted by path, and computes its root.

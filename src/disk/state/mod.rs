@@ -27,11 +27,11 @@ use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
 use crate::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::disk::pages::{Head, PageId, PageStore, UnitKey, UnitPlace};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use crown::{Child, Crown, Found, Link};
+use crown::{Child, Crown, Found};
 use leaf::{AccountLeaf, Leaf};
 use overlay::{AccountChange, Fields, Overlay};
 use std::sync::Arc;
-use unit::{Unit, find_leaf};
+use unit::{Unit, find_leaf, root_hash};
 use units::Units;
 
 /// A state over a page store.
@@ -268,15 +268,10 @@ impl DiskState {
     /// [`StoreError::Corrupt`] for the first wrong unit, [`StoreError::Cancelled`].
     pub fn check(&self, mut progress: impl FnMut(usize) -> bool) -> Result<(), StoreError> {
         let mut wanted = Vec::new();
-        let mut add = |owner: Option<B256>, root: &Child| {
-            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
-                wanted.push((UnitKey { owner, path }, Child { item: *item, link: Link::Unit(place) }));
-            });
-        };
         if let Some(root) = &self.crown.accounts {
-            add(None, root);
+            self.crown.units(None, root, &mut wanted);
         }
-        self.crown.storages.iter().for_each(|(owner, root)| add(Some(*owner), root));
+        self.crown.storages.iter().for_each(|(owner, root)| self.crown.units(Some(*owner), root, &mut wanted));
         for group in wanted.chunks(CHECKED_TOGETHER) {
             for unit in self.units.many(group)? {
                 let Unit::Accounts(unit) = unit else { continue };
@@ -298,7 +293,12 @@ impl DiskState {
 
     /// Where the leaf of a hashed key would be in the pages.
     fn locate(&self, owner: Option<&B256>, key: &B256) -> At {
-        match self.crown.find(owner, key, KEY_NIBBLES) {
+        self.locate_prefix(owner, key, KEY_NIBBLES)
+    }
+
+    /// The unit that has all leaves whose hashed keys begin with the first `len` nibbles of `key`.
+    fn locate_prefix(&self, owner: Option<&B256>, key: &B256, len: usize) -> At {
+        match self.crown.find(owner, key, len) {
             Found::Unit { depth, child } => {
                 At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
             }
@@ -339,7 +339,7 @@ impl DiskState {
 
     /// Compares the storage root of an account with its units.
     fn check_storage_root(&self, leaf: &AccountLeaf) -> Result<(), StoreError> {
-        let root = self.crown.storages.get(&leaf.key).map(|root| B256::from_slice(&root.item[1..]));
+        let root = self.crown.storages.get(&leaf.key).map(|root| root_hash(&root.item));
         let expected = leaf.has_large_storage().then_some(leaf.storage_root);
         if root == expected {
             return Ok(());
@@ -378,29 +378,10 @@ impl DiskState {
         if change.is_cleared {
             return Ok(false);
         }
-        let is_left = |slot: &B256| !change.slots.contains_key(slot);
-        if let Some(root) = self.crown.storages.get(key) {
-            if self.crown.count(root) > change.slots.len() {
-                return Ok(true);
-            }
-            let mut wanted = Vec::new();
-            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
-                wanted.push((UnitKey { owner: Some(*key), path }, Child { item: *item, link: Link::Unit(place) }));
-            });
-            for unit in self.units.many(&wanted)? {
-                if unit.slots()?.leaves.iter().any(|slot| is_left(&slot.key)) {
-                    return Ok(true);
-                }
-            }
-            return Ok(false);
+        if self.crown.storages.get(key).is_some_and(|root| self.crown.count(root) > change.slots.len()) {
+            return Ok(true);
         }
-        let mut has_storage = false;
-        self.with_units(vec![self.locate(None, key)], |_, unit| {
-            let leaf = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten();
-            has_storage = leaf.is_some_and(|(_, leaf)| leaf.slots.iter().any(|slot| is_left(&slot.key)));
-            Ok(())
-        })?;
-        Ok(has_storage)
+        Ok(!self.storage(key)?.is_empty())
     }
 
     /// Owners and keys of slots, hashed. Consecutive queries of one account hash its address once.
@@ -526,12 +507,7 @@ impl StateStore for DiskState {
             let owner = (query.owner != B256::ZERO).then_some(&query.owner);
             match owner {
                 Some(owner) if !self.crown.storages.contains_key(owner) => self.locate(None, owner),
-                _ => match self.crown.find(owner, &key, query.path.len as usize) {
-                    Found::Unit { depth, child } => {
-                        At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
-                    }
-                    Found::Absent | Found::Branch { .. } => At::Absent,
-                },
+                _ => self.locate_prefix(owner, &key, query.path.len as usize),
             }
         };
         self.with_units(nodes.iter().map(place).collect(), |row, unit| {

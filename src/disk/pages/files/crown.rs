@@ -10,9 +10,10 @@
 //! crown.delta.N     for each part the length and the checksum of its section; the sections: changed units
 //! ```
 
+use crate::arena::input::Input;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};
-use crate::disk::pages::encoding::{Input, put_unit, unit};
+use crate::disk::pages::encoding::{put_unit, unit};
 use crate::disk::pages::{UnitKey, UnitPlace};
 use crate::disk::sum::{StoreId, extend};
 use std::sync::Arc;
