@@ -141,12 +141,7 @@ impl Model {
         if found != head {
             return Err(format!("head {found:?} instead of {head:?}"));
         }
-        let mut units = Vec::new();
-        let collected = store.units(&mut |key, place| {
-            units.push((key, place));
-            Ok(())
-        });
-        collected.map_err(|error| error.to_string())?;
+        let units = units_of(store).map_err(|error| error.to_string())?;
         if !units.iter().copied().eq(self.units.iter().map(|(key, place)| (*key, *place))) {
             return Err("other units".into());
         }
@@ -170,6 +165,17 @@ impl Model {
         let pages = self.pages_of(store).expect("all pages");
         assert!(pages.iter().eq(self.pages.values()), "pages of checkpoint {}", self.head.sequence);
     }
+}
+
+/// All units of a store, in the order of the parts.
+pub(in crate::disk) fn units_of(store: &dyn PageStore) -> Result<Vec<(UnitKey, UnitPlace)>, StoreError> {
+    let parts = Mutex::new(BTreeMap::new());
+    store.units(&|part, units| {
+        assert!(units.iter().all(|(key, _)| part_of(key) == part));
+        assert!(parts.lock().expect("no panic").insert(part, units).is_none(), "part {part} comes once");
+        Ok(())
+    })?;
+    Ok(parts.into_inner().expect("no panic").into_values().flatten().collect())
 }
 
 /// Runs random checkpoints on a store, which `open` opens again now and then, beside a model.

@@ -16,6 +16,7 @@ use crate::trie::{ItemBytes, put_branch, put_extension};
 use ahash::RandomState;
 use alloy_primitives::B256;
 use hashbrown::HashMap;
+use rayon::prelude::*;
 
 /// Where a unit is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,11 @@ pub(super) enum Link {
     Branch(u32),
     /// A unit that has no place yet: its row in a list of new units.
     New(u32),
+}
+
+/// The item and the place of a new unit, where there is none.
+fn placed(_: u32) -> (ItemBytes, Place) {
+    unreachable!("all units have places")
 }
 
 /// A subtrie and its item.
@@ -274,24 +280,83 @@ impl Crown {
         }
     }
 
-    /// Adds the units of one trie, sorted by path, and computes its root.
+    /// The crown above the units of one part ([`PageStore::units`](crate::disk::pages::PageStore::units)), in the order of
+    /// their keys. The top of the account trie is at depth 1 if there are units below depth 0.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if they are not the units of one trie.
-    pub(super) fn insert(&mut self, owner: Option<B256>, units: &[(NodePath, UnitPlace)]) -> Result<(), StoreError> {
-        let mut root = self.link(units, 0)?;
-        self.settle(&mut root, 0, &|_| unreachable!("all units have places"));
-        match owner {
-            None => self.accounts = Some(root),
-            Some(owner) => drop(self.storages.insert(owner, root)),
+    /// [`StoreError::Corrupt`] if they are not the units of tries.
+    pub(super) fn of_part(units: &[(UnitKey, UnitPlace)]) -> Result<Self, StoreError> {
+        let mut crown = Self::default();
+        for trie in units.chunk_by(|(a, _), (b, _)| a.owner == b.owner) {
+            let UnitKey { owner, path } = trie[0].0;
+            let depth = usize::from(owner.is_none() && path.len > 0);
+            let mut root = crown.link(trie, depth)?;
+            crown.settle(&mut root, depth, &placed);
+            match owner {
+                None => crown.accounts = Some(root),
+                Some(owner) => drop(crown.storages.insert(owner, root)),
+            }
         }
-        Ok(())
+        Ok(crown)
     }
 
-    fn link(&mut self, units: &[(NodePath, UnitPlace)], depth: usize) -> Result<Child, StoreError> {
+    /// The crown above all units, of the crowns of their parts, with the numbers of these.
+    pub(super) fn join(mut parts: Vec<(usize, Self)>) -> Self {
+        parts.sort_unstable_by_key(|(part, _)| *part);
+        let mut branches = 0;
+        let starts: Vec<u32> = parts
+            .iter()
+            .map(|(_, crown)| {
+                branches += crown.branches.len() as u32;
+                branches - crown.branches.len() as u32
+            })
+            .collect();
+        parts.par_iter_mut().zip(starts).for_each(|((_, crown), start)| crown.renumber(start));
+        let mut whole = Self::default();
+        whole.branches.reserve_exact(branches as usize);
+        let mut tops = Vec::new();
+        for (part, crown) in parts {
+            whole.branches.extend(crown.branches);
+            whole.storages.extend(crown.storages);
+            tops.extend(crown.accounts.map(|top| (part, top)));
+        }
+        whole.accounts = match &tops[..] {
+            [] => None,
+            [(_, top)] => {
+                // It has been hashed as the top of a part.
+                if let Link::Branch(number) = top.link {
+                    whole.branch_mut(number).is_dirty = true;
+                }
+                Some(*top)
+            }
+            tops => {
+                let mask = tops.iter().fold(0, |mask, (part, _)| mask | 1 << part);
+                let children = tops.iter().map(|(_, top)| *top).collect();
+                let number = whole.add(Branch { mask, children, is_dirty: true, ..Branch::default() });
+                Some(Child { item: [0; 33], link: Link::Branch(number) })
+            }
+        };
+        if let Some(mut root) = whole.accounts {
+            whole.settle(&mut root, 0, &placed);
+            whole.accounts = Some(root);
+        }
+        whole
+    }
+
+    /// Adds `start` to the numbers of all branches.
+    fn renumber(&mut self, start: u32) {
+        let below = self.branches.iter_mut().flat_map(|branch| &mut branch.children);
+        for child in below.chain(self.storages.values_mut()).chain(&mut self.accounts) {
+            if let Link::Branch(number) = &mut child.link {
+                *number += start;
+            }
+        }
+    }
+
+    fn link(&mut self, units: &[(UnitKey, UnitPlace)], depth: usize) -> Result<Child, StoreError> {
         let wrong = || corrupt("the units do not form a trie");
-        let [(first, place), rest @ ..] = units else { return Err(wrong()) };
-        let Some((last, _)) = rest.last() else {
+        let [(UnitKey { path: first, .. }, place), rest @ ..] = units else { return Err(wrong()) };
+        let Some((UnitKey { path: last, .. }, _)) = rest.last() else {
             if first.len as usize != depth {
                 return Err(wrong());
             }
@@ -301,11 +366,11 @@ impl Crown {
         let ends = first.len.min(last.len) as usize;
         let fork = (depth..ends).find(|i| nibble(&first.nibbles, *i) != nibble(&last.nibbles, *i)).ok_or_else(wrong)?;
         let mut branch = Branch { path: NodePath::new(&first.nibbles, fork), is_dirty: true, ..Branch::default() };
-        for group in units.chunk_by(|(a, _), (b, _)| nibble(&a.nibbles, fork) == nibble(&b.nibbles, fork)) {
-            if group.iter().any(|(path, _)| (path.len as usize) <= fork) {
+        for group in units.chunk_by(|(a, _), (b, _)| nibble(&a.path.nibbles, fork) == nibble(&b.path.nibbles, fork)) {
+            if group.iter().any(|(key, _)| (key.path.len as usize) <= fork) {
                 return Err(wrong());
             }
-            let n = nibble(&group[0].0.nibbles, fork);
+            let n = nibble(&group[0].0.path.nibbles, fork);
             if branch.mask >> n != 0 {
                 return Err(wrong());
             }

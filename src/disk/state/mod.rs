@@ -25,12 +25,13 @@ use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{hash_addresses, hash_slots};
 use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
 use crate::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::disk::pages::{Head, PageId, PageStore, UnitKey, UnitPlace};
+use crate::disk::pages::{Head, PageId, PageStore, UnitKey};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use crown::{Child, Crown, Found};
 use leaf::{AccountLeaf, Leaf};
 use overlay::{AccountChange, Fields, Overlay};
-use std::sync::Arc;
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
 use unit::{Unit, find_leaf, root_hash};
 use units::Units;
 
@@ -94,25 +95,19 @@ impl DiskState {
             return Err(StoreError::Failed(format!("pages of {bytes} bytes; a page has {least} to {most} bytes")));
         }
         let (head, header) = pages.head()?.unwrap_or_default();
-        let mut crown = Crown::default();
-        let mut used: Vec<PageId> = Vec::new();
-        let mut owner: Option<B256> = None;
-        let mut trie: Vec<(NodePath, UnitPlace)> = Vec::new();
-        pages.units(&mut |key, place| {
-            if key.owner != owner {
-                if !trie.is_empty() {
-                    crown.insert(owner, &trie)?;
-                    trie.clear();
-                }
-                owner = key.owner;
-            }
-            used.push(place.page);
-            trie.push((key.path, place));
+        let parts = Mutex::new((Vec::new(), Vec::new()));
+        pages.units(&|part, units| {
+            let crown = Crown::of_part(&units)?;
+            let mut pages: Vec<PageId> = units.iter().map(|(_, place)| place.page).collect();
+            pages.sort_unstable();
+            pages.dedup();
+            let (crowns, used) = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
+            crowns.push((part, crown));
+            used.append(&mut pages);
             Ok(())
         })?;
-        if !trie.is_empty() {
-            crown.insert(owner, &trie)?;
-        }
+        let (crowns, mut used) = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let crown = Crown::join(crowns);
         let expected = if head.sequence == 0 { EMPTY_ROOT } else { head.state_root };
         if crown.state_root() != expected {
             return Err(StoreError::Corrupt(format!(
@@ -120,7 +115,7 @@ impl DiskState {
                 crown.state_root()
             )));
         }
-        used.sort_unstable();
+        used.par_sort_unstable();
         used.dedup();
         let next_page = used.last().map_or(0, |page| page.0 + 1);
         let mut free = Vec::new();

@@ -2,10 +2,11 @@
 //!
 //! Checkpoint `k` is in slot `k mod 2`, so that a slot is never overwritten by the checkpoint after its own.
 
-use super::crown::{PARTS, Run};
+use super::crown::Run;
 use crate::arena::input::Input;
 use crate::disk::error::DiskError;
 use crate::disk::pages::Head;
+use crate::disk::pages::PARTS;
 use crate::disk::pages::encoding::{HEAD_BYTES, head, put_head};
 use crate::disk::sum::{StoreId, extend};
 use alloy_primitives::Bytes;
