@@ -2,8 +2,8 @@
 //!
 //! In: outcomes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
 //! acknowledged commit, whatever interrupted the process.
-//! A commit appends one record to the log and syncs it. A checkpoint follows when the changes in
-//! memory exceed a bound. Opening applies the lists of the records behind the last checkpoint, without
+//! A commit appends one record to the log and syncs it. A checkpoint begins when the changes in
+//! memory exceed a bound; it is made beside the next blocks. Opening applies the lists of the records behind the last checkpoint, without
 //! execution, and compares the state root after each with its header.
 //! Relies on: `disk` for files, `record` for what a record holds. Not here: the head (`chain`).
 
@@ -43,7 +43,8 @@ pub struct DiskOptions {
     pub page_bytes: u32,
     /// Memory in bytes for units that were read lately.
     pub cache_bytes: u64,
-    /// Changes in memory, in bytes, from which on a commit makes a checkpoint.
+    /// Changes in memory, in bytes, from which on a commit begins a checkpoint. Up to twice as much is in memory while
+    /// it is made.
     pub checkpoint_bytes: usize,
     /// Memory in bytes for trie nodes; more are kept only if they changed since the last checkpoint.
     pub tries_bytes: usize,
@@ -113,6 +114,8 @@ pub(super) struct Disk {
     log: Log,
     /// Log record of the checkpoint before the last one.
     former_checkpoint: u64,
+    /// Age of the tries at the checkpoint that is being made.
+    stored_age: u32,
     options: DiskOptions,
 }
 
@@ -158,6 +161,13 @@ impl NewState<'_> {
 }
 
 impl Tip {
+    /// The state of the last checkpoint.
+    fn new(state: DiskState, hashes: BTreeMap<u64, B256>) -> Self {
+        let mut tries = StateTries::from_root(state.checkpoint_root());
+        tries.mark_stored();
+        Self { store: DiskStore { state, hashes }, tries, records: VecDeque::new() }
+    }
+
     /// Takes a record of the log into account; applies it if it is behind the checkpoint.
     fn replay(&mut self, log: &Log, record: &Record, is_new: bool, heads: &mut VecDeque<Head>) -> Result<(), DbError> {
         match (record.kind, &record.parts[..]) {
@@ -225,10 +235,7 @@ impl Tip {
     /// Commits the update of the tries; `apply` makes the same changes to the state. The log has them already, so after
     /// an error only opening the store again leads to the right state.
     fn keep(&mut self, apply: impl FnOnce(&mut DiskState) -> Result<(), StoreError>) -> Result<(), DbError> {
-        if let Err(error) = apply(&mut self.store.state) {
-            self.store.state.fail(error.clone());
-            return Err(error.into());
-        }
+        apply(&mut self.store.state).map_err(|error| self.store.state.fail(error))?;
         self.tries.commit();
         Ok(())
     }
@@ -270,9 +277,8 @@ impl Disk {
         log.sync()?;
         let head = CheckpointHead { number, hash, state_root, record, ..head };
         state.checkpoint(head, &rlp, true)?;
-        let tries = StateTries::from_root(state_root);
-        let tip = Tip { store: DiskStore { state, hashes }, tries, records: VecDeque::new() };
-        Ok((Self { tip, log, former_checkpoint: record, options }, header))
+        let tip = Tip::new(state, hashes);
+        Ok((Self { tip, log, former_checkpoint: record, stored_age: 0, options }, header))
     }
 
     /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
@@ -288,11 +294,7 @@ impl Disk {
             return Err(DbError::Unfinished);
         }
         let header = Header::decode(state.checkpoint_header()).map_err(|error| DbError::Record(error.to_string()))?;
-        let mut tip = Tip {
-            tries: StateTries::from_root(checkpoint.state_root),
-            store: DiskStore { state, hashes: BTreeMap::from([(checkpoint.number, checkpoint.hash)]) },
-            records: VecDeque::new(),
-        };
+        let mut tip = Tip::new(state, BTreeMap::from([(checkpoint.number, checkpoint.hash)]));
         let mut heads: VecDeque<Head> = VecDeque::new();
         let mut opened = Opened { cut_bytes: cut.cut_bytes, ..Opened::default() };
         for record in log.records(log.first()) {
@@ -309,7 +311,7 @@ impl Disk {
         }
         keep_last(&mut heads, window + 1);
         keep_last(&mut tip.records, heads.len() - 1);
-        Ok((Self { tip, log, former_checkpoint: checkpoint.record, options }, heads, opened))
+        Ok((Self { tip, log, former_checkpoint: checkpoint.record, stored_age: 0, options }, heads, opened))
     }
 
     pub(super) fn store(&self) -> &dyn StateStore {
@@ -340,11 +342,9 @@ impl Disk {
         outcome: &BlockOutcome,
         reverts: usize,
     ) -> Result<(), DbError> {
-        let result = self.append(executed, outcome);
-        if result.is_err() {
-            self.tip.tries.rollback();
-        }
-        self.tip.records.push_back(result?);
+        let appended = self.end_checkpoint(false).and_then(|()| self.append(executed, outcome));
+        let record = appended.inspect_err(|_| self.tip.tries.rollback())?;
+        self.tip.records.push_back(record);
         self.trim(reverts);
         self.tip.keep(|state| state.apply(&outcome.changes))?;
         self.tip.store.hashes.insert(outcome.number, outcome.hash);
@@ -352,7 +352,8 @@ impl Disk {
             self.tip.store.hashes.remove(&number);
         }
         if self.tip.store.state.changed_bytes() >= self.options.checkpoint_bytes {
-            self.checkpoint(&executed.head)?;
+            self.end_checkpoint(true)?;
+            self.begin_checkpoint(&executed.head)?;
         }
         Ok(())
     }
@@ -372,22 +373,51 @@ impl Disk {
     /// # Errors
     /// [`DbError`]. The store must then be opened again; nothing that was committed is lost.
     pub(super) fn checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
-        let Tip { store: DiskStore { state, .. }, tries, records } = &mut self.tip;
+        self.end_checkpoint(true)?;
+        let state = &self.tip.store.state;
         if state.is_clean() && state.checkpoint_head().hash == head.hash {
             return Ok(());
         }
-        self.log.sync()?;
         let former = state.checkpoint_head().record;
+        let (checkpoint, header) = self.next_checkpoint(head)?;
+        self.tip.store.state.checkpoint(checkpoint, &header, true)?;
+        self.stored(former)
+    }
+
+    /// Begins to write all changes to pages, beside the next blocks.
+    fn begin_checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
+        let (checkpoint, header) = self.next_checkpoint(head)?;
+        Ok(self.tip.store.state.begin(checkpoint, &header)?)
+    }
+
+    /// Ends the checkpoint that is being made, if it is complete; `waits`: when it is.
+    fn end_checkpoint(&mut self, waits: bool) -> Result<(), DbError> {
+        let former = self.tip.store.state.checkpoint_head().record;
+        match self.tip.store.state.finish(waits)? {
+            Some(_) => self.stored(former),
+            None => Ok(()),
+        }
+    }
+
+    /// Head and header (RLP) of a checkpoint of the present state, which the log has then.
+    fn next_checkpoint(&mut self, head: &Head) -> Result<(CheckpointHead, Bytes), DbError> {
+        self.log.sync()?;
+        self.stored_age = self.tip.tries.age();
+        self.tip.tries.evict(self.options.tries_bytes);
         let Header { number, state_root, .. } = head.header;
         let record = self.log.next() - 1;
         let checkpoint = CheckpointHead { number, hash: head.hash, state_root, record, ..CheckpointHead::default() };
-        state.checkpoint(checkpoint, &rlp_of(&head.header), true)?;
+        Ok((checkpoint, rlp_of(&head.header)))
+    }
+
+    /// Notes that a checkpoint is complete. `former` is the log record of the one before.
+    fn stored(&mut self, former: u64) -> Result<(), DbError> {
         self.former_checkpoint = former;
-        tries.mark_stored();
-        tries.evict(self.options.tries_bytes);
+        self.tip.tries.mark_stored_at(self.stored_age);
         // One record more than can be reverted: it has the header of the oldest head.
-        let oldest = records.front().map_or(record, |oldest| oldest.saturating_sub(BLOCK_HASHES));
-        self.log.prune(oldest.min(self.former_checkpoint))?;
+        let last = self.tip.store.state.checkpoint_head().record;
+        let oldest = self.tip.records.front().map_or(last, |oldest| oldest.saturating_sub(BLOCK_HASHES));
+        self.log.prune(oldest.min(former))?;
         Ok(())
     }
 
@@ -396,6 +426,7 @@ impl Disk {
     /// # Errors
     /// [`DbError`].
     pub(super) fn revert(&mut self, parent: &Header) -> Result<(), DbError> {
+        self.end_checkpoint(false)?;
         let Some(record) = self.tip.records.back().copied() else { return Ok(()) };
         let before = before(&self.log, record)?;
         self.tip.update(&before, parent)?;

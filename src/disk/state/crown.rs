@@ -17,6 +17,7 @@ use ahash::RandomState;
 use alloy_primitives::B256;
 use hashbrown::HashMap;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Where a unit is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,65 +89,22 @@ pub(super) enum Found {
     Branch { branch: u32, top: usize },
 }
 
-/// The branches above all units of the account trie and of the storage tries that have units.
-#[derive(Debug, Default)]
-pub(super) struct Crown {
-    branches: Vec<Branch>,
-    free: Vec<u32>,
-    pub(super) accounts: Option<Child>,
-    pub(super) storages: HashMap<B256, Child, RandomState>,
-}
+/// Branches, of the crown of a checkpoint or of one that is being made.
+pub(super) trait Branches {
+    fn branch(&self, number: u32) -> &Branch;
 
-impl Crown {
-    pub(super) fn branch(&self, number: u32) -> &Branch {
-        &self.branches[number as usize]
-    }
-
-    pub(super) fn branch_mut(&mut self, number: u32) -> &mut Branch {
-        &mut self.branches[number as usize]
-    }
-
-    pub(super) fn add(&mut self, branch: Branch) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                self.branches[number as usize] = branch;
-                number
-            }
-            None => {
-                self.branches.push(branch);
-                self.branches.len() as u32 - 1
-            }
-        }
-    }
-
-    pub(super) fn take(&mut self, number: u32) -> Branch {
-        self.free.push(number);
-        core::mem::take(&mut self.branches[number as usize])
-    }
-
-    /// Bytes of memory.
-    pub(super) fn bytes(&self) -> usize {
-        let children: usize = self.branches.iter().map(|branch| branch.children.capacity()).sum();
-        self.branches.capacity() * size_of::<Branch>()
-            + children * size_of::<Child>()
-            + self.storages.capacity() * size_of::<(B256, Child)>()
-    }
+    fn branch_mut(&mut self, number: u32) -> &mut Branch;
 
     /// The top of a trie: `None` is the account trie.
-    pub(super) fn root(&self, owner: Option<&B256>) -> Option<&Child> {
-        match owner {
-            None => self.accounts.as_ref(),
-            Some(owner) => self.storages.get(owner),
-        }
-    }
+    fn root(&self, owner: Option<&B256>) -> Option<&Child>;
 
     /// The state root.
-    pub(super) fn state_root(&self) -> B256 {
-        self.accounts.as_ref().map_or(EMPTY_ROOT, |root| root_hash(&root.item))
+    fn state_root(&self) -> B256 {
+        self.root(None).map_or(EMPTY_ROOT, |root| root_hash(&root.item))
     }
 
     /// Follows the first `len` nibbles of `key`.
-    pub(super) fn find(&self, owner: Option<&B256>, key: &B256, len: usize) -> Found {
+    fn find(&self, owner: Option<&B256>, key: &B256, len: usize) -> Found {
         let Some(mut child) = self.root(owner) else { return Found::Absent };
         let mut top = 0;
         loop {
@@ -168,6 +126,96 @@ impl Crown {
             }
             top = depth + 1;
         }
+    }
+
+    /// Passes the position and the place of each unit below `child` to `each`; `path` is that of `child`.
+    fn visit(&self, path: NodePath, child: &Child, each: &mut dyn FnMut(NodePath, &ItemBytes, Place)) {
+        match child.link {
+            Link::Unit(place) => each(path, &child.item, place),
+            Link::New(_) => {}
+            Link::Branch(number) => {
+                let branch = self.branch(number);
+                for (n, child) in branch.nibbles().zip(&branch.children) {
+                    self.visit(branch.path.child(n), child, each);
+                }
+            }
+        }
+    }
+
+    /// The unit at this position.
+    fn unit(&self, key: &UnitKey) -> Option<(ItemBytes, Place)> {
+        match self.find(key.owner.as_ref(), &B256::from(key.path.nibbles), KEY_NIBBLES) {
+            Found::Unit { depth, child: Child { item, link: Link::Unit(place) } } if depth == key.path.len as usize => {
+                Some((item, place))
+            }
+            _ => None,
+        }
+    }
+
+    /// Computes the item of a subtrie whose top is at `depth`; `new` returns the item of a new unit, and its place.
+    fn settle(&mut self, child: &mut Child, depth: usize, new: &dyn Fn(u32) -> (ItemBytes, Place)) {
+        match child.link {
+            Link::Unit(_) => {}
+            Link::New(row) => {
+                let (item, place) = new(row);
+                *child = Child { item, link: Link::Unit(place) };
+            }
+            Link::Branch(number) => {
+                if !self.branch(number).is_dirty {
+                    return;
+                }
+                let mut branch = core::mem::take(self.branch_mut(number));
+                let below = branch.path.len as usize + 1;
+                branch.children.iter_mut().for_each(|child| self.settle(child, below, new));
+                branch.is_dirty = false;
+                let mut rlp = Vec::with_capacity(544);
+                branch.put_rlp(&mut rlp);
+                child.item = hash_item(&keccak256(&rlp));
+                if depth < branch.path.len as usize {
+                    rlp.clear();
+                    put_extension(&branch.path.nibbles, depth, branch.path.len as usize, &child.item, &mut rlp);
+                    // Keys that agree in 58 nibbles or more do not occur, so an extension takes 32 bytes or more.
+                    child.item = hash_item(&keccak256(&rlp));
+                }
+                *self.branch_mut(number) = branch;
+            }
+        }
+    }
+}
+
+/// The branches above all units of the account trie and of the storage tries that have units.
+#[derive(Debug, Default)]
+pub(super) struct Crown {
+    branches: Vec<Branch>,
+    free: Vec<u32>,
+    pub(super) accounts: Option<Child>,
+    pub(super) storages: HashMap<B256, Child, RandomState>,
+}
+
+impl Branches for Crown {
+    fn branch(&self, number: u32) -> &Branch {
+        &self.branches[number as usize]
+    }
+
+    fn branch_mut(&mut self, number: u32) -> &mut Branch {
+        &mut self.branches[number as usize]
+    }
+
+    fn root(&self, owner: Option<&B256>) -> Option<&Child> {
+        match owner {
+            None => self.accounts.as_ref(),
+            Some(owner) => self.storages.get(owner),
+        }
+    }
+}
+
+impl Crown {
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let children: usize = self.branches.iter().map(|branch| branch.children.capacity()).sum();
+        self.branches.capacity() * size_of::<Branch>()
+            + children * size_of::<Child>()
+            + self.storages.capacity() * size_of::<(B256, Child)>()
     }
 
     /// RLP of the crown's node at a path of `len` nibbles to or above `branch`; `None` if there is no node of that depth.
@@ -197,87 +245,11 @@ impl Crown {
         }
     }
 
-    /// Passes the position and the place of each unit below `child` to `each`; `path` is that of `child`.
-    pub(super) fn visit(&self, path: NodePath, child: &Child, each: &mut dyn FnMut(NodePath, &ItemBytes, Place)) {
-        match child.link {
-            Link::Unit(place) => each(path, &child.item, place),
-            Link::New(_) => {}
-            Link::Branch(number) => {
-                let branch = self.branch(number);
-                for (n, child) in branch.nibbles().zip(&branch.children) {
-                    self.visit(branch.path.child(n), child, each);
-                }
-            }
-        }
-    }
-
     /// Adds the units of a trie to `out`; `root` is the trie's top.
     pub(super) fn units(&self, owner: Option<B256>, root: &Child, out: &mut Vec<(UnitKey, Child)>) {
         self.visit(NodePath::default(), root, &mut |path, item, place| {
             out.push((UnitKey { owner, path }, Child { item: *item, link: Link::Unit(place) }));
         });
-    }
-
-    /// Computes the item of a subtrie whose top is at `depth`; `new` returns the item of a new unit, and its place.
-    pub(super) fn settle(&mut self, child: &mut Child, depth: usize, new: &dyn Fn(u32) -> (ItemBytes, Place)) {
-        match child.link {
-            Link::Unit(_) => {}
-            Link::New(row) => {
-                let (item, place) = new(row);
-                *child = Child { item, link: Link::Unit(place) };
-            }
-            Link::Branch(number) => {
-                if !self.branch(number).is_dirty {
-                    return;
-                }
-                let mut branch = core::mem::take(&mut self.branches[number as usize]);
-                let below = branch.path.len as usize + 1;
-                branch.children.iter_mut().for_each(|child| self.settle(child, below, new));
-                branch.is_dirty = false;
-                let mut rlp = Vec::with_capacity(544);
-                branch.put_rlp(&mut rlp);
-                child.item = hash_item(&keccak256(&rlp));
-                if depth < branch.path.len as usize {
-                    rlp.clear();
-                    put_extension(&branch.path.nibbles, depth, branch.path.len as usize, &child.item, &mut rlp);
-                    // Keys that agree in 58 nibbles or more do not occur, so an extension takes 32 bytes or more.
-                    child.item = hash_item(&keccak256(&rlp));
-                }
-                self.branches[number as usize] = branch;
-            }
-        }
-    }
-
-    /// Changes the place of a unit that is in the crown.
-    pub(super) fn move_unit(&mut self, key: &UnitKey, place: Place) {
-        let mut number = None;
-        let Some(mut child) = self.root(key.owner.as_ref()).copied() else { return };
-        while let Link::Branch(branch) = child.link {
-            let n = nibble(&key.path.nibbles, self.branch(branch).path.len as usize);
-            let Some(below) = self.branch(branch).child(n) else { return };
-            child = *below;
-            number = Some((branch, n));
-        }
-        let moved = Child { link: Link::Unit(place), ..child };
-        match (number, key.owner) {
-            (Some((branch, n)), _) => {
-                let branch = self.branch_mut(branch);
-                let row = (branch.mask & ((1u32 << n) - 1) as u16).count_ones() as usize;
-                branch.children[row] = moved;
-            }
-            (None, None) => self.accounts = Some(moved),
-            (None, Some(owner)) => drop(self.storages.insert(owner, moved)),
-        }
-    }
-
-    /// The unit at this position.
-    pub(super) fn unit(&self, key: &UnitKey) -> Option<(ItemBytes, Place)> {
-        match self.find(key.owner.as_ref(), &B256::from(key.path.nibbles), KEY_NIBBLES) {
-            Found::Unit { depth, child: Child { item, link: Link::Unit(place) } } if depth == key.path.len as usize => {
-                Some((item, place))
-            }
-            _ => None,
-        }
     }
 
     /// The crown above the units of one part ([`PageStore::units`](crate::disk::pages::PageStore::units)), in the order of
@@ -332,8 +304,8 @@ impl Crown {
             tops => {
                 let mask = tops.iter().fold(0, |mask, (part, _)| mask | 1 << part);
                 let children = tops.iter().map(|(_, top)| *top).collect();
-                let number = whole.add(Branch { mask, children, is_dirty: true, ..Branch::default() });
-                Some(Child { item: [0; 33], link: Link::Branch(number) })
+                whole.branches.push(Branch { mask, children, is_dirty: true, ..Branch::default() });
+                Some(Child { item: [0; 33], link: Link::Branch(branches) })
             }
         };
         if let Some(mut root) = whole.accounts {
@@ -378,6 +350,118 @@ impl Crown {
             let child = self.link(group, fork + 1)?;
             branch.children.push(child);
         }
-        Ok(Child { item: [0; 33], link: Link::Branch(self.add(branch)) })
+        self.branches.push(branch);
+        Ok(Child { item: [0; 33], link: Link::Branch(self.branches.len() as u32 - 1) })
+    }
+
+    /// Makes the changes of a [`Draft`] of this crown.
+    pub(super) fn apply(&mut self, edit: Edit) {
+        let Edit { branches, free, next, accounts, storages } = edit;
+        self.branches.resize_with(next as usize, Branch::default);
+        for (number, branch) in branches {
+            self.branches[number as usize] = branch;
+        }
+        (self.free, self.accounts) = (free, accounts);
+        for (owner, root) in storages {
+            match root {
+                Some(root) => drop(self.storages.insert(owner, root)),
+                None => drop(self.storages.remove(&owner)),
+            }
+        }
+    }
+}
+
+/// What a [`Draft`] changes.
+#[derive(Debug)]
+pub(super) struct Edit {
+    /// Changed and new branches, and empty ones in place of those that were removed.
+    branches: HashMap<u32, Branch, RandomState>,
+    /// Numbers without a branch.
+    free: Vec<u32>,
+    /// The first number that was never used.
+    next: u32,
+    accounts: Option<Child>,
+    /// Changed tops of storage tries; `None` for those that were removed.
+    storages: HashMap<B256, Option<Child>, RandomState>,
+}
+
+/// A crown that is made from another one, which others read meanwhile.
+#[derive(Debug)]
+pub(super) struct Draft {
+    base: Arc<Crown>,
+    edit: Edit,
+}
+
+impl Branches for Draft {
+    fn branch(&self, number: u32) -> &Branch {
+        self.edit.branches.get(&number).unwrap_or_else(|| self.base.branch(number))
+    }
+
+    fn branch_mut(&mut self, number: u32) -> &mut Branch {
+        self.edit.branches.entry(number).or_insert_with(|| self.base.branch(number).clone())
+    }
+
+    fn root(&self, owner: Option<&B256>) -> Option<&Child> {
+        match owner {
+            None => self.edit.accounts.as_ref(),
+            Some(owner) => self.edit.storages.get(owner).map_or_else(|| self.base.root(Some(owner)), Option::as_ref),
+        }
+    }
+}
+
+impl Draft {
+    pub(super) fn new(base: Arc<Crown>) -> Self {
+        let (free, next, accounts) = (base.free.clone(), base.branches.len() as u32, base.accounts);
+        let edit = Edit { branches: HashMap::default(), free, next, accounts, storages: HashMap::default() };
+        Self { base, edit }
+    }
+
+    /// The changes; the crown below is no longer shared with this.
+    pub(super) fn into_edit(self) -> Edit {
+        self.edit
+    }
+
+    pub(super) fn add(&mut self, branch: Branch) -> u32 {
+        let number = self.edit.free.pop().unwrap_or_else(|| {
+            self.edit.next += 1;
+            self.edit.next - 1
+        });
+        self.edit.branches.insert(number, branch);
+        number
+    }
+
+    pub(super) fn take(&mut self, number: u32) -> Branch {
+        self.edit.free.push(number);
+        let changed = self.edit.branches.insert(number, Branch::default());
+        changed.unwrap_or_else(|| self.base.branch(number).clone())
+    }
+
+    /// Sets or removes the top of a trie: `None` is the account trie.
+    pub(super) fn set_root(&mut self, owner: Option<B256>, root: Option<Child>) {
+        match owner {
+            None => self.edit.accounts = root,
+            Some(owner) => drop(self.edit.storages.insert(owner, root)),
+        }
+    }
+
+    /// Changes the place of a unit that is in the crown.
+    pub(super) fn move_unit(&mut self, key: &UnitKey, place: Place) {
+        let mut number = None;
+        let Some(mut child) = self.root(key.owner.as_ref()).copied() else { return };
+        while let Link::Branch(branch) = child.link {
+            let n = nibble(&key.path.nibbles, self.branch(branch).path.len as usize);
+            let Some(below) = self.branch(branch).child(n) else { return };
+            child = *below;
+            number = Some((branch, n));
+        }
+        let moved = Child { link: Link::Unit(place), ..child };
+        match (number, key.owner) {
+            (Some((branch, n)), _) => {
+                let branch = self.branch_mut(branch);
+                let row = (branch.mask & ((1u32 << n) - 1) as u16).count_ones() as usize;
+                branch.children[row] = moved;
+            }
+            (None, owner) => self.set_root(owner, Some(moved)),
+        }
     }
 }
