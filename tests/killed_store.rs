@@ -12,6 +12,7 @@ use balustrade::disk::store::{Description, OpenOptions, PagesKind, Store};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Names the folder of the store to the child process.
@@ -50,14 +51,11 @@ fn unit(sequence: u64) -> (UnitKey, UnitPlace) {
 fn check(store: &Store) -> (u64, u64) {
     let head = store.pages.head().expect("a head");
     let (sequence, last) = head.map_or((0, 0), |(head, _)| (head.sequence, head.record));
-    let mut units = Vec::new();
-    let collected = store.pages.units(&mut |key, place| {
-        units.push((key, place));
-        Ok(())
-    });
-    collected.expect("units");
+    let found = Mutex::new(Vec::new());
+    let each = |_, units| Ok(found.lock().expect("no panic").extend(units));
+    store.pages.units(&each).expect("units");
     let expected: Vec<_> = (sequence > 0).then(|| unit(sequence)).into_iter().collect();
-    assert_eq!(units, expected);
+    assert_eq!(found.into_inner().expect("no panic"), expected);
     if sequence > 0 {
         let mut out = [Bytes::new()];
         store.pages.read(&[page(sequence).0], &mut out).expect("the page");

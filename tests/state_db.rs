@@ -23,7 +23,7 @@ use balustrade::{
 };
 use balustrade_cli::devnet::Devnet;
 use balustrade_cli::devnet::asm::assemble;
-use balustrade_cli::testing::{Folder, shared, stored, template};
+use balustrade_cli::testing::{Folder, GeneratedChain, shared, stored, template};
 use signed::{Call, fund, list_of, secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -352,25 +352,9 @@ fn empty_accounts_are_removed_and_created_again() {
 
 /// The genesis of the generated chain, and its first blocks.
 fn devnet(count: usize) -> (StateDb, Vec<Link>) {
-    let mut devnet = Devnet::default();
-    let (rules, state) = (Devnet::rules(), devnet.genesis_state());
-    let new = || StateDb::at_genesis(state.clone(), Devnet::genesis_header).expect("a state");
-    let (mut db, mut executor) = (new(), Executor::new(2).expect("threads"));
-    let mut links = Vec::new();
-    for _ in 0..count {
-        let template = Devnet::template(db.head());
-        let transactions = devnet.transactions(template.base_fee.expect("London"));
-        let withdrawals = devnet.withdrawals(template.number);
-        let body = Body { transactions: &transactions, withdrawals: &withdrawals };
-        let (store, tries) = db.parts();
-        let built = executor.build_body(&rules, &template, body, store, tries, None).expect("valid");
-        let link = Link::new(rules, built.block);
-        let outcome = link.execute(&mut db, &mut executor, Mode::Sequential).expect("valid");
-        let outcome = outcome.require_complete().expect("the parent and the tries are given");
-        db.commit(&outcome).expect("it was executed");
-        links.push(link);
-    }
-    (new(), links)
+    let chain = GeneratedChain::new(count);
+    let links = chain.blocks.iter().map(|(block, _)| Link::new(Devnet::rules(), block.clone()));
+    (chain.db(), links.collect())
 }
 
 #[test]

@@ -266,9 +266,8 @@ impl Import<'_> {
 pub mod tests {
     use super::super::devnet::Devnet;
     use super::super::engine::Chain;
-    use super::super::testing::Folder;
+    use super::super::testing::{Folder, GeneratedChain};
     use super::*;
-    use balustrade::exec::interpreter::LoopKind;
     use clap::Parser;
     use std::cell::RefCell;
 
@@ -284,16 +283,8 @@ pub mod tests {
 
     /// The first blocks of the generated chain with their lists.
     fn generated(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let (mut devnet, mut chain) = (Devnet::default(), genesis());
-        let mut engine = Engine::new(Some(2), LoopKind::default()).expect("threads");
-        let rules = Devnet::rules();
-        let mut next = || {
-            let built = engine.build_devnet(&mut chain, &mut devnet).expect("valid transactions");
-            let list = Some(&built.bal).into();
-            engine.execute_or_record(&mut chain, &rules, &built.block, list, None, true).expect("valid");
-            (built.block.to_vec(), built.bal.to_vec())
-        };
-        (0..count).map(|_| next()).collect()
+        let chain = GeneratedChain::new(count);
+        chain.blocks.iter().map(|(block, list)| (block.to_vec(), list.to_vec())).collect()
     }
 
     /// Runs the command on a store on disk.

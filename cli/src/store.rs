@@ -21,9 +21,10 @@ use balustrade::executor::Body;
 use balustrade::formats::genesis::{chain_from_json, chain_to_json};
 use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
-use balustrade::{DbError, EMPTY_ROOT, MemoryStore, ParentAccount, StateDb, StateTries, StoreError};
+use balustrade::{DbError, EMPTY_ROOT, MemoryStore, ParentAccount, StateChanges, StateDb, StateTries, StoreError};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -107,10 +108,7 @@ fn init(args: &InitArgs) -> Result<(), String> {
     let initial = args.initial()?;
     let config = initial.config();
     let fail = |error: DbError| format!("{}: {error}", args.dir.display());
-    let mut db = create(&args.dir, &initial).map_err(fail)?;
-    let file = OutputFile::create(&args.dir.join(CHAIN_FILE)).map_err(|error| error.to_string())?;
-    file.complete(chain_to_json(&config).as_bytes()).map_err(|error| error.to_string())?;
-    db.checkpoint().map_err(fail)?;
+    let db = create(&args.dir, &initial).map_err(fail)?;
     if args.json {
         report::json_line(&json!({"summary": {"head": head_json(db.head(), db.head_hash())}}));
     } else {
@@ -134,18 +132,32 @@ fn init(args: &InitArgs) -> Result<(), String> {
     files.into_iter().try_for_each(|file| file.finish().map(drop)).map_err(|error| error.to_string())
 }
 
-/// Creates the state of a store.
+/// Creates the state of a store, and before it is complete the file of the schedule.
 fn create(dir: &Path, initial: &Initial) -> Result<StateDb, DbError> {
-    let chain_id = initial.config().chain_id;
+    let config = initial.config();
+    let schedule = || {
+        let file = OutputFile::create(&dir.join(CHAIN_FILE));
+        let written = file.and_then(|file| file.complete(chain_to_json(&config).as_bytes()));
+        written.map_err(|error| StoreError::Failed(error.to_string()))?;
+        // Makes the name durable.
+        let synced = File::open(dir).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| StoreError::Failed(format!("cannot sync {}: {error}", dir.display())))
+    };
     match initial {
         Initial::Whole(whole) => {
-            let genesis = (whole.header.number == 0).then(|| whole.header.hash());
-            let ids = (chain_id, genesis);
-            StateDb::create_from(dir, DiskOptions::default(), ids, &whole.state, whole.header.clone())
+            let Whole { state, header, .. } = &**whole;
+            let ids = (config.chain_id, (header.number == 0).then(|| header.hash()));
+            let hashes = state.iter_block_hashes().map(|(number, hash)| (*number, *hash));
+            let fill = |new: &mut NewState<'_>| {
+                schedule()?;
+                Ok(new.add(&StateChanges::from_memory(state))?)
+            };
+            StateDb::create(dir, DiskOptions::default(), ids, hashes, fill, |_| header.clone())
         }
         Initial::Generated { state, .. } => {
             let bar = report::progress_accounts(state.account_count());
             let fill = |new: &mut NewState<'_>| {
+                schedule()?;
                 for chunk in state.chunks(CHUNK_ROWS) {
                     if interrupt::flow().is_break() {
                         return Err(StoreError::Cancelled.into());
@@ -156,7 +168,7 @@ fn create(dir: &Path, initial: &Initial) -> Result<StateDb, DbError> {
                 Ok(())
             };
             let header = |root| initial.header(root);
-            let db = StateDb::create(dir, DiskOptions::default(), (chain_id, None), [], fill, header);
+            let db = StateDb::create(dir, DiskOptions::default(), (config.chain_id, None), [], fill, header);
             bar.finish_and_clear();
             db
         }
@@ -701,6 +713,20 @@ mod tests {
     fn on_head_of<T>(dir: &str, run: impl FnOnce(&mut StateDb) -> T) -> T {
         let (mut db, ..) = open_db(Path::new(dir), 1).expect("a store");
         run(&mut db)
+    }
+
+    #[test]
+    fn a_store_whose_state_is_complete_has_its_schedule() {
+        let folder = Folder::new("store-schedule");
+        let path = folder.file("genesis.json", r#"{"config": {"chainId": 5}, "gasLimit": "0x1", "difficulty": "0x1"}"#);
+        let sources = [format!("--genesis {path}"), "--accounts 9 --slots 9".to_owned()];
+        for (db, source) in ["whole", "generated"].map(|name| folder.0.join(name)).iter().zip(sources) {
+            let initial = initial(&source).expect("a state");
+            // A process may end directly after this.
+            drop(create(db, &initial).expect("a new folder"));
+            let (_, config, _) = open_db(db, 1).expect("a store");
+            assert_eq!(config, initial.config());
+        }
     }
 
     #[test]

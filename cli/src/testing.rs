@@ -2,10 +2,15 @@
 //! shared folder of large suites beside the checkout.
 
 use crate::Status;
+use crate::devnet::Devnet;
 use crate::workload::{self, WorkloadCommand};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::path::NodeQuery;
-use balustrade::{Fork, Header, ParentAccount, SlotQuery, StateStore, StoreError};
+use balustrade::executor::Body;
+use balustrade::{
+    BlockInput, Executor, Fork, Header, MemoryStore, Mode, Options, ParentAccount, SlotQuery, StateDb, StateStore,
+    StoreError,
+};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -63,6 +68,50 @@ pub fn cancun_parent(state_root: B256) -> Header {
         excess_blob_gas: Some(0),
         state_root,
         ..Header::default()
+    }
+}
+
+/// The first blocks of the generated chain ([`Devnet`]).
+#[derive(Clone, Debug)]
+pub struct GeneratedChain {
+    /// State of the genesis.
+    pub state: MemoryStore,
+    /// Blocks with their block access lists, both in RLP.
+    pub blocks: Vec<(Bytes, Bytes)>,
+}
+
+impl GeneratedChain {
+    /// Builds `count` blocks, and executes each.
+    ///
+    /// # Panics
+    /// If a block is invalid.
+    pub fn new(count: usize) -> Self {
+        let mut devnet = Devnet::default();
+        let chain = Self { state: devnet.genesis_state(), blocks: Vec::new() };
+        let (mut db, mut executor) = (chain.db(), Executor::new(2).expect("threads"));
+        let rules = Devnet::rules();
+        let next = || {
+            let template = Devnet::template(db.head());
+            let transactions = devnet.transactions(template.base_fee.expect("London"));
+            let body = Body { transactions: &transactions, withdrawals: &devnet.withdrawals(template.number) };
+            let (store, tries) = db.parts();
+            let block = executor.build_body(&rules, &template, body, store, tries, None).expect("valid").block;
+            let input = BlockInput::new(&rules, block.clone());
+            let outcome = db.execute(&mut executor, &input, Options::new(Mode::Sequential)).expect("valid");
+            let outcome = outcome.require_complete().expect("the parent and the tries are given");
+            db.commit(&outcome).expect("it was executed");
+            (block, outcome.bal)
+        };
+        let blocks = std::iter::repeat_with(next).take(count).collect();
+        Self { blocks, ..chain }
+    }
+
+    /// The state of the genesis in memory.
+    ///
+    /// # Panics
+    /// Never: the genesis header has the root of the state.
+    pub fn db(&self) -> StateDb {
+        StateDb::at_genesis(self.state.clone(), Devnet::genesis_header).expect("a state")
     }
 }
 

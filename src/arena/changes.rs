@@ -104,6 +104,18 @@ impl StateChanges {
         self.slot_keys[rows.clone()].iter().copied().zip(self.slot_values[rows].iter().copied())
     }
 
+    /// All accounts, slots and codes of a store in memory, as changes of the empty state.
+    pub fn from_memory(store: &MemoryStore) -> Self {
+        let mut all = Self::default();
+        for (address, account) in store.iter() {
+            let (nonce, balance, code_hash) = (Some(account.nonce), Some(account.balance), Some(account.code_hash));
+            all.push_account(*address, AccountStatus::Kept, nonce, balance, code_hash);
+            account.storage.iter().for_each(|(key, value)| all.push_slot(*key, *value));
+        }
+        all.codes = store.iter_codes().map(|(hash, code)| (*hash, code.clone())).collect();
+        all
+    }
+
     /// Writes the changes to a store in memory: the parent state of the next block.
     pub fn apply_to(&self, store: &mut MemoryStore) {
         for (row, address) in self.addresses.iter().enumerate() {

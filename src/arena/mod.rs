@@ -11,6 +11,8 @@ pub mod code;
 mod column;
 pub(crate) mod heap;
 mod id;
+#[cfg(feature = "disk")]
+pub(crate) mod input;
 pub mod keccak;
 pub mod node;
 mod offsets;

@@ -5,6 +5,19 @@ use alloy_primitives::B256;
 /// Number of nibbles of a key: 32 bytes.
 pub const KEY_NIBBLES: usize = 64;
 
+/// The first nibble from `from` on in which two keys differ; [`KEY_NIBBLES`] if there is none. Earlier nibbles are ignored.
+pub(crate) fn fork(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    for (i, (a, b)) in words.enumerate().skip(from / 16) {
+        let looked_at = u64::MAX >> (4 * from.saturating_sub(16 * i));
+        let differ = (u64::from_be_bytes(*a) ^ u64::from_be_bytes(*b)) & looked_at;
+        if differ != 0 {
+            return i * 16 + differ.leading_zeros() as usize / 4;
+        }
+    }
+    KEY_NIBBLES
+}
+
 /// Position of a node in its trie: the nibbles from the root to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodePath {

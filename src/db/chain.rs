@@ -9,6 +9,20 @@ use crate::exec::wire::{Header, WireError};
 use alloy_primitives::{B256, Bytes};
 use std::collections::VecDeque;
 
+/// Number of ancestors whose hashes BLOCKHASH returns.
+pub(super) const BLOCK_HASHES: u64 = 256;
+
+/// The block whose hash is not needed any more when block `number` is the head and the last `reverts` blocks can be
+/// reverted: no block that can still follow asks for it.
+pub(super) fn forgotten_hash(number: u64, reverts: usize) -> Option<u64> {
+    number.checked_sub(reverts as u64 + BLOCK_HASHES)
+}
+
+/// Removes all elements but the last `count`.
+pub(super) fn keep_last<T>(elements: &mut VecDeque<T>, count: usize) {
+    elements.drain(..elements.len().saturating_sub(count));
+}
+
 /// A block that is or was the head.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
@@ -55,9 +69,9 @@ impl Chain {
 
     /// The newest of `heads`, which is their last one; the chain can return to the others. There is at least one.
     #[cfg(feature = "disk")]
-    pub(super) fn of_heads(mut heads: Vec<Head>, window: usize) -> Option<Self> {
-        let head = heads.pop()?;
-        Some(Self { schedule: None, head, former: heads.into(), window })
+    pub(super) fn of_heads(mut heads: VecDeque<Head>, window: usize) -> Option<Self> {
+        let head = heads.pop_back()?;
+        Some(Self { schedule: None, head, former: heads, window })
     }
 
     /// Number of blocks that can be reverted after `blocks` further ones.
@@ -82,8 +96,7 @@ impl Chain {
     }
 
     fn trim(&mut self) {
-        let excess = self.former.len().saturating_sub(self.window);
-        self.former.drain(..excess);
+        keep_last(&mut self.former, self.window);
     }
 
     /// Makes a child of the head the head.

@@ -2,17 +2,18 @@
 //!
 //! In: outcomes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
 //! acknowledged commit, whatever interrupted the process.
-//! A commit appends one record to the log and syncs it. A checkpoint follows when the changes in
-//! memory exceed a bound. Opening applies the lists of the records behind the last checkpoint, without
+//! A commit appends one record to the log and syncs it. A checkpoint begins when the changes in
+//! memory exceed a bound; it is made beside the next blocks. Opening applies the lists of the records behind the last checkpoint, without
 //! execution, and compares the state root after each with its header.
 //! Relies on: `disk` for files, `record` for what a record holds. Not here: the head (`chain`).
 
-use super::chain::Head;
-use super::record::{Hashed, changes_of, decode_before, decode_hashes, encode_before, encode_existence, encode_hashes};
+use super::chain::{BLOCK_HASHES, Head, forgotten_hash, keep_last};
+use super::record::{Before, Hashed, changes_of, decode_hashes, encode_before, encode_existence, encode_hashes};
 use super::{DbError, Executed, Opened};
+use crate::arena::changes::StateChanges;
 use crate::arena::keccak::keccak256;
 use crate::arena::path::NodeQuery;
-use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::disk::log::{Entry, Log, LogOpened, Record, RecordKind};
 use crate::disk::pages::Head as CheckpointHead;
 use crate::disk::state::DiskState;
@@ -24,8 +25,6 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Number of ancestors whose hashes BLOCKHASH returns.
-const BLOCK_HASHES: u64 = 256;
 /// Rows of one call: as many as a block has, since one call is one batch of pages.
 const CALL_ROWS: usize = 8_192;
 /// Changes of a new state that are written together, in bytes.
@@ -44,7 +43,8 @@ pub struct DiskOptions {
     pub page_bytes: u32,
     /// Memory in bytes for units that were read lately.
     pub cache_bytes: u64,
-    /// Changes in memory, in bytes, from which on a commit makes a checkpoint.
+    /// Changes in memory, in bytes, from which on a commit begins a checkpoint. Up to twice as much is in memory while
+    /// it is made.
     pub checkpoint_bytes: usize,
     /// Memory in bytes for trie nodes; more are kept only if they changed since the last checkpoint.
     pub tries_bytes: usize,
@@ -97,17 +97,25 @@ impl StateStore for DiskStore {
     }
 }
 
-/// The state at the head.
+/// The state at the head without its log.
 #[derive(Debug)]
-pub(super) struct Disk {
+struct Tip {
     store: DiskStore,
     /// The tries of the head's state; on top of it at most one executed block, uncommitted.
     tries: StateTries,
-    log: Log,
     /// Log records of the last blocks that can be reverted, the head's last.
     records: VecDeque<u64>,
+}
+
+/// The state at the head.
+#[derive(Debug)]
+pub(super) struct Disk {
+    tip: Tip,
+    log: Log,
     /// Log record of the checkpoint before the last one.
     former_checkpoint: u64,
+    /// Age of the tries at the checkpoint that is being made.
+    stored_age: u32,
     options: DiskOptions,
 }
 
@@ -124,7 +132,7 @@ impl NewState<'_> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn add(&mut self, accounts: &crate::StateChanges) -> Result<(), StoreError> {
+    pub fn add(&mut self, accounts: &StateChanges) -> Result<(), StoreError> {
         self.state.apply(accounts)?;
         self.write()
     }
@@ -136,7 +144,7 @@ impl NewState<'_> {
     /// [`StoreError`].
     pub fn add_hashed(
         &mut self,
-        accounts: &crate::StateChanges,
+        accounts: &StateChanges,
         addresses: &[B256],
         slots: &[B256],
     ) -> Result<(), StoreError> {
@@ -150,6 +158,101 @@ impl NewState<'_> {
         }
         self.state.checkpoint(CheckpointHead::default(), &Bytes::new(), false).map(drop)
     }
+}
+
+impl Tip {
+    /// The state of the last checkpoint.
+    fn new(state: DiskState, hashes: BTreeMap<u64, B256>) -> Self {
+        let mut tries = StateTries::from_root(state.checkpoint_root());
+        tries.mark_stored();
+        Self { store: DiskStore { state, hashes }, tries, records: VecDeque::new() }
+    }
+
+    /// Takes a record of the log into account; applies it if it is behind the checkpoint.
+    fn replay(&mut self, log: &Log, record: &Record, is_new: bool, heads: &mut VecDeque<Head>) -> Result<(), DbError> {
+        match (record.kind, &record.parts[..]) {
+            (RecordKind::Block, [header, hashes]) => {
+                let header = Header::decode(header).map_err(|error| DbError::Record(error.to_string()))?;
+                self.store.hashes.extend(decode_hashes(hashes)?);
+                heads.push_back(Head::of_header(header));
+            }
+            (RecordKind::Block, [block, list, existence, before, flags]) => {
+                let head = match heads.back() {
+                    Some(parent) => parent.after(block),
+                    None => Header::of_block(block).map(Head::of_header),
+                };
+                let head = head.map_err(|error| DbError::Record(error.to_string()))?;
+                if head.hash != record.hash {
+                    return Err(DbError::Record(format!("block {} has another hash", record.block)));
+                }
+                if head.header.block_access_list_hash.is_some_and(|hash| hash != keccak256(list)) {
+                    return Err(DbError::Record(format!("the list of block {} has another hash", record.block)));
+                }
+                if is_new {
+                    let clears_storage = flags.first().is_some_and(|flags| flags & CLEARS_STORAGE != 0);
+                    let changes = changes_of(list, existence, clears_storage, &self.store)?;
+                    self.advance(&Hashed::of(changes), &head.header)?;
+                }
+                Before::decode(before)?;
+                self.store.hashes.insert(head.header.number, head.hash);
+                self.records.push_back(record.number);
+                heads.push_back(head);
+            }
+            (RecordKind::Revert, _) => {
+                if is_new && let Some(undone) = self.records.back() {
+                    let before = before(log, *undone)?;
+                    let parent = heads.iter().rev().nth(1).map(|head| head.header.clone());
+                    let parent = parent.ok_or_else(|| DbError::Record("a revert without its block".into()))?;
+                    self.advance(&before, &parent)?;
+                }
+                if let (Some(head), Some(_)) = (heads.pop_back(), self.records.pop_back()) {
+                    self.store.hashes.remove(&head.header.number);
+                }
+            }
+            _ => return Err(DbError::Record(format!("the record of block {} has other parts", record.block))),
+        }
+        Ok(())
+    }
+
+    /// Applies changes, after which the state must have the root of `header`.
+    fn advance(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
+        self.update(hashed, header)?;
+        self.keep(|state| state.apply_hashed(&hashed.changes, &hashed.addresses, &hashed.slots))
+    }
+
+    /// Updates the tries by changes, after which they must have the root of `header`; undoes the update if not.
+    fn update(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
+        let keys = HashedKeys { addresses: &hashed.addresses, slots: &hashed.slots };
+        let found = self.tries.update_hashed(&hashed.changes, keys, &self.store)?;
+        if found != header.state_root {
+            self.tries.rollback();
+            let (number, expected) = (header.number, header.state_root);
+            return Err(DbError::StateRoot { number, expected, found });
+        }
+        Ok(())
+    }
+
+    /// Commits the update of the tries; `apply` makes the same changes to the state.
+    fn keep(&mut self, apply: impl FnOnce(&mut DiskState) -> Result<(), StoreError>) -> Result<(), DbError> {
+        self.apply(apply)?;
+        self.tries.commit();
+        Ok(())
+    }
+
+    /// Changes the state. The log has the changes already, so after an error only opening the store again leads to the
+    /// right state.
+    fn apply(&mut self, apply: impl FnOnce(&mut DiskState) -> Result<(), StoreError>) -> Result<(), DbError> {
+        Ok(apply(&mut self.store.state).map_err(|error| self.store.state.fail(error))?)
+    }
+}
+
+/// The values before the block of a record.
+fn before(log: &Log, record: u64) -> Result<Hashed, DbError> {
+    let record = log.read(record)?;
+    let [_, _, _, before, _] = &record.parts[..] else {
+        return Err(DbError::Record(format!("the record of block {} has other parts", record.block)));
+    };
+    Ok(Before::decode(before)?.hash())
 }
 
 impl Disk {
@@ -166,8 +269,12 @@ impl Disk {
         fill(&mut NewState { state: &mut state })?;
         let head = CheckpointHead::default();
         state.checkpoint(head, &Bytes::new(), false)?;
-        let header = header(state.checkpoint_root());
+        let found = state.checkpoint_root();
+        let header = header(found);
         let (number, hash, state_root) = (header.number, header.hash(), header.state_root);
+        if found != state_root {
+            return Err(DbError::StateRoot { number, expected: state_root, found });
+        }
         let rlp = rlp_of(&header);
         hashes.insert(number, hash);
         let parts: [&[u8]; 2] = [&rlp, &encode_hashes(hashes.iter())];
@@ -175,10 +282,8 @@ impl Disk {
         log.sync()?;
         let head = CheckpointHead { number, hash, state_root, record, ..head };
         state.checkpoint(head, &rlp, true)?;
-        let tries = StateTries::from_root(state_root);
-        let records = VecDeque::new();
-        let store = DiskStore { state, hashes };
-        Ok((Self { store, tries, log, records, former_checkpoint: record, options }, header))
+        let tip = Tip::new(state, hashes);
+        Ok((Self { tip, log, former_checkpoint: record, stored_age: 0, options }, header))
     }
 
     /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
@@ -187,132 +292,49 @@ impl Disk {
         (Store { pages, log, .. }, cut): (Store, LogOpened),
         options: DiskOptions,
         window: usize,
-    ) -> Result<(Self, Vec<Head>, Opened), DbError> {
+    ) -> Result<(Self, VecDeque<Head>, Opened), DbError> {
         let state = DiskState::open(Arc::from(pages), options.cache_bytes)?;
         let checkpoint = state.checkpoint_head();
         if state.checkpoint_header().is_empty() {
             return Err(DbError::Unfinished);
         }
         let header = Header::decode(state.checkpoint_header()).map_err(|error| DbError::Record(error.to_string()))?;
-        let mut disk = Self {
-            tries: StateTries::from_root(checkpoint.state_root),
-            store: DiskStore { state, hashes: BTreeMap::new() },
-            log,
-            records: VecDeque::new(),
-            former_checkpoint: checkpoint.record,
-            options,
-        };
-        disk.store.hashes.insert(checkpoint.number, checkpoint.hash);
-        let mut heads: Vec<Head> = Vec::new();
+        let mut tip = Tip::new(state, BTreeMap::from([(checkpoint.number, checkpoint.hash)]));
+        let mut heads: VecDeque<Head> = VecDeque::new();
         let mut opened = Opened { cut_bytes: cut.cut_bytes, ..Opened::default() };
-        let mut next = disk.log.first();
-        while next < disk.log.next() {
-            let record = disk.log.read(next)?;
+        for record in log.records(log.first()) {
+            let record = record?;
             let is_new = record.number > checkpoint.record;
-            disk.replay(&record, is_new, &mut heads)?;
-            if record.number == checkpoint.record && heads.last().is_some_and(|head| head.hash != checkpoint.hash) {
+            tip.replay(&log, &record, is_new, &mut heads)?;
+            if record.number == checkpoint.record && heads.back().is_some_and(|head| head.hash != checkpoint.hash) {
                 return Err(DbError::Record(format!("block {} is not the one of the checkpoint", record.block)));
             }
             opened.blocks += u64::from(is_new);
-            next += 1;
         }
         if heads.is_empty() {
-            heads.push(Head::of_header(header));
+            heads.push_back(Head::of_header(header));
         }
-        while heads.len() > window + 1 {
-            heads.remove(0);
-        }
-        let excess = disk.records.len().saturating_sub(heads.len() - 1);
-        disk.records.drain(..excess);
-        Ok((disk, heads, opened))
-    }
-
-    /// Takes a record of the log into account; applies it if it is behind the checkpoint.
-    fn replay(&mut self, record: &Record, is_new: bool, heads: &mut Vec<Head>) -> Result<(), DbError> {
-        match (record.kind, &record.parts[..]) {
-            (RecordKind::Block, [header, hashes]) => {
-                let header = Header::decode(header).map_err(|error| DbError::Record(error.to_string()))?;
-                self.store.hashes.extend(decode_hashes(hashes)?);
-                heads.push(Head::of_header(header));
-            }
-            (RecordKind::Block, [block, list, existence, before, flags]) => {
-                let head = match heads.last() {
-                    Some(parent) => parent.after(block),
-                    None => Header::of_block(block).map(Head::of_header),
-                };
-                let head = head.map_err(|error| DbError::Record(error.to_string()))?;
-                if head.hash != record.hash {
-                    return Err(DbError::Record(format!("block {} has another hash", record.block)));
-                }
-                if head.header.block_access_list_hash.is_some_and(|hash| hash != keccak256(list)) {
-                    return Err(DbError::Record(format!("the list of block {} has another hash", record.block)));
-                }
-                if is_new {
-                    let clears_storage = flags.first().is_some_and(|flags| flags & CLEARS_STORAGE != 0);
-                    let changes = changes_of(list, existence, clears_storage, &self.store)?;
-                    self.advance(&Hashed::of(changes), &head.header)?;
-                }
-                decode_before(before)?;
-                self.store.hashes.insert(head.header.number, head.hash);
-                self.records.push_back(record.number);
-                heads.push(head);
-            }
-            (RecordKind::Revert, _) => {
-                if is_new && let Some(undone) = self.records.back() {
-                    let before = self.before(*undone)?;
-                    let parent = heads.iter().rev().nth(1).map(|head| head.header.clone());
-                    let parent = parent.ok_or_else(|| DbError::Record("a revert without its block".into()))?;
-                    self.advance(&before, &parent)?;
-                }
-                if let (Some(head), Some(_)) = (heads.pop(), self.records.pop_back()) {
-                    self.store.hashes.remove(&head.header.number);
-                }
-            }
-            _ => return Err(DbError::Record(format!("the record of block {} has other parts", record.block))),
-        }
-        Ok(())
-    }
-
-    /// Applies changes, after which the state must have the root of `header`.
-    fn advance(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
-        let keys = HashedKeys { addresses: &hashed.addresses, slots: &hashed.slots };
-        let found = self.tries.update_hashed(&hashed.changes, keys, &self.store)?;
-        if found != header.state_root {
-            self.tries.rollback();
-            let (number, expected) = (header.number, header.state_root);
-            return Err(DbError::StateRoot { number, expected, found });
-        }
-        self.store.state.apply_hashed(&hashed.changes, &hashed.addresses, &hashed.slots)?;
-        self.tries.commit();
-        Ok(())
-    }
-
-    /// The values before the block of a record.
-    fn before(&self, record: u64) -> Result<Hashed, DbError> {
-        let record = self.log.read(record)?;
-        let [_, _, _, before, _] = &record.parts[..] else {
-            return Err(DbError::Record(format!("the record of block {} has other parts", record.block)));
-        };
-        decode_before(before)
+        keep_last(&mut heads, window + 1);
+        keep_last(&mut tip.records, heads.len() - 1);
+        Ok((Self { tip, log, former_checkpoint: checkpoint.record, stored_age: 0, options }, heads, opened))
     }
 
     pub(super) fn store(&self) -> &dyn StateStore {
-        &self.store
+        &self.tip.store
     }
 
     pub(super) fn parts(&mut self) -> (&dyn StateStore, &mut StateTries) {
-        (&self.store, &mut self.tries)
+        (&self.tip.store, &mut self.tip.tries)
     }
 
     /// Undoes the update of an executed block.
     pub(super) fn rollback(&mut self) {
-        self.tries.rollback();
+        self.tip.tries.rollback();
     }
 
     /// Keeps the records of the last `blocks` blocks.
     pub(super) fn trim(&mut self, blocks: usize) {
-        let excess = self.records.len().saturating_sub(blocks);
-        self.records.drain(..excess);
+        keep_last(&mut self.tip.records, blocks);
     }
 
     /// Makes the executed blocks durable and then the last of them the head; after block `row` of them, the last
@@ -328,41 +350,39 @@ impl Disk {
     ) -> Result<(), DbError> {
         for (row, (executed, outcome)) in blocks.iter().enumerate() {
             let Err(error) = self.keep(executed, outcome, reverts(row)) else { continue };
-            self.tries.rollback();
+            self.tip.tries.rollback();
             if row > 0 {
                 // The tries are those before the first block, the state is the one after the last that was kept.
-                self.store.state.fail(StoreError::Failed(error.to_string()));
+                self.tip.store.state.fail(StoreError::Failed(error.to_string()));
             }
             return Err(error);
         }
-        self.tries.commit();
-        match blocks.last() {
-            Some((last, _)) if self.store.state.changed_bytes() >= self.options.checkpoint_bytes => {
-                self.checkpoint(&last.head)
-            }
-            _ => Ok(()),
+        self.tip.tries.commit();
+        if let Some((last, _)) = blocks.last()
+            && self.tip.store.state.changed_bytes() >= self.options.checkpoint_bytes
+        {
+            self.end_checkpoint(true)?;
+            self.begin_checkpoint(&last.head)?;
         }
+        Ok(())
     }
 
-    /// Makes a block durable and applies its changes to the state, not to the tries.
+    /// Makes a block durable and applies its changes to the state, but does not commit the tries.
     fn keep(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
+        self.end_checkpoint(false)?;
         let record = self.append(executed, outcome)?;
-        self.records.push_back(record);
+        self.tip.records.push_back(record);
         self.trim(reverts);
-        if let Err(error) = self.store.state.apply(&outcome.changes) {
-            // The log has the block already: opening the store again applies it.
-            self.store.state.fail(error.clone());
-            return Err(error.into());
-        }
-        self.store.hashes.insert(outcome.number, outcome.hash);
-        if let Some(number) = outcome.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
-            self.store.hashes.remove(&number);
+        self.tip.apply(|state| state.apply(&outcome.changes))?;
+        self.tip.store.hashes.insert(outcome.number, outcome.hash);
+        if let Some(number) = forgotten_hash(outcome.number, reverts) {
+            self.tip.store.hashes.remove(&number);
         }
         Ok(())
     }
 
     fn append(&mut self, executed: &Executed, outcome: &BlockOutcome) -> Result<u64, DbError> {
-        let state = &self.store.state;
+        let state = &self.tip.store.state;
         let before = encode_before(&outcome.before, |address| Ok(state.storage(&keccak256(address))?))?;
         let flags = [u8::from(executed.clears_storage) * CLEARS_STORAGE];
         let parts: [&[u8]; 5] =
@@ -376,21 +396,51 @@ impl Disk {
     /// # Errors
     /// [`DbError`]. The store must then be opened again; nothing that was committed is lost.
     pub(super) fn checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
-        if self.store.state.is_clean() && self.store.state.checkpoint_head().hash == head.hash {
+        self.end_checkpoint(true)?;
+        let state = &self.tip.store.state;
+        if state.is_clean() && state.checkpoint_head().hash == head.hash {
             return Ok(());
         }
+        let former = state.checkpoint_head().record;
+        let (checkpoint, header) = self.next_checkpoint(head)?;
+        self.tip.store.state.checkpoint(checkpoint, &header, true)?;
+        self.stored(former)
+    }
+
+    /// Begins to write all changes to pages, beside the next blocks.
+    fn begin_checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
+        let (checkpoint, header) = self.next_checkpoint(head)?;
+        Ok(self.tip.store.state.begin(checkpoint, &header)?)
+    }
+
+    /// Ends the checkpoint that is being made, if it is complete; `waits`: when it is.
+    fn end_checkpoint(&mut self, waits: bool) -> Result<(), DbError> {
+        let former = self.tip.store.state.checkpoint_head().record;
+        match self.tip.store.state.finish(waits)? {
+            Some(_) => self.stored(former),
+            None => Ok(()),
+        }
+    }
+
+    /// Head and header (RLP) of a checkpoint of the present state, which the log has then.
+    fn next_checkpoint(&mut self, head: &Head) -> Result<(CheckpointHead, Bytes), DbError> {
         self.log.sync()?;
-        let former = self.store.state.checkpoint_head().record;
+        self.stored_age = self.tip.tries.age();
+        self.tip.tries.evict(self.options.tries_bytes);
         let Header { number, state_root, .. } = head.header;
         let record = self.log.next() - 1;
         let checkpoint = CheckpointHead { number, hash: head.hash, state_root, record, ..CheckpointHead::default() };
-        self.store.state.checkpoint(checkpoint, &rlp_of(&head.header), true)?;
+        Ok((checkpoint, rlp_of(&head.header)))
+    }
+
+    /// Notes that a checkpoint is complete. `former` is the log record of the one before.
+    fn stored(&mut self, former: u64) -> Result<(), DbError> {
         self.former_checkpoint = former;
-        self.tries.mark_stored();
-        self.tries.evict(self.options.tries_bytes);
+        self.tip.tries.mark_stored_at(self.stored_age);
         // One record more than can be reverted: it has the header of the oldest head.
-        let oldest = self.records.front().map_or(record, |oldest| oldest.saturating_sub(BLOCK_HASHES));
-        self.log.prune(oldest.min(self.former_checkpoint))?;
+        let last = self.tip.store.state.checkpoint_head().record;
+        let oldest = self.tip.records.front().map_or(last, |oldest| oldest.saturating_sub(BLOCK_HASHES));
+        self.log.prune(oldest.min(former))?;
         Ok(())
     }
 
@@ -399,26 +449,22 @@ impl Disk {
     /// # Errors
     /// [`DbError`].
     pub(super) fn revert(&mut self, parent: &Header) -> Result<(), DbError> {
-        let Some(record) = self.records.back().copied() else { return Ok(()) };
-        let before = self.before(record)?;
-        let keys = HashedKeys { addresses: &before.addresses, slots: &before.slots };
-        let found = self.tries.update_hashed(&before.changes, keys, &self.store)?;
-        self.tries.rollback();
-        if found != parent.state_root {
-            let (number, expected) = (parent.number, parent.state_root);
-            return Err(DbError::StateRoot { number, expected, found });
-        }
+        self.end_checkpoint(false)?;
+        let Some(record) = self.tip.records.back().copied() else { return Ok(()) };
+        let before = before(&self.log, record)?;
+        self.tip.update(&before, parent)?;
         let (block, hash) = (parent.number, parent.hash());
-        self.log.append(&Entry { kind: RecordKind::Revert, block, hash, parts: &[] })?;
-        self.advance(&before, parent)?;
-        self.records.pop_back();
-        self.store.hashes.remove(&(parent.number + 1));
+        let entry = Entry { kind: RecordKind::Revert, block, hash, parts: &[] };
+        self.log.append(&entry).inspect_err(|_| self.tip.tries.rollback())?;
+        self.tip.keep(|state| state.apply_hashed(&before.changes, &before.addresses, &before.slots))?;
+        self.tip.records.pop_back();
+        self.tip.store.hashes.remove(&(parent.number + 1));
         Ok(())
     }
 
     /// Statistics of the state on disk.
     pub(super) fn state(&self) -> &DiskState {
-        &self.store.state
+        &self.tip.store.state
     }
 }
 
@@ -426,16 +472,4 @@ fn rlp_of(header: &Header) -> Bytes {
     let mut rlp = Vec::new();
     header.encode(&mut rlp);
     rlp.into()
-}
-
-/// Adds all accounts of a store in memory.
-pub(super) fn add_memory(state: &mut NewState<'_>, store: &MemoryStore) -> Result<(), DbError> {
-    let mut changes = crate::StateChanges::default();
-    for (address, account) in store.iter() {
-        let (nonce, balance, code_hash) = (Some(account.nonce), Some(account.balance), Some(account.code_hash));
-        changes.push_account(*address, crate::AccountStatus::Kept, nonce, balance, code_hash);
-        account.storage.iter().for_each(|(key, value)| changes.push_slot(*key, *value));
-    }
-    changes.codes = store.iter_codes().map(|(hash, code)| (*hash, code.clone())).collect();
-    Ok(state.add(&changes)?)
 }

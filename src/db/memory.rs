@@ -5,7 +5,7 @@
 //! Not here: the head.
 
 use super::DbError;
-use super::chain::Head;
+use super::chain::{Head, forgotten_hash, keep_last};
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::store::{MemoryStore, StateStore};
 use crate::exec::wire::Header;
@@ -13,9 +13,6 @@ use crate::executor::BlockOutcome;
 use crate::trie::StateTries;
 use alloy_primitives::B256;
 use std::collections::VecDeque;
-
-/// Number of ancestors whose hashes BLOCKHASH returns.
-const BLOCK_HASHES: u64 = 256;
 
 /// The state at the head.
 #[derive(Debug)]
@@ -49,8 +46,7 @@ impl Memory {
 
     /// Keeps the values before the last `blocks` blocks.
     pub(super) fn trim(&mut self, blocks: usize) {
-        let excess = self.befores.len().saturating_sub(blocks);
-        self.befores.drain(..excess);
+        keep_last(&mut self.befores, blocks);
     }
 
     /// Commits the executed block, which is `head`; the last `reverts` blocks, this one included, can then be reverted.
@@ -62,8 +58,7 @@ impl Memory {
         self.tries.commit();
         outcome.changes.apply_to(&mut self.store);
         self.store.insert_block_hash(head.header.number, head.hash);
-        // No block that can still follow asks for this hash.
-        if let Some(number) = head.header.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
+        if let Some(number) = forgotten_hash(head.header.number, reverts) {
             self.store.remove_block_hash(number);
         }
     }

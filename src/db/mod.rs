@@ -19,6 +19,8 @@ mod window;
 pub use disk::{DiskOptions, NewState};
 pub use window::{Replay, ReplayError, WindowOptions};
 
+#[cfg(feature = "disk")]
+use crate::arena::changes::StateChanges;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 #[cfg(feature = "disk")]
 use crate::disk::log::LogOpened;
@@ -248,7 +250,8 @@ impl StateDb {
     /// number. `chain_id` (EIP-155) and `genesis`, the hash of the genesis block, are noted in the folder.
     ///
     /// # Errors
-    /// [`DbError`]. The folder of an interrupted creation is refused by [`Self::open`].
+    /// [`DbError::StateRoot`] if the header has another state root; other [`DbError`]s. The folder of an interrupted
+    /// creation is refused by [`Self::open`].
     #[cfg(feature = "disk")]
     pub fn create(
         path: &Path,
@@ -275,10 +278,6 @@ impl StateDb {
         header: impl FnOnce(B256) -> Header,
     ) -> Result<Self, DbError> {
         let (disk, header) = Disk::create(store, options, hashes.into_iter().collect(), fill, header)?;
-        let (number, expected, found) = (header.number, header.state_root, disk.state().checkpoint_root());
-        if found != expected {
-            return Err(DbError::StateRoot { number, expected, found });
-        }
         let chain = Chain::new(Head::of_header(header), WINDOW);
         Ok(Self { chain, state: State::Disk(Box::new(disk)), executed: None })
     }
@@ -296,7 +295,7 @@ impl StateDb {
         head: Header,
     ) -> Result<Self, DbError> {
         let hashes = state.iter_block_hashes().map(|(number, hash)| (*number, *hash));
-        Self::create(path, options, ids, hashes, |new| disk::add_memory(new, state), |_| head)
+        Self::create(path, options, ids, hashes, |new| Ok(new.add(&StateChanges::from_memory(state))?), |_| head)
     }
 
     /// Opens the state on disk in the folder `path` as of the last commit that was acknowledged, whatever ended the
@@ -315,7 +314,7 @@ impl StateDb {
     /// [`DbError`].
     #[cfg(all(feature = "disk", feature = "internals"))]
     pub fn create_in(store: Store, options: DiskOptions, state: &MemoryStore, head: Header) -> Result<Self, DbError> {
-        Self::in_store(store, options, [], |new| disk::add_memory(new, state), |_| head)
+        Self::in_store(store, options, [], |new| Ok(new.add(&StateChanges::from_memory(state))?), |_| head)
     }
 
     /// [`Self::open`] for a store that is open, for instance on a simulated disk.

@@ -15,6 +15,7 @@
 //! the header, and the hashes of its ancestors.
 
 use crate::arena::changes::{AccountStatus, StateChanges};
+use crate::arena::input::Input;
 use crate::arena::keccak::{Width, hash_addresses, hash_slots};
 use crate::arena::store::{ParentAccount, StateStore};
 use crate::arena::{BlockAccessIndex, Column};
@@ -45,21 +46,21 @@ fn damaged(what: &str) -> DbError {
     DbError::Record(what.to_owned())
 }
 
-fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DbError> {
-    bytes.split_off(..len).ok_or_else(|| damaged("it ends within a value"))
+/// What was read from a record.
+///
+/// # Errors
+/// [`DbError::Record`] if the record ended within it.
+fn whole<T>(read: Option<T>) -> Result<T, DbError> {
+    read.ok_or_else(|| damaged("it ends within a value"))
 }
 
-fn array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], DbError> {
-    Ok(*take(bytes, N)?.first_chunk().expect("N bytes were taken"))
+fn count(input: &mut Input<'_>, least: usize) -> Result<usize, DbError> {
+    let count = whole(input.u32())? as usize;
+    if count > input.0.len() / least { Err(damaged("a number of rows exceeds its length")) } else { Ok(count) }
 }
 
-fn count(bytes: &mut &[u8], least: usize) -> Result<usize, DbError> {
-    let count = u32::from_le_bytes(array(bytes)?) as usize;
-    if count > bytes.len() / least { Err(damaged("a number of rows exceeds its length")) } else { Ok(count) }
-}
-
-fn word(bytes: &mut &[u8]) -> Result<U256, DbError> {
-    Ok(U256::from_be_bytes(array::<32>(bytes)?))
+fn word(input: &mut Input<'_>) -> Result<U256, DbError> {
+    Ok(U256::from_be_bytes(whole(input.array::<32>())?))
 }
 
 /// Encodes the values before a block. `cleared` returns the slots, by hashed key, that an account had before the block
@@ -100,42 +101,56 @@ pub(super) fn encode_before(
     Ok(out)
 }
 
-/// Decodes the values before a block.
-///
-/// # Errors
-/// [`DbError::Record`].
-pub(super) fn decode_before(mut bytes: &[u8]) -> Result<Hashed, DbError> {
-    let bytes = &mut bytes;
-    let mut changes = StateChanges::default();
-    let mut cleared: Vec<(usize, B256)> = Vec::new();
-    for _ in 0..count(bytes, 30)? {
-        let address = Address::from(array(bytes)?);
-        let status = match array(bytes)? {
-            [0] => AccountStatus::Kept,
-            [1] => AccountStatus::StorageCleared,
-            [2] => AccountStatus::Deleted,
-            _ => return Err(damaged("unknown status of an account")),
-        };
-        let [mask] = array(bytes)?;
-        let nonce = if mask & 1 != 0 { Some(u64::from_be_bytes(array(bytes)?)) } else { None };
-        let balance = if mask & 2 != 0 { Some(word(bytes)?) } else { None };
-        let code_hash = if mask & 4 != 0 { Some(B256::from(array(bytes)?)) } else { None };
-        changes.push_account(address, status, nonce, balance, code_hash);
-        for _ in 0..count(bytes, 64)? {
-            let key = word(bytes)?;
-            changes.push_slot(key, word(bytes)?);
+/// The values before a block, as they were decoded.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    changes: StateChanges,
+    /// Rows of slots of which only the hashed key is known, and this key.
+    hashed: Vec<(usize, B256)>,
+}
+
+impl Before {
+    /// Decodes the values before a block.
+    ///
+    /// # Errors
+    /// [`DbError::Record`].
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DbError> {
+        let input = &mut Input(bytes);
+        let Self { mut changes, mut hashed } = Self::default();
+        for _ in 0..count(input, 30)? {
+            let address = Address::from(whole(input.array())?);
+            let status = match whole(input.u8())? {
+                0 => AccountStatus::Kept,
+                1 => AccountStatus::StorageCleared,
+                2 => AccountStatus::Deleted,
+                _ => return Err(damaged("unknown status of an account")),
+            };
+            let mask = whole(input.u8())?;
+            let nonce = if mask & 1 != 0 { Some(u64::from_be_bytes(whole(input.array())?)) } else { None };
+            let balance = if mask & 2 != 0 { Some(word(input)?) } else { None };
+            let code_hash = if mask & 4 != 0 { Some(whole(input.hash())?) } else { None };
+            changes.push_account(address, status, nonce, balance, code_hash);
+            for _ in 0..count(input, 64)? {
+                let key = word(input)?;
+                changes.push_slot(key, word(input)?);
+            }
+            for _ in 0..count(input, 64)? {
+                hashed.push((changes.slot_keys.len(), whole(input.hash())?));
+                changes.push_slot(U256::ZERO, word(input)?);
+            }
         }
-        for _ in 0..count(bytes, 64)? {
-            cleared.push((changes.slot_keys.len(), B256::from(array(bytes)?)));
-            changes.push_slot(U256::ZERO, word(bytes)?);
+        if !input.0.is_empty() {
+            return Err(damaged("bytes follow the values before the block"));
         }
+        Ok(Self { changes, hashed })
     }
-    if !bytes.is_empty() {
-        return Err(damaged("bytes follow the values before the block"));
+
+    /// The values with the hashes of all keys.
+    pub(super) fn hash(self) -> Hashed {
+        let mut hashed = Hashed::of(self.changes);
+        self.hashed.into_iter().for_each(|(row, key)| hashed.slots[row] = key);
+        hashed
     }
-    let mut hashed = Hashed::of(changes);
-    cleared.into_iter().for_each(|(row, key)| hashed.slots[row] = key);
-    Ok(hashed)
 }
 
 /// Encodes an existence log.
@@ -149,13 +164,13 @@ pub(super) fn encode_existence(log: &ExistenceLog) -> Vec<u8> {
     out
 }
 
-fn decode_existence(mut bytes: &[u8]) -> Result<ExistenceLog, DbError> {
-    let bytes = &mut bytes;
+fn decode_existence(bytes: &[u8]) -> Result<ExistenceLog, DbError> {
+    let mut input = Input(bytes);
     let mut log = ExistenceLog::default();
-    while !bytes.is_empty() {
-        let address = Address::from(array(bytes)?);
-        let index = u32::from_le_bytes(array(bytes)?);
-        log.existence.push((address, index, array::<1>(bytes)? != [0]));
+    while !input.0.is_empty() {
+        let address = Address::from(whole(input.array())?);
+        let index = whole(input.u32())?;
+        log.existence.push((address, index, whole(input.u8())? != 0));
     }
     Ok(log)
 }
@@ -194,11 +209,11 @@ pub(super) fn encode_hashes<'a>(hashes: impl Iterator<Item = (&'a u64, &'a B256)
 ///
 /// # Errors
 /// [`DbError::Record`].
-pub(super) fn decode_hashes(mut bytes: &[u8]) -> Result<Vec<(u64, B256)>, DbError> {
-    let bytes = &mut bytes;
+pub(super) fn decode_hashes(bytes: &[u8]) -> Result<Vec<(u64, B256)>, DbError> {
+    let mut input = Input(bytes);
     let mut hashes = Vec::new();
-    while !bytes.is_empty() {
-        hashes.push((u64::from_le_bytes(array(bytes)?), B256::from(array(bytes)?)));
+    while !input.0.is_empty() {
+        hashes.push((whole(input.u64())?, whole(input.hash())?));
     }
     Ok(hashes)
 }

@@ -16,7 +16,7 @@ use super::node::{Extension, Kind, Ref, branch_kind, item_at, item_of_rank, rank
 use super::shard::Shard;
 use crate::arena::keccak::Width;
 use crate::arena::node::nibble;
-use crate::arena::path::{KEY_NIBBLES, NodePath};
+use crate::arena::path::{KEY_NIBBLES, NodePath, fork};
 use crate::arena::prefetch::{Head, prefetch_heads};
 use crate::arena::store::StateStore;
 use alloy_primitives::{B256, U256};
@@ -546,7 +546,7 @@ impl Descent {
         let last = *self.key_of(self.recs[hi as usize - 1]);
         let leaf_key = (leaf != Ref::NONE).then(|| *shard.leaf_key(leaf));
         let start = depth as usize;
-        let end = shared(&first, &last, start).min(leaf_key.map_or(KEY_NIBBLES, |key| shared(&first, &key, start)));
+        let end = fork(&first, &last, start).min(leaf_key.map_or(KEY_NIBBLES, |key| fork(&first, &key, start)));
         let leaf_nibble = leaf_key.map(|key| nibble(&key, end));
         let mut mask = leaf_nibble.map_or(0, |n| 1u16 << n);
         for rec in &self.recs[lo as usize..hi as usize] {
@@ -720,7 +720,7 @@ impl Descent {
         let visit = self.visits[v];
         let Extension { key, start, end, child, item } = shard.extension(visit.node);
         let (from, to) = (start as usize, end as usize);
-        let on_path = |this: &Self, rec: Rec| shared(this.key_of(rec), &key, from) >= to;
+        let on_path = |this: &Self, rec: Rec| fork(this.key_of(rec), &key, from) >= to;
         let hi = self.retain(visit.lo, visit.hi, |this, rec| rec.live() || on_path(this, rec));
         self.visits[v].hi = hi;
         if visit.lo == hi {
@@ -733,7 +733,7 @@ impl Descent {
         }
         let first = *self.key_of(self.recs[visit.lo as usize]);
         let last = *self.key_of(self.recs[hi as usize - 1]);
-        let fork = shared(&first, &key, from).min(shared(&last, &key, from));
+        let fork = fork(&first, &key, from).min(fork(&last, &key, from));
         let below = Visit { node: child, lo: visit.lo, hi, parent: v as u32, removed: 0, nibble: 0, ..visit };
         if fork >= to {
             self.push(Visit { depth: end, state: BELOW_EXTENSION, ..below });
@@ -820,20 +820,6 @@ fn sort_by_prefix(recs: &mut [Rec], shared: u32, unsorted: &mut Vec<Rec>) {
         }
         recs[at] = rec;
     }
-}
-
-/// The first nibble from `from` on in which two keys differ, 64 if there is none; earlier nibbles
-/// are ignored.
-fn shared(a: &[u8; 32], b: &[u8; 32], from: usize) -> usize {
-    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-    for (i, (a, b)) in words.enumerate().skip(from / 16) {
-        let looked_at = u64::MAX >> (4 * from.saturating_sub(16 * i));
-        let differ = (u64::from_be_bytes(*a) ^ u64::from_be_bytes(*b)) & looked_at;
-        if differ != 0 {
-            return i * 16 + differ.leading_zeros() as usize / 4;
-        }
-    }
-    KEY_NIBBLES
 }
 
 #[cfg(test)]

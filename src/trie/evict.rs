@@ -101,7 +101,17 @@ impl StateTries {
     /// Notes that the store of later updates has all nodes of the committed state: [`Self::evict`] then keeps the nodes
     /// that are updated from here on.
     pub fn mark_stored(&mut self) {
-        self.stored_age = self.shards.first().map(|shard| shard.age);
+        self.mark_stored_at(self.age());
+    }
+
+    /// [`Self::mark_stored`] for the state that was committed when the tries had this [`Self::age`].
+    pub(crate) fn mark_stored_at(&mut self, age: u32) {
+        self.stored_age = Some(age);
+    }
+
+    /// The number of the present commit interval.
+    pub(crate) fn age(&self) -> u32 {
+        self.shards.first().map_or(0, |shard| shard.age)
     }
 
     /// Evicts the nodes that were not updated for the longest time, until the others take at most

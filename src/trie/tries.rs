@@ -13,7 +13,7 @@ use super::shard::Shard;
 use super::top::{SHARDS, Top};
 use super::update::{Saved, Scratch, Tries, Tuning};
 use super::wide::WideTries;
-use crate::arena::changes::{AccountStatus, StateChanges};
+use crate::arena::changes::StateChanges;
 use crate::arena::keccak::Width;
 use crate::arena::store::{EMPTY_ROOT, MemoryStore, StateStore};
 use alloy_primitives::B256;
@@ -87,13 +87,7 @@ impl StateTries {
     /// # Errors
     /// [`TrieError::Malformed`] if the state has 2^30 accounts or slots or more.
     pub fn from_memory(store: &MemoryStore) -> Result<Self, TrieError> {
-        let mut state = StateChanges::default();
-        for (address, account) in store.iter() {
-            let (nonce, balance, code_hash) = (Some(account.nonce), Some(account.balance), Some(account.code_hash));
-            state.push_account(*address, AccountStatus::Kept, nonce, balance, code_hash);
-            account.storage.iter().for_each(|(key, value)| state.push_slot(*key, *value));
-        }
-        Self::from_flat(&state)
+        Self::from_flat(&StateChanges::from_memory(store))
     }
 
     /// The state root, uncommitted updates included.

@@ -4,6 +4,7 @@
 //! path, and, unless the unit was removed, its place. The item takes 33 bytes without its trailing zeros, a hash 32.
 
 use super::{Head, PageId, UnitKey, UnitPlace};
+use crate::arena::input::Input;
 use crate::arena::path::{KEY_NIBBLES, NodePath};
 use alloy_primitives::B256;
 
@@ -18,42 +19,6 @@ const OWNER: u8 = 2;
 const SAME_OWNER: u8 = 4;
 /// The item is a hash, of which the first byte, 0xa0, is left out.
 const HASH: u8 = 8;
-
-/// Bytes that are read from the front. Each method returns `None` where the bytes end too early.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Input<'a>(pub(super) &'a [u8]);
-
-impl<'a> Input<'a> {
-    pub(super) fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        Some(self.array::<1>()?[0])
-    }
-
-    pub(super) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub(super) fn hash(&mut self) -> Option<B256> {
-        self.array().map(B256::from)
-    }
-}
 
 /// Appends a head.
 pub(super) fn put_head(out: &mut Vec<u8>, head: &Head) {

@@ -1,6 +1,6 @@
 //! A page store in memory: for states that need not outlive the process, and the reference for the other stores.
 
-use super::{Checkpoint, Head, PageId, PageStore, UnitKey, UnitPlace, check};
+use super::{Checkpoint, EachPart, Head, PageId, PageStore, UnitKey, UnitPlace, check, part_of};
 use crate::arena::store::StoreError;
 use alloy_primitives::{B256, Bytes};
 use std::collections::{BTreeMap, HashMap};
@@ -58,9 +58,10 @@ impl PageStore for MemoryPages {
         Ok(self.state().head.clone())
     }
 
-    fn units(&self, each: &mut dyn FnMut(UnitKey, UnitPlace) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        // In the order of keys, the account trie, which has no owner, comes first.
-        self.state().units.iter().try_for_each(|(key, place)| each(*key, *place))
+    fn units(&self, each: &EachPart<'_>) -> Result<(), StoreError> {
+        let units: Vec<(UnitKey, UnitPlace)> = self.state().units.iter().map(|(key, place)| (*key, *place)).collect();
+        let parts = units.chunk_by(|(a, _), (b, _)| part_of(a) == part_of(b));
+        parts.into_iter().try_for_each(|units| each(part_of(&units[0].0), units.to_vec()))
     }
 
     fn checkpoint(&self, checkpoint: &Checkpoint<'_>) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ pub mod files;
 pub mod memory;
 pub mod redb;
 #[cfg(test)]
-mod tests;
+pub(in crate::disk) mod tests;
 
 pub use self::files::FilePages;
 pub use self::memory::MemoryPages;
@@ -83,6 +83,21 @@ pub struct Checkpoint<'a> {
     pub header: &'a [u8],
 }
 
+/// Number of parts of all units: the account trie by the first nibble of the path, then storage tries by the first nibble
+/// of the owner. In this order the units of all parts are in the order of their keys.
+pub const PARTS: usize = 32;
+
+/// The part of a unit.
+pub fn part_of(key: &UnitKey) -> usize {
+    match key.owner {
+        None => usize::from(key.path.nibbles[0] >> 4),
+        Some(owner) => PARTS / 2 + usize::from(owner[0] >> 4),
+    }
+}
+
+/// Takes the units of a part; see [`PageStore::units`].
+pub type EachPart<'a> = dyn Fn(usize, Vec<(UnitKey, UnitPlace)>) -> Result<(), StoreError> + Sync + 'a;
+
 /// A store of pages, units and codes that changes by whole checkpoints.
 pub trait PageStore: Send + Sync + Debug {
     /// Bytes of a page.
@@ -107,12 +122,13 @@ pub trait PageStore: Send + Sync + Debug {
     /// [`StoreError`].
     fn head(&self) -> Result<Option<(Head, Bytes)>, StoreError>;
 
-    /// Passes all units of the last complete checkpoint to `each`: those of the account trie in the order of their
-    /// paths, then those of each storage trie, in the order of owners and paths.
+    /// Passes the units of the last complete checkpoint to `each`: once for each part ([`part_of`]) that has units, with
+    /// its number and its units in the order of their keys. Several threads of the current rayon pool may call `each`
+    /// at the same time.
     ///
     /// # Errors
     /// [`StoreError`], of the store or of `each`.
-    fn units(&self, each: &mut dyn FnMut(UnitKey, UnitPlace) -> Result<(), StoreError>) -> Result<(), StoreError>;
+    fn units(&self, each: &EachPart<'_>) -> Result<(), StoreError>;
 
     /// Makes a checkpoint durable. Whatever interrupts it, [`Self::head`], [`Self::units`] and the pages that these
     /// name are afterwards those of this checkpoint or those of the one before.

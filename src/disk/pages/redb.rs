@@ -4,8 +4,9 @@
 //! Slower than `files` by design: the database keeps trees of its own over pages and units. It is a second, independent
 //! implementation of a durable store.
 
-use super::encoding::{HEAD_BYTES, Input, head, put_head, put_unit, unit};
-use super::{Checkpoint, Head, PageId, PageStore, UnitKey, UnitPlace, check};
+use super::encoding::{HEAD_BYTES, head, put_head, put_unit, unit};
+use super::{Checkpoint, EachPart, Head, PageId, PageStore, UnitKey, UnitPlace, check, part_of};
+use crate::arena::input::Input;
 use crate::arena::store::StoreError;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};
@@ -223,17 +224,21 @@ impl PageStore for RedbPages {
         Ok(self.row()?)
     }
 
-    fn units(&self, each: &mut dyn FnMut(UnitKey, UnitPlace) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn units(&self, each: &EachPart<'_>) -> Result<(), StoreError> {
         let read = self.database.begin_read().map_err(failed)?;
         let table = read.open_table(UNITS).map_err(failed)?;
+        let mut units: Vec<(UnitKey, UnitPlace)> = Vec::new();
         for row in table.iter().map_err(failed)? {
             let (_, value) = row.map_err(failed)?;
             let Some((key, Some(place))) = unit(&mut Input(value.value()), None) else {
                 return Err(DiskError::damaged(FILE, 0, "a row of the table of units is no unit").into());
             };
-            each(key, place)?;
+            if let Some(part) = units.last().map(|(last, _)| part_of(last)).filter(|part| *part != part_of(&key)) {
+                each(part, core::mem::take(&mut units))?;
+            }
+            units.push((key, place));
         }
-        Ok(())
+        units.last().map(|(last, _)| part_of(last)).map_or(Ok(()), |part| each(part, units))
     }
 
     fn checkpoint(&self, checkpoint: &Checkpoint<'_>) -> Result<(), StoreError> {

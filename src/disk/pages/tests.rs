@@ -4,6 +4,7 @@
 //! `BALUSTRADE_CRASH_POINTS` sets how many losses of power are tried.
 
 use super::*;
+use crate::arena::input::Input;
 use crate::disk::files::simulated::{Disk, Random};
 use crate::disk::files::tests::{Temporary, crash_points, methods};
 use crate::disk::files::{Files, Folder};
@@ -140,12 +141,7 @@ impl Model {
         if found != head {
             return Err(format!("head {found:?} instead of {head:?}"));
         }
-        let mut units = Vec::new();
-        let collected = store.units(&mut |key, place| {
-            units.push((key, place));
-            Ok(())
-        });
-        collected.map_err(|error| error.to_string())?;
+        let units = units_of(store).map_err(|error| error.to_string())?;
         if !units.iter().copied().eq(self.units.iter().map(|(key, place)| (*key, *place))) {
             return Err("other units".into());
         }
@@ -169,6 +165,17 @@ impl Model {
         let pages = self.pages_of(store).expect("all pages");
         assert!(pages.iter().eq(self.pages.values()), "pages of checkpoint {}", self.head.sequence);
     }
+}
+
+/// All units of a store, in the order of the parts.
+pub(in crate::disk) fn units_of(store: &dyn PageStore) -> Result<Vec<(UnitKey, UnitPlace)>, StoreError> {
+    let parts = Mutex::new(BTreeMap::new());
+    store.units(&|part, units| {
+        assert!(units.iter().all(|(key, _)| part_of(key) == part));
+        assert!(parts.lock().expect("no panic").insert(part, units).is_none(), "part {part} comes once");
+        Ok(())
+    })?;
+    Ok(parts.into_inner().expect("no panic").into_values().flatten().collect())
 }
 
 /// Runs random checkpoints on a store, which `open` opens again now and then, beside a model.
@@ -578,12 +585,12 @@ fn any_bytes_are_a_unit_or_none() {
                 *path &= 15;
             }
         }
-        let mut input = encoding::Input(&content);
+        let mut input = Input(&content);
         if let Some((key, place)) = encoding::unit(&mut input, Some(B256::ZERO)) {
             units += 1;
             let mut again = Vec::new();
             encoding::put_unit(&mut again, Some(B256::ZERO), &key, place.as_ref());
-            assert_eq!(encoding::unit(&mut encoding::Input(&again), Some(B256::ZERO)), Some((key, place)));
+            assert_eq!(encoding::unit(&mut Input(&again), Some(B256::ZERO)), Some((key, place)));
         }
     }
     assert!(units > 1000, "{units}");

@@ -11,6 +11,7 @@
 //! slot    | key without the bytes of its unit's path | value length, value |
 //! ```
 
+use crate::arena::input::Input;
 use crate::arena::node::LeafAccount;
 use crate::arena::path::NodePath;
 use crate::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, StoreError};
@@ -58,11 +59,11 @@ pub(super) trait Leaf: Clone + Send + Sync {
     fn page_len(&self) -> usize;
     /// Appends the bytes for a page; the unit's path gives the key's bytes before `from`.
     fn write(&self, from: usize, out: &mut Vec<u8>);
-    /// Reads a leaf of a unit at `path`, and moves `bytes` behind it.
+    /// Reads a leaf of a unit at `path`.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`].
-    fn read(path: &NodePath, bytes: &mut &[u8]) -> Result<Self, StoreError>;
+    fn read(path: &NodePath, input: &mut Input<'_>) -> Result<Self, StoreError>;
     /// Appends the RLP of the leaf `depth` nibbles below its root.
     fn put_rlp(&self, depth: usize, out: &mut Vec<u8>);
 }
@@ -71,12 +72,12 @@ pub(super) fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt(format!("page: {what}"))
 }
 
-pub(super) fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], StoreError> {
-    bytes.split_off(..len).ok_or_else(|| corrupt("ends within an item"))
-}
-
-pub(super) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], StoreError> {
-    Ok(*take(bytes, N)?.first_chunk().expect("N bytes were taken"))
+/// What was read from a page.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the page ended within it.
+pub(super) fn whole<T>(read: Option<T>) -> Result<T, StoreError> {
+    read.ok_or_else(|| corrupt("ends within an item"))
 }
 
 fn put_number(number: &[u8], out: &mut Vec<u8>) {
@@ -85,9 +86,9 @@ fn put_number(number: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&number[zeros..]);
 }
 
-fn take_number<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], StoreError> {
-    let [len] = take_array::<1>(bytes)?;
-    let digits = take(bytes, len as usize)?;
+fn take_number<const N: usize>(input: &mut Input<'_>) -> Result<[u8; N], StoreError> {
+    let len = whole(input.u8())?;
+    let digits = whole(input.take(len as usize))?;
     if digits.len() > N || digits.first() == Some(&0) {
         return Err(corrupt("a number has leading zeros or too many bytes"));
     }
@@ -96,18 +97,18 @@ fn take_number<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], StoreError>
     Ok(number)
 }
 
-fn take_key(path: &NodePath, bytes: &mut &[u8]) -> Result<B256, StoreError> {
+fn take_key(path: &NodePath, input: &mut Input<'_>) -> Result<B256, StoreError> {
     let from = path.len as usize / 2;
     let mut key = path.nibbles;
-    key[from..].copy_from_slice(take(bytes, 32 - from)?);
+    key[from..].copy_from_slice(whole(input.take(32 - from))?);
     if NodePath::new(&key, path.len as usize) != *path {
         return Err(corrupt("a key does not begin with the path of its unit"));
     }
     Ok(B256::from(key))
 }
 
-fn take_value(bytes: &mut &[u8]) -> Result<U256, StoreError> {
-    let value = U256::from_be_bytes(take_number::<32>(bytes)?);
+fn take_value(input: &mut Input<'_>) -> Result<U256, StoreError> {
+    let value = U256::from_be_bytes(take_number::<32>(input)?);
     if value.is_zero() { Err(corrupt("a slot is zero")) } else { Ok(value) }
 }
 
@@ -125,8 +126,8 @@ impl Leaf for SlotLeaf {
         put_number(&self.value.to_be_bytes::<32>(), out);
     }
 
-    fn read(path: &NodePath, bytes: &mut &[u8]) -> Result<Self, StoreError> {
-        Ok(Self { key: take_key(path, bytes)?, value: take_value(bytes)? })
+    fn read(path: &NodePath, input: &mut Input<'_>) -> Result<Self, StoreError> {
+        Ok(Self { key: take_key(path, input)?, value: take_value(input)? })
     }
 
     fn put_rlp(&self, depth: usize, out: &mut Vec<u8>) {
@@ -165,25 +166,25 @@ impl Leaf for AccountLeaf {
         }
     }
 
-    fn read(path: &NodePath, bytes: &mut &[u8]) -> Result<Self, StoreError> {
-        let key = take_key(path, bytes)?;
-        let [flags] = take_array::<1>(bytes)?;
+    fn read(path: &NodePath, input: &mut Input<'_>) -> Result<Self, StoreError> {
+        let key = take_key(path, input)?;
+        let flags = whole(input.u8())?;
         if flags > (HAS_CODE | HAS_ROOT | HAS_SLOTS) || flags & HAS_ROOT != 0 && flags & HAS_SLOTS != 0 {
             return Err(corrupt("unknown flags of an account"));
         }
-        let nonce = u64::from_be_bytes(take_number(bytes)?);
-        let balance = U256::from_be_bytes(take_number::<32>(bytes)?);
-        let code_hash = if flags & HAS_CODE != 0 { B256::from(take_array(bytes)?) } else { KECCAK_EMPTY };
-        let mut storage_root = if flags & HAS_ROOT != 0 { B256::from(take_array(bytes)?) } else { EMPTY_ROOT };
+        let nonce = u64::from_be_bytes(take_number(input)?);
+        let balance = U256::from_be_bytes(take_number::<32>(input)?);
+        let code_hash = if flags & HAS_CODE != 0 { whole(input.hash())? } else { KECCAK_EMPTY };
+        let mut storage_root = if flags & HAS_ROOT != 0 { whole(input.hash())? } else { EMPTY_ROOT };
         let mut slots = Vec::new();
         if flags & HAS_SLOTS != 0 {
-            let [count] = take_array::<1>(bytes)?;
+            let count = whole(input.u8())?;
             if count == 0 || usize::from(count) > INLINE_SLOTS {
                 return Err(corrupt("an account with a wrong number of slots"));
             }
             slots.reserve_exact(usize::from(count));
             for _ in 0..count {
-                slots.push(SlotLeaf::read(&NodePath::default(), bytes)?);
+                slots.push(SlotLeaf::read(&NodePath::default(), input)?);
             }
             if !slots.is_sorted_by(|a, b| a.key < b.key) {
                 return Err(corrupt("slots out of order"));

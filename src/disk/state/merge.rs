@@ -5,13 +5,13 @@
 //! and those of the subtrie above do not: so the units depend on the state alone.
 //! Relies on: `crown` for items afterwards. Not here: packing units into pages (`checkpoint`).
 
-use super::crown::{Branch, Child, Crown, Link, Place};
+use super::crown::{Branch, Branches, Child, Draft, Link, Place};
 use super::leaf::{AccountLeaf, Leaf, SlotLeaf};
-use super::subtrie::{fork, group_end};
+use super::subtrie::group_end;
 use super::unit::{UNIT_LEAVES, Unit};
 use super::units::Units;
 use crate::arena::node::nibble;
-use crate::arena::path::NodePath;
+use crate::arena::path::{NodePath, fork};
 use crate::arena::store::StoreError;
 use crate::disk::pages::UnitKey;
 use alloy_primitives::B256;
@@ -61,7 +61,7 @@ pub(super) enum Sub<L> {
 
 /// Applies changes to one trie.
 pub(super) struct Merge<'a, L> {
-    pub(super) crown: &'a mut Crown,
+    pub(super) crown: &'a mut Draft,
     pub(super) units: &'a Units,
     /// Hashed address of the storage trie's account; `None` for the account trie.
     pub(super) owner: Option<B256>,
@@ -271,8 +271,9 @@ fn part<L>(changes: &[Change<L>], depth: usize, n: u8) -> &[Change<L>] {
 }
 
 /// Removes a storage trie with all its units.
-pub(super) fn drop_storage(crown: &mut Crown, owner: &B256, dead: &mut Vec<(UnitKey, Place)>) {
-    let Some(root) = crown.storages.remove(owner) else { return };
+pub(super) fn drop_storage(crown: &mut Draft, owner: &B256, dead: &mut Vec<(UnitKey, Place)>) {
+    let Some(root) = crown.root(Some(owner)).copied() else { return };
+    crown.set_root(Some(*owner), None);
     crown.visit(NodePath::default(), &root, &mut |path, _, place| {
         dead.push((UnitKey { owner: Some(*owner), path }, place));
     });

@@ -3,7 +3,7 @@
 //! In: a page store; changes of committed blocks. Out: accounts, slots, codes and trie nodes of the
 //! state after the last committed block, each proven by the crown; checkpoints.
 //! Reads go to the changes since the last checkpoint, then to units in memory, then to pages, those
-//! of a call in one batch. Trie nodes are those of the last checkpoint: tries that use this store hold
+//! of a call in one batch. A checkpoint is made at once, or on a thread of its own beside the next blocks. Trie nodes are those of the last checkpoint: tries that use this store hold
 //! all nodes that changed after it.
 //! Not here: the log, which brings a checkpoint up to date (`log`).
 
@@ -12,6 +12,7 @@ mod crown;
 mod leaf;
 mod merge;
 mod overlay;
+mod stored;
 mod subtrie;
 #[cfg(test)]
 mod tests;
@@ -23,23 +24,30 @@ pub use units::PageReads;
 
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::{hash_addresses, hash_slots};
-use crate::arena::path::{KEY_NIBBLES, NodePath, NodeQuery};
+use crate::arena::path::{NodePath, NodeQuery};
 use crate::arena::store::{EMPTY_ROOT, KECCAK_EMPTY, ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::disk::pages::{Head, PageId, PageStore, UnitKey, UnitPlace};
+use crate::disk::pages::{Head, PageId, PageStore};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use crown::{Child, Crown, Found, Link};
+use checkpoint::Running;
+use crown::{Branches, Child, Crown, Found};
 use leaf::{AccountLeaf, Leaf};
 use overlay::{AccountChange, Fields, Overlay};
-use std::sync::Arc;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use stored::{At, Stored};
 use unit::{Unit, find_leaf};
 use units::Units;
 
 /// A state over a page store.
 #[derive(Debug)]
 pub struct DiskState {
-    crown: Crown,
-    units: Units,
+    stored: Stored,
+    /// Changes since the last checkpoint, or since the one that is being made was begun.
     overlay: Overlay,
+    /// Changes that the checkpoint that is being made writes.
+    frozen: Option<Arc<Overlay>>,
+    running: Option<Running>,
     head: Head,
     header: Bytes,
     /// Pages that may be written.
@@ -75,12 +83,6 @@ pub struct Counts {
     pub crown_bytes: usize,
 }
 
-/// Where a leaf would be.
-enum At {
-    Absent,
-    Unit(UnitKey, Child),
-}
-
 impl DiskState {
     /// Opens the state of the last checkpoint. An empty page store gives the empty state. `cache_bytes` bounds the units
     /// that are kept in memory.
@@ -94,25 +96,19 @@ impl DiskState {
             return Err(StoreError::Failed(format!("pages of {bytes} bytes; a page has {least} to {most} bytes")));
         }
         let (head, header) = pages.head()?.unwrap_or_default();
-        let mut crown = Crown::default();
-        let mut used: Vec<PageId> = Vec::new();
-        let mut owner: Option<B256> = None;
-        let mut trie: Vec<(NodePath, UnitPlace)> = Vec::new();
-        pages.units(&mut |key, place| {
-            if key.owner != owner {
-                if !trie.is_empty() {
-                    crown.insert(owner, &trie)?;
-                    trie.clear();
-                }
-                owner = key.owner;
-            }
-            used.push(place.page);
-            trie.push((key.path, place));
+        let parts = Mutex::new((Vec::new(), Vec::new()));
+        pages.units(&|part, units| {
+            let crown = Crown::of_part(&units)?;
+            let mut pages: Vec<PageId> = units.iter().map(|(_, place)| place.page).collect();
+            pages.sort_unstable();
+            pages.dedup();
+            let (crowns, used) = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
+            crowns.push((part, crown));
+            used.append(&mut pages);
             Ok(())
         })?;
-        if !trie.is_empty() {
-            crown.insert(owner, &trie)?;
-        }
+        let (crowns, mut used) = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let crown = Crown::join(crowns);
         let expected = if head.sequence == 0 { EMPTY_ROOT } else { head.state_root };
         if crown.state_root() != expected {
             return Err(StoreError::Corrupt(format!(
@@ -120,7 +116,7 @@ impl DiskState {
                 crown.state_root()
             )));
         }
-        used.sort_unstable();
+        used.par_sort_unstable();
         used.dedup();
         let next_page = used.last().map_or(0, |page| page.0 + 1);
         let mut free = Vec::new();
@@ -129,10 +125,20 @@ impl DiskState {
             free.extend((next..page.0).map(PageId));
             next = page.0 + 1;
         }
-        let units = Units::new(pages, cache_bytes);
-        let overlay = Overlay::default();
+        let stored = Stored { crown: Arc::new(crown), units: Arc::new(Units::new(pages, cache_bytes)) };
         // The checkpoint before this one may name any page that this one does not.
-        Ok(Self { crown, units, overlay, head, header, free: Vec::new(), freed: free, next_page, failed: None })
+        Ok(Self {
+            stored,
+            overlay: Overlay::default(),
+            frozen: None,
+            running: None,
+            head,
+            header,
+            free: Vec::new(),
+            freed: free,
+            next_page,
+            failed: None,
+        })
     }
 
     /// The last checkpoint; its `sequence` is 0 for an empty store.
@@ -147,27 +153,27 @@ impl DiskState {
 
     /// State root of the last checkpoint.
     pub fn checkpoint_root(&self) -> B256 {
-        self.crown.state_root()
+        self.stored.crown.state_root()
     }
 
-    /// Bytes of the changes since the last checkpoint.
+    /// Bytes of the changes since the last checkpoint, or since the one that is being made was begun.
     pub fn changed_bytes(&self) -> usize {
         self.overlay.bytes()
     }
 
     /// Whether nothing changed since the last checkpoint.
     pub fn is_clean(&self) -> bool {
-        self.overlay.is_empty()
+        self.overlay.is_empty() && self.frozen.is_none()
     }
 
     /// Pages read so far.
     pub fn reads(&self) -> PageReads {
-        self.units.reads()
+        self.stored.units.reads()
     }
 
     /// Drops the units that are kept in memory.
     pub fn clear_cache(&self) {
-        self.units.clear();
+        self.stored.units.clear();
     }
 
     /// Adds the changes of a committed block.
@@ -176,9 +182,9 @@ impl DiskState {
     /// [`StoreError`] if the accounts before it cannot be read.
     pub fn apply(&mut self, changes: &StateChanges) -> Result<(), StoreError> {
         let mut keys = vec![B256::ZERO; changes.addresses.len()];
-        hash_addresses(self.units.width, &changes.addresses, &mut keys);
+        hash_addresses(self.stored.units.width, &changes.addresses, &mut keys);
         let mut slot_keys = vec![B256::ZERO; changes.slot_keys.len()];
-        hash_slots(self.units.width, &changes.slot_keys, &mut slot_keys);
+        hash_slots(self.stored.units.width, &changes.slot_keys, &mut slot_keys);
         self.apply_hashed(changes, &keys, &slot_keys)
     }
 
@@ -218,9 +224,9 @@ impl DiskState {
         Ok(())
     }
 
-    /// Makes every later call fail with this error.
-    pub(crate) fn fail(&mut self, error: StoreError) {
-        self.failed = Some(error);
+    /// Makes every later call fail with this error, which is returned.
+    pub(crate) fn fail(&mut self, error: StoreError) -> StoreError {
+        self.failed.insert(error).clone()
     }
 
     /// The slots of an account that are not zero, by hashed key.
@@ -228,36 +234,44 @@ impl DiskState {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn storage(&self, key: &B256) -> Result<Vec<(B256, U256)>, StoreError> {
-        let change = self.overlay.accounts.get(key);
-        let mut slots: Vec<(B256, U256)> = Vec::new();
-        if change.is_none_or(|change| !change.is_cleared) {
-            let stored = self.stored_slots(key)?;
-            let is_left = |slot: &B256| change.is_none_or(|change| !change.slots.contains_key(slot));
-            slots.extend(stored.iter().filter(|slot| is_left(&slot.key)).map(|slot| (slot.key, slot.value)));
+        self.usable()?;
+        let mut slots: HashMap<B256, U256> = HashMap::new();
+        let mut is_cleared = false;
+        for change in self.changes(key) {
+            for (key, value) in &change.slots {
+                slots.entry(*key).or_insert(*value);
+            }
+            is_cleared |= change.is_cleared;
+            if is_cleared {
+                break;
+            }
         }
-        let changed = change.into_iter().flat_map(|change| &change.slots);
-        slots.extend(changed.filter(|(_, value)| !value.is_zero()).map(|(key, value)| (*key, *value)));
-        Ok(slots)
+        if !is_cleared {
+            for slot in self.stored.slots(key)? {
+                slots.entry(slot.key).or_insert(slot.value);
+            }
+        }
+        Ok(slots.into_iter().filter(|(_, value)| !value.is_zero()).collect())
     }
 
     /// Units in the account trie and in storage tries, and their leaves.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         let add = |units: &mut usize, leaves: &mut usize, root: &Child| {
-            self.crown.visit(NodePath::default(), root, &mut |_, _, place| {
+            self.stored.crown.visit(NodePath::default(), root, &mut |_, _, place| {
                 *units += 1;
                 *leaves += place.leaves as usize;
             });
         };
-        if let Some(root) = &self.crown.accounts {
+        if let Some(root) = self.stored.crown.root(None) {
             add(&mut counts.account_units, &mut counts.accounts, root);
         }
-        for root in self.crown.storages.values() {
+        for root in self.stored.crown.storages.values() {
             add(&mut counts.slot_units, &mut counts.slots, root);
         }
         counts.pages = self.next_page as usize;
         counts.free_pages = self.free.len() + self.freed.len();
-        counts.crown_bytes = self.crown.bytes();
+        counts.crown_bytes = self.stored.crown.bytes();
         counts
     }
 
@@ -268,20 +282,19 @@ impl DiskState {
     /// [`StoreError::Corrupt`] for the first wrong unit, [`StoreError::Cancelled`].
     pub fn check(&self, mut progress: impl FnMut(usize) -> bool) -> Result<(), StoreError> {
         let mut wanted = Vec::new();
-        let mut add = |owner: Option<B256>, root: &Child| {
-            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
-                wanted.push((UnitKey { owner, path }, Child { item: *item, link: Link::Unit(place) }));
-            });
-        };
-        if let Some(root) = &self.crown.accounts {
-            add(None, root);
+        if let Some(root) = self.stored.crown.root(None) {
+            self.stored.crown.units(None, root, &mut wanted);
         }
-        self.crown.storages.iter().for_each(|(owner, root)| add(Some(*owner), root));
+        self.stored
+            .crown
+            .storages
+            .iter()
+            .for_each(|(owner, root)| self.stored.crown.units(Some(*owner), root, &mut wanted));
         for group in wanted.chunks(CHECKED_TOGETHER) {
-            for unit in self.units.many(group)? {
+            for unit in self.stored.units.many(group)? {
                 let Unit::Accounts(unit) = unit else { continue };
                 for leaf in &unit.leaves {
-                    self.check_storage_root(leaf)?;
+                    self.stored.check_storage_root(leaf)?;
                 }
             }
             if !progress(group.len()) {
@@ -291,72 +304,42 @@ impl DiskState {
         Ok(())
     }
 
-    /// Fails after a failed checkpoint, which has taken the changes out of memory.
+    /// Fails after a failed checkpoint, or after [`Self::fail`].
     fn usable(&self) -> Result<(), StoreError> {
         self.failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Where the leaf of a hashed key would be in the pages.
-    fn locate(&self, owner: Option<&B256>, key: &B256) -> At {
-        match self.crown.find(owner, key, KEY_NIBBLES) {
-            Found::Unit { depth, child } => {
-                At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
-            }
-            Found::Absent | Found::Branch { .. } => At::Absent,
-        }
-    }
-
-    /// Calls `each` with the unit of each of these places, all read in one batch; `None` for absent keys.
+    /// [`Stored::with_units`], unless a checkpoint has failed.
     fn with_units(
         &self,
         places: Vec<At>,
-        mut each: impl FnMut(usize, Option<&Unit>) -> Result<(), StoreError>,
+        each: impl FnMut(usize, Option<&Unit>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.usable()?;
-        let mut wanted = Vec::with_capacity(places.len());
-        let mut rows = Vec::with_capacity(places.len());
-        for place in places {
-            rows.push(match place {
-                At::Absent => None,
-                At::Unit(key, child) => {
-                    wanted.push((key, child));
-                    Some(wanted.len() - 1)
-                }
-            });
-        }
-        let units = self.units.many(&wanted)?;
-        rows.into_iter().enumerate().try_for_each(|(row, unit)| each(row, unit.map(|unit| &units[unit])))
+        self.stored.with_units(places, each)
     }
 
-    /// The leaf of an account in its unit. An account whose slots have units must have the root that the crown has.
-    fn account_in<'a>(&self, unit: &'a Unit, key: &B256) -> Result<Option<(usize, &'a AccountLeaf)>, StoreError> {
-        let found = find_leaf(&unit.accounts()?.leaves, key);
-        if let Some((_, leaf)) = found {
-            self.check_storage_root(leaf)?;
-        }
-        Ok(found)
+    /// The changes of an account since the last checkpoint, newest first.
+    fn changes(&self, key: &B256) -> impl Iterator<Item = &AccountChange> {
+        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.accounts.get(key));
+        self.overlay.accounts.get(key).into_iter().chain(frozen)
     }
 
-    /// Compares the storage root of an account with its units.
-    fn check_storage_root(&self, leaf: &AccountLeaf) -> Result<(), StoreError> {
-        let root = self.crown.storages.get(&leaf.key).map(|root| B256::from_slice(&root.item[1..]));
-        let expected = leaf.has_large_storage().then_some(leaf.storage_root);
-        if root == expected {
-            return Ok(());
-        }
-        Err(StoreError::Corrupt(format!("the units of the storage of account {} have another root", leaf.key)))
-    }
-
-    /// Fields of accounts in the pages.
+    /// Fields of accounts before the changes in the overlay.
     fn fields(&self, keys: &[B256]) -> Result<Vec<Option<Fields>>, StoreError> {
         let mut out = vec![None; keys.len()];
-        let unknown = |key: &B256| !self.overlay.accounts.contains_key(key);
-        let rows: Vec<usize> = (0..keys.len()).filter(|row| unknown(&keys[*row])).collect();
-        let places = rows.iter().map(|row| self.locate(None, &keys[*row])).collect();
+        let mut rows = Vec::with_capacity(keys.len());
+        for (row, key) in keys.iter().enumerate() {
+            match self.changes(key).next() {
+                Some(change) => out[row] = change.fields,
+                None => rows.push(row),
+            }
+        }
+        let places = rows.iter().map(|row| self.stored.locate(None, &keys[*row])).collect();
         self.with_units(places, |row, unit| {
             let Some(unit) = unit else { return Ok(()) };
             let row = rows[row];
-            if let Some((_, leaf)) = self.account_in(unit, &keys[row])? {
+            if let Some((_, leaf)) = self.stored.account_in(unit, &keys[row])? {
                 let AccountLeaf { nonce, balance, code_hash, .. } = *leaf;
                 out[row] = Some(Fields { nonce, balance, code_hash });
             }
@@ -365,42 +348,22 @@ impl DiskState {
         Ok(out)
     }
 
-    /// Where a slot is in the pages: in a unit of its storage trie, or with its account.
-    fn locate_slot(&self, owner: &B256, key: &B256) -> At {
-        if self.crown.storages.contains_key(owner) { self.locate(Some(owner), key) } else { self.locate(None, owner) }
-    }
-
     /// Whether a changed account has storage.
-    fn has_storage(&self, key: &B256, change: &AccountChange) -> Result<bool, StoreError> {
-        if change.slots.values().any(|value| !value.is_zero()) {
-            return Ok(true);
-        }
-        if change.is_cleared {
-            return Ok(false);
-        }
-        let is_left = |slot: &B256| !change.slots.contains_key(slot);
-        if let Some(root) = self.crown.storages.get(key) {
-            if self.crown.count(root) > change.slots.len() {
+    fn has_storage(&self, key: &B256) -> Result<bool, StoreError> {
+        let mut changed = 0;
+        let mut is_cleared = false;
+        for change in self.changes(key) {
+            if changed == 0 && change.slots.values().any(|value| !value.is_zero()) {
                 return Ok(true);
             }
-            let mut wanted = Vec::new();
-            self.crown.visit(NodePath::default(), root, &mut |path, item, place| {
-                wanted.push((UnitKey { owner: Some(*key), path }, Child { item: *item, link: Link::Unit(place) }));
-            });
-            for unit in self.units.many(&wanted)? {
-                if unit.slots()?.leaves.iter().any(|slot| is_left(&slot.key)) {
-                    return Ok(true);
-                }
-            }
-            return Ok(false);
+            changed += change.slots.len();
+            is_cleared |= change.is_cleared;
         }
-        let mut has_storage = false;
-        self.with_units(vec![self.locate(None, key)], |_, unit| {
-            let leaf = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten();
-            has_storage = leaf.is_some_and(|(_, leaf)| leaf.slots.iter().any(|slot| is_left(&slot.key)));
-            Ok(())
-        })?;
-        Ok(has_storage)
+        let root = self.stored.crown.root(Some(key)).filter(|_| !is_cleared);
+        if root.is_some_and(|root| self.stored.crown.count(root) > changed) {
+            return Ok(true);
+        }
+        Ok(!self.storage(key)?.is_empty())
     }
 
     /// Owners and keys of slots, hashed. Consecutive queries of one account hash its address once.
@@ -408,10 +371,10 @@ impl DiskState {
         let mut addresses: Vec<Address> = slots.iter().map(|slot| slot.address).collect();
         addresses.dedup();
         let mut owners = vec![B256::ZERO; addresses.len()];
-        hash_addresses(self.units.width, &addresses, &mut owners);
+        hash_addresses(self.stored.units.width, &addresses, &mut owners);
         let plain: Vec<U256> = slots.iter().map(|slot| slot.key).collect();
         let mut keys = vec![B256::ZERO; plain.len()];
-        hash_slots(self.units.width, &plain, &mut keys);
+        hash_slots(self.stored.units.width, &plain, &mut keys);
         let mut at = 0;
         let pairs = slots.iter().zip(keys).map(|(slot, key)| {
             at += usize::from(addresses[at] != slot.address);
@@ -426,9 +389,9 @@ impl DiskState {
     /// [`StoreError`].
     pub fn load(&self, accounts: &[Address], slots: &[SlotQuery]) -> Result<(), StoreError> {
         let mut keys = vec![B256::ZERO; accounts.len()];
-        hash_addresses(self.units.width, accounts, &mut keys);
-        let mut places: Vec<At> = keys.iter().map(|key| self.locate(None, key)).collect();
-        places.extend(self.hash_queries(slots).iter().map(|(owner, key)| self.locate_slot(owner, key)));
+        hash_addresses(self.stored.units.width, accounts, &mut keys);
+        let mut places: Vec<At> = keys.iter().map(|key| self.stored.locate(None, key)).collect();
+        places.extend(self.hash_queries(slots).iter().map(|(owner, key)| self.stored.locate_slot(owner, key)));
         self.with_units(places, |_, _| Ok(()))
     }
 
@@ -439,8 +402,8 @@ impl DiskState {
         let Some(unit) = unit else {
             let key = B256::from(query.path.nibbles);
             let len = query.path.len as usize;
-            let Found::Branch { branch, top } = self.crown.find(owner, &key, len) else { return Err(missing()) };
-            return self.crown.node(branch, top, len).map(Bytes::from).ok_or_else(missing);
+            let Found::Branch { branch, top } = self.stored.crown.find(owner, &key, len) else { return Err(missing()) };
+            return self.stored.crown.node(branch, top, len).map(Bytes::from).ok_or_else(missing);
         };
         let rlp = match (unit, owner) {
             (Unit::Accounts(unit), None) => unit.nodes.find(&query.path, |row| &unit.leaves[row].key),
@@ -458,18 +421,18 @@ impl DiskState {
 impl StateStore for DiskState {
     fn accounts(&self, addresses: &[Address], out: &mut [ParentAccount]) -> Result<(), StoreError> {
         let mut keys = vec![B256::ZERO; addresses.len()];
-        hash_addresses(self.units.width, addresses, &mut keys);
-        let changed = |key: &B256| self.overlay.accounts.get(key);
-        let place = |key: &B256| if changed(key).is_some() { At::Absent } else { self.locate(None, key) };
+        hash_addresses(self.stored.units.width, addresses, &mut keys);
+        let changed = |key: &B256| self.changes(key).next();
+        let place = |key: &B256| if changed(key).is_some() { At::Absent } else { self.stored.locate(None, key) };
         self.with_units(keys.iter().map(place).collect(), |row, unit| {
             let key = &keys[row];
             out[row] = ParentAccount::default();
             if let Some(change) = changed(key) {
                 if let Some(Fields { nonce, balance, code_hash }) = change.fields {
-                    let has_storage = self.has_storage(key, change)?;
+                    let has_storage = self.has_storage(key)?;
                     out[row] = ParentAccount { exists: true, nonce, balance, code_hash, has_storage };
                 }
-            } else if let Some((_, leaf)) = unit.map(|unit| self.account_in(unit, key)).transpose()?.flatten() {
+            } else if let Some((_, leaf)) = unit.map(|unit| self.stored.account_in(unit, key)).transpose()?.flatten() {
                 let AccountLeaf { nonce, balance, code_hash, .. } = *leaf;
                 let has_storage = leaf.storage_root != EMPTY_ROOT;
                 out[row] = ParentAccount { exists: true, nonce, balance, code_hash, has_storage };
@@ -481,13 +444,15 @@ impl StateStore for DiskState {
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
         let keys = self.hash_queries(slots);
         let changed = |(owner, key): &(B256, B256)| {
-            let change = self.overlay.accounts.get(owner)?;
-            change.slots.get(key).copied().or_else(|| change.is_cleared.then_some(U256::ZERO))
+            let value = |change: &AccountChange| {
+                change.slots.get(key).copied().or_else(|| change.is_cleared.then_some(U256::ZERO))
+            };
+            self.changes(owner).find_map(value)
         };
         let values: Vec<Option<U256>> = keys.iter().map(changed).collect();
         let places = keys.iter().zip(&values).map(|((owner, key), value)| match value {
             Some(_) => At::Absent,
-            None => self.locate_slot(owner, key),
+            None => self.stored.locate_slot(owner, key),
         });
         self.with_units(places.collect(), |row, unit| {
             let (owner, key) = &keys[row];
@@ -498,7 +463,7 @@ impl StateStore for DiskState {
                     find_leaf(&unit.leaves, key).map_or(U256::ZERO, |(_, slot)| slot.value)
                 }
                 (None, Some(unit)) => {
-                    let account = self.account_in(unit, owner)?;
+                    let account = self.stored.account_in(unit, owner)?;
                     let slot = account.and_then(|(_, leaf)| find_leaf(&leaf.slots, key));
                     slot.map_or(U256::ZERO, |(_, slot)| slot.value)
                 }
@@ -509,9 +474,10 @@ impl StateStore for DiskState {
 
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.usable()?;
-        self.units.pages.codes(hashes, out)?;
+        self.stored.units.pages.codes(hashes, out)?;
         for (hash, out) in hashes.iter().zip(out).filter(|(_, out)| out.is_none()) {
-            *out = self.overlay.codes.get(hash).cloned();
+            let frozen = || self.frozen.as_ref()?.codes.get(hash);
+            *out = self.overlay.codes.get(hash).or_else(frozen).cloned();
         }
         Ok(())
     }
@@ -525,13 +491,8 @@ impl StateStore for DiskState {
             let key = B256::from(query.path.nibbles);
             let owner = (query.owner != B256::ZERO).then_some(&query.owner);
             match owner {
-                Some(owner) if !self.crown.storages.contains_key(owner) => self.locate(None, owner),
-                _ => match self.crown.find(owner, &key, query.path.len as usize) {
-                    Found::Unit { depth, child } => {
-                        At::Unit(UnitKey { owner: owner.copied(), path: NodePath::new(&key.0, depth) }, child)
-                    }
-                    Found::Absent | Found::Branch { .. } => At::Absent,
-                },
+                Some(owner) if !self.stored.crown.storages.contains_key(owner) => self.stored.locate(None, owner),
+                _ => self.stored.locate_prefix(owner, &key, query.path.len as usize),
             }
         };
         self.with_units(nodes.iter().map(place).collect(), |row, unit| {

@@ -7,7 +7,7 @@
 use super::leaf::Leaf;
 use crate::arena::keccak::{Batch, Width, keccak256};
 use crate::arena::node::nibble;
-use crate::arena::path::{KEY_NIBBLES, NodePath};
+use crate::arena::path::{NodePath, fork};
 use crate::trie::{ItemBytes, put_branch, put_extension};
 use alloy_primitives::B256;
 
@@ -42,11 +42,6 @@ impl Nodes {
     pub(super) fn bytes(&self) -> usize {
         self.rows.len() * size_of::<(u8, u16, u32)>() + self.rlp.len()
     }
-}
-
-/// The first nibble from `from` on in which two keys differ; [`KEY_NIBBLES`] if there is none.
-pub(super) fn fork(a: &B256, b: &B256, from: usize) -> usize {
-    (from..KEY_NIBBLES).find(|i| nibble(a, *i) != nibble(b, *i)).unwrap_or(KEY_NIBBLES)
 }
 
 /// End of the leaves from `lo` on with the same nibble at `depth` as `leaves[lo]`.

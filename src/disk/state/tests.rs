@@ -3,7 +3,8 @@ use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::keccak::keccak256;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
 use crate::disk::files::simulated::Random;
-use crate::disk::pages::{Checkpoint, Head, MemoryPages, PageId, PageStore, UnitKey, UnitPlace};
+use crate::disk::pages::tests::units_of;
+use crate::disk::pages::{Checkpoint, EachPart, Head, MemoryPages, PageId, PageStore};
 use crate::trie::StateTries;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use std::collections::{BTreeMap, HashSet};
@@ -149,13 +150,8 @@ fn units_depend_on_the_state_alone() {
     whole.apply(&changes).expect("nothing to read");
     whole.checkpoint(Head::default(), &Bytes::new(), false).expect("a checkpoint");
     let units = |pages: &dyn PageStore| {
-        let mut units = Vec::new();
-        let add = &mut |key: UnitKey, place: UnitPlace| {
-            units.push((key, place.item, place.leaves));
-            Ok(())
-        };
-        pages.units(add).expect("units");
-        units
+        let units = units_of(pages).expect("units").into_iter();
+        units.map(|(key, place)| (key, place.item, place.leaves)).collect::<Vec<_>>()
     };
     assert_eq!(units(&*small_steps), units(&*at_once));
     assert!(units(&*at_once).len() > 100);
@@ -190,7 +186,7 @@ impl PageStore for Flipped {
     fn head(&self) -> Result<Option<(Head, Bytes)>, StoreError> {
         self.inner.head()
     }
-    fn units(&self, each: &mut dyn FnMut(UnitKey, UnitPlace) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn units(&self, each: &EachPart<'_>) -> Result<(), StoreError> {
         self.inner.units(each)
     }
     fn checkpoint(&self, checkpoint: &Checkpoint<'_>) -> Result<(), StoreError> {

@@ -10,8 +10,9 @@
 //!
 //! Integers are little-endian. A page has no checksum: each unit is compared with its hash.
 
-use super::leaf::{AccountLeaf, Leaf, SlotLeaf, corrupt, take, take_array};
+use super::leaf::{AccountLeaf, Leaf, SlotLeaf, corrupt, whole};
 use super::subtrie::{Leaves, Nodes, build, root_of};
+use crate::arena::input::Input;
 use crate::arena::keccak::Width;
 use crate::arena::path::{KEY_NIBBLES, NodePath};
 use crate::arena::store::StoreError;
@@ -41,28 +42,27 @@ pub(super) struct UnitEntry {
 /// # Errors
 /// [`StoreError::Corrupt`].
 pub(super) fn read_table(page: &[u8]) -> Result<Vec<UnitEntry>, StoreError> {
-    let mut rest = page;
-    let count = u16::from_le_bytes(take_array(&mut rest)?);
+    let mut rest = Input(page);
+    let count = whole(rest.u16())?;
     let mut entries = Vec::new();
     for _ in 0..count {
-        let owner = match take_array(&mut rest)? {
-            [0] => None,
-            [1] => Some(B256::from(take_array(&mut rest)?)),
+        let owner = match whole(rest.u8())? {
+            0 => None,
+            1 => Some(whole(rest.hash())?),
             _ => return Err(corrupt("unknown kind of unit")),
         };
-        let [len] = take_array(&mut rest)?;
-        let digits = take(&mut rest, usize::from(len).div_ceil(2))?;
+        let len = whole(rest.u8())?;
+        let digits = whole(rest.take(usize::from(len).div_ceil(2)))?;
         let mut key = [0; 32];
         key.get_mut(..digits.len()).ok_or_else(|| corrupt("a path of more than 64 nibbles"))?.copy_from_slice(digits);
         let path = NodePath::new(&key, len as usize);
         if path.nibbles != key || len as usize > KEY_NIBBLES {
             return Err(corrupt("a path with a wrong last nibble"));
         }
-        let leaves = u16::from_le_bytes(take_array(&mut rest)?);
-        let bytes = u16::from_le_bytes(take_array(&mut rest)?) as usize;
+        let (leaves, bytes) = (whole(rest.u16())?, whole(rest.u16())?.into());
         entries.push(UnitEntry { key: UnitKey { owner, path }, leaves, bytes: 0..bytes });
     }
-    let mut at = page.len() - rest.len();
+    let mut at = page.len() - rest.0.len();
     for entry in &mut entries {
         entry.bytes = at..at + entry.bytes.end;
         at = entry.bytes.end;
@@ -106,13 +106,14 @@ pub(super) fn write_leaves<L: Leaf>(path: &NodePath, leaves: &[L]) -> Vec<u8> {
 }
 
 fn read_leaves<L: Leaf>(entry: &UnitEntry, page: &[u8]) -> Result<Vec<L>, StoreError> {
-    let mut bytes = page.get(entry.bytes.clone()).ok_or_else(|| corrupt("a unit exceeds the page"))?;
+    let bytes = page.get(entry.bytes.clone()).ok_or_else(|| corrupt("a unit exceeds the page"))?;
+    let mut input = Input(bytes);
     if entry.leaves == 0 {
         return Err(corrupt("a unit without leaves"));
     }
     let leaves: Vec<L> =
-        (0..entry.leaves).map(|_| L::read(&entry.key.path, &mut bytes)).collect::<Result<_, StoreError>>()?;
-    if !bytes.is_empty() || !leaves.is_sorted_by(|a, b| a.key() < b.key()) {
+        (0..entry.leaves).map(|_| L::read(&entry.key.path, &mut input)).collect::<Result<_, StoreError>>()?;
+    if !input.0.is_empty() || !leaves.is_sorted_by(|a, b| a.key() < b.key()) {
         return Err(corrupt("a unit with leaves out of order or bytes behind them"));
     }
     Ok(leaves)
@@ -200,14 +201,17 @@ pub(super) struct Wanted<'a> {
     pub(super) page: &'a [u8],
 }
 
-fn check(wanted: &Wanted<'_>, entry: &UnitEntry, item: &ItemBytes) -> Result<(), StoreError> {
-    if *item == wanted.item {
+/// Compares the item of a unit with the one that was asked for.
+fn check(wanted: &Wanted<'_>, item: ItemBytes) -> Result<(), StoreError> {
+    let UnitKey { owner, path } = wanted.key;
+    let item = item_at(&path, item);
+    if item == wanted.item {
         return Ok(());
     }
     Err(StoreError::Corrupt(format!(
         "the unit at {} of {} has the hash {}, the branch above it {}",
-        alloy_primitives::hex::encode(&entry.key.path.nibbles[..usize::from(entry.key.path.len).div_ceil(2)]),
-        entry.key.owner.map_or_else(|| "the account trie".to_owned(), |owner| format!("the storage of {owner}")),
+        alloy_primitives::hex::encode(&path.nibbles[..usize::from(path.len).div_ceil(2)]),
+        owner.map_or_else(|| "the account trie".to_owned(), |owner| format!("the storage of {owner}")),
         alloy_primitives::hex::encode(&item[1..]),
         alloy_primitives::hex::encode(&wanted.item[1..]),
     )))
@@ -245,26 +249,26 @@ fn load_chunk(wanted: &[Wanted<'_>], width: Width) -> Result<Vec<Unit>, StoreErr
     let tries: Vec<_> = accounts.iter().map(|(row, leaves)| Leaves { depth: depth(*row), leaves }).collect();
     let built = build(&tries, width);
     for (((row, leaves), storage), (nodes, item)) in accounts.into_iter().zip(storage.drain(..)).zip(built) {
-        check_root_or(&wanted[row], &entries[row], item)?;
+        check(&wanted[row], item)?;
         units[row] = Some(Unit::Accounts(Arc::new(AccountUnit { leaves, nodes, storage })));
     }
     let tries: Vec<_> = slots.iter().map(|(row, leaves)| Leaves { depth: depth(*row), leaves }).collect();
     let built = build(&tries, width);
     for ((row, leaves), (nodes, item)) in slots.into_iter().zip(built) {
-        check_root_or(&wanted[row], &entries[row], item)?;
+        check(&wanted[row], item)?;
         units[row] = Some(Unit::Slots(Arc::new(SlotUnit { leaves, nodes })));
     }
     units.into_iter().map(|unit| unit.ok_or_else(|| corrupt("no unit"))).collect()
 }
 
-/// Compares a unit's item; a unit that is a whole trie is always hashed.
-fn check_root_or(wanted: &Wanted<'_>, entry: &UnitEntry, item: ItemBytes) -> Result<(), StoreError> {
-    check(wanted, entry, &item_at(&entry.key.path, item))
-}
-
 /// The item by which a unit at `path` is referred to: a root's is always its hash.
 pub(super) fn item_at(path: &NodePath, item: ItemBytes) -> ItemBytes {
     if path.len > 0 { item } else { hash_item(&root_of(&item)) }
+}
+
+/// The hash in the item of a root.
+pub(super) fn root_hash(item: &ItemBytes) -> B256 {
+    B256::from_slice(&item[1..])
 }
 
 /// The item of a node with this hash.

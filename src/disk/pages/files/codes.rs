@@ -10,9 +10,9 @@
 //!                entry: hash, offset in `codes`, length, checksum of the code
 //! ```
 
+use crate::arena::input::Input;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};
-use crate::disk::pages::encoding::Input;
 use crate::disk::sum::{StoreId, extend};
 use alloy_primitives::map::B256Map;
 use alloy_primitives::{B256, Bytes};

@@ -10,16 +10,14 @@
 //! crown.delta.N     for each part the length and the checksum of its section; the sections: changed units
 //! ```
 
+use crate::arena::input::Input;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};
-use crate::disk::pages::encoding::{Input, put_unit, unit};
-use crate::disk::pages::{UnitKey, UnitPlace};
+use crate::disk::pages::encoding::{put_unit, unit};
+use crate::disk::pages::{PARTS, UnitKey, UnitPlace, part_of};
 use crate::disk::sum::{StoreId, extend};
 use std::sync::Arc;
 
-/// Number of parts: the account trie by the first nibble of the path, then storage tries by the first nibble of the
-/// owner. In this order the units of all parts are in the order of their keys.
-pub(super) const PARTS: usize = 32;
 /// Prefix of the names of all files of this module.
 pub(super) const PREFIX: &str = "crown.";
 /// Bytes of the table at the start of a delta.
@@ -43,13 +41,6 @@ pub(super) fn part_name(part: usize, sequence: u64) -> String {
 
 pub(super) fn delta_name(sequence: u64) -> String {
     format!("{PREFIX}delta.{sequence}")
-}
-
-fn part_of(key: &UnitKey) -> usize {
-    match key.owner {
-        None => usize::from(key.path.nibbles[0] >> 4),
-        Some(owner) => PARTS / 2 + usize::from(owner[0] >> 4),
-    }
 }
 
 /// Writes units in the order of their keys.

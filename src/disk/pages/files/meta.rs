@@ -2,10 +2,12 @@
 //!
 //! Checkpoint `k` is in slot `k mod 2`, so that a slot is never overwritten by the checkpoint after its own.
 
-use super::crown::{PARTS, Run};
+use super::crown::Run;
+use crate::arena::input::Input;
 use crate::disk::error::DiskError;
 use crate::disk::pages::Head;
-use crate::disk::pages::encoding::{HEAD_BYTES, Input, head, put_head};
+use crate::disk::pages::PARTS;
+use crate::disk::pages::encoding::{HEAD_BYTES, head, put_head};
 use crate::disk::sum::{StoreId, extend};
 use alloy_primitives::Bytes;
 
@@ -73,7 +75,7 @@ impl Slot {
         }
         let mut input = Input(content);
         let head = head(&mut input)?;
-        let deltas = usize::from(input.array::<1>()?[0]);
+        let deltas = usize::from(input.u8()?);
         let run = |input: &mut Input<'_>| Some(Run { sequence: input.u64()?, bytes: input.u64()?, sum: input.u32()? });
         let mut parts = [Run::default(); PARTS];
         for part in &mut parts {

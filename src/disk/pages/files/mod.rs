@@ -19,14 +19,15 @@ mod crown;
 mod meta;
 
 use self::codes::{Codes, Ends};
-use self::crown::{Change, Crown, PARTS};
+use self::crown::{Change, Crown};
 use self::meta::{DELTAS_MAX, SLOT_BYTES, Slot, slot_of};
-use super::{Checkpoint, Head, PageId, PageStore, UnitKey, UnitPlace, check};
+use super::{Checkpoint, EachPart, Head, PARTS, PageId, PageStore, check};
 use crate::arena::store::StoreError;
 use crate::disk::error::DiskError;
 use crate::disk::files::{File, Files};
 use crate::disk::sum::StoreId;
 use alloy_primitives::{B256, Bytes};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -223,12 +224,12 @@ impl PageStore for FilePages {
         Ok((slot.head.sequence > 0).then(|| (slot.head, slot.header.clone())))
     }
 
-    fn units(&self, each: &mut dyn FnMut(UnitKey, UnitPlace) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    fn units(&self, each: &EachPart<'_>) -> Result<(), StoreError> {
         let crown = self.crown()?;
-        for part in 0..PARTS {
-            crown.part(part)?.into_iter().try_for_each(|(key, place)| each(key, place))?;
-        }
-        Ok(())
+        (0..PARTS).into_par_iter().try_for_each(|part| match crown.part(part)? {
+            units if units.is_empty() => Ok(()),
+            units => each(part, units),
+        })
     }
 
     fn checkpoint(&self, checkpoint: &Checkpoint<'_>) -> Result<(), StoreError> {
