@@ -6,15 +6,11 @@
 //! Not here: reads while the tasks run (`exec::block::prefetch`), codes (`exec::block::code_loader`).
 
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError, in_chunks};
 use crate::arena::{AccountId, CodeId, Column};
 use crate::bal::BalColumns;
 use crate::exec::block::providers::PreState;
 use alloy_primitives::U256;
-use rayon::prelude::*;
-
-/// Rows that one task reads in a call of the store.
-const READ_CHUNK: usize = 1024;
 
 /// Reads the accounts and slots (`queries`) of the list, in batches on all threads. Codes are read when a task
 /// needs them.
@@ -37,23 +33,4 @@ pub(super) fn read_pre_state(
         codes: Column::from(codes),
         slots: Column::from(slots),
     })
-}
-
-/// Runs `read` over all of `out`, on all threads if it is longer than a chunk. Returns the error of
-/// the lowest chunk, independent of timing.
-fn in_chunks<T: Send>(
-    out: &mut [T],
-    read: impl Fn(core::ops::Range<usize>, &mut [T]) -> Result<(), StoreError> + Sync,
-) -> Result<(), StoreError> {
-    if out.len() <= READ_CHUNK {
-        return read(0..out.len(), out);
-    }
-    let chunks = out.par_chunks_mut(READ_CHUNK).enumerate();
-    let results: Vec<Result<(), StoreError>> = chunks
-        .map(|(chunk, out)| {
-            let start = chunk * READ_CHUNK;
-            read(start..start + out.len(), out)
-        })
-        .collect();
-    results.into_iter().collect()
 }
