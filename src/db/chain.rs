@@ -60,9 +60,9 @@ impl Chain {
         Some(Self { schedule: None, head, former: heads.into(), window })
     }
 
-    /// Number of blocks that can be reverted after the next one.
-    pub(super) fn reverts_next(&self) -> usize {
-        (self.former.len() + 1).min(self.window)
+    /// Number of blocks that can be reverted after the next `blocks`.
+    pub(super) fn reverts_after(&self, blocks: usize) -> usize {
+        (self.former.len() + blocks).min(self.window)
     }
 
     /// The ancestors of the next block, if the schedule is known.

@@ -1,6 +1,6 @@
 //! A state on disk: pages at the last checkpoint, and the log of blocks since then.
 //!
-//! In: outcomes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
+//! In: changes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
 //! acknowledged commit, whatever interrupted the process.
 //! A commit appends one record to the log and syncs it. A checkpoint follows when the changes in
 //! memory exceed a bound. Opening applies the lists of the records behind the last checkpoint, without
@@ -8,8 +8,11 @@
 //! Relies on: `disk` for files, `record` for what a record holds. Not here: the head (`chain`).
 
 use super::chain::Head;
-use super::record::{Hashed, changes_of, decode_before, decode_hashes, encode_before, encode_existence, encode_hashes};
-use super::{DbError, Executed, Opened};
+use super::record::{
+    Hashed, changes_of, decode_before, decode_existence, decode_hashes, encode_before, encode_existence, encode_hashes,
+};
+use super::{DbError, Link, LoggedBlock, Opened};
+use crate::arena::changes::StateChanges;
 use crate::arena::keccak::keccak256;
 use crate::arena::path::NodeQuery;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
@@ -18,7 +21,6 @@ use crate::disk::pages::Head as CheckpointHead;
 use crate::disk::state::DiskState;
 use crate::disk::store::{OpenOptions, PagesKind, Store};
 use crate::exec::wire::Header;
-use crate::executor::BlockOutcome;
 use crate::trie::{HashedKeys, StateTries};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +34,8 @@ const CALL_ROWS: usize = 8_192;
 const NEW_STATE_BYTES: usize = 256 << 20;
 /// Flag of a record: SELFDESTRUCT removes storage in this block (before Cancun).
 const CLEARS_STORAGE: u8 = 1;
+/// Flag of a record: the block was applied in a range of which only the last root was compared with its header.
+const ROOT_UNCHECKED: u8 = 2;
 
 /// How a state on disk is kept.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +113,8 @@ pub(super) struct Disk {
     /// Log record of the checkpoint before the last one.
     former_checkpoint: u64,
     options: DiskOptions,
+    /// Whether commits and reverts change memory alone.
+    is_detached: bool,
 }
 
 /// Adds accounts to a state that is being created.
@@ -178,7 +184,7 @@ impl Disk {
         let tries = StateTries::from_root(state_root);
         let records = VecDeque::new();
         let store = DiskStore { state, hashes };
-        Ok((Self { store, tries, log, records, former_checkpoint: record, options }, header))
+        Ok((Self { store, tries, log, records, former_checkpoint: record, options, is_detached: false }, header))
     }
 
     /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
@@ -201,6 +207,7 @@ impl Disk {
             records: VecDeque::new(),
             former_checkpoint: checkpoint.record,
             options,
+            is_detached: false,
         };
         disk.store.hashes.insert(checkpoint.number, checkpoint.hash);
         let mut heads: Vec<Head> = Vec::new();
@@ -219,6 +226,8 @@ impl Disk {
         if heads.is_empty() {
             heads.push(Head::of_header(header));
         }
+        // The log may end within a range of blocks of which only the last root was compared.
+        heads.last().map_or(Ok(()), |head| check_root(&head.header, disk.tries.root()))?;
         while heads.len() > window + 1 {
             heads.remove(0);
         }
@@ -248,9 +257,9 @@ impl Disk {
                     return Err(DbError::Record(format!("the list of block {} has another hash", record.block)));
                 }
                 if is_new {
-                    let clears_storage = flags.first().is_some_and(|flags| flags & CLEARS_STORAGE != 0);
-                    let changes = changes_of(list, existence, clears_storage, &self.store)?;
-                    self.advance(&Hashed::of(changes), &head.header)?;
+                    let flags = flags.first().copied().unwrap_or_default();
+                    let changes = changes_of(list, existence, flags & CLEARS_STORAGE != 0, &self.store)?;
+                    self.advance(&Hashed::of(changes), &head.header, flags & ROOT_UNCHECKED == 0)?;
                 }
                 decode_before(before)?;
                 self.store.hashes.insert(head.header.number, head.hash);
@@ -262,7 +271,7 @@ impl Disk {
                     let before = self.before(*undone)?;
                     let parent = heads.iter().rev().nth(1).map(|head| head.header.clone());
                     let parent = parent.ok_or_else(|| DbError::Record("a revert without its block".into()))?;
-                    self.advance(&before, &parent)?;
+                    self.advance(&before, &parent, true)?;
                 }
                 if let (Some(head), Some(_)) = (heads.pop(), self.records.pop_back()) {
                     self.store.hashes.remove(&head.header.number);
@@ -273,14 +282,12 @@ impl Disk {
         Ok(())
     }
 
-    /// Applies changes, after which the state must have the root of `header`.
-    fn advance(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
+    /// Applies changes, after which the state must have the root of `header` if `compares` is set.
+    fn advance(&mut self, hashed: &Hashed, header: &Header, compares: bool) -> Result<(), DbError> {
         let keys = HashedKeys { addresses: &hashed.addresses, slots: &hashed.slots };
         let found = self.tries.update_hashed(&hashed.changes, keys, &self.store)?;
-        if found != header.state_root {
-            self.tries.rollback();
-            let (number, expected) = (header.number, header.state_root);
-            return Err(DbError::StateRoot { number, expected, found });
+        if compares {
+            check_root(header, found).inspect_err(|_| self.tries.rollback())?;
         }
         self.store.state.apply_hashed(&hashed.changes, &hashed.addresses, &hashed.slots)?;
         self.tries.commit();
@@ -315,46 +322,55 @@ impl Disk {
         self.records.drain(..excess);
     }
 
-    /// Makes the executed block durable and then the head; the last `reverts` blocks can then be reverted.
+    /// Makes the next blocks durable and then the last of them the head; `changes` are those of all of them, which the tries
+    /// have. The last `reverts` blocks can then be reverted.
     ///
     /// # Errors
-    /// [`DbError`]; the block is then not committed, and its update is undone.
-    pub(super) fn commit(
-        &mut self,
-        executed: &Executed,
-        outcome: &BlockOutcome,
-        reverts: usize,
-    ) -> Result<(), DbError> {
-        let result = self.append(executed, outcome);
+    /// [`DbError`]; the blocks are then not committed, and their update is undone.
+    pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &StateChanges, reverts: usize) -> Result<(), DbError> {
+        let result = self.append(links);
         if result.is_err() {
             self.tries.rollback();
         }
-        self.records.push_back(result?);
+        self.records.extend(result?);
         self.trim(reverts);
-        if let Err(error) = self.store.state.apply(&outcome.changes) {
-            // The log has the block already: opening the store again applies it.
+        if let Err(error) = self.store.state.apply(changes) {
+            // The log has the blocks already: opening the store again applies them.
             self.store.state.fail(error.clone());
             return Err(error.into());
         }
         self.tries.commit();
-        self.store.hashes.insert(outcome.number, outcome.hash);
-        if let Some(number) = outcome.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
-            self.store.hashes.remove(&number);
+        for Link { head, .. } in links {
+            self.store.hashes.insert(head.header.number, head.hash);
+            if let Some(number) = head.header.number.checked_sub(reverts as u64 + BLOCK_HASHES) {
+                self.store.hashes.remove(&number);
+            }
         }
-        if self.store.state.changed_bytes() >= self.options.checkpoint_bytes {
-            self.checkpoint(&executed.head)?;
+        if let Some(last) = links.last()
+            && self.store.state.changed_bytes() >= self.options.checkpoint_bytes
+        {
+            self.checkpoint(last.head)?;
         }
         Ok(())
     }
 
-    fn append(&mut self, executed: &Executed, outcome: &BlockOutcome) -> Result<u64, DbError> {
-        let state = &self.store.state;
-        let before = encode_before(&outcome.before, |address| Ok(state.storage(&keccak256(address))?))?;
-        let flags = [u8::from(executed.clears_storage) * CLEARS_STORAGE];
-        let parts: [&[u8]; 5] =
-            [&executed.block, &outcome.bal, &encode_existence(&outcome.existence_log), &before, &flags];
-        let entry = Entry { kind: RecordKind::Block, block: outcome.number, hash: outcome.hash, parts: &parts };
-        Ok(self.log.append(&entry)?)
+    /// Appends one record per block, with at most one sync.
+    fn append(&mut self, links: &[Link<'_>]) -> Result<Vec<u64>, DbError> {
+        if self.is_detached {
+            return Ok(Vec::new());
+        }
+        let mut records = Vec::with_capacity(links.len());
+        for (at, link) in links.iter().enumerate() {
+            let state = &self.store.state;
+            let before = encode_before(link.before, |address| Ok(state.storage(&keccak256(address))?))?;
+            let is_last = at + 1 == links.len();
+            let flags = [u8::from(link.clears_storage) * CLEARS_STORAGE + u8::from(!is_last) * ROOT_UNCHECKED];
+            let parts: [&[u8]; 5] = [link.block, link.bal, &encode_existence(link.existence_log), &before, &flags];
+            let (block, hash) = (link.head.header.number, link.head.hash);
+            let entry = Entry { kind: RecordKind::Block, block, hash, parts: &parts };
+            records.push(if is_last { self.log.append(&entry)? } else { self.log.write(&entry)? });
+        }
+        Ok(records)
     }
 
     /// Writes all changes to pages and removes log segments that are not needed any more.
@@ -362,7 +378,7 @@ impl Disk {
     /// # Errors
     /// [`DbError`]. The store must then be opened again; nothing that was committed is lost.
     pub(super) fn checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
-        if self.store.state.is_clean() && self.store.state.checkpoint_head().hash == head.hash {
+        if self.is_detached || self.store.state.is_clean() && self.store.state.checkpoint_head().hash == head.hash {
             return Ok(());
         }
         self.log.sync()?;
@@ -390,22 +406,46 @@ impl Disk {
         let keys = HashedKeys { addresses: &before.addresses, slots: &before.slots };
         let found = self.tries.update_hashed(&before.changes, keys, &self.store)?;
         self.tries.rollback();
-        if found != parent.state_root {
-            let (number, expected) = (parent.number, parent.state_root);
-            return Err(DbError::StateRoot { number, expected, found });
+        check_root(parent, found)?;
+        if !self.is_detached {
+            let (block, hash) = (parent.number, parent.hash());
+            self.log.append(&Entry { kind: RecordKind::Revert, block, hash, parts: &[] })?;
         }
-        let (block, hash) = (parent.number, parent.hash());
-        self.log.append(&Entry { kind: RecordKind::Revert, block, hash, parts: &[] })?;
-        self.advance(&before, parent)?;
+        self.advance(&before, parent, true)?;
         self.records.pop_back();
         self.store.hashes.remove(&(parent.number + 1));
         Ok(())
+    }
+
+    /// From now on commits and reverts change memory alone.
+    pub(super) fn detach(&mut self) {
+        self.is_detached = true;
+    }
+
+    /// The block that was committed `back` blocks before the head, if it can be reverted.
+    pub(super) fn block(&self, back: usize) -> Result<Option<LoggedBlock>, DbError> {
+        let Some(record) = self.records.iter().rev().nth(back) else { return Ok(None) };
+        let record = self.log.read(*record)?;
+        match &record.parts[..] {
+            [block, bal, existence, _, _] => Ok(Some(LoggedBlock {
+                block: block.clone(),
+                bal: bal.clone(),
+                existence_log: decode_existence(existence)?,
+            })),
+            _ => Err(DbError::Record(format!("the record of block {} has other parts", record.block))),
+        }
     }
 
     /// Statistics of the state on disk.
     pub(super) fn state(&self) -> &DiskState {
         &self.store.state
     }
+}
+
+/// Compares the root of the state with that of the header of its block.
+fn check_root(header: &Header, found: B256) -> Result<(), DbError> {
+    let (number, expected) = (header.number, header.state_root);
+    if found == expected { Ok(()) } else { Err(DbError::StateRoot { number, expected, found }) }
 }
 
 fn rlp_of(header: &Header) -> Bytes {

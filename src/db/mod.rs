@@ -17,7 +17,10 @@ mod record;
 #[cfg(feature = "disk")]
 pub use disk::{DiskOptions, NewState};
 
+use crate::arena::changes::StateChanges;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+#[cfg(feature = "disk")]
+use crate::bal::ExistenceLog;
 #[cfg(feature = "disk")]
 use crate::disk::log::LogOpened;
 #[cfg(feature = "disk")]
@@ -148,14 +151,14 @@ impl State {
         }
     }
 
-    fn commit(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
+    fn commit(&mut self, links: &[Link<'_>], changes: &StateChanges, reverts: usize) -> Result<(), DbError> {
         match self {
             Self::Memory(memory) => {
-                memory.commit(&executed.head, outcome, reverts);
+                memory.commit(links, changes, reverts);
                 Ok(())
             }
             #[cfg(feature = "disk")]
-            Self::Disk(disk) => disk.commit(executed, outcome, reverts),
+            Self::Disk(disk) => disk.commit(links, changes, reverts),
         }
     }
 
@@ -177,6 +180,35 @@ struct Executed {
     /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
     #[cfg(feature = "disk")]
     clears_storage: bool,
+}
+
+/// A block that becomes the head, with what is kept of it.
+#[derive(Debug)]
+struct Link<'a> {
+    head: &'a Head,
+    /// The values before the block.
+    before: &'a StateChanges,
+    #[cfg(feature = "disk")]
+    block: &'a Bytes,
+    #[cfg(feature = "disk")]
+    bal: &'a Bytes,
+    #[cfg(feature = "disk")]
+    existence_log: &'a ExistenceLog,
+    /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
+    #[cfg(feature = "disk")]
+    clears_storage: bool,
+}
+
+/// A block as the log of a state on disk has it.
+#[cfg(feature = "disk")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedBlock {
+    /// The block's RLP.
+    pub block: Bytes,
+    /// RLP of its block access list (EIP-7928), which was recorded if the block had none.
+    pub bal: Bytes,
+    /// Account events of a block before Cancun that the list cannot express.
+    pub existence_log: ExistenceLog,
 }
 
 /// The state at the head of a chain, in memory or (with the feature `disk`) on disk.
@@ -418,7 +450,19 @@ impl StateDb {
     pub fn commit(&mut self, outcome: &BlockOutcome) -> Result<(), DbError> {
         let executed = self.executed.take_if(|executed| executed.head.hash == outcome.hash);
         let executed = executed.ok_or(DbError::NotExecuted { given: outcome.hash })?;
-        self.state.commit(&executed, outcome, self.chain.reverts_next())?;
+        let link = Link {
+            head: &executed.head,
+            before: &outcome.before,
+            #[cfg(feature = "disk")]
+            block: &executed.block,
+            #[cfg(feature = "disk")]
+            bal: &outcome.bal,
+            #[cfg(feature = "disk")]
+            existence_log: &outcome.existence_log,
+            #[cfg(feature = "disk")]
+            clears_storage: executed.clears_storage,
+        };
+        self.state.commit(&[link], &outcome.changes, self.chain.reverts_after(1))?;
         self.chain.push(executed.head);
         Ok(())
     }
@@ -433,13 +477,48 @@ impl StateDb {
         let head = self.head().number;
         let blocks = head.checked_sub(number).ok_or(DbError::AboveHead { number, head })?;
         if blocks > self.chain.reverts() as u64 {
-            return Err(DbError::OutOfWindow { number, oldest: head - self.chain.reverts() as u64 });
+            return Err(DbError::OutOfWindow { number, oldest: self.oldest() });
         }
         while let Some(parent) = self.chain.parent().filter(|parent| parent.header.number >= number) {
             self.state.revert(&parent.header)?;
             self.chain.pop();
         }
         Ok(())
+    }
+
+    /// Number of the oldest block to which [`Self::revert_to`] can return.
+    pub fn oldest(&self) -> u64 {
+        self.head().number - self.chain.reverts() as u64
+    }
+
+    /// The block with this number from the log of a state on disk, which has those above [`Self::oldest`].
+    ///
+    /// # Errors
+    /// [`DbError::AboveHead`]; [`DbError::OutOfWindow`] if the log has no longer the block, or the state is in memory;
+    /// other [`DbError`]s if the log cannot be read.
+    #[cfg(feature = "disk")]
+    pub fn block(&self, number: u64) -> Result<LoggedBlock, DbError> {
+        let head = self.head().number;
+        let back = head.checked_sub(number).ok_or(DbError::AboveHead { number, head })?;
+        let found = match &self.state {
+            State::Memory(_) => None,
+            State::Disk(disk) => disk.block(usize::try_from(back).unwrap_or(usize::MAX))?,
+        };
+        found.ok_or_else(|| DbError::OutOfWindow { number, oldest: self.oldest() })
+    }
+
+    /// The same at block `number`, without its files: commits change memory alone from now on, no block can be reverted, and
+    /// the folder keeps the state that it has. The memory that the changes take is not bounded.
+    ///
+    /// # Errors
+    /// Those of [`Self::revert_to`].
+    #[cfg(feature = "disk")]
+    pub fn detached(mut self, number: u64) -> Result<Self, DbError> {
+        if let State::Disk(disk) = &mut self.state {
+            disk.detach();
+        }
+        self.revert_to(number)?;
+        Ok(self.with_window(0))
     }
 
     /// Header of the head.

@@ -149,7 +149,11 @@ pub(super) fn encode_existence(log: &ExistenceLog) -> Vec<u8> {
     out
 }
 
-fn decode_existence(mut bytes: &[u8]) -> Result<ExistenceLog, DbError> {
+/// Decodes an existence log.
+///
+/// # Errors
+/// [`DbError::Record`].
+pub(super) fn decode_existence(mut bytes: &[u8]) -> Result<ExistenceLog, DbError> {
     let bytes = &mut bytes;
     let mut log = ExistenceLog::default();
     while !bytes.is_empty() {
