@@ -4,16 +4,20 @@
 //!
 //! A block is executed on the head and changes nothing; its outcome is committed afterwards. A commit keeps the values
 //! before the block, so that the last blocks can be undone.
+//! [`StateDb::apply`] moves the state forward by block access lists, without execution.
 //! Relies on: `executor` to execute and check a block. `chain` has the head and its ancestors, `memory` the state.
 //! Not here: which of several chains to follow, and the validity of the first head.
 
+mod apply;
 mod chain;
 #[cfg(feature = "disk")]
 mod disk;
 mod memory;
+mod merge;
 #[cfg(feature = "disk")]
 mod record;
 
+pub use apply::{Applied, ApplyError, ListedBlock, Roots};
 #[cfg(feature = "disk")]
 pub use disk::{DiskOptions, NewState};
 
@@ -203,7 +207,7 @@ struct Link<'a> {
 #[cfg(feature = "disk")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedBlock {
-    /// The block's RLP.
+    /// The block's RLP. Only its header, if it was applied without its body ([`ListedBlock::of_header`]).
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928), which was recorded if the block had none.
     pub bal: Bytes,
