@@ -63,7 +63,7 @@ pub use arena::store::{
     StoreCounts, StoreError, WitnessStore,
 };
 pub use bal::ExistenceLog;
-pub use db::{DbError, Replay, ReplayError, StateDb, WindowOptions};
+pub use db::{Applied, ApplyError, DbError, ListedBlock, Replay, ReplayError, StateDb, WindowOptions};
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
 pub use exec::interpreter::trace::TraceSink;
@@ -107,7 +107,7 @@ pub mod outcome {
 /// State on disk ([`StateDb::create`], [`StateDb::open`]): how it is kept, and its errors.
 #[cfg(feature = "disk")]
 pub mod storage {
-    pub use crate::db::{DiskOptions, NewState, Opened};
+    pub use crate::db::{DiskOptions, LoggedBlock, NewState, Opened};
     pub use crate::disk::DiskError;
     pub use crate::disk::files::ReadMethod;
     pub use crate::disk::log::LogOptions;

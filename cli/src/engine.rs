@@ -287,15 +287,23 @@ impl Chain {
         }
     }
 
+    /// The whole state that blocks move forward.
+    ///
+    /// # Errors
+    /// [`Failure::Host`]: the chain is the parent state of a bundle.
+    pub fn db(&mut self) -> Result<&mut StateDb, Failure> {
+        match &mut self.state {
+            State::Db(db) => Ok(db),
+            State::Bundle(_) => Err(Failure::Host("the parent state of a bundle has no block to keep or undo".into())),
+        }
+    }
+
     /// Writes the state of a store on disk, so that opening it applies no block of its log.
     ///
     /// # Errors
     /// [`Failure::Host`]: the state cannot be written.
     pub fn checkpoint(&mut self) -> Result<(), Failure> {
-        match &mut self.state {
-            State::Db(db) => db.checkpoint().map_err(|error| Failure::Host(error.to_string())),
-            State::Bundle(_) => Ok(()),
-        }
+        self.db()?.checkpoint().map_err(|error| Failure::Host(error.to_string()))
     }
 
     /// Undoes all blocks above block `number`.
@@ -303,10 +311,7 @@ impl Chain {
     /// # Errors
     /// [`Failure::Host`]: the values before these blocks are not kept.
     pub fn revert_to(&mut self, number: u64) -> Result<(), Failure> {
-        match &mut self.state {
-            State::Db(db) => db.revert_to(number).map_err(|error| Failure::Host(error.to_string())),
-            State::Bundle(_) => Err(Failure::Host("the parent state of a bundle has no block to undo".into())),
-        }
+        self.db()?.revert_to(number).map_err(|error| Failure::Host(error.to_string()))
     }
 
     /// Hash of an ancestor of the head, if it is known.

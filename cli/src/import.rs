@@ -1,24 +1,17 @@
 //! `balustrade import`: executes the blocks of chain files on the head of a store and keeps them.
 //!
 //! In: chain files and a store. Out: the store with a new head, and totals.
-//! Blocks at or below the head are skipped, so that an import that was stopped goes on when it is
-//! called again. The first invalid block ends the import; its parent is then the head.
-//! Afterwards the store is at a checkpoint.
-//! Not here: reading files (`balustrade::formats::chain`), making a block durable (the library).
+//! The first invalid block ends the import; its parent is then the head. Afterwards the store is at a
+//! checkpoint.
+//! Not here: following the chain (`follow`), making a block durable (the library).
 
-use super::engine::{Accepted, Engine, Failure, List, modes};
-use super::report::{self, BlockRow, RunSummary};
-use super::store::{Opened, head_json};
-use super::{ExecArgs, Status, interrupt};
-use alloy_primitives::B256;
-use balustrade::Mode;
-use balustrade::exec::wire::Header;
-use balustrade::formats::chain::{ChainFileError, ChainItem, ChainReader};
+use super::engine::{Engine, modes};
+use super::follow::{Feed, Keep};
+use super::store::Opened;
+use super::{ExecArgs, Status, interrupt, report};
+use balustrade::formats::chain::ChainReader;
 use clap::Args;
-use indicatif::ProgressBar;
-use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 const EXAMPLES: &str = "Examples:
   balustrade import chain.rlp.gz --store db
@@ -50,51 +43,6 @@ pub struct ImportArgs {
     exec: ExecArgs,
 }
 
-/// Why an import ended before the end of its files.
-#[derive(Debug, thiserror::Error)]
-enum Stopped {
-    /// A signal, or standard output is closed.
-    #[error("stopped by a signal")]
-    Interrupted,
-    /// An input cannot be read.
-    #[error(transparent)]
-    File(#[from] ChainFileError),
-    /// A block at or below the head is not the store's.
-    #[error("block {number} of the file is {given}, that of the store is {known}: another chain")]
-    OtherChain { number: u64, given: B256, known: B256 },
-    /// A block above the head is not its child.
-    #[error("block {number} ({hash}) is not the child of the head, block {head} ({head_hash}): its parent is {parent}")]
-    NotAChild { number: u64, hash: B256, parent: B256, head: u64, head_hash: B256 },
-    /// A block is invalid, or it could not be executed.
-    #[error("block {number}: {failure}")]
-    Block { number: u64, failure: Failure },
-    /// The store has no header of its head.
-    #[error("the store has no head")]
-    NoHead,
-}
-
-impl Stopped {
-    const fn status(&self) -> Status {
-        match self {
-            Self::Block { failure: Failure::Invalid { .. }, .. } => Status::Failed,
-            Self::Interrupted => Status::Good,
-            _ => Status::Unusable,
-        }
-    }
-}
-
-/// An import in progress.
-struct Import<'a> {
-    engine: Engine,
-    opened: Opened,
-    modes: &'a [Option<Mode>],
-    until: Option<u64>,
-    json: bool,
-    totals: RunSummary,
-    skipped: u64,
-    started: Instant,
-}
-
 /// Runs the command on the store that `open` opens: it gets the folder and the number of blocks that
 /// are made durable at once.
 pub fn main(args: &ImportArgs, open: impl FnOnce(&Path, u32) -> Result<Opened, String>) -> Status {
@@ -114,152 +62,19 @@ pub fn main(args: &ImportArgs, open: impl FnOnce(&Path, u32) -> Result<Opened, S
 fn run(args: &ImportArgs, opened: Opened) -> (Opened, Status) {
     let reader = ChainReader::open(&args.inputs, args.lists.as_deref()).map_err(|error| error.to_string());
     let engine = Engine::new(args.exec.threads, args.exec.loop_kind).map_err(|error| error.to_string());
-    let (mut reader, engine) = match reader.and_then(|reader| Ok((reader, engine?))) {
+    let feed = |reader| Feed::of_files(reader, &opened.chain, args.until).map_err(|error| error.to_string());
+    let (mut feed, engine) = match reader.and_then(feed).and_then(|feed| Ok((feed, engine?))) {
         Ok(both) => both,
         Err(error) => {
             report::complain(&error);
             return (opened, Status::Unusable);
         }
     };
-    let mut import = Import {
-        engine,
-        opened,
-        modes: modes(args.exec.mode),
-        until: args.until,
-        json: args.exec.json,
-        totals: RunSummary::default(),
-        skipped: 0,
-        started: Instant::now(),
-    };
-    let bar = report::progress_import(reader.bytes_total());
-    let mut stopped = import.blocks(&mut reader, &bar).err();
-    bar.finish_and_clear();
-    if let Err(failure) = import.opened.chain.checkpoint() {
-        let number = import.opened.chain.head().map_or(0, |head| head.number);
-        stopped = Some(Stopped::Block { number, failure });
-    }
-    let status = import.finish(stopped.as_ref());
-    (import.opened, status)
-}
-
-impl Import<'_> {
-    /// Imports the blocks of the files up to the first that cannot be kept.
-    fn blocks(&mut self, reader: &mut ChainReader, bar: &ProgressBar) -> Result<(), Stopped> {
-        while let Some(item) = reader.next() {
-            if interrupt::flow().is_break() {
-                return Err(Stopped::Interrupted);
-            }
-            let item = item?;
-            let header = Header::of_block(&item.block).map_err(|error| {
-                let number = self.opened.chain.head().map_or(0, |head| head.number.saturating_add(1));
-                let failure = Failure::Invalid { what: error.to_string(), classes: Vec::new() };
-                Stopped::Block { number, failure }
-            })?;
-            if self.until.is_some_and(|until| header.number > until) {
-                return Ok(());
-            }
-            if self.is_known(&header)? {
-                self.skipped += 1;
-            } else {
-                let accepted = self.block(&item, &header)?;
-                self.totals.add(&accepted.outcome);
-                if self.json {
-                    let fork = self.opened.config.rules_of(&header).fork.name().to_owned();
-                    report::json_line(&BlockRow::new(format!("{}", header.number), fork, &accepted, Vec::new()).json());
-                }
-            }
-            bar.set_position(reader.bytes_read());
-            bar.set_message(self.speed(&header));
-        }
-        Ok(())
-    }
-
-    /// Whether a block is at or below the head, where it must be the store's.
-    fn is_known(&self, header: &Header) -> Result<bool, Stopped> {
-        let chain = &self.opened.chain;
-        let head = chain.head().ok_or(Stopped::NoHead)?;
-        let (number, given) = (header.number, header.hash());
-        if number <= head.number {
-            let known = if number == head.number { Some(chain.head_hash()) } else { chain.block_hash(number) };
-            return match known {
-                Some(known) if known != given => Err(Stopped::OtherChain { number, given, known }),
-                // Hashes of blocks before the first one of the store are not known.
-                _ => Ok(true),
-            };
-        }
-        let head_hash = chain.head_hash();
-        if number != head.number + 1 || header.parent_hash != head_hash {
-            let (parent, head) = (header.parent_hash, head.number);
-            return Err(Stopped::NotAChild { number, hash: given, parent, head, head_hash });
-        }
-        Ok(false)
-    }
-
-    /// Executes a block in every requested mode and makes it the head. With several modes it is kept
-    /// by one more execution, after their results were found equal.
-    fn block(&mut self, item: &ChainItem, header: &Header) -> Result<Accepted, Stopped> {
-        let Self { engine, opened: Opened { chain, config }, .. } = self;
-        let rules = config.rules_of(header);
-        let list = List { bal: item.bal.as_ref(), existence_log: item.existence_log.as_ref() };
-        let mut run = |mode, keep| {
-            let run = engine.execute_or_record(chain, &rules, &item.block, list, mode, keep);
-            run.map_err(|failure| match failure {
-                Failure::Host(_) if interrupt::flow().is_break() => Stopped::Interrupted,
-                failure => Stopped::Block { number: header.number, failure },
-            })
-        };
-        let [mode] = self.modes else {
-            let mut first: Option<Accepted> = None;
-            for mode in self.modes {
-                let accepted = run(*mode, false)?;
-                if let Some(what) = first.as_ref().and_then(|first| first.difference(&accepted)) {
-                    let failure = Failure::Invalid { what, classes: Vec::new() };
-                    return Err(Stopped::Block { number: header.number, failure });
-                }
-                first.get_or_insert(accepted);
-            }
-            return run(None, true);
-        };
-        run(*mode, true)
-    }
-
-    /// The text beside the progress bar.
-    fn speed(&self, header: &Header) -> String {
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let blocks = self.totals.blocks as f64 / seconds;
-        let ggas = self.totals.gas as f64 / 1e9 / seconds;
-        format!("block {} {blocks:.0} blocks/s {ggas:.2} Ggas/s", header.number)
-    }
-
-    /// Prints the totals.
-    fn finish(&self, stopped: Option<&Stopped>) -> Status {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let status = stopped.map_or(Status::Good, Stopped::status);
-        if let Some(stopped) = stopped.filter(|stopped| stopped.status() != Status::Good) {
-            report::complain(stopped);
-        }
-        let head = self.opened.chain.head();
-        if self.json {
-            let mut line = self.totals.json();
-            let summary = &mut line["summary"];
-            summary["skipped"] = json!(self.skipped);
-            summary["elapsed_seconds"] = json!(seconds);
-            summary["blocks_per_s"] = json!(self.totals.blocks as f64 / seconds.max(1e-9));
-            summary["invalid"] = json!(u64::from(status == Status::Failed));
-            summary["error"] = json!(stopped.map(ToString::to_string));
-            summary["head"] = json!(head.map(|head| head_json(head, self.opened.chain.head_hash())));
-            report::json_line(&line);
-            return status;
-        }
-        self.totals.lines().iter().for_each(|line| report::line(line));
-        if self.skipped > 0 {
-            report::line(&format!("{} skipped: in the store already", report::counted(self.skipped, "block")));
-        }
-        if let Some(head) = head {
-            report::line(&format!("head: block {} {}", head.number, self.opened.chain.head_hash()));
-        }
-        status
-    }
+    let (modes, json) = (modes(args.exec.mode), args.exec.json);
+    // One block at a time, so that each is durable before the next is read.
+    let mut keep = Keep { engine, opened, modes, window: 1, ahead_bytes: 0, json };
+    let status = keep.run(&mut feed);
+    (keep.opened, status)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 // and benches use are public.
 #![allow(unreachable_pub)]
 
+mod apply;
 mod bal;
 mod bench;
 mod blocktest;
@@ -19,12 +20,14 @@ mod determinism;
 pub mod devnet;
 mod engine;
 mod explain;
+mod follow;
 mod import;
 mod interrupt;
 pub mod measure;
 mod output;
 mod pipeline;
 mod profile;
+mod replay;
 mod report;
 mod run;
 mod slow_block;
@@ -79,6 +82,10 @@ enum Command {
     /// Execute the blocks of chain files on a store and keep them; called again, it goes on after the
     /// store's head
     Import(import::ImportArgs),
+    /// Execute the blocks of chain files, or the blocks of a store again, and measure it
+    Replay(replay::ReplayArgs),
+    /// Move the state of a chain forward by headers and block access lists alone, without execution
+    Apply(apply::ApplyArgs),
     /// Undo the last blocks of a store
     Revert(store::RevertArgs),
     /// Show an account and slots of a store, with proofs on request
@@ -255,6 +262,8 @@ fn run(command: Command) -> Status {
         Command::Chain(args) => chain::main(&args),
         Command::Store(command) => store::main(&command),
         Command::Import(args) => import::main(&args, store::open),
+        Command::Replay(args) => replay::main(&args),
+        Command::Apply(args) => apply::main(&args),
         Command::Revert(args) => store::on_head(&args.store, |db| store::revert(&args, db)),
         Command::Get(args) => store::on_head(&args.store, |db| store::get(&args, db)),
         Command::Bench(command) => bench::main(&command),

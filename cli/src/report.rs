@@ -41,6 +41,11 @@ pub fn progress_import(total: u64) -> ProgressBar {
     progress(total, "{bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta} left {msg}")
 }
 
+/// A progress bar over `total` blocks of a store, with the time left; hidden if standard error is not a terminal.
+pub fn progress_replay(total: u64) -> ProgressBar {
+    progress(total, "{bar:20} {pos}/{len} blocks {eta} left {msg}")
+}
+
 /// A progress bar over `total` accounts; hidden if standard error is not a terminal.
 pub fn progress_accounts(total: u64) -> ProgressBar {
     progress(total, "{bar:30} {pos}/{len} accounts {elapsed}, {eta} left")
@@ -152,8 +157,6 @@ impl BlockRow {
             }
             stage
         });
-        let unchecked =
-            self.unchecked.iter().map(|unchecked| json!({"check": unchecked.check.name(), "reason": unchecked.reason}));
         let mut line = json!({
             "block": self.name,
             "fork": self.fork,
@@ -171,7 +174,7 @@ impl BlockRow {
             "seconds": self.elapsed_ns as f64 / 1e9,
             "ggas_per_s": ggas_per_s(self.gas_used, self.elapsed_ns),
             "stages": stages.collect::<Vec<_>>(),
-            "unchecked": unchecked.collect::<Vec<_>>(),
+            "unchecked": unchecked_json(&self.unchecked),
         });
         if let Some(tail_ns) = root_tail_ns(&self.timeline) {
             line["root_tail_ms"] = json!(tail_ns as f64 / 1e6);
@@ -184,6 +187,11 @@ impl BlockRow {
         }
         line
     }
+}
+
+/// Checks that were not made, as JSON objects.
+pub fn unchecked_json(unchecked: &[Unchecked]) -> Value {
+    unchecked.iter().map(|unchecked| json!({"check": unchecked.check.name(), "reason": unchecked.reason})).collect()
 }
 
 /// The times of one block in all modes.
@@ -478,10 +486,15 @@ pub struct RunSummary {
 impl RunSummary {
     /// Adds a verified block.
     pub fn add(&mut self, block: &BlockOutcome) {
-        self.blocks += 1;
-        self.gas += block.gas_used;
-        self.ns += block.elapsed_ns;
-        self.peak_ggas_per_s = self.peak_ggas_per_s.max(ggas_per_s(block.gas_used, block.elapsed_ns));
+        self.add_range(1, block.gas_used, block.elapsed_ns);
+    }
+
+    /// Adds verified blocks, of which only gas and time together are known.
+    pub fn add_range(&mut self, blocks: u64, gas: u64, ns: u64) {
+        self.blocks += blocks;
+        self.gas += gas;
+        self.ns += ns;
+        self.peak_ggas_per_s = self.peak_ggas_per_s.max(ggas_per_s(gas, ns));
     }
 
     fn average_ms(&self) -> f64 {
@@ -508,16 +521,12 @@ impl RunSummary {
         self.blocks + self.refused_as_expected + self.invalid == 0
     }
 
-    /// The summary for people: one line for each count that is not zero.
-    pub fn lines(&self) -> Vec<String> {
+    /// The summary for people: one line for each count that is not zero. `verb` says what was done to the blocks.
+    pub fn lines(&self, verb: &str) -> Vec<String> {
         let mut lines = Vec::new();
         if self.blocks > 0 {
             let blocks = counted(self.blocks, "block");
-            lines.push(format!(
-                "{blocks} verified, {:.1} Mgas in {:.1} ms",
-                self.gas as f64 / 1e6,
-                self.ns as f64 / 1e6
-            ));
+            lines.push(format!("{blocks} {verb}, {:.1} Mgas in {:.1} ms", self.gas as f64 / 1e6, self.ns as f64 / 1e6));
             lines.push(format!(
                 "average {:.2} Ggas/s, {:.2} ms per block; peak {:.2} Ggas/s",
                 ggas_per_s(self.gas, self.ns),

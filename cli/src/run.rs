@@ -9,11 +9,12 @@ use super::contents::no_block;
 use super::devnet::{self, Devnet};
 use super::engine::{Accepted, Chain, Engine, Failure, Latency, List, modes};
 use super::explain::{self, Subject};
+use super::follow::{Feed, Stopped};
 use super::output::{OutputError, OutputFile};
 use super::report::{self, BlockRow, ModesRow, RunSummary};
 use super::slow_block::{EvmCounts, SlowBlock};
 use super::trace::Lines;
-use super::{ExecArgs, Status, chain, input_path, interrupt};
+use super::{ExecArgs, Status, chain, input_path, interrupt, store};
 use alloy_primitives::Bytes;
 use balustrade::BlockOutcome;
 use balustrade::arena::store::StoreCounts;
@@ -22,13 +23,14 @@ use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::wire::Header;
 use balustrade::executor::{ParentReadCount, Span};
+use balustrade::formats::chain::ChainReader;
 use balustrade::formats::{self, BlockTest, Bundle, Content, Expected};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const EXAMPLES: &str = "Examples:
@@ -79,6 +81,10 @@ pub struct RunArgs {
     /// test fixtures keep their own network
     #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
     chain: Option<Box<ChainConfig>>,
+    /// Execute the blocks of these chain files on the head of the store in this folder, each on the one before. The
+    /// store is not changed
+    #[arg(long, value_name = "DIR", requires = "inputs", conflicts_with = "chain")]
+    store: Option<PathBuf>,
     #[command(flatten)]
     exec: ExecArgs,
 }
@@ -120,7 +126,11 @@ pub fn main(args: &RunArgs) -> Status {
         list_mismatch: false,
         status: Status::Good,
     };
-    if args.inputs.is_empty() {
+    if let Some(dir) = &args.store {
+        if let Err(error) = run.on_store(dir) {
+            run.unusable(&error);
+        }
+    } else if args.inputs.is_empty() {
         run.devnet();
     } else {
         run.files();
@@ -273,6 +283,38 @@ impl Run<'_> {
             }
         }
         bar.finish_and_clear();
+    }
+
+    /// Executes the blocks of chain files that follow the head of a store, up to the first that is invalid. They are kept
+    /// in memory alone.
+    fn on_store(&mut self, dir: &Path) -> Result<(), String> {
+        let (db, config, _) = store::open_db(dir, 1).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let head = db.head().number;
+        let mut chain = Chain::of_db(db.detached(head).map_err(|error| error.to_string())?);
+        let reader = ChainReader::open(&self.args.inputs, None).map_err(|error| error.to_string())?;
+        let mut feed = Feed::of_files(reader, &chain, None).map_err(|error| error.to_string())?;
+        let bar = feed.bar();
+        while self.status == Status::Good {
+            let block = match feed.next(&chain) {
+                Ok(Some(block)) => block,
+                Ok(None) | Err(Stopped::Interrupted) => break,
+                Err(stopped) => return Err(stopped.to_string()),
+            };
+            let rules = config.rules_of(&block.header);
+            let step = Step {
+                name: block.header.number.to_string(),
+                fork: rules.fork.name(),
+                rules: Some(rules),
+                block: &block.item.block,
+                list: block.list(),
+                expect_exception: None,
+                expected: Expected::default(),
+                test: None,
+            };
+            bar.suspend(|| self.step(&mut chain, &step));
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 
     fn bundle(&mut self, bundle: &Bundle) {
@@ -500,7 +542,7 @@ impl Run<'_> {
                 }
                 report::unchecked_lines(&self.rows).iter().for_each(|line| report::line(line));
             }
-            self.summary.lines().iter().for_each(|line| report::line(line));
+            self.summary.lines("verified").iter().for_each(|line| report::line(line));
             if self.list_mismatch {
                 report::line(
                     "`balustrade bal verify` shows every disagreement of a list with the execution, not only the first",

@@ -7,7 +7,7 @@
 
 use super::devnet::Devnet;
 use super::engine::{Chain, Engine, Failure};
-use super::output::OutputFile;
+use super::output::{OutputError, OutputFile};
 use super::workload::state::{Sizes, State};
 use super::workload::state_blocks::StateBlocks;
 use super::{Status, chain, interrupt, report};
@@ -16,16 +16,19 @@ use balustrade::db::{DiskOptions, NewState};
 use balustrade::disk::store::Store;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::chain::ChainConfig;
-use balustrade::exec::wire::Header;
+use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::Body;
 use balustrade::formats::genesis::{chain_from_json, chain_to_json};
 use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
 use balustrade::{DbError, EMPTY_ROOT, MemoryStore, ParentAccount, StateChanges, StateDb, StateTries, StoreError};
 use clap::{Args, Subcommand};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Text below the help of `store` and `store init`.
@@ -35,7 +38,8 @@ pub const EXAMPLES: &str = "Examples:
   balustrade store init db --accounts 10000000 --slots 50000000
   balustrade store init db --accounts 9999 --blocks 5 --chain-file c --list-file l
   balustrade store stat db --json
-  balustrade store check db                             # reads every page";
+  balustrade store check db                             # reads every page
+  balustrade store export db --out chain.rlp.gz --lists lists.gz";
 
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
@@ -46,6 +50,32 @@ pub enum StoreCommand {
     Stat(StatArgs),
     /// Read every page of a store and compare it with the state root of the head
     Check(StatArgs),
+    /// Write the blocks of a store's log as a chain file, as `geth export` does
+    Export(ExportArgs),
+}
+
+/// Options of `store export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the store
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// First block; by default the first that the log has
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
+    /// Last block; by default the head
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+    /// Write the RLP of the blocks to this file; compressed if its name ends with .gz
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Write the RLP of the block access list of each block whose header commits to one to this file;
+    /// compressed if its name ends with .gz
+    #[arg(long, value_name = "FILE")]
+    lists: Option<PathBuf>,
+    /// Print one JSON object per line, the last one `{"summary": {...}}`
+    #[arg(long)]
+    json: bool,
 }
 
 /// Options of `store init`.
@@ -93,6 +123,7 @@ pub fn main(command: &StoreCommand) -> Status {
         StoreCommand::Init(args) => init(args),
         StoreCommand::Stat(args) => stat(args),
         StoreCommand::Check(args) => return check(args),
+        StoreCommand::Export(args) => export(args),
     };
     done.map_or_else(
         |error| {
@@ -193,6 +224,46 @@ pub fn open(dir: &Path, sync: u32) -> Result<Opened, String> {
     Ok(Opened { chain: Chain::of_db(db), config })
 }
 
+/// The state in memory before the first block of a chain file, which is a bundle with its complete state or a file of one
+/// block test.
+///
+/// # Errors
+/// In words: the file cannot be read, or has no such state.
+pub fn of_first_file(path: &Path) -> Result<Opened, String> {
+    let fail = |what: &str| format!("{}: {what}", path.display());
+    let content = formats::read_document(path).and_then(|document| Content::parse(&document, None));
+    let content = content.map_err(|error| format!("{error}; without --store the first file has to have its state"))?;
+    match content {
+        Content::Bundle(bundle) => {
+            let Whole { state, header, config } = whole(*bundle).map_err(|what| fail(&what))?;
+            let db = StateDb::in_memory(state, header).map_err(|error| fail(&error.to_string()))?;
+            Ok(Opened { chain: Chain::of_db(db.with_window(0).with_schedule(config.clone())), config })
+        }
+        Content::Tests(tests) => {
+            let [test] = &tests[..] else { return Err(fail("more than one block test")) };
+            let config = test.network.clone().ok_or_else(|| fail("the fork of the test is not supported"))?;
+            let chain = Chain::of_test(test).map_err(|error| fail(&error.to_string()))?;
+            Ok(Opened { chain, config })
+        }
+    }
+}
+
+/// The blocks `from` to `to`, if the log of a store has all of them; without bounds, all that it has.
+///
+/// # Errors
+/// In words, with the blocks that the log has.
+pub fn logged(db: &StateDb, from: Option<u64>, to: Option<u64>) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = (db.oldest() + 1, db.head().number);
+    let (from, to) = (from.unwrap_or(first), to.unwrap_or(last));
+    if first > last {
+        return Err(format!("the log has no blocks; the head is block {last}"));
+    }
+    if from < first || from > to || to > last {
+        return Err(format!("the log has the blocks {first} to {last}, not all of {from} to {to}"));
+    }
+    Ok(from..=to)
+}
+
 /// Calls `run` with the store in a folder.
 pub fn on_head(dir: &Path, run: impl FnOnce(&mut StateDb) -> Status) -> Status {
     match open_db(dir, 1) {
@@ -205,7 +276,10 @@ pub fn on_head(dir: &Path, run: impl FnOnce(&mut StateDb) -> Status) -> Status {
 }
 
 /// Opens a store with its chain's fork schedule.
-fn open_db(dir: &Path, sync: u32) -> Result<(StateDb, ChainConfig, balustrade::db::Opened), String> {
+///
+/// # Errors
+/// In words: the folder is no store, or the store cannot be opened.
+pub fn open_db(dir: &Path, sync: u32) -> Result<(StateDb, ChainConfig, balustrade::db::Opened), String> {
     let mut options = DiskOptions::default();
     options.files.log.group = sync;
     let (db, opened) = StateDb::open(dir, options).map_err(|error| error.to_string())?;
@@ -289,6 +363,73 @@ fn check(args: &StatArgs) -> Status {
         report::line(&format!("{units} in {pages} have the hashes of the state root {}", db.state_root()));
     }
     status
+}
+
+/// A file of RLP that is being written.
+enum RlpFile {
+    Plain(OutputFile),
+    Gzip(GzEncoder<OutputFile>),
+}
+
+impl RlpFile {
+    fn create(path: &Path) -> Result<Self, OutputError> {
+        let file = OutputFile::create(path)?;
+        let is_gzip = path.extension().is_some_and(|extension| extension == "gz");
+        Ok(if is_gzip { Self::Gzip(GzEncoder::new(file, Compression::default())) } else { Self::Plain(file) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        match self {
+            Self::Plain(file) => file.write_all(bytes).map_err(|error| file.fault(error)),
+            Self::Gzip(file) => file.write_all(bytes).map_err(|error| file.get_ref().fault(error)),
+        }
+    }
+
+    fn finish(self) -> Result<u64, OutputError> {
+        match self {
+            Self::Plain(file) => file.finish(),
+            Self::Gzip(file) => {
+                let path = file.get_ref().path().to_owned();
+                file.finish().map_err(|error| OutputError { path, error })?.finish()
+            }
+        }
+    }
+}
+
+/// Writes blocks of the log, and their lists.
+fn export(args: &ExportArgs) -> Result<(), String> {
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", args.dir.display());
+    let (db, ..) = open_db(&args.dir, 1).map_err(|error| fail(&error))?;
+    let numbers = logged(&db, args.from, args.to).map_err(|error| fail(&error))?;
+    let unwritable = |error: OutputError| error.to_string();
+    let mut blocks = RlpFile::create(&args.out).map_err(unwritable)?;
+    let mut lists = args.lists.as_deref().map(RlpFile::create).transpose().map_err(unwritable)?;
+    let bar = report::progress_blocks(numbers.end() - numbers.start() + 1);
+    let mut count = 0u64;
+    for number in numbers.clone() {
+        if interrupt::flow().is_break() {
+            return Err("stopped by a signal; no file was written".to_owned());
+        }
+        let logged = db.block(number).map_err(|error| fail(&error))?;
+        let decoded = Block::decode(logged.block.clone());
+        let decoded = decoded.map_err(|_| fail(&format_args!("the log has only the header of block {number}")))?;
+        blocks.write(&logged.block).map_err(unwritable)?;
+        if let Some(lists) = lists.as_mut().filter(|_| decoded.header.block_access_list_hash.is_some()) {
+            lists.write(&logged.bal).map_err(unwritable)?;
+        }
+        count += 1;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let bytes = blocks.finish().map_err(unwritable)?;
+    lists.map(RlpFile::finish).transpose().map_err(unwritable)?;
+    let (from, to) = numbers.into_inner();
+    if args.json {
+        report::json_line(&json!({"summary": {"blocks": count, "from": from, "to": to, "bytes": bytes}}));
+    } else {
+        report::line(&format!("blocks {from} to {to}: {bytes} bytes in {}", args.out.display()));
+    }
+    Ok(())
 }
 
 /// Where the state comes from.
@@ -586,22 +727,26 @@ fn of_bundle(path: &Path) -> Result<Whole, String> {
     let document = formats::read_document(path).map_err(|error| error.to_string())?;
     let fail = |what: &str| format!("{}: {what}", path.display());
     match Content::parse(&document, None).map_err(|error| error.to_string())? {
-        Content::Bundle(bundle) => whole(*bundle).map_err(|what| fail(&what)),
+        Content::Bundle(bundle) => {
+            let whole = whole(*bundle).map_err(|what| fail(&what))?;
+            let found = StateTries::from_memory(&whole.state).map_err(|error| fail(&error.to_string()))?.root();
+            if found != whole.header.state_root {
+                let expected = whole.header.state_root;
+                return Err(fail(&format!("the state has the root {found}, the parent's header has {expected}")));
+            }
+            Ok(whole)
+        }
         Content::Tests(_) => Err(fail("block tests, not a bundle")),
     }
 }
 
-/// The state before the block of a bundle.
+/// The state before the block of a bundle, whose root is not computed.
 fn whole(bundle: Bundle) -> Result<Whole, String> {
     let BundleState::Complete { store: state, .. } = bundle.state else {
         return Err("the bundle has only the part of the state that its block reads".to_owned());
     };
     let header = bundle.parent_header.ok_or("the bundle has no parentHeader")?;
     let header = Header::decode(&header).map_err(|error| format!("the parent's header: {error}"))?;
-    let found = StateTries::from_memory(&state).map_err(|error| error.to_string())?.root();
-    if found != header.state_root {
-        return Err(format!("the state has the root {found}, the parent's header has {}", header.state_root));
-    }
     let config = bundle.chain.ok_or_else(|| format!("the fork {} is not supported", bundle.fork_name))?;
     Ok(Whole { state, header, config })
 }

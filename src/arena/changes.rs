@@ -5,7 +5,7 @@
 //! Relies on: `store` for writing the changes to a store in memory.
 //! Not here: where the changes come from (`bal`), the state root (`trie`).
 
-use super::store::MemoryStore;
+use super::store::{MemoryStore, ParentAccount};
 use alloy_primitives::{Address, B256, Bytes, U256};
 
 /// Status of a changed account after the block.
@@ -114,6 +114,41 @@ impl StateChanges {
         }
         all.codes = store.iter_codes().map(|(hash, code)| (*hash, code.clone())).collect();
         all
+    }
+
+    /// Adds to `before` the account in this row with the values that it had before the changes: `parent`, and `slots`, one
+    /// value for each changed slot.
+    ///
+    /// An account that did not exist before is [`AccountStatus::Deleted`] and has no slots. An account that is deleted or
+    /// whose storage is cleared is [`AccountStatus::StorageCleared`] and has no slots, as its storage before is not known
+    /// here as a whole; if it is deleted, all its fields are set.
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::len`].
+    pub(crate) fn push_before(
+        &self,
+        row: usize,
+        parent: &ParentAccount,
+        slots: impl Iterator<Item = U256>,
+        before: &mut Self,
+    ) {
+        let address = self.addresses[row];
+        if !parent.exists {
+            before.push_account(address, AccountStatus::Deleted, None, None, None);
+            return;
+        }
+        let is_deleted = self.statuses[row] == AccountStatus::Deleted;
+        let keeps_storage = self.statuses[row] == AccountStatus::Kept;
+        before.push_account(
+            address,
+            if keeps_storage { AccountStatus::Kept } else { AccountStatus::StorageCleared },
+            (is_deleted || self.nonces[row].is_some()).then_some(parent.nonce),
+            (is_deleted || self.balances[row].is_some()).then_some(parent.balance),
+            (is_deleted || self.code_hashes[row].is_some()).then_some(parent.code_hash),
+        );
+        if keeps_storage {
+            self.slots(row).zip(slots).for_each(|((key, _), value)| before.push_slot(key, value));
+        }
     }
 
     /// Writes the changes to a store in memory: the parent state of the next block.

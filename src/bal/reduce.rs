@@ -106,11 +106,8 @@ pub struct ListedParents {
 
 impl ListedParents {
     /// The values before the block of everything that `changes` holds, which were reduced from `bal`: the accounts of
-    /// `changes` in the same order, with the fields and slots that are changed there.
-    ///
-    /// An account that did not exist before is [`AccountStatus::Deleted`] and has no slots. An account that the block
-    /// deleted or whose storage it cleared is [`AccountStatus::StorageCleared`] and has no slots, as its storage before
-    /// the block is not known here as a whole; if it was deleted, all its fields are set.
+    /// `changes` in the same order, with the fields and slots that are changed there
+    /// (`StateChanges::push_before`).
     ///
     /// # Panics
     /// When the ids or `changes` are those of another list.
@@ -122,25 +119,8 @@ impl ListedParents {
             // Changed accounts are in list order; those that only the existence log has follow.
             let account = listed.by_ref().find(|account| bal.addresses[*account] == *address);
             let account = account.or_else(|| bal.find(address)).expect("changes of the list's accounts");
-            let parent = &self.accounts[account];
-            if !parent.exists {
-                before.push_account(*address, AccountStatus::Deleted, None, None, None);
-                continue;
-            }
-            let status = changes.statuses[row];
-            let is_deleted = status == AccountStatus::Deleted;
-            let keeps_storage = status == AccountStatus::Kept;
-            before.push_account(
-                *address,
-                if keeps_storage { AccountStatus::Kept } else { AccountStatus::StorageCleared },
-                (is_deleted || changes.nonces[row].is_some()).then_some(parent.nonce),
-                (is_deleted || changes.balances[row].is_some()).then_some(parent.balance),
-                (is_deleted || changes.code_hashes[row].is_some()).then_some(parent.code_hash),
-            );
-            if keeps_storage {
-                let changed = bal.slots(account).filter(|slot| !bal.is_read_only(*slot));
-                changed.for_each(|slot| before.push_slot(bal.slot_keys[slot], self.slots[slot]));
-            }
+            let changed = bal.slots(account).filter(|slot| !bal.is_read_only(*slot));
+            changes.push_before(row, &self.accounts[account], changed.map(|slot| self.slots[slot]), &mut before);
         }
         before
     }
@@ -155,13 +135,22 @@ impl BalColumns {
     pub fn state_changes(&self, store: &dyn StateStore) -> Result<StateChanges, StoreError> {
         let mut parents = vec![ParentAccount::default(); self.account_count()];
         store.accounts(self.addresses.as_slice(), &mut parents)?;
-        Ok(reduce(&ListedChanges {
+        Ok(self.changes_on(parents))
+    }
+
+    /// [`Self::state_changes`] without the parent accounts, as if none existed: their statuses are not known.
+    pub(crate) fn last_values(&self) -> StateChanges {
+        self.changes_on(vec![ParentAccount::default(); self.account_count()])
+    }
+
+    fn changes_on(&self, parents: Vec<ParentAccount>) -> StateChanges {
+        reduce(&ListedChanges {
             bal: self,
             existence_log: &ExistenceColumns::default(),
             parents: &parents.into(),
             code_hashes: &code_hashes(self),
             clears_storage: false,
-        }))
+        })
     }
 }
 

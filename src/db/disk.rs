@@ -1,6 +1,6 @@
 //! A state on disk: pages at the last checkpoint, and the log of blocks since then.
 //!
-//! In: outcomes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
+//! In: changes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
 //! acknowledged commit, whatever interrupted the process.
 //! A commit appends one record to the log and syncs it. A checkpoint begins when the changes in
 //! memory exceed a bound; it is made beside the next blocks. Opening applies the lists of the records behind the last checkpoint, without
@@ -8,8 +8,10 @@
 //! Relies on: `disk` for files, `record` for what a record holds. Not here: the head (`chain`).
 
 use super::chain::{BLOCK_HASHES, Head, forgotten_hash, keep_last};
-use super::record::{Before, Hashed, changes_of, decode_hashes, encode_before, encode_existence, encode_hashes};
-use super::{DbError, Executed, Opened};
+use super::record::{
+    Before, Hashed, changes_of, decode_existence, decode_hashes, encode_before, encode_existence, encode_hashes,
+};
+use super::{DbError, Link, LoggedBlock, Opened};
 use crate::arena::changes::StateChanges;
 use crate::arena::keccak::keccak256;
 use crate::arena::path::NodeQuery;
@@ -19,7 +21,6 @@ use crate::disk::pages::Head as CheckpointHead;
 use crate::disk::state::DiskState;
 use crate::disk::store::{OpenOptions, PagesKind, Store};
 use crate::exec::wire::Header;
-use crate::executor::BlockOutcome;
 use crate::trie::{HashedKeys, StateTries};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,8 @@ const CALL_ROWS: usize = 8_192;
 const NEW_STATE_BYTES: usize = 256 << 20;
 /// Flag of a record: SELFDESTRUCT removes storage in this block (before Cancun).
 const CLEARS_STORAGE: u8 = 1;
+/// Flag of a record: the block was applied in a range of which only the last root was compared with its header.
+const ROOT_UNCHECKED: u8 = 2;
 
 /// How a state on disk is kept.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +120,8 @@ pub(super) struct Disk {
     /// Age of the tries at the checkpoint that is being made.
     stored_age: u32,
     options: DiskOptions,
+    /// Whether commits and reverts change memory alone.
+    is_detached: bool,
 }
 
 /// Adds accounts to a state that is being created.
@@ -189,9 +194,9 @@ impl Tip {
                     return Err(DbError::Record(format!("the list of block {} has another hash", record.block)));
                 }
                 if is_new {
-                    let clears_storage = flags.first().is_some_and(|flags| flags & CLEARS_STORAGE != 0);
-                    let changes = changes_of(list, existence, clears_storage, &self.store)?;
-                    self.advance(&Hashed::of(changes), &head.header)?;
+                    let flags = flags.first().copied().unwrap_or_default();
+                    let changes = changes_of(list, existence, flags & CLEARS_STORAGE != 0, &self.store)?;
+                    self.advance(&Hashed::of(changes), &head.header, flags & ROOT_UNCHECKED == 0)?;
                 }
                 Before::decode(before)?;
                 self.store.hashes.insert(head.header.number, head.hash);
@@ -203,7 +208,7 @@ impl Tip {
                     let before = before(log, *undone)?;
                     let parent = heads.iter().rev().nth(1).map(|head| head.header.clone());
                     let parent = parent.ok_or_else(|| DbError::Record("a revert without its block".into()))?;
-                    self.advance(&before, &parent)?;
+                    self.advance(&before, &parent, true)?;
                 }
                 if let (Some(head), Some(_)) = (heads.pop_back(), self.records.pop_back()) {
                     self.store.hashes.remove(&head.header.number);
@@ -214,35 +219,29 @@ impl Tip {
         Ok(())
     }
 
-    /// Applies changes, after which the state must have the root of `header`.
-    fn advance(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
-        self.update(hashed, header)?;
+    /// Applies changes, after which the state must have the root of `header` if `compares` is set.
+    fn advance(&mut self, hashed: &Hashed, header: &Header, compares: bool) -> Result<(), DbError> {
+        self.update(hashed, header, compares)?;
         self.keep(|state| state.apply_hashed(&hashed.changes, &hashed.addresses, &hashed.slots))
     }
 
-    /// Updates the tries by changes, after which they must have the root of `header`; undoes the update if not.
-    fn update(&mut self, hashed: &Hashed, header: &Header) -> Result<(), DbError> {
+    /// Updates the tries by changes, after which they must have the root of `header` if `compares` is set; undoes the
+    /// update if not.
+    fn update(&mut self, hashed: &Hashed, header: &Header, compares: bool) -> Result<(), DbError> {
         let keys = HashedKeys { addresses: &hashed.addresses, slots: &hashed.slots };
         let found = self.tries.update_hashed(&hashed.changes, keys, &self.store)?;
-        if found != header.state_root {
-            self.tries.rollback();
-            let (number, expected) = (header.number, header.state_root);
-            return Err(DbError::StateRoot { number, expected, found });
+        if compares {
+            check_root(header, found).inspect_err(|_| self.tries.rollback())?;
         }
         Ok(())
     }
 
-    /// Commits the update of the tries; `apply` makes the same changes to the state.
+    /// Commits the update of the tries; `apply` makes the same changes to the state. The log has them already, so after
+    /// an error only opening the store again leads to the right state.
     fn keep(&mut self, apply: impl FnOnce(&mut DiskState) -> Result<(), StoreError>) -> Result<(), DbError> {
-        self.apply(apply)?;
+        apply(&mut self.store.state).map_err(|error| self.store.state.fail(error))?;
         self.tries.commit();
         Ok(())
-    }
-
-    /// Changes the state. The log has the changes already, so after an error only opening the store again leads to the
-    /// right state.
-    fn apply(&mut self, apply: impl FnOnce(&mut DiskState) -> Result<(), StoreError>) -> Result<(), DbError> {
-        Ok(apply(&mut self.store.state).map_err(|error| self.store.state.fail(error))?)
     }
 }
 
@@ -283,7 +282,7 @@ impl Disk {
         let head = CheckpointHead { number, hash, state_root, record, ..head };
         state.checkpoint(head, &rlp, true)?;
         let tip = Tip::new(state, hashes);
-        Ok((Self { tip, log, former_checkpoint: record, stored_age: 0, options }, header))
+        Ok((Self { tip, log, former_checkpoint: record, stored_age: 0, options, is_detached: false }, header))
     }
 
     /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
@@ -314,9 +313,12 @@ impl Disk {
         if heads.is_empty() {
             heads.push_back(Head::of_header(header));
         }
+        // The log may end within a range of blocks of which only the last root was compared.
+        heads.back().map_or(Ok(()), |head| check_root(&head.header, tip.tries.root()))?;
         keep_last(&mut heads, window + 1);
         keep_last(&mut tip.records, heads.len() - 1);
-        Ok((Self { tip, log, former_checkpoint: checkpoint.record, stored_age: 0, options }, heads, opened))
+        let former_checkpoint = checkpoint.record;
+        Ok((Self { tip, log, former_checkpoint, stored_age: 0, options, is_detached: false }, heads, opened))
     }
 
     pub(super) fn store(&self) -> &dyn StateStore {
@@ -337,58 +339,54 @@ impl Disk {
         keep_last(&mut self.tip.records, blocks);
     }
 
-    /// Makes the executed blocks durable and then the last of them the head; after block `row` of them, the last
-    /// `reverts(row)` blocks can be reverted.
+    /// Makes the next blocks durable and then the last of them the head; `changes`, in order, have the effect of all of
+    /// them, and the tries have their update. The last `reverts` blocks can then be reverted.
     ///
     /// # Errors
-    /// [`DbError`]. If the first block was not committed, the updates of the blocks are undone. If a later one was not, the
-    /// store must be opened again; the blocks before it are not lost.
+    /// [`DbError`]; the blocks are then not committed, and their update is undone.
     pub(super) fn commit(
         &mut self,
-        blocks: &[(Executed, &BlockOutcome)],
-        reverts: impl Fn(usize) -> usize,
+        links: &[Link<'_>],
+        changes: &[&StateChanges],
+        reverts: usize,
     ) -> Result<(), DbError> {
-        for (row, (executed, outcome)) in blocks.iter().enumerate() {
-            let Err(error) = self.keep(executed, outcome, reverts(row)) else { continue };
-            self.tip.tries.rollback();
-            if row > 0 {
-                // The tries are those before the first block, the state is the one after the last that was kept.
-                self.tip.store.state.fail(StoreError::Failed(error.to_string()));
+        let appended = self.end_checkpoint(false).and_then(|()| self.append(links));
+        let records = appended.inspect_err(|_| self.tip.tries.rollback())?;
+        self.tip.records.extend(records);
+        self.trim(reverts);
+        self.tip.keep(|state| changes.iter().try_for_each(|changes| state.apply(changes)))?;
+        for Link { head, .. } in links {
+            self.tip.store.hashes.insert(head.header.number, head.hash);
+            if let Some(number) = forgotten_hash(head.header.number, reverts) {
+                self.tip.store.hashes.remove(&number);
             }
-            return Err(error);
         }
-        self.tip.tries.commit();
-        if let Some((last, _)) = blocks.last()
+        if let Some(last) = links.last()
+            && !self.is_detached
             && self.tip.store.state.changed_bytes() >= self.options.checkpoint_bytes
         {
             self.end_checkpoint(true)?;
-            self.begin_checkpoint(&last.head)?;
+            self.begin_checkpoint(last.head)?;
         }
         Ok(())
     }
 
-    /// Makes a block durable and applies its changes to the state, but does not commit the tries.
-    fn keep(&mut self, executed: &Executed, outcome: &BlockOutcome, reverts: usize) -> Result<(), DbError> {
-        self.end_checkpoint(false)?;
-        let record = self.append(executed, outcome)?;
-        self.tip.records.push_back(record);
-        self.trim(reverts);
-        self.tip.apply(|state| state.apply(&outcome.changes))?;
-        self.tip.store.hashes.insert(outcome.number, outcome.hash);
-        if let Some(number) = forgotten_hash(outcome.number, reverts) {
-            self.tip.store.hashes.remove(&number);
+    /// Appends one record per block, with at most one sync.
+    fn append(&mut self, links: &[Link<'_>]) -> Result<Vec<u64>, DbError> {
+        if self.is_detached {
+            return Ok(Vec::new());
         }
-        Ok(())
-    }
-
-    fn append(&mut self, executed: &Executed, outcome: &BlockOutcome) -> Result<u64, DbError> {
-        let state = &self.tip.store.state;
-        let before = encode_before(&outcome.before, |address| Ok(state.storage(&keccak256(address))?))?;
-        let flags = [u8::from(executed.clears_storage) * CLEARS_STORAGE];
-        let parts: [&[u8]; 5] =
-            [&executed.block, &outcome.bal, &encode_existence(&outcome.existence_log), &before, &flags];
-        let entry = Entry { kind: RecordKind::Block, block: outcome.number, hash: outcome.hash, parts: &parts };
-        Ok(self.log.append(&entry)?)
+        let mut records = Vec::with_capacity(links.len());
+        for (at, link) in links.iter().enumerate() {
+            let state = &self.tip.store.state;
+            let before = encode_before(link.before, |address| Ok(state.storage(&keccak256(address))?))?;
+            let flags = [u8::from(link.clears_storage) * CLEARS_STORAGE + u8::from(!link.has_root) * ROOT_UNCHECKED];
+            let parts: [&[u8]; 5] = [link.block, link.bal, &encode_existence(link.existence_log), &before, &flags];
+            let (block, hash) = (link.head.header.number, link.head.hash);
+            let entry = Entry { kind: RecordKind::Block, block, hash, parts: &parts };
+            records.push(if at + 1 == links.len() { self.log.append(&entry)? } else { self.log.write(&entry)? });
+        }
+        Ok(records)
     }
 
     /// Writes all changes to pages and removes log segments that are not needed any more.
@@ -396,6 +394,9 @@ impl Disk {
     /// # Errors
     /// [`DbError`]. The store must then be opened again; nothing that was committed is lost.
     pub(super) fn checkpoint(&mut self, head: &Head) -> Result<(), DbError> {
+        if self.is_detached {
+            return Ok(());
+        }
         self.end_checkpoint(true)?;
         let state = &self.tip.store.state;
         if state.is_clean() && state.checkpoint_head().hash == head.hash {
@@ -452,20 +453,47 @@ impl Disk {
         self.end_checkpoint(false)?;
         let Some(record) = self.tip.records.back().copied() else { return Ok(()) };
         let before = before(&self.log, record)?;
-        self.tip.update(&before, parent)?;
-        let (block, hash) = (parent.number, parent.hash());
-        let entry = Entry { kind: RecordKind::Revert, block, hash, parts: &[] };
-        self.log.append(&entry).inspect_err(|_| self.tip.tries.rollback())?;
+        self.tip.update(&before, parent, true)?;
+        if !self.is_detached {
+            let (block, hash) = (parent.number, parent.hash());
+            let entry = Entry { kind: RecordKind::Revert, block, hash, parts: &[] };
+            self.log.append(&entry).inspect_err(|_| self.tip.tries.rollback())?;
+        }
         self.tip.keep(|state| state.apply_hashed(&before.changes, &before.addresses, &before.slots))?;
         self.tip.records.pop_back();
         self.tip.store.hashes.remove(&(parent.number + 1));
         Ok(())
     }
 
+    /// From now on commits and reverts change memory alone.
+    pub(super) fn detach(&mut self) {
+        self.is_detached = true;
+    }
+
+    /// The block that was committed `back` blocks before the head, if it can be reverted.
+    pub(super) fn block(&self, back: usize) -> Result<Option<LoggedBlock>, DbError> {
+        let Some(record) = self.tip.records.iter().rev().nth(back) else { return Ok(None) };
+        let record = self.log.read(*record)?;
+        match &record.parts[..] {
+            [block, bal, existence, _, _] => Ok(Some(LoggedBlock {
+                block: block.clone(),
+                bal: bal.clone(),
+                existence_log: decode_existence(existence)?,
+            })),
+            _ => Err(DbError::Record(format!("the record of block {} has other parts", record.block))),
+        }
+    }
+
     /// Statistics of the state on disk.
     pub(super) fn state(&self) -> &DiskState {
         &self.tip.store.state
     }
+}
+
+/// Compares the root of the state with that of the header of its block.
+fn check_root(header: &Header, found: B256) -> Result<(), DbError> {
+    let (number, expected) = (header.number, header.state_root);
+    if found == expected { Ok(()) } else { Err(DbError::StateRoot { number, expected, found }) }
 }
 
 fn rlp_of(header: &Header) -> Bytes {

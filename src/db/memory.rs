@@ -1,15 +1,14 @@
 //! A state in hash maps with its tries, and the values before its last blocks.
 //!
-//! In: outcomes of blocks. Out: the state after them, or before them.
+//! In: changes of blocks. Out: the state after them, or before them.
 //! Relies on: `chain` for the number of blocks that can be reverted, and for the headers.
 //! Not here: the head.
 
-use super::DbError;
-use super::chain::{Head, forgotten_hash, keep_last};
+use super::chain::{forgotten_hash, keep_last};
+use super::{DbError, Link};
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::store::{MemoryStore, StateStore};
 use crate::exec::wire::Header;
-use crate::executor::BlockOutcome;
 use crate::trie::StateTries;
 use alloy_primitives::B256;
 use std::collections::VecDeque;
@@ -49,17 +48,20 @@ impl Memory {
         keep_last(&mut self.befores, blocks);
     }
 
-    /// Commits the executed block, which is `head`; the last `reverts` blocks, this one included, can then be reverted.
-    pub(super) fn commit(&mut self, head: &Head, outcome: &BlockOutcome, reverts: usize) {
+    /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them; the last `reverts` blocks,
+    /// these included, can then be reverted.
+    pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) {
         if reverts > 0 {
-            self.befores.push_back(with_storage(&outcome.before, &self.store));
+            self.befores.extend(links.iter().map(|link| with_storage(link.before, &self.store)));
         }
         self.trim(reverts);
         self.tries.commit();
-        outcome.changes.apply_to(&mut self.store);
-        self.store.insert_block_hash(head.header.number, head.hash);
-        if let Some(number) = forgotten_hash(head.header.number, reverts) {
-            self.store.remove_block_hash(number);
+        changes.iter().for_each(|changes| changes.apply_to(&mut self.store));
+        for Link { head, .. } in links {
+            self.store.insert_block_hash(head.header.number, head.hash);
+            if let Some(number) = forgotten_hash(head.header.number, reverts) {
+                self.store.remove_block_hash(number);
+            }
         }
     }
 
@@ -82,7 +84,7 @@ impl Memory {
 
 /// Adds to the values before a block the whole storage of the accounts from which the block removed it. `store` is the
 /// state before the block.
-fn with_storage(before: &StateChanges, store: &MemoryStore) -> StateChanges {
+pub(super) fn with_storage(before: &StateChanges, store: &MemoryStore) -> StateChanges {
     if !before.statuses.contains(&AccountStatus::StorageCleared) {
         return before.clone();
     }

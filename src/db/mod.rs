@@ -4,24 +4,29 @@
 //!
 //! A block is executed on the head and changes nothing; its outcome is committed afterwards. A commit keeps the values
 //! before the block, so that the last blocks can be undone.
+//! [`StateDb::apply`] moves the state forward by block access lists, without execution.
 //! Relies on: `executor` to execute and check a block. `chain` has the head and its ancestors, `memory` the state.
 //! Not here: which of several chains to follow, and the validity of the first head.
 
+mod apply;
 mod chain;
 #[cfg(feature = "disk")]
 mod disk;
 mod memory;
+mod merge;
 #[cfg(feature = "disk")]
 mod record;
 mod window;
 
+pub use apply::{Applied, ApplyError, ListedBlock};
 #[cfg(feature = "disk")]
 pub use disk::{DiskOptions, NewState};
 pub use window::{Replay, ReplayError, WindowOptions};
 
-#[cfg(feature = "disk")]
 use crate::arena::changes::StateChanges;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};
+#[cfg(feature = "disk")]
+use crate::bal::ExistenceLog;
 #[cfg(feature = "disk")]
 use crate::disk::log::LogOpened;
 #[cfg(feature = "disk")]
@@ -152,22 +157,16 @@ impl State {
         }
     }
 
-    /// Commits executed blocks, whose updates the tries hold; after block `row` of them, the last `reverts(row)` blocks
-    /// can be reverted.
-    fn commit(
-        &mut self,
-        blocks: &[(Executed, &BlockOutcome)],
-        reverts: impl Fn(usize) -> usize,
-    ) -> Result<(), DbError> {
+    /// Makes the next blocks, whose update the tries have, a part of the chain. `changes`, in order, have the effect of all
+    /// of them. The last `reverts` blocks can then be reverted.
+    fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) -> Result<(), DbError> {
         match self {
             Self::Memory(memory) => {
-                for (row, (executed, outcome)) in blocks.iter().enumerate() {
-                    memory.commit(&executed.head, outcome, reverts(row));
-                }
+                memory.commit(links, changes, reverts);
                 Ok(())
             }
             #[cfg(feature = "disk")]
-            Self::Disk(disk) => disk.commit(blocks, reverts),
+            Self::Disk(disk) => disk.commit(links, changes, reverts),
         }
     }
 
@@ -189,6 +188,38 @@ struct Executed {
     /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
     #[cfg(feature = "disk")]
     clears_storage: bool,
+}
+
+/// A block that becomes the head, with what is kept of it.
+#[derive(Debug)]
+struct Link<'a> {
+    head: &'a Head,
+    /// The values before the block.
+    before: &'a StateChanges,
+    #[cfg(feature = "disk")]
+    block: &'a Bytes,
+    #[cfg(feature = "disk")]
+    bal: &'a Bytes,
+    #[cfg(feature = "disk")]
+    existence_log: &'a ExistenceLog,
+    /// Whether SELFDESTRUCT removes storage in this block (before Cancun).
+    #[cfg(feature = "disk")]
+    clears_storage: bool,
+    /// Whether the state root after the block was compared with its header.
+    #[cfg(feature = "disk")]
+    has_root: bool,
+}
+
+/// A block as the log of a state on disk has it.
+#[cfg(feature = "disk")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedBlock {
+    /// The block's RLP. Only its header, if it was applied without its body ([`ListedBlock::of_header`]).
+    pub block: Bytes,
+    /// RLP of its block access list (EIP-7928), which was recorded if the block had none.
+    pub bal: Bytes,
+    /// Account events of a block before Cancun that the list cannot express.
+    pub existence_log: ExistenceLog,
 }
 
 /// The state at the head of a chain, in memory or (with the feature `disk`) on disk.
@@ -216,6 +247,24 @@ impl Executed {
             #[cfg(feature = "disk")]
             clears_storage: input.rules.fork < Fork::Cancun,
         })
+    }
+
+    /// The block with what is kept of its outcome.
+    fn link<'a>(&'a self, outcome: &'a BlockOutcome) -> Link<'a> {
+        Link {
+            head: &self.head,
+            before: &outcome.before,
+            #[cfg(feature = "disk")]
+            block: &self.block,
+            #[cfg(feature = "disk")]
+            bal: &outcome.bal,
+            #[cfg(feature = "disk")]
+            existence_log: &outcome.existence_log,
+            #[cfg(feature = "disk")]
+            clears_storage: self.clears_storage,
+            #[cfg(feature = "disk")]
+            has_root: outcome.state_root.is_some(),
+        }
     }
 }
 
@@ -443,17 +492,19 @@ impl StateDb {
         if let Some(first) = inputs.first_mut() {
             first.parent = Some(&self.chain.head.header);
         }
-        let (store, tries) = self.state.parts();
-        let outcomes = executor.execute_window(&inputs, store, tries, options, roots);
-        let mut executed: Vec<(Executed, &BlockOutcome)> = Vec::with_capacity(outcomes.len());
-        for (input, outcome) in inputs.iter().zip(&outcomes) {
-            let parent = executed.last().map_or(&self.chain.head, |(before, _)| &before.head);
-            // The executor has decoded the block.
+        let mut executed: Vec<Executed> = Vec::with_capacity(inputs.len());
+        for input in &inputs {
+            let parent = executed.last().map_or(&self.chain.head, |before| &before.head);
             let Ok(block) = Executed::new(parent, input) else { break };
-            executed.push((block, outcome));
+            executed.push(block);
         }
-        self.state.commit(&executed, |row| self.chain.reverts_after(row + 1))?;
-        executed.into_iter().for_each(|(block, _)| self.chain.push(block.head));
+        let (store, tries) = self.state.parts();
+        let outcomes = executor.execute_window(&inputs[..executed.len()], store, tries, options, roots);
+        executed.truncate(outcomes.len());
+        let links: Vec<Link<'_>> = executed.iter().zip(&outcomes).map(|(block, outcome)| block.link(outcome)).collect();
+        let changes: Vec<&StateChanges> = outcomes.iter().map(|outcome| &outcome.changes).collect();
+        self.state.commit(&links, &changes, self.chain.reverts_after(links.len()))?;
+        executed.into_iter().for_each(|block| self.chain.push(block.head));
         Ok(outcomes)
     }
 
@@ -464,9 +515,8 @@ impl StateDb {
     pub fn commit(&mut self, outcome: &BlockOutcome) -> Result<(), DbError> {
         let executed = self.executed.take_if(|executed| executed.head.hash == outcome.hash);
         let executed = executed.ok_or(DbError::NotExecuted { given: outcome.hash })?;
-        let blocks = [(executed, outcome)];
-        self.state.commit(&blocks, |_| self.chain.reverts_after(1))?;
-        let [(executed, _)] = blocks;
+        let links = [executed.link(outcome)];
+        self.state.commit(&links, &[&outcome.changes], self.chain.reverts_after(1))?;
         self.chain.push(executed.head);
         Ok(())
     }
@@ -481,13 +531,48 @@ impl StateDb {
         let head = self.head().number;
         let blocks = head.checked_sub(number).ok_or(DbError::AboveHead { number, head })?;
         if blocks > self.chain.reverts() as u64 {
-            return Err(DbError::OutOfWindow { number, oldest: head - self.chain.reverts() as u64 });
+            return Err(DbError::OutOfWindow { number, oldest: self.oldest() });
         }
         while let Some(parent) = self.chain.parent().filter(|parent| parent.header.number >= number) {
             self.state.revert(&parent.header)?;
             self.chain.pop();
         }
         Ok(())
+    }
+
+    /// Number of the oldest block to which [`Self::revert_to`] can return.
+    pub fn oldest(&self) -> u64 {
+        self.head().number - self.chain.reverts() as u64
+    }
+
+    /// The block with this number from the log of a state on disk, which has those above [`Self::oldest`].
+    ///
+    /// # Errors
+    /// [`DbError::AboveHead`]; [`DbError::OutOfWindow`] if the log has no longer the block, or the state is in memory;
+    /// other [`DbError`]s if the log cannot be read.
+    #[cfg(feature = "disk")]
+    pub fn block(&self, number: u64) -> Result<LoggedBlock, DbError> {
+        let head = self.head().number;
+        let back = head.checked_sub(number).ok_or(DbError::AboveHead { number, head })?;
+        let found = match &self.state {
+            State::Memory(_) => None,
+            State::Disk(disk) => disk.block(usize::try_from(back).unwrap_or(usize::MAX))?,
+        };
+        found.ok_or_else(|| DbError::OutOfWindow { number, oldest: self.oldest() })
+    }
+
+    /// The same at block `number`, without its files: commits change memory alone from now on, no block can be reverted, and
+    /// the folder keeps the state that it has. The memory that the changes take is not bounded.
+    ///
+    /// # Errors
+    /// Those of [`Self::revert_to`].
+    #[cfg(feature = "disk")]
+    pub fn detached(mut self, number: u64) -> Result<Self, DbError> {
+        if let State::Disk(disk) = &mut self.state {
+            disk.detach();
+        }
+        self.revert_to(number)?;
+        Ok(self.with_window(0))
     }
 
     /// Header of the head.

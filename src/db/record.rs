@@ -164,7 +164,11 @@ pub(super) fn encode_existence(log: &ExistenceLog) -> Vec<u8> {
     out
 }
 
-fn decode_existence(bytes: &[u8]) -> Result<ExistenceLog, DbError> {
+/// Decodes an existence log.
+///
+/// # Errors
+/// [`DbError::Record`].
+pub(super) fn decode_existence(bytes: &[u8]) -> Result<ExistenceLog, DbError> {
     let mut input = Input(bytes);
     let mut log = ExistenceLog::default();
     while !input.0.is_empty() {

@@ -500,6 +500,18 @@ impl Log {
     /// [`DiskError::TooLong`]; [`DiskError::Io`] if the write or the sync fails. After such a failure every further
     /// call fails with [`DiskError::FailedBefore`]: what a failed sync lost, a later one does not bring back.
     pub fn append(&mut self, entry: &Entry<'_>) -> Result<u64, DiskError> {
+        let number = self.write(entry)?;
+        if self.unsynced >= self.options.group {
+            self.sync()?;
+        }
+        Ok(number)
+    }
+
+    /// [`Self::append`] without a sync: the record is durable after the next one.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn write(&mut self, entry: &Entry<'_>) -> Result<u64, DiskError> {
         self.check()?;
         let length: usize = entry.parts.iter().map(|part| 4 + part.len()).sum();
         let body = BODY_START + length;
@@ -549,9 +561,6 @@ impl Log {
         self.next += 1;
         self.unsynced += 1;
         self.failed = false;
-        if self.unsynced >= self.options.group {
-            self.sync()?;
-        }
         Ok(number)
     }
 

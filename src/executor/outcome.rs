@@ -44,6 +44,14 @@ pub enum Check {
     StateRoot,
     /// Receipts root.
     ReceiptsRoot,
+    /// The body: the transactions, their root and their signatures, withdrawals. Only without execution.
+    Transactions,
+    /// Gas used. Only without execution.
+    Gas,
+    /// Requests hash (EIP-7685). Only without execution.
+    Requests,
+    /// Hash of the block access list (EIP-7928). Only without execution.
+    ListHash,
 }
 
 impl Check {
@@ -57,6 +65,10 @@ impl Check {
             Self::Seal => "seal",
             Self::StateRoot => "state_root",
             Self::ReceiptsRoot => "receipts_root",
+            Self::Transactions => "transactions",
+            Self::Gas => "gas",
+            Self::Requests => "requests",
+            Self::ListHash => "list_hash",
         }
     }
 }

@@ -20,6 +20,7 @@ pub use witness::WitnessStore;
 
 use super::path::NodeQuery;
 use alloy_primitives::{Address, B256, Bytes, U256};
+use rayon::prelude::*;
 
 /// keccak256 of no bytes: the code hash of an account without code.
 pub const KECCAK_EMPTY: B256 = alloy_primitives::KECCAK256_EMPTY;
@@ -31,6 +32,28 @@ pub const EMPTY_ROOT: B256 =
 /// Rows per call that [`StateStore::call_rows`] returns by default: large enough to spread the fixed cost of a call,
 /// small enough that the first rows are available early.
 pub(crate) const CALL_ROWS: usize = 128;
+
+/// Rows that one thread reads in a call of a resident store.
+const READ_CHUNK: usize = 1024;
+
+/// Runs `read` over all of `out`, on all threads of the current rayon pool if it is longer than a chunk. Returns the
+/// error of the lowest chunk, independent of timing.
+pub(crate) fn in_chunks<T: Send>(
+    out: &mut [T],
+    read: impl Fn(core::ops::Range<usize>, &mut [T]) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
+    if out.len() <= READ_CHUNK {
+        return read(0..out.len(), out);
+    }
+    let chunks = out.par_chunks_mut(READ_CHUNK).enumerate();
+    let results: Vec<Result<(), StoreError>> = chunks
+        .map(|(chunk, out)| {
+            let start = chunk * READ_CHUNK;
+            read(start..start + out.len(), out)
+        })
+        .collect();
+    results.into_iter().collect()
+}
 
 /// An account as the parent state holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,19 +134,37 @@ pub fn check_alone(rules: &ChainRules, block: &Block) -> Result<(), HeaderFault>
     if block.encoded_len() > rules.fork_rules().block_size_max {
         return Err(HeaderFault::BlockSize(block.encoded_len()));
     }
-    check_bounds(rules, header)?;
-    if since(Fork::Paris) && (!header.difficulty.is_zero() || header.nonce != B64::ZERO) {
-        return Err(HeaderFault::ProofOfStake);
-    }
-    if since(Fork::Paris) && header.ommers_hash != EMPTY_OMMERS_HASH {
-        return Err(HeaderFault::OmmersAfterMerge);
-    }
+    check_values(rules, header)?;
     if since(Fork::Cancun) {
         let produced = check_blob_gas(rules, block)?;
         let claimed = header.blob_gas_used.unwrap_or_default();
         if claimed != produced {
             return Err(HeaderFault::BlobGasUsed { claimed, produced });
         }
+    }
+    Ok(())
+}
+
+/// Checks the rules that need neither the parent nor the body.
+///
+/// # Errors
+/// The first violated rule.
+pub fn check_without_body(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
+    check_presence(rules, header)?;
+    check_values(rules, header)?;
+    let (used, max) = (header.blob_gas_used.unwrap_or_default(), rules.blob_schedule.max * GAS_PER_BLOB);
+    if used > max { Err(HeaderFault::BlobGasAboveLimit { used, max }) } else { Ok(()) }
+}
+
+/// Checks the values of single fields.
+fn check_values(rules: &ChainRules, header: &Header) -> Result<(), HeaderFault> {
+    check_bounds(rules, header)?;
+    let is_proof_of_stake = rules.fork >= Fork::Paris;
+    if is_proof_of_stake && (!header.difficulty.is_zero() || header.nonce != B64::ZERO) {
+        return Err(HeaderFault::ProofOfStake);
+    }
+    if is_proof_of_stake && header.ommers_hash != EMPTY_OMMERS_HASH {
+        return Err(HeaderFault::OmmersAfterMerge);
     }
     Ok(())
 }

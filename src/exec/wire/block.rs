@@ -109,20 +109,29 @@ pub fn assemble_with_withdrawals<T: AsRef<[u8]>>(
             typed => typed.encode(&mut items),
         }
     }
-    let list_of = |payload: &[u8], out: &mut Vec<u8>| {
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(out);
-        out.extend_from_slice(payload);
-    };
     let mut payload = Vec::with_capacity(items.len() + 1_000);
     header.encode(&mut payload);
-    list_of(&items, &mut payload);
+    put_list(&items, &mut payload);
     payload.push(alloy_rlp::EMPTY_LIST_CODE);
     if header.withdrawals_root.is_some() {
-        list_of(&withdrawals.concat(), &mut payload);
+        put_list(&withdrawals.concat(), &mut payload);
     }
     let mut out = Vec::with_capacity(payload.len() + 5);
-    list_of(&payload, &mut out);
+    put_list(&payload, &mut out);
     out
+}
+
+/// The RLP of a list that has only the header of a block: [`Header::of_block`] reads it, [`Block::decode`] does not.
+pub fn header_alone(header: &Header) -> Vec<u8> {
+    let (mut payload, mut out) = (Vec::new(), Vec::new());
+    header.encode(&mut payload);
+    put_list(&payload, &mut out);
+    out
+}
+
+fn put_list(payload: &[u8], out: &mut Vec<u8>) {
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(out);
+    out.extend_from_slice(payload);
 }
 
 fn read_withdrawals(outer: &mut Cursor<'_>) -> Result<Vec<Withdrawal>, WireError> {

@@ -114,6 +114,11 @@ impl ChainReader {
         Ok(Self { files, current: None, lists, bytes_before: 0, bytes_total, is_done: false })
     }
 
+    /// The file that is read next, before it is opened.
+    pub fn next_file(&self) -> Option<&Path> {
+        self.files.last().map(PathBuf::as_path)
+    }
+
     /// Bytes on disk of all files of blocks.
     pub const fn bytes_total(&self) -> u64 {
         self.bytes_total
