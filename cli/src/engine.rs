@@ -27,7 +27,8 @@ use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recove
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{
-    Binding, BlockError, BlockInput, BlockOutcome, DbError, Executor, Mode, Options, StateChanges, StateDb,
+    Binding, BlockError, BlockInput, BlockOutcome, DbError, Executor, Mode, Options, ReplayError, StateChanges,
+    StateDb, WindowOptions,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -759,6 +760,31 @@ impl Engine {
             return self.execute(chain, rules, block, list, mode, keep);
         }
         self.execute(chain, rules, block, list, mode, keep)
+    }
+
+    /// Executes consecutive blocks on the chain's head and makes each the head, several at a time
+    /// where they have block access lists; `done` takes each outcome. Ctrl-C cancels the window that
+    /// runs.
+    ///
+    /// # Errors
+    /// [`Failure`] of the first block that is not accepted; the blocks before it are kept.
+    pub fn replay<'b>(
+        &mut self,
+        chain: &mut Chain,
+        blocks: impl Iterator<Item = BlockInput<'b>>,
+        window: WindowOptions,
+        mut done: impl FnMut(Accepted),
+    ) -> Result<(), Failure> {
+        let options = Options::automatic().with_loop(self.loop_kind).with_recovery(self.recovery);
+        let blocks = blocks.map(|block| block.with_cancel(super::interrupt::token()));
+        for outcome in chain.db()?.replay(&mut self.executor, blocks, options, window) {
+            let outcome = outcome.map_err(|error| match error {
+                ReplayError::Block(error) => error.into(),
+                error => Failure::Host(error.to_string()),
+            })?;
+            done(Accepted { mode: outcome.mode, outcome, store: None, trace: None });
+        }
+        Ok(())
     }
 
     /// Returns every point in which a block access list and the block's execution on the chain's

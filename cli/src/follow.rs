@@ -12,7 +12,7 @@ use super::{Status, interrupt};
 use alloy_primitives::B256;
 use balustrade::exec::wire::Header;
 use balustrade::formats::chain::{ChainFileError, ChainItem, ChainReader};
-use balustrade::{ApplyError, Mode};
+use balustrade::{ApplyError, BlockInput, ChainRules, Fork, Mode, WindowOptions};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -265,6 +265,22 @@ impl Totals {
     }
 }
 
+/// Prints the line of a block with `--json`.
+fn print_row(block: &ChainBlock, rules: &ChainRules, accepted: &Accepted, json: bool) {
+    if json {
+        let name = block.header.number.to_string();
+        report::json_line(&BlockRow::new(name, rules.fork.name().to_owned(), accepted, Vec::new()).json());
+    }
+}
+
+/// Why a command ends with block `number`.
+fn stopped(number: u64, failure: Failure) -> Stopped {
+    match failure {
+        Failure::Host(_) if interrupt::flow().is_break() => Stopped::Interrupted,
+        failure => Stopped::Block { number, failure },
+    }
+}
+
 /// How blocks are executed and kept.
 #[derive(Debug)]
 pub struct Keep<'a> {
@@ -274,8 +290,8 @@ pub struct Keep<'a> {
     pub opened: Opened,
     /// The modes, of which [`super::engine::modes`] tells.
     pub modes: &'a [Option<Mode>],
-    /// Blocks that are executed together.
-    pub window: usize,
+    /// How blocks with lists are executed together.
+    pub window: WindowOptions,
     /// Blocks are read before the clock starts, until they have so many bytes with their lists.
     pub ahead_bytes: usize,
     /// Whether a JSON line is printed for each block.
@@ -298,14 +314,18 @@ impl Keep<'_> {
     fn blocks(&mut self, feed: &mut Feed, totals: &mut Totals, bar: &ProgressBar) -> Result<(), Stopped> {
         loop {
             let (blocks, end) = feed.batch(&self.opened.chain, self.ahead_bytes, usize::MAX);
-            for window in blocks.chunks(self.window) {
-                let (accepted, time) = self.window(window)?;
-                totals.add(window, time, bar);
-                for (block, accepted) in window.iter().zip(&accepted).filter(|_| self.json) {
-                    let fork = self.opened.config.rules_of(&block.header).fork.name().to_owned();
-                    let name = block.header.number.to_string();
-                    report::json_line(&BlockRow::new(name, fork, accepted, Vec::new()).json());
+            let mut rest = &blocks[..];
+            while let Some((block, after)) = rest.split_first() {
+                let together = rest.iter().take_while(|block| self.is_for_windows(block)).count();
+                if together > 0 {
+                    self.windows(&rest[..together], totals, bar)?;
+                    rest = &rest[together..];
+                    continue;
                 }
+                let (accepted, time) = self.block(block)?;
+                totals.add(core::slice::from_ref(block), time, bar);
+                print_row(block, &self.opened.config.rules_of(&block.header), &accepted, self.json);
+                rest = after;
             }
             end?;
             if blocks.is_empty() {
@@ -314,16 +334,34 @@ impl Keep<'_> {
         }
     }
 
-    /// Executes a window of blocks and makes the last of them the head. Returns the time from the blocks and lists in
-    /// memory to the last commit.
-    fn window(&mut self, blocks: &[ChainBlock]) -> Result<(Vec<Accepted>, Duration), Stopped> {
-        let (mut accepted, mut time) = (Vec::with_capacity(blocks.len()), Duration::ZERO);
-        for block in blocks {
-            let (done, took) = self.block(block)?;
-            accepted.push(done);
-            time += took;
-        }
-        Ok((accepted, time))
+    /// Whether a block can be executed together with others, and may be.
+    fn is_for_windows(&self, block: &ChainBlock) -> bool {
+        self.window.blocks > 1
+            && matches!(self.modes, [None | Some(Mode::Bal)])
+            && block.item.bal.is_some()
+            && self.opened.config.rules_of(&block.header).fork >= Fork::Cancun
+    }
+
+    /// Executes blocks with lists several at a time, and makes each the head.
+    fn windows(&mut self, blocks: &[ChainBlock], totals: &mut Totals, bar: &ProgressBar) -> Result<(), Stopped> {
+        let Self { engine, opened: Opened { chain, config }, window, json, .. } = self;
+        let rules: Vec<ChainRules> = blocks.iter().map(|block| config.rules_of(&block.header)).collect();
+        let inputs = blocks.iter().zip(&rules).map(|(block, rules)| {
+            let mut input = BlockInput::new(rules, block.item.block.clone());
+            input.bal = block.item.bal.clone();
+            input
+        });
+        let (mut rest, mut start) = (blocks.iter().zip(&rules), Instant::now());
+        let replayed = engine.replay(chain, inputs, *window, |accepted| {
+            let time = start.elapsed();
+            if let Some((block, rules)) = rest.next() {
+                totals.add(core::slice::from_ref(block), time, bar);
+                print_row(block, rules, &accepted, *json);
+            }
+            start = Instant::now();
+        });
+        let number = rest.next().map_or(0, |(block, _)| block.header.number);
+        replayed.map_err(|failure| stopped(number, failure))
     }
 
     /// Executes a block in every requested mode and makes it the head. With several modes it is kept by one more
@@ -332,10 +370,7 @@ impl Keep<'_> {
     fn block(&mut self, block: &ChainBlock) -> Result<(Accepted, Duration), Stopped> {
         let Self { engine, opened: Opened { chain, config }, modes, .. } = self;
         let (number, rules) = (block.header.number, config.rules_of(&block.header));
-        let stopped = |failure| match failure {
-            Failure::Host(_) if interrupt::flow().is_break() => Stopped::Interrupted,
-            failure => Stopped::Block { number, failure },
-        };
+        let stopped = |failure| stopped(number, failure);
         let mut first: Option<Accepted> = None;
         if modes.len() > 1 {
             for mode in *modes {

@@ -9,6 +9,7 @@ use super::engine::{Engine, modes};
 use super::follow::{Feed, Keep};
 use super::store::Opened;
 use super::{ExecArgs, Status, interrupt, report};
+use balustrade::WindowOptions;
 use balustrade::formats::chain::ChainReader;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ fn run(args: &ImportArgs, opened: Opened) -> (Opened, Status) {
     };
     let (modes, json) = (modes(args.exec.mode), args.exec.json);
     // One block at a time, so that each is durable before the next is read.
-    let mut keep = Keep { engine, opened, modes, window: 1, ahead_bytes: 0, json };
+    let mut keep = Keep { engine, opened, modes, window: WindowOptions::new(1), ahead_bytes: 0, json };
     let status = keep.run(&mut feed);
     (keep.opened, status)
 }

@@ -10,7 +10,8 @@ use super::follow::{Feed, Keep};
 use super::store::{self, Opened};
 use super::{ExecArgs, Status, interrupt, report};
 use balustrade::formats::chain::{ChainItem, ChainReader};
-use clap::Args;
+use balustrade::{Roots, WindowOptions};
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
@@ -34,11 +35,23 @@ pub struct ReplayArgs {
     /// Stop after block N
     #[arg(long, value_name = "N")]
     to: Option<u64>,
-    /// Execute N blocks together; only 1 so far: block after block
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1))]
+    /// Execute up to N consecutive blocks with block access lists together; 1: block after block
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     window: u16,
+    /// State roots that are compared: of every block, or of the last block of each window
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "every")]
+    roots: RootsArg,
     #[command(flatten)]
     exec: ExecArgs,
+}
+
+/// Values of `--roots`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RootsArg {
+    /// That of every block
+    Every,
+    /// That of the last block of each window; it proves the state at its end
+    Last,
 }
 
 /// The blocks to follow, and the state that they start from.
@@ -89,7 +102,12 @@ pub fn main(args: &ReplayArgs) -> Status {
     let engine = || Engine::new(args.exec.threads, args.exec.loop_kind).map_err(|error| error.to_string());
     match opened.and_then(|opened| Ok((opened, engine()?))) {
         Ok(((opened, mut feed), engine)) => {
-            let (modes, json, window) = (modes(args.exec.mode), args.exec.json, usize::from(args.window));
+            let roots = match args.roots {
+                RootsArg::Every => Roots::Every,
+                RootsArg::Last => Roots::Last,
+            };
+            let window = WindowOptions::new(usize::from(args.window)).with_roots(roots);
+            let (modes, json) = (modes(args.exec.mode), args.exec.json);
             Keep { engine, opened, modes, window, ahead_bytes: AHEAD_BYTES, json }.run(&mut feed)
         }
         Err(error) => {

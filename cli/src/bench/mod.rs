@@ -13,6 +13,7 @@ mod scaling;
 mod senders;
 mod store;
 mod trie;
+mod window;
 
 use super::engine::Failure;
 use super::measure::PoolError;
@@ -45,6 +46,8 @@ pub enum BenchCommand {
     /// Measure blocks on a delayed store: without prefetch, with prefetch before execution, and
     /// with prefetch during execution
     Store(store::StoreArgs),
+    /// Measure generated chains, block after block and several blocks at a time
+    Window(window::WindowArgs),
 }
 
 /// Options that all benches share.
@@ -122,6 +125,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Scaling(args) => scaling::run(args),
         BenchCommand::Cost(args) => cost::run(*args),
         BenchCommand::Store(args) => store::run(args),
+        BenchCommand::Window(args) => window::run(args),
         BenchCommand::Trie(args) => trie::run(&args.accounts, args.bench, args.keccak),
     };
     done.unwrap_or_else(|failure| {

@@ -263,6 +263,34 @@ impl<K: Knobs> Making<K> {
     }
 }
 
+/// The generator of a family with its default options, blocks of `gas` million gas and a state of `accounts` accounts.
+///
+/// # Errors
+/// [`Failure::Host`]: there is no such family, or its generator cannot be made.
+pub(crate) fn generator(family: &str, gas: u64, accounts: u64) -> Result<Generator, Failure> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        workload: WorkloadCommand,
+    }
+    let host = |what: String| Failure::Host(what);
+    let (gas, accounts) = (gas.to_string(), accounts.to_string());
+    let words = ["workload", family, "--gas", &gas, "--accounts", &accounts, "--out", "none"];
+    let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| host(error.to_string()))?;
+    let generator = match line.workload {
+        WorkloadCommand::Devnet(making) => making.generator(family),
+        WorkloadCommand::Transfers(making) => making.generator(family),
+        WorkloadCommand::Erc20(making) => making.generator(family),
+        WorkloadCommand::Amm(making) => making.generator(family),
+        WorkloadCommand::Compute(making) => making.generator(family),
+        WorkloadCommand::Storage(making) => making.generator(family),
+        WorkloadCommand::Deploy(making) => making.generator(family),
+        WorkloadCommand::SetCode(making) => making.generator(family),
+        _ => return Err(host(format!("no chains of {family} are measured"))),
+    };
+    generator.map_err(|error| host(error.to_string()))
+}
+
 /// A table with a row per block.
 fn table(rows: &[serde_json::Value]) -> comfy_table::Table {
     let mut table = report::table();

@@ -140,15 +140,11 @@ impl<'a> Run<'a> {
     /// Runs everything on the threads of the current pool. The tries then hold the updates of the blocks whose outcomes
     /// are returned.
     pub(super) fn outcomes(self, scratches: &[Mutex<WorkerScratch>], clock: Instant) -> Vec<BlockOutcome> {
-        let started = AtomicUsize::new(0);
-        rayon::scope(|scope| {
-            for _ in scratches {
-                scope.spawn(|_| {
-                    let worker = started.fetch_add(1, Ordering::Relaxed);
-                    let _abort = AbortOnPanic(&self.aborted);
-                    self.work(worker, &scratches[worker], clock);
-                });
-            }
+        // One worker for each thread of the pool: a thread that waits for a part of a state root must not begin the work
+        // of another one, which would wait for that root.
+        rayon::broadcast(|thread| {
+            let _abort = AbortOnPanic(&self.aborted);
+            self.work(thread.index(), &scratches[thread.index()], clock);
         });
         let Self { blocks, chain, merged, progress, .. } = self;
         let RootChain { tries, before, .. } = chain.into_inner().unwrap_or_else(PoisonError::into_inner);
