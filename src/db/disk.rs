@@ -106,7 +106,8 @@ struct Tip {
     store: DiskStore,
     /// The tries of the head's state; on top of it at most one executed block, uncommitted.
     tries: StateTries,
-    /// Log records of the last blocks that can be reverted, the head's last.
+    /// Log records of the last blocks, the head's last: those that can be reverted, the block before them, whose header a
+    /// revert needs, and the ancestors whose hashes BLOCKHASH returns after that.
     records: VecDeque<u64>,
 }
 
@@ -115,8 +116,6 @@ struct Tip {
 pub(super) struct Disk {
     tip: Tip,
     log: Log,
-    /// Log record of the checkpoint before the last one.
-    former_checkpoint: u64,
     /// Age of the tries at the checkpoint that is being made.
     stored_age: u32,
     options: DiskOptions,
@@ -173,12 +172,18 @@ impl Tip {
         Self { store: DiskStore { state, hashes }, tries, records: VecDeque::new() }
     }
 
+    /// Forgets the records that reverts of the last `blocks` blocks do not need.
+    fn trim(&mut self, blocks: usize) {
+        keep_last(&mut self.records, blocks + 1 + BLOCK_HASHES as usize);
+    }
+
     /// Takes a record of the log into account; applies it if it is behind the checkpoint.
     fn replay(&mut self, log: &Log, record: &Record, is_new: bool, heads: &mut VecDeque<Head>) -> Result<(), DbError> {
         match (record.kind, &record.parts[..]) {
             (RecordKind::Block, [header, hashes]) => {
                 let header = Header::decode(header).map_err(|error| DbError::Record(error.to_string()))?;
                 self.store.hashes.extend(decode_hashes(hashes)?);
+                self.records.push_back(record.number);
                 heads.push_back(Head::of_header(header));
             }
             (RecordKind::Block, [block, list, existence, before, flags]) => {
@@ -281,8 +286,9 @@ impl Disk {
         log.sync()?;
         let head = CheckpointHead { number, hash, state_root, record, ..head };
         state.checkpoint(head, &rlp, true)?;
-        let tip = Tip::new(state, hashes);
-        Ok((Self { tip, log, former_checkpoint: record, stored_age: 0, options, is_detached: false }, header))
+        let mut tip = Tip::new(state, hashes);
+        tip.records.push_back(record);
+        Ok((Self { tip, log, stored_age: 0, options, is_detached: false }, header))
     }
 
     /// Opens the state in a store as of the last commit. Returns the heads down to the oldest one that can be reverted
@@ -316,9 +322,8 @@ impl Disk {
         // The log may end within a range of blocks of which only the last root was compared.
         heads.back().map_or(Ok(()), |head| check_root(&head.header, tip.tries.root()))?;
         keep_last(&mut heads, window + 1);
-        keep_last(&mut tip.records, heads.len() - 1);
-        let former_checkpoint = checkpoint.record;
-        Ok((Self { tip, log, former_checkpoint, stored_age: 0, options, is_detached: false }, heads, opened))
+        tip.trim(heads.len() - 1);
+        Ok((Self { tip, log, stored_age: 0, options, is_detached: false }, heads, opened))
     }
 
     pub(super) fn store(&self) -> &dyn StateStore {
@@ -334,9 +339,9 @@ impl Disk {
         self.tip.tries.rollback();
     }
 
-    /// Keeps the records of the last `blocks` blocks.
+    /// Keeps what reverts of the last `blocks` blocks need.
     pub(super) fn trim(&mut self, blocks: usize) {
-        keep_last(&mut self.tip.records, blocks);
+        self.tip.trim(blocks);
     }
 
     /// Makes the next blocks durable and then the last of them the head; `changes`, in order, have the effect of all of
@@ -436,11 +441,8 @@ impl Disk {
 
     /// Notes that a checkpoint is complete. `former` is the log record of the one before.
     fn stored(&mut self, former: u64) -> Result<(), DbError> {
-        self.former_checkpoint = former;
         self.tip.tries.mark_stored_at(self.stored_age);
-        // One record more than can be reverted: it has the header of the oldest head.
-        let last = self.tip.store.state.checkpoint_head().record;
-        let oldest = self.tip.records.front().map_or(last, |oldest| oldest.saturating_sub(BLOCK_HASHES));
+        let oldest = self.tip.records.front().copied().unwrap_or(former);
         self.log.prune(oldest.min(former))?;
         Ok(())
     }
@@ -470,7 +472,7 @@ impl Disk {
         self.is_detached = true;
     }
 
-    /// The block that was committed `back` blocks before the head, if it can be reverted.
+    /// The block that was committed `back` blocks before the head, if the log is known to have it.
     pub(super) fn block(&self, back: usize) -> Result<Option<LoggedBlock>, DbError> {
         let Some(record) = self.tip.records.iter().rev().nth(back) else { return Ok(None) };
         let record = self.log.read(*record)?;
@@ -480,6 +482,8 @@ impl Disk {
                 bal: bal.clone(),
                 existence_log: decode_existence(existence)?,
             })),
+            // The start of the store.
+            [_, _] => Ok(None),
             _ => Err(DbError::Record(format!("the record of block {} has other parts", record.block))),
         }
     }

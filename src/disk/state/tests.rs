@@ -93,8 +93,8 @@ fn check_reads(disk: &DiskState, model: &BTreeMap<Address, Account>, accounts: u
     }
 }
 
-/// Random updates, checkpoints and openings: roots equal those of tries in memory, also when tries read their nodes from
-/// the state on disk; all values equal those of a model.
+/// Random updates, checkpoints at once and beside updates, and openings: roots equal those of tries in memory, also when
+/// tries read their nodes from the state on disk; all values equal those of a model.
 #[test]
 fn random_updates_are_those_of_tries_in_memory() {
     for seed in 1..=6 {
@@ -103,26 +103,51 @@ fn random_updates_are_those_of_tries_in_memory() {
         let pages: Arc<dyn PageStore> = Arc::new(MemoryPages::new(PAGE));
         let mut disk = DiskState::open(Arc::clone(&pages), 1 << 22).expect("an empty store");
         let (mut tries, mut lazy) = (StateTries::empty(), StateTries::empty());
+        lazy.mark_stored();
         let mut model = BTreeMap::new();
-        for step in 0..120 {
+        // Age of the tries at the checkpoint that is being made.
+        let mut begun: Option<u32> = None;
+        let mut ended = 0;
+        for step in 0..160 {
             let changes = random_changes(&mut model, accounts, &mut random);
             let root = tries.update(&changes, &MemoryStore::default()).expect("an update");
             tries.commit();
             assert_eq!(lazy.update(&changes, &disk), Ok(root), "seed {seed}, step {step}");
             lazy.commit();
             disk.apply(&changes).expect("read before");
-            if random.below(4) == 0 {
-                let head = Head { number: step, state_root: root, ..Head::default() };
-                disk.checkpoint(head, &Bytes::new(), true).expect("a checkpoint");
-                lazy.mark_stored();
-                lazy.evict([0, 1 << 14, 1 << 30][random.below(3)]);
-                if random.below(3) == 0 {
-                    disk = DiskState::open(Arc::clone(&pages), 1 << 22).expect("a store");
-                    assert_eq!(disk.checkpoint_root(), root);
+            let head = Head { number: step, state_root: root, ..Head::default() };
+            let mut is_stored = false;
+            match random.below(10) {
+                0 => {
+                    disk.checkpoint(head, &Bytes::new(), true).expect("a checkpoint");
+                    lazy.mark_stored();
+                    (begun, is_stored) = (None, true);
                 }
+                1 | 2 => {
+                    // Ends the checkpoint before.
+                    disk.begin(head, &Bytes::new()).expect("a thread");
+                    begun.replace(lazy.age()).into_iter().for_each(|age| lazy.mark_stored_at(age));
+                    is_stored = true;
+                }
+                3 if disk.finish(random.below(2) == 0).expect("a checkpoint").is_some() => {
+                    ended += 1;
+                    begun.take().into_iter().for_each(|age| lazy.mark_stored_at(age));
+                }
+                _ => {}
+            }
+            lazy.evict([0, 1 << 14, 1 << 30][random.below(3)]);
+            if is_stored && random.below(3) == 0 {
+                // This waits for a checkpoint that was begun.
+                drop(disk);
+                disk = DiskState::open(Arc::clone(&pages), 1 << 22).expect("a store");
+                assert_eq!(disk.checkpoint_root(), root);
+                lazy.mark_stored();
+                begun = None;
             }
             check_reads(&disk, &model, accounts, &mut random);
         }
+        assert!(ended > 1, "{ended} checkpoints ended beside updates");
+        disk.finish(true).expect("a checkpoint");
         disk.check(|_| true).expect("all units are right");
         let slots: usize = model.values().map(|account| account.2.len()).sum();
         assert!(slots > 24, "some storage tries have units: {slots} slots");
