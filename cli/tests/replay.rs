@@ -127,8 +127,10 @@ fn a_folder_of_bundles_is_a_chain_that_starts_with_the_state_of_the_first() {
     let (first, third) = (&paths[0], &paths[2]);
     assert_eq!(ends(2, &format!("apply {first} {third}"))["blocks"], 1);
     let rlp = folder.path("chain.rlp");
-    std::fs::write(&rlp, hex::decode(read_bundle(first)["block"].as_str().expect("text")).expect("hex"))
-        .expect("written");
+    let document = read_document(first.as_ref()).expect("a bundle");
+    let bundle: Value = serde_json::from_slice(&document.bytes).expect("JSON");
+    let block = hex::decode(bundle["block"].as_str().expect("text")).expect("hex");
+    std::fs::write(&rlp, block).expect("written");
     for name in ["apply", "replay"] {
         assert!(unusable(&format!("{name} {rlp}")).contains("without --store the first file has to have its state"));
         assert_eq!(status(&[name]), Some(2));

@@ -86,7 +86,9 @@ pub enum ApplyError {
 struct Listed {
     head: Head,
     rules: ChainRules,
+    #[cfg(feature = "disk")]
     block: Bytes,
+    #[cfg(feature = "disk")]
     bal: Bytes,
 }
 
@@ -95,7 +97,7 @@ impl StateDb {
     /// current rayon pool. From Amsterdam on, headers commit to lists; a list of an older block is proven by the state
     /// root alone. Blocks before Cancun are refused. The transactions of a block may be missing.
     ///
-    /// The memory needed is about ten times the length of the lists.
+    /// The memory needed is up to about fifteen times the length of the lists.
     ///
     /// # Errors
     /// [`ApplyError`]; the blocks before the one that it names are applied. With [`Roots::Last`] a block whose list does
@@ -238,7 +240,15 @@ fn decode(
         return Err(fail(InvalidBlock::BalHash { claimed, produced: hash }));
     }
     let head = Head { hash: header.hash(), ancestors: Vec::new(), header };
-    Ok((Listed { head, rules, block: block.block.clone(), bal: bal.clone() }, columns.last_values()))
+    let listed = Listed {
+        head,
+        rules,
+        #[cfg(feature = "disk")]
+        block: block.block.clone(),
+        #[cfg(feature = "disk")]
+        bal: bal.clone(),
+    };
+    Ok((listed, columns.last_values()))
 }
 
 /// The checks that were not made.

@@ -213,14 +213,13 @@ fn with_wrong_balance(at: usize) -> Vec<ListedBlock> {
     let later: Vec<_> = blocks[at + 1..].iter().map(columns).collect();
     let columns = columns(&blocks[at]);
     let is_last = |address: &Address| later.iter().all(|list| list.find(address).is_none());
-    let changed =
-        columns.addresses().iter().filter(|(id, address)| columns.balance_post(*id).is_some() && is_last(address));
-    let (address, balance) =
-        changed.map(|(id, address)| (*address, columns.balance_post(id).expect("changed"))).next().expect("an account");
+    let value = |id| columns.balance_post(id).map(|balance| balance.to_be_bytes_trimmed_vec());
+    let mut changed = columns.addresses().iter().filter(|(_, address)| is_last(address));
+    let found =
+        changed.find_map(|(id, address)| value(id).filter(|value| value.len() > 2).map(|value| (address, value)));
+    let (address, value) = found.expect("an account");
     let mut list = blocks[at].bal.clone().expect("a list").to_vec();
     let entry = list.windows(20).position(|window| window == address.as_slice()).expect("listed");
-    let value = balance.to_be_bytes_trimmed_vec();
-    assert!(value.len() > 2);
     let place = entry + list[entry..].windows(value.len()).position(|window| window == value).expect("its balance");
     list[place + value.len() - 1] ^= 1;
     let list = Bytes::from(list);
