@@ -80,14 +80,14 @@ fn check(db: &StateDb, what: &str) {
 #[test]
 fn lists_lead_to_the_states_of_execution_and_back() {
     let blocks = &CHAIN.blocks;
-    for (roots, range) in [(Roots::AtEnd, BLOCKS), (Roots::Each, BLOCKS), (Roots::AtEnd, 7), (Roots::AtEnd, 1)] {
+    for (roots, range) in [(Roots::Last, BLOCKS), (Roots::Every, BLOCKS), (Roots::Last, 7), (Roots::Last, 1)] {
         let (mut db, what) = (genesis(), format!("{roots:?}, {range}"));
         for blocks in blocks.chunks(range) {
             let applied = db.apply(blocks, roots).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(applied.blocks, blocks.len() as u64);
             let checks: Vec<Check> = applied.unchecked.iter().map(|unchecked| unchecked.check).collect();
             let mut expected = vec![Check::Transactions, Check::Gas, Check::ReceiptsRoot, Check::Requests];
-            expected.extend((roots == Roots::AtEnd && blocks.len() > 1).then_some(Check::StateRoot));
+            expected.extend((roots == Roots::Last && blocks.len() > 1).then_some(Check::StateRoot));
             assert_eq!(checks, expected);
             check(&db, &what);
         }
@@ -96,7 +96,7 @@ fn lists_lead_to_the_states_of_execution_and_back() {
             check(&db, &what);
         }
         let left = &blocks[db.head().number as usize..];
-        db.apply(left, Roots::AtEnd).expect("valid");
+        db.apply(left, Roots::Last).expect("valid");
         check(&db, &what);
         // Execution goes on where lists ended.
         db.revert_to(BLOCKS as u64 - 1).expect("kept");
@@ -108,7 +108,7 @@ fn lists_lead_to_the_states_of_execution_and_back() {
     }
     // Without reverts, no values before are read or kept.
     let mut db = genesis().with_window(0);
-    db.apply(blocks, Roots::AtEnd).expect("valid");
+    db.apply(blocks, Roots::Last).expect("valid");
     check(&db, "no window");
     assert!(db.revert_to(BLOCKS as u64 - 1).is_err());
 }
@@ -127,7 +127,7 @@ fn a_store_keeps_applied_blocks() {
         let options = DiskOptions { checkpoint_bytes, ..DiskOptions::default() };
         let mut db = create(&path, options);
         for (blocks, roots) in
-            [(&blocks[..12], Roots::AtEnd), (&blocks[12..15], Roots::Each), (&blocks[15..20], Roots::AtEnd)]
+            [(&blocks[..12], Roots::Last), (&blocks[12..15], Roots::Every), (&blocks[15..20], Roots::Last)]
         {
             db.apply(blocks, roots).expect("valid");
             check(&db, "applied");
@@ -147,14 +147,14 @@ fn a_store_keeps_applied_blocks() {
         drop(db);
         let (mut db, _) = StateDb::open(&path, options).expect("a store");
         assert_eq!(db.head().number, 5);
-        db.apply(&blocks[5..], Roots::AtEnd).expect("valid");
+        db.apply(&blocks[5..], Roots::Last).expect("valid");
         check(&db, "again");
 
         // Detached, the state moves in memory alone.
         let mut db = db.detached(10).expect("kept");
         check(&db, "detached");
         assert_eq!(db.oldest(), 10);
-        db.apply(&blocks[10..13], Roots::Each).expect("valid");
+        db.apply(&blocks[10..13], Roots::Every).expect("valid");
         check(&db, "detached and applied");
         assert!(db.revert_to(12).is_err());
         db.checkpoint().expect("nothing to write");
@@ -173,7 +173,7 @@ fn headers_without_bodies_are_enough() {
     };
     let headers: Vec<ListedBlock> = CHAIN.blocks.iter().map(of_header).collect();
     let mut db = genesis();
-    db.apply(&headers, Roots::AtEnd).expect("valid");
+    db.apply(&headers, Roots::Last).expect("valid");
     check(&db, "headers");
 }
 
@@ -233,14 +233,14 @@ fn with_wrong_balance(at: usize) -> Vec<ListedBlock> {
 fn the_first_wrong_list_is_named_and_the_blocks_before_it_stay() {
     for at in [0, 1, 13, 14, 22, BLOCKS - 1] {
         let blocks = with_wrong_balance(at);
-        for (roots, range) in [(Roots::AtEnd, BLOCKS), (Roots::Each, BLOCKS), (Roots::AtEnd, 16)] {
+        for (roots, range) in [(Roots::Last, BLOCKS), (Roots::Every, BLOCKS), (Roots::Last, 16)] {
             let mut db = genesis();
             let error = blocks.chunks(range).find_map(|blocks| db.apply(blocks, roots).err());
             let Some(ApplyError::Invalid { number, fault }) = error else { panic!("block {at}: {error:?}") };
             assert!(matches!(*fault, InvalidBlock::StateRoot { .. }), "{fault}");
             assert_eq!((number, db.head().number), (at as u64 + 1, at as u64), "{roots:?}, {range}");
             check(&db, "before the wrong list");
-            db.apply(&CHAIN.blocks[at..], Roots::AtEnd).expect("the right lists");
+            db.apply(&CHAIN.blocks[at..], Roots::Last).expect("the right lists");
             check(&db, "after the right lists");
         }
     }
@@ -252,7 +252,7 @@ fn what_does_not_fit_is_refused_and_the_blocks_before_it_stay() {
     let refuse = |change: Change| {
         let (mut blocks, mut db) = (CHAIN.blocks[..6].to_vec(), genesis());
         change(&mut blocks);
-        let error = db.apply(&blocks, Roots::AtEnd).expect_err("refused");
+        let error = db.apply(&blocks, Roots::Last).expect_err("refused");
         assert_eq!(db.head().number, 3, "{error}");
         check(&db, "refused");
         error
@@ -278,5 +278,5 @@ fn what_does_not_fit_is_refused_and_the_blocks_before_it_stay() {
     assert_eq!(too_old, ApplyError::TooOld { number: 4, fork: Fork::Shanghai });
     // Nothing to do.
     let mut db = genesis();
-    assert_eq!(db.apply(&[], Roots::AtEnd).expect("nothing").unchecked, []);
+    assert_eq!(db.apply(&[], Roots::Last).expect("nothing").unchecked, []);
 }
