@@ -15,7 +15,7 @@ use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::header::{EMPTY_OMMERS_HASH, next_difficulty};
 use balustrade::exec::rules::ommers::Ancestor;
 use balustrade::exec::wire::Header;
-use balustrade::executor::{Body, Check};
+use balustrade::executor::Check;
 use balustrade::formats::{BlockTest, BundleState, Content, Document, each_document, read_document};
 use balustrade::trie::{StateTries, verify_account, verify_slot};
 use balustrade::{
