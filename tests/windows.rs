@@ -3,15 +3,18 @@
 use alloy_primitives::{Bytes, U256};
 use balustrade::bal::bal_hash;
 use balustrade::exec::rules::fork::ChainRules;
-use balustrade::exec::wire::Header;
+use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::{Body, Check};
+use balustrade::formats::{Content, FixtureBlock, each_document};
 use balustrade::outcome::ReceiptList;
 use balustrade::{
     BlockInput, BlockOutcome, DbError, Executor, MemoryStore, Mode, Options, ReplayError, Roots, StateChanges, StateDb,
     WindowOptions,
 };
 use balustrade_cli::devnet::Devnet;
-use balustrade_cli::testing::Folder;
+use balustrade_cli::testing::{Folder, shared, stored};
+use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Number of transactions of each block.
 const TRANSACTIONS: usize = 45;
@@ -90,7 +93,7 @@ fn facts(outcome: BlockOutcome) -> Facts {
     }
 }
 
-/// The outcomes of a chain, the error that ended it, and how many blocks were executed alone within their windows.
+/// The outcomes of the generated chain.
 fn replay(
     db: &mut StateDb,
     links: &[Link],
@@ -99,8 +102,17 @@ fn replay(
 ) -> (Vec<Facts>, Option<String>, usize) {
     let rules = Devnet::rules();
     let mut executor = Executor::new(threads).expect("threads");
-    let blocks = links.iter().map(|link| link.input(&rules));
-    let mut replay = db.replay(&mut executor, blocks, Options::automatic(), window);
+    outcomes_of(db, &mut executor, links.iter().map(|link| link.input(&rules)), window)
+}
+
+/// The outcomes of a chain, the error that ended it, and how many blocks were executed alone within their windows.
+fn outcomes_of<'b>(
+    db: &mut StateDb,
+    executor: &mut Executor,
+    blocks: impl Iterator<Item = BlockInput<'b>>,
+    window: WindowOptions,
+) -> (Vec<Facts>, Option<String>, usize) {
+    let mut replay = db.replay(executor, blocks, Options::new(Mode::Bal), window);
     let (mut outcomes, mut error) = (Vec::new(), None);
     for outcome in &mut replay {
         match outcome {
@@ -120,7 +132,7 @@ fn alone() -> WindowOptions {
 /// The block at `row` with another list, whose hash is in the header; the blocks after it have other parents.
 fn with_list(links: &[Link], row: usize, list: Bytes) -> Vec<Link> {
     let mut links = links.to_vec();
-    let block = balustrade::exec::wire::Block::decode(links[row].block.clone()).expect("a block");
+    let block = Block::decode(links[row].block.clone()).expect("a block");
     let header = Header { block_access_list_hash: Some(bal_hash(&list)), ..block.header.clone() };
     links[row] = Link { block: resealed(&links[row].block, &header), list };
     links
@@ -128,7 +140,7 @@ fn with_list(links: &[Link], row: usize, list: Bytes) -> Vec<Link> {
 
 /// A block with another header.
 fn resealed(block: &Bytes, header: &Header) -> Bytes {
-    let block = balustrade::exec::wire::Block::decode(block.clone()).expect("a block");
+    let block = Block::decode(block.clone()).expect("a block");
     let transactions: Vec<&[u8]> = (0..block.transactions.len())
         .map(|tx| block.transactions.encoded(balustrade::arena::TxIndex(tx as u32)))
         .collect();
@@ -273,4 +285,69 @@ fn a_window_on_disk_is_durable() {
     assert!(matches!(db.revert_to(7), Err(DbError::AboveHead { .. })));
     let account = db.account(expected[1].changes.addresses[0]).expect("readable");
     assert!(account.balance <= U256::MAX);
+}
+
+/// Executes the blocks of each test of an archive with lists, up to the first invalid block, alone and in windows. Returns
+/// the number of chains, of their blocks, and of those that were executed alone.
+fn check_archive(path: &Path, step: usize) -> (usize, usize, usize) {
+    let mut executor = Executor::new(2).expect("threads");
+    let (mut number, mut chains, mut blocks, mut alone) = (0, 0, 0, 0);
+    let flow = each_document(path, &mut |_| (), &mut |document| {
+        number += 1;
+        if number % step != 0 {
+            return ControlFlow::Continue(());
+        }
+        let Content::Tests(tests) = Content::parse(&document, None).unwrap_or_else(|error| panic!("{error}")) else {
+            return ControlFlow::Continue(());
+        };
+        for test in &tests {
+            let (Some(network), Ok(genesis)) = (&test.network, Block::decode(test.genesis.clone())) else { continue };
+            let bad = test.blocks.iter().position(|block| block.expect_exception.is_some());
+            let listed =
+                test.blocks.iter().take(bad.map_or(usize::MAX, |bad| bad + 1)).take_while(|block| block.bal.is_some());
+            let rules_of = |block: &FixtureBlock| {
+                let header = Header::of_block(&block.rlp).unwrap_or_default();
+                network.rules(header.number, header.timestamp)
+            };
+            let links: Vec<_> = listed.map(|block| (rules_of(block), block)).collect();
+            if links.len() < 2 {
+                continue;
+            }
+            let run = |executor: &mut Executor, window| {
+                let mut db = StateDb::in_memory(test.pre.clone(), genesis.header.clone()).expect("a state");
+                let inputs = links.iter().map(|(rules, block)| {
+                    let input = BlockInput::new(rules, block.rlp.clone());
+                    input.with_list(block.bal.clone().unwrap_or_default())
+                });
+                let (facts, error, alone) = outcomes_of(&mut db, executor, inputs, window);
+                ((facts, error, db.state_root()), alone)
+            };
+            let (expected, _) = run(&mut executor, WindowOptions::new(1));
+            chains += 1;
+            blocks += expected.0.len();
+            for window in [2, 64] {
+                let (found, without) = run(&mut executor, WindowOptions::new(window));
+                assert_eq!(found, expected, "{} in windows of {window}", test.name);
+                alone += without;
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(flow.expect("readable").is_continue());
+    (chains, blocks, alone)
+}
+
+#[test]
+fn chains_of_block_tests_are_the_same_in_windows() {
+    let (chains, blocks, alone) = check_archive(&stored("chains.tar.zst"), 1);
+    assert!(chains > 0 && blocks >= 2 * chains, "{chains} chains, {blocks} blocks");
+    assert_eq!(alone, 0);
+}
+
+#[test]
+#[ignore = "needs ../shared/fixtures/amsterdam.tar.zst"]
+fn chains_of_the_suite_are_the_same_in_windows() {
+    let (chains, blocks, alone) = check_archive(&shared("fixtures/amsterdam.tar.zst"), 1);
+    println!("{chains} chains, {blocks} blocks, {alone} of them alone");
+    assert!(chains > 100 && alone == 0, "{chains} chains, {blocks} blocks, {alone} alone");
 }

@@ -57,6 +57,9 @@ pub enum Roots {
     Last,
 }
 
+/// Bytes of the columns of lists that are kept from window to window.
+const LIST_BYTES_MAX: usize = 256 << 20;
+
 /// Columns of a list and ids of its names; kept from window to window.
 #[derive(Debug, Default)]
 pub(super) struct ListMemory {
@@ -133,7 +136,8 @@ impl Executor {
     /// Returns the outcomes of the first blocks, in order; the tries then hold the updates of exactly these, uncommitted.
     /// If there are fewer outcomes than blocks, the next block could not be proven here: it is invalid, has no list, is
     /// older than Cancun, or the store failed. [`Self::execute`] on the state after the last outcome decides, and returns
-    /// the error. With [`Roots::Last`] there are either all outcomes or none.
+    /// the error. With [`Roots::Last`] there are
+    /// outcomes only if all blocks up to the first without a list are proven.
     ///
     /// Times in an outcome count from the start of the window. `options.mode` and `options.parent_reads` are not used.
     /// With a trace ([`Self::trace_to`]) no block is executed.
@@ -150,6 +154,9 @@ impl Executor {
             return Vec::new();
         }
         self.codes.evict(self.code_bytes_max);
+        if self.lists.iter().map(HeapBytes::heap_bytes).sum::<usize>() > LIST_BYTES_MAX {
+            self.lists.clear();
+        }
         self.lists.resize_with(self.lists.len().max(blocks.len()), ListMemory::default);
         let Self { pool, codes, scratches, lists, shuffle, .. } = self;
         let cancel = blocks.first().and_then(|block| block.cancel);
