@@ -216,9 +216,7 @@ impl Run<'_> {
                 in_store(measured.name, store.open())?;
                 measured.open.push(ms(start));
                 // Opening has read files.
-                if measured.name != "MDBX as reth" {
-                    drop_cached(store.folder())?;
-                }
+                drop_cached(store.folder())?;
                 roots.extend(self.run(row, core::slice::from_ref(&block), Some(Kind::Cold))?);
                 in_store(self.measured[row].name, self.stores[row].close())?;
             }
