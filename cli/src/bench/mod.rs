@@ -11,6 +11,7 @@ mod cost;
 mod loops;
 mod scaling;
 mod senders;
+mod state;
 mod store;
 mod trie;
 mod window;
@@ -46,6 +47,8 @@ pub enum BenchCommand {
     /// Measure blocks on a delayed store: without prefetch, with prefetch before execution, and
     /// with prefetch during execution
     Store(store::StoreArgs),
+    /// Measure the state on disk alone: cold blocks, blocks one after the other, checkpoints, sizes
+    State(state::StateArgs),
     /// Measure generated chains, block after block and several blocks at a time
     Window(window::WindowArgs),
 }
@@ -125,6 +128,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Scaling(args) => scaling::run(args),
         BenchCommand::Cost(args) => cost::run(*args),
         BenchCommand::Store(args) => store::run(args),
+        BenchCommand::State(args) => state::run(args),
         BenchCommand::Window(args) => window::run(args),
         BenchCommand::Trie(args) => trie::run(&args.accounts, args.bench, args.keccak),
     };

@@ -4,8 +4,10 @@
 //! `peers` package use this module, so that each thing is set up and run in one way.
 //! Not here: printing, and other implementations (`peers`).
 
+pub mod device;
 pub mod flame;
 pub mod sampler;
+pub mod stored;
 pub mod tries;
 pub mod workload;
 

@@ -132,7 +132,7 @@ impl<F, M: Fn(&str, Option<&str>) -> F> Names<F, M> {
 }
 
 /// Processor time that all threads of this process have used, in nanoseconds, from Linux's `/proc`.
-fn process_cpu_ns() -> Option<u64> {
+pub(super) fn process_cpu_ns() -> Option<u64> {
     let mut sum = 0;
     for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
         // A thread may have ended meanwhile.

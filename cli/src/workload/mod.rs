@@ -5,7 +5,8 @@
 //! execution computed and all modes confirmed.
 //! Families: the mix of the generated chain (`mix`); transfers, tokens and swaps (`tokens`); loops
 //! (`loops`); deployments and delegations (`codes`); precompiles (`precompiles`); worst cases
-//! (`worst`, `worst_code`). States too large for a bundle, and blocks on them: `state`, `state_blocks`.
+//! (`worst`, `worst_code`). States too large for a bundle, and blocks on them: `state`, `state_blocks`;
+//! changes of such states without execution: `state_changes`.
 //! Not here: executing bundles (`run`).
 
 mod bundle;
@@ -17,6 +18,7 @@ mod mix;
 mod precompiles;
 pub mod state;
 pub mod state_blocks;
+pub mod state_changes;
 #[cfg(test)]
 mod tests;
 mod tokens;
