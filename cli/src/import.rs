@@ -84,6 +84,8 @@ pub mod tests {
     use super::super::engine::Chain;
     use super::super::testing::{Folder, GeneratedChain};
     use super::*;
+    use alloy_primitives::B256;
+    use balustrade::exec::wire::Header;
     use clap::Parser;
     use std::cell::RefCell;
 

@@ -357,7 +357,10 @@ impl DiskState {
                 return Ok(true);
             }
             changed += change.slots.len();
-            is_cleared |= change.is_cleared;
+            is_cleared = change.is_cleared;
+            if is_cleared {
+                break;
+            }
         }
         let root = self.stored.crown.root(Some(key)).filter(|_| !is_cleared);
         if root.is_some_and(|root| self.stored.crown.count(root) > changed) {

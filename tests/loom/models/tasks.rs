@@ -55,13 +55,13 @@ fn every_task_below_a_failed_one_runs() {
 
 /// Tasks 0 and 2 together exceed the gas limit and are taken before task 1.
 fn too_much_gas_around_a_task() {
-    run_shuffled(&[70, 10, 60], 100, Vec::new(), 2, Some(1));
+    run_shuffled(&[70, 10, 60], 100, &[], 2, Some(1));
 }
 
 #[test]
 fn early_rejection_by_gas_loses_no_task_that_decides_the_error() {
-    explore(3, || run_tasks(&[0, 60, 40, 60], 100, Vec::new(), 2));
-    explore(2, || run_tasks(&[70, 10, 60], 100, Vec::new(), 3));
+    explore(3, || run_tasks(&[0, 60, 40, 60], 100, &[], 2));
+    explore(2, || run_tasks(&[70, 10, 60], 100, &[], 3));
     explore(3, too_much_gas_around_a_task);
 }
 
@@ -69,7 +69,7 @@ fn early_rejection_by_gas_loses_no_task_that_decides_the_error() {
 #[should_panic(expected = "a task ran twice")]
 fn broken_if_a_claim_reads_and_writes_in_two_steps() {
     let _broken = Fault::Torn("fetch_add").inject();
-    explore(3, || run_tasks(&[0; 3], 100, Vec::new(), 2));
+    explore(3, || run_tasks(&[0; 3], 100, &[], 2));
 }
 
 #[test]
