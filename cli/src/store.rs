@@ -863,7 +863,8 @@ mod tests {
     #[test]
     fn a_store_whose_state_is_complete_has_its_schedule() {
         let folder = Folder::new("store-schedule");
-        let path = folder.file("genesis.json", r#"{"config": {"chainId": 5}, "gasLimit": "0x1", "difficulty": "0x1"}"#);
+        let path = folder
+            .file("genesis.json", r#"{"config": {"chainId": 5}, "gasLimit": "0x1", "difficulty": "0x1", "alloc": {}}"#);
         let sources = [format!("--genesis {path}"), "--accounts 9 --slots 9".to_owned()];
         for (db, source) in ["whole", "generated"].map(|name| folder.0.join(name)).iter().zip(sources) {
             let initial = initial(&source).expect("a state");
