@@ -52,7 +52,10 @@ fn check(store: &Store) -> (u64, u64) {
     let head = store.pages.head().expect("a head");
     let (sequence, last) = head.map_or((0, 0), |(head, _)| (head.sequence, head.record));
     let found = Mutex::new(Vec::new());
-    let each = |_, units| Ok(found.lock().expect("no panic").extend(units));
+    let each = |_, units| {
+        found.lock().expect("no panic").extend(units);
+        Ok(())
+    };
     store.pages.units(&each).expect("units");
     let expected: Vec<_> = (sequence > 0).then(|| unit(sequence)).into_iter().collect();
     assert_eq!(found.into_inner().expect("no panic"), expected);

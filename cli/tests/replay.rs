@@ -140,7 +140,13 @@ fn a_folder_of_bundles_is_a_chain_that_starts_with_the_state_of_the_first() {
     summary(&format!("store init {db} --bundle {first}"));
     assert!(unusable(&format!("apply {rlp} --store {db}")).contains("block 1 has no block access list"));
     assert_eq!(summary(&format!("replay {rlp} --store {db} --mode bal"))["head"]["number"], 1);
-    assert_eq!(status(&["replay", chain, "--window", "2"]), Some(2));
+    // Windows of blocks give the same head.
+    for options in ["", "--window 5", "--window 64 --roots last", "--window 3 --roots last --threads 1"] {
+        let together = summary(&format!("replay {chain} {options}"));
+        assert_eq!((&together["blocks"], &together["gas"]), (&replayed["blocks"], &replayed["gas"]), "{options}");
+        assert_eq!(together["head"], replayed["head"], "{options}");
+    }
+    assert_eq!(status(&["replay", chain, "--window", "0"]), Some(2));
 }
 
 /// What a command complains of that has to end with status 2.

@@ -19,7 +19,7 @@ mod kinds;
 use alloy_primitives::{Address, B256, U256};
 use balustrade::arena::code::CodeArena;
 use balustrade::arena::store::{KECCAK_EMPTY, MemoryStore, ParentAccount, SlotQuery, StateStore};
-use balustrade::arena::{BlockAccessIndex, CodeId, Column, TxIndex};
+use balustrade::arena::{BlockAccessIndex, CodeId, TxIndex};
 use balustrade::bal::{self, BalColumns, ExistenceColumns, ExistenceLog, ListedParents};
 use balustrade::exec::block::code_loader::CodeLoader;
 use balustrade::exec::block::providers::{BalState, Overlay, OverlayState, ParentRows, PreState};

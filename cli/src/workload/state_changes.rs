@@ -148,12 +148,12 @@ impl ChangingState {
         let mut names = Names { accounts: BTreeMap::new(), slots: BTreeMap::new() };
         let accounts = (count * 3 / 10).min(accounts_there as usize / 2);
         while names.accounts.len() < accounts {
-            let changes = names.accounts.len() % 2 == 0;
+            let changes = names.accounts.len().is_multiple_of(2);
             names.accounts.entry(random.below(accounts_there)).or_insert(changes);
         }
         let slots = (count - accounts).min(slots_there as usize / 2);
         while names.slots.len() < slots {
-            let changes = names.slots.len() % 2 == 0;
+            let changes = names.slots.len().is_multiple_of(2);
             let row = random.below(slots_there);
             let index = self.starts.partition_point(|start| *start <= row) - 1;
             names.slots.entry((index as u64, row - self.starts[index])).or_insert(changes);
