@@ -189,7 +189,7 @@ impl StateDb {
         #[cfg(feature = "disk")]
         let nothing = ExistenceLog::default();
         let mut links: Vec<Link<'_>> = Vec::with_capacity(blocks.len());
-        for (at, (block, before)) in blocks.iter().zip(&merged.befores).enumerate() {
+        for (block, before) in blocks.iter().zip(&merged.befores) {
             links.push(Link {
                 head: &block.head,
                 before,
@@ -202,8 +202,12 @@ impl StateDb {
                 #[cfg(feature = "disk")]
                 clears_storage: false,
                 #[cfg(feature = "disk")]
-                has_root: at + 1 == blocks.len(),
+                has_root: false,
             });
+        }
+        #[cfg(feature = "disk")]
+        if let Some(last) = links.last_mut() {
+            last.has_root = true;
         }
         self.state.commit(&links, &[&merged.changes], self.chain.reverts_after(blocks.len()))?;
         blocks.iter().for_each(|block| self.chain.push(block.head.clone()));
