@@ -2,9 +2,9 @@
 //!
 //! In: changes of blocks. Out: the state after them; at [`Disk::open`] the state as of the last
 //! acknowledged commit, whatever interrupted the process.
-//! A commit appends one record to the log and syncs it. A checkpoint begins when the changes in
-//! memory exceed a bound; it is made beside the next blocks. Opening applies the lists of the records behind the last checkpoint, without
-//! execution, and compares the state root after each with its header.
+//! A commit appends one record per block to the log and syncs it. A checkpoint begins when the changes
+//! in memory exceed a bound; it is made beside the next blocks. Opening applies the lists of the
+//! records behind the last checkpoint, without execution, and compares the state root after each with its header.
 //! Relies on: `disk` for files, `record` for what a record holds. Not here: the head (`chain`).
 
 use super::chain::{BLOCK_HASHES, Head, forgotten_hash, keep_last};

@@ -48,8 +48,8 @@ impl Memory {
         keep_last(&mut self.befores, blocks);
     }
 
-    /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them; the last `reverts` blocks,
-    /// these included, can then be reverted.
+    /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them. The last
+    /// `reverts` blocks, these included, can then be reverted.
     pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) {
         if reverts > 0 {
             self.befores.extend(links.iter().map(|link| with_storage(link.before, &self.store)));

@@ -210,9 +210,6 @@ impl BlockOutcome {
     }
 }
 
-/// Why a block that runs alone has no state root.
-pub(super) const NO_TRIES: &str = "no tries are given";
-
 /// What a mode hands over for the checks after execution.
 pub(super) struct Candidate<'a> {
     pub(super) executed: Executed,
@@ -224,8 +221,6 @@ pub(super) struct Candidate<'a> {
     pub(super) columns: &'a BalColumns,
     pub(super) parents: &'a ListedParents,
     pub(super) roots: Roots,
-    /// The reason if `roots` has no state root.
-    pub(super) no_root: &'static str,
     /// Evidence that the list and the existence log, from which the changes were computed, match
     /// what the tasks did.
     pub(super) checked: ListChecked,
@@ -291,7 +286,7 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
 /// Computes receipts, checks the header's commitments and makes the outcome.
 pub(super) fn seal(job: &Job<'_>, candidate: Candidate<'_>) -> Result<BlockOutcome, BlockError> {
     let Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, .. } = candidate;
-    let Candidate { checked, mut unchecked, no_root, .. } = candidate;
+    let Candidate { checked, mut unchecked, .. } = candidate;
     let state_root = roots.state;
     let start = job.clock.now();
     let header = &job.block.header;
@@ -309,7 +304,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate<'_>) -> Result<BlockOutco
         None
     };
     if state_root.is_none() {
-        let reason = no_root;
+        let reason = roots.without_state;
         if job.input.parent.is_some() {
             unchecked.push(Unchecked { check: Check::ParentState, reason });
         }

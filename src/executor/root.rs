@@ -18,12 +18,20 @@ use crate::trie::{StateTries, TrieError};
 use alloy_primitives::B256;
 
 /// State roots computed for a block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roots {
-    /// State root after the block; `None` without tries.
+    /// State root after the block, if one was computed.
     pub(super) state: Option<B256>,
+    /// Why there is no state root, if there is none.
+    pub(super) without_state: &'static str,
     /// State root after each transaction; before Byzantium receipts contain it.
     pub(super) by_transaction: Option<Vec<B256>>,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { state: None, without_state: "no tries are given", by_transaction: None }
+    }
 }
 
 /// Reduces the recorded block access list to its final values and updates the tries.

@@ -4,7 +4,7 @@
 
 use super::check::{check_body_roots, check_item_limit, resolve_existence_log};
 use super::job::Job;
-use super::outcome::{BlockOutcome, Candidate, NO_TRIES, ParentReadCount, Unchecked, seal};
+use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use super::recover::{Recovered, recover};
 use super::root::update_from_recording;
 use super::timeline::Stage;
@@ -62,21 +62,7 @@ pub(super) fn finish(
     let reads = ParentReadCount { accounts, slots };
     let (bal, columns) = (list.bytes, &list.columns);
     let parents = &parents;
-    let no_root = NO_TRIES;
-    let candidate = Candidate {
-        executed,
-        reads,
-        bal,
-        existence_log,
-        changes,
-        columns,
-        parents,
-        roots,
-        no_root,
-        checked,
-        unchecked,
-    };
-    seal(job, candidate)
+    seal(job, Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, checked, unchecked })
 }
 
 /// Checks a given block access list: it must be well-formed and have the hash in the header. A

@@ -138,7 +138,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Nobody is left to whom an error could be reported; the store opens at one of two checkpoints.
+        // `drop` returns no error. The store opens at this checkpoint if it is complete, else at the one before.
         self.0.take().map(JoinHandle::join);
     }
 }

@@ -19,7 +19,7 @@ pub(super) use stages::READERS;
 
 use super::check::check_body_roots;
 use super::job::Job;
-use super::outcome::{BlockOutcome, Candidate, NO_TRIES, ParentReadCount, Unchecked, seal};
+use super::outcome::{BlockOutcome, Candidate, ParentReadCount, Unchecked, seal};
 use crate::bal::BalColumns;
 use crate::exec::block::error::{BlockError, InternalFault, InvalidBlock};
 use crate::exec::block::tasks::WorkerScratch;
@@ -61,21 +61,7 @@ pub(super) fn execute(
     let existence_log = job.input.existence_log.cloned().unwrap_or_default();
     let reads = ParentReadCount { accounts: columns.account_count(), slots: columns.slot_count() };
     let (bal, parents) = (bytes.clone(), &parents);
-    let no_root = NO_TRIES;
-    let candidate = Candidate {
-        executed,
-        reads,
-        bal,
-        existence_log,
-        changes,
-        columns,
-        parents,
-        roots,
-        no_root,
-        checked,
-        unchecked,
-    };
-    seal(job, candidate)
+    seal(job, Candidate { executed, reads, bal, existence_log, changes, columns, parents, roots, checked, unchecked })
 }
 
 /// The result of the stages, unless an error of the header or of the list precedes it. Errors are reported in a fixed

@@ -14,7 +14,7 @@
 //! Not here: how many blocks are executed together, and keeping their outcomes (`db`).
 
 mod run;
-pub(crate) mod state;
+mod state;
 
 use super::Executor;
 use super::check::{check_body_roots, decode};
@@ -41,7 +41,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use core::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 use run::{Run, WindowBlock};
-use state::{HashedList, MergedState};
+use state::MergedState;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -315,7 +315,7 @@ impl Window<'_> {
         let mut states = Vec::with_capacity(lists.len());
         for (list, rows) in lists.iter().zip(&rows) {
             states.push(merged.pre_state(rows, self.codes));
-            if !merged.advance(HashedList { columns: list.columns, code_hashes: &list.code_hashes }, rows) {
+            if !merged.advance(list.columns, &list.code_hashes, rows) {
                 break;
             }
         }

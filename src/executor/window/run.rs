@@ -69,7 +69,6 @@ impl WindowBlock<'_> {
                 columns,
                 parents: &state.parents,
                 roots,
-                no_root: "only the root after the last block of the window is computed",
                 checked,
                 unchecked: self.unchecked.to_vec(),
             },
@@ -275,7 +274,9 @@ impl<'a> Run<'a> {
         match chain.tries.update(changes, self.store) {
             Ok(root) => {
                 let last = self.blocks.len() - 1;
-                (0..last).for_each(|row| self.advance(row, |progress| progress.roots = Some(Roots::default())));
+                let without_state = "only the root after the last block of the window is computed";
+                let none = || Roots { without_state, ..Roots::default() };
+                (0..last).for_each(|row| self.advance(row, |progress| progress.roots = Some(none())));
                 let roots = Roots { state: Some(root), ..Roots::default() };
                 self.advance(last, |progress| progress.roots = Some(roots));
             }

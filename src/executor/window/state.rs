@@ -12,29 +12,21 @@ use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, ExistenceColumns, ListedParents, exists_before};
 use crate::exec::block::providers::PreState;
 use crate::exec::evm::ids::IdMap;
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{B256, U256};
 
 /// Above every index of a block: values before it are those after the block.
 const END: BlockAccessIndex = BlockAccessIndex(u32::MAX);
 
 /// Rows of [`MergedState`] for the accounts and slots of one list, by the ids of the list.
 #[derive(Debug, Default)]
-pub(crate) struct ListRows {
+pub(super) struct ListRows {
     accounts: Vec<AccountId>,
     slots: Vec<SlotId>,
 }
 
-/// A list with the hashes of its codes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HashedList<'a> {
-    pub(crate) columns: &'a BalColumns,
-    /// keccak256 of each code row of the list.
-    pub(crate) code_hashes: &'a [B256],
-}
-
 /// All accounts and slots of several lists, each with its value before the next block.
 #[derive(Debug, Default)]
-pub(crate) struct MergedState {
+pub(super) struct MergedState {
     names: IdMap,
     accounts: Column<AccountId, ParentAccount>,
     slots: Column<SlotId, U256>,
@@ -42,12 +34,11 @@ pub(crate) struct MergedState {
     changed: Column<AccountId, bool>,
     /// Changed slots, by a block so far.
     changed_slots: Column<SlotId, bool>,
-    codes: Vec<(B256, Bytes)>,
 }
 
 impl MergedState {
     /// Adds the names of a list. To be called for all lists before [`Self::read`].
-    pub(crate) fn resolve(&mut self, list: &BalColumns) -> ListRows {
+    pub(super) fn resolve(&mut self, list: &BalColumns) -> ListRows {
         let names = &mut self.names;
         let account = |address| names.account(address).unwrap_or_else(|| names.add_account(*address));
         let accounts: Vec<AccountId> = list.addresses().as_slice().iter().map(account).collect();
@@ -63,7 +54,7 @@ impl MergedState {
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn read(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
+    pub(super) fn read(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
         let addresses = self.names.addresses().as_slice();
         let slots = self.names.keys().as_slice().iter().zip(self.names.owners().as_slice());
         let queries: Vec<SlotQuery> =
@@ -80,23 +71,17 @@ impl MergedState {
     }
 
     /// The values of a list's names before the next block.
-    pub(crate) fn parents(&self, rows: &ListRows) -> ListedParents {
+    pub(super) fn pre_state(&self, rows: &ListRows, codes: &CodeArena) -> PreState {
         let accounts: Vec<_> = rows.accounts.iter().map(|row| self.accounts[*row]).collect();
         let slots: Vec<_> = rows.slots.iter().map(|row| self.slots[*row]).collect();
-        ListedParents { accounts: accounts.into(), slots: slots.into() }
+        let codes: Vec<CodeId> = accounts.iter().map(|account| codes.intern(account.code_hash)).collect();
+        PreState { parents: ListedParents { accounts: accounts.into(), slots: slots.into() }, codes: codes.into() }
     }
 
-    /// [`Self::parents`] with the ids of the codes.
-    pub(crate) fn pre_state(&self, rows: &ListRows, codes: &CodeArena) -> PreState {
-        let parents = self.parents(rows);
-        let codes: Vec<CodeId> = parents.accounts.as_slice().iter().map(|row| codes.intern(row.code_hash)).collect();
-        PreState { parents, codes: codes.into() }
-    }
-
-    /// Applies the last value of everything that the next block's list changes. Returns false if the block deletes an
+    /// Applies the last value of everything that the next block's list changes; `code_hashes` are the keccak256 of its
+    /// code rows. Returns false if the block deletes an
     /// account that had storage: its slots are then no longer known here, so no further block may follow.
-    pub(crate) fn advance(&mut self, list: HashedList<'_>, rows: &ListRows) -> bool {
-        let HashedList { columns, code_hashes } = list;
+    pub(super) fn advance(&mut self, columns: &BalColumns, code_hashes: &[B256], rows: &ListRows) -> bool {
         let no_log = ExistenceColumns::default();
         let mut is_known = true;
         for account in columns.addresses().ids() {
@@ -127,14 +112,14 @@ impl MergedState {
             state.balance = balance.unwrap_or(state.balance);
             if let Some(code) = code {
                 state.code_hash = code_hashes[code];
-                self.codes.push((code_hashes[code], columns.code_shared(code)));
             }
         }
         is_known
     }
 
-    /// Everything that the blocks so far changed, with its value after them. A changed account has all its fields.
-    pub(crate) fn changes(&self) -> StateChanges {
+    /// Everything that the blocks so far changed, with its value after them, for the state root: without codes. A changed
+    /// account has all its fields.
+    pub(super) fn changes(&self) -> StateChanges {
         let mut slots: Vec<(AccountId, SlotId)> = self
             .changed_slots
             .iter()
@@ -142,7 +127,7 @@ impl MergedState {
             .collect();
         slots.sort_unstable();
         let mut slots = slots.into_iter().peekable();
-        let mut changes = StateChanges { codes: self.codes.clone(), ..StateChanges::default() };
+        let mut changes = StateChanges::default();
         for (account, changed) in self.changed.iter() {
             if !changed && slots.peek().is_none_or(|(owner, _)| *owner != account) {
                 continue;
