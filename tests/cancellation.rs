@@ -145,15 +145,30 @@ fn cancel_after<T: Debug>(
     }
 }
 
-/// Executes the case's block and cancels it after [`A_MOMENT`]; returns the position that the error reports.
+/// Cancels with a growing patience until the error reports a position in the first transaction. On a busy machine the
+/// shorter ones can end before that transaction begins; it never ends, so that a longer one cannot miss it.
+fn assert_stops_in_transaction(what: &dyn Debug, mut cancel: impl FnMut(Duration) -> String) {
+    let mut patience = A_MOMENT;
+    loop {
+        let at = cancel(patience);
+        if at.contains("index 1") {
+            return;
+        }
+        patience *= 4;
+        assert!(patience < SOON, "{what:?}: {at}");
+    }
+}
+
+/// Executes the case's block and cancels it after `patience`; returns the position that the error reports.
 fn cancel_execution(
     executor: &mut Executor,
     case: &Case,
     store: &dyn StateStore,
     tries: &mut StateTries,
     options: Options,
+    patience: Duration,
 ) -> String {
-    cancel_after(A_MOMENT, tries, |tries, token| {
+    cancel_after(patience, tries, |tries, token| {
         executor.execute(&case.input().with_cancel(token), store, Some(tries), options)
     })
 }
@@ -218,23 +233,27 @@ fn cancelled_blocks_stop_in_every_stage_and_leave_no_thread() {
                 // Codes are decoded after a few runs, so that five runs cover both forms.
                 for _ in 0..if loop_kind == LoopKind::Tail { 5 } else { 1 } {
                     let options = Options::new(mode).with_loop(loop_kind);
-                    let at = cancel_execution(&mut executor, case, &case.store, &mut tries, options);
-                    assert!(at.contains("index 1"), "{name}, {options:?}: {at}");
+                    assert_stops_in_transaction(&(name, options), |patience| {
+                        cancel_execution(&mut executor, case, &case.store, &mut tries, options, patience)
+                    });
                 }
             }
         }
         if *name == "inner frame" {
             executor.trace_to(Some(TraceSink::new(Arc::new(Mutex::new(std::io::sink())))));
-            cancel_execution(&mut executor, case, &case.store, &mut tries, Options::new(Mode::Sequential));
+            let options = Options::new(Mode::Sequential);
+            cancel_execution(&mut executor, case, &case.store, &mut tries, options, A_MOMENT);
             executor.trace_to(None);
         }
-        let at = cancel_building(&mut executor, case, &case.store, A_MOMENT);
-        assert!(at.contains("index 1"), "{name}: {at}");
-        let options = Options::new(Mode::Sequential);
-        let at = cancel_after(A_MOMENT, &mut tries, |tries, token| {
-            executor.transact(&case.rules, case.block.clone(), &case.store, tries, options, Some(token))
+        assert_stops_in_transaction(&(name, "built"), |patience| {
+            cancel_building(&mut executor, case, &case.store, patience)
         });
-        assert!(at.contains("index 1"), "{name}: {at}");
+        let options = Options::new(Mode::Sequential);
+        assert_stops_in_transaction(&(name, "transact"), |patience| {
+            cancel_after(patience, &mut tries, |tries, token| {
+                executor.transact(&case.rules, case.block.clone(), &case.store, tries, options, Some(token))
+            })
+        });
     }
 
     // Diagnosis.
@@ -250,7 +269,8 @@ fn cancelled_blocks_stop_in_every_stage_and_leave_no_thread() {
     let calls = codes.iter().map(|(address, _)| transaction(0, Some(*address), 100_000, &[])).collect();
     let case = Case::new(calls, &codes);
     for mode in MODES {
-        cancel_execution(&mut executor, &case, &Slow(&case.store), &mut case.tries(), Options::new(mode));
+        let options = Options::new(mode);
+        cancel_execution(&mut executor, &case, &Slow(&case.store), &mut case.tries(), options, A_MOMENT);
     }
     cancel_building(&mut executor, &case, &Slow(&case.store), A_MOMENT);
 
