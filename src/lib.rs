@@ -63,7 +63,7 @@ pub use arena::store::{
     StoreCounts, StoreError, WitnessStore,
 };
 pub use bal::ExistenceLog;
-pub use db::{Applied, ApplyError, DbError, ListedBlock, Replay, ReplayError, StateDb, WindowOptions};
+pub use db::{Applied, ApplyError, DbError, ListedBlock, Replay, ReplayError, StateDb, StateWithin, WindowOptions};
 pub use exec::block::error::{BlockError, InvalidBlock};
 pub use exec::interpreter::LoopKind;
 pub use exec::interpreter::trace::TraceSink;
@@ -97,11 +97,12 @@ pub mod list {
 pub mod outcome {
     pub use crate::exec::block::admission::BlockGas;
     pub use crate::exec::block::optimistic::Speculation;
-    pub use crate::exec::block::tasks::{BlockLogs, TaskSpan};
+    pub use crate::exec::block::tasks::{BlockLogs, FieldChange, TaskAlone, TaskSpan};
+    pub use crate::exec::interpreter::calls::{Call, CallTree};
     pub use crate::exec::interpreter::watch::Touch;
     pub use crate::exec::tx::TxOutcome;
     pub use crate::exec::wire::{ReceiptList, ReceiptOutcome};
-    pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, Transacted, Unverified};
+    pub use crate::executor::{Check, ParentReadCount, Point, Span, Stage, TaskOutcome, Transacted, Unverified};
 }
 
 /// State on disk ([`StateDb::create`], [`StateDb::open`]): how it is kept, and its errors.

@@ -10,6 +10,7 @@ use super::devnet::Devnet;
 use super::output::{OutputError, OutputFile};
 use super::trace::{Lines, Trace};
 use alloy_primitives::{Address, B256, Bytes};
+use balustrade::arena::BlockAccessIndex;
 use balustrade::arena::cancel::CancelToken;
 use balustrade::arena::store::{
     LatencyStore, MemoryStore, ParentAccount, SlotQuery, StateStore, StoreCounts, WitnessStore,
@@ -23,7 +24,9 @@ use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::fork::{ChainRules, Fork};
 use balustrade::exec::rules::ommers::{Ancestor, Ancestry};
 use balustrade::exec::wire::{Block, Header};
-use balustrade::executor::{Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, Transacted, Unverified};
+use balustrade::executor::{
+    Body, BuiltBlock, Diagnosis, PrefetchStrategy, Recovery, TaskOutcome, Transacted, Unverified,
+};
 use balustrade::formats::{BlockTest, Bundle, BundleState, FixtureBlock};
 use balustrade::trie::StateTries;
 use balustrade::{
@@ -85,6 +88,14 @@ pub struct List<'a> {
     pub existence_log: Option<&'a ExistenceLog>,
 }
 
+impl List<'_> {
+    /// Whether nothing has to be recorded for an execution from the list. Before Byzantium a block also needs an existence
+    /// log.
+    pub fn is_complete(&self, rules: &ChainRules) -> bool {
+        self.bal.is_some() && (rules.fork >= Fork::Byzantium || self.existence_log.is_some())
+    }
+}
+
 impl<'a> From<Option<&'a Bytes>> for List<'a> {
     fn from(bal: Option<&'a Bytes>) -> Self {
         Self { bal, existence_log: None }
@@ -99,6 +110,14 @@ pub struct OwnedList {
 }
 
 impl OwnedList {
+    /// A list and an existence log that are given; what is missing is empty.
+    pub fn of(list: List<'_>) -> Self {
+        Self {
+            bal: list.bal.cloned().unwrap_or_default(),
+            existence_log: list.existence_log.cloned().unwrap_or_default(),
+        }
+    }
+
     /// Borrows both, for an execution of their block.
     pub fn as_list(&self) -> List<'_> {
         List { bal: Some(&self.bal), existence_log: Some(&self.existence_log) }
@@ -362,7 +381,7 @@ impl Chain {
     }
 
     /// The state at the head in the form that the executor takes.
-    fn store(&self) -> &dyn StateStore {
+    pub fn store(&self) -> &dyn StateStore {
         match &self.state {
             State::Db(db) => db.store(),
             State::Bundle(parent) => parent.store.as_dyn(),
@@ -744,10 +763,8 @@ impl Engine {
     ) -> Result<Accepted, Failure> {
         let List { bal, existence_log } = list;
         let is_bal = mode.map_or(bal.is_some(), |mode| mode == Mode::Bal);
-        // Before Byzantium a block also needs an existence log. What is missing is recorded outside
-        // the measured time.
-        let lacks_existence_log = rules.fork < Fork::Byzantium && existence_log.is_none();
-        if is_bal && rules.fork < Fork::Amsterdam && (bal.is_none() || lacks_existence_log) {
+        // What is missing is recorded outside the measured time.
+        if is_bal && rules.fork < Fork::Amsterdam && !list.is_complete(rules) {
             let nothing = List::default();
             let trace = self.trace.take();
             let recorded = self.execute(chain, rules, block, nothing, Some(Mode::Sequential), false);
@@ -785,6 +802,31 @@ impl Engine {
             done(Accepted { mode: outcome.mode, outcome, store: None, trace: None });
         }
         Ok(())
+    }
+
+    /// Executes the task at a block access index of the block on the chain's head, without the other tasks; `None`: the
+    /// block has no such index.
+    ///
+    /// # Errors
+    /// [`Failure`]: the task or the list is invalid, or the environment failed.
+    pub fn execute_task(
+        &mut self,
+        chain: &Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+        index: BlockAccessIndex,
+        keeps_calls: bool,
+    ) -> Result<Option<TaskOutcome>, Failure> {
+        let cancel = self.cancel_token();
+        let mut input = BlockInput::new(rules, block.clone()).with_cancel(&cancel);
+        (input.bal, input.existence_log) = (list.bal.cloned(), list.existence_log);
+        input.ommers_omitted = chain.ommers_omitted;
+        input.parent = chain.head();
+        let options = Options::automatic().with_loop(self.loop_kind).with_recovery(self.recovery);
+        let (result, _) =
+            self.traced(|executor| executor.execute_task(&input, chain.store(), index, options, keeps_calls));
+        Ok(result?)
     }
 
     /// Returns every point in which a block access list and the block's execution on the chain's

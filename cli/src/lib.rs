@@ -25,17 +25,20 @@ mod import;
 mod interrupt;
 pub mod measure;
 mod output;
+mod past;
 mod pipeline;
 mod profile;
 mod replay;
 mod report;
 mod run;
 mod slow_block;
+mod state;
 mod statetest;
 mod store;
 mod suite;
 pub mod testing;
 mod trace;
+mod transaction;
 mod verify;
 pub mod workload;
 
@@ -90,6 +93,11 @@ enum Command {
     Revert(store::RevertArgs),
     /// Show an account and slots of a store, with proofs on request
     Get(store::GetArgs),
+    /// Look into a chain: accounts and slots at any place, who changed them, what differs between two places
+    #[command(subcommand, after_help = state::EXAMPLES)]
+    State(state::StateCommand),
+    /// Execute one transaction of a block without those before it: calls, changes, instructions, EIP-3155 lines
+    Trace(transaction::TraceArgs),
     /// Measure the parts: interpreter loop, sender recovery, block access list decoding, state
     /// root, whole blocks
     #[command(subcommand, after_help = BENCH_EXAMPLES)]
@@ -266,6 +274,8 @@ fn run(command: Command) -> Status {
         Command::Apply(args) => apply::main(&args),
         Command::Revert(args) => store::on_head(&args.store, |db| store::revert(&args, db)),
         Command::Get(args) => store::on_head(&args.store, |db| store::get(&args, db)),
+        Command::State(command) => state::main(&command),
+        Command::Trace(args) => transaction::main(&args),
         Command::Bench(command) => bench::main(&command),
         Command::Workload(command) => workload::main(&command),
         Command::Completions { shell } => {

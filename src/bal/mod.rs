@@ -26,6 +26,7 @@ mod rlp;
 #[cfg(any(test, feature = "internals"))]
 pub mod sample;
 mod show;
+mod within;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use limits::{CODE_LEN_MAX_AMSTERDAM, GasBudget, ITEM_COST, Limits, READ_COST
 pub use record::{RecordedKeys, RecordedList, Recorder};
 pub use reduce::{ListedChanges, ListedParents, code_hashes, reduce};
 pub use show::show;
+pub use within::ListedValues;
 
 use crate::arena::keccak::keccak256;
 use alloy_primitives::B256;

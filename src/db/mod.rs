@@ -17,11 +17,13 @@ mod merge;
 #[cfg(feature = "disk")]
 mod record;
 mod window;
+mod within;
 
 pub use apply::{Applied, ApplyError, ListedBlock};
 #[cfg(feature = "disk")]
 pub use disk::{DiskOptions, NewState};
 pub use window::{Replay, ReplayError, WindowOptions};
+pub use within::StateWithin;
 
 use crate::arena::changes::StateChanges;
 use crate::arena::store::{MemoryStore, ParentAccount, SlotQuery, StateStore, StoreError};

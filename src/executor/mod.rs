@@ -28,6 +28,7 @@ mod root;
 mod sequential;
 #[cfg(feature = "serde")]
 mod serialize;
+mod task;
 mod timeline;
 mod transact;
 mod unverified;
@@ -41,6 +42,7 @@ pub use memory::MemoryUse;
 pub use outcome::{BlockOutcome, Check, Incomplete, ParentReadCount, Unchecked};
 pub use pool::{Binding, Pool, pool_builder};
 pub use recover::Recovery;
+pub use task::TaskOutcome;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
 pub use unverified::Unverified;

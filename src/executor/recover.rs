@@ -12,6 +12,7 @@ use self::batch_queue::BatchQueue;
 use super::timeline::{Clock, Stage};
 use crate::arena::cancel::CancelToken;
 use crate::arena::keccak::keccak256_many;
+use crate::arena::{Id, TxIndex};
 use crate::exec::block::error::BlockError;
 use crate::exec::rules::fork::{ChainRules, Fork};
 use crate::exec::senders::rows::{RecoveredBatches, SenderRows};
@@ -98,6 +99,25 @@ pub(super) fn recover(
     Ok(Recovered { senders, authorities })
 }
 
+/// Recovers the sender of one transaction and its authorities. All others count as invalid signatures.
+pub(super) fn recover_one(
+    rules: &ChainRules,
+    block: &Block,
+    tx: Option<TxIndex>,
+    context: RecoveryContext<'_>,
+) -> Recovered {
+    let recovering = Recovering::new(rules, block, context, 1);
+    let transactions = &block.transactions;
+    let mut senders = vec![None; transactions.len()];
+    let mut authorities = vec![None; transactions.all_authorizations().len()];
+    if let Some(tx) = tx {
+        let (row, rows) = (tx.index(), transactions.authorization_rows(tx));
+        recovering.senders(row..row + 1, &mut senders[row..=row]);
+        recovering.authorities(rows.clone(), &mut authorities[rows]);
+    }
+    Recovered { senders, authorities }
+}
+
 /// Work queue of signature batches of a block, shared by the workers.
 pub(super) struct Recovering<'a> {
     transactions: &'a Transactions,
@@ -177,8 +197,8 @@ impl<'a> Recovering<'a> {
         let start = self.context.clock.map_or(0, Clock::now);
         let mut out = vec![None; self.rows(batch).len()];
         match self.queue.authority_batch(batch) {
-            None => self.senders(batch, &mut out),
-            Some(_) => self.authorities(batch, &mut out),
+            None => self.senders(self.rows(batch), &mut out),
+            Some(_) => self.authorities(self.rows(batch), &mut out),
         }
         self.fill(batch, out);
         if let Some(clock) = self.context.clock {
@@ -207,9 +227,8 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    fn senders(&self, batch: usize, out: &mut [Option<Address>]) {
+    fn senders(&self, range: Range<usize>, out: &mut [Option<Address>]) {
         let Self { transactions, context, fork, .. } = *self;
-        let range = self.rows(batch);
         let mut tx_hashes = Vec::new();
         if let Some(known) = context.known {
             transactions.hashes(range.clone(), &mut tx_hashes, &keccak256_many);
@@ -229,8 +248,7 @@ impl<'a> Recovering<'a> {
         }
     }
 
-    fn authorities(&self, batch: usize, out: &mut [Option<Address>]) {
-        let range = self.rows(batch);
+    fn authorities(&self, range: Range<usize>, out: &mut [Option<Address>]) {
         let mut hashes = Vec::with_capacity(out.len());
         let mut scratch = SigningScratch::default();
         self.transactions.authorization_hashes(range.clone(), &mut scratch, &mut hashes, &keccak256_many);

@@ -95,7 +95,8 @@ fn counters(profile: &Profile) {
     }
 }
 
-fn code(code: &CodeTimes, loop_name: &str) {
+/// Prints the instructions and precompiles that took the most time.
+pub fn code(code: &CodeTimes, loop_name: &str) {
     // The name may go on with the form of the loop.
     if code.loop_name.starts_with(loop_name) {
         report::line(&format!("instructions, timed in the {} loop", code.loop_name));

@@ -130,6 +130,7 @@ pub struct Mismatch {
 
 /// The subject of a [`Mismatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum MismatchField {
     /// Balance in wei.

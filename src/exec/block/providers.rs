@@ -15,7 +15,7 @@ use crate::arena::code::CodeArena;
 use crate::arena::heap::{HeapBytes, sum_heap_bytes};
 use crate::arena::store::{ParentAccount, SlotQuery, StateStore};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
-use crate::bal::{BalColumns, ExistenceColumns, ListedParents, exists_before};
+use crate::bal::{BalColumns, ExistenceColumns, ListedParents, ListedValues};
 use crate::exec::evm::halt::Fault;
 use crate::exec::evm::state::{AccountState, StateProvider};
 use crate::exec::rules::fork::Fork;
@@ -60,17 +60,13 @@ impl ParentRows<'_> {
 /// State provider of a block with a block access list: parent state plus the listed changes below the task's index.
 pub struct BalState<'b> {
     /// The block access list.
-    pub bal: &'b BalColumns,
-    /// Existence changes that the block access list cannot express; empty from Cancun on.
-    pub existence_log: &'b ExistenceColumns,
+    values: ListedValues<'b>,
     /// The parent state.
-    pub parent: ParentRows<'b>,
+    parent: ParentRows<'b>,
     /// The arena's id of each code row of the block access list.
-    pub code_rows: &'b [CodeId],
+    code_rows: &'b [CodeId],
     /// Loads codes. Its store also supplies block hashes and the accounts of unlisted senders.
-    pub loader: &'b CodeLoader<'b>,
-    /// Whether SELFDESTRUCT clears storage: true before Cancun (EIP-6780).
-    clears_storage: bool,
+    loader: &'b CodeLoader<'b>,
     index: BlockAccessIndex,
 }
 
@@ -84,8 +80,8 @@ impl<'b> BalState<'b> {
         loader: &'b CodeLoader<'b>,
         fork: Fork,
     ) -> Self {
-        let clears_storage = fork < Fork::Cancun;
-        Self { bal, existence_log, parent, code_rows, loader, clears_storage, index: BlockAccessIndex(0) }
+        let values = ListedValues { bal, existence_log, clears_storage: fork < Fork::Cancun };
+        Self { values, parent, code_rows, loader, index: BlockAccessIndex(0) }
     }
 }
 
@@ -95,18 +91,15 @@ impl StateProvider for BalState<'_> {
     }
 
     fn account(&mut self, id: AccountId, _address: &Address) -> Result<AccountState, Fault> {
-        let (bal, index) = (self.bal, self.index);
         let (parent, parent_code) = self.parent.account(id)?;
-        let balance = bal.balance_before(id, index);
-        let nonce = bal.nonce_before(id, index);
-        let code = bal.code_row_before(id, index).map(|row| self.code_rows[row]);
-        let cleared = self.clears_storage && parent.has_storage && bal.storage_cleared_before(id, index).is_some();
+        let (account, code) = self.values.account_before(id, &parent, self.index);
+        let ParentAccount { exists, nonce, balance, has_storage, .. } = account;
         Ok(AccountState {
-            exists: exists_before(bal, self.existence_log, &parent, id, index),
-            has_storage: parent.has_storage && !cleared,
-            nonce: nonce.unwrap_or(parent.nonce),
-            balance: balance.unwrap_or(parent.balance),
-            code: code.unwrap_or(parent_code),
+            exists,
+            has_storage,
+            nonce,
+            balance,
+            code: code.map_or(parent_code, |row| self.code_rows[row]),
         })
     }
 
@@ -124,18 +117,7 @@ impl StateProvider for BalState<'_> {
     }
 
     fn slot(&mut self, id: SlotId, account: AccountId, _address: &Address, _key: &U256) -> Result<U256, Fault> {
-        let changes = self.bal.storage();
-        let row = changes.row_before(id, self.index);
-        if self.clears_storage
-            && let Some(cleared) = self.bal.storage_cleared_before(account, self.index)
-            && row.is_none_or(|row| changes.index(row) < cleared)
-        {
-            return Ok(U256::ZERO);
-        }
-        match row {
-            Some(row) => Ok(*changes.value(row)),
-            None => self.parent.slot(id),
-        }
+        self.values.slot_before(id, account, self.index).map_or_else(|| self.parent.slot(id), Ok)
     }
 
     fn code(&mut self, id: CodeId, _codes: &CodeArena) -> Result<(), Fault> {

@@ -8,6 +8,7 @@
 //! Relies on: `evm::host` and `evm::call`. All instructions that access state or whose gas is not constant are
 //! methods of `Evm` there, shared by all loops. Not here: the machine itself (`evm`), transactions (`tx`).
 
+pub mod calls;
 #[cfg(feature = "reference-loop")]
 mod levm_loop;
 mod match_loop;
@@ -25,6 +26,7 @@ pub mod watch;
 
 use super::evm::halt::Halt;
 use super::evm::machine::{Evm, Exit, FrameEnd, Status};
+use calls::CallTree;
 use observe::{Observer, Unobserved};
 use profile::OpcodeProfile;
 use trace::{Eip3155, TraceSink};
@@ -80,11 +82,11 @@ impl LoopKind {
     }
 }
 
-/// The loop that a [`Watch`] observes, whichever loop was chosen.
+/// The loop that a [`Watch`] or a [`CallTree`] observes, whichever loop was chosen.
 const WATCHED_LOOP: LoopKind = LoopKind::Match;
 
 /// How a worker runs frames: the loop, and at most one observer. If several are given, the trace comes before
-/// the profile and the profile before the watch.
+/// the profile, the profile before the call tree, and that before the watch.
 #[derive(Debug, Default)]
 pub struct Runner {
     /// The loop.
@@ -93,6 +95,8 @@ pub struct Runner {
     pub trace: Option<Box<Eip3155<TraceSink>>>,
     /// Counts and times instructions; `None` unless the block is profiled.
     pub profile: Option<Box<OpcodeProfile>>,
+    /// Keeps the calls of the running transaction; `None` in normal runs.
+    pub calls: Option<Box<CallTree>>,
     /// Access watcher for diagnosis; `None` in normal runs.
     pub watch: Option<Box<Watch>>,
 }
@@ -112,6 +116,7 @@ impl Runner {
         match self {
             Self { trace: Some(trace), kind, .. } => run_frames_observed(*kind, evm, &mut **trace),
             Self { profile: Some(profile), kind, .. } => run_frames_profiled(*kind, evm, profile),
+            Self { calls: Some(calls), .. } => run_frames_observed(WATCHED_LOOP, evm, &mut **calls),
             Self { watch: Some(watch), .. } => run_frames_observed(WATCHED_LOOP, evm, &mut **watch),
             Self { kind, .. } => run_frames(*kind, evm),
         }

@@ -49,6 +49,31 @@ pub struct ListState<'b> {
     pub shuffle: Option<u64>,
 }
 
+impl<'b> ListState<'b> {
+    /// The machine of a worker, with its memory, on parent state plus list.
+    pub(super) fn machine(
+        &self,
+        context: &'b BlockContext<'b>,
+        loader: &'b CodeLoader<'b>,
+        scratch: &mut WorkerScratch,
+    ) -> Evm<'b> {
+        let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
+        let Self { bal, existence_log, parent, code_rows, id_map, .. } = *self;
+        let fork = context.rules.fork;
+        let base = Box::new(BalState::new(bal, existence_log, parent, code_rows, loader, fork));
+        let state = TxState::new(state, Some(id_map), base, loader.codes(), fork);
+        let mut evm = Evm::new(evm, context.rules, &context.env, state);
+        evm.cancel = context.cancel;
+        evm
+    }
+
+    /// What the list claims, to compare a task with.
+    pub(super) fn claims(&self, fork: Fork) -> ListClaims<'b> {
+        let existence_log = (fork < Fork::Cancun).then_some(self.existence_log);
+        ListClaims { bal: self.bal, existence_log, code_rows: self.code_rows, rows_at: self.rows_at }
+    }
+}
+
 /// The outcome of a task and the proof that it did what the list claims, or why it has none.
 type CheckedResult = Result<(TxOutcome, TaskChecked), TaskError>;
 
@@ -176,13 +201,8 @@ fn work(
 ) -> WorkerShare {
     let mut scratch = scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut runner = scratch.begin_run(context.loop_kind);
-    let (state, evm) = (core::mem::take(&mut scratch.state), core::mem::take(&mut scratch.evm));
-    let ListState { bal, existence_log, parent, code_rows, .. } = *list;
     let codes = loader.codes();
-    let base = Box::new(BalState::new(bal, existence_log, parent, code_rows, loader, context.rules.fork));
-    let state = TxState::new(state, Some(list.id_map), base, codes, context.rules.fork);
-    let mut evm = Evm::new(evm, context.rules, &context.env, state);
-    evm.cancel = context.cancel;
+    let mut evm = list.machine(context, loader, &mut scratch);
     let mut share = WorkerShare {
         // Tasks are taken one by one, so one worker may run all of them.
         results: Vec::with_capacity(context.tx_count() + 2),
@@ -191,8 +211,7 @@ fn work(
         slots: AccessSet::with_room_for(list.bal.slot_count()),
         ..WorkerShare::default()
     };
-    let existence_log = (context.rules.fork < Fork::Cancun).then_some(list.existence_log);
-    let claims = ListClaims { bal: list.bal, existence_log, code_rows: list.code_rows, rows_at: list.rows_at };
+    let claims = list.claims(context.rules.fork);
     loop {
         let index = match schedule.next() {
             Next::Run(index) => BlockAccessIndex(index),

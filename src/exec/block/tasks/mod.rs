@@ -5,11 +5,13 @@
 //! - [`run_sequential`] runs the tasks one after another and records the BAL.
 //! - [`run_with_list`] runs the tasks in parallel, each on parent state plus BAL, and proves that each task made
 //!   exactly the changes that the BAL claims for its index.
+//! - [`run_alone`] runs one task on parent state plus BAL, without the others.
 //!
 //! Relies on: `tx` and `system` to run one task, `verify` to check it.
 //! Not here: optimistic execution (`optimistic`), decoding, signature recovery, reading the parent state and state
 //! roots (`executor`).
 
+mod alone;
 mod context;
 mod error;
 mod executed;
@@ -19,6 +21,7 @@ mod recording;
 mod scratch;
 mod sequential;
 
+pub use alone::{FieldChange, TaskAlone, run_alone};
 pub use context::BlockContext;
 pub(in crate::exec) use error::TaskError;
 pub use executed::{BlockLogs, Executed, TaskSpan, current_thread};
