@@ -5,8 +5,12 @@
 //! Relies on: `store` for writing the changes to a store in memory.
 //! Not here: where the changes come from (`bal`), the state root (`trie`).
 
-use super::store::{MemoryStore, ParentAccount};
+use super::store::{MemoryAccount, MemoryStore, ParentAccount};
+use ahash::RandomState;
 use alloy_primitives::{Address, B256, Bytes, U256};
+use hashbrown::HashMap;
+use rayon::prelude::*;
+use smallvec::SmallVec;
 
 /// Status of a changed account after the block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +171,49 @@ impl StateChanges {
         }
     }
 
+    /// Applies the changes of consecutive blocks to a store, in order. Accounts are changed on all threads of the current
+    /// rayon pool.
+    pub(crate) fn apply_all(blocks: &[&Self], store: &mut MemoryStore) {
+        let [first, second, ..] = blocks else {
+            return blocks.iter().for_each(|changes| changes.apply_to(store));
+        };
+        // For each account the blocks that change it, with its row there.
+        let mut rows: HashMap<Address, SmallVec<[(u32, u32); 4]>, RandomState> =
+            HashMap::with_capacity_and_hasher(first.len() + second.len(), RandomState::default());
+        for (block, changes) in blocks.iter().enumerate() {
+            for (row, address) in changes.addresses.iter().enumerate() {
+                rows.entry(*address).or_default().push((block as u32, row as u32));
+            }
+        }
+        let mut accounts: Vec<_> =
+            rows.into_iter().map(|(address, rows)| (address, rows, store.take_account(&address))).collect();
+        accounts.par_iter_mut().for_each(|(_, rows, account)| {
+            for (block, row) in rows {
+                blocks[*block as usize].apply_row(*row as usize, account);
+            }
+        });
+        for (address, _, account) in accounts {
+            if let Some(account) = account {
+                store.put_account(address, account);
+            }
+        }
+        for (_, code) in blocks.iter().flat_map(|changes| &changes.codes) {
+            store.insert_code(code.clone());
+        }
+    }
+
+    /// Applies one row to its account.
+    fn apply_row(&self, row: usize, account: &mut Option<MemoryAccount>) {
+        if self.statuses[row] == AccountStatus::Deleted {
+            *account = None;
+            return;
+        }
+        let (nonce, balance, code_hash) = (self.nonces[row], self.balances[row], self.code_hashes[row]);
+        let clears_storage = self.statuses[row] == AccountStatus::StorageCleared;
+        let account = account.get_or_insert_default();
+        account.update(nonce, balance, code_hash, clears_storage, self.slots(row));
+    }
+
     /// Number of changed accounts.
     pub fn len(&self) -> usize {
         self.addresses.len()
@@ -175,5 +222,52 @@ impl StateChanges {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::store::StateStore;
+    use alloy_primitives::keccak256;
+
+    /// Changes of one block, drawn from `seed`: new, changed, cleared and deleted accounts.
+    fn block(seed: u32) -> StateChanges {
+        let mut changes = StateChanges::default();
+        let mut left = keccak256(seed.to_be_bytes()).0.to_vec();
+        let mut draw = |below: u8| left.pop().unwrap_or_default() % below;
+        let first = draw(8);
+        for name in 0..5 {
+            let status = match draw(6) {
+                0 => AccountStatus::Deleted,
+                1 => AccountStatus::StorageCleared,
+                _ => AccountStatus::Kept,
+            };
+            let nonce = (draw(2) == 0).then_some(u64::from(seed));
+            changes.push_account(Address::repeat_byte((first + name) % 8), status, nonce, None, None);
+            for key in 0..draw(3) {
+                changes.push_slot(U256::from(key), U256::from(draw(3)));
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn blocks_together_leave_what_they_leave_one_by_one() {
+        for first in 0..200 {
+            let blocks: Vec<StateChanges> = (0..6).map(|at| block(6 * first + at)).collect();
+            let (mut one, mut all) = (MemoryStore::default(), MemoryStore::default());
+            blocks.iter().for_each(|changes| changes.apply_to(&mut one));
+            StateChanges::apply_all(&blocks.iter().collect::<Vec<_>>(), &mut all);
+            assert_eq!(one.len(), all.len());
+            let addresses: Vec<Address> = (0..8).map(Address::repeat_byte).collect();
+            let mut found = [vec![ParentAccount::default(); 8], vec![ParentAccount::default(); 8]];
+            one.accounts(&addresses, &mut found[0]).expect("in memory");
+            all.accounts(&addresses, &mut found[1]).expect("in memory");
+            assert_eq!(found[0], found[1]);
+            for (address, account) in one.iter() {
+                assert_eq!(Some(&account.storage), all.account(address).map(|account| &account.storage));
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::arena::store::{MemoryStore, StateStore};
 use crate::exec::wire::Header;
 use crate::trie::StateTries;
 use alloy_primitives::B256;
+use rayon::prelude::*;
 use std::collections::VecDeque;
 
 /// The state at the head.
@@ -49,14 +50,15 @@ impl Memory {
     }
 
     /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them. The last
-    /// `reverts` blocks, these included, can then be reverted.
+    /// `reverts` blocks, these included, can then be reverted. Uses all threads of the current rayon pool.
     pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) {
         if reverts > 0 {
-            self.befores.extend(links.iter().map(|link| with_storage(link.before, &self.store)));
+            let befores = links.par_iter().map(|link| with_storage(link.before, &self.store));
+            self.befores.extend(befores.collect::<Vec<_>>());
         }
         self.trim(reverts);
         self.tries.commit();
-        changes.iter().for_each(|changes| changes.apply_to(&mut self.store));
+        StateChanges::apply_all(changes, &mut self.store);
         for Link { head, .. } in links {
             self.store.insert_block_hash(head.header.number, head.hash);
             if let Some(number) = forgotten_hash(head.header.number, reverts) {

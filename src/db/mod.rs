@@ -505,7 +505,8 @@ impl StateDb {
         executed.truncate(outcomes.len());
         let links: Vec<Link<'_>> = executed.iter().zip(&outcomes).map(|(block, outcome)| block.link(outcome)).collect();
         let changes: Vec<&StateChanges> = outcomes.iter().map(|outcome| &outcome.changes).collect();
-        self.state.commit(&links, &changes, self.chain.reverts_after(links.len()))?;
+        let reverts = self.chain.reverts_after(links.len());
+        executor.install(|| self.state.commit(&links, &changes, reverts))?;
         executed.into_iter().for_each(|block| self.chain.push(block.head));
         Ok(outcomes)
     }

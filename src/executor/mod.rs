@@ -109,6 +109,11 @@ impl Executor {
         self.scratches.len()
     }
 
+    /// Runs `work` on the executor's threads.
+    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
     /// Writes EIP-3155 trace lines of all transactions from now on to `sink`, with each
     /// transaction's summary line last; `None` ends tracing. In every mode a traced block runs its
     /// tasks sequentially, so that lines are written in block order and need no buffer. For an

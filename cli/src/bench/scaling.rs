@@ -8,7 +8,7 @@
 //! Relies on: one thread runs its jobs one after another, so that a span's length is its work.
 //! Not here: the simulation (`model`).
 
-mod model;
+pub(super) mod model;
 
 use super::super::contents::no_block;
 use super::super::engine::{Accepted, Engine, Failure};

@@ -3,19 +3,24 @@
 //! In: families of workloads. Out: for each family, number of threads and size of windows, the median time of the whole
 //! chain: bytes of blocks and lists in memory to the last state root, each block once, with an executor that knows no code
 //! at the start of the chain, as a client that follows a chain. The arrangements alternate; between two runs the blocks are
-//! undone.
+//! undone. From the run in windows on one thread, times on more threads are predicted (`scaling::model`).
 //! Not here: chains in files (`replay`).
 
 use super::super::engine::Failure;
 use super::super::measure::{in_turns, median, median_ratio};
 use super::super::{Status, report, workload};
 use super::BenchArgs;
+use super::scaling::model::{WindowWork, Work};
 use alloy_primitives::Bytes;
 use balustrade::exec::rules::fork::ChainRules;
-use balustrade::{BlockInput, Executor, Options, Roots, StateDb, WindowOptions};
+use balustrade::executor::Stage;
+use balustrade::{BlockInput, BlockOutcome, Executor, Options, Roots, StateDb, WindowOptions};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
+
+/// Numbers of threads for which times are predicted.
+const PREDICTED: [usize; 5] = [2, 4, 8, 16, 64];
 
 /// Options of `bench window`.
 #[derive(Clone, Debug, Args)]
@@ -73,8 +78,8 @@ impl Generated {
         Ok(Self { db, rules: generator.rules, blocks, gas })
     }
 
-    /// Executes the chain and undoes it. Returns the seconds of the execution.
-    fn run(&mut self, threads: usize, window: WindowOptions) -> Result<f64, Failure> {
+    /// Executes the chain and undoes it. Returns the seconds of the execution, and what each block's stages and tasks took.
+    fn run(&mut self, threads: usize, window: WindowOptions) -> Result<(f64, Vec<Work>), Failure> {
         let host = |what: String| Failure::Host(what);
         let first = self.db.head().number;
         let mut executor = Executor::builder()
@@ -86,18 +91,98 @@ impl Generated {
         let inputs = blocks.map(|(block, list)| BlockInput::new(&self.rules, block.clone()).with_list(list.clone()));
         let start = Instant::now();
         let mut replay = self.db.replay(&mut executor, inputs, Options::automatic(), window);
-        let mut count = 0;
+        let mut works = Vec::with_capacity(self.blocks.len());
         for outcome in &mut replay {
-            outcome.map_err(|error| host(error.to_string()))?;
-            count += 1;
+            works.push(work_of(&outcome.map_err(|error| host(error.to_string()))?));
         }
         let (seconds, alone) = (start.elapsed().as_secs_f64(), replay.alone());
         drop(replay);
-        if count != self.blocks.len() || alone > 0 {
-            return Err(super::wrong(format!("{count} blocks, {alone} of them outside their windows")));
+        if works.len() != self.blocks.len() || alone > 0 {
+            return Err(super::wrong(format!("{} blocks, {alone} of them outside their windows", works.len())));
         }
         self.db.revert_to(first).map_err(|error| host(error.to_string()))?;
-        Ok(seconds)
+        Ok((seconds, works))
+    }
+}
+
+/// The stages and tasks of a block that ran on one thread.
+fn work_of(outcome: &BlockOutcome) -> Work {
+    let stage = |stage| report::busy_ns(&outcome.timeline, stage) as f64;
+    Work {
+        decode: stage(Stage::Decode),
+        list_hash: stage(Stage::ListHash),
+        body_roots: stage(Stage::BodyRoots),
+        read: stage(Stage::Read),
+        recover: stage(Stage::Recover),
+        root: stage(Stage::Root),
+        verify: stage(Stage::Verify),
+        tasks: outcome.tasks.iter().map(|task| (task.end_ns - task.start_ns) as f64).collect(),
+        signatures: outcome.transactions.len(),
+        rows: 0,
+    }
+}
+
+/// Predictions from a run on one thread.
+struct Prediction {
+    windows: Vec<WindowWork>,
+    /// Seconds of that run.
+    seconds: f64,
+}
+
+impl Prediction {
+    fn new(works: &[Work], seconds: f64, window: usize) -> Self {
+        let windows = works.chunks(window);
+        let sum: f64 = works.iter().map(Work::total).sum();
+        let rest = (seconds * 1e9 - sum).max(0.0) / windows.len().max(1) as f64;
+        let windows = windows.map(|blocks| {
+            let states = blocks.iter().map(|block| block.read).sum();
+            WindowWork { blocks: blocks.to_vec(), states, rest }
+        });
+        Self { windows: windows.collect(), seconds }
+    }
+
+    /// Seconds on so many threads.
+    fn seconds(&self, threads: usize) -> f64 {
+        self.windows.iter().map(|window| window.simulate(threads)).sum::<f64>() / 1e9
+    }
+
+    fn json(&self, measured: Option<(usize, f64)>) -> Value {
+        let predicted = PREDICTED.map(|threads| {
+            let seconds = self.seconds(threads);
+            json!({"threads": threads, "seconds": seconds, "speed_up": self.seconds / seconds})
+        });
+        let error = measured.map(|(threads, seconds)| {
+            json!({
+                "threads": threads, "measured_seconds": seconds, "error": self.seconds(threads) / seconds - 1.0,
+            })
+        });
+        let parts = self.parts().into_iter().map(|(share, name)| json!({"part": name, "share_of_one_thread": share}));
+        json!({"predicted": predicted, "check": error, "serial": parts.collect::<Vec<_>>()})
+    }
+
+    /// The serial parts of all windows, as shares of the time on one thread.
+    fn parts(&self) -> Vec<(f64, &'static str)> {
+        let mut sums: Vec<(f64, &'static str)> = Vec::new();
+        for (ns, name) in self.windows.iter().flat_map(WindowWork::serial_parts) {
+            let share = ns / 1e9 / self.seconds;
+            match sums.iter_mut().find(|sum| sum.1 == name) {
+                Some(sum) => sum.0 += share,
+                None => sums.push((share, name)),
+            }
+        }
+        sums.sort_by(|one, two| two.0.total_cmp(&one.0));
+        sums
+    }
+
+    fn print(&self, family: &str, measured: Option<(usize, f64)>) {
+        let speed_ups = PREDICTED.map(|threads| format!("{:.2}", self.seconds / self.seconds(threads)));
+        report::line(&format!("{family}, windows predicted on {PREDICTED:?} threads: {}", speed_ups.join(" ")));
+        if let Some((threads, seconds)) = measured {
+            let error = 100.0 * (self.seconds(threads) / seconds - 1.0);
+            report::line(&format!("  against the measurement on {threads} threads: {error:+.1} %"));
+        }
+        let parts = self.parts().into_iter().map(|(share, name)| format!("{name} {:.1} %", 100.0 * share));
+        report::line(&format!("  serial, of the time on one thread: {}", parts.collect::<Vec<_>>().join(", ")));
     }
 }
 
@@ -114,12 +199,19 @@ pub(super) fn run(args: &WindowArgs) -> Result<Status, Failure> {
             arrangements.push((threads, together.with_roots(Roots::Last)));
         }
     }
-    let mut ratios = Vec::new();
+    let (mut ratios, mut predictions) = (Vec::new(), Vec::new());
     for family in &args.families {
         let mut chain = Generated::new(family, args)?;
+        // The fastest run in windows on one thread is the one that other work on the machine disturbed least.
+        let mut single: Option<(f64, Vec<Work>)> = None;
         let times = in_turns((args.runs as usize, 1), arrangements.len(), |arrangement| {
             let (threads, window) = arrangements[arrangement];
-            chain.run(threads, window)
+            let (seconds, works) = chain.run(threads, window)?;
+            let is_window = window.blocks > 1 && window.roots == Roots::Every;
+            if threads == 1 && is_window && single.as_ref().is_none_or(|best| seconds < best.0) {
+                single = Some((seconds, works));
+            }
+            Ok::<f64, Failure>(seconds)
         })?;
         let mut alone = 0;
         for (row, (threads, window)) in arrangements.iter().enumerate() {
@@ -152,12 +244,24 @@ pub(super) fn run(args: &WindowArgs) -> Result<Status, Failure> {
             }
             ratios.push(line);
         }
+        let Some((seconds, works)) = single else { continue };
+        let prediction = Prediction::new(&works, seconds, together.blocks);
+        let measured = arrangements.iter().position(|(threads, window)| *threads > 1 && *window == together);
+        let fastest = |row: usize| times[row].iter().copied().fold(f64::INFINITY, f64::min);
+        let measured = measured.map(|row| (arrangements[row].0, fastest(row)));
+        if args.bench.json {
+            let mut line = prediction.json(measured);
+            line["family"] = json!(family);
+            report::json_line(&line);
+        }
+        predictions.push((family.clone(), prediction, measured));
     }
     if args.bench.json {
         report::json_line(&json!({"summary": {"rows": ratios.len()}}));
     } else {
         report::right_align(&mut table, 1);
         report::line(&table.to_string());
+        predictions.iter().for_each(|(family, prediction, measured)| prediction.print(family, *measured));
     }
     Ok(Status::Good)
 }

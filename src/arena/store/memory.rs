@@ -24,6 +24,38 @@ pub struct MemoryAccount {
     pub storage: Map<U256, U256>,
 }
 
+impl Default for MemoryAccount {
+    fn default() -> Self {
+        Self { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY, storage: Map::default() }
+    }
+}
+
+impl MemoryAccount {
+    /// Changes the given fields, as [`MemoryStore::update_account`] does.
+    pub(crate) fn update(
+        &mut self,
+        nonce: Option<u64>,
+        balance: Option<U256>,
+        code_hash: Option<B256>,
+        clear_storage: bool,
+        slots: impl Iterator<Item = (U256, U256)>,
+    ) {
+        self.nonce = nonce.unwrap_or(self.nonce);
+        self.balance = balance.unwrap_or(self.balance);
+        self.code_hash = code_hash.unwrap_or(self.code_hash);
+        if clear_storage {
+            self.storage.clear();
+        }
+        for (key, value) in slots {
+            if value.is_zero() {
+                self.storage.remove(&key);
+            } else {
+                self.storage.insert(key, value);
+            }
+        }
+    }
+}
+
 /// The whole state in hash maps. It holds no trie; the `trie` module builds tries from it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
@@ -64,25 +96,18 @@ impl MemoryStore {
         clear_storage: bool,
         slots: impl Iterator<Item = (U256, U256)>,
     ) {
-        let account = self.accounts.entry(*address).or_insert_with(|| MemoryAccount {
-            nonce: 0,
-            balance: U256::ZERO,
-            code_hash: KECCAK_EMPTY,
-            storage: Map::default(),
-        });
-        account.nonce = nonce.unwrap_or(account.nonce);
-        account.balance = balance.unwrap_or(account.balance);
-        account.code_hash = code_hash.unwrap_or(account.code_hash);
-        if clear_storage {
-            account.storage.clear();
-        }
-        for (key, value) in slots {
-            if value.is_zero() {
-                account.storage.remove(&key);
-            } else {
-                account.storage.insert(key, value);
-            }
-        }
+        let account = self.accounts.entry(*address).or_default();
+        account.update(nonce, balance, code_hash, clear_storage, slots);
+    }
+
+    /// Takes an account with its storage out of the store.
+    pub(crate) fn take_account(&mut self, address: &Address) -> Option<MemoryAccount> {
+        self.accounts.remove(address)
+    }
+
+    /// Puts an account into the store.
+    pub(crate) fn put_account(&mut self, address: Address, account: MemoryAccount) {
+        self.accounts.insert(address, account);
     }
 
     /// Adds a code and returns its hash.

@@ -210,21 +210,24 @@ impl Window<'_> {
             let list = job.input.bal.as_ref()?;
             DecodedList::new(job, list, &mut memory.columns, &mut memory.id_map).ok()
         }));
-        let recoverings: Vec<Recovering<'_>> = jobs
-            .iter()
-            .zip(&lists)
-            .map(|(job, _)| {
-                Recovering::new(job.input.rules, job.block, job.recovery_context(), 2 * self.scratches.len())
-            })
+        let batches = 2 * self.scratches.len();
+        let recoverings: Vec<Recovering<'_>> = (jobs.par_iter().zip(&lists))
+            .map(|(job, _)| Recovering::new(job.input.rules, job.block, job.recovery_context(), batches))
             .collect();
         let mut merged = MergedState::default();
-        let states = self.beside_recovery(&recoverings, || self.states(&mut merged, base, &lists));
+        let states = self.beside_recovery(&recoverings, || {
+            let start = decoded.first().map(|first| first.clock.now());
+            let states = self.states(&mut merged, base, &lists);
+            // For all blocks of the window, in the timeline of the first.
+            decoded.first().zip(start).inspect(|(first, start)| first.clock.record(Stage::Read, *start));
+            states
+        });
         let Ok(states) = states else { return Vec::new() };
         if self.roots == Roots::Last && states.len() < blocks.len() {
             return Vec::new();
         }
         let loaders: Vec<CodeLoader<'_>> = states
-            .iter()
+            .par_iter()
             .zip(&jobs)
             .zip(&lists)
             .map(|((state, job), list)| {
@@ -237,15 +240,15 @@ impl Window<'_> {
             })
             .collect();
         let contexts: Vec<_> = jobs
-            .iter()
+            .par_iter()
             .zip(&recoverings)
             .map(|(job, recovering)| job.context(SenderRows::Arriving(&recovering.rows)))
             .collect();
         let tasks: Vec<BlockTasks<'_>> = states
-            .iter()
+            .par_iter()
             .zip(&lists)
             .zip(&loaders)
-            .zip(contexts.iter().zip(&jobs))
+            .zip(contexts.par_iter().zip(&jobs))
             .map(|(((state, list), loader), (context, job))| {
                 let list = list.state(job, ParentRows::Known(state));
                 BlockTasks::new(context, list, loader, self.scratches.len())
@@ -265,7 +268,11 @@ impl Window<'_> {
             })
             .collect();
         let merged = (self.roots == Roots::Last).then(|| merged.changes());
-        Run::new(&blocks, tries, base, merged).outcomes(self.scratches, self.zero)
+        let outcomes = Run::new(&blocks, tries, base, merged).outcomes(self.scratches, self.zero);
+        // To return the memory of a window takes time, too.
+        blocks.into_par_iter().for_each(drop);
+        states.into_par_iter().for_each(drop);
+        outcomes
     }
 
     /// Decodes a block and checks its header, and its list's hash.

@@ -7,7 +7,7 @@
 
 use crate::arena::changes::{AccountStatus, StateChanges};
 use crate::arena::code::CodeArena;
-use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError};
+use crate::arena::store::{ParentAccount, SlotQuery, StateStore, StoreError, in_chunks};
 use crate::arena::{AccountId, BlockAccessIndex, CodeId, Column, Id, SlotId};
 use crate::bal::{BalColumns, ExistenceColumns, ListedParents, exists_before};
 use crate::exec::block::providers::PreState;
@@ -50,7 +50,7 @@ impl MergedState {
         ListRows { accounts, slots }
     }
 
-    /// Reads all names from the state before the first block, in one batch each.
+    /// Reads all names from the state before the first block, on all threads of the current rayon pool.
     ///
     /// # Errors
     /// Those of the store.
@@ -61,9 +61,9 @@ impl MergedState {
             slots.map(|(key, owner)| SlotQuery { address: addresses[owner.index()], key: *key }).collect();
         store.announce(addresses, &queries)?;
         let mut accounts = vec![ParentAccount::default(); addresses.len()];
-        store.accounts(addresses, &mut accounts)?;
+        in_chunks(&mut accounts, |range, out| store.accounts(&addresses[range], out))?;
         let mut values = vec![U256::ZERO; queries.len()];
-        store.slots(&queries, &mut values)?;
+        in_chunks(&mut values, |range, out| store.slots(&queries[range], out))?;
         self.changed = vec![false; accounts.len()].into();
         self.changed_slots = vec![false; values.len()].into();
         (self.accounts, self.slots) = (accounts.into(), values.into());

@@ -208,9 +208,111 @@ impl Work {
     }
 }
 
+/// The work of a window of blocks on one thread. The jobs are those of the executor: all blocks are decoded side by side;
+/// one thread computes the states before the blocks while the others recover senders; then each thread goes through the
+/// blocks in order, takes tasks of the oldest one that has any, and between two of them the next state root, if no thread
+/// computes one, and the last checks of blocks that are ready for them; then one thread commits.
+#[derive(Clone, Debug, Default)]
+pub struct WindowWork {
+    /// The blocks in order.
+    pub blocks: Vec<Work>,
+    /// Nanoseconds of the states before the blocks: names, reads, values.
+    pub states: f64,
+    /// Nanoseconds that belong to no stage: commit, and the return of memory.
+    pub rest: f64,
+}
+
+impl WindowWork {
+    /// Nanoseconds that `threads` threads take.
+    pub fn simulate(&self, threads: usize) -> f64 {
+        let threads = threads.max(1);
+        let mut free = vec![0.0; threads];
+        for block in &self.blocks {
+            *earliest(&mut free) += block.decode + block.list_hash + block.body_roots;
+        }
+        let decoded = latest(&free);
+        free.fill(decoded);
+        free[0] += self.states;
+        // Batches of senders: until the states are known by the other threads, then by all.
+        for block in &self.blocks {
+            let batches = block.batches(threads).max(1);
+            (0..batches).for_each(|_| *earliest(&mut free) += block.recover / batches as f64);
+        }
+        free.iter_mut().for_each(|free| *free = free.max(decoded + self.states));
+        // The end of the last task of each block, and of its root; which root and which checks come next.
+        let mut tasks_end = vec![0.0f64; self.blocks.len()];
+        let mut root_end = vec![0.0f64; self.blocks.len()];
+        let (mut next_root, mut next_check) = (0, 0);
+        let mut tasks =
+            self.blocks.iter().enumerate().flat_map(|(row, block)| block.tasks.iter().map(move |ns| (row, *ns)));
+        let mut current = tasks.next();
+        while current.is_some() || next_root < self.blocks.len() || next_check < self.blocks.len() {
+            let at = current.map_or(self.blocks.len(), |(row, _)| row);
+            let thread = earliest(&mut free);
+            let last_root = next_root.checked_sub(1).map_or(0.0, |row| root_end[row]);
+            let checked = next_check < next_root && next_check < at;
+            if next_root < self.blocks.len() && next_root <= at && last_root <= *thread {
+                *thread += self.blocks[next_root].root;
+                root_end[next_root] = *thread;
+                next_root += 1;
+            } else if checked && tasks_end[next_check].max(root_end[next_check]) <= *thread {
+                *thread += self.blocks[next_check].verify;
+                next_check += 1;
+            } else if let Some((row, ns)) = current {
+                *thread += ns;
+                tasks_end[row] = tasks_end[row].max(*thread);
+                current = tasks.next();
+            } else {
+                // Waits for the root or the tasks of the next block.
+                let known =
+                    if next_check < next_root { tasks_end[next_check].max(root_end[next_check]) } else { last_root };
+                *thread = thread.max(known) + 1.0;
+            }
+        }
+        latest(&free) + self.rest
+    }
+
+    /// What more threads do not shorten, the longest first: nanoseconds and names.
+    pub fn serial_parts(&self) -> Vec<(f64, &'static str)> {
+        let longest = self.blocks.iter().map(|block| block.largest_task().1).fold(0.0, f64::max);
+        let mut parts = vec![
+            (self.blocks.iter().map(|block| block.root).sum(), "state roots, one after another"),
+            (self.states, "states before the blocks"),
+            (self.rest, "commit and rest"),
+            (longest, "longest transaction"),
+        ];
+        parts.sort_by(|one, two| two.0.total_cmp(&one.0));
+        parts
+    }
+}
+
+/// The thread that is free first.
+fn earliest(free: &mut [f64]) -> &mut f64 {
+    let first = free.iter_mut().min_by(|one, two| one.total_cmp(two));
+    first.expect("there is at least one thread")
+}
+
+/// When all threads are free.
+fn latest(free: &[f64]) -> f64 {
+    free.iter().copied().fold(0.0, f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_takes_the_sum_on_one_thread_and_its_serial_parts_on_many() {
+        let blocks = vec![work(vec![10.0, 50.0, 40.0, 30.0]); 20];
+        let window = WindowWork { blocks, states: 100.0, rest: 50.0 };
+        let sum: f64 = window.blocks.iter().map(|block| block.total() - block.read).sum();
+        assert!((window.simulate(1) - sum - 150.0).abs() < 100.0, "{} {sum}", window.simulate(1));
+        let (two, many) = (window.simulate(2), window.simulate(64));
+        assert!(two > sum / 2.0 && two < 0.75 * sum, "{two} {sum}");
+        let parts = window.serial_parts();
+        assert_eq!((parts[0].1, parts[0].0), ("state roots, one after another", 3_200.0));
+        assert!(many >= 3_200.0 + 150.0 && many < two, "{many} {two}");
+    }
 
     fn work(tasks: Vec<f64>) -> Work {
         Work {
