@@ -93,7 +93,9 @@ fn check_tasks(
         }
         // Before Cancun, SELFDESTRUCT clears the storage, which the list says by an empty code.
         let cleared = changes.iter().filter(|change| {
-            change.field == MismatchField::Code && change.after == KECCAK_EMPTY.into() && rules.fork < Fork::Cancun
+            change.field == MismatchField::Code
+                && change.after == U256::from_be_bytes(KECCAK_EMPTY.0)
+                && rules.fork < Fork::Cancun
         });
         for change in cleared {
             let of_account = |name: &Name| name.0 == change.address && name.1 == MismatchField::Storage;

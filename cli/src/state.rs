@@ -18,6 +18,7 @@ use balustrade::outcome::FieldChange;
 use balustrade::{StateWithin, StoreError};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Text below the help of `state`.
@@ -381,10 +382,10 @@ fn note_changes(state: &StateWithin<'_>, end: u32, only: &[Address], before: &mu
         if !is_changed && keys.is_empty() {
             continue;
         }
-        if !before.contains_key(&address) {
-            before.insert(address, (account_of(state, address)?, BTreeMap::new()));
-        }
-        let Some((_, slots)) = before.get_mut(&address) else { continue };
+        let (_, slots) = match before.entry(address) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert((account_of(state, address)?, BTreeMap::new())),
+        };
         let new: Vec<U256> = keys.into_iter().filter(|key| !slots.contains_key(key)).collect();
         let values = slots_of(state, address, &new)?;
         slots.extend(new.into_iter().zip(values));

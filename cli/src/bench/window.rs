@@ -3,7 +3,7 @@
 //! In: families of workloads. Out: for each family, number of threads and size of windows, the median time of the whole
 //! chain: bytes of blocks and lists in memory to the last state root, each block once, with an executor that knows no code
 //! at the start of the chain, as a client that follows a chain. The arrangements alternate; between two runs the blocks are
-//! undone. From the run in windows on one thread, times on more threads are predicted (`scaling::model`).
+//! undone; their results are compared outside the measured runs. From the run in windows on one thread, times on more threads are predicted (`scaling::model`).
 //! Not here: chains in files (`replay`).
 
 use super::super::engine::Failure;
@@ -11,12 +11,14 @@ use super::super::measure::{in_turns, median, median_ratio};
 use super::super::{Status, report, workload};
 use super::BenchArgs;
 use super::scaling::model::{WindowWork, Work};
-use alloy_primitives::Bytes;
+use alloy_primitives::{B256, Bytes, Keccak256};
 use balustrade::exec::rules::fork::ChainRules;
 use balustrade::executor::Stage;
+use balustrade::outcome::TxOutcome;
 use balustrade::{BlockInput, BlockOutcome, Executor, Options, Roots, StateDb, WindowOptions};
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Numbers of threads for which times are predicted.
@@ -56,6 +58,8 @@ struct Generated {
     rules: ChainRules,
     blocks: Vec<(Bytes, Bytes)>,
     gas: u64,
+    /// Hash of each block's results, by number.
+    results: BTreeMap<u64, B256>,
 }
 
 impl Generated {
@@ -75,11 +79,12 @@ impl Generated {
         }
         bar.finish_and_clear();
         let db = StateDb::in_memory(state, head).map_err(|error| host(&error.to_string()))?;
-        Ok(Self { db, rules: generator.rules, blocks, gas })
+        Ok(Self { db, rules: generator.rules, blocks, gas, results: BTreeMap::new() })
     }
 
     /// Executes the chain and undoes it. Returns the seconds of the execution, and what each block's stages and tasks took.
-    fn run(&mut self, threads: usize, window: WindowOptions) -> Result<(f64, Vec<Work>), Failure> {
+    /// The first execution notes the results of each block, and `compares` compares with them.
+    fn run(&mut self, threads: usize, window: WindowOptions, compares: bool) -> Result<(f64, Vec<Work>), Failure> {
         let host = |what: String| Failure::Host(what);
         let first = self.db.head().number;
         let mut executor = Executor::builder()
@@ -93,7 +98,14 @@ impl Generated {
         let mut replay = self.db.replay(&mut executor, inputs, Options::automatic(), window);
         let mut works = Vec::with_capacity(self.blocks.len());
         for outcome in &mut replay {
-            works.push(work_of(&outcome.map_err(|error| host(error.to_string()))?));
+            let outcome = outcome.map_err(|error| host(error.to_string()))?;
+            if compares {
+                let result = result_of(&outcome);
+                if *self.results.entry(outcome.number).or_insert(result) != result {
+                    return Err(super::wrong(format!("block {} has another result in windows", outcome.number)));
+                }
+            }
+            works.push(work_of(&outcome));
         }
         let (seconds, alone) = (start.elapsed().as_secs_f64(), replay.alone());
         drop(replay);
@@ -103,6 +115,18 @@ impl Generated {
         self.db.revert_to(first).map_err(|error| host(error.to_string()))?;
         Ok((seconds, works))
     }
+}
+
+/// Hash of everything in an outcome that does not depend on times and threads.
+fn result_of(outcome: &BlockOutcome) -> B256 {
+    let BlockOutcome { hash, receipts, requests, gas, changes, before, transactions, .. } = outcome;
+    let mut hasher = Keccak256::new();
+    receipts.iter().for_each(|receipt| hasher.update(receipt));
+    hasher.update(format!("{hash} {requests:?} {gas:?} {changes:?} {before:?}"));
+    for TxOutcome { success, gas_paid, gas_execution, gas_state, created, .. } in transactions {
+        hasher.update(format!("{success} {gas_paid} {gas_execution} {gas_state} {created:?}"));
+    }
+    hasher.finalize()
 }
 
 /// The stages and tasks of a block that ran on one thread.
@@ -204,9 +228,13 @@ pub(super) fn run(args: &WindowArgs) -> Result<Status, Failure> {
         let mut chain = Generated::new(family, args)?;
         // The fastest run in windows on one thread is the one that other work on the machine disturbed least.
         let mut single: Option<(f64, Vec<Work>)> = None;
-        let times = in_turns((args.runs as usize, 1), arrangements.len(), |arrangement| {
+        // Outside the measured runs, all results are compared.
+        for (threads, window) in &arrangements {
+            chain.run(*threads, *window, true)?;
+        }
+        let times = in_turns((args.runs as usize, 0), arrangements.len(), |arrangement| {
             let (threads, window) = arrangements[arrangement];
-            let (seconds, works) = chain.run(threads, window)?;
+            let (seconds, works) = chain.run(threads, window, false)?;
             let is_window = window.blocks > 1 && window.roots == Roots::Every;
             if threads == 1 && is_window && single.as_ref().is_none_or(|best| seconds < best.0) {
                 single = Some((seconds, works));

@@ -288,7 +288,12 @@ pub(crate) fn generator(family: &str, gas: u64, accounts: u64) -> Result<Generat
         WorkloadCommand::Storage(making) => making.generator(family),
         WorkloadCommand::Deploy(making) => making.generator(family),
         WorkloadCommand::SetCode(making) => making.generator(family),
-        _ => return Err(host(format!("no chains of {family} are measured"))),
+        WorkloadCommand::Precompiles(making) => making.generator(family),
+        WorkloadCommand::Calldata(making) => making.generator(family),
+        WorkloadCommand::WorstTrie(making) => making.generator(family),
+        WorkloadCommand::WorstList(making) => making.generator(family),
+        WorkloadCommand::WorstCode(making) => making.generator(family),
+        WorkloadCommand::List(_) => return Err(host(format!("{family} is no family of workloads"))),
     };
     generator.map_err(|error| host(error.to_string()))
 }

@@ -250,7 +250,7 @@ impl Work {
             leaf.storage_root = root_hash(&root.item);
             crown.set_root(Some(leaf.key), Some(root));
         }
-        leaves.par_chunks_mut(HASHED_TOGETHER).for_each(|leaves| drop(fill_storage_roots(leaves, width)));
+        leaves.par_chunks_mut(HASHED_TOGETHER).for_each(|leaves| drop(fill_storage_roots(&mut [leaves], width)));
 
         // The account trie.
         let mut changes: Vec<Change<AccountLeaf>> = leaves.into_iter().map(|leaf| (leaf.key, Some(leaf))).collect();

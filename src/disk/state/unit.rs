@@ -178,18 +178,22 @@ impl Unit {
     }
 }
 
-/// Computes the storage roots of the accounts that hold their slots; returns the nodes of these storage tries, by row of
-/// `leaves`.
-pub(super) fn fill_storage_roots(leaves: &mut [AccountLeaf], width: Width) -> Vec<(usize, Nodes)> {
-    let rows: Vec<usize> = (0..leaves.len()).filter(|row| !leaves[*row].slots.is_empty()).collect();
+/// Computes the storage roots of the accounts that hold their slots, those of all units together; returns for each unit the
+/// nodes of these storage tries, by row of its leaves.
+pub(super) fn fill_storage_roots(units: &mut [&mut [AccountLeaf]], width: Width) -> Vec<Vec<(usize, Nodes)>> {
+    let with_slots = |(unit, leaves): (usize, &&mut [AccountLeaf])| {
+        (0..leaves.len()).filter(|row| !leaves[*row].slots.is_empty()).map(|row| (unit, row)).collect::<Vec<_>>()
+    };
+    let rows: Vec<(usize, usize)> = units.iter().enumerate().flat_map(with_slots).collect();
     let tries: Vec<Leaves<'_, SlotLeaf>> =
-        rows.iter().map(|row| Leaves { depth: 0, leaves: &leaves[*row].slots }).collect();
+        rows.iter().map(|(unit, row)| Leaves { depth: 0, leaves: &units[*unit][*row].slots }).collect();
     let built = build(&tries, width);
-    let storage = rows.into_iter().zip(built).map(|(row, (nodes, item))| {
-        leaves[row].storage_root = root_of(&item);
-        (row, nodes)
-    });
-    storage.collect()
+    let mut storage: Vec<Vec<(usize, Nodes)>> = units.iter().map(|_| Vec::new()).collect();
+    for ((unit, row), (nodes, item)) in rows.into_iter().zip(built) {
+        units[unit][row].storage_root = root_of(&item);
+        storage[unit].push((row, nodes));
+    }
+    storage
 }
 
 /// A unit to be read from its page and checked.
@@ -243,12 +247,12 @@ fn load_chunk(wanted: &[Wanted<'_>], width: Width) -> Result<Vec<Unit>, StoreErr
     }
     let mut units: Vec<Option<Unit>> = vec![None; wanted.len()];
 
-    let mut storage: Vec<Vec<(usize, Nodes)>> =
-        accounts.iter_mut().map(|(_, leaves)| fill_storage_roots(leaves, width)).collect();
+    let mut leaves: Vec<&mut [AccountLeaf]> = accounts.iter_mut().map(|(_, leaves)| leaves.as_mut_slice()).collect();
+    let storage = fill_storage_roots(&mut leaves, width);
     let depth = |row: usize| entries[row].key.path.len as usize;
     let tries: Vec<_> = accounts.iter().map(|(row, leaves)| Leaves { depth: depth(*row), leaves }).collect();
     let built = build(&tries, width);
-    for (((row, leaves), storage), (nodes, item)) in accounts.into_iter().zip(storage.drain(..)).zip(built) {
+    for (((row, leaves), storage), (nodes, item)) in accounts.into_iter().zip(storage).zip(built) {
         check(&wanted[row], item)?;
         units[row] = Some(Unit::Accounts(Arc::new(AccountUnit { leaves, nodes, storage })));
     }
