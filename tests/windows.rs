@@ -15,6 +15,8 @@ use balustrade_cli::devnet::Devnet;
 use balustrade_cli::testing::{Folder, shared, stored};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Number of transactions of each block.
 const TRANSACTIONS: usize = 45;
@@ -38,14 +40,20 @@ fn genesis() -> StateDb {
 
 /// The first blocks of a chain that deploys contracts and calls them, delegates accounts and pays withdrawals.
 fn chain(count: usize) -> Vec<Link> {
+    chain_of(&vec![TRANSACTIONS; count])
+}
+
+/// [`chain`] with these numbers of transactions.
+fn chain_of(transactions: &[usize]) -> Vec<Link> {
     let mut devnet = Devnet::default();
     let rules = Devnet::rules();
     let (mut db, mut executor) = (genesis(), Executor::new(2).expect("threads"));
-    (0..count)
-        .map(|_| {
+    transactions
+        .iter()
+        .map(|count| {
             let template = Devnet::template(db.head());
             let base_fee = template.base_fee.expect("London");
-            let transactions: Vec<_> = (0..TRANSACTIONS).map(|_| devnet.next(base_fee, 0).1).collect();
+            let transactions: Vec<_> = (0..*count).map(|_| devnet.next(base_fee, 0).1).collect();
             let withdrawals = devnet.withdrawals(template.number);
             let body = Body { transactions: &transactions, withdrawals: &withdrawals };
             let (store, tries) = db.parts();
@@ -241,6 +249,29 @@ fn a_bad_block_ends_the_window_with_the_error_of_that_block_alone() {
     }
 }
 
+/// The first block takes far longer than the others together, and one behind it is wrong: the blocks behind the wrong one
+/// are done long before, and none of them is kept.
+#[test]
+fn nothing_behind_a_wrong_block_is_kept_while_the_first_block_still_runs() {
+    let links = chain_of(&[500, 1, 2, 1, 1, 2]);
+    let wrong_root =
+        Header { state_root: bal_hash(b"another state"), ..Header::of_block(&links[2].block).expect("a header") };
+    let mut wrong = links.clone();
+    wrong[2].block = resealed(&links[2].block, &wrong_root);
+    let (expected, error, _) = replay(&mut genesis(), &wrong, 1, alone());
+    assert_eq!((expected.len(), error.is_some()), (2, true));
+    for threads in [2, 3, 8] {
+        for roots in [Roots::Every, Roots::Last] {
+            let mut db = genesis();
+            let window = WindowOptions::new(64).with_roots(roots);
+            let (outcomes, found, _) = replay(&mut db, &wrong, threads, window);
+            assert_eq!((&outcomes, &found), (&expected, &error));
+            assert_eq!(Some(db.state_root()), expected[1].ids.2);
+            assert_eq!(db.parts().1.root(), db.state_root());
+        }
+    }
+}
+
 #[test]
 fn windows_are_bounded_by_bytes() {
     let links = chain(5);
@@ -260,6 +291,30 @@ fn windows_are_bounded_by_bytes() {
     // Two blocks, and the one that was looked at.
     assert_eq!(taken, 3);
     assert_eq!(db.head().number, 2);
+}
+
+/// A consumer that sleeps holds back the source: no more blocks are taken from it than one window has beyond the outcomes
+/// that were returned, and one that was looked at. So memory is bounded however long the chain is.
+#[test]
+fn a_consumer_that_sleeps_holds_back_the_source() {
+    let links = chain(10);
+    let rules = Devnet::rules();
+    for blocks in [1usize, 3, 4] {
+        let (taken, mut returned) = (AtomicUsize::new(0), 0);
+        let source = links.iter().map(|link| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            link.input(&rules)
+        });
+        let (mut db, mut executor) = (genesis(), Executor::new(2).expect("threads"));
+        for outcome in db.replay(&mut executor, source, Options::automatic(), WindowOptions::new(blocks)) {
+            outcome.expect("valid");
+            std::thread::sleep(Duration::from_millis(5));
+            let ahead = taken.load(Ordering::Relaxed) - returned;
+            assert!(ahead <= blocks + 1, "{ahead} blocks ahead in windows of {blocks}");
+            returned += 1;
+        }
+        assert_eq!(returned, links.len());
+    }
 }
 
 #[test]
