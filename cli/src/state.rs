@@ -176,6 +176,7 @@ impl Field {
     fn json(self, value: U256) -> Value {
         match self {
             Self::Exists => json!(!value.is_zero()),
+            Self::Nonce => json!(u64::try_from(value).unwrap_or(u64::MAX)),
             Self::CodeHash => json!(B256::from(value)),
             _ => json!(value),
         }

@@ -26,8 +26,10 @@ pub struct WindowOptions {
 }
 
 impl Default for WindowOptions {
+    /// Up to 64 blocks of together 6 MiB: larger windows of large blocks were slower, as what is decoded leaves the caches
+    /// before it is executed (docs/replay.md).
     fn default() -> Self {
-        Self { blocks: 64, bytes: 16 << 20, roots: Roots::Every }
+        Self { blocks: 64, bytes: 6 << 20, roots: Roots::Every }
     }
 }
 

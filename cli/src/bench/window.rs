@@ -154,11 +154,12 @@ struct Prediction {
 }
 
 impl Prediction {
-    fn new(works: &[Work], seconds: f64, window: usize) -> Self {
-        let windows = works.chunks(window);
+    fn new(works: &[Work], seconds: f64) -> Self {
+        // The states before the blocks of a window are in the timeline of its first block.
+        let windows: Vec<&[Work]> = works.chunk_by(|_, next| next.read == 0.0).collect();
         let sum: f64 = works.iter().map(Work::total).sum();
         let rest = (seconds * 1e9 - sum).max(0.0) / windows.len().max(1) as f64;
-        let windows = windows.map(|blocks| {
+        let windows = windows.into_iter().map(|blocks| {
             let states = blocks.iter().map(|block| block.read).sum();
             WindowWork { blocks: blocks.to_vec(), states, rest }
         });
@@ -273,7 +274,7 @@ pub(super) fn run(args: &WindowArgs) -> Result<Status, Failure> {
             ratios.push(line);
         }
         let Some((seconds, works)) = single else { continue };
-        let prediction = Prediction::new(&works, seconds, together.blocks);
+        let prediction = Prediction::new(&works, seconds);
         let measured = arrangements.iter().position(|(threads, window)| *threads > 1 && *window == together);
         let fastest = |row: usize| times[row].iter().copied().fold(f64::INFINITY, f64::min);
         let measured = measured.map(|row| (arrangements[row].0, fastest(row)));
