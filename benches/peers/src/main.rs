@@ -8,6 +8,7 @@
 
 mod bal;
 mod block;
+mod chain;
 mod convert;
 mod differential;
 mod ethrex_flat;
@@ -46,6 +47,8 @@ enum Command {
     Bal(bal::BalArgs),
     /// Whole blocks: revm and ethrex, sequential and driven by the list
     Block(block::BlockArgs),
+    /// Chains of generated blocks, each block once: revm sequentially, ethrex driven by the list
+    Chain(chain::ChainArgs),
     /// Random blocks: revm and ethrex, sequential and driven by the list, must agree with us
     Differential(differential::DifferentialArgs),
 }
@@ -121,6 +124,7 @@ fn main() -> ExitCode {
         Command::Loop(args) => loops::main(&args),
         Command::Trie(args) => trie::main(&args),
         Command::Bal(args) => bal::main(&args),
+        Command::Chain(args) => chain::main(&args),
         Command::Block(args) => block::main(&args),
         Command::Differential(args) => differential::main(&args),
     };

@@ -269,7 +269,7 @@ impl<K: Knobs> Making<K> {
 ///
 /// # Errors
 /// [`Failure::Host`]: there is no such family, or its generator cannot be made.
-pub(crate) fn generator(family: &str, gas: u64, accounts: u64) -> Result<Generator, Failure> {
+pub fn generator(family: &str, gas: u64, accounts: u64) -> Result<Generator, Failure> {
     #[derive(clap::Parser)]
     struct Line {
         #[command(subcommand)]

@@ -5,6 +5,7 @@ use super::{Arrangement, Laps, Stages};
 use crate::convert;
 use crate::ethrex_flat::EthrexFlat;
 use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
+use balustrade::StateChanges;
 use ethrex_common::H256;
 use ethrex_common::types::block_access_list::{BlockAccessList, synthesize_bal_updates};
 use ethrex_common::types::{AccountUpdate, Block, ChainConfig, Code, ForkBlobSchedule, GLOBAL_SIGNER_CACHE};
@@ -38,6 +39,30 @@ pub(crate) fn flat(case: &Case, tries: &EthrexTries) -> EthrexFlat {
     }
     flat.block_hashes = case.block_hashes.iter().map(|(number, hash)| (*number, convert::hash(*hash))).collect();
     flat
+}
+
+/// Makes the changes of a block; `tries` have them already.
+fn apply(flat: &mut EthrexFlat, tries: &EthrexTries, case: &Case, changes: &StateChanges) {
+    for (hash, code) in &case.codes {
+        let hash = convert::hash(*hash);
+        flat.codes.insert(hash, Code::from_bytecode_unchecked(code.0.clone(), hash));
+    }
+    flat.block_hashes.extend(case.block_hashes.iter().map(|(number, hash)| (*number, convert::hash(*hash))));
+    for (row, address) in changes.addresses.iter().enumerate() {
+        let address = convert::address(*address);
+        match tries.account(address) {
+            Some(state) => drop(flat.accounts.insert(address, state)),
+            None => drop(flat.accounts.remove(&address)),
+        }
+        for (key, value) in changes.slots(row) {
+            let slot = (address, convert::key(key));
+            if value.is_zero() {
+                flat.slots.remove(&slot);
+            } else {
+                flat.slots.insert(slot, convert::word(value));
+            }
+        }
+    }
 }
 
 /// All forks from genesis on.
@@ -107,6 +132,17 @@ impl Ethrex {
     pub(crate) fn new(case: &Rc<Case>, way: Way, flat: &Arc<EthrexFlat>, resident: &Rc<EthrexTries>) -> Self {
         let (case, flat, resident) = (case.clone(), flat.clone(), resident.clone());
         Self { case, way, flat, resident, tries: EthrexTries::default(), leftovers: Vec::new() }
+    }
+
+    /// Executes and checks the next block of a chain and makes its changes.
+    pub(crate) fn follow(&mut self, case: &Rc<Case>, changes: &StateChanges) -> Result<(), String> {
+        self.case = case.clone();
+        self.run()?;
+        // They share the state.
+        self.leftovers.clear();
+        let flat = Arc::get_mut(&mut self.flat).ok_or("the state is in use")?;
+        apply(flat, &self.tries, case, changes);
+        Ok(())
     }
 
     fn sequential(&mut self) -> Result<Stages, String> {

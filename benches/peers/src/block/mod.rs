@@ -20,10 +20,10 @@
 
 pub(crate) mod case;
 mod chart;
-mod ethrex;
+pub(crate) mod ethrex;
 mod memory;
 mod ours;
-mod revm;
+pub(crate) mod revm;
 
 use crate::ethrex_tries::{AccountChange, AccountStatus, EthrexTries};
 use crate::flame::{self, Sampled};
@@ -286,7 +286,7 @@ pub(crate) fn contestants(
 }
 
 /// The tries of the pre-state, for the peers.
-fn resident(case: &Case) -> Result<EthrexTries, String> {
+pub(crate) fn resident(case: &Case) -> Result<EthrexTries, String> {
     let mut slots: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (address, key, value) in case.slots() {
         slots.entry(address).or_default().push((convert::key(key), convert::word(value)));

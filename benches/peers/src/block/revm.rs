@@ -17,6 +17,7 @@ use alloy_hardforks::{EthereumHardfork, EthereumHardforks, ForkCondition};
 use alloy_primitives::map::{AddressMap, B256Map, HashMap, U256Map};
 use alloy_primitives::{Address, B256, Bloom, U256, keccak256};
 use alloy_rlp::{Decodable, Encodable};
+use balustrade::StateChanges;
 use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 use revm::context::TxEnv;
@@ -58,6 +59,34 @@ impl RevmFlat {
             accounts.entry(address).or_default().1.insert(key, value);
         }
         Self { accounts, codes, block_hashes: case.block_hashes.iter().copied().collect() }
+    }
+}
+
+impl RevmFlat {
+    /// Makes the changes of a block.
+    fn apply(&mut self, case: &Case, changes: &StateChanges) {
+        self.codes.extend(case.codes.iter().map(|(hash, code)| (*hash, Bytecode::new_raw(code.clone()))));
+        self.block_hashes.extend(case.block_hashes.iter().copied());
+        for (row, address) in changes.addresses.iter().enumerate() {
+            if changes.statuses[row] == balustrade::AccountStatus::Deleted {
+                self.accounts.remove(address);
+                continue;
+            }
+            let (info, slots) = self.accounts.entry(*address).or_default();
+            info.nonce = changes.nonces[row].unwrap_or(info.nonce);
+            info.balance = changes.balances[row].unwrap_or(info.balance);
+            if let Some(hash) = changes.code_hashes[row] {
+                info.code_hash = hash;
+                info.code = Some(self.codes.get(&hash).cloned().unwrap_or_default());
+            }
+            for (key, value) in changes.slots(row) {
+                if value.is_zero() {
+                    slots.remove(&key);
+                } else {
+                    slots.insert(key, value);
+                }
+            }
+        }
     }
 }
 
@@ -147,6 +176,17 @@ impl Revm {
     ) -> Self {
         let (case, flat, resident) = (case.clone(), flat.clone(), resident.clone());
         Self { case, way, threads, flat, resident, tries: EthrexTries::default(), leftovers: Vec::new() }
+    }
+
+    /// Executes and checks the next block of a chain and makes its changes.
+    pub(crate) fn follow(&mut self, case: &Rc<Case>, changes: &StateChanges) -> Result<(), String> {
+        self.case = case.clone();
+        self.run()?;
+        // They may borrow the state.
+        self.leftovers.clear();
+        let flat = Arc::get_mut(&mut self.flat).ok_or("the state is in use")?;
+        flat.apply(case, changes);
+        Ok(())
     }
 
     fn setting(&self, block: &Block<TxEnvelope>) -> Setting {
