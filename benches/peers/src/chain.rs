@@ -123,7 +123,7 @@ fn one_chain(family: &str, threads: usize, args: &ChainArgs, report: &mut Report
         let executor = executor.map_err(|error| error.to_string())?;
         Ok(Follower::Ours { name, db: Box::new(db), executor: Box::new(executor), window })
     };
-    let mut followers = vec![
+    let mut followers = [
         ours("windows", WindowOptions::new(TURN)).map_err(made)?,
         ours("one by one", WindowOptions::new(1)).map_err(made)?,
         Follower::Revm(Box::new(revm)),
