@@ -50,11 +50,18 @@ impl Memory {
     }
 
     /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them. The last
-    /// `reverts` blocks, these included, can then be reverted. Uses all threads of the current rayon pool.
+    /// `reverts` blocks, these included, can then be reverted. Several blocks are committed
+    /// on all threads of the current rayon pool.
     pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) {
         if reverts > 0 {
-            let befores = links.par_iter().map(|link| with_storage(link.before, &self.store));
-            self.befores.extend(befores.collect::<Vec<_>>());
+            match links {
+                // To hand a single block to another thread takes longer than to copy it.
+                [link] => self.befores.push_back(with_storage(link.before, &self.store)),
+                links => {
+                    let befores = links.par_iter().map(|link| with_storage(link.before, &self.store));
+                    self.befores.extend(befores.collect::<Vec<_>>());
+                }
+            }
         }
         self.trim(reverts);
         self.tries.commit();
