@@ -108,13 +108,12 @@ fn of_log(dir: &std::path::Path, from: Option<u64>, to: Option<u64>) -> Result<(
     let last = db.head().number;
     // Block `last + 1` stands for the state after the head.
     let from = from.unwrap_or(db.oldest() + 1).min(last + 1);
-    let mut blocks = Vec::new();
-    for number in from..=to.unwrap_or(last).min(last) {
-        let block = db.block(number).map_err(words)?;
-        let header = Header::of_block(&block.block).map_err(|error| error.to_string())?;
-        let item = ChainItem { block: block.block, bal: Some(block.bal), existence_log: Some(block.existence_log) };
-        blocks.push(PastBlock { header, item });
-    }
+    let items = store::log_items(&db, from..=to.unwrap_or(last).min(last))?;
+    let block = |item: ChainItem| {
+        let header = Header::of_block(&item.block).map_err(|error| error.to_string())?;
+        Ok(PastBlock { header, item })
+    };
+    let blocks = items.into_iter().map(block).collect::<Result<Vec<PastBlock>, String>>()?;
     let db = db.detached(from.saturating_sub(1)).map_err(words)?;
     Ok((Opened { chain: Chain::of_db(db), config }, blocks))
 }

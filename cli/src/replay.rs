@@ -9,7 +9,7 @@ use super::engine::{Chain, Engine, modes};
 use super::follow::{Feed, Keep};
 use super::store::{self, Opened};
 use super::{ExecArgs, Status, interrupt, report};
-use balustrade::formats::chain::{ChainItem, ChainReader};
+use balustrade::formats::chain::ChainReader;
 use balustrade::{Roots, WindowOptions};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -121,11 +121,7 @@ pub fn main(args: &ReplayArgs) -> Status {
 fn of_log(dir: &Path, from: Option<u64>, to: Option<u64>) -> Result<(Opened, Feed), String> {
     let (db, config, _) = store::open_db(dir, 1)?;
     let numbers = store::logged(&db, from, to)?;
-    let items = numbers.clone().map(|number| {
-        let block = db.block(number).map_err(|error| error.to_string())?;
-        Ok(ChainItem { block: block.block, bal: Some(block.bal), existence_log: Some(block.existence_log) })
-    });
-    let items = items.collect::<Result<Vec<ChainItem>, String>>()?;
+    let items = store::log_items(&db, numbers.clone())?;
     let db = db.detached(numbers.start() - 1).map_err(|error| error.to_string())?;
     let opened = Opened { chain: Chain::of_db(db), config };
     let feed = Feed::of_items(items, &opened.chain).map_err(|error| error.to_string())?;

@@ -18,6 +18,7 @@ use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::wire::{Block, Header};
 use balustrade::executor::Body;
+use balustrade::formats::chain::ChainItem;
 use balustrade::formats::genesis::{chain_from_json, chain_to_json};
 use balustrade::formats::json::Quantity;
 use balustrade::formats::{self, Bundle, BundleState, Content};
@@ -262,6 +263,18 @@ pub fn logged(db: &StateDb, from: Option<u64>, to: Option<u64>) -> Result<RangeI
         return Err(format!("the log has the blocks {first} to {last}, not all of {from} to {to}"));
     }
     Ok(from..=to)
+}
+
+/// The blocks of a store's log with these numbers, and their lists.
+///
+/// # Errors
+/// In words: the log does not have all of them.
+pub fn log_items(db: &StateDb, numbers: RangeInclusive<u64>) -> Result<Vec<ChainItem>, String> {
+    let item = |number| {
+        let block = db.block(number).map_err(|error| error.to_string())?;
+        Ok(ChainItem { block: block.block, bal: Some(block.bal), existence_log: Some(block.existence_log) })
+    };
+    numbers.map(item).collect()
 }
 
 /// Calls `run` with the store in a folder.

@@ -50,8 +50,8 @@ impl Memory {
     }
 
     /// Commits the next blocks, whose update the tries have; `changes`, in order, have the effect of all of them. The last
-    /// `reverts` blocks, these included, can then be reverted. Several blocks are committed
-    /// on all threads of the current rayon pool.
+    /// `reverts` blocks, these included, can then be reverted. Several blocks are committed on all threads of the current
+    /// rayon pool.
     pub(super) fn commit(&mut self, links: &[Link<'_>], changes: &[&StateChanges], reverts: usize) {
         if reverts > 0 {
             match links {
