@@ -330,7 +330,8 @@ fn chains_of_every_fork_are_the_same_after_reverts() {
 #[test]
 #[ignore = "needs ../shared/fixtures/eest-legacy.tar.zst and others"]
 fn chains_of_the_suites_are_the_same_after_reverts() {
-    for (archive, step) in [("eest-legacy", 2), ("eest-paris", 2), ("eest-shanghai", 2), ("amsterdam", 8)] {
+    // Each chain is kept on disk, too, and synced at each commit: the device's time bounds their number.
+    for (archive, step) in [("eest-legacy", 10), ("eest-paris", 10), ("eest-shanghai", 10), ("amsterdam", 40)] {
         let counts = check_archive(&shared(&format!("fixtures/{archive}.tar.zst")), step, 10);
         assert!(counts.blocks > 0, "{archive}: {counts:?}");
         println!("{archive}: {counts:?}");
