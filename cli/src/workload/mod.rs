@@ -268,7 +268,7 @@ impl<K: Knobs> Making<K> {
 /// The generator of a family with its default options, blocks of `gas` million gas and a state of `accounts` accounts.
 ///
 /// # Errors
-/// [`Failure::Host`]: there is no such family, or its generator cannot be made.
+/// There is no such family, or its generator cannot be made.
 pub fn generator(family: &str, gas: u64, accounts: u64) -> Result<Generator, Failure> {
     #[derive(clap::Parser)]
     struct Line {
