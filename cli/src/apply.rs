@@ -67,9 +67,8 @@ fn run(args: &ApplyArgs, mut opened: Opened, mut feed: Feed) -> Status {
     }
     let extra = json!({"unchecked": report::unchecked_json(&unchecked)});
     let status = totals.finish(&opened.chain, feed.skipped, stopped.as_ref(), args.json, extra);
-    for checks in unchecked.chunk_by(|one, next| one.reason == next.reason).filter(|_| !args.json) {
-        let names: Vec<&str> = checks.iter().map(|unchecked| unchecked.check.name()).collect();
-        report::line(&format!("unchecked: {} ({})", names.join(", "), checks[0].reason));
+    if !args.json {
+        report::print_unchecked(&unchecked);
     }
     status
 }

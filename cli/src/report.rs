@@ -189,6 +189,14 @@ impl BlockRow {
     }
 }
 
+/// Prints the checks that were not made, a line for each reason.
+pub fn print_unchecked(unchecked: &[Unchecked]) {
+    for checks in unchecked.chunk_by(|one, next| one.reason == next.reason) {
+        let names: Vec<&str> = checks.iter().map(|unchecked| unchecked.check.name()).collect();
+        line(&format!("unchecked: {} ({})", names.join(", "), checks[0].reason));
+    }
+}
+
 /// Checks that were not made, as JSON objects.
 pub fn unchecked_json(unchecked: &[Unchecked]) -> Value {
     unchecked.iter().map(|unchecked| json!({"check": unchecked.check.name(), "reason": unchecked.reason})).collect()

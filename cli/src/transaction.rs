@@ -246,10 +246,7 @@ impl Findings {
         for mismatch in mismatches {
             report::line(&format!("differs from the list: {}", console::style(mismatch).red()));
         }
-        for checks in unchecked.chunk_by(|one, next| one.reason == next.reason) {
-            let names: Vec<&str> = checks.iter().map(|unchecked| unchecked.check.name()).collect();
-            report::line(&format!("unchecked: {} ({})", names.join(", "), checks[0].reason));
-        }
+        report::print_unchecked(unchecked);
         if !self.code.opcodes.is_empty() {
             profile::print_code(&self.code, &self.code.loop_name);
         }

@@ -42,8 +42,8 @@ impl Executor {
     /// kept.
     ///
     /// The header is checked alone, the body's roots and the list's hash are compared with it, and the task's changes are
-    /// compared with the list ([`TaskAlone::mismatches`]). Returns `None` if the block has no such index. The changes of the other tasks are believed, as the list says
-    /// them: they are proven if the header is of a valid block.
+    /// compared with the list ([`TaskAlone::mismatches`]). The changes of the other tasks are believed, as the list says
+    /// them: they are proven if the header is of a valid block. Returns `None` if the block has no such index.
     ///
     /// # Errors
     /// [`BlockError`]: the block or the list is refused before the task; there is no list ([`InvalidBlock::BalPresence`]);

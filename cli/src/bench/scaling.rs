@@ -318,18 +318,8 @@ impl Bench<'_> {
 fn work_of(runs: &[Run], signatures: usize, rows: usize) -> Work {
     let stage = |stage: Stage| over(runs, |run| report::busy_ns(&run.timeline, stage));
     let task = |at: usize| over(runs, |run| run.tasks_ns.get(at).copied().unwrap_or(0));
-    let mut work = Work {
-        decode: stage(Stage::Decode),
-        list_hash: stage(Stage::ListHash),
-        body_roots: stage(Stage::BodyRoots),
-        read: stage(Stage::Read),
-        recover: stage(Stage::Recover),
-        root: stage(Stage::Root),
-        verify: 0.0,
-        tasks: (0..runs[0].tasks_ns.len()).map(task).collect(),
-        signatures,
-        rows,
-    };
+    let tasks = (0..runs[0].tasks_ns.len()).map(task).collect();
+    let mut work = Work { tasks, signatures, rows, ..Work::of_stages(stage) };
     // Time outside of all stages is serial: sealing, merging the workers' results, and gaps between
     // the stages.
     work.verify = (over(runs, |run| run.elapsed_ns) - work.total()).max(0.0);

@@ -132,18 +132,9 @@ fn result_of(outcome: &BlockOutcome) -> B256 {
 /// The stages and tasks of a block that ran on one thread.
 fn work_of(outcome: &BlockOutcome) -> Work {
     let stage = |stage| report::busy_ns(&outcome.timeline, stage) as f64;
-    Work {
-        decode: stage(Stage::Decode),
-        list_hash: stage(Stage::ListHash),
-        body_roots: stage(Stage::BodyRoots),
-        read: stage(Stage::Read),
-        recover: stage(Stage::Recover),
-        root: stage(Stage::Root),
-        verify: stage(Stage::Verify),
-        tasks: outcome.tasks.iter().map(|task| (task.end_ns - task.start_ns) as f64).collect(),
-        signatures: outcome.transactions.len(),
-        rows: 0,
-    }
+    let tasks = outcome.tasks.iter().map(|task| (task.end_ns - task.start_ns) as f64).collect();
+    let (verify, signatures) = (stage(Stage::Verify), outcome.transactions.len());
+    Work { verify, tasks, signatures, ..Work::of_stages(stage) }
 }
 
 /// Predictions from a run on one thread.

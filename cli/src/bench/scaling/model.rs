@@ -16,6 +16,8 @@
 //! Not modelled: caches, memory bandwidth, processors that share a core, waking of threads. Not
 //! here: measuring.
 
+use balustrade::executor::Stage;
+
 /// Number of pieces of a state root: the shards of the account trie.
 const ROOT_PIECES: usize = 16;
 /// Bounds of the number of signatures in a batch; there are two batches per thread within these
@@ -97,6 +99,19 @@ pub enum Through {
 }
 
 impl Work {
+    /// The work of the stages, of which `stage` gives the nanoseconds; without last checks and tasks.
+    pub fn of_stages(stage: impl Fn(Stage) -> f64) -> Self {
+        Self {
+            decode: stage(Stage::Decode),
+            list_hash: stage(Stage::ListHash),
+            body_roots: stage(Stage::BodyRoots),
+            read: stage(Stage::Read),
+            recover: stage(Stage::Recover),
+            root: stage(Stage::Root),
+            ..Self::default()
+        }
+    }
+
     /// Sum of all work in nanoseconds.
     pub fn total(&self) -> f64 {
         let Self { decode, list_hash, body_roots, read, recover, root, verify, ref tasks, .. } = *self;
