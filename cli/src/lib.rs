@@ -213,6 +213,19 @@ enum Status {
     Unusable,
 }
 
+impl Status {
+    /// The status of work that only the environment can fail; prints its error.
+    fn of(done: Result<(), String>) -> Self {
+        match done {
+            Ok(()) => Self::Good,
+            Err(error) => {
+                report::complain(&error);
+                Self::Unusable
+            }
+        }
+    }
+}
+
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
         Self::from(status as u8)

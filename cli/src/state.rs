@@ -109,13 +109,7 @@ pub fn main(command: &StateCommand) -> Status {
         StateCommand::History(args) => history(args),
         StateCommand::Diff(args) => diff(args),
     };
-    done.map_or_else(
-        |error| {
-            report::complain(&error);
-            Status::Unusable
-        },
-        |()| Status::Good,
-    )
+    Status::of(done)
 }
 
 /// A value of the state.

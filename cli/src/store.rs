@@ -126,13 +126,7 @@ pub fn main(command: &StoreCommand) -> Status {
         StoreCommand::Check(args) => return check(args),
         StoreCommand::Export(args) => export(args),
     };
-    done.map_or_else(
-        |error| {
-            report::complain(&error);
-            Status::Unusable
-        },
-        |()| Status::Good,
-    )
+    Status::of(done)
 }
 
 /// Creates a store.
