@@ -13,6 +13,7 @@ mod scaling;
 mod senders;
 mod state;
 mod store;
+mod stream;
 mod trie;
 mod window;
 
@@ -47,6 +48,8 @@ pub enum BenchCommand {
     /// Measure blocks on a delayed store: without prefetch, with prefetch before execution, and
     /// with prefetch during execution
     Store(store::StoreArgs),
+    /// Measure blocks whose codes are met for the first time: all codes new, a stream of blocks, and all codes known
+    Stream(stream::StreamArgs),
     /// Measure the state on disk alone: cold blocks, blocks one after the other, checkpoints, sizes
     State(state::StateArgs),
     /// Measure generated chains, block after block and several blocks at a time
@@ -128,6 +131,7 @@ pub fn main(command: &BenchCommand) -> Status {
         BenchCommand::Scaling(args) => scaling::run(args),
         BenchCommand::Cost(args) => cost::run(*args),
         BenchCommand::Store(args) => store::run(args),
+        BenchCommand::Stream(args) => stream::run(args),
         BenchCommand::State(args) => state::run(args),
         BenchCommand::Window(args) => window::run(args),
         BenchCommand::Trie(args) => trie::run(&args.accounts, args.bench, args.keccak),
