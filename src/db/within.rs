@@ -107,6 +107,9 @@ impl StateStore for StateWithin<'_> {
         }
         Ok(())
     }
+    fn codes_are_checked(&self) -> bool {
+        self.base.codes_are_checked()
+    }
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.base.codes(hashes, out)?;
         for (hash, out) in hashes.iter().zip(out).filter(|(_, out)| out.is_none()) {

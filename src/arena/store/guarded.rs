@@ -62,6 +62,10 @@ impl StateStore for Guarded<'_> {
         self.guard(|| self.store.slots(slots, out))
     }
 
+    fn codes_are_checked(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.store.codes_are_checked())).unwrap_or(false)
+    }
+
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.guard(|| self.store.codes(hashes, out))
     }

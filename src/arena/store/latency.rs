@@ -93,6 +93,10 @@ impl<S: StateStore> StateStore for LatencyStore<S> {
         self.inner.slots(slots, out)
     }
 
+    fn codes_are_checked(&self) -> bool {
+        self.inner.codes_are_checked()
+    }
+
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         if !hashes.is_empty() {
             self.wait(hashes.len());

@@ -165,6 +165,13 @@ pub trait StateStore: Send + Sync {
     /// read, so a missing code is an error only once execution reads it. [`KECCAK_EMPTY`] is never
     /// requested.
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError>;
+    /// Whether this process compared every code with its hash when the store took it in, and no other process can have
+    /// changed it since. The executor then does not hash the codes that [`Self::codes`] returns; a wrong one would be
+    /// executed. Default: `false`, the executor hashes each code once, when it is first used. So a witness or a database
+    /// keeps the default.
+    fn codes_are_checked(&self) -> bool {
+        false
+    }
     /// Hashes of ancestor blocks by number (BLOCKHASH).
     fn block_hashes(&self, numbers: &[u64], out: &mut [B256]) -> Result<(), StoreError>;
     /// RLP of trie nodes, both of the account trie and of storage tries. Called for nodes that are not
@@ -196,6 +203,9 @@ impl<S: StateStore + ?Sized> StateStore for &S {
     }
     fn slots(&self, slots: &[SlotQuery], out: &mut [U256]) -> Result<(), StoreError> {
         (**self).slots(slots, out)
+    }
+    fn codes_are_checked(&self) -> bool {
+        (**self).codes_are_checked()
     }
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         (**self).codes(hashes, out)

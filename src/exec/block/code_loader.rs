@@ -1,7 +1,7 @@
 //! Loads codes of the parent state when a task first runs them or reads their bytes, several codes per store call.
 //!
 //! In: the code hashes of the accounts in a block access list (BAL). Out: code bytes in the [`CodeArena`], checked
-//! against their hashes. Reading a listed account loads no code: BALANCE and EXTCODEHASH need no bytes, and a BAL may
+//! against their hashes here or by the store. Reading a listed account loads no code: BALANCE and EXTCODEHASH need no bytes, and a BAL may
 //! hold thousands of contracts that no task runs.
 //!
 //! When a task needs a code that is not loaded, codes of other listed accounts are loaded in the same call: the store
@@ -92,8 +92,9 @@ impl core::fmt::Debug for CodeLoader<'_> {
 impl<'b> CodeLoader<'b> {
     /// A loader without listed accounts; [`Self::note`] adds them.
     pub fn new(store: &'b dyn StateStore, codes: &'b CodeArena) -> Self {
-        // A batch saves nothing where a store call is free and codes are hashed one after another.
-        let in_batches = !store.is_resident() || Width::detect() == Width::Eight;
+        // A batch saves nothing where a store call is free and codes are not hashed, or one after another.
+        let is_hashed = Width::detect() == Width::Eight && !store.codes_are_checked();
+        let in_batches = !store.is_resident() || is_hashed;
         Self { store, codes, missing: Mutex::default(), in_batches, stopped: AtomicBool::new(false) }
     }
 
@@ -202,7 +203,7 @@ impl<'b> CodeLoader<'b> {
         let ahead = found.iter().filter(|(id, _)| Some(*id) != needed).map(|(_, code)| code.len()).sum::<usize>();
         self.lock().ahead_bytes += ahead;
         // A code with another hash is not stored. The task that needs it gets the error from its own call of the store.
-        let _ = self.codes.provide_checked(&found);
+        let _ = provide(self.store, &found, self.codes);
     }
 }
 
@@ -215,7 +216,18 @@ pub(in crate::exec) fn load_one(store: &dyn StateStore, id: CodeId, codes: &Code
     let mut out = [None];
     store.codes(&[hash], &mut out)?;
     let [code] = out;
-    codes.provide_checked(&[(id, code.ok_or(StoreError::MissingCode(hash))?)])?;
+    Ok(provide(store, &[(id, code.ok_or(StoreError::MissingCode(hash))?)], codes)?)
+}
+
+/// Stores codes that `store` returned in the arena. Hashes them first, unless the store has done so.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for the first code whose bytes have another hash.
+fn provide(store: &dyn StateStore, found: &[(CodeId, Bytes)], codes: &CodeArena) -> Result<(), StoreError> {
+    if !store.codes_are_checked() {
+        return codes.provide_checked(found);
+    }
+    found.iter().for_each(|(id, bytes)| codes.provide(*id, bytes));
     Ok(())
 }
 

@@ -107,6 +107,9 @@ impl StateStore for WindowStore<'_> {
     fn slots(&self, _: &[SlotQuery], _: &mut [U256]) -> Result<(), StoreError> {
         Err(Self::not_here())
     }
+    fn codes_are_checked(&self) -> bool {
+        self.base.codes_are_checked()
+    }
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.base.codes(hashes, out)
     }

@@ -123,6 +123,10 @@ impl StateStore for Preload<'_> {
         Ok(())
     }
 
+    fn codes_are_checked(&self) -> bool {
+        self.store.codes_are_checked()
+    }
+
     fn codes(&self, hashes: &[B256], out: &mut [Option<Bytes>]) -> Result<(), StoreError> {
         self.store.codes(hashes, out)
     }
