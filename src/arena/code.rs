@@ -2,7 +2,7 @@
 //!
 //! In: code bytes. Out: [`CodeId`]s, and [`Code`]s at stable addresses.
 //! A code is padded with zeros so that a dispatch loop may read past its end. Its jump destinations
-//! are a bit set that is computed lazily, as far as jumps have needed it. Codes are interned by
+//! are a bit set that is computed lazily, for the destinations that jumps have needed. Codes are interned by
 //! hash: an entry may exist before its bytes are known, because an account holds a code hash and
 //! the bytes are loaded only when something reads them.
 //! Relies on: entries are only appended while a block runs; [`CodeArena::evict`] needs exclusive access.
@@ -37,7 +37,8 @@ pub struct Code {
     hash: B256,
     /// The code, followed by [`CODE_PADDING`] zero bytes.
     padded: Vec<u8>,
-    /// The jump destinations below `searched`, one bit per byte of code. A set bit is final.
+    /// Jump destinations, one bit per byte of code: all below `searched`, and those further on that jumps have needed. A
+    /// set bit is final.
     jumpdests: Vec<AtomicU64>,
     /// Position at which the search for jump destinations continues: the start of an instruction,
     /// or at or past the end of the code.
@@ -158,6 +159,12 @@ impl Code {
         if self.bytes().get(pc) != Some(&JUMPDEST) {
             return false;
         }
+        if let Some(found) = begins_instruction(self.bytes(), pc) {
+            if found {
+                self.jumpdests[pc / 64].fetch_or(1 << (pc % 64), Relaxed);
+            }
+            return found;
+        }
         self.search_to(pc + 1);
         self.is_marked(pc)
     }
@@ -270,6 +277,61 @@ pub fn delegation(code: &[u8]) -> Option<Address> {
 }
 
 const JUMPDEST: u8 = 0x5b;
+
+/// Bytes before a position in which [`begins_instruction`] looks for the start of an instruction.
+const LOOK_BACK: usize = 96;
+
+/// Whether an instruction begins at `pc`, found without the code further in front; `None` if the bytes before `pc` do not
+/// tell.
+///
+/// A push covers at most the 32 bytes after it. So a position that none of the 32 bytes before it would cover, if it were
+/// a push, is the start of an instruction, whatever these bytes are. The instructions are followed from the last such
+/// position up to `pc`. A contract runs about a tenth of its code; the rest need not be read to find its jump
+/// destinations.
+fn begins_instruction(code: &[u8], pc: usize) -> Option<bool> {
+    if code[..pc].last_chunk().is_some_and(covers_nothing_behind) {
+        return Some(true);
+    }
+    let from = pc.saturating_sub(LOOK_BACK);
+    // The first position that no byte read so far would cover, and the last position known to be a start.
+    let (mut free, mut start) = (0, None);
+    for (at, byte) in (from..).zip(&code[from..pc]) {
+        if at >= free && (from == 0 || at >= from + PUSH_MAX) {
+            start = Some(at);
+        }
+        free = free.max(at + 1 + push_len(*byte));
+    }
+    if pc >= free {
+        return Some(true);
+    }
+    let mut next = start?;
+    while next < pc {
+        next += 1 + push_len(code[next]);
+    }
+    Some(next == pc)
+}
+
+/// Whether none of these bytes, as a push, would cover the byte behind all of them. The compiler makes vector code of it.
+fn covers_nothing_behind(bytes: &[u8; PUSH_MAX]) -> bool {
+    let mut covers = false;
+    for (byte, distance) in bytes.iter().zip((0..PUSH_MAX as u8).rev()) {
+        // As in `push_len`.
+        let len = byte.wrapping_sub(0x5f);
+        covers |= (len > distance) & (len <= PUSH_MAX as u8);
+    }
+    !covers
+}
+
+/// The most bytes of data that follow a push.
+const PUSH_MAX: usize = 32;
+
+/// Number of data bytes after this opcode: 1 to 32 for PUSH1 to PUSH32, else 0.
+#[inline]
+fn push_len(opcode: u8) -> usize {
+    // Below PUSH1 the difference wraps around and is large, above PUSH32 it is above 32.
+    let len = opcode.wrapping_sub(0x5f);
+    if usize::from(len) <= PUSH_MAX { usize::from(len) } else { 0 }
+}
 
 /// The jump destinations among 64 bytes of code, one bit per byte; and the offset, from the first
 /// of these bytes, of the first instruction after them. The first `data` bytes are data of an
@@ -484,6 +546,42 @@ mod tests {
             pc += 1;
         }
         marks
+    }
+
+    #[test]
+    fn the_bytes_before_a_position_tell_whether_an_instruction_begins_there() {
+        let starts = |code: &[u8]| {
+            let (mut starts, mut pc) = (Vec::new(), 0);
+            while pc < code.len() {
+                starts.push(pc);
+                pc += 1 + push_len(code[pc]);
+            }
+            starts
+        };
+        let mut state = 11_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        let (mut told, mut untold) = (0, 0);
+        for round in 0..300 {
+            // From code without pushes to code of pushes alone, short ones first.
+            let (pushes, longest) = (round % 10, 1 + round / 10);
+            let byte =
+                |number: usize| if number % 10 < pushes { 0x60 + (number / 10 % longest) as u8 } else { JUMPDEST };
+            let code: Vec<u8> = (0..500).map(|_| byte(random())).collect();
+            let expected = starts(&code);
+            for pc in 0..code.len() {
+                match begins_instruction(&code, pc) {
+                    Some(found) => {
+                        assert_eq!(found, expected.contains(&pc), "{pc} in {code:02x?}");
+                        told += 1;
+                    }
+                    None => untold += 1,
+                }
+            }
+        }
+        assert!(told > 50_000 && untold > 1_000, "{told} {untold}");
     }
 
     #[test]
