@@ -1,7 +1,7 @@
 //! Time of one call of each precompile, ours and `revm-precompile`'s, on inputs as they occur in blocks.
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256, uint};
-use balustrade::exec::evm::precompile::run;
+use balustrade::exec::evm::precompile::{Recoveries, run};
 use balustrade::exec::rules::fork::Fork;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use revm_precompile::{PrecompileSpecId, Precompiles};
@@ -15,7 +15,7 @@ fn word(seed: u64) -> [u8; 32] {
 
 fn ours(number: u16, input: &[u8]) -> Vec<u8> {
     let mut output = Vec::new();
-    run(Fork::Osaka, number, input, GAS, &mut output).expect("valid input");
+    run(Fork::Osaka, number, input, GAS, &mut Recoveries::default(), &mut output).expect("valid input");
     output
 }
 
@@ -153,7 +153,8 @@ fn precompiles(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("ours", name), |b| {
             b.iter(|| {
                 output.clear();
-                turn.next().and_then(|input| run(Fork::Osaka, number, input, GAS, &mut output))
+                turn.next()
+                    .and_then(|input| run(Fork::Osaka, number, input, GAS, &mut Recoveries::default(), &mut output))
             });
         });
         let mut turn = inputs.iter().cycle();

@@ -15,6 +15,7 @@ use crate::arena::keccak::keccak256_many;
 use crate::arena::{Id, TxIndex};
 use crate::exec::block::error::BlockError;
 use crate::exec::rules::fork::{ChainRules, Fork};
+use crate::exec::senders::candidates::Candidates;
 use crate::exec::senders::rows::{RecoveredBatches, SenderRows};
 use crate::exec::senders::{SenderCache, Signature, recover_batch, recover_scalar, tx_signatures};
 use crate::exec::wire::{Authorization, Block, SigningScratch, Transactions};
@@ -75,11 +76,13 @@ pub(super) struct RecoveryContext<'a> {
 pub(super) struct Recovered {
     pub(super) senders: Vec<Option<Address>>,
     pub(super) authorities: Vec<Option<Address>>,
+    pub(super) candidates: Candidates,
 }
 
 impl Recovered {
     pub(super) fn rows(&self) -> SenderRows<'_> {
-        SenderRows::Known { senders: &self.senders, authorities: &self.authorities }
+        let Self { senders, authorities, candidates } = self;
+        SenderRows::Known { senders, authorities, candidates: Some(candidates) }
     }
 }
 
@@ -95,8 +98,8 @@ pub(super) fn recover(
     let recovering = Recovering::new(rules, block, context, 2 * rayon::current_num_threads());
     (0..recovering.queue.batch_count()).into_par_iter().for_each(|batch| recovering.run(batch));
     recovering.check_complete()?;
-    let (senders, authorities) = recovering.rows.into_rows();
-    Ok(Recovered { senders, authorities })
+    let (senders, authorities, candidates) = recovering.rows.into_rows();
+    Ok(Recovered { senders, authorities, candidates })
 }
 
 /// Recovers the sender of one transaction and its authorities. All others count as invalid signatures.
@@ -115,10 +118,10 @@ pub(super) fn recover_one(
         recovering.senders(row..row + 1, &mut senders[row..=row]);
         recovering.authorities(rows.clone(), &mut authorities[rows]);
     }
-    Recovered { senders, authorities }
+    Recovered { senders, authorities, candidates: Candidates::default() }
 }
 
-/// Work queue of signature batches of a block, shared by the workers.
+/// Work queue of signature batches of a block, shared by the workers. The last ones are those of candidates.
 pub(super) struct Recovering<'a> {
     transactions: &'a Transactions,
     context: RecoveryContext<'a>,
@@ -141,7 +144,12 @@ impl<'a> Recovering<'a> {
         let authorizations = transactions.all_authorizations().len();
         let (sender_batch, authority_batch) =
             (batch_for(transactions.len(), shares), batch_for(authorizations, shares));
-        let rows = RecoveredBatches::new(transactions.len(), sender_batch);
+        let candidates = match context.recovery {
+            Recovery::Batched => Candidates::find(transactions, |count| batch_for(count, shares)),
+            Recovery::OneByOne => Candidates::default(),
+        };
+        let candidate_batches = candidates.batch_count();
+        let rows = RecoveredBatches::new(transactions.len(), sender_batch, candidates);
         let authorities: Vec<_> = (0..authorizations.div_ceil(authority_batch)).map(|_| OnceLock::new()).collect();
         if authorities.is_empty() {
             rows.set_authorities(Vec::new());
@@ -153,7 +161,7 @@ impl<'a> Recovering<'a> {
             rows,
             sender_batch,
             authority_batch,
-            queue: BatchQueue::new(transactions.len().div_ceil(sender_batch), authorities.len()),
+            queue: BatchQueue::new(transactions.len().div_ceil(sender_batch), authorities.len(), candidate_batches),
             authorities,
             is_cancelled: AtomicBool::new(false),
         }
@@ -195,12 +203,16 @@ impl<'a> Recovering<'a> {
             return self.fill(batch, Vec::new());
         }
         let start = self.context.clock.map_or(0, Clock::now);
-        let mut out = vec![None; self.rows(batch).len()];
-        match self.queue.authority_batch(batch) {
-            None => self.senders(self.rows(batch), &mut out),
-            Some(_) => self.authorities(self.rows(batch), &mut out),
+        if let Some(batch) = self.queue.candidate_batch(batch) {
+            self.rows.candidates().compute(batch);
+        } else {
+            let mut out = vec![None; self.rows(batch).len()];
+            match self.queue.authority_batch(batch) {
+                None => self.senders(self.rows(batch), &mut out),
+                Some(_) => self.authorities(self.rows(batch), &mut out),
+            }
+            self.fill(batch, out);
         }
-        self.fill(batch, out);
         if let Some(clock) = self.context.clock {
             clock.extend(Stage::Recover, start);
         }
@@ -215,9 +227,12 @@ impl<'a> Recovering<'a> {
         at * len..count.min((at + 1) * len)
     }
 
-    /// Publishes the result of a batch; missing rows count as invalid signatures. The last batch of
+    /// Publishes the result of a batch of senders or authorities; missing rows count as invalid signatures. The last batch of
     /// authorities publishes all of them.
     fn fill(&self, batch: usize, mut rows: Vec<Option<Address>>) {
+        if self.queue.candidate_batch(batch).is_some() {
+            return;
+        }
         rows.resize(self.rows(batch).len(), None);
         let Some(at) = self.queue.authority_batch(batch) else {
             return self.rows.set_senders(batch, rows);

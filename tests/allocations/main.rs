@@ -93,7 +93,7 @@ impl Bed {
     }
 
     fn context(&self) -> BlockContext<'_> {
-        let signers = SenderRows::Known { senders: &self.senders, authorities: &self.authorities };
+        let signers = SenderRows::Known { senders: &self.senders, authorities: &self.authorities, candidates: None };
         let mut context = BlockContext::new(&self.rules, &self.block, signers, LoopKind::default());
         context.system_phases = false;
         context

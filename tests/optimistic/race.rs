@@ -243,7 +243,7 @@ where
     let rules = chain.rules();
     let senders: Vec<Option<Address>> =
         (0..block.transactions.len()).map(|tx| chain.sender_of(&block.transactions, TxIndex::new(tx))).collect();
-    let signers = SenderRows::Known { senders: &senders, authorities: &[] };
+    let signers = SenderRows::Known { senders: &senders, authorities: &[], candidates: None };
     let context = BlockContext::new(&rules, &block, signers, LoopKind::default());
     let codes = CodeArena::default();
     let scratches: Vec<Mutex<WorkerScratch>> = (0..threads).map(|_| Mutex::default()).collect();

@@ -48,6 +48,7 @@ pub fn run_recorded(
     let state = TxState::new(state, None, base, codes, context.rules.fork);
     let mut evm = Evm::new(evm, context.rules, &context.env, state);
     evm.cancel = context.cancel;
+    evm.recoveries.candidates = context.senders.candidates();
     let watch = (!names.is_empty()).then(|| Box::new(Watch::for_names(names)));
     let mut runner = Runner { watch, ..context.loop_kind.into() };
     let mut gas = BlockGas::default();

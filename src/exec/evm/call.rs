@@ -286,10 +286,12 @@ impl<'b> Evm<'b> {
     ) -> Result<FrameEnd, Halt> {
         let number = self.state.precompile(request.to);
         let started = self.precompiles.as_ref().map(|profile| profile.now());
-        // Taken out while the precompile runs, because its input may be borrowed from the machine's memory.
+        // Both are taken out while the precompile runs, because its input may be borrowed from the machine's memory.
         let mut output = core::mem::take(&mut self.return_data);
-        let used = precompile::run(self.rules.fork, number, self.input(request.input), request.gas, &mut output);
-        self.return_data = output;
+        let mut recoveries = core::mem::take(&mut self.recoveries);
+        let input = self.input(request.input);
+        let used = precompile::run(self.rules.fork, number, input, request.gas, &mut recoveries, &mut output);
+        (self.return_data, self.recoveries) = (output, recoveries);
         let (status, left) = match used {
             Some(gas) => (Status::Success, request.gas - gas),
             None => {

@@ -11,6 +11,7 @@ use super::halt::{Fault, Halt};
 use super::lookup_cache::KeccakCache;
 use super::modular::KeptModulus;
 use super::precompile::profile::PrecompileProfile;
+use super::precompile::{Recoveries, Results};
 use super::state::{Checkpoint, TxState};
 use crate::arena::AccountId;
 use crate::arena::cancel::{CancelToken, POLL_GAS};
@@ -247,6 +248,8 @@ pub struct Evm<'b> {
     pub(in crate::exec) modulus: KeptModulus,
     /// The token by which the caller can cancel the block.
     pub cancel: Option<&'b CancelToken>,
+    /// What is known of the recoveries by ECRECOVER in this block.
+    pub recoveries: Recoveries<'b>,
     /// If the running frame's gas is below this, its loop calls [`Self::poll`] at the next JUMPDEST; 0: never.
     pub(in crate::exec) poll_below: u64,
     /// Counts and times precompiles; `None` unless the block is profiled.
@@ -262,6 +265,8 @@ pub struct EvmScratch {
     return_data: Vec<u8>,
     hashes: Box<KeccakCache>,
     init_codes: Vec<Arc<Code>>,
+    /// Empty between blocks.
+    recoveries: Results,
     /// Counts and times the precompiles of all blocks that use this memory; `None` unless they are profiled.
     pub(in crate::exec) precompiles: Option<Box<PrecompileProfile>>,
 }
@@ -269,9 +274,9 @@ pub struct EvmScratch {
 /// Without the counters of a profile.
 impl HeapBytes for EvmScratch {
     fn heap_bytes(&self) -> usize {
-        let Self { memory, frames, stack, return_data, hashes, init_codes, precompiles: _ } = self;
+        let Self { memory, frames, stack, return_data, hashes, init_codes, recoveries, precompiles: _ } = self;
         let codes: usize = init_codes.iter().map(|code| size_of::<Code>() + code.room()).sum();
-        codes + sum_heap_bytes([memory, frames, stack, return_data, hashes, init_codes])
+        codes + sum_heap_bytes([memory, frames, stack, return_data, hashes, init_codes]) + recoveries.allocation_size()
     }
 }
 
@@ -299,7 +304,7 @@ fn emptied<'to>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'to>> {
 impl<'b> Evm<'b> {
     /// A machine over `state`, with the memory of `scratch`.
     pub fn new(scratch: EvmScratch, chain: &'b ChainRules, block: &'b BlockEnv, state: TxState<'b>) -> Self {
-        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, precompiles } = scratch;
+        let EvmScratch { memory, frames, stack, return_data, hashes, init_codes, recoveries, precompiles } = scratch;
         Self {
             rules: chain.fork_rules(),
             chain,
@@ -315,6 +320,7 @@ impl<'b> Evm<'b> {
             hashes,
             modulus: KeptModulus::default(),
             cancel: None,
+            recoveries: Recoveries { candidates: None, results: recoveries },
             poll_below: 0,
             precompiles,
         }
@@ -374,9 +380,10 @@ impl<'b> Evm<'b> {
         self.memory.clear();
         self.memory.shrink_to(MEMORY_KEPT);
         self.frames.clear();
-        let Self { memory, frames, stack, return_data, hashes, init_codes, precompiles, state, .. } = self;
-        let frames = emptied(frames);
-        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, precompiles };
+        self.recoveries.results.clear();
+        let Self { memory, frames, stack, return_data, hashes, init_codes, recoveries, precompiles, state, .. } = self;
+        let (frames, recoveries) = (emptied(frames), recoveries.results);
+        let scratch = EvmScratch { memory, frames, stack, return_data, hashes, init_codes, recoveries, precompiles };
         (scratch, state.into_scratch())
     }
 

@@ -17,12 +17,13 @@
 //! | 64 and more | 3.0 | up to 128 signatures share one inversion |
 //!
 //! So a block's transactions and authorizations are batched together, with a small first batch where workers wait for
-//! it. The ECRECOVER precompile gains nothing: its calls come one at a time, and a single signature goes to
-//! libsecp256k1. A caller that has several such signatures at once should batch them, with `low_s` off.
+//! it. Calls of the ECRECOVER precompile come one at a time; the larger part of their work is done in batches for
+//! signatures that calldata contains ([`candidates`]), other ones go to libsecp256k1.
 //! There is no AVX2 version. By operation count (not measured), its 32-bit multipliers need 25 multiplications and 25
 //! additions per lane for a product, against about 25 multiplications in total for the scalar code of libsecp256k1.
 
 mod cache;
+pub mod candidates;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod libsecp;
@@ -37,6 +38,8 @@ use crate::arena::keccak::keccak256_many;
 use crate::exec::rules::fork::Fork;
 use crate::exec::wire::{SigningScratch, Transaction, Transactions};
 use alloy_primitives::{Address, B256, U256};
+#[cfg(target_arch = "x86_64")]
+use candidates::{Candidate, Multiple};
 use core::ops::Range;
 
 /// Half of the group order, rounded down: the largest valid s of a transaction from Homestead on (EIP-2).
@@ -47,7 +50,7 @@ pub const HALF_ORDER: U256 =
 ///
 /// It is valid when r and s are in 1..=n-1 (s at most n/2 if `low_s`), r itself is the x coordinate of a curve point,
 /// and the recovered key is not the point at infinity. n is the order of the group of secp256k1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
     /// Hash of the signed message.
     pub hash: B256,

@@ -5,6 +5,7 @@
 //! There is no deadlock: the thread that took a batch waits for nothing until it has stored it.
 //! Not here: recovery (`recover_batch`), and which thread takes which batch (`executor`).
 
+use super::candidates::Candidates;
 use crate::arena::{Id, TxIndex};
 use alloy_primitives::Address;
 use core::ops::Range;
@@ -19,6 +20,8 @@ pub enum SenderRows<'b> {
         senders: &'b [Option<Address>],
         /// Authorities by authorization, of all transactions in block order.
         authorities: &'b [Option<Address>],
+        /// Signatures that calls of ECRECOVER may check.
+        candidates: Option<&'b Candidates>,
     },
     /// They are recovered while tasks run.
     Arriving(&'b RecoveredBatches),
@@ -34,6 +37,14 @@ impl<'b> SenderRows<'b> {
         match self {
             Self::Known { senders, .. } => senders[tx.index()],
             Self::Arriving(batches) => batches.sender(tx),
+        }
+    }
+
+    /// Signatures that calls of ECRECOVER may check; some may not be computed yet.
+    pub fn candidates(&self) -> Option<&'b Candidates> {
+        match self {
+            Self::Known { candidates, .. } => *candidates,
+            Self::Arriving(batches) => Some(&batches.candidates),
         }
     }
 
@@ -58,13 +69,14 @@ pub struct RecoveredBatches {
     batch_len: usize,
     senders: Vec<OnceLock<Vec<Option<Address>>>>,
     authorities: OnceLock<Vec<Option<Address>>>,
+    candidates: Candidates,
 }
 
 impl RecoveredBatches {
     /// Empty rows for `tx_count` transactions, with senders in batches of `batch_len`.
-    pub fn new(tx_count: usize, batch_len: usize) -> Self {
+    pub fn new(tx_count: usize, batch_len: usize, candidates: Candidates) -> Self {
         let senders = (0..tx_count.div_ceil(batch_len)).map(|_| OnceLock::new()).collect();
-        Self { batch_len, senders, authorities: OnceLock::new() }
+        Self { batch_len, senders, authorities: OnceLock::new(), candidates }
     }
 
     /// Stores the senders of one batch and wakes the tasks that wait for it. A second call for the same batch has no
@@ -78,6 +90,11 @@ impl RecoveredBatches {
         let _ = self.authorities.set(authorities);
     }
 
+    /// Signatures that calls of ECRECOVER may check.
+    pub fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
     fn sender(&self, tx: TxIndex) -> Option<Address> {
         let (batch, place) = (tx.index() / self.batch_len, tx.index() % self.batch_len);
         self.senders[batch].wait()[place]
@@ -87,10 +104,10 @@ impl RecoveredBatches {
         self.authorities.wait()
     }
 
-    /// Senders and authorities, once all batches are stored. Batches that are not stored are omitted.
-    pub fn into_rows(self) -> (Vec<Option<Address>>, Vec<Option<Address>>) {
+    /// Senders, authorities and candidates, once all batches are stored. Batches that are not stored are omitted.
+    pub fn into_rows(self) -> (Vec<Option<Address>>, Vec<Option<Address>>, Candidates) {
         let senders = self.senders.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
-        (senders, self.authorities.into_inner().unwrap_or_default())
+        (senders, self.authorities.into_inner().unwrap_or_default(), self.candidates)
     }
 }
 
@@ -100,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_reader_waits_only_for_the_batch_of_its_sender() {
-        let batches = RecoveredBatches::new(5, 2);
+        let batches = RecoveredBatches::new(5, 2, Candidates::default());
         let signer = |byte| Some(Address::repeat_byte(byte));
         batches.set_senders(1, vec![signer(3), None]);
         let rows = SenderRows::Arriving(&batches);
@@ -112,6 +129,7 @@ mod tests {
             batches.set_authorities(vec![None, signer(7)]);
             assert_eq!(waiting.join().ok(), Some((signer(5), signer(7))));
         });
-        assert_eq!(batches.into_rows(), (vec![signer(3), None, signer(5)], vec![None, signer(7)]));
+        let (senders, authorities, _) = batches.into_rows();
+        assert_eq!((senders, authorities), (vec![signer(3), None, signer(5)], vec![None, signer(7)]));
     }
 }

@@ -8,33 +8,40 @@
 
 use crate::exec::sync::{AtomicUsize, Ordering};
 
-/// Batches of a block, by number: those of senders, then those of authorities.
+/// Batches of a block, by number: those of senders, then those of authorities, then those of candidates for ECRECOVER.
 #[derive(Debug)]
 pub(super) struct BatchQueue {
     sender_batches: usize,
     authority_batches: usize,
+    candidate_batches: usize,
     /// The next batch to hand out.
     next: AtomicUsize,
     authorities_left: AtomicUsize,
 }
 
 impl BatchQueue {
-    pub(super) fn new(sender_batches: usize, authority_batches: usize) -> Self {
+    pub(super) fn new(sender_batches: usize, authority_batches: usize, candidate_batches: usize) -> Self {
         Self {
             sender_batches,
             authority_batches,
+            candidate_batches,
             next: AtomicUsize::new(0),
             authorities_left: AtomicUsize::new(authority_batches),
         }
     }
 
     pub(super) fn batch_count(&self) -> usize {
-        self.sender_batches + self.authority_batches
+        self.sender_batches + self.authority_batches + self.candidate_batches
     }
 
-    /// Position of a batch among those of authorities; `None` for a batch of senders.
+    /// Position of a batch among those of authorities; `None` for one of senders or candidates.
     pub(super) fn authority_batch(&self, batch: usize) -> Option<usize> {
-        batch.checked_sub(self.sender_batches)
+        batch.checked_sub(self.sender_batches).filter(|at| *at < self.authority_batches)
+    }
+
+    /// Position of a batch among those of candidates; `None` for one of senders or authorities.
+    pub(super) fn candidate_batch(&self, batch: usize) -> Option<usize> {
+        batch.checked_sub(self.sender_batches + self.authority_batches)
     }
 
     /// The next batch, which no other thread gets; `None` if all are taken.

@@ -36,7 +36,7 @@ impl Block {
 
 fn two_threads_help() {
     let block = Arc::new(Block {
-        queue: BatchQueue::new(SENDER_BATCHES, AUTHORITY_BATCHES),
+        queue: BatchQueue::new(SENDER_BATCHES, AUTHORITY_BATCHES, 0),
         authorities: core::array::from_fn(|_| AtomicU32::new(0)),
         taken: Mutex::new(Vec::new()),
         handed_over: Mutex::new(Vec::new()),

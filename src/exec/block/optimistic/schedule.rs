@@ -265,6 +265,7 @@ impl<'b> Schedule<'b> {
         let state = TxState::new(state, None, base, self.codes, rules.fork);
         let mut evm = Evm::new(evm, rules, &self.context.env, state);
         evm.cancel = self.context.cancel;
+        evm.recoveries.candidates = self.context.senders.candidates();
         let mut worker = Worker { schedule: self, view: &view, evm, runner, number, spare: Vec::new() };
         let done = work(&mut worker);
         (scratch.evm, scratch.state) = worker.evm.into_scratch();

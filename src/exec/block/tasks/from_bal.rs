@@ -64,6 +64,7 @@ impl<'b> ListState<'b> {
         let state = TxState::new(state, Some(id_map), base, loader.codes(), fork);
         let mut evm = Evm::new(evm, context.rules, &context.env, state);
         evm.cancel = context.cancel;
+        evm.recoveries.candidates = context.senders.candidates();
         evm
     }
 

@@ -42,6 +42,7 @@ pub fn run_sequential(
     let state = TxState::new(core::mem::take(state), None, base, codes, context.rules.fork);
     let mut evm = Evm::new(core::mem::take(evm), context.rules, &context.env, state);
     evm.cancel = context.cancel;
+    evm.recoveries.candidates = context.senders.candidates();
     let mut run = SequentialRun {
         context,
         codes,

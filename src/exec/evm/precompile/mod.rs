@@ -8,7 +8,7 @@
 //!
 //! | precompile | here | `revm-precompile`'s |
 //! |---|---|---|
-//! | ECRECOVER | the senders' libsecp256k1 | an older libsecp256k1 |
+//! | ECRECOVER | the senders' libsecp256k1 and lanes | an older libsecp256k1 |
 //! | SHA2-256, RIPEMD-160, BLAKE2F | the same | `sha2`, `ripemd`, its own |
 //! | MODEXP | `ruint`, `aws-lc-sys`, `aurora-engine-modexp` | `aurora-engine-modexp` |
 //! | BN254 | `ark-bn254`, with less work | `ark-bn254` |
@@ -20,6 +20,7 @@
 //! Not here: value transfer and frames.
 
 mod bn254;
+mod ecrecover;
 mod kzg;
 mod modexp;
 mod p256;
@@ -27,11 +28,12 @@ pub mod profile;
 #[cfg(test)]
 mod tests;
 
+pub use ecrecover::Recoveries;
+pub(super) use ecrecover::Results;
+
 use super::gas::words;
-use crate::arena::keccak::keccak256;
 use crate::exec::rules::fork::Fork;
-use crate::exec::senders::ecrecover_point;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use revm_precompile::kzg_point_evaluation::RETURN_VALUE;
 use revm_precompile::{Crypto, EthPrecompileResult, bls12_381, crypto};
 
@@ -60,7 +62,14 @@ pub fn number(fork: Fork, address: &Address) -> u16 {
 ///
 /// The libraries allocate in pairings, most modular exponentiations, P256VERIFY and the operations on
 /// BLS12-381. Nothing else allocates.
-pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut Vec<u8>) -> Option<u64> {
+pub fn run(
+    fork: Fork,
+    number: u16,
+    input: &[u8],
+    gas_limit: u64,
+    recoveries: &mut Recoveries<'_>,
+    output: &mut Vec<u8>,
+) -> Option<u64> {
     let crypto = crypto();
     let istanbul = fork >= Fork::Istanbul;
     let within = |gas: u64| (gas <= gas_limit).then_some(gas);
@@ -68,7 +77,7 @@ pub fn run(fork: Fork, number: u16, input: &[u8], gas_limit: u64, output: &mut V
     match number {
         1 => {
             let gas = within(3_000)?;
-            if let Some(address) = ecrecover(&padded(input, 0)) {
+            if let Some(address) = recoveries.ecrecover(input) {
                 output.extend_from_slice(address.as_slice());
             }
             Some(gas)
@@ -157,21 +166,6 @@ fn padded<const N: usize>(input: &[u8], offset: usize) -> [u8; N] {
         bytes[..len].copy_from_slice(&rest[..len]);
     }
     bytes
-}
-
-/// ECRECOVER of hash, v as a word, r and s: the address as a word; `None` if the signature is invalid.
-fn ecrecover(input: &[u8; 128]) -> Option<B256> {
-    let word = |index: usize| B256::new(padded(input, 32 * index));
-    let v = word(1);
-    let is_parity = v[..31].iter().all(|byte| *byte == 0) && matches!(v[31], 27 | 28);
-    if !is_parity {
-        return None;
-    }
-    let point =
-        ecrecover_point(&word(0), &U256::from_be_bytes(word(2).0), &U256::from_be_bytes(word(3).0), v[31] == 28)?;
-    let mut hash = keccak256(point);
-    hash[..12].fill(0);
-    Some(hash)
 }
 
 /// BLAKE2F (EIP-152) of rounds, state, message, offset counters and final-block flag. Returns its gas and the

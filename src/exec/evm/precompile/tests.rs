@@ -1,6 +1,8 @@
 //! Compares every precompile with `revm-precompile`, for edge cases and random inputs, in every fork.
 
 use super::*;
+use crate::arena::keccak::keccak256;
+use alloy_primitives::U256;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use revm_precompile::{PrecompileSpecId, Precompiles};
@@ -37,7 +39,7 @@ pub(super) fn agree(fork: Fork, number: u16, input: &[u8]) -> Option<Vec<u8>> {
         let mut output = vec![0xee];
         let gas = match super::number(fork, &address) {
             0 => None,
-            number => run(fork, number, input, gas_limit, &mut output),
+            number => run(fork, number, input, gas_limit, &mut Recoveries::default(), &mut output),
         };
         assert_eq!(output[0], 0xee, "what was there before stays");
         let ours = gas.map(|gas| (gas, output[1..].to_vec()));

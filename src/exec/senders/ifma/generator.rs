@@ -16,8 +16,11 @@ use super::group::{BETA, NonceTable, coordinates, digits, odd_multiples, rows};
 pub(super) const WINDOW: u32 = 10;
 const MULTIPLES: usize = 1 << (WINDOW - 1);
 
-const X: [u64; 5] = [0x2_815b_16f8_1798, 0xd_b2dc_e28d_959f, 0xe_870b_0702_9bfc, 0xb_bac5_5a06_295c, 0x79be_667e_f9dc];
-const Y: [u64; 5] = [0x7_d08f_fb10_d4b8, 0x4_8a68_5541_99c4, 0xe_1108_a8fd_17b4, 0xc_4655_da4f_bfc0, 0x483a_da77_26a3];
+/// Coordinates of G.
+pub(super) const X: [u64; 5] =
+    [0x2_815b_16f8_1798, 0xd_b2dc_e28d_959f, 0xe_870b_0702_9bfc, 0xb_bac5_5a06_295c, 0x79be_667e_f9dc];
+pub(super) const Y: [u64; 5] =
+    [0x7_d08f_fb10_d4b8, 0x4_8a68_5541_99c4, 0xe_1108_a8fd_17b4, 0xc_4655_da4f_bfc0, 0x483a_da77_26a3];
 
 /// `rows[0][i]` is (2i + 1) G; `rows[1][i]` is lambda times that.
 pub(super) struct GeneratorTable {

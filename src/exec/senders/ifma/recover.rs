@@ -24,7 +24,7 @@ use alloy_primitives::{Address, U256};
 use crate::arena::keccak::{Lanes, PaddedBlocks, RATE, Width};
 
 use super::super::scalar::{self, ORDER, Words};
-use super::super::{HALF_ORDER, Signature, recover_scalar};
+use super::super::{Candidate, HALF_ORDER, Multiple, Signature, recover_scalar};
 use super::field::{
     Fe, canonical, constant, from_words, invert, is_zero, mul, mul_groups, select, splat, sqr, sqrt, sub, tighten,
 };
@@ -79,11 +79,41 @@ impl Group {
 /// Recovers at most [`CHUNK`] signatures, each into the element of `out` at its position.
 #[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
 pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>]) {
-    let one = constant([1, 0, 0, 0, 0]);
     let mut groups = [Group::empty(); GROUPS];
     let groups = &mut groups[..signatures.len().min(CHUNK).div_ceil(8)];
     prepare(signatures, groups);
+    let mut sums = sums::<true>(groups);
+    finish(signatures, groups, &mut sums, out);
+}
 
+/// The multiples s / r of the nonce points of at most [`CHUNK`] candidates, each with the even y coordinate, into the
+/// element of `out` at its position; `None` where r or s is out of range or r is not the x coordinate of a curve point.
+#[target_feature(enable = "avx512f,avx512ifma,bmi2,adx")]
+pub(super) fn multiply_chunk(candidates: &[Candidate], out: &mut [Option<Multiple>]) {
+    let mut signatures = [Signature::default(); CHUNK];
+    for (signature, Candidate { r, s }) in signatures.iter_mut().zip(candidates) {
+        (signature.r, signature.s) = (*r, *s);
+    }
+    let signatures = &signatures[..candidates.len().min(CHUNK)];
+    let mut groups = [Group::empty(); GROUPS];
+    let groups = &mut groups[..signatures.len().div_ceil(8)];
+    let inverses = prepare(signatures, groups);
+    let mut sums = sums::<false>(groups);
+    to_affine(&mut sums[..groups.len()], |i, exceptional, x, y| {
+        let (group, rows) = (&groups[i], rows(x, y));
+        for (lane, out) in out.iter_mut().skip(8 * i).take(8).enumerate() {
+            let [x0, x1, x2, x3, y0, y1, y2, y3] = to_array(rows[lane]);
+            let (x, y) = ([x0, x1, x2, x3], [y0, y1, y2, y3]);
+            let is_good = (group.valid & !exceptional) >> lane & 1 == 1;
+            *out = is_good.then(|| Multiple { x, y, r_inverse: inverses[8 * i + lane] });
+        }
+    });
+}
+
+/// Computes the nonce points R of all groups, and u2 R, with u1 G added if `GENERATOR` is set.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn sums<const GENERATOR: bool>(groups: &mut [Group]) -> [Jacobian<1>; GROUPS] {
+    let one = constant([1, 0, 0, 0, 0]);
     // A square root is one dependent chain of squares: interleaving four groups hides its latency.
     // For the sums two groups suffice.
     let (fours, rest) = groups.as_chunks_mut::<4>();
@@ -96,22 +126,22 @@ pub(super) fn recover_chunk(signatures: &[Signature], out: &mut [Option<Address>
     let mut tables = [NonceTable::new(), NonceTable::new()];
     let (pairs, single) = groups.as_chunks::<2>();
     for (pair, sums) in pairs.iter().zip(sums.as_chunks_mut::<2>().0) {
-        let sum = multiply(pair, &mut tables);
+        let sum = multiply::<GENERATOR, 2>(pair, &mut tables);
         for k in 0..2 {
             sums[k] = Jacobian { x: [sum.x[k]], y: [sum.y[k]], z: [sum.z[k]] };
         }
     }
     if let [group] = single {
         let [table, _] = &mut tables;
-        sums[2 * pairs.len()] = multiply(array::from_ref(group), array::from_mut(table));
+        sums[2 * pairs.len()] = multiply::<GENERATOR, 1>(array::from_ref(group), array::from_mut(table));
     }
-    finish(signatures, groups, &mut sums, out);
+    sums
 }
 
 /// The part modulo the group order: checks the ranges of r and s, computes 1/r, both multipliers
-/// and their digits.
+/// and their digits. Returns the inverses in the form of [`scalar::invert_all`].
 #[target_feature(enable = "bmi2,adx")]
-pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
+pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) -> [Words; CHUNK] {
     let mut inverses = [[1, 0, 0, 0]; CHUNK];
     let mut scratch = [[0; 4]; CHUNK];
     let order = U256::from_limbs(ORDER);
@@ -138,6 +168,7 @@ pub(super) fn prepare(signatures: &[Signature], groups: &mut [Group]) {
         recode(&u1, GENERATOR_BITS, lane, &mut group.multipliers.generator);
         recode(&u2, NONCE_BITS, lane, &mut group.multipliers.nonce);
     }
+    inverses
 }
 
 /// Splits `k` (GLV) and stores the digits of its halves in one lane.
@@ -189,10 +220,13 @@ fn negative(a: &Fe) -> Fe {
     tighten(&sub::<2>(&constant([0; 5]), a))
 }
 
-/// u1 G + u2 R for K groups.
+/// u1 G + u2 R for K groups; u2 R unless `GENERATOR` is set.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn multiply<const K: usize>(groups: &[Group; K], tables: &mut [NonceTable; K]) -> Jacobian<K> {
+pub(super) fn multiply<const GENERATOR: bool, const K: usize>(
+    groups: &[Group; K],
+    tables: &mut [NonceTable; K],
+) -> Jacobian<K> {
     let one = constant([1, 0, 0, 0, 0]);
     let x = groups.map(|group| group.x);
     let y = groups.map(|group| group.y);
@@ -214,7 +248,7 @@ pub(super) fn multiply<const K: usize>(groups: &[Group; K], tables: &mut [NonceT
                 add_mixed(&mut sum, &addend, None);
             }
         }
-        if position.is_multiple_of(WINDOW) {
+        if GENERATOR && position.is_multiple_of(WINDOW) {
             for lambda in 0..2 {
                 for k in 0..K {
                     let digit = window::<WINDOW>(&groups[k].multipliers.generator[lambda], position);
@@ -244,32 +278,42 @@ fn pick_nonce<const K: usize>(
     }
 }
 
-/// Computes affine coordinates, with one inversion per chunk, and the addresses.
-///
-/// In a valid lane, Z is zero if an exceptional case of the addition law occurred, or if the key is
-/// the point at infinity. libsecp256k1 then recovers this signature. Random signatures do not cause
-/// this; a constructed one costs as much as a scalar recovery.
+/// Computes canonical affine coordinates of at most [`GROUPS`] groups, the last one first, with one inversion. Passes each
+/// to `each` with its number and the mask of lanes whose Z is zero: there, an exceptional case of the addition law
+/// occurred, or the point is at infinity, and the coordinates are arbitrary.
+#[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn finish(signatures: &[Signature], groups: &[Group], sums: &mut [Jacobian<1>; GROUPS], out: &mut [Option<Address>]) {
+fn to_affine(sums: &mut [Jacobian<1>], mut each: impl FnMut(usize, __mmask8, &Fe, &Fe)) {
     let one = constant([1, 0, 0, 0, 0]);
     let mut before = [one; GROUPS];
     let mut exceptional = [0; GROUPS];
     let mut product = one;
-    for i in 0..groups.len() {
+    for i in 0..sums.len() {
         exceptional[i] = is_zero(&sums[i].z[0]);
         sums[i].z[0] = select(exceptional[i], &sums[i].z[0], &one);
         before[i] = product;
         product = mul(&product, &sums[i].z[0]);
     }
     let mut inverse = invert(&product);
-    let mut keys: [PaddedBlocks<RATE>; 8] = Default::default();
-    for (i, group) in groups.iter().enumerate().rev() {
+    for (i, sum) in sums.iter().enumerate().rev() {
         let own = mul(&inverse, &before[i]);
-        inverse = mul(&inverse, &sums[i].z[0]);
+        inverse = mul(&inverse, &sum.z[0]);
         let squared = sqr(&own);
-        let x = canonical(&mul(&sums[i].x[0], &squared));
-        let y = canonical(&mul(&sums[i].y[0], &mul(&squared, &own)));
-        for (key, row) in keys.iter_mut().zip(rows(&x, &y)) {
+        let x = canonical(&mul(&sum.x[0], &squared));
+        let y = canonical(&mul(&sum.y[0], &mul(&squared, &own)));
+        each(i, exceptional[i], &x, &y);
+    }
+}
+
+/// Computes the addresses.
+///
+/// libsecp256k1 recovers a signature with an exceptional case. Random signatures do not cause this; a constructed one
+/// costs as much as a scalar recovery.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn finish(signatures: &[Signature], groups: &[Group], sums: &mut [Jacobian<1>; GROUPS], out: &mut [Option<Address>]) {
+    let mut keys: [PaddedBlocks<RATE>; 8] = Default::default();
+    to_affine(&mut sums[..groups.len()], |i, exceptional, x, y| {
+        for (key, row) in keys.iter_mut().zip(rows(x, y)) {
             let [x0, x1, x2, x3, y0, y1, y2, y3] = to_array(row);
             for (bytes, word) in key.bytes_mut().chunks_exact_mut(8).zip([x3, x2, x1, x0, y3, y2, y1, y0]) {
                 bytes.copy_from_slice(&word.to_be_bytes());
@@ -280,13 +324,13 @@ fn finish(signatures: &[Signature], groups: &[Group], sums: &mut [Jacobian<1>; G
         keys.iter().for_each(|key| lanes.push(key.blocks(), 64));
         let digests = lanes.hash(Width::Eight);
         for (lane, (signature, out)) in signatures.iter().zip(out.iter_mut()).skip(8 * i).take(8).enumerate() {
-            *out = if group.valid >> lane & 1 == 0 {
+            *out = if groups[i].valid >> lane & 1 == 0 {
                 None
-            } else if exceptional[i] >> lane & 1 == 1 {
+            } else if exceptional >> lane & 1 == 1 {
                 recover_scalar(signature)
             } else {
                 Some(Address::from_word(digests[lane]))
             };
         }
-    }
+    });
 }

@@ -398,7 +398,7 @@ in_lanes!(z_is_zero_in_exactly_the_exceptional_lanes, {
             prepare(&signatures, &mut groups);
             decompress(&mut groups);
             let mut tables = [NonceTable::new(), NonceTable::new()];
-            let sum = multiply(&groups, &mut tables);
+            let sum = multiply::<true, _>(&groups, &mut tables);
             assert_eq!(sum.z.each_ref().map(|z| is_zero(z)), [0, 1 << lane], "step {step}, inverse {inverse}");
         }
     }
