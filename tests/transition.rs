@@ -28,12 +28,12 @@ struct Parts {
 
 impl Parts {
     /// `None` where the header or the structure of the block is malformed.
-    fn of(mut rlp: &[u8]) -> Option<Self> {
+    fn of(rlp: &[u8]) -> Option<Self> {
         let list = |mut rlp: &[u8]| match alloy_rlp::Header::decode_raw(&mut rlp).ok()? {
             PayloadView::List(items) => Some(items.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()),
             PayloadView::String(_) => None,
         };
-        let items = list(core::mem::take(&mut rlp))?;
+        let items = list(rlp)?;
         let [header, transactions, ommers, rest @ ..] = items.as_slice() else { return None };
         let transaction = |item: Vec<u8>| match item.first() {
             Some(0xc0..=0xff) => Some(item),
@@ -174,7 +174,7 @@ fn each_block(path: &Path, every: u64, counts: &mut Counts) {
             let genesis = Header::of_block(&test.genesis).expect("a genesis");
             let mut store = test.pre.clone();
             store.insert_block_hash(genesis.number, genesis.hash());
-            Run { executor: &mut executor, test, store, head: genesis.hash(), counts }.blocks();
+            Run { executor: &mut executor, test, store, head: genesis.hash(), counts: &mut *counts }.blocks();
         }
         ControlFlow::Continue(())
     });
@@ -186,7 +186,7 @@ fn stored_chains_are_made_again() {
     let mut counts = Counts::default();
     each_block(&stored("chains.tar.zst"), 1, &mut counts);
     println!("{counts:?}");
-    assert!(counts.valid.len() >= 13 && counts.rejected >= 5 && counts.left_out < 20, "{counts:?}");
+    assert!(counts.valid.len() >= 13 && counts.left_out < 5, "{counts:?}");
 }
 
 #[test]

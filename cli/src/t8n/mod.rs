@@ -49,7 +49,7 @@ pub struct T8nArgs {
     #[arg(long = "input.blobParams", value_name = "FILE")]
     input_blob_params: Option<String>,
     /// Folder of the output files, made if it is missing
-    #[arg(long = "output.basedir", value_name = "DIR", default_value = "")]
+    #[arg(long = "output.basedir", value_name = "DIR", default_value = ".")]
     basedir: PathBuf,
     /// File for the state after the block, or `stdout` or `stderr`; empty: none
     #[arg(long = "output.alloc", value_name = "FILE", default_value = "alloc.json")]
@@ -82,9 +82,8 @@ pub struct T8nArgs {
 /// The end of the help: examples, and the forks, where execution-specs looks which ones are supported.
 fn help() -> String {
     const EXAMPLES: &str = "Examples:
-  balustrade t8n --state.fork Cancun --state.reward -1 --input.alloc alloc.json --input.env env.json --input.txs txs.json
-  balustrade t8n --state.fork Prague --input.alloc stdin --input.env stdin --input.txs stdin --output.result stdout \
-                            --output.alloc stdout --output.body stdout";
+  balustrade t8n --state.fork Cancun --state.reward -1
+  balustrade t8n --state.fork Prague --input.alloc stdin --input.env stdin --input.txs stdin";
     let mut forks = String::new();
     for line in FORKS.chunks(9) {
         forks.push_str("\n  ");
@@ -263,10 +262,8 @@ fn run(args: &T8nArgs) -> Result<(), T8nError> {
     let setting = Setting { fork: args.fork.clone(), chain_id: args.chain_id, reward: args.reward };
     let parts = Parts { alloc: &alloc, env: &env, txs: &txs, blob_params: blobs.as_deref() };
     let mut task = Task::read(&setting, parts)?;
-    if !args.basedir.as_os_str().is_empty() {
-        let made = std::fs::create_dir_all(&args.basedir);
-        made.map_err(|error| T8nError::io(format_args!("cannot make {}: {error}", args.basedir.display())))?;
-    }
+    let made = std::fs::create_dir_all(&args.basedir);
+    made.map_err(|error| T8nError::io(format_args!("cannot make {}: {error}", args.basedir.display())))?;
     let traces = args.trace.then(|| (args.basedir.as_path(), args.fields.left_out(true)));
     let wants = Wants { counts: args.opcode_count.is_some(), traces };
     let mut executor = executor()?;

@@ -37,7 +37,6 @@ struct Lines {
 impl TraceFiles {
     /// Makes the executor write its lines to files in this folder, under temporary names until [`Self::finish`].
     pub fn start(executor: &mut Executor, folder: &Path, left_out: LeftOut) -> Self {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let lines = Lines { folder: folder.to_owned(), left_out, current: None, done: Vec::new(), error: None };
         let lines = Arc::new(Mutex::new(lines));
         executor.trace_to(Some(TraceSink::new(Arc::clone(&lines))));
