@@ -48,6 +48,8 @@ pub struct TransitionInput<'a> {
     pub ommers: &'a [(Address, u64)],
     /// Reward in wei of a block without ommers; `None`: nothing is credited, and the beneficiary is not accessed.
     pub reward: Option<U256>,
+    /// Which interpreter loop executes the code.
+    pub loop_kind: LoopKind,
     /// Token that cancels the execution.
     pub cancel: Option<&'a CancelToken>,
 }
@@ -62,6 +64,7 @@ impl<'a> TransitionInput<'a> {
             body: Body::default(),
             ommers: &[],
             reward: (!reward.is_zero()).then_some(reward),
+            loop_kind: LoopKind::default(),
             cancel: None,
         }
     }
@@ -170,7 +173,7 @@ impl Executor {
         store: &dyn StateStore,
         tries: &mut StateTries,
     ) -> Result<Transition, BlockError> {
-        let TransitionInput { rules, template, body, ommers, reward, cancel } = *input;
+        let TransitionInput { rules, template, body, ommers, reward, loop_kind, cancel } = *input;
         let leaves_out = on_invalid == OnInvalid::LeaveOut;
         let fork = rules.fork;
         let mut header = with_placeholders(template, rules, body.withdrawals);
@@ -190,7 +193,7 @@ impl Executor {
             }
 
             let recovered = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
-            let mut context = BlockContext::new(rules, &block, recovered.rows(), LoopKind::default()).traced(trace);
+            let mut context = BlockContext::new(rules, &block, recovered.rows(), loop_kind).traced(trace);
             context = context.with_rewards(Rewards { block: reward, ommers: ommers.to_vec() });
             context.cancel = cancel;
             let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());

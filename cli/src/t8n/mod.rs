@@ -19,7 +19,7 @@ use alloy_primitives::Bytes;
 use balustrade::exec::wire::Block;
 use balustrade::executor::Transition;
 use balustrade::formats::{Document, InputError, read_document};
-use balustrade::{BlockError, Executor, StateTries, StoreError};
+use balustrade::{BlockError, Executor, LoopKind, StateTries, StoreError};
 use clap::Args;
 use input::{FORKS, Parts, Setting, Task, from_json};
 use output::{Alloc, Outcome};
@@ -176,7 +176,10 @@ fn transform<'a>(executor: &mut Executor, task: &'a mut Task, wants: Wants<'_>) 
     let mut counted = None;
     if wants.counts {
         executor.start_profile(true);
-        let transition = executor.transition(&task.input(), &task.store, &mut tries);
+        let mut input = task.input();
+        // The loop that tells a STOP of the code from the end of the code.
+        input.loop_kind = LoopKind::Match;
+        let transition = executor.transition(&input, &task.store, &mut tries);
         let counts = output::opcode_counts(&executor.take_profile());
         counted = Some((transition?, counts));
     }

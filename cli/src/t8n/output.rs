@@ -289,13 +289,17 @@ pub fn body(block: &Block) -> Bytes {
     out.into()
 }
 
-/// How often each instruction ran, by its name; an undefined one by its number as hex.
+/// How often each instruction ran, by its name; an undefined one by its number as hex. The end of a code counts for none,
+/// as in the executable specification.
 pub fn opcode_counts(profiles: &[WorkerProfile]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for opcode in 0..=u8::MAX {
-        let count = profiles.iter().map(|profile| profile.opcodes.rows()[usize::from(opcode)].count).sum::<u64>();
+    for number in 0..=u8::MAX {
+        let mut count = profiles.iter().map(|profile| profile.opcodes.rows()[usize::from(number)].count).sum::<u64>();
+        if number == opcode::op::STOP {
+            count -= profiles.iter().map(|profile| profile.opcodes.implicit_stops()).sum::<u64>();
+        }
         if count > 0 {
-            let name = opcode::name(opcode).map_or_else(|| format!("{opcode:#04x}"), str::to_owned);
+            let name = opcode::name(number).map_or_else(|| format!("{number:#04x}"), str::to_owned);
             counts.insert(name, count);
         }
     }
