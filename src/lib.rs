@@ -73,7 +73,8 @@ pub use exec::senders::SenderCache;
 pub use exec::wire::Header;
 pub use executor::{
     Binding, BlockInput, BlockOutcome, Body, BuildError, BuiltBlock, Diagnosis, Executor, ExecutorBuilder, Incomplete,
-    MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Roots, Unchecked,
+    MemoryUse, Mode, Options, Pool, PrefetchStrategy, Recovery, Rejected, Rejection, Roots, Transition,
+    TransitionInput, Unchecked,
 };
 pub use trie::{StateTries, TrieError};
 

@@ -3,7 +3,7 @@
 //! In: the command line. Out: tables for people or JSON lines for scripts, and an exit status: 0:
 //! success; 1: a block or its block access list is invalid, or a test failed; 2: an input cannot be
 //! read, the usage is wrong, the fork is not supported, a state store failed, or output cannot be
-//! written; 130 after Ctrl-C and 143 after SIGTERM.
+//! written; 130 after Ctrl-C and 143 after SIGTERM. `t8n` has those of go-ethereum's.
 //! Relies on: the `balustrade` library. Not here: protocol rules.
 
 // `pub` marks the items that a module offers to its sibling modules. Only the modules that tests
@@ -36,6 +36,7 @@ mod state;
 mod statetest;
 mod store;
 mod suite;
+mod t8n;
 pub mod testing;
 mod trace;
 mod transaction;
@@ -54,6 +55,9 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "balustrade", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
+    /// Accepted for compatibility with go-ethereum's `evm`; has no effect
+    #[arg(long, value_name = "N", global = true, hide = true)]
+    verbosity: Option<u32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +72,11 @@ enum Command {
     Blocktest(blocktest::BlocktestArgs),
     /// Run EEST and GeneralStateTests state tests from the same kinds of input as `blocktest`
     Statetest(statetest::StatetestArgs),
+    /// Execute transactions on a state and print what a block of them holds, as go-ethereum's `evm t8n`: execution-specs
+    /// fills fixtures with it
+    T8n(Box<t8n::T8nArgs>),
+    /// Answer the requests of `t8n` over HTTP
+    T8nServer(t8n::ServerArgs),
     /// Measure where the time of a block goes: stages, parts, instructions, a timeline, a
     /// flamegraph
     Profile(profile::ProfileArgs),
@@ -239,8 +248,21 @@ fn is_called_evm() -> bool {
     path.is_some_and(|path| path.file_stem().is_some_and(|stem| stem == "evm"))
 }
 
+/// What the command prints if it is called `evm` and asked for its version alone, in the form by which tools recognise
+/// go-ethereum's.
+fn evm_version() -> Option<String> {
+    let mut args = std::env::args_os().skip(1);
+    let asks = args.next().is_some_and(|arg| ["-v", "--version"].iter().any(|version| arg == *version));
+    (asks && args.next().is_none() && is_called_evm())
+        .then(|| format!("evm version balustrade-{}", env!("CARGO_PKG_VERSION")))
+}
+
 /// Runs the command with the arguments of the process.
 pub fn main() -> ExitCode {
+    if let Some(version) = evm_version() {
+        report::line(&version);
+        return output::finish(Status::Good).into();
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(answer) => return output::finish(print_answer(&answer)).into(),
@@ -277,6 +299,8 @@ fn run(command: Command) -> Status {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
+        Command::T8n(args) => t8n::main(&args),
+        Command::T8nServer(args) => t8n::serve(&args),
         Command::Profile(args) => profile::main(&args),
         Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),

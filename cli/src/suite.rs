@@ -10,7 +10,7 @@
 use super::engine::{Engine, Failure};
 use super::output::{self, StderrData};
 use super::pipeline::{self, Paths};
-use super::trace::Lines;
+use super::trace::{FieldArgs, Lines};
 use super::{Status, interrupt, report};
 use alloy_primitives::B256;
 use balustrade::exec::interpreter::LoopKind;
@@ -37,24 +37,18 @@ pub struct GethArgs {
     /// after each test
     #[arg(long)]
     pub trace: bool,
-    /// Format of the trace; `json` is the only one
-    #[arg(long = "trace.format", value_name = "FORMAT", value_parser = ["json"], hide = true)]
-    _format: Option<String>,
-    /// Leave the stack out of the trace
-    #[arg(long = "trace.nostack", alias = "nostack", value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_value_t = false, default_missing_value = "true", hide_default_value = true)]
-    no_stack: bool,
-    /// Leave the return data out of the trace; by default true with --geth, else false
-    #[arg(long = "trace.noreturndata", alias = "noreturndata", value_name = "BOOL", num_args = 0..=1,
-        require_equals = true, default_missing_value = "true")]
-    no_return_data: Option<bool>,
-    /// Accepted for compatibility: the trace never contains memory or storage
-    #[arg(long = "trace.nomemory", alias = "nomemory", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", value_parser = ["true"], hide = true)]
-    _no_memory: Option<String>,
-    #[arg(long = "trace.nostorage", alias = "nostorage", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", value_parser = ["true"], hide = true)]
-    _no_storage: Option<String>,
+    #[command(flatten)]
+    fields: FieldArgs,
+    /// Number of files that run at the same time with --geth; by default, and with --trace, 1. The lines on standard
+    /// error of several files come in any order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Print lines for people instead of JSON with --geth
+    #[arg(long)]
+    human: bool,
+    /// Accepted for compatibility: no state is printed
+    #[arg(long, hide = true)]
+    _dump: bool,
 }
 
 impl GethArgs {
@@ -65,11 +59,7 @@ impl GethArgs {
 
     /// The target of the trace's lines: standard error.
     fn lines(&self) -> Lines {
-        Lines::Stderr {
-            no_stack: self.no_stack,
-            no_return_data: self.no_return_data.unwrap_or(self.geth),
-            out: BufWriter::new(StderrData),
-        }
+        Lines::Stderr { left_out: self.fields.left_out(self.geth), out: BufWriter::new(StderrData) }
     }
 
     /// Writes the state root line that ends a test to standard error, if `--geth` or `--trace` is
@@ -177,7 +167,8 @@ impl Worker<'_> {
 
 /// Runs `work` on every document of `paths` and prints the results in the order of the documents.
 /// Without paths, they are read from standard input. There is one worker per processor, each with
-/// its own engine; with `--geth` or `--trace`, which write to standard error, there is one worker.
+/// its own engine; with `--geth` or `--trace`, which write to standard error, there is one worker unless `--workers` says
+/// otherwise.
 /// Ctrl-C cancels the running tests, each of which reports its position, and prints the totals of
 /// the finished ones.
 pub fn run(
@@ -194,9 +185,10 @@ pub fn run(
     let mut totals = Totals::default();
     let mut results_of_geth = Vec::new();
     let workers = match geth || trace {
-        true => 1,
+        true => usize::from(exec.geth.workers.filter(|_| !trace).unwrap_or(1)),
         false => std::thread::available_parallelism().map_or(1, |count| count.get()),
     };
+    let print = if exec.geth.human { print_geth_lines } else { print_geth };
     let started = pipeline::each_in_parallel(
         paths,
         workers,
@@ -206,7 +198,7 @@ pub fn run(
             Ok(results) if geth => {
                 results_of_geth.extend(results.iter().map(GethResult::of));
                 if matches!(paths, Paths::Lines { .. }) {
-                    print_geth(&core::mem::take(&mut results_of_geth));
+                    print(&core::mem::take(&mut results_of_geth));
                 }
             }
             Ok(results) => results.iter().for_each(|result| totals.add(result, exec.json)),
@@ -234,7 +226,7 @@ pub fn run(
         return totals.print(start.elapsed().as_secs_f64(), exec.json);
     }
     if let Paths::Given(_) = paths {
-        print_geth(&results_of_geth);
+        print(&results_of_geth);
     }
     Status::Good
 }
@@ -273,6 +265,18 @@ impl GethResult {
 fn print_geth(results: &[GethResult]) {
     let text = serde_json::to_string_pretty(results).unwrap_or_default();
     report::line(&text);
+}
+
+/// Prints results as lines for people, and how many passed.
+fn print_geth_lines(results: &[GethResult]) {
+    for GethResult { name, fork, error, .. } in results {
+        report::line(&match error {
+            None => format!("[PASS] {name}"),
+            Some(error) => format!("[FAIL] {name}: fork {fork}: {error}"),
+        });
+    }
+    let passed = results.iter().filter(|result| result.pass).count();
+    report::line(&format!("--\n{passed} tests passed, {} tests failed.", results.len() - passed));
 }
 
 /// Counts per network, and the status of the command.

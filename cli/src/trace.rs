@@ -7,6 +7,8 @@
 
 use super::output::{OutputError, OutputFile, StderrData};
 use alloy_primitives::{B256, Keccak256};
+use clap::Args;
+use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 
 /// The target of the lines.
@@ -23,15 +25,72 @@ pub enum Lines {
         /// The file.
         file: OutputFile,
     },
-    /// Lines to standard error, without the fields that options leave out.
+    /// Lines to standard error.
     Stderr {
-        /// Whether the field `stack` is removed.
-        no_stack: bool,
-        /// Whether the field `returnData` is removed.
-        no_return_data: bool,
+        /// The fields that are left out.
+        left_out: LeftOut,
         /// Buffered standard error.
         out: BufWriter<StderrData>,
     },
+}
+
+/// Options for the fields of the lines, under go-ethereum's names.
+#[derive(Clone, Debug, Args)]
+pub struct FieldArgs {
+    /// Format of the trace; `json` is the only one
+    #[arg(long = "trace.format", value_name = "FORMAT", value_parser = ["json"], hide = true)]
+    _format: Option<String>,
+    /// Leave the stack out of the trace
+    #[arg(long = "trace.nostack", alias = "nostack", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value_t = false, default_missing_value = "true", hide_default_value = true)]
+    no_stack: bool,
+    /// Leave the return data out of the trace; by default true for geth's forms of the commands and for `t8n`, else false
+    #[arg(long = "trace.noreturndata", alias = "noreturndata", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true")]
+    no_return_data: Option<bool>,
+    /// Have the return data in the trace
+    #[arg(long = "trace.returndata", conflicts_with = "no_return_data", hide = true)]
+    return_data: bool,
+    /// Accepted for compatibility: the trace never contains memory or storage
+    #[arg(long = "trace.nomemory", alias = "nomemory", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = ["true"], hide = true)]
+    _no_memory: Option<String>,
+    #[arg(long = "trace.nostorage", alias = "nostorage", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = ["true"], hide = true)]
+    _no_storage: Option<String>,
+}
+
+impl FieldArgs {
+    /// The fields to leave out; `no_return_data` is the default for the return data.
+    pub fn left_out(&self, no_return_data: bool) -> LeftOut {
+        LeftOut {
+            stack: self.no_stack,
+            return_data: self.no_return_data.unwrap_or(no_return_data && !self.return_data),
+        }
+    }
+}
+
+/// Fields of a trace line that are left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeftOut {
+    /// The field `stack`.
+    pub stack: bool,
+    /// The field `returnData`.
+    pub return_data: bool,
+}
+
+impl LeftOut {
+    /// The line without these fields.
+    pub fn of(self, line: &[u8]) -> Cow<'_, [u8]> {
+        let mut line = Cow::Borrowed(line);
+        if self.return_data {
+            line = without(&line, b",\"returnData\":\"", b"\"").into();
+        }
+        if self.stack {
+            line = without(&line, b",\"stack\":[", b"]").into();
+        }
+        line
+    }
 }
 
 /// Receives the lines of one execution after another. The first failed write is kept and reported
@@ -93,12 +152,7 @@ impl Write for Trace {
                     self.error = Some(file.fault(error));
                 }
             }
-            Lines::Stderr { no_stack, no_return_data, out } => {
-                let shorter = no_return_data.then(|| without(line, b",\"returnData\":\"", b"\""));
-                let line = shorter.as_deref().unwrap_or(line);
-                let shorter = no_stack.then(|| without(line, b",\"stack\":[", b"]"));
-                out.write_all(shorter.as_deref().unwrap_or(line))?;
-            }
+            Lines::Stderr { left_out, out } => out.write_all(&left_out.of(line))?,
         }
         Ok(line.len())
     }
@@ -109,7 +163,7 @@ impl Write for Trace {
 }
 
 /// Whether a trace line is the last one of a transaction.
-fn is_summary(line: &[u8]) -> bool {
+pub fn is_summary(line: &[u8]) -> bool {
     line.starts_with(b"{\"output\":")
 }
 

@@ -5,27 +5,18 @@
 //!
 //! The tasks run sequentially and record the block access list; the header's commitments are filled
 //! in from what execution produces. For generators, tests and block builders.
-//! Not here: choosing transactions, ommers.
+//! Not here: how it is done (`transition`); choosing transactions, ommers.
 
 use super::Executor;
-use super::check::check_item_limit;
-use super::outcome::receipts_of;
-use super::recover::{RecoveryContext, recover};
-use super::root::roots_from_recording;
+use super::transition::{OnInvalid, Transition, TransitionInput};
 use crate::arena::cancel::CancelToken;
-use crate::arena::store::{Guarded, StateStore};
-use crate::bal;
-use crate::exec::block::error::{BlockError, InvalidBlock};
-use crate::exec::block::tasks::{BlockContext, run_sequential};
-use crate::exec::block::verify::requests_hash;
-use crate::exec::interpreter::LoopKind;
-use crate::exec::rules::fork::{ChainRules, Fork};
-use crate::exec::rules::header::check_blob_gas;
+use crate::arena::store::StateStore;
+use crate::exec::block::error::BlockError;
+use crate::exec::rules::fork::ChainRules;
 use crate::exec::tx::TxOutcome;
-use crate::exec::wire::{Block, Header, assemble_with_withdrawals};
-use crate::trie::{EMPTY_ROOT, StateTries, ordered_root};
-use alloy_primitives::{B256, Bytes};
-use std::time::Instant;
+use crate::exec::wire::Header;
+use crate::trie::StateTries;
+use alloy_primitives::Bytes;
 
 /// A block made by [`Executor::build`] or [`Executor::build_body`].
 #[derive(Clone, Debug)]
@@ -72,7 +63,7 @@ impl Executor {
     }
 
     /// Executes the transactions of `body` on the parent state and seals a block of them, without
-    /// ommers. The fork must be Byzantium or later, since older receipts contain state roots.
+    /// ommers. [`Self::transition`] does the same without the transactions that are invalid.
     ///
     /// `template` has the fields that a builder chooses: parent hash, coinbase, number, gas limit,
     /// timestamp, extra data, mix hash, base fee, excess blob gas, beacon root, slot number,
@@ -92,55 +83,11 @@ impl Executor {
         tries: &mut StateTries,
         cancel: Option<&CancelToken>,
     ) -> Result<BuiltBlock, BlockError> {
-        let Body { transactions, withdrawals } = body;
-        let fork = rules.fork;
-        let mut header = template.clone();
-        let withdrawals_root =
-            || if withdrawals.is_empty() { EMPTY_ROOT } else { ordered_root(&as_slices(withdrawals)) };
-        header.withdrawals_root = (fork >= Fork::Shanghai).then(withdrawals_root);
-        // Placeholders of values not known yet: an optional field of a header is encoded only if
-        // all earlier ones are present.
-        header.blob_gas_used = (fork >= Fork::Cancun).then_some(0);
-        header.requests_hash = (fork >= Fork::Prague).then_some(B256::ZERO);
-        header.block_access_list_hash = (fork >= Fork::Amsterdam).then_some(B256::ZERO);
-        let Self { pool, codes, scratches, .. } = self;
-        let store: &dyn StateStore = &Guarded { store, cancel };
-        pool.install(|| {
-            header.transactions_root = ordered_root(&as_slices(transactions));
-            let unsealed = assemble_with_withdrawals(&header, transactions, withdrawals);
-            let block = Block::decode(unsealed.into()).map_err(InvalidBlock::Wire)?;
-            header.ommers_hash = block.ommers_hash();
-            if fork >= Fork::Cancun {
-                header.blob_gas_used = Some(check_blob_gas(rules, &block).map_err(InvalidBlock::Header)?);
-            }
-
-            let recovered = recover(rules, &block, RecoveryContext { cancel, ..RecoveryContext::default() })?;
-            let mut context = BlockContext::new(rules, &block, recovered.rows(), LoopKind::default());
-            context.cancel = cancel;
-            let mut scratch = scratches[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let (executed, recording) = run_sequential(&context, store, codes, &mut scratch, Instant::now())?;
-
-            let receipts = receipts_of(&block, &executed, None);
-            let items: Vec<&[u8]> = receipts.iter().collect();
-            header.receipts_root = ordered_root(&items);
-            header.logs_bloom = *receipts.bloom();
-            header.gas_used = executed.gas.used();
-            header.requests_hash = (fork >= Fork::Prague).then(|| requests_hash(&executed.requests));
-            if fork >= Fork::Amsterdam {
-                check_item_limit(&recording.list, transactions.len(), header.gas_limit)?;
-            }
-            let bal = recording.list.bytes.clone();
-            header.block_access_list_hash = (fork >= Fork::Amsterdam).then(|| bal::bal_hash(&bal));
-            let (_, roots) = roots_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
-            header.state_root = roots.state.unwrap_or_default();
-            let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();
-            Ok(BuiltBlock { header, block, bal, transactions: executed.outcomes })
-        })
+        let input = TransitionInput { body, cancel, ..TransitionInput::new(rules, template) };
+        let Transition { header, block, bal, transactions, .. } =
+            self.produce(&input, OnInvalid::Refuse, store, tries)?;
+        Ok(BuiltBlock { header, block, bal, transactions })
     }
-}
-
-fn as_slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
-    items.iter().map(Vec::as_slice).collect()
 }
 
 #[cfg(test)]
@@ -148,8 +95,11 @@ mod tests {
     use super::*;
     use crate::arena::store::MemoryStore;
     use crate::bal::BalRule;
+    use crate::exec::block::error::InvalidBlock;
     use crate::exec::block::system::SYSTEM_CONTRACTS;
-    use alloy_primitives::U256;
+    use crate::exec::rules::fork::Fork;
+    use crate::trie::EMPTY_ROOT;
+    use alloy_primitives::{B256, U256};
 
     #[test]
     fn a_block_whose_list_exceeds_the_item_limit_is_not_built() {

@@ -31,6 +31,7 @@ mod serialize;
 mod task;
 mod timeline;
 mod transact;
+mod transition;
 mod unverified;
 mod window;
 
@@ -45,6 +46,7 @@ pub use recover::Recovery;
 pub use task::TaskOutcome;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
+pub use transition::{Rejected, Rejection, Transition, TransitionInput};
 pub use unverified::Unverified;
 pub use window::Roots;
 

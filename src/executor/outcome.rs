@@ -9,6 +9,7 @@ use super::job::Job;
 use super::root::Roots;
 use super::timeline::{Span, Stage};
 use crate::arena::changes::StateChanges;
+use crate::arena::keccak::keccak256;
 use crate::arena::{Id, TxIndex};
 use crate::bal::{BalColumns, ExistenceLog, ListedParents};
 use crate::exec::block::admission::BlockGas;
@@ -18,7 +19,7 @@ use crate::exec::block::tasks::{BlockLogs, Executed, TaskSpan};
 use crate::exec::block::verify::{ListChecked, Produced, Verified, commitments};
 use crate::exec::rules::fork::Fork;
 use crate::exec::tx::TxOutcome;
-use crate::exec::wire::{Block, LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome};
+use crate::exec::wire::{Block, LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome, encode_logs};
 use crate::trie::ordered_root;
 use alloy_primitives::{B256, Bytes};
 use core::fmt;
@@ -281,6 +282,14 @@ pub(super) fn receipts_of(block: &Block, executed: &Executed, roots: Option<&[B2
     let mut receipts = ReceiptList::default();
     receipts.extend(&chunks);
     receipts
+}
+
+/// keccak256 of the RLP of all logs of `count` transactions.
+pub(super) fn logs_hash(logs: &BlockLogs, count: usize) -> B256 {
+    let logs: Vec<LogRef<'_>> = (0..count).flat_map(|tx| logs.of(TxIndex::new(tx))).map(LogRef::from).collect();
+    let mut encoded = Vec::new();
+    encode_logs(logs.iter().copied(), &mut encoded);
+    keccak256(encoded)
 }
 
 /// Computes receipts, checks the header's commitments and makes the outcome.

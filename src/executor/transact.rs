@@ -6,17 +6,16 @@
 
 use super::Executor;
 use super::input::Options;
+use super::outcome::logs_hash;
 use super::recover::{RecoveryContext, recover};
 use super::root::{undo_on_error, update_from_recording};
-use crate::arena::TxIndex;
 use crate::arena::cancel::CancelToken;
-use crate::arena::keccak::keccak256;
 use crate::arena::store::{Guarded, StateStore};
 use crate::exec::block::error::{BlockError, InvalidBlock};
 use crate::exec::block::tasks::{BlockContext, run_sequential};
 use crate::exec::rules::fork::ChainRules;
 use crate::exec::rules::header::check_blob_gas;
-use crate::exec::wire::{Block, LogRef, encode_logs};
+use crate::exec::wire::Block;
 use crate::trie::StateTries;
 use alloy_primitives::{B256, Bytes};
 use std::time::Instant;
@@ -66,14 +65,8 @@ impl Executor {
             let update =
                 |tries: Option<&mut StateTries>| update_from_recording(rules, tx_count, store, &recording, tries);
             let (_, roots) = undo_on_error(Some(tries), update)?;
-            let logs: Vec<LogRef<'_>> = (0..block.transactions.len() as u32)
-                .flat_map(|tx| executed.logs.of(TxIndex(tx)))
-                .map(LogRef::from)
-                .collect();
-            let mut encoded = Vec::new();
-            encode_logs(logs.iter().copied(), &mut encoded);
-            let (state_root, logs_hash) = (roots.state.unwrap_or_default(), keccak256(encoded));
-            Ok(Transacted { state_root, logs_hash })
+            let logs_hash = logs_hash(&executed.logs, tx_count);
+            Ok(Transacted { state_root: roots.state.unwrap_or_default(), logs_hash })
         })
     }
 }

@@ -17,6 +17,8 @@ mod plain;
 mod signed;
 mod source;
 mod state_test;
+mod transaction;
+mod tx_fields;
 
 pub use block_test::{BlockTest, BlockTestJson, FixtureBlock};
 pub use bundle::{Bundle, BundleState, Expected};
@@ -25,6 +27,7 @@ pub use genesis::Genesis;
 pub use network::network_chain;
 pub use source::{Document, Progress, each_document, read_document, total_bytes};
 pub use state_test::{StateCase, StateTest, StateTestJson};
+pub use transaction::{Signing, TransactionError, encode_transaction};
 
 use alloy_primitives::Bytes;
 use bundle::BundleJson;

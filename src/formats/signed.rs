@@ -3,14 +3,12 @@
 //! In: the JSON of the section, and the indexes of data, gas limit and value. Out: the EIP-2718
 //! encoding, for tests without signed bytes, such as those of fuzzers. Transactions of type 0 are
 //! signed without a chain id, which every fork accepts.
-//! Spec: EIP-155, 2718, 2930, 1559, 4844, 7702.
-//! Not here: whether the transaction is valid.
+//! Not here: whether the transaction is valid; encoding and signing (`tx_fields`).
 
 use super::json::Quantity;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
-use secp256k1::ecdsa::RecoverableSignature;
-use secp256k1::{Message, SecretKey};
+use super::tx_fields::{AccessJson, AuthorizationJson, TxFields};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use secp256k1::SecretKey;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -36,25 +34,6 @@ struct TransactionJson {
     secret_key: Option<B256>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AccessJson {
-    address: Address,
-    storage_keys: Vec<B256>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AuthorizationJson {
-    chain_id: Quantity,
-    address: Address,
-    nonce: Quantity,
-    #[serde(alias = "v")]
-    y_parity: Quantity,
-    r: Quantity,
-    s: Quantity,
-}
-
 /// Signs the transaction with these indexes of data (and access list), gas limit and value.
 ///
 /// # Errors
@@ -73,78 +52,27 @@ pub(super) fn transaction(json: &str, [data, gas, value]: [u64; 3], chain_id: u6
         _ if access_list.is_some() => 1,
         _ => 0,
     };
-
-    let mut out = Vec::new();
-    if tx_type > 0 {
-        chain_id.encode(&mut out);
-    }
-    fields.nonce.0.encode(&mut out);
-    match fields.max_fee_per_gas {
-        Some(max_fee) => {
-            fields.max_priority_fee_per_gas.0.encode(&mut out);
-            max_fee.0.encode(&mut out);
-        }
-        None => fields.gas_price.0.encode(&mut out),
-    }
-    fields.gas_limit.get(gas).ok_or("no such gas limit")?.0.encode(&mut out);
-    match fields.to.as_str() {
-        "" => out.push(EMPTY_STRING_CODE),
-        to => to.parse::<Address>().map_err(|error| format!("to: {error}"))?.encode(&mut out),
-    }
-    fields.value.get(value).ok_or("no such value")?.0.encode(&mut out);
-    fields.data.get(data).ok_or("no such data")?.encode(&mut out);
-    if tx_type > 0 {
-        let entries = access_list.map(Vec::as_slice).unwrap_or_default();
-        list(&mut out, |out| {
-            for AccessJson { address, storage_keys } in entries {
-                list(out, |out| {
-                    address.encode(out);
-                    storage_keys.encode(out);
-                });
-            }
-        });
-    }
-    if tx_type == 3 {
-        fields.max_fee_per_blob_gas.unwrap_or_default().0.encode(&mut out);
-        fields.blob_versioned_hashes.encode(&mut out);
-    }
-    if let Some(authorizations) = &fields.authorization_list {
-        list(&mut out, |out| {
-            for authorization in authorizations {
-                list(out, |out| {
-                    authorization.chain_id.0.encode(out);
-                    authorization.address.encode(out);
-                    for quantity in [&authorization.nonce, &authorization.y_parity, &authorization.r, &authorization.s]
-                    {
-                        quantity.0.encode(out);
-                    }
-                });
-            }
-        });
-    }
-    let hash = keccak256(envelope(tx_type, &out));
-    let (id, bytes) =
-        RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key).serialize_compact();
-    let parity = u64::from(id.to_u8() & 1);
-    (if tx_type == 0 { 27 + parity } else { parity }).encode(&mut out);
-    U256::from_be_slice(&bytes[..32]).encode(&mut out);
-    U256::from_be_slice(&bytes[32..]).encode(&mut out);
-    Ok(envelope(tx_type, &out).into())
-}
-
-/// The EIP-2718 encoding of a transaction with these RLP fields.
-fn envelope(tx_type: u8, fields: &[u8]) -> Vec<u8> {
-    let mut out = if tx_type == 0 { Vec::new() } else { vec![tx_type] };
-    list(&mut out, |out| out.extend_from_slice(fields));
-    out
-}
-
-/// Appends an RLP list of the items that `items` writes.
-fn list(out: &mut Vec<u8>, items: impl FnOnce(&mut Vec<u8>)) {
-    let mut payload = Vec::new();
-    items(&mut payload);
-    Header { list: true, payload_length: payload.len() }.encode(out);
-    out.extend_from_slice(&payload);
+    let to = match fields.to.as_str() {
+        "" => None,
+        to => Some(to.parse::<Address>().map_err(|error| format!("to: {error}"))?),
+    };
+    let transaction = TxFields {
+        tx_type,
+        chain_id: U256::from(chain_id),
+        nonce: fields.nonce.0,
+        gas_price: fields.gas_price.0,
+        max_fee_per_gas: fields.max_fee_per_gas.unwrap_or_default().0,
+        max_priority_fee_per_gas: fields.max_priority_fee_per_gas.0,
+        gas_limit: fields.gas_limit.get(gas).ok_or("no such gas limit")?.0,
+        to,
+        value: fields.value.get(value).ok_or("no such value")?.0,
+        input: fields.data.get(data).ok_or("no such data")?,
+        access_list: access_list.map(Vec::as_slice).unwrap_or_default(),
+        max_fee_per_blob_gas: fields.max_fee_per_blob_gas.unwrap_or_default().0,
+        blob_hashes: &fields.blob_versioned_hashes,
+        authorizations: fields.authorization_list.as_deref().unwrap_or_default(),
+    };
+    Ok(transaction.sign(&key, false))
 }
 
 #[cfg(test)]

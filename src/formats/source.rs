@@ -35,6 +35,23 @@ pub struct Document {
 }
 
 impl Document {
+    /// Reads a document of a stream to its end.
+    ///
+    /// # Errors
+    /// [`InputError::Io`]: it cannot be read, or exceeds the limits of length or memory.
+    pub fn read(name: &str, reader: impl Read) -> Result<Self, InputError> {
+        let mut read = None;
+        let flow = document(name, reader, DOCUMENT_BYTES_MAX, &mut |document| {
+            read = Some(document);
+            ControlFlow::Continue(())
+        });
+        match (flow, read) {
+            (Ok(_), Some(document)) => Ok(document),
+            (Ok(_), None) => Err(InputError::Empty { path: name.into() }),
+            (Err(error), _) => Err(InputError::Io { path: name.into(), error }),
+        }
+    }
+
     /// Upper bound of the bytes that this document takes in memory once it is parsed.
     pub fn memory_max(&self) -> u64 {
         memory_max(&self.bytes)

@@ -60,7 +60,8 @@ pub fn run_recorded(
         if let Some(watch) = &mut runner.watch {
             watch.begin(index, tx.map(|tx| tx.0));
         }
-        let result = context.run_admitted(&mut evm, &mut runner, index, &gas, &mut requests);
+        let admitted = context.admit(index, &gas);
+        let result = context.run_admitted(&mut evm, &mut runner, index, admitted, &mut requests);
         match result {
             Ok(outcome) if tx.is_some() => gas.add(&outcome),
             Ok(_) => {}

@@ -12,8 +12,8 @@ use crate::exec::evm::halt::{Fault, Halt};
 use crate::exec::evm::machine::{Evm, Status};
 use crate::exec::interpreter::Runner;
 use crate::exec::rules::dao::{DRAINED, REFUND_CONTRACT};
-use crate::exec::rules::fork::{DaoTransfer, Fork};
-use crate::exec::wire::Block;
+use crate::exec::rules::fork::{DaoTransfer, Fork, ForkRules};
+use crate::exec::wire::{Block, Header};
 use alloy_primitives::{Address, B256, U256, address, b256};
 
 /// Contract that stores parent beacon block roots (EIP-4788).
@@ -88,19 +88,44 @@ impl From<Fault> for PhaseError {
     }
 }
 
-/// Call data of a block's system calls. It is stored outside the machine, which borrows it.
+/// The proof-of-work rewards of a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewards {
+    /// Reward in wei of a block without ommers; `None`: nothing is credited, and the beneficiary is not accessed.
+    pub block: Option<U256>,
+    /// Beneficiary of each ommer, and by how much its number is below the block's; 8 and more give no reward.
+    pub ommers: Vec<(Address, u64)>,
+}
+
+impl Rewards {
+    /// The rewards that the fork gives to this block.
+    pub fn of(rules: &ForkRules, block: &Block) -> Self {
+        let reward = rules.reward();
+        let distance = |ommer: &Header| block.header.number.saturating_sub(ommer.number);
+        Self {
+            block: (!reward.is_zero()).then_some(reward),
+            ommers: block.ommers.iter().map(|ommer| (ommer.coinbase, distance(ommer))).collect(),
+        }
+    }
+}
+
+/// What the phases of a block need besides its body: the call data of system calls, the rewards. It is stored outside
+/// the machine, which borrows it.
 #[derive(Clone, Debug, Default)]
 pub struct SystemInputs {
     parent_beacon_root: B256,
     parent_hash: B256,
+    /// Credited after the transactions.
+    pub rewards: Rewards,
 }
 
 impl SystemInputs {
-    /// The call data for this block.
-    pub fn of(block: &Block) -> Self {
+    /// The inputs of this block.
+    pub fn of(rules: &ForkRules, block: &Block) -> Self {
         Self {
             parent_beacon_root: block.header.parent_beacon_root.unwrap_or_default(),
             parent_hash: block.header.parent_hash,
+            rewards: Rewards::of(rules, block),
         }
     }
 }
@@ -128,6 +153,7 @@ impl<'b> Evm<'b> {
     /// in type order. Appends their requests to `requests`, type byte first; empty ones are omitted.
     pub fn post_execution(
         &mut self,
+        inputs: &SystemInputs,
         block: &Block,
         requests: &mut Vec<Vec<u8>>,
         runner: &mut Runner,
@@ -136,7 +162,7 @@ impl<'b> Evm<'b> {
         if self.chain.dao_transfer == DaoTransfer::Last {
             self.dao_transfer().map_err(|_| self.stopped())?;
         }
-        self.credits(block).map_err(|_| self.stopped())?;
+        self.credits(block, &inputs.rewards).map_err(|_| self.stopped())?;
         self.state.settle(self.rules);
         for (request_type, contract) in request_contracts(self.rules.fork) {
             let invalid = match self.system_call(contract, &[], runner)? {
@@ -162,19 +188,16 @@ impl<'b> Evm<'b> {
     }
 
     /// Withdrawals (EIP-4895) and proof-of-work rewards.
-    fn credits(&mut self, block: &Block) -> Result<(), Halt> {
+    fn credits(&mut self, block: &Block, rewards: &Rewards) -> Result<(), Halt> {
         for withdrawal in block.withdrawals.iter().flatten() {
             let amount = U256::from(withdrawal.amount_gwei) * U256::from(1_000_000_000u64);
             self.credit(&withdrawal.address, amount)?;
         }
-        let reward = self.rules.reward();
-        if !reward.is_zero() {
-            let number = block.header.number;
-            for ommer in &block.ommers {
-                let distance = number.saturating_sub(ommer.number).min(8);
-                self.credit(&ommer.coinbase, reward * U256::from(8 - distance) / U256::from(8))?;
+        if let Some(reward) = rewards.block {
+            for (beneficiary, distance) in &rewards.ommers {
+                self.credit(beneficiary, reward * U256::from(8 - distance.min(&8)) / U256::from(8))?;
             }
-            let nephews = reward / U256::from(32) * U256::from(block.ommers.len());
+            let nephews = reward / U256::from(32) * U256::from(rewards.ommers.len());
             self.credit(&block.header.coinbase, reward + nephews)?;
         }
         Ok(())

@@ -50,6 +50,7 @@ pub struct OpcodeProfile {
     frame: Row,
     burned_gas: u64,
     returned_gas: u64,
+    implicit_stops: u64,
     /// The row to which the running interval belongs; the tick at which the interval began is in `since`.
     current: usize,
     since: u64,
@@ -76,6 +77,7 @@ impl Default for OpcodeProfile {
             frame: Row::default(),
             burned_gas: 0,
             returned_gas: 0,
+            implicit_stops: 0,
             current: OUTSIDE,
             since: 0,
             gas_before: 0,
@@ -123,6 +125,12 @@ impl OpcodeProfile {
     /// [`Self::burned_gas`] minus this.
     pub fn returned_gas(&self) -> u64 {
         self.returned_gas
+    }
+
+    /// How many of the STOPs in the rows are no instruction of the code, but its end. Only the loops that step through
+    /// bytes with their position count them, such as the match loop.
+    pub fn implicit_stops(&self) -> u64 {
+        self.implicit_stops
     }
 
     /// Converts ticks to nanoseconds.
@@ -246,7 +254,11 @@ impl Observer for OpcodeProfile {
     const ON: bool = true;
 
     #[inline(always)]
-    fn step(&mut self, _: &Evm<'_>, step: &StepView<'_>) {
+    fn step(&mut self, evm: &Evm<'_>, step: &StepView<'_>) {
+        if step.opcode == op::STOP {
+            let is_end = evm.frames.last().is_some_and(|frame| step.pc >= frame.code.len());
+            self.implicit_stops += u64::from(is_end);
+        }
         self.begin(step.opcode, step.gas_left);
     }
 

@@ -10,7 +10,7 @@ use crate::arena::cancel::CancelToken;
 use crate::arena::{BlockAccessIndex, Id, TxIndex};
 use crate::exec::block::admission::BlockGas;
 use crate::exec::block::error::BlockError;
-use crate::exec::block::system::SystemInputs;
+use crate::exec::block::system::{Rewards, SystemInputs};
 use crate::exec::evm::machine::{BlockEnv, Evm};
 use crate::exec::interpreter::trace::{Eip3155, TraceSink};
 use crate::exec::interpreter::{LoopKind, Runner};
@@ -71,13 +71,19 @@ impl<'b> BlockContext<'b> {
             system_phases: true,
             trace: None,
             cancel: None,
-            inputs: SystemInputs::of(block),
+            inputs: SystemInputs::of(rules.fork_rules(), block),
         }
     }
 
     /// The same context with the given trace sink, or without tracing.
     pub fn traced(self, trace: Option<&'b TraceSink>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// The same context with other rewards than those of the fork.
+    pub fn with_rewards(mut self, rewards: Rewards) -> Self {
+        self.inputs.rewards = rewards;
+        self
     }
 
     /// Number of transactions.
@@ -114,17 +120,17 @@ impl<'b> BlockContext<'b> {
         BlockError::Cancelled(format!("before the task at index {} of 0 to {} was done", index.0, self.tx_count() + 1))
     }
 
-    /// Runs the next task of a sequential run: [`Self::run_task`] if the gas limit of its transaction fits into the gas
-    /// left in the block.
+    /// Runs the next task of a sequential run: [`Self::run_task`] if its transaction is admitted, as [`Self::admit`]
+    /// tells.
     pub(in crate::exec) fn run_admitted(
         &'b self,
         evm: &mut Evm<'b>,
         runner: &mut Runner,
         index: BlockAccessIndex,
-        gas: &BlockGas,
+        admitted: Result<(), TxInvalid>,
         requests: &mut Vec<Vec<u8>>,
     ) -> Result<TxOutcome, BlockError> {
-        let result = match (self.admit(index, gas), self.tx_at(index)) {
+        let result = match (admitted, self.tx_at(index)) {
             // A fault that the transaction has independent of the state and of the block's gas takes precedence over
             // too little gas left in the block.
             (Err(fault), Some(tx)) => Err(evm.static_fault(&self.tx_input(tx)).unwrap_or(fault).into()),
@@ -177,7 +183,7 @@ impl<'b> BlockContext<'b> {
         if index.0 == 0 {
             evm.pre_execution(&self.inputs, runner)?;
         } else {
-            evm.post_execution(self.block, requests, runner)?;
+            evm.post_execution(&self.inputs, self.block, requests, runner)?;
         }
         Ok(())
     }

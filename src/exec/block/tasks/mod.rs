@@ -30,4 +30,4 @@ pub use order::task_order;
 pub use recording::Recording;
 pub(in crate::exec) use recording::record;
 pub use scratch::{SequentialScratch, WorkerScratch};
-pub use sequential::run_sequential;
+pub use sequential::{Selection, run_selecting, run_sequential};
