@@ -21,6 +21,8 @@ pub mod devnet;
 mod engine;
 mod explain;
 mod follow;
+mod hash_watch;
+mod http;
 mod import;
 mod interrupt;
 pub mod measure;
@@ -31,6 +33,7 @@ mod profile;
 mod replay;
 mod report;
 mod run;
+pub mod serve;
 mod slow_block;
 mod state;
 mod statetest;
@@ -89,6 +92,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Move the state of a chain forward by headers and block access lists alone, without execution
     Apply(apply::ApplyArgs),
+    /// Run an execution node: the Engine API for a consensus client or a benchmark, and public methods
+    Serve(serve::ServeArgs),
     /// Undo the last blocks of a store
     Revert(store::RevertArgs),
     /// Show an account and slots of a store, with proofs on request
@@ -285,6 +290,7 @@ fn run(command: Command) -> Status {
         Command::Import(args) => import::main(&args, store::open),
         Command::Replay(args) => replay::main(&args),
         Command::Apply(args) => apply::main(&args),
+        Command::Serve(args) => serve::main(&args),
         Command::Revert(args) => store::on_head(&args.store, |db| store::revert(&args, db)),
         Command::Get(args) => store::on_head(&args.store, |db| store::get(&args, db)),
         Command::State(command) => state::main(&command),

@@ -36,6 +36,8 @@ pub struct BuiltBlock {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928), as recorded.
     pub bal: Bytes,
+    /// Requests, type byte first (EIP-7685).
+    pub requests: Vec<Vec<u8>>,
     /// Outcome of each transaction.
     pub transactions: Vec<TxOutcome>,
 }
@@ -134,7 +136,7 @@ impl Executor {
             let (_, roots) = roots_from_recording(rules, transactions.len(), store, &recording, Some(tries))?;
             header.state_root = roots.state.unwrap_or_default();
             let block = assemble_with_withdrawals(&header, transactions, withdrawals).into();
-            Ok(BuiltBlock { header, block, bal, transactions: executed.outcomes })
+            Ok(BuiltBlock { header, block, bal, requests: executed.requests, transactions: executed.outcomes })
         })
     }
 }
