@@ -623,6 +623,28 @@ impl Engine {
         file?.ok_or_else(|| OutputError { path, error: std::io::ErrorKind::BrokenPipe.into() })
     }
 
+    /// Executes a valid block sequentially and returns the EIP-3155 lines of its transactions; `None`: they have more than
+    /// `max` bytes. The head does not change.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is invalid, or the environment failed.
+    pub fn trace_block(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let outer = self.trace.take();
+        self.start_trace(Lines::Memory { bytes: Vec::new(), max, is_cut: false });
+        let run = self.execute_or_record(chain, rules, block, list, Some(Mode::Sequential), false);
+        self.executor.trace_to(None);
+        let trace = core::mem::replace(&mut self.trace, outer);
+        let lines = trace.and_then(Arc::into_inner).map(|trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner));
+        run.map(|_| lines.and_then(Trace::into_memory))
+    }
+
     /// Calls `run`, with tracing if it is on; returns its result and the hash of the lines.
     fn traced<T>(&mut self, run: impl FnOnce(&mut Executor) -> T) -> (T, Option<B256>) {
         self.executor.trace_to(self.trace.clone().map(TraceSink::new));

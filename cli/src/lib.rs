@@ -19,6 +19,7 @@ mod contents;
 mod determinism;
 pub mod devnet;
 mod engine;
+mod enginetest;
 mod explain;
 mod follow;
 mod hash_watch;
@@ -69,6 +70,8 @@ enum Command {
     /// Run EEST block tests from files, folders, .tar.gz and .tar.zst archives; without an input,
     /// file names are read from standard input
     Blocktest(blocktest::BlocktestArgs),
+    /// Run EEST engine tests, and block tests as calls of the Engine API, in process
+    Enginetest(enginetest::EnginetestArgs),
     /// Run EEST and GeneralStateTests state tests from the same kinds of input as `blocktest`
     Statetest(statetest::StatetestArgs),
     /// Measure where the time of a block goes: stages, parts, instructions, a timeline, a
@@ -252,6 +255,7 @@ pub fn main() -> ExitCode {
     };
     let command = match command {
         Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
+        Command::Enginetest(args) if is_called_evm() => Command::Enginetest(args.called_evm()),
         Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
         command => command,
     };
@@ -281,6 +285,7 @@ fn run(command: Command) -> Status {
     match command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
+        Command::Enginetest(args) => enginetest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::Profile(args) => profile::main(&args),
         Command::Determinism(args) => determinism::main(&args),

@@ -23,6 +23,15 @@ pub enum Lines {
         /// The file.
         file: OutputFile,
     },
+    /// Complete lines in memory.
+    Memory {
+        /// The lines.
+        bytes: Vec<u8>,
+        /// Most bytes; lines beyond are dropped.
+        max: usize,
+        /// Whether a line was dropped.
+        is_cut: bool,
+    },
     /// Lines to standard error, without the fields that options leave out.
     Stderr {
         /// Whether the field `stack` is removed.
@@ -68,7 +77,15 @@ impl Trace {
         match (self.error, self.lines) {
             (Some(error), _) => Err(error),
             (None, Lines::File(file) | Lines::OneTransaction { file, .. }) => Ok(Some(file)),
-            (None, Lines::Stderr { .. }) => Ok(None),
+            (None, Lines::Stderr { .. } | Lines::Memory { .. }) => Ok(None),
+        }
+    }
+
+    /// Ends the trace and returns its lines; `None` if it has none in memory, or some were dropped.
+    pub fn into_memory(self) -> Option<Vec<u8>> {
+        match self.lines {
+            Lines::Memory { bytes, is_cut: false, .. } => Some(bytes),
+            _ => None,
         }
     }
 }
@@ -91,6 +108,12 @@ impl Write for Trace {
             Lines::File(file) | Lines::OneTransaction { file, .. } => {
                 if let Err(error) = file.write_all(line) {
                     self.error = Some(file.fault(error));
+                }
+            }
+            Lines::Memory { bytes, max, is_cut } => {
+                *is_cut |= bytes.len() + line.len() > *max;
+                if !*is_cut {
+                    bytes.extend_from_slice(line);
                 }
             }
             Lines::Stderr { no_stack, no_return_data, out } => {

@@ -4,6 +4,7 @@
 //! Spec: execution-apis, debug/*.yaml; `debug_executionWitness` is `{state, codes, headers}` with RLP headers.
 //! Not here: how a witness is gathered from the tries (the library).
 
+use super::super::engine::List;
 use super::Handler;
 use super::eth::header_rlp;
 use super::node::pruned;
@@ -12,7 +13,41 @@ use super::value::{Data, Number};
 use alloy_primitives::{B256, Bytes, hex};
 use alloy_rlp::Encodable;
 use balustrade::bal::{self, Limits};
+use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// Most bytes of the lines of a trace.
+const TRACE_MAX: usize = 32 << 20;
+
+/// What to return of a trace.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "a trace configuration")]
+struct TraceConfig {
+    tracer: Option<Value>,
+    disable_stack: bool,
+}
+
+/// An EIP-3155 line: an instruction, or the end of a transaction.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    #[serde(default)]
+    pc: u64,
+    op_name: Option<String>,
+    #[serde(default, deserialize_with = "balustrade::formats::json::u64")]
+    gas: u64,
+    #[serde(default, deserialize_with = "balustrade::formats::json::u64")]
+    gas_cost: u64,
+    #[serde(default)]
+    depth: u64,
+    #[serde(default)]
+    stack: Vec<String>,
+    output: Option<String>,
+    #[serde(default, deserialize_with = "balustrade::formats::json::u64")]
+    gas_used: u64,
+    #[serde(default)]
+    pass: bool,
+}
 
 /// What a stateless execution of a block needs.
 #[derive(Debug, Default)]
@@ -33,6 +68,7 @@ impl Handler {
             "debug_getRawHeader" => self.raw_header(params),
             "debug_getRawReceipts" => self.raw_receipts(params),
             "debug_getRawBlockAccessList" => self.list_of(params).map(|list| json!(Data(list))),
+            "debug_traceBlockByHash" | "debug_traceBlockByNumber" => self.trace_block(params),
             "debug_executionWitness" | "debug_executionWitnessByBlockHash" => self.execution_witness(params),
             _ => return None,
         })
@@ -108,6 +144,55 @@ impl Handler {
             state.sort_unstable();
             Ok(Witness { state, codes, headers: headers.clone() })
         })
+    }
+
+    /// The instructions of every transaction of a block.
+    fn trace_block(&mut self, params: &Params<'_>) -> Result<Value, RpcError> {
+        params.at_most(2)?;
+        let given = params.raw(0).ok_or_else(|| RpcError::params("the block is missing"))?;
+        let known = self.known_block(Some(given))?;
+        let config: TraceConfig = params.optional(1, "the configuration")?.unwrap_or_default();
+        if config.tracer.is_some() {
+            return Err(RpcError::params("there is no tracer but that of instructions; leave `tracer` out"));
+        }
+        if known.header.number == 0 {
+            return Err(RpcError::params("the genesis block is not executed"));
+        }
+        let block = known.block.clone().ok_or_else(|| pruned("the body of the block is not kept"))?;
+        let rules = self.node.config.rules_of(&known.header);
+        let list = known.list.clone();
+        let lines = self.node.on_chain(&known.header.parent_hash, |engine, chain| {
+            // The list of a block before Amsterdam was recorded.
+            let list = list.as_ref().filter(|_| known.header.block_access_list_hash.is_some());
+            engine.trace_block(chain, &rules, &block, List::from(list), TRACE_MAX).map_err(super::node::of_failure)
+        })?;
+        let too_long = || RpcError::new(code::LIMIT, format!("the trace has more than {} MiB", TRACE_MAX >> 20));
+        let lines = lines.ok_or_else(too_long)?;
+        let mut hashes = known.transaction_hashes().into_iter();
+        let (mut traces, mut logs) = (Vec::new(), Vec::new());
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let internal = |error| RpcError::new(code::INTERNAL, format!("a trace line: {error}"));
+            let line: Line = serde_json::from_slice(line).map_err(internal)?;
+            match line {
+                Line { op_name: Some(op), pc, gas, gas_cost, depth, stack, .. } => {
+                    let mut log = json!({"pc": pc, "op": op, "gas": gas, "gasCost": gas_cost, "depth": depth});
+                    if !config.disable_stack {
+                        log["stack"] = json!(stack);
+                    }
+                    logs.push(log);
+                }
+                Line { output: Some(output), gas_used, pass, .. } => {
+                    traces.push(json!({"txHash": hashes.next(), "result": {
+                        "gas": gas_used,
+                        "failed": !pass,
+                        "returnValue": output,
+                        "structLogs": core::mem::take(&mut logs),
+                    }}));
+                }
+                Line { .. } => {}
+            }
+        }
+        Ok(Value::Array(traces))
     }
 
     pub(super) fn set_head(&mut self, params: &Params<'_>) -> Result<Value, RpcError> {

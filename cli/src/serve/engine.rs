@@ -179,7 +179,7 @@ impl Handler {
         }
         if let Some(parent) = self.node.tree.invalid(&header.parent_hash) {
             let reason = format!("the parent is invalid: {}", parent.reason);
-            let invalid = Invalid { latest_valid: parent.latest_valid, reason: super::rpc::bounded(&reason) };
+            let invalid = Invalid { latest_valid: parent.latest_valid, reason: super::rpc::bounded(&reason), classes: Vec::new() };
             let status = Status::of_invalid(&invalid);
             self.node.tree.insert_invalid(hash, invalid);
             return Ok(status);

@@ -23,14 +23,20 @@ mod tree;
 mod value;
 
 use super::engine::Engine;
+use alloy_primitives::{B256, Bytes};
 use balustrade::StateDb;
+use balustrade::arena::TxIndex;
+use balustrade::exec::block::verify::requests_hash;
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::chain::ChainConfig;
+use balustrade::exec::wire::Block;
 use build::Builds;
 use node::Node;
+use payload::{Payload, payload_version};
 use pool::Pool;
 use rpc::{Params, RpcError, code};
-use serde_json::Value;
+use serde_json::{Value, json};
+use value::Data;
 
 pub(super) use port::{ServeArgs, main};
 
@@ -68,6 +74,16 @@ impl Handler {
         prints: bool,
     ) -> Result<Self, String> {
         let engine = Engine::new(threads, loop_kind).map_err(|error| error.to_string())?;
+        Self::with_engine(engine, db, config, prints)
+    }
+
+    /// [`Self::new`] with an executor that exists.
+    pub(super) fn with_engine(
+        engine: Engine,
+        db: StateDb,
+        config: ChainConfig,
+        prints: bool,
+    ) -> Result<Self, String> {
         let node = Node::new(engine, db, config, prints).map_err(|error| error.to_string())?;
         Ok(Self { node, builds: Builds::default(), pool: Pool::default() })
     }
@@ -80,6 +96,49 @@ impl Handler {
     /// Finishes what a call left to be done after its response was sent.
     pub fn settle(&mut self) {
         self.node.settle();
+    }
+
+    /// The executor, at the end.
+    pub(super) fn into_engine(self) -> Engine {
+        self.node.into_engine()
+    }
+
+    /// Hash and state root of the head.
+    pub(super) fn head(&self) -> (B256, B256) {
+        let head = self.node.tree.head();
+        (head.hash, head.header.state_root)
+    }
+
+    /// Names of the exceptions that describe why a block is invalid; empty if nothing is known.
+    pub(super) fn exceptions_of(&self, hash: &B256) -> &[&'static str] {
+        self.node.tree.invalid(hash).map_or(&[], |invalid| &invalid.classes)
+    }
+
+    /// The call of `engine_newPayload` that has a block: version, and parameters as a JSON array. The requests are those
+    /// that the block produces on its parent; none if it cannot be executed there.
+    pub(super) fn payload_call(&mut self, block: &Block, list: Option<&Bytes>) -> (u8, String) {
+        let header = &block.header;
+        let rules = self.node.rules(header.number, header.timestamp);
+        let version = payload_version(rules.fork);
+        let mut params = vec![json!(Payload::of_block(block, list))];
+        if version >= 3 {
+            let hashes = |tx| block.transactions.blob_hashes(TxIndex(tx as u32)).iter();
+            params.push((0..block.transactions.len()).flat_map(hashes).map(|hash| json!(hash)).collect());
+            params.push(json!(header.parent_beacon_root));
+        }
+        if version >= 4 {
+            let claims_none = header.requests_hash == Some(requests_hash(&[]));
+            let produced = match claims_none {
+                true => Ok(Vec::new()),
+                false => self.node.on_chain(&header.parent_hash, |engine, chain| {
+                    let unverified = engine.unverified(chain, &rules, &block.raw).map_err(node::of_failure)?;
+                    Ok(unverified.requests)
+                }),
+            };
+            let requests = produced.unwrap_or_default().into_iter().map(|request| Data(request.into()));
+            params.push(json!(requests.collect::<Vec<_>>()));
+        }
+        (version, Value::Array(params).to_string())
     }
 
     fn call(&mut self, port: Port, method: &str, params: &Params<'_>) -> Result<Value, RpcError> {

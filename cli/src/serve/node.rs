@@ -26,6 +26,9 @@ use std::sync::Arc;
 /// Blocks of a store's log that are read when it is opened.
 const LOGGED: u64 = 1_024;
 
+/// Blocks that a state in memory can undo: the position may lie above the head.
+const WINDOW: usize = 2 * REORG_MAX as usize;
+
 /// How the execution of a block ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -186,11 +189,18 @@ impl Node {
             }
             tree.unwrap_or_else(|| Tree::new(Known::new(head, None, None, None)))
         };
+        // The window of a state on disk is that of its log.
+        let db = if db.disk().is_some() { db } else { db.with_window(WINDOW) };
         let chain = Chain::of_db(db.with_schedule(config.clone()));
         let stats = SharedStats::default();
         let node = Self { engine, chain, config, tree, fresh: None, stats, prints };
         node.note_head();
         Ok(node)
+    }
+
+    /// The executor, at the end.
+    pub fn into_engine(self) -> Engine {
+        self.engine
     }
 
     /// Rules of a block with this number and time.
@@ -233,6 +243,15 @@ impl Node {
     /// The way from the position to a block, if the state can be moved there.
     fn route(&self, to: &B256) -> Result<Route, RpcError> {
         self.tree.route(&self.position(), to).ok_or_else(|| pruned("the state of this block is not kept"))
+    }
+
+    /// Refuses a block that lies too far below the head.
+    fn check_depth(&self, of: &B256) -> Result<(), RpcError> {
+        let number = self.tree.get(of).map_or(0, |known| known.header.number);
+        if number + REORG_MAX >= self.tree.head().header.number {
+            return Ok(());
+        }
+        Err(pruned(&format!("states are kept of the head and {REORG_MAX} blocks below it")))
     }
 
     /// Moves the state to a known block.
@@ -297,9 +316,9 @@ impl Node {
                 self.fresh = Some((hash, accepted));
                 Ok(Verdict::Valid)
             }
-            Err(Failure::Invalid { what, .. }) => {
+            Err(Failure::Invalid { what, classes }) => {
                 let latest_valid = Some(self.latest_valid(&header.parent_hash));
-                self.tree.insert_invalid(hash, Invalid { latest_valid, reason: what.clone() });
+                self.tree.insert_invalid(hash, Invalid { latest_valid, reason: what.clone(), classes });
                 self.move_to(&before)?;
                 Ok(Verdict::Invalid(what))
             }
@@ -360,12 +379,7 @@ impl Node {
         let hash = hash.ok_or_else(|| RpcError::server(format!("block {number} is not on the chain")))?;
         self.move_to(&hash)?;
         self.tree.set_head(hash);
-        let (tree, head) = (&mut self.tree, number);
-        tree.keep_canonical();
-        for name in [&mut tree.safe, &mut tree.finalized] {
-            // A block above the head is gone.
-            *name = name.filter(|_| head > 0);
-        }
+        self.tree.keep_canonical();
         let gone = |hash: &B256, tree: &Tree| tree.get(hash).is_none();
         if self.tree.safe.is_some_and(|hash| gone(&hash, &self.tree)) {
             self.tree.safe = None;
@@ -395,6 +409,7 @@ impl Node {
         run: impl FnOnce(&mut View<'_>) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         self.settle();
+        self.check_depth(hash)?;
         let route = self.route(hash)?;
         // Storage that SELFDESTRUCT removed (before Cancun) is not in the values before a block.
         let can_undo = |known: &Arc<Known>| {
@@ -436,6 +451,7 @@ impl Node {
         run: impl FnOnce(&mut Engine, &mut StateDb) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         self.settle();
+        self.check_depth(hash)?;
         let before = self.position();
         self.move_to(hash)?;
         let result = match self.chain.db() {
@@ -456,6 +472,7 @@ impl Node {
         run: impl FnOnce(&mut Engine, &mut Chain) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         self.settle();
+        self.check_depth(hash)?;
         let before = self.position();
         self.move_to(hash)?;
         let result = run(&mut self.engine, &mut self.chain);

@@ -113,6 +113,8 @@ pub struct Invalid {
     pub latest_valid: Option<B256>,
     /// The reason.
     pub reason: String,
+    /// Names of the execution-spec-tests exceptions that describe it; empty where its parent is the reason.
+    pub classes: Vec<&'static str>,
 }
 
 /// The way from one block to another.
