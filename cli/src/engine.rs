@@ -641,7 +641,8 @@ impl Engine {
         let run = self.execute_or_record(chain, rules, block, list, Some(Mode::Sequential), false);
         self.executor.trace_to(None);
         let trace = core::mem::replace(&mut self.trace, outer);
-        let lines = trace.and_then(Arc::into_inner).map(|trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let lines =
+            trace.and_then(Arc::into_inner).map(|trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner));
         run.map(|_| lines.and_then(Trace::into_memory))
     }
 

@@ -327,11 +327,11 @@ impl PayloadCall {
 /// block tests.
 fn chain_of(network: &str, chain_id: u64, schedules: &[(String, BlobScheduleJson)]) -> Option<ChainConfig> {
     let chain = ChainConfig { storage_collision: Some(true), ..network_chain(network, chain_id)? };
-    let with_blobs = |chain: ChainConfig, (fork, schedule): &(String, BlobScheduleJson)| {
-        match Step::from_key(&format!("{fork}Time")) {
-            Some(step) => chain.with_blobs(step, (*schedule).into()),
-            None => chain,
-        }
+    let with_blobs = |chain: ChainConfig, (fork, schedule): &(String, BlobScheduleJson)| match Step::from_key(&format!(
+        "{fork}Time"
+    )) {
+        Some(step) => chain.with_blobs(step, (*schedule).into()),
+        None => chain,
     };
     Some(schedules.iter().fold(chain, with_blobs))
 }

@@ -267,7 +267,8 @@ fn read_head(reader: &mut BufReader<&TcpStream>) -> Result<Head, Unread> {
         ..Head::default()
     };
     for field in request.headers.iter() {
-        let value = core::str::from_utf8(field.value).map_err(|_| Unread::Refused(400, "a header field is not text"))?;
+        let value =
+            core::str::from_utf8(field.value).map_err(|_| Unread::Refused(400, "a header field is not text"))?;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let has = |word: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word));
         if is("content-length") {

@@ -77,7 +77,8 @@ fn payload_json(block: &Block, list: &[u8]) -> Value {
     let header = &block.header;
     let number = |value: u64| json!(format!("{value:#x}"));
     let index = |row: usize| balustrade::arena::TxIndex(row as u32);
-    let transactions = (0..block.transactions.len()).map(|row| hex::encode_prefixed(block.transactions.encoded(index(row))));
+    let transactions =
+        (0..block.transactions.len()).map(|row| hex::encode_prefixed(block.transactions.encoded(index(row))));
     let hashes = (0..block.transactions.len()).flat_map(|row| block.transactions.blob_hashes(index(row)));
     let withdrawals = block.withdrawals.iter().flatten().map(|row| {
         json!({

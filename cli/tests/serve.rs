@@ -78,7 +78,8 @@ fn malformed_calls_have_the_codes_of_the_specification() {
         params
     };
     let field = |name: &'static str, value: Value| with(&move |params| params[0][name] = value.clone());
-    let without = |name: &'static str| with(&move |params| drop(params[0].as_object_mut().expect("object").remove(name)));
+    let without =
+        |name: &'static str| with(&move |params| drop(params[0].as_object_mut().expect("object").remove(name)));
     let attributes = |change: &dyn Fn(&mut Value)| {
         let mut attributes = attributes(0, GENESIS_TIME);
         change(&mut attributes);
@@ -246,7 +247,8 @@ fn an_exchange_with_a_consensus_client() {
         send(&mut client, &second);
         build(&mut client, &as_parent(&second), &[], 3)
     };
-    let other = Node::with(&Folder::new("serve-exchange-other"), &["--genesis", &folder.path("genesis.json"), "--quiet"]);
+    let other =
+        Node::with(&Folder::new("serve-exchange-other"), &["--genesis", &folder.path("genesis.json"), "--quiet"]);
     let mut fresh = other.engine();
     assert_eq!(fresh.call("engine_newPayloadV5", second.params.clone()), syncing);
     send(&mut fresh, &first);
@@ -299,9 +301,7 @@ fn an_exchange_with_a_consensus_client() {
     send(&mut client, &sibling);
     set_head(&mut client, &second.hash);
     set_head(&mut client, &sibling.hash);
-    let named = |safe: &Value, finalized: &Value| {
-        json!([{"headBlockHash": sibling.hash, "safeBlockHash": safe, "finalizedBlockHash": finalized}, null])
-    };
+    let named = |safe: &Value, finalized: &Value| json!([{"headBlockHash": sibling.hash, "safeBlockHash": safe, "finalizedBlockHash": finalized}, null]);
     let answer = client.call("engine_forkchoiceUpdatedV4", named(&sibling.hash, &first.hash));
     assert_eq!(answer["payloadStatus"]["status"], "VALID");
     assert_eq!(block(&mut client, "safe")["hash"], sibling.hash);
@@ -342,7 +342,8 @@ fn structures_are_those_of_the_reference_implementation() {
     let node = Node::start(&folder);
     let mut client = node.engine();
     let genesis = block(&mut client, "latest");
-    let transactions = [transaction(0, 0, COUNTER, 0, vec![0; 32]), transaction(1, 0, Address::repeat_byte(1), 7, vec![])];
+    let transactions =
+        [transaction(0, 0, COUNTER, 0, vec![0; 32]), transaction(1, 0, Address::repeat_byte(1), 7, vec![])];
     let first = build(&mut client, &genesis, &transactions, 0);
     let payload: ExecutionPayloadV4 = serde_json::from_value(first.payload.clone()).expect("its structure");
     assert_eq!(serde_json::to_value(&payload).expect("JSON"), first.payload, "in both directions");
@@ -375,7 +376,8 @@ fn reorganizations_of_every_depth_and_back() {
             // The branches count different slots, from different accounts.
             let mut key = vec![0; 32];
             key[31] = branch as u8;
-            let made = build(&mut client, &parent, &[transaction(branch as u64, number, COUNTER, 0, key)], branch as u64);
+            let made =
+                build(&mut client, &parent, &[transaction(branch as u64, number, COUNTER, 0, key)], branch as u64);
             send(&mut client, &made);
             parent = as_parent(&made);
             blocks.push(made);
@@ -422,7 +424,8 @@ fn a_client_drives_a_chain_and_reads_it() {
         let mut key = vec![0; 32];
         key[30..].copy_from_slice(&(number as u16).to_be_bytes());
         let to = Address::from_word(B256::from(U256::from(number * 7_919)));
-        let mut transactions = vec![transaction(0, nonce, COUNTER, 0, key), transaction(1, nonce, to, number, Vec::new())];
+        let mut transactions =
+            vec![transaction(0, nonce, COUNTER, 0, key), transaction(1, nonce, to, number, Vec::new())];
         // BLOCKHASH of a block that lies some blocks back.
         let asked = U256::from(number.saturating_sub(number % 9 + 1)).to_be_bytes::<32>().to_vec();
         transactions.push(transaction(2, nonce, HASHES, 0, asked));
@@ -517,14 +520,29 @@ fn read_everything(client: &mut Client, number: u64, made: &Made, to: Address, e
         assert_eq!(json!(format!("{value:#x}")), row["value"]);
     }
 
+    // Calls: a precompile, a contract, a value that the sender does not have, a contract that is created and reverts.
+    let call = |client: &mut Client, call: Value| client.try_call("eth_call", json!([call, name]));
+    let identity = json!({"to": Address::with_last_byte(4), "data": "0x010203"});
+    assert_eq!(call(client, identity), Ok(json!("0x010203")));
+    let first = json!({"from": signer(3).address, "to": COUNTER, "input": hex::encode_prefixed([0; 32])});
+    assert_eq!(call(client, first), Ok(json!("0x")));
+    assert_eq!(call(client, json!({"from": Address::repeat_byte(0x77), "to": to, "value": "0x1"})), Err(-32000));
+    assert_eq!(call(client, json!({"input": "0x60015ffd"})), Err(3), "PUSH1 1 PUSH0 REVERT");
+    assert_eq!(call(client, json!({"input": "0xfe"})), Err(-32000), "INVALID");
+    assert_eq!(call(client, json!({"to": to, "unknown": 1})), Err(-32602));
+
     // Every instruction: three transactions, of which the second runs none.
     let trace = client.call("debug_traceBlockByHash", json!([made.hash]));
-    assert_eq!((trace[1]["result"]["failed"].clone(), trace[1]["result"]["gas"].clone()), (json!(false), json!(used_by(&receipts[1]))));
+    assert_eq!(
+        (trace[1]["result"]["failed"].clone(), trace[1]["result"]["gas"].clone()),
+        (json!(false), json!(used_by(&receipts[1])))
+    );
     let ops = |row: usize| trace[row]["result"]["structLogs"].as_array().expect("an array").iter();
-    assert_eq!(ops(2).map(|log| log["op"].clone()).collect::<Vec<_>>(), [
-        "PUSH0", "CALLDATALOAD", "BLOCKHASH", "PUSH0", "SSTORE", "STOP",
-    ]);
-    assert_eq!((ops(0).count(), ops(1).count(), &trace[2]["txHash"]), (10, 0, hash));
+    assert_eq!(
+        ops(2).map(|log| log["op"].clone()).collect::<Vec<_>>(),
+        ["PUSH0", "CALLDATALOAD", "BLOCKHASH", "PUSH0", "SSTORE", "STOP",]
+    );
+    assert_eq!((ops(0).count(), ops(1).count(), &trace[2]["txHash"]), (9, 0, hash));
     assert_eq!(client.try_call("debug_traceBlockByHash", json!([made.hash, {"tracer": "callTracer"}])), Err(-32602));
 
     // The witness has all that the block needs.
@@ -580,7 +598,8 @@ fn a_killed_node_comes_back_at_the_last_proven_block() {
     let folder = Folder::new("serve-kills");
     let genesis = folder.file("genesis.json", &genesis().to_string());
     let db = folder.path("db");
-    let made = Command::new(env!("CARGO_BIN_EXE_balustrade")).args(["store", "init", &db, "--genesis", &genesis]).output();
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_balustrade")).args(["store", "init", &db, "--genesis", &genesis]).output();
     assert!(made.expect("the command runs").status.success());
     let mut head = Value::Null;
     let mut nonce = 0;
@@ -619,7 +638,7 @@ fn a_killed_node_comes_back_at_the_last_proven_block() {
     assert_eq!(number_of(&client.call("eth_getTransactionCount", json!([signer(0).address, "latest"]))), nonce);
     // Blocks of the log are known, and their receipts are not.
     let first = block(&mut client, "0x1");
-    assert_eq!(bytes(&client.call("debug_getRawBlock", json!([first["hash"]]))).is_empty(), false);
+    assert!(Block::decode(bytes(&client.call("debug_getRawBlock", json!([first["hash"]])))).is_ok());
     assert_eq!(client.try_call("eth_getBlockReceipts", json!(["0x1"])), Err(4444));
     let (status, _) = node.stop();
     assert_eq!(status, Some(130));
@@ -663,7 +682,8 @@ fn hostile_requests_leave_the_node_alive_and_bounded() {
             // Values of any depth, whole and cut.
             0 => {
                 let depth = random.below(200_000) as usize;
-                let body = format!("{}{}", "[".repeat(depth), if number % 2 == 0 { "]".repeat(depth) } else { String::new() });
+                let body =
+                    format!("{}{}", "[".repeat(depth), if number % 2 == 0 { "]".repeat(depth) } else { String::new() });
                 public.post(body.as_bytes());
             }
             1 => {

@@ -150,12 +150,12 @@ impl Handler {
             return Err(RpcError::params("blocks before the merge are not built"));
         }
         let template = template(&rules, &known, attributes, extra);
-        let withdrawals: Vec<Vec<u8>> =
-            attributes.withdrawals.iter().flatten().map(Withdrawal::encoded).collect();
+        let withdrawals: Vec<Vec<u8>> = attributes.withdrawals.iter().flatten().map(Withdrawal::encoded).collect();
         let built = match source {
             Source::Given(transactions) => {
                 let body = Body { transactions: &transactions, withdrawals: &withdrawals };
-                self.build_body(parent, &rules, &template, body)?.map_err(|invalid| RpcError::params(invalid.to_string()))?
+                self.build_body(parent, &rules, &template, body)?
+                    .map_err(|invalid| RpcError::params(invalid.to_string()))?
             }
             Source::Pool => self.build_from_pool(parent, &rules, &template, &withdrawals)?,
         };

@@ -132,8 +132,9 @@ impl Handler {
             at = parent.header.parent_hash;
         }
         headers.reverse();
-        let columns = bal::decode(&list, &Limits::format_only())
-            .map_err(|error| RpcError::new(code::INTERNAL, format!("block {}: {error}", Number(known.header.number).0)))?;
+        let columns = bal::decode(&list, &Limits::format_only()).map_err(|error| {
+            RpcError::new(code::INTERNAL, format!("block {}: {error}", Number(known.header.number).0))
+        })?;
         let addresses = columns.addresses().as_slice();
         let slots = columns.slot_queries();
         self.node.at(&known.header.parent_hash, |view| {
@@ -168,7 +169,7 @@ impl Handler {
         })?;
         let too_long = || RpcError::new(code::LIMIT, format!("the trace has more than {} MiB", TRACE_MAX >> 20));
         let lines = lines.ok_or_else(too_long)?;
-        let mut hashes = known.transaction_hashes().into_iter();
+        let mut hashes = known.transaction_hashes().iter();
         let (mut traces, mut logs) = (Vec::new(), Vec::new());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let internal = |error| RpcError::new(code::INTERNAL, format!("a trace line: {error}"));

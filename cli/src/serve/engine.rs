@@ -161,9 +161,8 @@ impl Handler {
             Err(error) => return Ok(Status::invalid(None, format!("malformed block: {error}"))),
         };
         if let Some(expected) = blob_hashes {
-            let found = (0..decoded.transactions.len()).flat_map(|tx| {
-                decoded.transactions.blob_hashes(balustrade::arena::TxIndex(tx as u32))
-            });
+            let found = (0..decoded.transactions.len())
+                .flat_map(|tx| decoded.transactions.blob_hashes(balustrade::arena::TxIndex(tx as u32)));
             if !found.eq(expected.iter().map(|hash| &hash.0)) {
                 let reason = "the blob versioned hashes of the transactions are not those that are expected";
                 return Ok(Status::invalid(None, reason.to_owned()));
@@ -179,7 +178,11 @@ impl Handler {
         }
         if let Some(parent) = self.node.tree.invalid(&header.parent_hash) {
             let reason = format!("the parent is invalid: {}", parent.reason);
-            let invalid = Invalid { latest_valid: parent.latest_valid, reason: super::rpc::bounded(&reason), classes: Vec::new() };
+            let invalid = Invalid {
+                latest_valid: parent.latest_valid,
+                reason: super::rpc::bounded(&reason),
+                classes: Vec::new(),
+            };
             let status = Status::of_invalid(&invalid);
             self.node.tree.insert_invalid(hash, invalid);
             return Ok(status);

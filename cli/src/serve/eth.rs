@@ -5,6 +5,7 @@
 //! Not here: `debug` methods.
 
 use super::Handler;
+use super::call::Call;
 use super::json::{block_json, list_json, receipt_json, receipts_of};
 use super::node::{View, pruned};
 use super::rpc::{Params, RpcError, code};
@@ -12,7 +13,6 @@ use super::tree::Known;
 use super::value::{Data, Fixed, Number, Wide, quantity};
 use alloy_primitives::{B256, U256, hex};
 use balustrade::bal::{self, Limits};
-use balustrade::exec::wire::Block;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -43,7 +43,9 @@ impl Handler {
             "eth_getBlockByNumber" | "eth_getBlockByHash" => self.get_block(params),
             "eth_getBlockReceipts" => self.block_receipts(params),
             "eth_getTransactionReceipt" => self.transaction_receipt(params),
-            "eth_getBalance" => self.account_field(params, |view, address| Ok(json!(Wide(view.account(address)?.balance)))),
+            "eth_getBalance" => {
+                self.account_field(params, |view, address| Ok(json!(Wide(view.account(address)?.balance))))
+            }
             "eth_getTransactionCount" => {
                 self.account_field(params, |view, address| Ok(json!(Number(view.account(address)?.nonce))))
             }
@@ -51,6 +53,7 @@ impl Handler {
             "eth_getStorageAt" => self.storage_at(params),
             "eth_getProof" => self.proof(params),
             "eth_getBlockAccessList" => self.block_access_list(params),
+            "eth_call" => self.call_message(params),
             "eth_sendRawTransaction" => self.send_raw_transaction(params),
             _ => return None,
         })
@@ -165,14 +168,16 @@ impl Handler {
         let keys = texts.iter().map(|text| slot_key(text)).collect::<Result<Vec<_>, _>>()?;
         let known = self.known_block(params.raw(2))?;
         let proof = self.node.at(&known.hash, |view| view.prove(address, &keys))?;
-        let (balance, code_hash, nonce, storage_hash) = proof.account.map_or(
-            (U256::ZERO, balustrade::KECCAK_EMPTY, 0, balustrade::EMPTY_ROOT),
-            |account| (account.balance, account.code_hash, account.nonce, account.storage_root),
-        );
+        let (balance, code_hash, nonce, storage_hash) =
+            proof.account.map_or((U256::ZERO, balustrade::KECCAK_EMPTY, 0, balustrade::EMPTY_ROOT), |account| {
+                (account.balance, account.code_hash, account.nonce, account.storage_root)
+            });
         // A key is returned in the form in which it was given.
-        let slots = proof.slots.iter().zip(&texts).map(|(slot, text)| {
-            json!({"key": text, "value": Wide(slot.value), "proof": slot.nodes})
-        });
+        let slots = proof
+            .slots
+            .iter()
+            .zip(&texts)
+            .map(|(slot, text)| json!({"key": text, "value": Wide(slot.value), "proof": slot.nodes}));
         Ok(json!({
             "address": address,
             "accountProof": proof.nodes,
@@ -200,6 +205,14 @@ impl Handler {
         columns.map(|columns| list_json(&columns)).map_err(|error| RpcError::new(code::INTERNAL, error.to_string()))
     }
 
+    fn call_message(&mut self, params: &Params<'_>) -> Result<Value, RpcError> {
+        params.at_most(2)?;
+        let call: Call = params.get(0, "the call")?;
+        let known = self.known_block(params.raw(1))?;
+        let rules = self.node.config.rules_of(&known.header);
+        self.node.at(&known.hash, |view| view.call(&call, &rules, &known.header))
+    }
+
     fn send_raw_transaction(&mut self, params: &Params<'_>) -> Result<Value, RpcError> {
         params.at_most(1)?;
         let Data(encoded) = params.get(0, "the transaction")?;
@@ -213,16 +226,6 @@ impl Handler {
         }
         let nonce_of = |sender| node.at(&head, |view| view.account(sender)).map(|account| account.nonce);
         pool.insert(encoded, chain_id, nonce_of).map(|hash| json!(hash))
-    }
-}
-
-impl Known {
-    /// Hashes of the transactions, as far as the body is kept.
-    pub(super) fn transaction_hashes(&self) -> Vec<B256> {
-        let Some(Ok(block)) = self.block.clone().map(Block::decode) else { return Vec::new() };
-        let mut hashes = Vec::new();
-        block.transactions.hashes(0..block.transactions.len(), &mut hashes, &balustrade::arena::keccak::keccak256_many);
-        hashes
     }
 }
 

@@ -31,7 +31,7 @@ impl Body {
     fn of(known: &Known) -> Result<Self, RpcError> {
         let bytes = known.block.clone().ok_or_else(|| pruned("the body of the block is not kept"))?;
         let block = Block::decode(bytes).map_err(|error| RpcError::new(code::INTERNAL, error.to_string()))?;
-        let hashes = known.transaction_hashes();
+        let hashes = known.transaction_hashes().to_vec();
         let signatures = tx_signatures(&block.transactions, 0..block.transactions.len(), Fork::Homestead);
         let mut senders = vec![None; signatures.len()];
         recover_batch(&signatures, &mut senders);
@@ -79,9 +79,7 @@ impl Body {
             return json;
         }
         set("yParity", json!(Number(row.y_parity.into())));
-        let entry = |(address, keys): (&Address, &[U256])| {
-            json!({"address": address, "storageKeys": keys.iter().map(|key| B256::from(*key)).collect::<Vec<_>>()})
-        };
+        let entry = |(address, keys): (&Address, &[U256])| json!({"address": address, "storageKeys": keys.iter().map(|key| B256::from(*key)).collect::<Vec<_>>()});
         set("accessList", transactions.access_list(index).map(entry).collect());
         if row.tx_type >= tx_type::DYNAMIC_FEE {
             set("maxFeePerGas", json!(Wide(U256::from(row.max_fee_per_gas))));
@@ -253,12 +251,7 @@ fn blob_fee(header: &Header, config: &ChainConfig) -> U256 {
 
 /// A block access list.
 pub fn list_json(list: &BalColumns) -> Value {
-    fn changes<P: Id, V>(
-        changes: &Changes<P, V>,
-        parent: P,
-        name: &str,
-        value: impl Fn(usize) -> Value,
-    ) -> Vec<Value> {
+    fn changes<P: Id, V>(changes: &Changes<P, V>, parent: P, name: &str, value: impl Fn(usize) -> Value) -> Vec<Value> {
         let change = |row| json!({"index": Number(changes.index(row).0.into()), name: value(row)});
         changes.rows(parent).map(change).collect()
     }

@@ -41,7 +41,12 @@ pub fn text(stats: &Stats, uptime: Duration) -> String {
     }
     metric("calls_total", "counter", "Calls by port and result", &calls);
     if let Some(last) = stats.blocks.back() {
-        metric("last_block_seconds", "gauge", "Time of the last executed block", &[(String::new(), last.total_ns as f64 / 1e9)]);
+        metric(
+            "last_block_seconds",
+            "gauge",
+            "Time of the last executed block",
+            &[(String::new(), last.total_ns as f64 / 1e9)],
+        );
         let stages = Stage::ALL.iter().zip(last.stages_ns);
         let stages: Vec<_> =
             stages.map(|(stage, ns)| (format!("{{stage=\"{}\"}}", stage.name()), ns as f64 / 1e9)).collect();

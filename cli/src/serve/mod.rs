@@ -6,6 +6,7 @@
 //! Not here: peers, a transaction pool that is shared with others, blobs.
 
 mod build;
+mod call;
 mod debug;
 mod engine;
 mod eth;
@@ -78,12 +79,7 @@ impl Handler {
     }
 
     /// [`Self::new`] with an executor that exists.
-    pub(super) fn with_engine(
-        engine: Engine,
-        db: StateDb,
-        config: ChainConfig,
-        prints: bool,
-    ) -> Result<Self, String> {
+    pub(super) fn with_engine(engine: Engine, db: StateDb, config: ChainConfig, prints: bool) -> Result<Self, String> {
         let node = Node::new(engine, db, config, prints).map_err(|error| error.to_string())?;
         Ok(Self { node, builds: Builds::default(), pool: Pool::default() })
     }

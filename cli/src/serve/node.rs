@@ -9,6 +9,7 @@
 use super::super::engine::{Accepted, Chain, Engine, Failure, List};
 use super::super::report;
 use super::super::slow_block::SlowBlock;
+use super::call::{self, Call, TrieState};
 use super::rpc::{RpcError, code};
 use super::stats::{BlockStats, SharedStats};
 use super::tree::{Changed, Invalid, Known, REORG_MAX, Results, Route, Tree};
@@ -16,11 +17,12 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::store::{KECCAK_EMPTY, StateStore};
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::wire::{Block, Header, assemble};
+use balustrade::executor::Roots;
 use balustrade::trie::{AccountProof, StateTries};
 use balustrade::{
     AccountStatus, ChainRules, DbError, Fork, ListedBlock, ParentAccount, SlotQuery, StateDb, StoreError, TrieError,
 };
-use balustrade::executor::Roots;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Blocks of a store's log that are read when it is opened.
@@ -120,6 +122,14 @@ impl View<'_> {
         let mut out = vec![ParentAccount::default(); addresses.len()];
         self.tries.accounts(self.store, addresses, &mut out).map_err(of_store)?;
         Ok(out)
+    }
+
+    /// Runs a call in the environment of the block with this header.
+    ///
+    /// # Errors
+    /// Those of [`call::run`].
+    pub fn call(&self, call: &Call, rules: &ChainRules, header: &Header) -> Result<Value, RpcError> {
+        call::run(call, rules, header, &TrieState { store: self.store, tries: self.tries })
     }
 
     /// The trie nodes that a block needs which reads these names and makes these changes.
@@ -228,12 +238,8 @@ impl Node {
         self.stats.lock().push(BlockStats::of(&accepted, known.list.as_ref().map_or(0, |list| list.len())));
         let (header, block, list) = (known.header.clone(), known.block.clone(), known.list.clone());
         let Accepted { outcome, lowest_hash, .. } = accepted;
-        let results = Results {
-            receipts: outcome.receipts,
-            transactions: outcome.transactions,
-            logs: outcome.logs,
-            lowest_hash,
-        };
+        let results =
+            Results { receipts: outcome.receipts, transactions: outcome.transactions, logs: outcome.logs, lowest_hash };
         let changed = Changed { after: outcome.changes, before: outcome.before };
         self.tree.insert(Known::new(header, block, list, Some((results, changed))));
         let position = self.position();
@@ -301,6 +307,7 @@ impl Node {
         self.settle();
         let hash = header.hash();
         let before = self.position();
+        self.check_depth(&header.parent_hash)?;
         self.move_to(&header.parent_hash)?;
         let rules = self.config.rules_of(&header);
         let given = List::from(list.as_ref());

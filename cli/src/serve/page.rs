@@ -74,7 +74,10 @@ pub fn html(stats: &Stats, uptime: Duration) -> String {
         for ((stage, ns), colour) in Stage::ALL.iter().zip(block.stages_ns).zip(COLOURS) {
             let (width, ms) = (100.0 * ns as f64 / longest as f64, ns as f64 / 1e6);
             let title = stage.name();
-            let _ = write!(out, "<span title=\"{title}: {ms:.3} ms\" style=\"width:{width:.2}%;background:{colour}\"></span>");
+            let _ = write!(
+                out,
+                "<span title=\"{title}: {ms:.3} ms\" style=\"width:{width:.2}%;background:{colour}\"></span>"
+            );
         }
         out.push_str("</td></tr>");
     }

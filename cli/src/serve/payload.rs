@@ -163,7 +163,13 @@ impl Payload {
         let has_withdrawals = self.withdrawals.is_some();
         let wants_withdrawals = match version {
             1 => false,
-            2 => if needs > 2 { has_withdrawals } else { needs == 2 },
+            2 => {
+                if needs > 2 {
+                    has_withdrawals
+                } else {
+                    needs == 2
+                }
+            }
             _ => true,
         };
         expect("withdrawals", has_withdrawals, wants_withdrawals)?;
@@ -175,7 +181,10 @@ impl Payload {
             return Ok(());
         }
         let name = fork.name();
-        Err(RpcError::new(code::FORK, format!("Unsupported fork: the timestamp is of {name}, use engine_newPayloadV{needs}")))
+        Err(RpcError::new(
+            code::FORK,
+            format!("Unsupported fork: the timestamp is of {name}, use engine_newPayloadV{needs}"),
+        ))
     }
 
     /// The block's header and its RLP.
@@ -326,7 +335,13 @@ impl Attributes {
         let has_withdrawals = self.withdrawals.is_some();
         let wants_withdrawals = match version {
             1 => false,
-            2 => if needs > 2 { has_withdrawals } else { needs == 2 },
+            2 => {
+                if needs > 2 {
+                    has_withdrawals
+                } else {
+                    needs == 2
+                }
+            }
             _ => true,
         };
         expect("withdrawals", has_withdrawals, wants_withdrawals)?;

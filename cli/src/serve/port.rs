@@ -222,9 +222,9 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     let engine = listen("engine", args.engine_addr, args.engine_port, ENGINE, Arc::new(engine))?;
     let public = PublicPort { shared: Arc::clone(&shared), testing: args.testing };
     let public = listen("public", args.http_addr, args.http_port, PUBLIC, Arc::new(public))?;
-    let metrics = args.metrics_port.map(|port| {
-        listen("metrics", args.http_addr, port, METRICS, Arc::new(MetricsPort(Arc::clone(&shared))))
-    });
+    let metrics = args
+        .metrics_port
+        .map(|port| listen("metrics", args.http_addr, port, METRICS, Arc::new(MetricsPort(Arc::clone(&shared)))));
     let metrics = metrics.transpose()?;
     let (number, hash, _) = shared.stats.lock().head;
     output::note(&format_args!("head: block {number} {hash}"));

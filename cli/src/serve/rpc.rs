@@ -186,7 +186,9 @@ fn one(text: &str, call: &mut Call<'_>) -> Option<Vec<u8>> {
     let Ok(request) = serde_json::from_str::<Request<'_>>(text) else {
         return refuse(None, "not a request object");
     };
-    let is_id = |id: &&RawValue| id.get() == "null" || id.get().starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
+    let is_id = |id: &&RawValue| {
+        id.get() == "null" || id.get().starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+    };
     if request.id.is_some_and(|id| !is_id(&id)) {
         return refuse(None, "the id is neither a string nor a number");
     }
@@ -228,9 +230,8 @@ pub fn answer(body: &[u8], call: &mut Call<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     for request in batch {
         let answer = if out.len() > BATCH_BYTES_MAX {
-            let mut full = |_: &str, _: &Params<'_>| {
-                Err(RpcError::new(code::LIMIT, "the responses of the batch are too long"))
-            };
+            let mut full =
+                |_: &str, _: &Params<'_>| Err(RpcError::new(code::LIMIT, "the responses of the batch are too long"));
             one(request.get(), &mut full)
         } else {
             one(request.get(), call)

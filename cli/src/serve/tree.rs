@@ -7,11 +7,12 @@
 
 use alloy_primitives::{B256, Bytes};
 use balustrade::StateChanges;
+use balustrade::arena::keccak::keccak256_many;
 use balustrade::exec::block::tasks::BlockLogs;
 use balustrade::exec::tx::TxOutcome;
-use balustrade::exec::wire::{Header, ReceiptList};
+use balustrade::exec::wire::{Block, Header, ReceiptList};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Most blocks above a common ancestor that a reorganization undoes, and ancestors of the head whose state is kept.
 pub const REORG_MAX: u64 = 128;
@@ -47,7 +48,7 @@ pub struct Changed {
 }
 
 /// A valid block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Hash of the header.
     pub hash: B256,
@@ -61,6 +62,8 @@ pub struct Known {
     pub results: Option<Arc<Results>>,
     /// What it changed; `None` if it was executed by an earlier process, or is forgotten.
     pub changed: Option<Arc<Changed>>,
+    /// Hashes of the transactions, computed when they are first asked for.
+    transaction_hashes: OnceLock<Vec<B256>>,
     bytes: usize,
 }
 
@@ -73,7 +76,7 @@ impl Known {
         executed: Option<(Results, Changed)>,
     ) -> Self {
         let (results, changed) = executed.map(|(results, changed)| (Arc::new(results), Arc::new(changed))).unzip();
-        let known = Self { hash: header.hash(), header, block, list, results, changed, bytes: 0 };
+        let known = Self { hash: header.hash(), header, block, list, results, changed, ..Self::default() };
         Self { bytes: known.count_bytes(), ..known }
     }
 
@@ -93,11 +96,22 @@ impl Known {
         let of_results = |results: &Arc<Results>| {
             // Logs are about as long as the receipts that hold them.
             let receipts: usize = results.receipts.iter().map(<[u8]>::len).sum();
-            2 * receipts + results.transactions.len() * 128
+            2 * receipts + results.transactions.len() * 160
         };
+        // With the hashes of the transactions.
         let results = self.results.as_ref().map_or(0, of_results);
         let changed = self.changed.as_ref().map_or(0, |both| of_changes(&both.after) + of_changes(&both.before));
         1_024 + len(&self.block) + len(&self.list) + results + changed
+    }
+
+    /// Hashes of the transactions; none if the body is not kept.
+    pub fn transaction_hashes(&self) -> &[B256] {
+        self.transaction_hashes.get_or_init(|| {
+            let Some(Ok(block)) = self.block.clone().map(Block::decode) else { return Vec::new() };
+            let mut hashes = Vec::new();
+            block.transactions.hashes(0..block.transactions.len(), &mut hashes, &keccak256_many);
+            hashes
+        })
     }
 
     /// Hash of the parent.

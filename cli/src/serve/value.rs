@@ -134,7 +134,9 @@ mod tests {
         let number = |text: &str| serde_json::from_str::<Number>(text).map(|number| number.0).ok();
         assert_eq!(number("\"0x0\""), Some(0));
         assert_eq!(number("\"0xffffffffffffffff\""), Some(u64::MAX));
-        for bad in ["\"0x\"", "\"0x00\"", "\"0x01\"", "\"1\"", "1", "null", "\"0x10000000000000000\"", "\"0x-1\"", "\"0x_1\""] {
+        for bad in
+            ["\"0x\"", "\"0x00\"", "\"0x01\"", "\"1\"", "1", "null", "\"0x10000000000000000\"", "\"0x-1\"", "\"0x_1\""]
+        {
             assert_eq!(number(bad), None, "{bad}");
         }
         let fixed = |text: &str| serde_json::from_str::<Fixed<2>>(text).map(|bytes| bytes.0.0).ok();

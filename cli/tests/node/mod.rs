@@ -37,7 +37,8 @@ pub fn genesis() -> Value {
     let mut genesis: Value = serde_json::from_str(&chain_to_json(&Devnet::config())).expect("JSON");
     let mut alloc = Map::new();
     for (address, code) in SYSTEM_CONTRACTS {
-        alloc.insert(address.to_string(), json!({"balance": "0x0", "nonce": "0x1", "code": hex::encode_prefixed(code)}));
+        alloc
+            .insert(address.to_string(), json!({"balance": "0x0", "nonce": "0x1", "code": hex::encode_prefixed(code)}));
     }
     for index in 0..SIGNERS {
         alloc.insert(signer(index).address.to_string(), json!({"balance": "0x3635c9adc5dea00000"}));
@@ -107,7 +108,8 @@ impl Node {
     /// Starts a node with these options.
     pub fn with(folder: &Folder, options: &[&str]) -> Self {
         let secret = folder.file("jwt.hex", &hex::encode_prefixed(SECRET));
-        let fixed = ["serve", "--jwt-secret", &secret, "--engine-port", "0", "--http-port", "0", "--testing", "--threads", "2"];
+        let fixed =
+            ["serve", "--jwt-secret", &secret, "--engine-port", "0", "--http-port", "0", "--testing", "--threads", "2"];
         let mut child = Command::new(env!("CARGO_BIN_EXE_balustrade"))
             .args(fixed)
             .args(options)
@@ -128,7 +130,7 @@ impl Node {
 
     /// A connection to the engine port.
     pub fn engine(&self) -> Client {
-        Client::new(self.engine, Some(token_now(0)))
+        Client { is_fresh: true, ..Client::new(self.engine, None) }
     }
 
     /// A connection to the public port.
@@ -174,6 +176,8 @@ impl Drop for Node {
 pub struct Client {
     address: SocketAddr,
     token: Option<String>,
+    /// Whether each request has a new token.
+    is_fresh: bool,
     stream: Option<BufReader<TcpStream>>,
 }
 
@@ -219,12 +223,17 @@ pub fn read_answer(reader: &mut BufReader<TcpStream>) -> Option<Answer> {
 
 impl Client {
     pub fn new(address: SocketAddr, token: Option<String>) -> Self {
-        Self { address, token, stream: None }
+        Self { address, token, is_fresh: false, stream: None }
     }
 
     /// Sends a request; a connection that the node closed is opened again.
     pub fn post(&mut self, body: &[u8]) -> Answer {
-        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let fresh = self.is_fresh.then(|| token_now(0));
+        let token = fresh
+            .as_ref()
+            .or(self.token.as_ref())
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
         let head = format!(
             "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n{token}Content-Length: {}\r\n\r\n",
             body.len()
@@ -362,9 +371,7 @@ pub fn rehashed(made: &Made, change: impl FnOnce(&mut Header)) -> Made {
             )
         })
         .collect();
-    let root = |items: &[Vec<u8>]| {
-        balustrade::trie::ordered_root(&items.iter().map(Vec::as_slice).collect::<Vec<_>>())
-    };
+    let root = |items: &[Vec<u8>]| balustrade::trie::ordered_root(&items.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let requests: Vec<Vec<u8>> = made.params[3]
         .as_array()
         .expect("an array")
