@@ -93,6 +93,9 @@ enum Unread {
     Refused(u16, &'static str),
 }
 
+/// A request that takes too long.
+const TOO_SLOW: Unread = Unread::Refused(408, "the request takes too long");
+
 impl From<io::Error> for Unread {
     fn from(_: io::Error) -> Self {
         Self::Over
@@ -249,7 +252,7 @@ fn read_head(reader: &mut BufReader<&TcpStream>) -> Result<Head, Unread> {
             return Err(Unread::Refused(431, "the header fields are too long"));
         }
         if start.elapsed() > WHOLE {
-            return Err(Unread::Refused(408, "the request takes too long"));
+            return Err(TOO_SLOW);
         }
     }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
@@ -323,7 +326,7 @@ fn read_body<'b>(
         return Ok((body, room));
     }
     loop {
-        let line = read_line(reader)?;
+        let line = read_line(reader, deadline)?;
         let Ok(httparse::Status::Complete((_, size))) = httparse::parse_chunk_size(&line) else {
             return Err(Unread::Refused(400, "malformed chunk"));
         };
@@ -332,26 +335,29 @@ fn read_body<'b>(
         if size == 0 {
             // Trailers end with an empty line.
             for _ in 0..FIELDS_MAX {
-                if read_line(reader)?.len() <= 2 {
+                if read_line(reader, deadline)?.len() <= 2 {
                     return Ok((body, room));
                 }
             }
             return Err(Unread::Refused(431, "too many trailers"));
         }
         read_exactly(reader, size, deadline, &mut body)?;
-        if read_line(reader)?.len() != 2 {
+        if read_line(reader, deadline)?.len() != 2 {
             return Err(Unread::Refused(400, "malformed chunk"));
         }
     }
 }
 
 /// Reads a short line with its end.
-fn read_line(reader: &mut BufReader<&TcpStream>) -> Result<Vec<u8>, Unread> {
+fn read_line(reader: &mut BufReader<&TcpStream>, deadline: Instant) -> Result<Vec<u8>, Unread> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         let mut byte = [0];
         reader.read_exact(&mut byte)?;
         line.push(byte[0]);
+        if Instant::now() > deadline {
+            return Err(TOO_SLOW);
+        }
         if line.len() > 1024 {
             return Err(Unread::Refused(400, "malformed chunk"));
         }
@@ -366,15 +372,17 @@ fn read_exactly(
     deadline: Instant,
     out: &mut Vec<u8>,
 ) -> Result<(), Unread> {
+    let mut buffer = vec![0; length.min(64 << 10)];
     let end = out.len() + length;
     while out.len() < end {
-        let step = (end - out.len()).min(out.len().max(256 << 10));
-        let read = reader.take(step as u64).read_to_end(out)?;
+        let most = buffer.len().min(end - out.len());
+        let read = reader.read(&mut buffer[..most])?;
         if read == 0 {
             return Err(Unread::Over);
         }
+        out.extend_from_slice(&buffer[..read]);
         if Instant::now() > deadline {
-            return Err(Unread::Refused(408, "the request takes too long"));
+            return Err(TOO_SLOW);
         }
     }
     Ok(())

@@ -56,6 +56,25 @@ fn only_valid_tokens_open_the_engine_port() {
     assert_eq!(public.try_call("engine_exchangeCapabilities", json!([[]])), Err(-32601), "not on the public port");
     assert_eq!(public.call("eth_chainId", json!([])), "0x539");
     assert_eq!(public.get("/none").status, 404);
+    // Two requests at once, the second in chunks, on one connection; then one that is larger than its port allows.
+    let mut reader = std::io::BufReader::new(connect(node.http));
+    let text = core::str::from_utf8(request).expect("text");
+    let (start, end) = text.split_at(10);
+    let both = format!(
+        "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{text}POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{start}\r\n{:x};name=value\r\n{end}\r\n0\r\nTrailer: x\r\n\r\n",
+        text.len(),
+        start.len(),
+        end.len(),
+    );
+    std::io::Write::write_all(reader.get_mut(), both.as_bytes()).expect("sent");
+    for _ in 0..2 {
+        let answer = read_answer(&mut reader).expect("an answer");
+        assert_eq!(serde_json::from_slice::<Value>(&answer.body).expect("JSON")["result"], "0x539");
+    }
+    let head = "POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n";
+    std::io::Write::write_all(reader.get_mut(), head.as_bytes()).expect("sent");
+    assert_eq!(read_answer(&mut reader).expect("an answer").status, 413);
     let (status, _) = node.stop();
     assert_eq!(status, Some(130));
 }

@@ -43,11 +43,13 @@ pub struct Call {
     value: Option<Wide>,
     data: Option<Data>,
     input: Option<Data>,
-    /// Ignored: the nonce is that of the state.
-    nonce: Option<Number>,
     chain_id: Option<Wide>,
+    /// Has no effect: the nonce is that of the state.
+    #[serde(rename = "nonce")]
+    _nonce: Option<Number>,
+    /// Has no effect.
     #[serde(rename = "type")]
-    tx_type: Option<Number>,
+    _tx_type: Option<Number>,
 }
 
 /// A state whose accounts and slots are those of tries, uncommitted updates included.
