@@ -112,7 +112,7 @@ struct EngineTest {
 /// Where a test begins.
 enum Start {
     /// At its own genesis.
-    Own(MemoryStore, Header),
+    Own(MemoryStore, Box<Header>),
     /// At that of a group.
     Group(String),
 }
@@ -270,7 +270,7 @@ impl TestFormat for AnyTest {
         let network = chain_of(&json.network, chain_id, &json.config.blob_schedule.0);
         let start = match (json.pre, json.genesis_block_header, json.pre_hash) {
             (Some(pre), Some(genesis), _) => {
-                Start::Own(pre.into_store(Vec::new()), genesis.header().map_err(serde_json::Error::custom)?)
+                Start::Own(pre.into_store(Vec::new()), Box::new(genesis.header().map_err(serde_json::Error::custom)?))
             }
             (_, _, Some(group)) => Start::Group(group),
             _ => return Err(serde_json::Error::custom("neither `pre` with `genesisBlockHeader` nor `preHash`")),
@@ -390,7 +390,7 @@ impl AnyTest {
         }
         let start = match self {
             Self::Engine(test) => match &test.start {
-                Start::Own(pre, genesis) => Ok((pre.clone(), genesis.clone())),
+                Start::Own(pre, genesis) => Ok((pre.clone(), (**genesis).clone())),
                 Start::Group(name) => read_group(groups, name),
             },
             Self::Block(test) => {

@@ -4,9 +4,6 @@
 mod node;
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
-use alloy_rpc_types_engine::{
-    ExecutionPayloadV4, ForkchoiceState, ForkchoiceUpdated, PayloadAttributes, PayloadStatus,
-};
 use balustrade::bal::bal_hash;
 use balustrade::exec::wire::{Block, Header};
 use balustrade::trie::{StateTries, verify_account, verify_slot};
@@ -353,32 +350,6 @@ fn an_exchange_with_a_consensus_client() {
     let objects: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let slow = objects.iter().filter(|object| object["msg"] == "Slow block");
     assert_eq!(slow.map(|object| object["block"]["number"].clone()).collect::<Vec<_>>(), [1, 2, 2, 2], "{lines:?}");
-}
-
-#[test]
-fn structures_are_those_of_the_reference_implementation() {
-    let folder = Folder::new("serve-alloy");
-    let node = Node::start(&folder);
-    let mut client = node.engine();
-    let genesis = block(&mut client, "latest");
-    let transactions =
-        [transaction(0, 0, COUNTER, 0, vec![0; 32]), transaction(1, 0, Address::repeat_byte(1), 7, vec![])];
-    let first = build(&mut client, &genesis, &transactions, 0);
-    let payload: ExecutionPayloadV4 = serde_json::from_value(first.payload.clone()).expect("its structure");
-    assert_eq!(serde_json::to_value(&payload).expect("JSON"), first.payload, "in both directions");
-    assert_eq!(json!(payload.payload_inner.payload_inner.payload_inner.block_hash), first.hash);
-    let status = client.call("engine_newPayloadV5", json!([payload, [], B256::repeat_byte(0x4b), []]));
-    let parsed: PayloadStatus = serde_json::from_value(status).expect("its structure");
-    assert!(parsed.is_valid() && parsed.latest_valid_hash.map(|hash| json!(hash)) == Some(first.hash.clone()));
-    let hash: B256 = first.hash.as_str().expect("text").parse().expect("a hash");
-    let state = ForkchoiceState { head_block_hash: hash, safe_block_hash: hash, finalized_block_hash: B256::ZERO };
-    let attributes: PayloadAttributes =
-        serde_json::from_value(attributes(1, GENESIS_TIME + 12)).expect("its structure");
-    let answer = client.call("engine_forkchoiceUpdatedV4", json!([state, attributes, null]));
-    let parsed: ForkchoiceUpdated = serde_json::from_value(answer).expect("its structure");
-    let id = parsed.payload_id.expect("a build was started");
-    let built = client.call("engine_getPayloadV6", json!([id]));
-    assert!(serde_json::from_value::<ExecutionPayloadV4>(built["executionPayload"].clone()).is_ok(), "{built}");
 }
 
 #[test]
