@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
   balustrade enginetest fixtures/blockchain_tests_engine
-  balustrade enginetest fixtures/blockchain_tests_engine_x --pre-alloc-dir fixtures/blockchain_tests_engine_x/pre_alloc
+  balustrade enginetest engine_x/ --pre-alloc-dir engine_x/pre_alloc
   balustrade enginetest suite.tar.zst --run eip7928 --json";
 
 /// Options of `enginetest`.
