@@ -7,6 +7,7 @@
 
 use super::ModeArg;
 use super::devnet::Devnet;
+use super::hash_watch::HashWatch;
 use super::output::{OutputError, OutputFile};
 use super::trace::{Lines, Trace};
 use alloy_primitives::{Address, B256, Bytes};
@@ -46,6 +47,9 @@ pub struct Accepted {
     pub outcome: BlockOutcome,
     /// Calls and items that a delayed store was asked for; `None` without [`Engine::latency`].
     pub store: Option<StoreCounts>,
+    /// The lowest block number whose hash the block asked for (BLOCKHASH); `None` without [`Engine::watch_hashes`], or if
+    /// it asked for none.
+    pub lowest_hash: Option<u64>,
     /// Keccak-256 hash of the block's EIP-3155 lines, if it was traced.
     pub trace: Option<B256>,
 }
@@ -491,6 +495,8 @@ pub struct Engine {
     pub time_limit: Option<Duration>,
     /// Artificial delay of the store in executions; `None`: none.
     pub latency: Option<Latency>,
+    /// Whether to note the block hashes that executions ask for.
+    pub watch_hashes: bool,
     /// How `bal` mode reads the parent state; `None`: as [`Options::parent_reads`] says.
     pub parent_reads: Option<PrefetchStrategy>,
     /// How senders are recovered from signatures.
@@ -545,6 +551,7 @@ impl Engine {
             trace: None,
             time_limit: None,
             latency: None,
+            watch_hashes: false,
             parent_reads: None,
             recovery: Recovery::default(),
         })
@@ -614,6 +621,29 @@ impl Engine {
         self.trace = outer;
         // No other owner of the trace is left, so that its file is returned.
         file?.ok_or_else(|| OutputError { path, error: std::io::ErrorKind::BrokenPipe.into() })
+    }
+
+    /// Executes a valid block sequentially and returns the EIP-3155 lines of its transactions; `None`: they have more than
+    /// `max` bytes. The head does not change.
+    ///
+    /// # Errors
+    /// [`Failure`]: the block is invalid, or the environment failed.
+    pub fn trace_block(
+        &mut self,
+        chain: &mut Chain,
+        rules: &ChainRules,
+        block: &Bytes,
+        list: List<'_>,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let outer = self.trace.take();
+        self.start_trace(Lines::Memory { bytes: Vec::new(), max, is_cut: false });
+        let run = self.execute_or_record(chain, rules, block, list, Some(Mode::Sequential), false);
+        self.executor.trace_to(None);
+        let trace = core::mem::replace(&mut self.trace, outer);
+        let lines =
+            trace.and_then(Arc::into_inner).map(|trace| trace.into_inner().unwrap_or_else(PoisonError::into_inner));
+        run.map(|_| lines.and_then(Trace::into_memory))
     }
 
     /// Calls `run`, with tracing if it is on; returns its result and the hash of the lines.
@@ -686,6 +716,21 @@ impl Engine {
         let tries = tries.ok_or_else(|| Failure::Host("a build needs state tries".into()))?;
         let cancel = Some(super::interrupt::token());
         Ok(self.executor.build_body(rules, template, body.into(), store, tries, cancel)?)
+    }
+
+    /// [`Self::build`] on a whole state, with the executor's error, which has the place of an invalid transaction.
+    ///
+    /// # Errors
+    /// Those of [`Executor::build_body`].
+    pub fn build_on(
+        &mut self,
+        db: &mut StateDb,
+        rules: &ChainRules,
+        template: &Header,
+        body: Body<'_>,
+    ) -> Result<BuiltBlock, BlockError> {
+        let (store, tries) = db.parts();
+        self.executor.build_body(rules, template, body, store, tries, Some(super::interrupt::token()))
     }
 
     /// Runs only the transactions of a block on a state. If a transaction is not valid in the
@@ -799,7 +844,7 @@ impl Engine {
                 ReplayError::Block(error) => error.into(),
                 error => Failure::Host(error.to_string()),
             })?;
-            done(Accepted { mode: outcome.mode, outcome, store: None, trace: None });
+            done(Accepted { mode: outcome.mode, outcome, store: None, lowest_hash: None, trace: None });
         }
         Ok(())
     }
@@ -882,16 +927,19 @@ impl Engine {
         let options = mode.map_or_else(Options::automatic, Options::new);
         let options =
             options.with_loop(self.loop_kind).with_parent_reads(self.parent_reads).with_recovery(self.recovery);
-        let latency = self.latency;
-        let (mut store_counts, mut trace) = (None, None);
+        let (latency, watch_hashes) = (self.latency, self.watch_hashes);
+        let (mut store_counts, mut lowest_hash, mut trace) = (None, None, None);
         let outcome = chain.execute(&input, keep, |input, store, tries| {
             let delayed = latency.map(|Latency { per_batch, per_item }| LatencyStore::new(store, per_batch, per_item));
             let store = delayed.as_ref().map_or(store, |delayed| delayed as &dyn StateStore);
+            let watch = watch_hashes.then(|| HashWatch::new(store));
+            let store = watch.as_ref().map_or(store, |watch| watch as &dyn StateStore);
             let (result, hash) = self.traced(|executor| executor.execute(input, store, tries, options));
             (store_counts, trace) = (delayed.as_ref().map(LatencyStore::counts), hash);
+            lowest_hash = watch.as_ref().and_then(HashWatch::lowest);
             result
         })?;
-        Ok(Accepted { mode: outcome.mode, outcome, store: store_counts, trace })
+        Ok(Accepted { mode: outcome.mode, outcome, store: store_counts, lowest_hash, trace })
     }
 }
 

@@ -19,8 +19,11 @@ mod contents;
 mod determinism;
 pub mod devnet;
 mod engine;
+mod enginetest;
 mod explain;
 mod follow;
+mod hash_watch;
+mod http;
 mod import;
 mod interrupt;
 pub mod measure;
@@ -31,6 +34,7 @@ mod profile;
 mod replay;
 mod report;
 mod run;
+pub mod serve;
 mod slow_block;
 mod state;
 mod statetest;
@@ -70,6 +74,8 @@ enum Command {
     /// Run EEST block tests from files, folders, .tar.gz and .tar.zst archives; without an input,
     /// file names are read from standard input
     Blocktest(blocktest::BlocktestArgs),
+    /// Run EEST engine tests, and block tests as calls of the Engine API, in process
+    Enginetest(enginetest::EnginetestArgs),
     /// Run EEST and GeneralStateTests state tests from the same kinds of input as `blocktest`
     Statetest(statetest::StatetestArgs),
     /// Execute transactions on a state and print what a block of them holds, as go-ethereum's `evm t8n`: execution-specs
@@ -98,6 +104,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Move the state of a chain forward by headers and block access lists alone, without execution
     Apply(apply::ApplyArgs),
+    /// Run an execution node: the Engine API for a consensus client or a benchmark, and public methods
+    Serve(serve::ServeArgs),
     /// Undo the last blocks of a store
     Revert(store::RevertArgs),
     /// Show an account and slots of a store, with proofs on request
@@ -269,6 +277,7 @@ pub fn main() -> ExitCode {
     };
     let command = match command {
         Command::Blocktest(args) if is_called_evm() => Command::Blocktest(args.called_evm()),
+        Command::Enginetest(args) if is_called_evm() => Command::Enginetest(args.called_evm()),
         Command::Statetest(args) if is_called_evm() => Command::Statetest(args.called_evm()),
         command => command,
     };
@@ -298,6 +307,7 @@ fn run(command: Command) -> Status {
     match command {
         Command::Run(args) => run::main(&args),
         Command::Blocktest(args) => blocktest::main(&args),
+        Command::Enginetest(args) => enginetest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::T8n(args) => t8n::main(&args),
         Command::T8nServer(args) => t8n::serve(&args),
@@ -309,6 +319,7 @@ fn run(command: Command) -> Status {
         Command::Import(args) => import::main(&args, store::open),
         Command::Replay(args) => replay::main(&args),
         Command::Apply(args) => apply::main(&args),
+        Command::Serve(args) => serve::main(&args),
         Command::Revert(args) => store::on_head(&args.store, |db| store::revert(&args, db)),
         Command::Get(args) => store::on_head(&args.store, |db| store::get(&args, db)),
         Command::State(command) => state::main(&command),

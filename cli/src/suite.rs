@@ -142,6 +142,17 @@ pub struct Worker<'a> {
 impl Worker<'_> {
     /// Runs one test. An error and a panic of `test` are both failures of the test.
     pub fn run<T>(&mut self, test: impl FnOnce(&mut Engine) -> Result<T, TestFailure>) -> Result<T, TestFailure> {
+        self.run_owned(|mut engine| {
+            let result = test(&mut engine);
+            (Some(engine), result)
+        })
+    }
+
+    /// [`Self::run`] for a test that takes the engine and gives it back; `None`: the engine is gone.
+    pub fn run_owned<T>(
+        &mut self,
+        test: impl FnOnce(Engine) -> (Option<Engine>, Result<T, TestFailure>),
+    ) -> Result<T, TestFailure> {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let engine = match self.engine.take() {
                 Some(engine) => engine,
@@ -154,10 +165,11 @@ impl Worker<'_> {
                     engine
                 }
             };
-            test(self.engine.insert(engine))
+            let (engine, result) = test(engine);
+            self.engine = engine;
+            result
         }));
         result.unwrap_or_else(|panic| {
-            self.engine = None;
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             Err(TestFailure::new("panic", text))

@@ -25,6 +25,15 @@ pub enum Lines {
         /// The file.
         file: OutputFile,
     },
+    /// Complete lines in memory.
+    Memory {
+        /// The lines.
+        bytes: Vec<u8>,
+        /// Most bytes; lines beyond are dropped.
+        max: usize,
+        /// Whether a line was dropped.
+        is_cut: bool,
+    },
     /// Lines to standard error.
     Stderr {
         /// The fields that are left out.
@@ -127,7 +136,15 @@ impl Trace {
         match (self.error, self.lines) {
             (Some(error), _) => Err(error),
             (None, Lines::File(file) | Lines::OneTransaction { file, .. }) => Ok(Some(file)),
-            (None, Lines::Stderr { .. }) => Ok(None),
+            (None, Lines::Stderr { .. } | Lines::Memory { .. }) => Ok(None),
+        }
+    }
+
+    /// Ends the trace and returns its lines; `None` if it has none in memory, or some were dropped.
+    pub fn into_memory(self) -> Option<Vec<u8>> {
+        match self.lines {
+            Lines::Memory { bytes, is_cut: false, .. } => Some(bytes),
+            _ => None,
         }
     }
 }
@@ -150,6 +167,12 @@ impl Write for Trace {
             Lines::File(file) | Lines::OneTransaction { file, .. } => {
                 if let Err(error) = file.write_all(line) {
                     self.error = Some(file.fault(error));
+                }
+            }
+            Lines::Memory { bytes, max, is_cut } => {
+                *is_cut |= bytes.len() + line.len() > *max;
+                if !*is_cut {
+                    bytes.extend_from_slice(line);
                 }
             }
             Lines::Stderr { left_out, out } => out.write_all(&left_out.of(line))?,

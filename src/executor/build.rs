@@ -27,6 +27,8 @@ pub struct BuiltBlock {
     pub block: Bytes,
     /// RLP of its block access list (EIP-7928), as recorded.
     pub bal: Bytes,
+    /// Requests, type byte first (EIP-7685).
+    pub requests: Vec<Vec<u8>>,
     /// Outcome of each transaction.
     pub transactions: Vec<TxOutcome>,
 }
@@ -84,9 +86,9 @@ impl Executor {
         cancel: Option<&CancelToken>,
     ) -> Result<BuiltBlock, BlockError> {
         let input = TransitionInput { body, cancel, ..TransitionInput::new(rules, template) };
-        let Transition { header, block, bal, transactions, .. } =
+        let Transition { header, block, bal, requests, transactions, .. } =
             self.produce(&input, OnInvalid::Refuse, store, tries)?;
-        Ok(BuiltBlock { header, block, bal, transactions })
+        Ok(BuiltBlock { header, block, bal, requests, transactions })
     }
 }
 
