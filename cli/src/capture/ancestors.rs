@@ -11,8 +11,6 @@ use balustrade::Header;
 
 /// How far back BLOCKHASH reaches.
 pub const DEPTH_MAX: u64 = 256;
-/// Headers that are asked for in advance: a block that asks for one hash often asks for more.
-const AHEAD: u64 = 8;
 
 /// The ancestors of a block, the parent first.
 #[derive(Debug)]
@@ -64,21 +62,16 @@ impl Ancestors {
             return Ok(None);
         }
         self.needed = self.needed.min(number);
-        while self.lowest() > number {
-            let wanted = self.lowest() - number;
-            // The parent alone is what most blocks need.
-            let count = if self.headers.is_empty() && wanted == 1 { 1 } else { wanted.max(AHEAD) };
-            let first = self.lowest().saturating_sub(count);
-            let numbers: Vec<u64> = (first..self.lowest()).rev().collect();
-            for (header, call) in node.headers(&numbers)? {
-                let hash = header.hash();
-                if !self.fits(hash, &header) {
-                    let (number, next) = (self.lowest() - 1, self.next);
-                    let what = format!("the header hashes to {hash}, but the parent of block {} is {next}", number + 1);
-                    return Err(call.wrong(what));
-                }
-                self.push(hash, header);
+        let numbers: Vec<u64> = (number..self.lowest()).rev().collect();
+        for (header, call) in node.headers(&numbers)? {
+            let hash = header.hash();
+            if !self.fits(hash, &header) {
+                let (child, next) = (self.lowest(), self.next);
+                return Err(
+                    call.wrong(format!("the header hashes to {hash}, but the parent of block {child} is {next}"))
+                );
             }
+            self.push(hash, header);
         }
         Ok(Some(()))
     }

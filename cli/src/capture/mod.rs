@@ -9,6 +9,7 @@
 //! Not here: executing bundles (`run`).
 
 mod ancestors;
+mod args;
 mod collapse;
 mod document;
 mod header;
@@ -22,16 +23,17 @@ use super::engine::{Accepted, Chain, Engine, Failure, List, modes};
 use super::output::OutputError;
 use super::workload::WorkloadError;
 use super::workload::bundle::{Target, write_document};
-use super::{ModeArg, Status, chain, interrupt, report};
-use alloy_primitives::U256;
+use super::{ModeArg, Status, interrupt, output, report};
+use alloy_primitives::{Address, U256};
 use ancestors::Ancestors;
+pub use args::CaptureArgs;
+use args::{Blocks, Place, StrategyArg};
 use balustrade::exec::interpreter::LoopKind;
 use balustrade::exec::rules::chain::ChainConfig;
 use balustrade::exec::rules::ommers::{ANCESTORS_NEEDED, Ancestor};
 use balustrade::executor::Check;
 use balustrade::formats::{Content, Document, network_chain};
 use balustrade::{ChainRules, Mode};
-use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use document::{Parts, bundle_json};
 use live::{LiveState, Strategy};
@@ -40,121 +42,8 @@ use rpc::{Call, Client, RpcError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use witness::Witness;
-
-const EXAMPLES: &str = "Examples:
-  balustrade capture --rpc http://localhost:8545 23879620 --out blocks/
-  balustrade capture --rpc http://localhost:8545 latest --out block.json.gz --strategy proofs
-  balustrade capture --rpc http://localhost:8545 100..119 --out chain/ --chain genesis.json --json
-  balustrade run --mode all blocks/";
-
-/// Options of `capture`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct CaptureArgs {
-    /// URL of the node's JSON-RPC, http or https
-    #[arg(long, value_name = "URL")]
-    rpc: String,
-    /// A block, or the first and the last one of a range: numbers, or latest, safe, finalized
-    #[arg(value_name = "BLOCK[..BLOCK]", value_parser = Blocks::parse)]
-    blocks: Blocks,
-    /// Write to this folder, or a single block to this file; a file whose name ends with .json is not compressed
-    #[arg(long, value_name = "DIR|FILE")]
-    out: PathBuf,
-    /// Include at least this many headers of ancestors; more if the block needs them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ancestors::DEPTH_MAX))]
-    headers: u64,
-    /// How to read the parent state; by default from a witness, or by proofs from a node without that method
-    #[arg(long, value_enum)]
-    strategy: Option<StrategyArg>,
-    /// The chain of the node, whose schedule gives the rules: mainnet, sepolia, hoodi, holesky or a geth-style genesis
-    /// file; by default the public chain with the node's chain id
-    #[arg(long, value_name = "NAME|FILE", value_parser = chain::of_arg)]
-    chain: Option<Box<ChainConfig>>,
-    /// The rules of all blocks, for a chain that is not public: a fork such as Cancun, or a transition such as
-    /// CancunToPragueAtTime15k
-    #[arg(long, value_name = "NAME", conflicts_with = "chain")]
-    fork: Option<String>,
-    /// Most calls in one request; 1 for nodes that take no batches
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-    batch: u16,
-    /// Time limit of each request
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = super::run::seconds)]
-    timeout: Duration,
-    /// Number of threads that execute a block; by default one per processor
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Print one JSON object per line, the last one `{"summary": {...}}`
-    #[arg(long)]
-    json: bool,
-}
-
-/// Values of `--strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StrategyArg {
-    /// debug_executionWitness: a few calls per block
-    Witness,
-    /// eth_getProof and eth_getCode for what the execution reads: some hundred calls or more, from any node that has the
-    /// state of the parent
-    Proofs,
-}
-
-/// A block as the command line names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    Number(u64),
-    Tag(&'static str),
-}
-
-/// A block, or a range of blocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Blocks {
-    first: Place,
-    /// `None`: only the first.
-    last: Option<Place>,
-}
-
-impl Place {
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Some(tag) = ["latest", "safe", "finalized"].into_iter().find(|tag| *tag == text) {
-            return Ok(Self::Tag(tag));
-        }
-        let number = balustrade::formats::json::Quantity::parse(text).and_then(|number| u64::try_from(number.0).ok());
-        number.map(Self::Number).ok_or_else(|| format!("{text:?} is no block number, nor latest, safe or finalized"))
-    }
-
-    fn number(&self, node: &Node) -> Result<u64, RpcError> {
-        match self {
-            Self::Number(number) => Ok(*number),
-            Self::Tag(tag) => node.number_of(tag),
-        }
-    }
-}
-
-impl Blocks {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once("..") {
-            Some((first, last)) => Ok(Self { first: Place::parse(first)?, last: Some(Place::parse(last)?) }),
-            None => Ok(Self { first: Place::parse(text)?, last: None }),
-        }
-    }
-
-    /// The first and the last number.
-    fn numbers(&self, node: &Node) -> Result<(u64, u64), CaptureError> {
-        let first = self.first.number(node)?;
-        let last = self.last.as_ref().map_or(Ok(first), |last| last.number(node))?;
-        match (first, last) {
-            (0, _) => Err(CaptureError::Usage("block 0 has no parent state: capture later blocks".into())),
-            (first, last) if first > last => {
-                Err(CaptureError::Usage(format!("the range is empty: block {first} is above block {last}")))
-            }
-            range => Ok(range),
-        }
-    }
-}
 
 /// Why a block was not captured.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +66,23 @@ enum CaptureError {
     /// The folder cannot be used.
     #[error(transparent)]
     Target(#[from] WorkloadError),
+}
+
+/// The numbers of the first and of the last block.
+fn numbers(blocks: &Blocks, node: &Node) -> Result<(u64, u64), CaptureError> {
+    let number = |place: &Place| match place {
+        Place::Number(number) => Ok(*number),
+        Place::Tag(tag) => node.number_of(tag),
+    };
+    let first = number(&blocks.first)?;
+    let last = blocks.last.as_ref().map_or(Ok(first), number)?;
+    match (first, last) {
+        (0, _) => Err(CaptureError::Usage("block 0 has no parent state: capture later blocks".into())),
+        (first, last) if first > last => {
+            Err(CaptureError::Usage(format!("the range is empty: block {first} is above block {last}")))
+        }
+        range => Ok(range),
+    }
 }
 
 impl CaptureError {
@@ -282,7 +188,7 @@ impl<'a> Capture<'a> {
                 ))
             })?,
         };
-        let blocks = args.blocks.numbers(&node)?;
+        let blocks = numbers(&args.blocks, &node)?;
         let target = Target::new(&args.out, blocks.1 - blocks.0 + 1)?;
         let names = ["mainnet", "sepolia", "hoodi", "holesky"];
         let named = names.into_iter().find(|name| ChainConfig::named(name).is_ok_and(|chain| chain.chain_id == id));
@@ -443,7 +349,7 @@ impl<'a> Capture<'a> {
         }
         match self.node.witness(number) {
             Err(error) if error.is_unknown_method() && self.args.strategy.is_none() => {
-                super::output::note(&format_args!("{error}; the state is read by proofs"));
+                output::note(&format_args!("{error}; the state is read by proofs"));
                 self.strategy = Strategy::Proofs;
                 Ok(Witness::default())
             }
@@ -452,11 +358,7 @@ impl<'a> Capture<'a> {
     }
 
     /// Accounts and slots that are asked for before the execution, in few requests. A list names them all.
-    fn expected(
-        &self,
-        fetched: &Fetched,
-        has_list: bool,
-    ) -> Result<BTreeMap<alloy_primitives::Address, Vec<U256>>, RpcError> {
+    fn expected(&self, fetched: &Fetched, has_list: bool) -> Result<BTreeMap<Address, Vec<U256>>, RpcError> {
         if has_list {
             return Ok(BTreeMap::new());
         }
@@ -493,21 +395,5 @@ impl<'a> Capture<'a> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_are_numbers_tags_and_ranges() {
-        let number = |number| Place::Number(number);
-        assert_eq!(Blocks::parse("7"), Ok(Blocks { first: number(7), last: None }));
-        assert_eq!(Blocks::parse("0x10..0x20"), Ok(Blocks { first: number(16), last: Some(number(32)) }));
-        assert_eq!(Blocks::parse("9..latest"), Ok(Blocks { first: number(9), last: Some(Place::Tag("latest")) }));
-        for wrong in ["", "..", "5..", "-1", "pending", "18446744073709551616", "1...2", "0x1_0"] {
-            assert!(Blocks::parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -55,7 +55,7 @@ impl Anvil {
 
 #[test]
 fn a_real_anvil_is_captured() {
-    for hardfork in ["cancun", "prague"] {
+    for hardfork in ["shanghai", "cancun"] {
         let Some(node) = Anvil::start(hardfork) else {
             println!("skipped: anvil is not in the path (npm install @foundry-rs/anvil)");
             return;

@@ -97,7 +97,9 @@ fn round_trip(world: &Arc<World>, folder: &Folder, name: &str) {
     });
     for (witness, proofs) in witness.iter().zip(&proofs) {
         let nodes = |bundle: &Value| bundle["witness"]["state"].as_array().expect("nodes").len();
-        assert!(nodes(proofs) >= nodes(witness), "{name}: {} {}", nodes(proofs), nodes(witness));
+        // Of older blocks the node gives the whole state.
+        let is_exact = Fork::ALL.into_iter().any(|fork| witness["fork"] == fork.name() && fork >= Fork::Byzantium);
+        assert!(nodes(proofs) >= nodes(witness) || !is_exact, "{name}: {} {}", nodes(proofs), nodes(witness));
         for field in ["block", "parentHeader", "preStateRoot", "blockAccessList", "receipts", "fork", "chainId"] {
             assert_eq!(witness[field], proofs[field], "{name} {field}");
         }
@@ -199,9 +201,8 @@ fn the_last_child_of_a_collapsing_branch_is_found_as_a_leaf_an_extension_and_a_b
         let out = folder.0.join(format!("counted-{others}"));
         let output = command(&node.url(), &world, "1", &out, &["--strategy", "proofs"]);
         assert_eq!(output.status.code(), Some(0), "{others}: {}", text(&output));
-        // Two proofs for what is touched (one of them may be hinted), one after the block, for a branch one more.
-        let proofs = node.count("eth_getProof");
-        assert!(proofs >= if others == 3 { 4 } else { 3 }, "{others}: {proofs}");
+        // One proof of what is touched, one after the block, and for a branch one of a key that was searched.
+        assert_eq!(node.count("eth_getProof"), if others == 3 { 3 } else { 2 }, "{others}");
         round_trip(&world, &folder, &format!("collapse-{others}"));
     }
 }
@@ -335,8 +336,8 @@ fn a_node_that_fails_gives_an_error_that_names_the_call_and_no_file() {
     let unclosed = [b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":".to_vec(), vec![b'{'; 10], vec![b'['; 300_000]];
     let body = |text: &str| Fault::Body(text.as_bytes().to_vec());
     let cases: Vec<(&str, &str, Fault, &str)> = vec![
-        ("witness", "debug_executionWitness", Fault::Stall, "no complete answer within 2 s"),
-        ("proofs", "eth_getProof", Fault::Stall, "no complete answer within 2 s"),
+        ("witness", "debug_executionWitness", Fault::Stall, "no complete answer within 4 s"),
+        ("proofs", "eth_getProof", Fault::Stall, "no complete answer within 4 s"),
         ("witness", "debug_executionWitness", Fault::Truncate, ""),
         ("proofs", "eth_getProof", Fault::Truncate, ""),
         ("witness", "eth_chainId", Fault::Status(429, Some("0")), "limits the rate"),
@@ -357,7 +358,7 @@ fn a_node_that_fails_gives_an_error_that_names_the_call_and_no_file() {
     for (at, (strategy, method, fault, expected)) in cases.into_iter().enumerate() {
         let node = Mock::start(&world, Behaviour { fault: Some((method, fault)), ..Behaviour::default() });
         let out = folder.0.join(at.to_string());
-        let more = ["--strategy", strategy, "--timeout", if expected.contains("2 s") { "2" } else { "60" }];
+        let more = ["--strategy", strategy, "--timeout", if expected.contains("4 s") { "4" } else { "60" }];
         let output = command(&node.url(), &world, &world.last().to_string(), &out, &more);
         let text = text(&output);
         assert_eq!(output.status.code(), Some(2), "case {at}, {method}: {text}");

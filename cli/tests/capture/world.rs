@@ -118,11 +118,13 @@ struct Parent<'a> {
     tries: &'a dyn Fn() -> StateTries,
     header: Header,
     ancestry: Option<Ancestry<'a>>,
+    /// The whole state, where it is known.
+    memory: Option<&'a MemoryStore>,
 }
 
 impl World {
     fn add(&mut self, executor: &mut Executor, rules: &ChainRules, block: &Bytes, parent: Parent<'_>) -> BlockOutcome {
-        let Parent { store, tries, header: parent, ancestry } = parent;
+        let Parent { store, tries, header: parent, ancestry, memory } = parent;
         let mut input = BlockInput::new(rules, block.clone()).with_parent(&parent);
         input.ancestry = ancestry;
         let outcome = executor
@@ -133,7 +135,16 @@ impl World {
         let mut touched: BTreeMap<Address, Vec<U256>> = addresses.iter().map(|address| (*address, vec![])).collect();
         slots.iter().for_each(|slot| touched.entry(slot.address).or_default().push(slot.key));
         let mut before = tries();
-        let nodes = before.witness(&*store, addresses, &slots, &outcome.changes).expect("a witness");
+        let mut nodes = before.witness(&*store, addresses, &slots, &outcome.changes).expect("a witness");
+        // Receipts before Byzantium have the state root after each transaction, which may need nodes that the root after
+        // the block does not need: the witness is the whole state.
+        let whole = memory.filter(|_| rules.fork < Fork::Byzantium);
+        for (address, account) in whole.iter().flat_map(|memory| memory.iter()) {
+            let keys: Vec<U256> = account.storage.keys().copied().collect();
+            let proof = before.prove(&*store, address, &keys).expect("a state in memory");
+            nodes.extend(proof.nodes);
+            nodes.extend(proof.slots.into_iter().flat_map(|slot| slot.nodes));
+        }
         let mut after = tries();
         after.update(&outcome.changes, &*store).expect("the changes of the block");
         let mut accounts = vec![ParentAccount::default(); addresses.len()];
@@ -178,7 +189,13 @@ impl World {
             let state = db.memory().expect("in memory").clone();
             let store: Arc<MemoryStore> = Arc::new(state);
             let fresh = || StateTries::from_memory(&store).expect("a state");
-            let parent = Parent { store: store.clone(), tries: &fresh, header: db.head().clone(), ancestry: None };
+            let parent = Parent {
+                store: store.clone(),
+                tries: &fresh,
+                header: db.head().clone(),
+                ancestry: None,
+                memory: Some(&store),
+            };
             world.add(executor, &rules, &block.rlp, parent);
             let outcome =
                 db.execute(executor, &BlockInput::new(&rules, block.rlp.clone()), Options::new(Mode::Sequential));
@@ -210,14 +227,14 @@ impl World {
             BundleState::Complete { store, .. } => {
                 let store = Arc::new(store.clone());
                 let fresh = || StateTries::from_memory(&store).expect("a state");
-                let parent = Parent { store: store.clone(), tries: &fresh, header, ancestry };
+                let parent = Parent { store: store.clone(), tries: &fresh, header, ancestry, memory: Some(&store) };
                 self.add(executor, &rules, &bundle.block, parent);
             }
             BundleState::Witness { root, nodes, codes } => {
                 let mut store = WitnessStore::new(*root, nodes.iter().cloned(), codes.iter().cloned());
                 bundle.block_hashes.iter().for_each(|(number, hash)| store.insert_block_hash(*number, *hash));
                 let fresh = || StateTries::from_root(*root);
-                let parent = Parent { store: Arc::new(store), tries: &fresh, header, ancestry };
+                let parent = Parent { store: Arc::new(store), tries: &fresh, header, ancestry, memory: None };
                 self.add(executor, &rules, &bundle.block, parent);
             }
         }
@@ -242,7 +259,8 @@ impl World {
             ..Header::default()
         };
         let built = executor.build(&rules, &template, &[], &*store, &mut fresh()).expect("valid");
-        let parent = Parent { store: store.clone(), tries: &fresh, header: parent, ancestry: None };
+        let parent =
+            Parent { store: store.clone(), tries: &fresh, header: parent, ancestry: None, memory: Some(&store) };
         self.add(executor, &rules, &built.block, parent);
     }
 
