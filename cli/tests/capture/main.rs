@@ -130,8 +130,8 @@ fn stored_chains_are_captured_by_witness_and_by_proofs() {
     for document in documents(&stored("chains.tar.zst")) {
         let Ok(Content::Tests(tests)) = Content::parse(&document, None) else { panic!("block tests") };
         // One chain of each document: each has the chains of one fork.
-        let worlds = tests.iter().filter_map(|test| World::of_test(&mut executor, test));
-        if let Some(world) = worlds.into_iter().next().map(Arc::new) {
+        let world = tests.iter().find_map(|test| World::of_test(&mut executor, test));
+        if let Some(world) = world.map(Arc::new) {
             forks.extend(world.blocks.values().map(|block| block.fork));
             round_trip(&world, &folder, &document.short_name());
         }
@@ -366,7 +366,7 @@ fn a_node_that_fails_gives_an_error_that_names_the_call_and_no_file() {
         assert_eq!(files(&out), Vec::<String>::new(), "case {at}, {method}");
     }
     // No node at all.
-    let address = { std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port") };
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let output = command(&format!("http://{address}"), &world, "1", &folder.0.join("none"), &[]);
     assert!(output.status.code() == Some(2) && text(&output).contains("eth_chainId()"), "{}", text(&output));
 }
