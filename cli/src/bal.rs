@@ -195,7 +195,7 @@ fn visit_raw(name: &str, bytes: Bytes, visit: &mut dyn FnMut(&str, &Bytes)) -> R
 }
 
 /// Encodes a list in the JSON form of the execution-spec-tests.
-fn to_json(list: &BalColumns) -> Value {
+pub fn to_json(list: &BalColumns) -> Value {
     let accounts = list.addresses().iter().map(|(account, address)| {
         let (reads, changed): (Vec<_>, Vec<_>) = list.slots(account).partition(|slot| list.is_read_only(*slot));
         let key = |slot| list.slot_keys()[slot];

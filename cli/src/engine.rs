@@ -185,6 +185,16 @@ struct Parent {
 enum ParentStore {
     Memory(MemoryStore),
     Witness(WitnessStore),
+    Live(LiveStore),
+}
+
+/// A state that is read from elsewhere while a block runs.
+struct LiveStore(Arc<dyn StateStore>);
+
+impl std::fmt::Debug for LiveStore {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("LiveStore").finish_non_exhaustive()
+    }
 }
 
 impl ParentStore {
@@ -193,6 +203,7 @@ impl ParentStore {
         match self {
             Self::Memory(store) => store,
             Self::Witness(store) => store,
+            Self::Live(store) => &*store.0,
         }
     }
 }
@@ -295,6 +306,15 @@ impl Chain {
         Ok(Self { state: State::Bundle(Box::new(parent)), ommers_omitted: bundle.ommers_omitted > 0 })
     }
 
+    /// Creates a chain at the parent, with this header, of one block, which cannot become the head. The store has the state
+    /// after the parent, with its trie nodes; `ancestors` are the parent and those before it, as ommers need them.
+    pub fn of_live(store: Arc<dyn StateStore>, header: Header, config: ChainConfig, ancestors: Vec<Ancestor>) -> Self {
+        let tries = Some(StateTries::from_root(header.state_root));
+        let store = ParentStore::Live(LiveStore(store));
+        let parent = Parent { store, tries, header: Some(header), config: Some(config), ancestors };
+        Self { state: State::Bundle(Box::new(parent)), ommers_omitted: false }
+    }
+
     /// Hash of the head: the last block that was kept, or the genesis.
     pub fn head_hash(&self) -> B256 {
         match &self.state {
@@ -350,7 +370,7 @@ impl Chain {
             State::Db(db) => db.memory(),
             State::Bundle(parent) => match &parent.store {
                 ParentStore::Memory(store) => Some(store),
-                ParentStore::Witness(_) => None,
+                ParentStore::Witness(_) | ParentStore::Live(_) => None,
             },
         }
     }

@@ -14,6 +14,7 @@ mod apply;
 mod bal;
 mod bench;
 mod blocktest;
+mod capture;
 mod chain;
 mod contents;
 mod determinism;
@@ -92,6 +93,8 @@ enum Command {
     /// Show, record, compare and verify block access lists
     #[command(subcommand)]
     Bal(bal::BalCommand),
+    /// Write bundles of blocks from a node, by execution witness or by proofs, each executed in every mode first
+    Capture(capture::CaptureArgs),
     /// Show the fork schedule of a chain, and the genesis block of a geth-style genesis file
     Chain(chain::ChainArgs),
     /// Create a store of a chain's state on disk, and show what it holds
@@ -314,6 +317,7 @@ fn run(command: Command) -> Status {
         Command::Profile(args) => profile::main(&args),
         Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),
+        Command::Capture(args) => capture::main(&args),
         Command::Chain(args) => chain::main(&args),
         Command::Store(command) => store::main(&command),
         Command::Import(args) => import::main(&args, store::open),

@@ -6,12 +6,14 @@ use crate::devnet::Devnet;
 use crate::workload::{self, WorkloadCommand};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use balustrade::arena::path::NodeQuery;
+use balustrade::bal::BalColumns;
 use balustrade::executor::Body;
 use balustrade::{
     BlockInput, Executor, Fork, Header, MemoryStore, Mode, Options, ParentAccount, SlotQuery, StateDb, StateStore,
     StoreError,
 };
 use clap::Parser;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// A folder in the system's temporary folder, removed when dropped.
@@ -151,6 +153,11 @@ impl<F: Fn(&[NodeQuery], &mut [Bytes]) -> Result<(), StoreError> + Send + Sync> 
     fn trie_nodes(&self, nodes: &[NodeQuery], out: &mut [Bytes]) -> Result<(), StoreError> {
         (self.nodes)(nodes, out)
     }
+}
+
+/// A block access list in the JSON form of the execution-spec-tests.
+pub fn list_json(list: &BalColumns) -> Value {
+    crate::bal::to_json(list)
 }
 
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! Conversion of a block access list from the JSON form of fixtures to RLP.
+//! Conversion of a block access list from the JSON form of fixtures, or of nodes (`eth_getBlockAccessList`), to RLP.
 //!
 //! In: JSON. Out: RLP in the order of the JSON, even if the order is invalid, since fixtures of
 //! invalid lists must stay invalid.
@@ -30,17 +30,18 @@ struct Account {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with `slot` and `slotChanges`")]
 struct SlotChanges {
+    #[serde(alias = "key")]
     slot: Quantity,
-    #[serde(default)]
+    #[serde(default, alias = "changes")]
     slot_changes: Vec<Change<Quantity>>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object with an index and a value")]
 struct Change<V> {
-    #[serde(rename = "blockAccessIndex", alias = "txIndex")]
+    #[serde(rename = "blockAccessIndex", alias = "txIndex", alias = "index")]
     index: Quantity,
-    #[serde(alias = "postValue", alias = "postBalance", alias = "postNonce", alias = "newCode")]
+    #[serde(alias = "postValue", alias = "postBalance", alias = "postNonce", alias = "newCode", alias = "code")]
     value: V,
 }
 

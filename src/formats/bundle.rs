@@ -104,6 +104,7 @@ pub(super) struct BundleJson {
     chain_id: u64,
     fork: Option<String>,
     blob_schedule: Option<BlobScheduleJson>,
+    deposit_contract: Option<Address>,
     #[serde(deserialize_with = "json::u64")]
     number: u64,
     hash: B256,
@@ -142,7 +143,7 @@ struct WitnessJson {
 impl BundleJson {
     /// Whether this is a top-level key of a bundle. The keys of a file of tests are test names.
     pub(super) fn has_key(key: &str) -> bool {
-        const KEYS: &str = "network chainId fork family blobSchedule number hash source verified block parentHeader \
+        const KEYS: &str = "network chainId fork family blobSchedule depositContract number hash source verified block parentHeader \
                             headers preStateRoot preStateComplete blockHashes witness codes senders preState receipts \
                             requests blockAccessList blockAccessListHash \
                             blockAccessListSidecar ommersOmitted stats";
@@ -197,6 +198,10 @@ impl BundleJson {
             Header::of_block(&self.block).unwrap_or_else(|_| Header { number: self.number, ..Header::default() });
         let schedule = self.blob_schedule.map(Into::into);
         let rules = bundle_rules(self.fork.as_deref(), self.chain_id, &header, schedule);
+        let rules = rules.map(|rules| ChainRules {
+            deposit_contract: self.deposit_contract.unwrap_or(rules.deposit_contract),
+            ..rules
+        });
         let chain = rules.as_ref().and_then(|rules| bundle_chain(self.fork.as_deref(), self.chain_id, &header, rules));
         let fork_name = self.fork.unwrap_or_else(|| match rules {
             Some(rules) => rules.fork.name().to_owned(),

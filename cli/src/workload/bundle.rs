@@ -1,5 +1,5 @@
 //! Writes bundles: a block with its state, in the format that `run` and other readers of bundles
-//! take.
+//! take. `capture` writes its bundles through [`Target`] and [`write_document`], too.
 //!
 //! In: a block and the chain before it. Out: a JSON file, gzipped unless its name ends with
 //! `.json`; equal blocks give equal bytes. The state is streamed in order of addresses, so that the
@@ -92,20 +92,25 @@ pub fn write(
         Form::Complete => PreState { store, only: None },
         Form::Witness => PreState { store, only: Some(&columns) },
     };
-    let document = Document { family, made, generator, state, witness };
+    Ok(write_document(path, &Document { family, made, generator, state, witness })?)
+}
+
+/// Writes a bundle's JSON, gzipped unless the name ends with `.json`; returns the length of the file in bytes.
+///
+/// # Errors
+/// The file cannot be written; a file of that name is then unchanged.
+pub fn write_document(path: &Path, document: &impl Serialize) -> Result<u64, OutputError> {
     let file = OutputFile::create(path)?;
     let failed = |error| OutputError { path: path.to_owned(), error };
     let file = if path.extension().is_some_and(|extension| extension == "json") {
-        serialize(file, &document).map_err(failed)?
+        serialize(file, document).map_err(failed)?
     } else {
-        serialize(GzEncoder::new(file, Compression::default()), &document)
-            .and_then(GzEncoder::finish)
-            .map_err(failed)?
+        serialize(GzEncoder::new(file, Compression::default()), document).and_then(GzEncoder::finish).map_err(failed)?
     };
-    Ok(file.finish()?)
+    file.finish()
 }
 
-fn serialize<W: Write>(mut writer: W, document: &Document<'_>) -> std::io::Result<W> {
+fn serialize<W: Write>(mut writer: W, document: &impl Serialize) -> std::io::Result<W> {
     serde_json::to_writer(&mut writer, document)?;
     writer.write_all(b"\n")?;
     Ok(writer)

@@ -9,7 +9,7 @@
 //! changes of such states without execution: `state_changes`.
 //! Not here: executing bundles (`run`).
 
-mod bundle;
+pub mod bundle;
 mod codes;
 mod generator;
 mod list;

@@ -8,7 +8,7 @@
 //! Not here: which nodes a block needs (`trie` produces and checks witnesses).
 
 use super::{EMPTY_ROOT, ParentAccount, SlotQuery, StateStore, StoreError};
-use crate::arena::keccak::{Batch, Width, hash_addresses, hash_slots};
+use crate::arena::keccak::{Batch, Width, hash_addresses, hash_slots, keccak256};
 use crate::arena::node::{At, LeafAccount, Walk, decode_account, decode_slot, walk_all};
 use crate::arena::path::NodeQuery;
 use ahash::RandomState;
@@ -52,6 +52,18 @@ impl WitnessStore {
             codes: by_hash(codes.into_iter().collect()),
             block_hashes: Map::default(),
         }
+    }
+
+    /// Adds trie nodes, in any order.
+    pub fn insert_nodes(&mut self, nodes: impl IntoIterator<Item = Bytes>) {
+        self.nodes.extend(by_hash(nodes.into_iter().collect()));
+    }
+
+    /// Adds a code and returns its hash.
+    pub fn insert_code(&mut self, code: Bytes) -> B256 {
+        let hash = keccak256(&code);
+        self.codes.insert(hash, code);
+        hash
     }
 
     /// Sets the hash that BLOCKHASH gives for `number`.
@@ -174,7 +186,6 @@ impl StateStore for WitnessStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arena::keccak::keccak256;
 
     #[test]
     fn a_missing_node_is_named_with_the_account_or_the_slot() {

@@ -102,6 +102,16 @@ pub fn assemble_with_withdrawals<T: AsRef<[u8]>>(
     transactions: &[T],
     withdrawals: &[Vec<u8>],
 ) -> Vec<u8> {
+    assemble_with_ommers(header, transactions, &[], withdrawals)
+}
+
+/// Like [`assemble_with_withdrawals`], with ommers.
+pub fn assemble_with_ommers<T: AsRef<[u8]>>(
+    header: &Header,
+    transactions: &[T],
+    ommers: &[Header],
+    withdrawals: &[Vec<u8>],
+) -> Vec<u8> {
     let mut items = Vec::new();
     for transaction in transactions {
         match transaction.as_ref() {
@@ -112,7 +122,9 @@ pub fn assemble_with_withdrawals<T: AsRef<[u8]>>(
     let mut payload = Vec::with_capacity(items.len() + 1_000);
     header.encode(&mut payload);
     put_list(&items, &mut payload);
-    payload.push(alloy_rlp::EMPTY_LIST_CODE);
+    let mut headers = Vec::new();
+    ommers.iter().for_each(|ommer| ommer.encode(&mut headers));
+    put_list(&headers, &mut payload);
     if header.withdrawals_root.is_some() {
         put_list(&withdrawals.concat(), &mut payload);
     }

@@ -14,7 +14,7 @@ mod receipt;
 mod rlp;
 mod transaction;
 
-pub use block::{Block, Withdrawal, assemble, assemble_with_withdrawals, header_alone};
+pub use block::{Block, Withdrawal, assemble, assemble_with_ommers, assemble_with_withdrawals, header_alone};
 pub use error::{Field, WireError, WireErrorKind};
 pub use header::Header;
 pub use receipt::{LogRef, ReceiptList, ReceiptLogs, ReceiptOutcome, encode_logs};
