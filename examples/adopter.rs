@@ -28,7 +28,6 @@ impl StateStore for Maps {
         numbers.first().map_or(Ok(()), |number| Err(StoreError::MissingBlockHash(*number)))
     }
 }
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "tests/data/erc20.json.gz".to_owned());
     let Content::Bundle(bundle) = Content::parse(&read_document(path.as_ref())?, None)? else {
@@ -45,7 +44,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         store.1.extend(slots.iter().map(|(key, value)| ((*address, *key), *value)));
     }
     store.2.extend(state.iter_codes().map(|(hash, code)| (*hash, code.clone())));
-
     let (rules, list) = (bundle.rules.ok_or("an unknown fork")?, bundle.bal.ok_or("no list")?);
     let parent = Header::decode(&bundle.parent_header.ok_or("no parent")?)?;
     let input = BlockInput::new(&rules, bundle.block).with_list(list).with_parent(&parent);
@@ -53,7 +51,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcome = executor.execute(&input, &store, Some(&mut tries), Options::automatic())?.require_complete()?;
     let (receipts, access_list) = (outcome.to_receipts(), outcome.to_access_list());
     println!("{} receipts, {} listed accounts, {} changed", receipts.len(), access_list.len(), outcome.changes.len());
-
     tries.rollback();
     let block = Block::<TxEnvelope>::try_from(&input)?;
     let transactions: Vec<Vec<u8>> = block.body.transactions.iter().map(Encodable2718::encoded_2718).collect();
