@@ -17,13 +17,14 @@
 //! modules `arena`, `bal`, `db`, `exec`, `executor` and `trie` are public too, for research; they may
 //! change in every version. They import downwards only: `arena ← bal ← {exec, trie} ← executor`.
 //! `exec` and `trie` never import each other; they meet in `executor`. `db` is above it.
-//! Other features: `formats` (readers of bundles and test fixtures), `serde` (`Serialize` for
+//! Other features: `alloy` (conversions from and to alloy's types), `revm` (its databases and bundles), `formats` (readers of bundles and test fixtures), `serde` (`Serialize` for
 //! outcomes and errors), `reference-loop` (the instructions of `revm-interpreter` as a dispatch loop).
 
 #![warn(unnameable_types)]
 // Without `internals`, the modules are private, and items that only tests, benches and the command use have no use.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
 
+mod adapters;
 #[cfg(not(feature = "internals"))]
 mod arena;
 #[cfg(feature = "internals")]
@@ -77,6 +78,13 @@ pub use executor::{
     TransitionInput, Unchecked,
 };
 pub use trie::{StateTries, TrieError};
+
+/// Databases and results of revm: a `DatabaseRef` as a [`StateStore`] and back. [`BlockOutcome`] has the methods
+/// `to_bundle_state` and `to_execution_result`.
+#[cfg(feature = "revm")]
+pub mod revm {
+    pub use crate::adapters::revm::{ExecutionResult, RevmStore, StoreRef};
+}
 
 /// Chains: fork schedules by block number and time, and the ancestors that ommers are checked against.
 pub mod chain {
@@ -150,3 +158,8 @@ struct LibraryPage;
 #[cfg(all(doctest, feature = "disk"))]
 #[doc = include_str!("../docs/storage.md")]
 struct StoragePage;
+
+/// Compiles the example of the page about adapters.
+#[cfg(all(doctest, feature = "revm"))]
+#[doc = include_str!("../docs/adapters.md")]
+struct AdaptersPage;

@@ -1,6 +1,6 @@
 //! The unsafe boundaries: docs/unsafe.md lists every `unsafe`, and safe public functions refuse what would break it.
 //!
-//! In: the sources of library and command, the table of docs/unsafe.md. A new `unsafe` fails here until the table
+//! In: the sources of library, command and adapters, the tables of docs/unsafe.md. A new `unsafe` fails here until the table
 //! has its contract, its reference implementation and its test.
 //! The checks at run time that unsafe code relies on are tested here. Not here: what the types forbid (examples
 //! beside `exec::evm::machine` that must not compile), and the reference implementations themselves.
@@ -51,13 +51,14 @@ fn every_unsafe_word_is_accounted_for() {
     let mut found = BTreeMap::new();
     visit(&root.join("src"), root, &mut found);
     visit(&root.join("cli/src"), root, &mut found);
+    visit(&root.join("adapters"), root, &mut found);
     let text = std::fs::read_to_string(root.join("docs/unsafe.md")).expect("the document is here");
-    // Rows of the table: | `src/...` | words | contract | reference implementation | test |
-    let rows = text.lines().filter_map(|line| line.strip_prefix("| `src/"));
+    // Rows of the tables: | `src/...` | words | contract | reference implementation | test |
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
     let listed: BTreeMap<String, usize> = rows
         .filter_map(|row| {
             let mut cells = row.split('|').map(str::trim);
-            let file = format!("src/{}", cells.next()?.trim_end_matches('`'));
+            let file = cells.next()?.trim_end_matches('`').to_owned();
             let words = cells.next()?.parse().ok()?;
             assert!(cells.clone().take(3).all(|cell| !cell.is_empty()), "{file} lacks a cell of its row");
             Some((file, words))

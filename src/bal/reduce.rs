@@ -107,13 +107,14 @@ pub struct ListedParents {
 impl ListedParents {
     /// The values before the block of everything that `changes` holds, which were reduced from `bal`: the accounts of
     /// `changes` in the same order, with the fields and slots that are changed there
-    /// (`StateChanges::push_before`).
+    /// (`StateChanges::push_before`); and these accounts with all fields.
     ///
     /// # Panics
     /// When the ids or `changes` are those of another list.
-    pub fn before(&self, bal: &BalColumns, changes: &StateChanges) -> StateChanges {
+    pub fn before(&self, bal: &BalColumns, changes: &StateChanges) -> (StateChanges, Vec<ParentAccount>) {
         let mut before = StateChanges::default();
         before.reserve(changes.len(), changes.slot_keys.len());
+        let mut accounts = Vec::with_capacity(changes.len());
         let mut listed = bal.addresses.ids();
         for (row, address) in changes.addresses.iter().enumerate() {
             // Changed accounts are in list order; those that only the existence log has follow.
@@ -121,8 +122,9 @@ impl ListedParents {
             let account = account.or_else(|| bal.find(address)).expect("changes of the list's accounts");
             let changed = bal.slots(account).filter(|slot| !bal.is_read_only(*slot));
             changes.push_before(row, &self.accounts[account], changed.map(|slot| self.slots[slot]), &mut before);
+            accounts.push(self.accounts[account]);
         }
-        before
+        (before, accounts)
     }
 }
 

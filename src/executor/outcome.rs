@@ -10,6 +10,7 @@ use super::root::Roots;
 use super::timeline::{Span, Stage};
 use crate::arena::changes::StateChanges;
 use crate::arena::keccak::keccak256;
+use crate::arena::store::ParentAccount;
 use crate::arena::{Id, TxIndex};
 use crate::bal::{BalColumns, ExistenceLog, ListedParents};
 use crate::exec::block::admission::BlockGas;
@@ -188,6 +189,12 @@ pub struct BlockOutcome {
     /// [`StateStore`](crate::StateStore) cannot list the storage of an account, so the caller adds all
     /// slots that it had before the block. There are no codes: those that the block deployed stay.
     pub before: StateChanges,
+    /// The changed accounts before the block with all their fields, in the rows of `changes`. (Not serialized: `before` has
+    /// what changed.)
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub parents: Vec<ParentAccount>,
+    /// `blob_gas_used` of the header; zero before Cancun.
+    pub blob_gas_used: u64,
     /// Checks that could not be made. All others were made and passed.
     pub unchecked: Vec<Unchecked>,
     /// When each stage ran, in nanoseconds since the start of the call.
@@ -300,7 +307,7 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate<'_>) -> Result<BlockOutco
     let start = job.clock.now();
     let header = &job.block.header;
     let byzantium = job.input.rules.fork >= Fork::Byzantium;
-    let (receipts, before) = rayon::join(
+    let (receipts, (before, parents)) = rayon::join(
         || receipts_of(job.block, &executed, roots.by_transaction.as_deref()),
         || parents.before(columns, &changes),
     );
@@ -353,6 +360,8 @@ pub(super) fn seal(job: &Job<'_>, candidate: Candidate<'_>) -> Result<BlockOutco
         existence_log,
         changes,
         before,
+        parents,
+        blob_gas_used: header.blob_gas_used.unwrap_or_default(),
         unchecked,
         timeline: job.clock.spans(),
         tasks: executed.spans,

@@ -1,0 +1,3 @@
+module balustrade.example/host
+
+go 1.21
