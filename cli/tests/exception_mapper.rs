@@ -89,8 +89,13 @@ fn pattern(text: &str, keeps_numbers: bool) -> String {
     escape(&marked).replace("HEXMARK", "0x[0-9a-f]+").replace("NUMBERMARK", r"\d+").replace(r"\-", "-")
 }
 
-/// The patterns by class, and all texts with the classes that apply.
-fn patterns() -> (BTreeMap<&'static str, Vec<String>>, Vec<(String, Vec<&'static str>)>) {
+/// Patterns by class.
+type Patterns = BTreeMap<&'static str, Vec<String>>;
+/// Texts of errors, each with the classes that apply.
+type Texts = Vec<(String, Vec<&'static str>)>;
+
+/// The patterns by class, and all texts.
+fn patterns() -> (Patterns, Texts) {
     let mut by_class = BTreeMap::<&str, Vec<String>>::new();
     let mut texts = Vec::new();
     let mut add = |text: String, classes: Vec<&'static str>, keeps_numbers: bool| {

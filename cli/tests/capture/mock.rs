@@ -15,19 +15,19 @@ use std::time::Duration;
 
 /// The form of a witness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Nodes and codes as maps by hash, else as arrays.
-    pub maps: bool,
+    pub(crate) maps: bool,
     /// Headers as objects, else as RLP.
-    pub objects: bool,
+    pub(crate) objects: bool,
     /// `keys`: absent, null, or filled.
-    pub keys: u8,
+    pub(crate) keys: u8,
     /// Without headers.
-    pub no_headers: bool,
+    pub(crate) no_headers: bool,
 }
 
 /// What is wrong with the answer to one method.
-pub enum Fault {
+pub(crate) enum Fault {
     /// Changes the result.
     Lie(Box<dyn Fn(&mut Value) + Send + Sync>),
     /// Sends nothing and keeps the connection.
@@ -48,20 +48,20 @@ pub enum Fault {
 
 /// How the node behaves.
 #[derive(Default)]
-pub struct Behaviour {
-    pub shape: Shape,
+pub(crate) struct Behaviour {
+    pub(crate) shape: Shape,
     /// Methods that it does not have.
-    pub lacks: Vec<&'static str>,
+    pub(crate) lacks: Vec<&'static str>,
     /// What is wrong with the answers to one method.
-    pub fault: Option<(&'static str, Fault)>,
+    pub(crate) fault: Option<(&'static str, Fault)>,
 }
 
 /// A node that runs until it is dropped.
-pub struct Mock {
+pub(crate) struct Mock {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     /// The methods of all calls, in order.
-    pub log: Arc<Mutex<Vec<String>>>,
+    pub(crate) log: Arc<Mutex<Vec<String>>>,
 }
 
 struct Server {
@@ -73,7 +73,7 @@ struct Server {
 }
 
 impl Mock {
-    pub fn start(world: &Arc<World>, behaviour: Behaviour) -> Self {
+    pub(crate) fn start(world: &Arc<World>, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let (stop, log) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
@@ -92,12 +92,12 @@ impl Mock {
         Self { address, stop, log }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// How often a method was called.
-    pub fn count(&self, method: &str) -> usize {
+    pub(crate) fn count(&self, method: &str) -> usize {
         self.log.lock().expect("no panic").iter().filter(|called| *called == method).count()
     }
 }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A state: values and codes in the store, nodes in tries above it.
-pub struct State {
+pub(crate) struct State {
     store: Arc<dyn StateStore>,
     tries: StateTries,
 }
@@ -50,7 +50,7 @@ impl State {
     }
 
     /// The proof of an account and of some slots (EIP-1186): nodes from the roots down.
-    pub fn prove(&self, address: &Address, keys: &[U256]) -> (Vec<Bytes>, Vec<Vec<Bytes>>) {
+    pub(crate) fn prove(&self, address: &Address, keys: &[U256]) -> (Vec<Bytes>, Vec<Vec<Bytes>>) {
         match self.tries.prove(&*self.store, address, keys) {
             Ok(proof) => (proof.nodes, proof.slots.into_iter().map(|slot| slot.nodes).collect()),
             // The witness does not reach so far: what it has.
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// The code of an account; empty if it has none.
-    pub fn code(&self, address: &Address) -> Bytes {
+    pub(crate) fn code(&self, address: &Address) -> Bytes {
         let mut account = [ParentAccount::default()];
         self.store.accounts(&[*address], &mut account).expect("an account of the block");
         let mut code = [None];
@@ -82,33 +82,33 @@ impl State {
 }
 
 /// A block that a node serves.
-pub struct Served {
-    pub header: Header,
-    pub block: Bytes,
+pub(crate) struct Served {
+    pub(crate) header: Header,
+    pub(crate) block: Bytes,
     /// Its transactions in their EIP-2718 encoding.
-    pub transactions: Vec<Bytes>,
-    pub ommers: Vec<Header>,
+    pub(crate) transactions: Vec<Bytes>,
+    pub(crate) ommers: Vec<Header>,
     /// Its block access list, recorded if the block has none.
-    pub list: Bytes,
-    pub fork: Fork,
-    pub before: State,
-    pub after: State,
+    pub(crate) list: Bytes,
+    pub(crate) fork: Fork,
+    pub(crate) before: State,
+    pub(crate) after: State,
     /// Trie nodes and codes that the block needs.
-    pub nodes: Vec<Bytes>,
-    pub codes: Vec<Bytes>,
+    pub(crate) nodes: Vec<Bytes>,
+    pub(crate) codes: Vec<Bytes>,
     /// Accounts and slots of the list.
-    pub touched: BTreeMap<Address, Vec<U256>>,
+    pub(crate) touched: BTreeMap<Address, Vec<U256>>,
 }
 
 /// A chain, or a part of one.
 #[derive(Default)]
-pub struct World {
-    pub chain_id: u64,
+pub(crate) struct World {
+    pub(crate) chain_id: u64,
     /// The name that `--fork` takes; `None` for a public chain.
-    pub network: Option<String>,
-    pub blocks: BTreeMap<u64, Served>,
+    pub(crate) network: Option<String>,
+    pub(crate) blocks: BTreeMap<u64, Served>,
     /// Headers of blocks that are not served.
-    pub headers: BTreeMap<u64, Header>,
+    pub(crate) headers: BTreeMap<u64, Header>,
 }
 
 /// Where a block is executed.
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// The valid blocks of a test, up to the first invalid one. `None` if there is none.
-    pub fn of_test(executor: &mut Executor, test: &BlockTest) -> Option<Self> {
+    pub(crate) fn of_test(executor: &mut Executor, test: &BlockTest) -> Option<Self> {
         let network = test.network.clone()?;
         let mut world =
             Self { chain_id: network.chain_id, network: Some(test.network_name.clone()), ..Self::default() };
@@ -205,7 +205,7 @@ impl World {
     }
 
     /// Adds the block of a bundle, with the headers that its document has. False: its state has no root.
-    pub fn add_bundle(&mut self, executor: &mut Executor, document: &Document, bundle: &Bundle) -> bool {
+    pub(crate) fn add_bundle(&mut self, executor: &mut Executor, document: &Document, bundle: &Bundle) -> bool {
         let Some(rules) = bundle.rules else { return false };
         let Some(parent) = bundle.parent_header.as_ref() else { return false };
         let header = Header::decode(parent).expect("a header");
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// Adds a block without transactions on a state: block 1 of a Cancun chain whose beacon root is `beacon_root`.
-    pub fn add_cancun_block(&mut self, executor: &mut Executor, store: MemoryStore, beacon_root: B256) {
+    pub(crate) fn add_cancun_block(&mut self, executor: &mut Executor, store: MemoryStore, beacon_root: B256) {
         let rules = ChainRules { chain_id: 1337, ..ChainRules::mainnet(Fork::Cancun) };
         (self.chain_id, self.network) = (1337, Some("Cancun".to_owned()));
         let store = Arc::new(store);
@@ -265,12 +265,12 @@ impl World {
     }
 
     /// The state after block `number`.
-    pub fn state(&self, number: u64) -> Option<&State> {
+    pub(crate) fn state(&self, number: u64) -> Option<&State> {
         let before = || self.blocks.get(&(number + 1)).map(|next| &next.before);
         before().or_else(|| self.blocks.get(&number).map(|block| &block.after))
     }
 
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         *self.blocks.keys().next_back().expect("a block")
     }
 }
