@@ -268,7 +268,7 @@ typedef struct bal_changes {
     const uint8_t (*balances)[32];
     // keccak256 of the codes; 0 where unchanged.
     const uint8_t (*code_hashes)[32];
-    // Slots of account i are rows slot_starts[i] to slot_starts[i + 1], exclusive, of the next two; accounts + 1 elements.
+    // Slots of account i are rows from element i of slot_starts to element i + 1, exclusive, of the next two; accounts + 1 elements.
     const uint32_t *slot_starts;
     // Keys, not hashed.
     const uint8_t (*slot_keys)[32];

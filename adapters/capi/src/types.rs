@@ -275,7 +275,7 @@ pub struct BalChanges {
     pub balances: *const [u8; 32],
     /// keccak256 of the codes; 0 where unchanged.
     pub code_hashes: *const [u8; 32],
-    /// Slots of account i are rows slot_starts[i] to slot_starts[i + 1], exclusive, of the next two; accounts + 1 elements.
+    /// Slots of account i are rows from element i of slot_starts to element i + 1, exclusive, of the next two; accounts + 1 elements.
     pub slot_starts: *const u32,
     /// Keys, not hashed.
     pub slot_keys: *const [u8; 32],
