@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server on the standard library's sockets: keep-alive, bounded in threads, memory and time.
 //!
-//! In: a socket, and a handler of requests. Out: responses.
+//! In: a listening socket, TCP or Unix, and a handler of requests. Out: responses.
 //! `httparse` parses heads. `tiny_http` is not used: it allocates as many bytes as a request's Content-Length says before
 //! any of them has come, reads header lines of any length, and starts a thread for every connection.
 //! Bounds: [`Limits`]. A head has at most 16 KiB and 64 fields; an idle connection is closed after 30 s; a body that
@@ -8,7 +8,9 @@
 //! Not here: what the requests mean.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,6 +87,99 @@ pub trait Service: Send + Sync + 'static {
     fn answered(&self) {}
 }
 
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Listens on a TCP address; returns it with the chosen port where port 0 was asked for.
+    ///
+    /// # Errors
+    /// The address cannot be used.
+    pub fn tcp(address: SocketAddr) -> io::Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind(address)?;
+        let bound = listener.local_addr()?;
+        Ok((Self::Tcp(listener), bound))
+    }
+
+    fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(socket, _)| Socket::Tcp(socket)),
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.accept().map(|(socket, _)| Socket::Unix(socket)),
+        }
+    }
+}
+
+/// A connection.
+enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Sets the times after which a read and a write fail.
+    fn set_timeouts(&self, read: Duration, write: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_read_timeout(Some(read)).and_then(|()| socket.set_write_timeout(Some(write)))
+            }
+            #[cfg(unix)]
+            Self::Unix(socket) => {
+                socket.set_read_timeout(Some(read)).and_then(|()| socket.set_write_timeout(Some(write)))
+            }
+        }
+    }
+
+    /// Sends small packets at once.
+    fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nodelay(true),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    fn end_writes(&self) {
+        let _ = match self {
+            Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&mut &*socket).read(out),
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&mut &*socket).read(out),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&mut &*socket).write(bytes),
+            #[cfg(unix)]
+            Socket::Unix(socket) => (&mut &*socket).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Why a request could not be read.
 enum Unread {
     /// The connection ended, or is of no more use.
@@ -142,19 +237,16 @@ impl Drop for Open {
     }
 }
 
-/// Starts to listen; returns the address, which has the chosen port where port 0 was asked for. The threads run until the
-/// process ends.
+/// Answers the requests of a socket. The threads run until the process ends.
 ///
 /// # Errors
-/// The address cannot be used, or the system refuses the thread.
-pub fn serve(address: SocketAddr, limits: Limits, service: Arc<dyn Service>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)?;
-    let bound = listener.local_addr()?;
+/// The system refuses the thread.
+pub fn serve(listener: Listener, limits: Limits, service: Arc<dyn Service>) -> io::Result<()> {
     let budget = Arc::new(Budget { free: Mutex::new(limits.bodies), freed: Condvar::new() });
     let open = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else {
+        loop {
+            let Ok(stream) = listener.accept() else {
                 // Out of file descriptors, for instance: connections in progress give theirs back.
                 std::thread::sleep(Duration::from_millis(10));
                 continue;
@@ -173,21 +265,18 @@ pub fn serve(address: SocketAddr, limits: Limits, service: Arc<dyn Service>) -> 
             let _ = std::thread::Builder::new().name("http-connection".to_owned()).stack_size(2 << 20).spawn(run);
         }
     })?;
-    Ok(bound)
+    Ok(())
 }
 
-fn refuse_connection(mut stream: TcpStream) {
-    let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
-    let _ = write_response(&mut stream, &Response::text(503, "too many connections"), false);
+fn refuse_connection(stream: Socket) {
+    let short = Duration::from_millis(100);
+    let _ = stream.set_timeouts(short, short);
+    let _ = write_response(&mut &stream, &Response::text(503, "too many connections"), false);
 }
 
 /// Answers the requests of a connection, one after another.
-fn converse(stream: &TcpStream, limits: Limits, budget: &Budget, service: &dyn Service) {
-    let configured = stream
-        .set_read_timeout(Some(IDLE))
-        .and_then(|()| stream.set_write_timeout(Some(IDLE)))
-        .and_then(|()| stream.set_nodelay(true));
-    if configured.is_err() {
+fn converse(stream: &Socket, limits: Limits, budget: &Budget, service: &dyn Service) {
+    if stream.set_timeouts(IDLE, IDLE).and_then(|()| stream.set_nodelay()).is_err() {
         return;
     }
     let mut reader = BufReader::with_capacity(16 << 10, stream);
@@ -223,9 +312,9 @@ fn converse(stream: &TcpStream, limits: Limits, budget: &Budget, service: &dyn S
 }
 
 /// Reads some of what the peer still sends, so that it sees the response and not a reset connection.
-fn drain(reader: &mut BufReader<&TcpStream>) {
-    let _ = reader.get_ref().shutdown(std::net::Shutdown::Write);
-    let _ = reader.get_ref().set_read_timeout(Some(Duration::from_millis(200)));
+fn drain(reader: &mut BufReader<&Socket>) {
+    reader.get_ref().end_writes();
+    let _ = reader.get_ref().set_timeouts(Duration::from_millis(200), IDLE);
     let mut buffer = [0; 16 << 10];
     for _ in 0..256 {
         if !matches!(reader.read(&mut buffer), Ok(1..)) {
@@ -235,7 +324,7 @@ fn drain(reader: &mut BufReader<&TcpStream>) {
 }
 
 /// Reads up to the empty line that ends the head.
-fn read_head(reader: &mut BufReader<&TcpStream>) -> Result<Head, Unread> {
+fn read_head(reader: &mut BufReader<&Socket>) -> Result<Head, Unread> {
     let mut bytes = Vec::with_capacity(1024);
     let start = Instant::now();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -301,8 +390,8 @@ fn read_head(reader: &mut BufReader<&TcpStream>) -> Result<Head, Unread> {
 
 /// Reads the body of a request.
 fn read_body<'b>(
-    reader: &mut BufReader<&TcpStream>,
-    mut stream: &TcpStream,
+    reader: &mut BufReader<&Socket>,
+    mut stream: &Socket,
     head: &Head,
     limits: Limits,
     budget: &'b Budget,
@@ -349,7 +438,7 @@ fn read_body<'b>(
 }
 
 /// Reads a short line with its end.
-fn read_line(reader: &mut BufReader<&TcpStream>, deadline: Instant) -> Result<Vec<u8>, Unread> {
+fn read_line(reader: &mut BufReader<&Socket>, deadline: Instant) -> Result<Vec<u8>, Unread> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         let mut byte = [0];
@@ -367,7 +456,7 @@ fn read_line(reader: &mut BufReader<&TcpStream>, deadline: Instant) -> Result<Ve
 
 /// Appends `length` bytes. Memory grows with what has arrived, not with what was announced.
 fn read_exactly(
-    reader: &mut BufReader<&TcpStream>,
+    reader: &mut BufReader<&Socket>,
     length: usize,
     deadline: Instant,
     out: &mut Vec<u8>,

@@ -313,7 +313,7 @@ fn run(command: Command) -> Status {
         Command::Enginetest(args) => enginetest::main(&args),
         Command::Statetest(args) => statetest::main(&args),
         Command::T8n(args) => t8n::main(&args),
-        Command::T8nServer(args) => t8n::serve(&args),
+        Command::T8nServer(args) => t8n::serve(args),
         Command::Profile(args) => profile::main(&args),
         Command::Determinism(args) => determinism::main(&args),
         Command::Bal(command) => bal::main(&command),

@@ -5,7 +5,7 @@
 //! Not here: HTTP itself (`http`).
 
 use super::super::engine::Failure;
-use super::super::http::{self, Head, Limits, Response, Service};
+use super::super::http::{self, Head, Limits, Listener, Response, Service};
 use super::super::{Status, chain, interrupt, loop_parser, output, report, store};
 use super::jwt::Secret;
 use super::stats::SharedStats;
@@ -216,7 +216,9 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     let shared = Arc::new(Shared { handler: Mutex::new(handler), stats, start: Instant::now() });
     let listen = |name: &str, ip: IpAddr, port: u16, limits: Limits, service: Arc<dyn Service>| {
         let address = SocketAddr::new(ip, port);
-        http::serve(address, limits, service).map_err(|error| format!("{name} port {address}: {error}"))
+        let listening =
+            Listener::tcp(address).and_then(|(listener, bound)| http::serve(listener, limits, service).map(|()| bound));
+        listening.map_err(|error| format!("{name} port {address}: {error}"))
     };
     let engine = EnginePort(Arc::clone(&shared), secret);
     let engine = listen("engine", args.engine_addr, args.engine_port, ENGINE, Arc::new(engine))?;

@@ -3,9 +3,9 @@
 //! In: POST requests with `{"state": {fork, chainid, reward}, "input": {alloc, env, txs, blobParams?}}`, optionally
 //! `"trace": true` and `"output-basedir"`. Out: `{"alloc", "result", "body"}`; or status 400 and `{"error", "code"}`, where
 //! the code is the exit status that `t8n` would have.
-//! Each thread answers one request at a time, with an executor of its own.
-//! Not here: the transition (`mod`).
+//! Not here: the transition (`mod`), HTTP (`http`).
 
+use super::super::http::{self, Head, Limits, Listener, Response, Service};
 use super::super::trace::FieldArgs;
 use super::super::{Status, report};
 use super::input::{Parts, Setting, Task, from_json};
@@ -17,9 +17,10 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::net::ToSocketAddrs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use tiny_http::{Header, Method, Request, Response, Server};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 const EXAMPLES: &str = "Examples:
   balustrade t8n-server --port 3000
@@ -83,69 +84,88 @@ struct InputJson<'a> {
     blob_params: Option<&'a RawValue>,
 }
 
+/// A body may hold a large state.
+const LIMITS: Limits = Limits { body: 512 << 20, bodies: 2 << 30, connections: 64 };
+
 /// Runs the command until the process is ended.
-pub fn serve(args: &ServerArgs) -> Status {
-    let server = match &args.uds {
-        None => Server::http((args.host.as_str(), args.port)),
-        Some(path) => {
-            use std::os::unix::fs::FileTypeExt;
-            if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-                let _ = std::fs::remove_file(path);
-            }
-            Server::http_unix(path)
-        }
-    };
-    let server = match server {
-        Ok(server) => server,
+pub fn serve(args: ServerArgs) -> Status {
+    let (listener, place) = match listen(&args) {
+        Ok(listening) => listening,
         Err(error) => {
             report::complain(&format_args!("cannot listen: {error}"));
             return Status::Unusable;
         }
     };
-    let place = match &args.uds {
-        Some(path) => path.display().to_string(),
-        None => server.server_addr().to_ip().map_or(args.port, |address| address.port()).to_string(),
-    };
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let idle = (0..threads).map(|_| None).collect();
+    let server = Server { args, executors: Mutex::new(idle), freed: Condvar::new() };
+    if let Err(error) = http::serve(listener, LIMITS, Arc::new(server)) {
+        report::complain(&format_args!("cannot listen: {error}"));
+        return Status::Unusable;
+    }
     // In these words tools that start a server look for the port.
     report::line(&format!("Transition server listening on {place}"));
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut own = None;
-                while let Ok(request) = server.recv() {
-                    respond(&mut own, request, args);
-                }
-            });
-        }
-    });
-    Status::Unusable
-}
-
-/// Answers one request. An executor in which a panic happened is not used again.
-fn respond(own: &mut Option<Executor>, mut request: Request, args: &ServerArgs) {
-    let answered = if *request.method() == Method::Post {
-        let mut executor = own.take();
-        let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut executor, &mut request, args)));
-        *own = executor.filter(|_| answered.is_ok());
-        answered.unwrap_or_else(|_| Err(T8nError { code: Code::Evm, what: "an internal error".to_owned() }))
-    } else {
-        Err(T8nError { code: Code::Json, what: "requests are sent with POST".to_owned() })
-    };
-    let (status, body) = match answered {
-        Ok(body) => (200, body),
-        Err(error) => (400, json!({"error": error.to_string(), "code": error.code as u8}).to_string()),
-    };
-    let mut response = Response::from_string(body).with_status_code(status);
-    if let Ok(header) = Header::from_bytes("Content-Type", "application/json") {
-        response.add_header(header);
+    loop {
+        std::thread::park();
     }
-    // A client that is gone needs no answer.
-    let _ = request.respond(response);
 }
 
-fn answer(own: &mut Option<Executor>, request: &mut Request, args: &ServerArgs) -> Result<String, T8nError> {
-    let document = Document::read("the request", request.as_reader())?;
+/// The socket of the options, and its port or path.
+fn listen(args: &ServerArgs) -> std::io::Result<(Listener, String)> {
+    #[cfg(unix)]
+    if let Some(path) = &args.uds {
+        use std::os::unix::fs::FileTypeExt;
+        if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            let _ = std::fs::remove_file(path);
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        return Ok((Listener::Unix(listener), path.display().to_string()));
+    }
+    let mut addresses = (args.host.as_str(), args.port).to_socket_addrs()?;
+    let address = addresses.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let (listener, bound) = Listener::tcp(address)?;
+    Ok((listener, bound.port().to_string()))
+}
+
+/// Answers requests, as many at a time as there are processors.
+struct Server {
+    args: ServerArgs,
+    /// Executors that no request uses; `None`: not created yet.
+    executors: Mutex<Vec<Option<Executor>>>,
+    freed: Condvar,
+}
+
+impl Service for Server {
+    fn refuse(&self, _: &Head) -> Option<Response> {
+        None
+    }
+
+    /// An executor in which a panic happened is not used again.
+    fn answer(&self, head: &Head, body: &[u8]) -> Response {
+        let answered = if head.method == "POST" {
+            let idle = self.executors.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = self.freed.wait_while(idle, |idle| idle.is_empty());
+            let mut executor = idle.unwrap_or_else(PoisonError::into_inner).pop().flatten();
+            let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut executor, body, &self.args)));
+            let executor = executor.filter(|_| answered.is_ok());
+            self.executors.lock().unwrap_or_else(PoisonError::into_inner).push(executor);
+            self.freed.notify_one();
+            answered.unwrap_or_else(|_| Err(T8nError { code: Code::Evm, what: "an internal error".to_owned() }))
+        } else {
+            Err(T8nError { code: Code::Json, what: "requests are sent with POST".to_owned() })
+        };
+        match answered {
+            Ok(body) => Response::json(body.into_bytes()),
+            Err(error) => {
+                let body = json!({"error": error.to_string(), "code": error.code as u8}).to_string();
+                Response { status: 400, ..Response::json(body.into_bytes()) }
+            }
+        }
+    }
+}
+
+fn answer(own: &mut Option<Executor>, body: &[u8], args: &ServerArgs) -> Result<String, T8nError> {
+    let document = Document::read("the request", body)?;
     let asked: RequestJson<'_> = from_json("the request", text(&document)?)?;
     let chain_id = asked.state.chainid.map_or(1, |id| id.0.saturating_to());
     let setting = Setting { fork: asked.state.fork, chain_id, reward: asked.state.reward };
