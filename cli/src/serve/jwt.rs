@@ -3,7 +3,6 @@
 //! In: the value of a field `Authorization`, the time. Out: whether the token is valid.
 //! Spec: execution-apis, engine/authentication.md.
 
-use super::super::output::{OutputError, OutputFile};
 use alloy_primitives::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,11 +45,20 @@ pub enum SecretError {
     #[error("{0} does not hold 32 bytes in hex; delete it, and a new secret is written")]
     Malformed(String),
     /// A new secret cannot be written.
-    #[error(transparent)]
-    Write(#[from] OutputError),
+    #[error("cannot write {0}: {1}")]
+    Write(String, std::io::Error),
     /// The system has no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+}
+
+/// Writes a new file whole, which its owner alone can read at any time.
+fn write_secret(path: &Path, secret: &[u8; 32]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(file, "{}", hex::encode_prefixed(secret))?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
 }
 
 /// The secret that both sides share.
@@ -85,16 +93,7 @@ impl Secret {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).map_err(|error| SecretError::Random(error.to_string()))?;
-                let mut file = OutputFile::create(path)?;
-                file.write_all(format!("{}\n", hex::encode_prefixed(secret)).as_bytes())
-                    .map_err(|error| file.fault(error))?;
-                file.finish()?;
-                #[cfg(unix)]
-                {
-                    use std::os::unix::fs::PermissionsExt;
-                    let owner = std::fs::Permissions::from_mode(0o600);
-                    std::fs::set_permissions(path, owner).map_err(|error| SecretError::Read(name, error))?;
-                }
+                write_secret(path, &secret).map_err(|error| SecretError::Write(name, error))?;
                 Ok(Self(secret))
             }
             Err(error) => Err(SecretError::Read(name, error)),
