@@ -25,6 +25,8 @@ const COUNT_MIN: usize = 2;
 const SIGNATURES_MAX: usize = 16;
 /// Maximum length of an array of r: that of the bytes v in one word.
 const ARRAY_MAX: usize = 32;
+/// Zero bytes in front of a number below 2^16 in its word; one more in front of a number below 2^8.
+const ZEROS_MIN: usize = 30;
 /// Length of r, s and v as bytes.
 const SIGNATURE_LEN: usize = 65;
 
@@ -83,33 +85,50 @@ impl Candidates {
     /// - bytes of length 65 k: k times r, s and a byte v; of length 64: r, and s with the parity in its top bit (EIP-2098);
     /// - an array of n words r, and after it one of n words s, each with its length in front;
     /// - r and s between two bytes v, 27 or 28, and their neighbours: packed signatures without a length.
+    ///
+    /// Eight bytes at a time are skipped if none of them is v and no long run of zeros ends in them.
     fn add(&mut self, calldata: &[u8]) {
-        let is_v = |at: usize| matches!(calldata.get(at), Some(27 | 28));
+        let (chunks, rest) = calldata.as_chunks::<8>();
         let mut zeros = 0;
-        for (at, byte) in calldata.iter().enumerate() {
-            if *byte == 0 {
-                zeros += 1;
-                continue;
+        for (number, chunk) in chunks.iter().enumerate() {
+            let word = u64::from_le_bytes(*chunk);
+            if word == 0 {
+                zeros += 8;
+            } else if zeros + 7 < ZEROS_MIN && !has_byte(word, 27) && !has_byte(word, 28) {
+                zeros = word.leading_zeros() as usize / 8;
+            } else {
+                (0..8).for_each(|place| self.look_at(calldata, 8 * number + place, &mut zeros));
             }
-            let before = core::mem::take(&mut zeros);
-            if is_v(at) && is_v(at + SIGNATURE_LEN) {
-                for offset in [0, SIGNATURE_LEN, 2 * SIGNATURE_LEN] {
-                    self.add_at(calldata, (at + 1 + offset).wrapping_sub(SIGNATURE_LEN));
-                }
+        }
+        (calldata.len() - rest.len()..calldata.len()).for_each(|at| self.look_at(calldata, at, &mut zeros));
+    }
+
+    /// Adds the candidates of [`Self::add`] that the byte at `at` tells of; `zeros` is the number of zero bytes before it.
+    fn look_at(&mut self, calldata: &[u8], at: usize, zeros: &mut usize) {
+        let byte = calldata[at];
+        if byte == 0 {
+            *zeros += 1;
+            return;
+        }
+        let before = core::mem::take(zeros);
+        let is_v = |at: usize| matches!(calldata.get(at), Some(27 | 28));
+        if is_v(at) && is_v(at + SIGNATURE_LEN) {
+            for offset in [0, SIGNATURE_LEN, 2 * SIGNATURE_LEN] {
+                self.add_at(calldata, (at + 1 + offset).wrapping_sub(SIGNATURE_LEN));
             }
-            if before >= 31 {
-                if is_v(at) {
-                    self.add_at(calldata, at + 1);
-                    self.add_at(calldata, at.wrapping_sub(31 + 64));
-                }
-                self.add_bytes(calldata, at + 1, usize::from(*byte));
-                self.add_arrays(calldata, at + 1, usize::from(*byte));
+        }
+        if before > ZEROS_MIN {
+            if is_v(at) {
+                self.add_at(calldata, at + 1);
+                self.add_at(calldata, at.wrapping_sub(31 + 64));
             }
-            if before >= 30
-                && let Some(low) = calldata.get(at + 1)
-            {
-                self.add_bytes(calldata, at + 2, usize::from(u16::from_be_bytes([*byte, *low])));
-            }
+            self.add_bytes(calldata, at + 1, usize::from(byte));
+            self.add_arrays(calldata, at + 1, usize::from(byte));
+        }
+        if before >= ZEROS_MIN
+            && let Some(low) = calldata.get(at + 1)
+        {
+            self.add_bytes(calldata, at + 2, usize::from(u16::from_be_bytes([byte, *low])));
         }
     }
 
@@ -177,6 +196,14 @@ impl Candidates {
         };
         known().or_else(|| ecrecover_point(hash, r, s, y_parity))
     }
+}
+
+/// Whether one of the eight bytes of `word` is `byte`.
+fn has_byte(word: u64, byte: u8) -> bool {
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    // A byte of the difference is zero if it is the one searched for; the subtraction then sets its top bit, which was not set.
+    let difference = word ^ (LOW * u64::from(byte));
+    difference.wrapping_sub(LOW) & !difference & (LOW << 7) != 0
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -277,6 +304,11 @@ mod tests {
         // One more: the bytes in front of the first packed signature, which could be one.
         assert_eq!(found.len(), 12, "{found:?}");
         assert!([a, b, c, d, e, f, g, h, i, j, k].iter().all(|candidate| found.contains(candidate)), "{found:?}");
+        // At every byte offset the same ones are found.
+        for offset in 1..16 {
+            let shifted = [&vec![9; offset][..], &calldata].concat();
+            assert_eq!(candidates_of(&shifted).found, found, "{offset}");
+        }
         // Every end of the calldata is allowed.
         for len in 0..calldata.len() {
             candidates_of(&calldata[..len]);
