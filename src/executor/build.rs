@@ -8,7 +8,7 @@
 //! Not here: how it is done (`transition`); choosing transactions, ommers.
 
 use super::Executor;
-use super::transition::{OnInvalid, Transition, TransitionInput};
+use super::transition::{Body, OnInvalid, Transition, TransitionInput};
 use crate::arena::cancel::CancelToken;
 use crate::arena::store::StateStore;
 use crate::exec::block::error::BlockError;
@@ -31,21 +31,6 @@ pub struct BuiltBlock {
     pub requests: Vec<Vec<u8>>,
     /// Outcome of each transaction.
     pub transactions: Vec<TxOutcome>,
-}
-
-/// Body of a block to build.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Body<'a> {
-    /// EIP-2718 encodings of the transactions, in order.
-    pub transactions: &'a [Vec<u8>],
-    /// RLP of each withdrawal (EIP-4895) in order; none before Shanghai.
-    pub withdrawals: &'a [Vec<u8>],
-}
-
-impl<'a> From<&'a Vec<Vec<u8>>> for Body<'a> {
-    fn from(transactions: &'a Vec<Vec<u8>>) -> Self {
-        Self { transactions, withdrawals: &[] }
-    }
 }
 
 impl Executor {

@@ -35,7 +35,7 @@ mod transition;
 mod unverified;
 mod window;
 
-pub use build::{Body, BuiltBlock};
+pub use build::BuiltBlock;
 pub use builder::{BuildError, ExecutorBuilder};
 pub use diagnose::{Diagnosis, Point};
 pub use input::{BlockInput, Mode, Options, PrefetchStrategy};
@@ -46,7 +46,7 @@ pub use recover::Recovery;
 pub use task::TaskOutcome;
 pub use timeline::{Span, Stage};
 pub use transact::Transacted;
-pub use transition::{Rejected, Rejection, Transition, TransitionInput};
+pub use transition::{Body, Rejected, Rejection, Transition, TransitionInput};
 pub use unverified::Unverified;
 pub use window::Roots;
 

@@ -9,7 +9,6 @@
 //! Not here: choosing transactions; ommers as headers.
 
 use super::Executor;
-use super::build::Body;
 use super::check::check_item_limit;
 use super::outcome::{logs_hash, receipts_of};
 use super::recover::{RecoveryContext, recover};
@@ -32,6 +31,21 @@ use crate::exec::wire::{Block, Header, ReceiptList, Transactions, WireError, ass
 use crate::trie::{EMPTY_ROOT, StateTries, ordered_root};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use std::time::Instant;
+
+/// Body of a block to build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Body<'a> {
+    /// EIP-2718 encodings of the transactions, in order.
+    pub transactions: &'a [Vec<u8>],
+    /// RLP of each withdrawal (EIP-4895) in order; none before Shanghai.
+    pub withdrawals: &'a [Vec<u8>],
+}
+
+impl<'a> From<&'a Vec<Vec<u8>>> for Body<'a> {
+    fn from(transactions: &'a Vec<Vec<u8>>) -> Self {
+        Self { transactions, withdrawals: &[] }
+    }
+}
 
 /// What [`Executor::transition`] executes. [`TransitionInput::new`] makes one; the fields add to it.
 #[derive(Clone, Copy, Debug)]
