@@ -216,7 +216,9 @@ fn a_stopped_replay_goes_on_where_it_stopped() {
         let summary = parse(&output);
         let number = summary["head"]["number"].as_u64().expect("a number");
         assert_eq!(number, reached + summary["blocks"].as_u64().expect("a number"));
-        assert_eq!(output.status.code(), Some(if number == 30 { 0 } else { 130 }), "{summary}");
+        // After the last block the command may have ended before the signal came.
+        let status = output.status.code();
+        assert!(status == Some(130) || (number == 30 && status == Some(0)), "{status:?} {summary}");
         assert_eq!(head(&stopped), summary["head"]);
         reached = number;
         summary_until(&format!("replay {chain} --lists {lists} --store {stopped}"), &mut reached);
