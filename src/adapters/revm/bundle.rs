@@ -42,7 +42,7 @@ impl BlockOutcome {
 
     /// The block's changes as revm's bundle: state, contracts, and the reverts of this one block.
     ///
-    /// It equals the bundle of revm for every block from Cancun on but in one point: an account that is deleted and
+    /// It is made to equal the bundle of revm from Cancun on but in one point: an account that is deleted and
     /// credited again within the block has the status of a changed account here, as the block access list does not tell
     /// the two apart. Before Cancun the reverts of an account whose storage the block cleared say so (`wipe_storage`) and
     /// do not list that storage, as with revm.
